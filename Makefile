@@ -1,0 +1,36 @@
+# make study   measure every notebook's plan on this machine's CPU, execute the notebooks, print where figures lie
+# make test    lint and all tests
+# make lab     JupyterLab on the notebooks
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help study test lab venv clean
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+venv: $(VENV)/installed
+$(VENV)/installed: requirements-cpu.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else \
+	  f"moebook: Python {v[0]}.{v[1]} is not supported; use 3.11 or 3.12: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@echo "== creating $(VENV) from requirements-cpu.lock (about 2.4 GB, two minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements-cpu.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+study: venv
+	@echo "== moebook study: the cpu profile of all notebooks"
+	$(BIN)/moebook study --profile cpu
+
+test: venv
+	@echo "== lint"
+	$(BIN)/ruff check .
+	@echo "== tests"
+	$(BIN)/python -m pytest
+
+lab: venv
+	$(BIN)/jupyter lab --notebook-dir=.
+
+clean:
+	rm -rf $(VENV) outputs/cpu

@@ -1,0 +1,107 @@
+"""The cells that decide claims: one per point, with its repeats, and the resampled medians that carry their noise.
+
+`Cells.of(table, sweep, ...)` takes a results table (one row per repeat) or a summary (one row per point). Row 0 of
+`samples[metric]` is the observed median of every cell; each further row is the median of repeats drawn again with
+replacement. From a summary the repeats are (lo, median, hi), which are the repeats themselves where there were three.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+IDENTITY = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
+            "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "batch",
+            "input_tokens", "output_tokens")
+NEEDED = ("sweeps", "model", "method", "status", "expert_ffn_dim", "num_experts", "top_k", "batch", "input_tokens",
+          "output_tokens", "throughput_tok_s")
+METHOD_ORDER = ("full", "sampled", "depth", "depth+sampled")
+METRIC = "throughput_tok_s"
+
+
+class Untested(Exception):  # noqa: N818
+    """The data cannot decide; the message is the reason a reader sees."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """planned: every point of the sweep, any status. ok: those with a number; row i of it is column i of `samples`."""
+
+    planned: pd.DataFrame
+    ok: pd.DataFrame
+    samples: np.ndarray
+    seed: int
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, sweep: str, resamples: int, seed: int) -> "Cells":
+        """Points of `sweep` (several: separated by |). Untested when the table has none, or none that was measured."""
+        missing = [c for c in NEEDED if c not in table]
+        if missing:
+            raise ValueError(f"columns {missing} are missing; claims need {', '.join(NEEDED)}")
+        wanted = set(sweep.split("|"))
+        rows = table[[bool(wanted & set(str(s).split(","))) for s in table["sweeps"]]]
+        if rows.empty:
+            raise Untested(f"the table has no points of the sweep {' or '.join(sorted(wanted))}")
+        points = _per_point(rows)
+        ok = points[(points["status"] == "ok") & points["values"].map(len).gt(0)].reset_index(drop=True)
+        if ok.empty:
+            raise Untested(f"none of {len(points)} points was measured ({status_counts(points)})")
+        return cls(points, ok, _resample(list(ok["values"]), resamples, seed), seed)
+
+    def select(self, keep: pd.Series, keep_planned: pd.Series) -> "Cells":
+        """The cells where the masks hold."""
+        mask = keep.to_numpy(bool)
+        return Cells(self.planned[keep_planned.to_numpy(bool)], self.ok[mask].reset_index(drop=True),
+                     self.samples[:, mask], self.seed)
+
+
+def status_counts(points: pd.DataFrame) -> str:
+    """`3 oom, 2 ok`"""
+    counts = points["status"].value_counts()
+    return ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "no points"
+
+
+def _per_point(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per point with `values`, its repeats; of points equal in IDENTITY the one with the plainest method."""
+    identity = [c for c in IDENTITY if c in rows]
+    if "repeat" in rows:
+        key = ["key"] if "key" in rows else [*identity, "method"]
+        groups = rows.groupby(key, dropna=False, sort=False)
+        points = groups.head(1).copy()
+        points["values"] = [group[METRIC].dropna().to_numpy(float) for _, group in groups]
+    else:
+        points = rows.copy()
+        points["values"] = [_three(row) for row in rows.to_dict("records")]
+    points["length"] = points["input_tokens"].where(points["input_tokens"] == points["output_tokens"])
+    order = points["method"].map({m: i for i, m in enumerate(METHOD_ORDER)}).fillna(len(METHOD_ORDER))
+    rank = points.assign(_failed=points["status"] != "ok", _order=order)
+    rank = rank.sort_values(["_failed", "_order"], kind="stable").drop_duplicates(identity)
+    return rank.drop(columns=["_failed", "_order"]).sort_index().reset_index(drop=True)
+
+
+def _three(row: dict) -> np.ndarray:
+    middle = row[METRIC]
+    if middle is None or pd.isna(middle):
+        return np.array([])
+    spread = [row.get(f"{METRIC}_{end}") for end in ("lo", "hi")]
+    if any(v is None or pd.isna(v) for v in spread):
+        return np.array([middle], float)
+    return np.array([spread[0], middle, spread[1]], float)
+
+
+def _resample(values: list[np.ndarray], resamples: int, seed: int) -> np.ndarray:
+    """(1 + resamples, N) medians; row 0 is observed."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((resamples + 1, len(values)))
+    for i, repeats in enumerate(values):
+        out[0, i] = np.median(repeats)
+        out[1:, i] = np.median(rng.choice(repeats, size=(resamples, len(repeats))), axis=1)
+    return out
+
+
+def series_keys(frame: pd.DataFrame, without: tuple[str, ...]) -> pd.Series:
+    """A label per cell, equal for cells that differ in nothing but the columns `without`."""
+    if "length" in without:
+        without = (*without, "input_tokens", "output_tokens")
+    columns = [c for c in IDENTITY if c in frame and c not in without]
+    return frame[columns].astype(object).where(frame[columns].notna(), None).astype(str).agg("|".join, axis=1)

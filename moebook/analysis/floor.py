@@ -1,0 +1,184 @@
+"""The floor: the least time a device can need, from its measured ceilings and what a step must read and compute.
+
+    decode step   max(bytes / copy bandwidth, FLOPs / matrix rate), averaged over the contexts of the run
+    prefill       the same maximum over the whole prompt of the batch
+    E2E           prefill + (S_out - 1) decode steps
+
+Step j of S_out - 1 attends to S_in + j tokens. Experts are read sparsely (`shapes.distinct_experts`). Several devices
+share bytes and FLOPs evenly and communicate for nothing, which no split can beat. Measured over floor is the figure of
+merit. Letters: B batch, S tokens.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from moebook.models import shapes
+from moebook.models.catalog import Architecture
+
+FLOOR_COLUMNS = ("floor_ttft_s", "floor_tpot_s", "floor_e2e_s", "floor_throughput_tok_s")
+# Tensor cores multiply fp8 at twice the bf16 rate (NVIDIA H100 datasheet: 1979 against 989 dense TFLOP/s).
+PEAK_RATIO = {None: 1.0, "fp8": 2.0}
+MAX_CONTEXTS = 33
+ArchitectureOf = Callable[[pd.Series], Architecture]
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Measured rates of one device: copy bandwidth (bytes read plus written, per second), matrix FLOP/s in `dtype`."""
+
+    device: str
+    copy_bytes_per_s: float
+    matmul_flops_per_s: float
+    dtype: str
+
+    def __post_init__(self):
+        for name in ("copy_bytes_per_s", "matmul_flops_per_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} {getattr(self, name)!r}: a ceiling must be measured and over 0")
+
+    to_dict = asdict
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> "Ceilings":
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Least seconds of prefill, of a decode step (None without one), end to end; most tokens/s, input + output."""
+
+    floor_ttft_s: float
+    floor_tpot_s: float | None
+    floor_e2e_s: float
+    floor_throughput_tok_s: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a row says about the work to be done; `num_devices` = tensor x pipeline parallel."""
+
+    arch: Architecture
+    batch: int
+    input_tokens: int
+    output_tokens: int
+    dtype: str = "bfloat16"
+    quantization: str | None = None
+    kv_dtype: str = "bfloat16"
+    num_devices: int = 1
+
+    def prefill(self) -> shapes.Cost:
+        return shapes.prefill_cost(self.arch, self.batch, self.input_tokens, **self._formats())
+
+    def decode(self, context: int) -> shapes.Cost:
+        return shapes.decode_cost(self.arch, self.batch, context, **self._formats())
+
+    def contexts(self) -> np.ndarray:
+        """At most 33 evenly spaced contexts of the decode steps; cost is linear in between but for sliding windows."""
+        steps = self.output_tokens - 1
+        if steps < 1:
+            return np.array([], dtype=int)
+        first = self.input_tokens + 1
+        return np.unique(np.linspace(first, first + steps - 1, min(steps, MAX_CONTEXTS)).round().astype(int))
+
+    def _formats(self) -> dict:
+        return {"dtype": self.dtype, "quantization": self.quantization, "kv_dtype": self.kv_dtype}
+
+
+def floor_row(arch: Architecture, batch: int, input_tokens: int, output_tokens: int, ceilings: Ceilings,
+              dtype: str = "bfloat16", *, quantization: str | None = None, kv_dtype: str | None = None,
+              num_devices: int = 1) -> Floor:
+    """Floor of one workload. ValueError where `ceilings` hold no matrix rate for this dtype or quantization."""
+    case = Case(arch, batch, input_tokens, output_tokens, dtype, quantization, kv_dtype or dtype, num_devices)
+    if problem := no_ceiling(case, ceilings):
+        raise ValueError(problem)
+    return _floor(case, ceilings)
+
+
+def no_ceiling(case: Case, ceilings: Ceilings) -> str | None:
+    """Why these ceilings say nothing of this case, or None."""
+    if case.dtype != ceilings.dtype:
+        return (f"dtype {case.dtype}: the matrix rate of {ceilings.device} was measured in {ceilings.dtype}; "
+                "measure it in that dtype, too")
+    if case.quantization not in PEAK_RATIO:
+        return (f"quantization {case.quantization!r}: no matrix rate known for it; "
+                f"known: {', '.join(str(k) for k in PEAK_RATIO)}")
+    return None
+
+
+def peak_flops(case: Case, ceilings: Ceilings) -> float:
+    return ceilings.matmul_flops_per_s * PEAK_RATIO[case.quantization]
+
+
+def _floor(case: Case, ceilings: Ceilings) -> Floor:
+    def seconds(cost: shapes.Cost) -> float:
+        bound = max(cost.total_bytes / ceilings.copy_bytes_per_s, cost.total_flops / peak_flops(case, ceilings))
+        return bound / case.num_devices
+
+    ttft_s = seconds(case.prefill())
+    contexts = case.contexts()
+    tpot_s = _mean_over(contexts, [seconds(case.decode(int(c))) for c in contexts]) if len(contexts) else None
+    e2e_s = ttft_s + (case.output_tokens - 1) * (tpot_s or 0.0)
+    return Floor(ttft_s, tpot_s, e2e_s, case.batch * (case.input_tokens + case.output_tokens) / e2e_s)
+
+
+def _mean_over(contexts: np.ndarray, seconds: list[float]) -> float:
+    """Mean over every whole context from the first to the last, linear between the given ones."""
+    every = np.arange(contexts[0], contexts[-1] + 1)
+    return float(np.interp(every, contexts, seconds).mean())
+
+
+def case_of(row: pd.Series | Mapping, architecture_of: ArchitectureOf) -> Case:
+    """The work of a row of the results table."""
+    def text(name: str) -> str | None:
+        value = row.get(name)
+        return None if value is None or pd.isna(value) or value in ("", "none", "None") else str(value)
+
+    def count(name: str) -> int:
+        value = row.get(name)
+        return 1 if value is None or pd.isna(value) else int(value)
+
+    kv_dtype = text("kv_cache_dtype")
+    return Case(architecture_of(row), int(row["batch"]), int(row["input_tokens"]), int(row["output_tokens"]),
+                text("dtype") or "bfloat16", text("quantization"),
+                text("dtype") or "bfloat16" if kv_dtype in (None, "auto") else kv_dtype,
+                count("tensor_parallel") * count("pipeline_parallel"))
+
+
+SHAPE = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
+         "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel")
+WORKLOAD = ("batch", "input_tokens", "output_tokens")
+
+
+def add_floor(table: pd.DataFrame, ceilings: Ceilings, architecture_of: ArchitectureOf) -> pd.DataFrame:
+    """A copy of a results table or summary with FLOOR_COLUMNS, and `floor_reason` where a row has no floor.
+
+    `architecture_of(row)` gives the Architecture a row was run with, depth included. Rows that are infeasible, of
+    another device, or in a dtype without a measured matrix rate get nulls.
+    """
+    known: dict[tuple, tuple] = {}
+    found = []
+    for _, row in table.iterrows():
+        key = tuple(str(row.get(c)) for c in (*SHAPE, *WORKLOAD, "status", "device"))
+        if key not in known:
+            known[key] = _floor_cells(row, ceilings, architecture_of)
+        found.append(known[key])
+    columns = (*FLOOR_COLUMNS, "floor_reason")
+    floors = pd.DataFrame(found, columns=list(columns)).astype({c: "float64" for c in FLOOR_COLUMNS})
+    return table.assign(**{c: floors[c].to_numpy() for c in columns})
+
+
+def _floor_cells(row: pd.Series, ceilings: Ceilings, architecture_of: ArchitectureOf) -> tuple:
+    nothing = (None,) * len(FLOOR_COLUMNS)
+    device = row.get("device")
+    if row.get("status") == "infeasible":
+        return *nothing, "infeasible"
+    if device is not None and not pd.isna(device) and device != ceilings.device:
+        return *nothing, f"measured on {device}; the ceilings are those of {ceilings.device}"
+    case = case_of(row, architecture_of)
+    if problem := no_ceiling(case, ceilings):
+        return *nothing, problem
+    floor = _floor(case, ceilings)
+    return *(getattr(floor, c) for c in FLOOR_COLUMNS), None

@@ -1,0 +1,161 @@
+"""The `moebook` command. Every command exits 0 only when what it was asked for is whole."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moebook import params as parameters
+from moebook import sections
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.")
+
+ParamsFile = Annotated[Path, typer.Argument(help="a parameter file, e.g. params/cpu/01_hyperparameter_scaling.yaml")]
+Profile = Annotated[str, typer.Option(help="folder of params/ to use: cpu, h100, h200, 4xh100")]
+OutputRoot = Annotated[str | None, typer.Option(help="outputs folder, in place of the parameter file's")]
+
+
+def _load(path: Path, output_root: str | None = None):
+    section = sections.find(str(path))
+    params = parameters.load(section.params, path)
+    return section, params.model_copy(update={"output_root": output_root}) if output_root else params
+
+
+def _file(profile: str, stem: str) -> Path:
+    return Path("params") / profile / f"{stem}.yaml"
+
+
+def _in_profile(profile: str) -> list[str]:
+    stems = [s for s in sections.STEMS if _file(profile, s).exists()]
+    if not stems:
+        have = sorted(p.name for p in Path("params").glob("*") if p.is_dir())
+        raise ValueError(f"no parameter files in params/{profile}; profiles here: {', '.join(have) or 'none'} "
+                         f"(run from the repository's root)")
+    return stems
+
+
+@app.command()
+def plan(file: ParamsFile, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Points, memory, estimated minutes, and what will not fit and why. Starts nothing."""
+    from moebook import workbook
+
+    section, params = _load(file)
+    if as_json:
+        frame = workbook.planning.to_frame(section.plan(params), workbook.devices.published(params.device))
+        typer.echo(frame.to_json(orient="records", indent=1))
+        return
+    from moebook.view.report import plan_lines
+
+    frame = workbook.plan_table(section.plan(params))
+    typer.echo("\n".join(plan_lines(frame)))
+
+
+@app.command()
+def measure(
+    file: ParamsFile,
+    output_root: OutputRoot = None,
+    retry: Annotated[str, typer.Option(help="statuses to measure again: oom,failed,timeout")] = "",
+    stop_after_minutes: Annotated[float | None, typer.Option(help="begin no further point after this long")] = None,
+) -> None:
+    """Measure every point of a parameter file that has no result yet; notebooks then only draw."""
+    from moebook import run
+
+    section, params = _load(file, output_root)
+    counts = run.measure(section.plan(params), params.output_root, limit_s=60 * params.point_limit_minutes,
+                         retry=[s for s in retry.split(",") if s],
+                         stop_after_s=None if stop_after_minutes is None else 60 * stop_after_minutes)
+    typer.echo(json.dumps(counts))
+    raise typer.Exit(1 if set(counts) & {"failed", "timeout", "not_run"} else 0)
+
+
+@app.command(name="run")
+def run_notebook(section: str, profile: Profile = "cpu",
+                 limit_minutes: Annotated[float, typer.Option(help="end the notebook after this long")] = 120.0) -> None:
+    """Execute one notebook headlessly (01, or 01_hyperparameter_scaling) with a profile's parameters."""
+    from moebook.execute import execute
+
+    outcome = execute(sections.find(section), _file(profile, sections.find(section).stem), limit_minutes)
+    typer.echo(outcome.line())
+    raise typer.Exit(0 if outcome.whole else 1)
+
+
+@app.command()
+def study(profile: Profile = "cpu") -> None:
+    """Measure the plans of all of a profile's notebooks in one worker, execute the notebooks, print a table."""
+    from moebook.execute import run_study
+
+    outcomes = run_study([(sections.find(s), _file(profile, s)) for s in _in_profile(profile)])
+    raise typer.Exit(0 if all(o.whole for o in outcomes) else 1)
+
+
+@app.command()
+def figures(profile: Profile = "cpu", section: Annotated[str | None, typer.Option(help="only this notebook")] = None,
+            formats: str = "pdf,svg,png", width: str = "page") -> None:
+    """Draw all figures of a profile again from its results, and say where they are."""
+    from moebook import workbook
+
+    wanted = formats.split(",")
+    if unknown := set(wanted) - {"pdf", "svg", "png"}:
+        raise ValueError(f"unknown formats {sorted(unknown)}; allowed: pdf, svg, png")
+    if width not in ("column", "page"):
+        raise ValueError(f"unknown width {width!r}; allowed: column, page")
+    for stem in [sections.find(section).stem] if section else _in_profile(profile):
+        found, params = _load(_file(profile, stem))
+        res = workbook.load(params, found.plan(params))
+        typer.echo(f"{stem}: {res.origin}")
+        for name in found.figures:
+            try:
+                files = workbook.save_figure(res, name, width=width, formats=wanted)
+            except ValueError as error:
+                typer.echo(f"  {name}: not drawn: {error}")
+                continue
+            typer.echo(f"  {name}: " + " ".join(str(f) for f in files))
+
+
+@app.command()
+def claims(profile: Profile = "cpu", as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """A verdict on each of the paper's claims, from a profile's results."""
+    from moebook.overview import all_verdicts
+    from moebook.view.report import verdict_lines
+
+    verdicts, origins = all_verdicts(profile)
+    if as_json:
+        from moebook.analysis import claims as judge
+
+        typer.echo(judge.to_json(verdicts))
+        return
+    typer.echo("\n".join([*origins, *verdict_lines(verdicts)]))
+
+
+@app.command()
+def doctor() -> None:
+    """Whether this machine can measure, and what is missing."""
+    from moebook.doctor import checks
+
+    found = checks()
+    for check in found:
+        typer.echo(f"{'ok  ' if check.ok else 'MISS'} {check.name}: {check.detail}")
+    raise typer.Exit(0 if all(c.ok for c in found) else 1)
+
+
+def main() -> None:
+    """Entry point: errors a user can mend are one message on standard error, without a traceback."""
+    from moebook.store import FolderInUse, Unwritable
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, FolderInUse, Unwritable) as error:
+        sys.exit(f"moebook: {error}")
+    except RuntimeError as error:
+        if type(error).__name__ != "NoResults":
+            raise
+        sys.exit(f"moebook: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The only room that imports vLLM, and only inside the worker process."""

@@ -1,0 +1,281 @@
+"""One vLLM engine: built from settings, timed on a workload.
+
+What is timed, in seconds on the host's clock around `LLM.generate` of the whole batch:
+  TTFT   a run limited to one output token
+  E2E    a run of all output tokens
+  step   the time between two consecutive outputs of the engine in which every sequence gains one token
+Two regimes: prefill computes (FLOPs of B x S tokens), decode reads (weights of the experts hit, KV cache).
+Every shape is run once before it is timed, every sequence has a prompt of its own, sampling is at temperature 1 so
+that sequences do not fall into one path, and prefix caching is off.
+
+vLLM 0.26 on a GPU, 0.32 on a CPU; nothing here differs between them but the environment the worker sets.
+"""
+
+import gc
+import json
+import re
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+STEPS_PER_WINDOW = 16         # decode steps averaged into one repeat of a sampled measurement
+STEPS_DISCARDED = 4           # after the last sequence joins: the first replay of a decode graph is slower
+OOM_TEXTS = ("out of memory", "No available memory for the cache blocks", "larger than the available KV cache memory",
+             "Available KV cache memory", "less than desired GPU memory utilization", "Failed to allocate")
+
+
+class EngineFailed(RuntimeError):
+    """The engine did not start or died; `status` is oom or failed, the text is the engine's own reason."""
+
+    def __init__(self, status: str, reason: str):
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass
+class Trace:
+    """Times (s) at which the engine's steps delivered, and how many sequences gained a token in each."""
+
+    started: float
+    times: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+
+    def steady_steps(self, batch: int) -> np.ndarray:
+        """Seconds of consecutive steps in which all `batch` sequences advance; the first few are left out."""
+        times = np.array([t for t, n in zip(self.times, self.tokens, strict=True) if n == batch])
+        return np.diff(times)[STEPS_DISCARDED:]
+
+
+class Engine:
+    def __init__(self, settings: dict, hf_config: dict, folder: Path, log: Path | None = None):
+        """Start an engine. settings: fields of plan.EngineSettings; folder: where its config.json is written."""
+        from vllm import LLM
+
+        self.log, self._log_from = log, log.stat().st_size if log and log.exists() else 0
+        started = time.perf_counter()
+        try:
+            self.llm = LLM(**_engine_arguments(settings, hf_config, folder))
+            self.chosen = {**self.llm.collective_rpc(inspect_worker)[0], **self._chosen_in_log()}
+        except Exception as error:
+            raise self.failure(error) from error
+        self.start_s = time.perf_counter() - started
+        cache = self.llm.llm_engine.vllm_config.cache_config
+        self.kv_capacity_tokens = cache.num_gpu_blocks * cache.block_size
+        self.vocab_size = hf_config["vocab_size"]
+
+    def stop(self) -> None:
+        if getattr(self, "llm", None) is not None:
+            self.llm.llm_engine.engine_core.shutdown()
+            del self.llm
+        gc.collect()
+
+    def facts(self) -> dict:
+        return {"engine_start_s": self.start_s, "kv_capacity_tokens": self.kv_capacity_tokens, **self.chosen}
+
+    def peak_memory_bytes(self) -> int | None:
+        return self.llm.collective_rpc(read_peak_memory)[0]
+
+    def measure(self, workload: dict, method: str, repeats: int) -> list[dict]:
+        """One dict of metrics per repeat. Raises EngineFailed when the engine dies or the batch exceeds its cache."""
+        try:
+            return self._measure(workload, method, repeats)
+        except EngineFailed:
+            raise
+        except Exception as error:
+            raise self.failure(error) from error
+
+    def _measure(self, workload: dict, method: str, repeats: int) -> list[dict]:
+        b, s_in, s_out = workload["batch"], workload["input_tokens"], workload["output_tokens"]
+        need = b * (s_in + s_out)
+        if need > self.kv_capacity_tokens:
+            raise EngineFailed("oom", f"the batch needs a KV cache of {need} tokens, the engine has "
+                                      f"{self.kv_capacity_tokens}: it would preempt sequences")
+        rng = np.random.default_rng(workload["seed"])
+        if method == "sampled":
+            return self._sampled(rng, b, s_in, s_out, repeats)
+        return self._full(rng, b, s_in, s_out, repeats)
+
+    def _full(self, rng, b: int, s_in: int, s_out: int, repeats: int) -> list[dict]:
+        self._run(rng, b, s_in, min(s_out, 2 * STEPS_PER_WINDOW))
+        rows = [self._ttft(rng, b, s_in) for _ in range(repeats)]
+        for row in rows:
+            e2e, requests, trace = self._run(rng, b, s_in, s_out)
+            steps = trace.steady_steps(b)
+            row |= {"e2e_s": e2e, **_percentiles("request_e2e", requests["e2e_s"])}
+            row |= _percentiles("step", steps) if len(steps) else {}
+        return rows
+
+    def _sampled(self, rng, b: int, s_in: int, s_out: int, repeats: int) -> list[dict]:
+        """Decode windows at the first and last contexts; a step's cost between them is taken as linear in context."""
+        steps = STEPS_DISCARDED + STEPS_PER_WINDOW * repeats
+        outputs = steps + self._stagger(b, s_in + s_out) + 2
+        early = self._windows(rng, b, s_in, outputs, repeats)
+        late = self._windows(rng, b, s_in + s_out - outputs, outputs, repeats)
+        rows = []
+        for (c0, t0), (c1, t1) in zip(early, late, strict=True):
+            slope = (t1 - t0) / (c1 - c0)
+            step = t0 + slope * (s_in + (s_out - 1) / 2 - c0)
+            row = self._ttft(rng, b, s_in)
+            rows.append({**row, "e2e_s": row["ttft_s"] + step * (s_out - 1), "step_first_s": t0, "step_last_s": t1,
+                         "step_first_context": c0, "step_last_context": c1})
+        return rows
+
+    def _stagger(self, b: int, tokens: int) -> int:
+        """Steps by which the first sequence leads the last, since a batch longer than the budget prefills in chunks."""
+        budget = self.llm.llm_engine.vllm_config.scheduler_config.max_num_batched_tokens
+        return -(-b * tokens // budget)
+
+    def _windows(self, rng, b: int, context: int, outputs: int, count: int) -> list[tuple[float, float]]:
+        """`count` pairs (context of the window's middle in tokens, mean step in s)."""
+        _, _, trace = self._run(rng, b, context, outputs)
+        steps = trace.steady_steps(b)[:STEPS_PER_WINDOW * count]
+        if len(steps) < STEPS_PER_WINDOW * count:
+            raise EngineFailed("failed", f"only {len(steps)} steps with all {b} sequences in step were seen at context "
+                                         f"{context}; {STEPS_PER_WINDOW * count} are needed")
+        windows = steps.reshape(count, STEPS_PER_WINDOW)
+        lead = self._stagger(b, context) / 2
+        middles = context + lead + STEPS_DISCARDED + STEPS_PER_WINDOW * (np.arange(count) + 0.5)
+        return list(zip(middles.tolist(), windows.mean(axis=1).tolist(), strict=True))
+
+    def _ttft(self, rng, b: int, s_in: int) -> dict:
+        ttft, requests, _ = self._run(rng, b, s_in, 1)
+        return {"ttft_s": ttft, **_percentiles("request_ttft", requests["ttft_s"])}
+
+    def _run(self, rng, b: int, s_in: int, s_out: int) -> tuple[float, dict, Trace]:
+        """Generate `s_out` tokens for `b` fresh prompts: (seconds, per-request seconds, step trace)."""
+        from vllm import SamplingParams
+
+        prompts = [{"prompt_token_ids": ids} for ids in rng.integers(0, self.vocab_size, (b, s_in)).tolist()]
+        sampling = SamplingParams(temperature=1.0, ignore_eos=True, max_tokens=s_out, detokenize=False)
+        with self._traced() as trace:
+            trace.started = time.perf_counter()
+            outputs = self.llm.generate(prompts, sampling, use_tqdm=False)
+            seconds = time.perf_counter() - trace.started
+        short = [len(o.outputs[0].token_ids) for o in outputs if len(o.outputs[0].token_ids) != s_out]
+        if short or len(outputs) != b:
+            raise EngineFailed("failed", f"{len(outputs)} of {b} sequences returned, {len(short)} shorter than {s_out}")
+        return seconds, _request_times(outputs), trace
+
+    @contextmanager
+    def _traced(self):
+        """Record every delivery of the engine core while the block runs."""
+        core, trace = self.llm.llm_engine.engine_core, Trace(0.0)
+        plain = core.get_output
+
+        def traced():
+            out = plain()
+            gained = sum(1 for o in out.outputs if o.new_token_ids)
+            if gained:
+                trace.times.append(time.perf_counter())
+                trace.tokens.append(gained)
+            return out
+
+        core.get_output = traced
+        try:
+            yield trace
+        finally:
+            core.get_output = plain
+
+    def failure(self, error: Exception) -> EngineFailed:
+        """The engine's own reason, from the exception or, when a child died, from its log."""
+        text = f"{type(error).__name__}: {error}"
+        logged = self._log_slice()
+        found = [line for line in (text + "\n" + logged).splitlines() if any(t in line for t in OOM_TEXTS)]
+        if found and not ("Available KV cache memory" in found[-1] and len(found) == 1):
+            return EngineFailed("oom", _clean(found[-1]))
+        errors = re.findall(r"^.*\b(?:\w+Error|\w+Exception): .+$", logged, re.MULTILINE)
+        return EngineFailed("failed", _clean(errors[-1] if errors and "root cause" in text else text))
+
+    def _log_slice(self) -> str:
+        if not self.log or not self.log.exists():
+            return ""
+        with self.log.open("rb") as handle:
+            handle.seek(self._log_from)
+            return handle.read().decode(errors="replace")
+
+    def _chosen_in_log(self) -> dict:
+        """What the engine says of its kernels; in-process engines say it once, so absence there means nothing."""
+        logged, chosen = self._log_slice(), {}
+        if found := re.search(r"Using '?(\w+)'? \w+ MoE backend", logged, re.IGNORECASE):
+            chosen["moe_backend"] = found[1]
+        if "Using default MoE config" in logged:
+            chosen["moe_config_tuned"] = False
+        elif "Using configuration from" in logged:
+            chosen["moe_config_tuned"] = True
+        return chosen
+
+
+def _engine_arguments(settings: dict, hf_config: dict, folder: Path) -> dict:
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder
+    if settings["weights"] == "dummy":
+        (folder / "config.json").write_text(json.dumps(hf_config))
+    else:
+        model = Path(settings["weights"])
+    arguments = {
+        "model": str(model), "load_format": "dummy" if settings["weights"] == "dummy" else "auto",
+        "skip_tokenizer_init": True, "enable_prefix_caching": False, "disable_log_stats": False, "seed": 0,
+        "dtype": settings["dtype"], "quantization": settings["quantization"],
+        "kv_cache_dtype": settings["kv_cache_dtype"], "max_model_len": settings["max_model_len"],
+        "tensor_parallel_size": settings["tensor_parallel"], "pipeline_parallel_size": settings["pipeline_parallel"],
+        "enable_expert_parallel": settings["expert_parallel"], "trust_remote_code": settings["trust_remote_code"],
+        "gpu_memory_utilization": settings["gpu_memory_utilization"],
+    }
+    if settings["graphs"] == "eager":
+        arguments["enforce_eager"] = True
+    elif settings["graphs"] == "light":
+        arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY",
+                                           "cudagraph_capture_sizes": list(settings["graph_batch_sizes"])}
+    if settings["moe_backend"]:
+        arguments["moe_backend"] = settings["moe_backend"]
+    return arguments
+
+
+def inspect_worker(worker) -> dict:
+    """Runs in the engine's process: the attention backend, the MoE method and kernel class, bytes of the weights."""
+    runner = worker.model_runner
+    backends = {group.backend.get_name() for groups in runner.attn_groups for group in groups}
+    moe = None
+    for module in runner.model.modules():
+        method = getattr(module, "quant_method", None)
+        if method is not None and "MoE" in type(method).__name__:
+            backend = getattr(method, "unquantized_backend", None) or getattr(method, "fp8_backend", None)
+            moe = str(getattr(backend, "value", backend or type(method).__name__))
+            break
+    weights = sum(p.numel() * p.element_size() for p in runner.model.parameters())
+    return {"attention_backend": ",".join(sorted(backends)), "moe_backend": moe, "moe_config_tuned": None,
+            "weights_bytes": weights}
+
+
+def read_peak_memory(worker) -> int | None:
+    """Runs in the engine's process: peak bytes the engine held, KV cache included, since the last call."""
+    import torch
+
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_reserved()
+        torch.cuda.reset_peak_memory_stats()
+        return peak
+    text = Path("/proc/self/status").read_text()
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) * 1024
+
+
+def _request_times(outputs) -> dict[str, np.ndarray]:
+    """Per-request seconds from submission: to the first token (ttft_s) and to the last (e2e_s)."""
+    first = np.array([o.metrics.first_token_latency for o in outputs])
+    decode = np.array([o.metrics.last_token_ts - o.metrics.first_token_ts for o in outputs])
+    return {"ttft_s": first, "e2e_s": first + decode}
+
+
+def _percentiles(name: str, seconds: np.ndarray) -> dict:
+    return {f"{name}_p{q}_s": float(np.percentile(seconds, q)) for q in (50, 99)}
+
+
+def _clean(line: str) -> str:
+    """One log line without colours, prefixes and paths, at most 300 characters."""
+    line = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    line = re.sub(r"^\(\w+ pid=\d+\)\s*|^\w+ \d\d-\d\d [\d:]+ \[[^]]*\]\s*", "", line.strip())
+    return re.sub(r"(?<!\w)/[\w./-]*/([\w.-]+)", r"\1", line).strip()[:300]

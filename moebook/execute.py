@@ -1,0 +1,119 @@
+"""Notebooks executed by papermill in a process of its own, with an outer time limit and an honest verdict.
+
+A kernel killed by the system leaves a notebook whose cells all say `completed`; so a run is whole only when papermill
+exits 0 *and* the notebook's last cell has written its completion record.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from moebook import devices, run
+from moebook.params import NotebookParams
+from moebook.sections import Section, parameters_of
+from moebook.store import Store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one notebook's run ended. counts: points by status; figures: folder they lie in."""
+
+    stem: str
+    status: str
+    counts: dict
+    minutes: float
+    figures: Path
+    detail: str = ""
+
+    @property
+    def whole(self) -> bool:
+        return self.status == "ok"
+
+    def line(self) -> str:
+        points = ", ".join(f"{n} {status}" for status, n in self.counts.items()) or "no points"
+        return (f"{self.stem}: {self.status} ({points}; {self.minutes:.1f} min; figures in {self.figures})"
+                + (f"\n  {self.detail}" if self.detail else ""))
+
+
+def execute(section: Section, file: Path, limit_minutes: float = 120.0) -> Outcome:
+    """Check the parameters, run the notebook, read its completion record. ParameterError before anything starts."""
+    params, plan = parameters_of(section, file)
+    folder = Store(params.output_root, plan).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "DONE.json"
+    record.unlink(missing_ok=True)
+    started = time.monotonic()
+    code, detail = _papermill(section, file, folder / "notebook.ipynb", 60 * limit_minutes)
+    minutes = (time.monotonic() - started) / 60
+    done = json.loads(record.read_text()) if record.exists() else None
+    if code == 0 and (done is not None or params.dry_run):
+        return Outcome(section.stem, "ok", (done or {}).get("points", {}), minutes, folder / "figures")
+    detail = detail or "papermill exited 0, but the notebook's last cell did not run: its kernel was killed"
+    return Outcome(section.stem, "failed", {}, minutes, folder / "figures", detail)
+
+
+def _papermill(section: Section, file: Path, output: Path, limit_s: float) -> tuple[int, str]:
+    command = [sys.executable, "-m", "papermill", str(section.notebook), str(output), "-f", str(file),
+               "--no-progress-bar", "--log-output", "-k", "python3"]
+    environment = {k: v for k, v in os.environ.items() if k != "JPY_SESSION_NAME"}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               env=environment, start_new_session=True)
+    try:
+        text, _ = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return 124, f"stopped after {limit_s / 60:.1f} min; points already measured are kept"
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    return process.returncode, "" if process.returncode == 0 else _last_error(text)
+
+
+def _last_error(text: str) -> str:
+    """The end of papermill's output: the cell's own error comes last."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n  ".join(lines[-12:])
+
+
+def run_study(work: list[tuple[Section, Path]]) -> list[Outcome]:
+    """All parameter files checked, all plans measured in one worker, then all notebooks executed."""
+    prepared = [(section, file, *parameters_of(section, file)) for section, file in work]
+    with run.WorkerHandle(_log(prepared)) as worker:
+        for section, _, params, plan in prepared:
+            if plan.measured and plan.device == devices.detect().kind:
+                print(f"== {section.stem}: measuring", flush=True)
+                run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes)
+    outcomes = []
+    for section, file, _, _ in prepared:
+        print(f"== {section.stem}: executing the notebook", flush=True)
+        outcomes.append(execute(section, file))
+        if not outcomes[-1].whole:
+            print(outcomes[-1].line(), flush=True)
+    print(table(outcomes))
+    return outcomes
+
+
+def _log(prepared: list[tuple[Section, Path, NotebookParams, object]]) -> Path:
+    _, _, params, plan = prepared[0]
+    return Path(params.output_root) / plan.profile / "worker.log"
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Notebook, status, points ok/failed/skipped, minutes, figures: as aligned text."""
+    rows = [("notebook", "status", "ok", "failed", "skipped", "minutes", "figures")]
+    for o in outcomes:
+        failed = sum(o.counts.get(s, 0) for s in ("failed", "timeout"))
+        skipped = sum(o.counts.get(s, 0) for s in ("oom", "infeasible", "not_run"))
+        rows.append((o.stem, o.status, str(o.counts.get("ok", 0)), str(failed), str(skipped), f"{o.minutes:.1f}",
+                     str(o.figures)))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)

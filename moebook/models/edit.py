@@ -1,0 +1,118 @@
+"""Edits of an Architecture: FFN width, experts, active experts, depth.
+
+    >>> from moebook.models.catalog import load
+    >>> edit(load("Mixtral-8x7B-v0.1"), ffn_dim=7168, num_experts=16).name
+    'Mixtral-8x7B-v0.1[I=7168,E=16]'
+
+An edit changes the Hugging Face config and reads the shapes back from it, so both always agree.
+"""
+
+from dataclasses import replace
+
+from moebook.models.catalog import Architecture, from_config
+from moebook.models.families import Family, family_of, language_config
+
+FFN_MULTIPLE = 16                        # vLLM's expert kernels; its CPU ones otherwise fall back to a plain loop
+
+
+class ImpossibleEdit(ValueError):
+    """The edited model could not exist, or the engine could not run it."""
+
+
+def edit(arch: Architecture, *, ffn_dim: int | None = None, num_experts: int | None = None,
+         top_k: int | None = None, num_layers: int | None = None) -> Architecture:
+    """The architecture with I, E, K or L changed; None keeps a value. Values it already has give it back unchanged.
+
+    ffn_dim is the width of one routed expert. Shared experts whose config states no width of their own (DeepSeek,
+    Llama 4) follow it. num_layers keeps the leading dense layers. Raises ImpossibleEdit with the reason.
+    """
+    asked = {"ffn_dim": ffn_dim, "num_experts": num_experts, "top_k": top_k, "num_layers": num_layers}
+    for key, value in asked.items():
+        _check_whole(arch, key, value)
+    new = tuple(old if value is None else value for old, value in zip(arch.shape, asked.values(), strict=True))
+    if new == arch.shape:
+        return arch
+    _check_family(arch, new)
+    if arch.is_moe:
+        _check_experts(arch, new)
+    config = arch.hf_config()
+    _write(language_config(config), family_of(config), new)
+    edited = from_config(config, _name(arch, new), arch.source)
+    _check_depth(arch, edited)
+    return replace(edited, base_shape=arch.base_shape)
+
+
+def _name(arch: Architecture, new: tuple[int, ...]) -> str:
+    changed = [f"{letter}={value}" for letter, value, base in zip("IEKL", new, arch.base_shape, strict=True)
+               if value != base]
+    plain = arch.name.split("[")[0]
+    return f"{plain}[{','.join(changed)}]" if changed else plain
+
+
+def _write(config: dict, family: Family, shape: tuple[int, ...]) -> None:
+    for keys, value in zip((family.ffn, family.experts, family.top_k, family.layers), shape, strict=True):
+        for key in keys:
+            if key in config and value:
+                config[key] = value
+    layers = shape[3]
+    for key in ("layer_types", "no_rope_layers"):
+        if config.get(key):
+            config[key] = _cycled(config[key], layers)
+    if config.get("moe_layers"):
+        config["moe_layers"] = None      # Llama 4 derives them from interleave_moe_layer_step
+    if config.get("mlp_only_layers"):
+        config["mlp_only_layers"] = [i for i in config["mlp_only_layers"] if i < layers]
+
+
+def _cycled(kinds: list, length: int) -> list:
+    return [kinds[i % len(kinds)] for i in range(length)]
+
+
+def _check_whole(arch: Architecture, key: str, value: int | None) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ImpossibleEdit(f"{arch.name}: {key} is {value!r}; give a whole number")
+    if value < 1 and (arch.is_moe or key == "num_layers"):
+        raise ImpossibleEdit(f"{arch.name}: {key} is {value}; it must be at least 1")
+
+
+def _check_family(arch: Architecture, new: tuple[int, ...]) -> None:
+    if arch.family == "molmo":
+        raise ImpossibleEdit(f"{arch.name}: the engine has no model for MolmoE, so an edit of it cannot run; edit "
+                             "OLMoE-1B-7B-0924, whose language part has the same shapes")
+    if not arch.is_moe and new[:3] != arch.shape[:3]:
+        raise ImpossibleEdit(f"{arch.name} is a dense model: ffn_dim, num_experts and top_k speak of experts it does "
+                             "not have; edit num_layers only, or choose a Mixture-of-Experts model")
+    if arch.family in ("llama4", "llama4_text") and new[2] > 1:
+        raise ImpossibleEdit(f"{arch.name}: top_k is {new[2]}, but Llama 4 applies router weights to the experts' "
+                             "input, which the engine allows for top_k 1 only")
+
+
+def _check_experts(arch: Architecture, new: tuple[int, ...]) -> None:
+    ffn, experts, k, _ = new
+    if k > experts:
+        raise ImpossibleEdit(f"{arch.name}: top_k {k} exceeds num_experts {experts}; a token cannot choose more "
+                             "experts than there are")
+    if ffn % FFN_MULTIPLE:
+        raise ImpossibleEdit(f"{arch.name}: ffn_dim {ffn} is no multiple of {FFN_MULTIPLE}, as the engine's expert "
+                             f"kernels need; nearest: {max(FFN_MULTIPLE, round(ffn / FFN_MULTIPLE) * FFN_MULTIPLE)}")
+    config = language_config(arch.config)
+    groups, chosen = config.get("n_group") or 1, config.get("topk_group") or 1
+    if groups > 1:
+        _check_groups(arch.name, experts, k, groups, chosen)
+
+
+def _check_groups(name: str, experts: int, k: int, groups: int, chosen: int) -> None:
+    if experts % groups or experts // groups < 2:
+        raise ImpossibleEdit(f"{name}: num_experts {experts} cannot be split into its {groups} router groups of two "
+                             f"or more experts; use a multiple of {groups} from {2 * groups} on")
+    if k > chosen * (experts // groups):
+        raise ImpossibleEdit(f"{name}: top_k {k} exceeds the {chosen * (experts // groups)} experts of the {chosen} "
+                             f"router groups (of {groups}) that a token may use")
+
+
+def _check_depth(arch: Architecture, edited: Architecture) -> None:
+    if arch.is_moe and edited.num_moe_layers < 1:
+        raise ImpossibleEdit(f"{arch.name}: num_layers {edited.num_layers} leaves no layer with experts, for the first "
+                             f"{arch.num_dense_layers} are dense; use at least {arch.num_dense_layers + 1}")

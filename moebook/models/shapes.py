@@ -1,0 +1,273 @@
+"""Parameters, bytes and FLOPs of an Architecture, per component.
+
+Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token.
+Bytes and FLOPs are the least an engine has to move and do (a floor): each weight is read once, routing is uniform,
+activations stay on the chip. A multiply-add counts as two FLOPs.
+
+    >>> from moebook.models.catalog import load
+    >>> total_parameters(load("Mixtral-8x7B-v0.1"))
+    46702792704
+"""
+
+from dataclasses import dataclass
+
+from moebook.models.catalog import Architecture
+
+COMPONENTS = ("embedding", "attention", "router", "experts", "shared_experts", "dense_ffn", "norms", "lm_head",
+              "vision")
+DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2,
+               "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "int8": 1}
+EXPERTS, LINEAR = ("experts",), ("attention", "experts", "shared_experts", "dense_ffn")
+INT4_BITS = 4 + (16 + 4) / 128           # groups of 128 share a 16-bit scale and a 4-bit zero
+MXFP4_BITS = 4 + 8 / 32                  # blocks of 32 share an 8-bit exponent
+QUANTIZED = {                            # bits per matrix element, and the components whose matrices are quantized
+    "fp8": (8, LINEAR), "int8": (8, LINEAR), "experts_int8": (8, EXPERTS), "mxfp4": (MXFP4_BITS, EXPERTS),
+    "awq": (INT4_BITS, LINEAR), "awq_marlin": (INT4_BITS, LINEAR), "gptq": (INT4_BITS, LINEAR),
+    "gptq_marlin": (INT4_BITS, LINEAR), "int4": (INT4_BITS, LINEAR),
+}
+LOGIT_ROWS = 256                         # sequences whose logits vLLM holds at once by default
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOPs and bytes of one forward pass, per component."""
+
+    flops: dict[str, float]
+    bytes: dict[str, float]
+
+    @property
+    def total_flops(self) -> float:
+        return sum(self.flops.values())
+
+    @property
+    def total_bytes(self) -> float:
+        return sum(self.bytes.values())
+
+
+def dtype_bytes(dtype: str) -> int:
+    """Bytes per element. Raises ValueError for a dtype without one, such as 'auto'."""
+    if dtype not in DTYPE_BYTES:
+        raise ValueError(f"dtype {dtype!r} has no known size; allowed: {', '.join(DTYPE_BYTES)}")
+    return DTYPE_BYTES[dtype]
+
+
+def parameter_counts(arch: Architecture) -> dict[str, int]:
+    """Parameters per component of COMPONENTS. A tied head counts in `embedding` only."""
+    matrices, vectors = matrix_counts(arch), vector_counts(arch)
+    return {c: matrices[c] + vectors[c] for c in COMPONENTS}
+
+
+def active_counts(arch: Architecture) -> dict[str, int]:
+    """Parameters per component that serve one token: K experts of each MoE layer, and the whole of all else.
+
+    Embedding, head and vision tower count in full; published "active" figures leave out some of them.
+    """
+    counts = parameter_counts(arch)
+    return {**counts, "experts": counts["experts"] // arch.num_experts * arch.top_k if arch.is_moe else 0}
+
+
+def total_parameters(arch: Architecture) -> int:
+    return sum(parameter_counts(arch).values())
+
+
+def active_parameters(arch: Architecture) -> int:
+    return sum(active_counts(arch).values())
+
+
+def matrix_counts(arch: Architecture) -> dict[str, int]:
+    """Elements of the matrices per component; the vision part counts here as a whole."""
+    h, moe = arch.hidden_size, arch.num_moe_layers
+    return {
+        "embedding": (arch.vocab_size + arch.extra_embeddings) * h,
+        "attention": arch.num_layers * _attention_matrices(arch),
+        "router": moe * arch.num_experts * h,
+        "experts": moe * arch.num_experts * 3 * h * arch.expert_ffn_dim,
+        "shared_experts": moe * (3 * h * arch.shared_ffn_dim + arch.shared_expert_gate * h),
+        "dense_ffn": arch.num_dense_layers * 3 * h * arch.dense_ffn_dim,
+        "norms": 0,
+        "lm_head": 0 if arch.tie_embeddings else arch.vocab_size * h,
+        "vision": arch.vision_params,
+    }
+
+
+def vector_counts(arch: Architecture) -> dict[str, int]:
+    """Elements of biases, attention sinks and norm weights per component."""
+    h, moe, experts = arch.hidden_size, arch.num_moe_layers, arch.num_experts
+    qkv = (arch.num_heads + 2 * arch.num_kv_heads) * arch.head_dim
+    attention = arch.qkv_bias * qkv + arch.o_bias * h + arch.attention_sinks * arch.num_heads
+    norms = arch.num_layers * (2 * h * (1 + arch.norm_bias) + _inner_norms(arch)) + h * (1 + arch.norm_bias)
+    return {
+        **dict.fromkeys(COMPONENTS, 0),
+        "attention": arch.num_layers * attention,
+        "router": moe * experts * arch.router_bias,
+        "experts": moe * experts * arch.expert_bias * (2 * arch.expert_ffn_dim + h),
+        "norms": norms,
+        "lm_head": arch.lm_head_bias * arch.vocab_size,
+    }
+
+
+def weight_bytes(arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None) -> int:
+    """Bytes of all weights held in `dtype`, the matrices that `quantization` covers in its own width.
+
+    quantization: a key of QUANTIZED, or None for none (also where the checkpoint itself is quantized:
+    `arch.quantization` says so). Router, embedding, head, norms, biases and vision stay in `dtype`.
+    """
+    return round(sum(component_bytes(arch, dtype, quantization).values()))
+
+
+def component_bytes(arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None) -> dict[str, float]:
+    """`weight_bytes` per component."""
+    plain = dtype_bytes(dtype)
+    width = _matrix_bytes(plain, quantization)
+    matrices, vectors = matrix_counts(arch), vector_counts(arch)
+    return {c: matrices[c] * width.get(c, plain) + vectors[c] * plain for c in COMPONENTS}
+
+
+def kv_bytes_per_token(arch: Architecture, kv_dtype: str = "bfloat16") -> int:
+    """Bytes one token adds to the KV cache, summed over layers; windowed layers count like the others."""
+    return arch.num_layers * _kv_values(arch) * dtype_bytes(kv_dtype)
+
+
+def activation_bytes(arch: Architecture, tokens: int, dtype: str = "bfloat16") -> int:
+    """Rough peak of one forward over `tokens`: residual, input and output of a layer, its widest part, the logits."""
+    h, k = arch.hidden_size, arch.top_k
+    qkv = (arch.num_heads + 2 * arch.num_kv_heads) * arch.head_dim
+    moe = k * (max(2 * arch.expert_ffn_dim, h) + arch.expert_ffn_dim) + 2 * arch.shared_ffn_dim
+    widest = max(qkv + arch.num_heads * arch.head_dim, moe, 3 * arch.dense_ffn_dim * (arch.num_dense_layers > 0))
+    logits = 2 * min(tokens, LOGIT_ROWS) * arch.vocab_size * 4
+    return tokens * (3 * h + widest) * dtype_bytes(dtype) + logits
+
+
+def distinct_experts(num_experts: int, top_k: int, tokens: float) -> float:
+    """Expected number of experts of one layer that `tokens` tokens hit under uniform routing: E(1 - (1 - K/E)^tokens).
+
+    0 for a dense model. Raises ValueError where K exceeds E.
+    """
+    if num_experts == 0:
+        return 0.0
+    if not 0 <= top_k <= num_experts:
+        raise ValueError(f"top_k {top_k} of {num_experts} experts: it must lie between 0 and the number of experts")
+    return num_experts * (1 - (1 - top_k / num_experts) ** tokens)
+
+
+def decode_cost(arch: Architecture, batch: int, context: int, dtype: str = "bfloat16",
+                quantization: str | None = None, kv_dtype: str = "bfloat16") -> Cost:
+    """One decode step: B sequences gain one token, each attending to `context` tokens (its own included).
+
+    MLA is in its absorbed form: the heads attend to the cached latent vectors. Text only: no vision.
+    """
+    _check_positive(batch=batch, context=context)
+    flops = {**_linear_flops(arch, batch, batch), "attention_scores": batch * _step_flops(arch, context)}
+    kv = batch * (_attended_kv_values(arch, context) + arch.num_layers * _kv_values(arch)) * dtype_bytes(kv_dtype)
+    return Cost(flops, {**_weights_read(arch, batch, dtype, quantization), "kv_cache": kv})
+
+
+def prefill_cost(arch: Architecture, batch: int, input_tokens: int, dtype: str = "bfloat16",
+                 quantization: str | None = None, kv_dtype: str = "bfloat16") -> Cost:
+    """Prefill of B sequences of S = `input_tokens` in one pass, causal attention, one token sampled from each.
+
+    The KV cache is written once and read once. Longer batches that an engine prefills in chunks read weights again.
+    """
+    _check_positive(batch=batch, input_tokens=input_tokens)
+    tokens = batch * input_tokens
+    flops = {**_linear_flops(arch, tokens, batch), "attention_scores": batch * _causal_flops(arch, input_tokens)}
+    kv = 2 * tokens * arch.num_layers * _kv_values(arch) * dtype_bytes(kv_dtype)
+    return Cost(flops, {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv})
+
+
+def _attention_matrices(arch: Architecture) -> int:
+    """Elements of one layer's projections."""
+    h, heads = arch.hidden_size, arch.num_heads
+    if not arch.is_mla:
+        return 2 * h * arch.head_dim * (heads + arch.num_kv_heads)
+    q, kv = arch.q_lora_rank, arch.kv_lora_rank
+    query = h * q + q * heads * arch.head_dim if q else h * heads * arch.head_dim
+    down = h * (kv + arch.qk_rope_head_dim)
+    up = kv * heads * (arch.qk_nope_head_dim + arch.v_head_dim)
+    return query + down + up + heads * arch.v_head_dim * h
+
+
+def _inner_norms(arch: Architecture) -> int:
+    """Norm weights inside one layer's attention."""
+    if arch.is_mla:
+        return arch.kv_lora_rank + (arch.q_lora_rank or 0)
+    per_head = {"full": arch.num_heads + arch.num_kv_heads, "head": 2, None: 0}
+    return per_head[arch.qk_norm] * arch.head_dim
+
+
+def _kv_values(arch: Architecture) -> int:
+    """Cached values per token and layer."""
+    if arch.is_mla:
+        return arch.kv_lora_rank + arch.qk_rope_head_dim
+    return 2 * arch.num_kv_heads * arch.head_dim
+
+
+def _layers_by_reach(arch: Architecture, context: int) -> list[tuple[int, int]]:
+    """(layers, tokens they attend to) at a context; a chunk is taken as a window, its greatest reach."""
+    windowed = arch.num_windowed_layers if arch.window else 0
+    return [(arch.num_layers - windowed, context), (windowed, min(context, arch.window or context))]
+
+
+def _attended_kv_values(arch: Architecture, context: int) -> int:
+    return sum(layers * reach for layers, reach in _layers_by_reach(arch, context)) * _kv_values(arch)
+
+
+def _step_flops(arch: Architecture, context: int) -> int:
+    """Query-key products and the weighted sum of values of one query token, all layers, MLA absorbed."""
+    reach = sum(layers * tokens for layers, tokens in _layers_by_reach(arch, context))
+    return 2 * arch.num_heads * reach * _score_width(arch, absorbed=True)
+
+
+def _score_width(arch: Architecture, absorbed: bool) -> int:
+    """Multiply-adds per head, query token and attended token."""
+    if not arch.is_mla:
+        return 2 * arch.head_dim
+    if absorbed:
+        return 2 * arch.kv_lora_rank + arch.qk_rope_head_dim
+    return arch.head_dim + arch.v_head_dim
+
+
+def _causal_flops(arch: Architecture, tokens: int) -> int:
+    """`_step_flops` summed over the positions 1..S of one sequence, MLA not absorbed."""
+    pairs = 0
+    for layers, reach in _layers_by_reach(arch, tokens):
+        pairs += layers * (reach * (reach + 1) // 2 + (tokens - reach) * reach)
+    return 2 * arch.num_heads * pairs * _score_width(arch, absorbed=False)
+
+
+def _linear_flops(arch: Architecture, tokens: int, sampled: int) -> dict[str, int]:
+    """FLOPs of every matrix over `tokens`, and of the head over the `sampled` last positions."""
+    matrices = matrix_counts(arch)
+    experts = arch.num_moe_layers * arch.top_k * 3 * arch.hidden_size * arch.expert_ffn_dim
+    per_token = {**{c: matrices[c] for c in ("attention", "router", "shared_experts", "dense_ffn")}, "experts": experts}
+    head = 2 * sampled * arch.vocab_size * arch.hidden_size
+    return {**{c: 2 * tokens * n for c, n in per_token.items()}, "lm_head": head}
+
+
+def _weights_read(arch: Architecture, tokens: int, dtype: str, quantization: str | None) -> dict[str, float]:
+    """Bytes of weights that a forward over `tokens` reads: the experts hit, one embedding row a token, all else."""
+    read = component_bytes(arch, dtype, quantization)
+    del read["vision"]
+    plain = dtype_bytes(dtype)
+    if arch.is_moe:
+        read["experts"] *= distinct_experts(arch.num_experts, arch.top_k, tokens) / arch.num_experts
+    read["embedding"] = min(tokens, arch.vocab_size) * arch.hidden_size * plain
+    if arch.tie_embeddings:
+        read["lm_head"] = arch.vocab_size * arch.hidden_size * plain
+    return read
+
+
+def _matrix_bytes(plain: int, quantization: str | None) -> dict[str, float]:
+    """Bytes per matrix element of the components that `quantization` covers."""
+    if quantization is None:
+        return {}
+    if quantization not in QUANTIZED:
+        raise ValueError(f"quantization {quantization!r} is not known; allowed: None, {', '.join(QUANTIZED)}")
+    bits, covered = QUANTIZED[quantization]
+    return dict.fromkeys(covered, min(bits / 8, plain))
+
+
+def _check_positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it must be at least 1")

@@ -1,0 +1,66 @@
+"""What notebook 00 tells of the whole study: Table 1 beside the slide's, parameter shares, verdicts of all sections."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from moebook import sections, workbook
+from moebook.analysis import claims
+from moebook.models import catalog, shapes
+from moebook.sections import parameters_of
+
+TABLE_1 = ("Mixtral-8x7B-v0.1", "Qwen1.5-MoE-A2.7B", "Qwen3-30B-A3B", "DeepSeek-V2-Lite", "Phi-3.5-MoE-instruct",
+           "OLMoE-1B-7B-0125", "deepseek-vl2-tiny", "deepseek-vl2-small", "deepseek-vl2")
+
+
+def table_1(names: tuple[str, ...] = TABLE_1) -> pd.DataFrame:
+    """One row per model: shapes from the published config, and the slide's value where it differs."""
+    rows = []
+    for name in names:
+        arch, slide = catalog.load(name), catalog.sources()[name].get("slide") or {}
+        own = {"num_layers": arch.num_layers, "hidden": arch.hidden_size, "ffn": arch.expert_ffn_dim,
+               "experts": arch.num_experts, "top_k": arch.top_k}
+        differs = {k: v for k, v in slide.items() if k in own and v is not None and v != own[k]}
+        rows.append({"model": name, **own, "shared experts": arch.num_shared_experts,
+                     "total B": shapes.total_parameters(arch) / 1e9, "active B": shapes.active_parameters(arch) / 1e9,
+                     "bf16 GB": shapes.weight_bytes(arch) / 1e9,
+                     "the slide prints": ", ".join(f"{k} {v}" for k, v in differs.items()) or "the same"})
+    return pd.DataFrame(rows)
+
+
+def parameter_shares(names: tuple[str, ...] = TABLE_1) -> pd.DataFrame:
+    """Long table for Fig 1: model, component, total_parameters, active_parameters."""
+    rows = []
+    for name in names:
+        arch = catalog.load(name)
+        total, active = shapes.parameter_counts(arch), shapes.active_counts(arch)
+        rows += [{"model": name, "component": part, "total_parameters": total[part],
+                  "active_parameters": active.get(part, 0)} for part in total if total[part]]
+    return pd.DataFrame(rows)
+
+
+def conflicts() -> pd.DataFrame:
+    """Places where the source contradicts itself."""
+    return pd.DataFrame(claims.load().conflicts)
+
+
+def all_verdicts(profile: str) -> tuple[list, list[str]]:
+    """(verdicts of every claim, a line per notebook on where its results come from)."""
+    tables, origins = [], []
+    for stem in sections.STEMS:
+        file = Path("params") / profile / f"{stem}.yaml"
+        section = sections.find(stem)
+        if not file.exists() or stem == "00_overview":
+            continue
+        try:
+            res = workbook.load(*parameters_of(section, file))
+        except workbook.NoResults as error:
+            origins.append(f"{stem}: {error}")
+            continue
+        tables.append(res.summary)
+        origins.append(f"{stem}: {res.origin}")
+    if not tables and not origins:
+        have = ", ".join(sorted(p.name for p in Path("params").glob("*") if p.is_dir()))
+        raise ValueError(f"no parameter files for profile {profile!r}; profiles: {have}")
+    summary = pd.concat(tables, ignore_index=True) if tables else None
+    return claims.evaluate(summary), origins

@@ -1,0 +1,237 @@
+"""A plan: parameters become an ordered list of frozen points, each with an id, an estimate, or a reason not to run.
+
+A *point* is one thing to measure: Architecture x EngineSettings x Workload x method x repeats. Its `key` hashes all of
+these; its `id` adds the device name and engine version, so a result can never be taken for another machine's.
+
+Methods
+  full           every decode step is run
+  sampled        decode steps are timed at the first and last contexts of the run; their mean is the run's (a step's
+                 cost is linear in context, because the KV cache read is)
+  depth          full depth extrapolated from engines with fewer layers: t(L) = a + b L
+  depth+sampled  both
+Points with a depth method are derived from the points named in `own` and `anchor`, which are measured.
+
+Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token, G GPUs.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+
+from moebook.devices import Published
+from moebook.models import shapes
+from moebook.models.catalog import Architecture
+
+METHODS = ("full", "sampled", "depth", "depth+sampled")
+ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}      # measured: benchmarks/engine_start.py
+CPU_FLOPS, CPU_BYTES = 1.0e11, 1.0e10           # only for estimates; floors use ceilings measured on the device
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How the engine is built. graphs: `light` (decode graphs of graph_batch_sizes, no compilation), `default`
+    (the engine's own choice), `eager`."""
+
+    dtype: str = "bfloat16"
+    quantization: str | None = None
+    kv_cache_dtype: str = "auto"
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    expert_parallel: bool = False
+    moe_backend: str | None = None
+    graphs: str = "light"
+    graph_batch_sizes: tuple[int, ...] = (16,)
+    max_model_len: int = 4096
+    kv_cache_gib: int | None = None
+    gpu_memory_utilization: float = 0.92
+    weights: str = "dummy"
+    trust_remote_code: bool = False
+
+    @property
+    def num_devices(self) -> int:
+        return self.tensor_parallel * self.pipeline_parallel
+
+
+@dataclass(frozen=True)
+class Workload:
+    """B sequences of `input_tokens` seeded random ids, each continued by `output_tokens`."""
+
+    batch: int
+    input_tokens: int
+    output_tokens: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Point:
+    notebook: str
+    architecture: Architecture
+    engine: EngineSettings
+    workload: Workload
+    method: str = "full"
+    repeats: int = 3
+    sweeps: tuple[str, ...] = ()
+    status: str = "ready"                # or oom, infeasible: planned, never run
+    reason: str | None = None
+    own: tuple[str, ...] = ()            # depth methods: keys of this cell's points with fewer layers
+    anchor: tuple[str, ...] = ()         # and of one other cell's full-depth point and reduced one, sharing the intercept
+
+    @cached_property
+    def key(self) -> str:
+        arch = self.architecture
+        what = {
+            "architecture": arch.hf_config(),
+            "shape": (arch.num_layers, arch.expert_ffn_dim, arch.num_experts, arch.top_k),
+            "engine": asdict(self.engine),
+            "workload": asdict(self.workload),
+            "method": self.method,
+            "repeats": self.repeats,
+            "own": self.own,
+            "anchor": self.anchor,
+        }
+        return _digest(what)
+
+    @property
+    def engine_key(self) -> tuple[Architecture, EngineSettings]:
+        """Points equal in this share one engine build."""
+        return self.architecture.name, self.architecture.source, self.engine
+
+    @property
+    def is_derived(self) -> bool:
+        return self.method.startswith("depth")
+
+    def point_id(self, device_name: str, engine_version: str) -> str:
+        return _digest([self.key, device_name, engine_version])
+
+
+def _digest(what: object) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Plan:
+    notebook: str
+    profile: str
+    device: str
+    points: tuple[Point, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def measured(self) -> list[Point]:
+        """Points an engine runs, ordered so that those sharing an engine stand together."""
+        groups: dict[tuple, list[Point]] = {}
+        for point in self.points:
+            if point.status == "ready" and not point.is_derived:
+                groups.setdefault(point.engine_key, []).append(point)
+        return [point for group in groups.values() for point in group]
+
+    @property
+    def num_engines(self) -> int:
+        return len({p.engine_key for p in self.measured})
+
+    def estimate_s(self, device: Published) -> float:
+        start = ENGINE_START_S["cpu" if device.kind == "cpu" else "gpu"]
+        return self.num_engines * start + sum(estimate_s(p, device) for p in self.measured)
+
+
+def memory_bytes(point: Point) -> dict[str, int]:
+    """Estimated bytes on each device: weights, KV cache of the batch at full length, activations of one step."""
+    engine, work = point.engine, point.workload
+    weights = shapes.weight_bytes(point.architecture, engine.dtype, engine.quantization)
+    kv = shapes.kv_bytes_per_token(point.architecture, kv_dtype=_kv_dtype(engine))
+    kv *= work.batch * (work.input_tokens + work.output_tokens)
+    tokens = min(16384, work.batch * work.input_tokens)
+    share = engine.num_devices
+    return {
+        "weights_bytes": weights // share,
+        "kv_bytes": kv // share,
+        "activation_bytes": shapes.activation_bytes(point.architecture, tokens, engine.dtype) // engine.tensor_parallel,
+    }
+
+
+def _kv_dtype(engine: EngineSettings) -> str:
+    return engine.dtype if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype
+
+
+def estimate_s(point: Point, device: Published) -> float:
+    """Rough seconds for all repeats of a measured point: half the device's published rates, 3 ms of host a step."""
+    flops = 0.5 * (device.bf16_flops_per_s or CPU_FLOPS)
+    bandwidth = 0.5 * (device.bandwidth_bytes_per_s or CPU_BYTES)
+    work, arch = point.workload, point.architecture
+
+    def prefill(length: int) -> float:
+        return shapes.prefill_cost(arch, work.batch, length).total_flops / flops
+
+    middle = work.input_tokens + work.output_tokens // 2
+    step = 3e-3 + shapes.decode_cost(arch, work.batch, middle).total_bytes / bandwidth
+    once = prefill(work.input_tokens)
+    if point.method == "full":
+        return (2 * point.repeats + 1) * once + (point.repeats + 0.2) * work.output_tokens * step
+    return (point.repeats + 1) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step
+
+
+def check_fit(point: Point, device_memory_bytes: int | None) -> Point:
+    """The point itself, or marked `oom` where weights, KV cache and activations exceed a device's memory."""
+    if point.status != "ready" or point.is_derived or device_memory_bytes is None:
+        return point
+    parts = memory_bytes(point)
+    need, have = sum(parts.values()), device_memory_bytes * point.engine.gpu_memory_utilization
+    if need <= have:
+        return point
+    detail = ", ".join(f"{k.removesuffix('_bytes')} {v / 1e9:.1f} GB" for k, v in parts.items())
+    over = point.engine.num_devices
+    reason = f"needs {need / 1e9:.1f} GB on each of {over} device(s) ({detail}), which have {have / 1e9:.1f} GB usable"
+    return replace(point, status="oom", reason=reason)
+
+
+def merge(points: Iterable[Point]) -> tuple[Point, ...]:
+    """Points in first-seen order, those with one key merged into one that belongs to all their sweeps."""
+    merged: dict[str, Point] = {}
+    for point in points:
+        seen = merged.get(point.key)
+        sweeps = tuple(dict.fromkeys((*(seen.sweeps if seen else ()), *point.sweeps)))
+        merged[point.key] = replace(seen or point, sweeps=sweeps)
+    return tuple(merged.values())
+
+
+def describe(point: Point) -> dict:
+    """The flat identity of a point: the first columns of the results table and of `moebook plan`."""
+    arch, engine, work = point.architecture, point.engine, point.workload
+    return {
+        "key": point.key,
+        "notebook": point.notebook,
+        "sweeps": ",".join(point.sweeps),
+        "model": arch.name.split("[")[0],
+        "method": point.method,
+        "num_layers": arch.num_layers,
+        "hidden_size": arch.hidden_size,
+        "expert_ffn_dim": arch.expert_ffn_dim,
+        "num_experts": arch.num_experts,
+        "top_k": arch.top_k,
+        **{name: getattr(engine, name) for name in (
+            "dtype", "quantization", "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs")},
+        "weights": engine.weights,
+        "batch": work.batch,
+        "input_tokens": work.input_tokens,
+        "output_tokens": work.output_tokens,
+        "repeats_planned": point.repeats,
+    }
+
+
+def to_frame(plan: Plan, device: Published):
+    """One row per planned point with memory and time estimates; skipped points carry their reason."""
+    import pandas as pd
+
+    rows = []
+    for point in plan.points:
+        ready = point.status == "ready"
+        rows.append({
+            **describe(point),
+            "status": point.status,
+            "reason": point.reason,
+            **memory_bytes(point),
+            "estimate_s": None if not ready or point.is_derived else estimate_s(point, device),
+        })
+    return pd.DataFrame(rows)

@@ -1,0 +1,67 @@
+"""Progress of a sweep: a bar in a live notebook or terminal, one plain line per finished point when headless.
+
+A notebook bar freezes at 0 % in a headless run, so the caller says which it is.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+
+class Progress:
+    def __init__(self, live: bool = False, out=None):
+        self.live, self.out = live, out
+        self.bar = None
+
+    def begin(self, total: int, skipped: int, seconds: dict[str, float]) -> None:
+        """total points to measure, `skipped` already present, estimated seconds by point key."""
+        self.total, self.done, self.seconds = total, 0, dict(seconds)
+        self.started = time.monotonic()
+        self.estimated_done = 0.0
+        self.say(f"{skipped} points present, {total} to measure")
+        if self.live and total:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=total, unit="point")
+
+    def advance(self, point, record: dict) -> None:
+        self.done += 1
+        self.estimated_done += self.seconds.pop(point.key, 0.0)
+        if self.bar is not None:
+            self.bar.update(1)
+        if self.bar is None or record["status"] != "ok":
+            self.say(f"[{self.done}/{self.total}] {title(point)}: {outcome(record)}; {self._left()}")
+
+    def _left(self) -> str:
+        elapsed = time.monotonic() - self.started
+        ahead = sum(self.seconds.values())
+        by_estimate = elapsed / self.estimated_done * ahead if self.estimated_done else 0.0
+        by_count = elapsed / self.done * (self.total - self.done)
+        return f"{duration(elapsed)} gone, about {duration((by_estimate + by_count) / 2)} left"
+
+    def interrupted(self, folder: Path) -> None:
+        self.say(f"interrupted: {self.done} of {self.total} points are kept in {folder}; the same command resumes")
+
+    def say(self, text: str) -> None:
+        print(text, file=self.out or sys.stdout, flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def title(point) -> str:
+    work = point.workload
+    return f"{point.architecture.name} B={work.batch} {work.input_tokens}+{work.output_tokens} {point.method}"
+
+
+def outcome(record: dict) -> str:
+    if record["status"] != "ok":
+        return f"{record['status']} ({record['reason']})"
+    e2e = sorted(r["e2e_s"] for r in record["repeats"])
+    return f"E2E {1e3 * e2e[len(e2e) // 2]:.1f} ms"
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,166 @@
+"""Result files <-> one tidy table: a row per repeat, units in column names, provenance in the file's metadata.
+
+A point without a measurement is one row with null metrics, its status and its reason. Points of the depth methods are
+computed here from the points they rest on, repeat by repeat. Rows of several devices never stand in one table.
+"""
+
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moebook import __version__
+from moebook.plan import Plan, Point, describe
+from moebook.store import write_atomic
+
+REPEAT_METRICS = (
+    "ttft_s", "e2e_s", "request_ttft_p50_s", "request_ttft_p99_s", "request_e2e_p50_s", "request_e2e_p99_s",
+    "step_p50_s", "step_p99_s", "step_first_s", "step_last_s", "step_first_context", "step_last_context",
+)
+ENGINE_FACTS = ("engine_start_s", "kv_capacity_tokens", "attention_backend", "moe_backend", "moe_config_tuned",
+                "weights_bytes")
+PROVENANCE = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "git_commit",
+              "sm_clock_mhz", "power_limit_w", "temperature_c", "started_at")
+METRICS = ("ttft_s", "e2e_s", "tpot_s", "itl_paper_s", "itl_predecessor_s", "throughput_tok_s",
+           "output_throughput_tok_s", "request_ttft_p50_s", "request_ttft_p99_s", "request_e2e_p50_s",
+           "request_e2e_p99_s", "step_p50_s", "step_p99_s", "step_first_s", "step_last_s")
+UNSTABLE_PCT = 5.0            # repeats of E2E that spread wider than this flag their point
+
+
+def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
+    """The table of a plan from its records by key; points without a record are rows `not_run`."""
+    rows = [row for point in plan.points for row in _rows(point, plan, records)]
+    table = pd.DataFrame(rows, columns=_columns())
+    kinds = {"repeat": "Int64", "unstable": "boolean", "moe_config_tuned": "boolean", "peak_memory_bytes": "Int64",
+             "kv_capacity_tokens": "Int64", "weights_bytes": "Int64", "device_memory_bytes": "Int64",
+             "device_count": "Int64"}
+    numbers = [*REPEAT_METRICS, "engine_start_s", "sm_clock_mhz", "power_limit_w", "temperature_c"]
+    return table.astype({**kinds, **dict.fromkeys(numbers, "float64")})
+
+
+def _columns() -> list[str]:
+    return ["point_id", "key", "notebook", "sweeps", "model", "method", "status", "reason", "repeat", "unstable",
+            "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
+            "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "weights", "batch",
+            "input_tokens", "output_tokens", "repeats_planned", *REPEAT_METRICS, "peak_memory_bytes", *ENGINE_FACTS,
+            *PROVENANCE]
+
+
+def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
+    if point.status != "ready":
+        return [{**describe(point), "status": point.status, "reason": point.reason}]
+    record = _derive(point, plan, records) if point.is_derived else records.get(point.key)
+    if record is None:
+        return [{**describe(point), "status": "not_run", "reason": "not measured yet"}]
+    provenance = record["provenance"]
+    shared = {
+        **describe(point),
+        "point_id": point.point_id(provenance["device"], provenance["engine_version"]),
+        "status": record["status"],
+        "reason": record["reason"],
+        "peak_memory_bytes": record.get("peak_memory_bytes"),
+        **{name: record.get("engine", {}).get(name) for name in ENGINE_FACTS},
+        **{name: provenance.get(name) for name in PROVENANCE},
+    }
+    repeats = record["repeats"]
+    if not repeats:
+        return [shared]
+    unstable = _spread_pct([r["e2e_s"] for r in repeats]) > UNSTABLE_PCT
+    return [{**shared, "repeat": i, "unstable": unstable, **{m: row.get(m) for m in REPEAT_METRICS}}
+            for i, row in enumerate(repeats)]
+
+
+def _spread_pct(seconds: list[float]) -> float:
+    middle = sorted(seconds)[len(seconds) // 2]
+    return 100 * (max(seconds) - min(seconds)) / middle
+
+
+def _derive(point: Point, plan: Plan, records: dict[str, dict]) -> dict | None:
+    """A record for a depth point: TTFT and step time as a + b L through its own points, or with the anchor's a."""
+    needed = [*point.own, *point.anchor]
+    by_key = {p.key: p for p in plan.points}
+    found = [records.get(key) for key in needed]
+    if any(record is None for record in found):
+        return None
+    bad = [r for r in found if r["status"] != "ok"]
+    base = {"provenance": found[0]["provenance"], "engine": {}}
+    if bad:
+        return {**base, "status": bad[0]["status"], "repeats": [],
+                "reason": f"a point it rests on ({bad[0]['num_layers']} layers) failed: {bad[0]['reason']}"}
+    layers = [by_key[key].architecture.num_layers for key in needed]
+    engine = {k: v for k, v in found[0]["engine"].items() if k in ("attention_backend", "moe_backend", "moe_config_tuned")}
+    repeats = [_extrapolate(point, layers, rows) for rows in zip(*(r["repeats"] for r in found), strict=True)]
+    return {**base, "engine": engine, "status": "ok", "reason": None, "repeats": repeats}
+
+
+def _extrapolate(point: Point, layers: list[int], rows: tuple[dict, ...]) -> dict:
+    outputs, full = point.workload.output_tokens, point.architecture.num_layers
+    ttft = [row["ttft_s"] for row in rows]
+    step = [(row["e2e_s"] - row["ttft_s"]) / max(outputs - 1, 1) for row in rows]
+    at = at_own_depths if not point.anchor else at_anchor
+    ttft_s, step_s = at(layers, ttft, full), at(layers, step, full)
+    return {"ttft_s": ttft_s, "e2e_s": ttft_s + step_s * (outputs - 1)}
+
+
+def at_own_depths(layers: list[int], seconds: list[float], full: int) -> float:
+    """Least-squares line through (layers, seconds) of one cell, at `full` layers."""
+    mean_l, mean_s = sum(layers) / len(layers), sum(seconds) / len(seconds)
+    spread = sum((x - mean_l) ** 2 for x in layers)
+    slope = sum((x - mean_l) * (s - mean_s) for x, s in zip(layers, seconds, strict=True)) / spread
+    return mean_s + slope * (full - mean_l)
+
+
+def at_anchor(layers: list[int], seconds: list[float], full: int) -> float:
+    """One cell at `layers[0]`, with the intercept of the anchor pair (`layers[1:]`: deep, shallow), at `full`."""
+    (l0, deep, shallow), (s0, s_deep, s_shallow) = layers, seconds
+    intercept = (deep * s_shallow - shallow * s_deep) / (deep - shallow)
+    return intercept + (s0 - intercept) * full / l0
+
+
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per point and set of sweeps: medians over repeats, `<metric>_lo` and `_hi` (min, max), `n_repeats`,
+    `spread_pct` of E2E. Order of the table is kept."""
+    metrics = [m for m in METRICS if m in table]
+    groups = table.groupby("key", sort=False)
+    summary = table.drop_duplicates("key").drop(columns=["repeat", *metrics]).set_index("key")
+    for metric in metrics:
+        by_point = groups[metric]
+        summary[metric] = by_point.median()
+        summary[f"{metric}_lo"], summary[f"{metric}_hi"] = by_point.min(), by_point.max()
+    summary["n_repeats"] = groups["repeat"].count()
+    summary["spread_pct"] = 100 * (summary["e2e_s_hi"] - summary["e2e_s_lo"]) / summary["e2e_s"]
+    return summary.reset_index()
+
+
+def select(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    """Rows of one sweep."""
+    return summary[summary["sweeps"].str.split(",").map(lambda sweeps: sweep in sweeps)]
+
+
+def write(table: pd.DataFrame, path: Path, metadata: dict) -> None:
+    """Parquet with `metadata` (JSON) under the key `moebook`."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    extra = json.dumps({"moebook_version": __version__, **metadata}, sort_keys=True).encode()
+    buffer = io.BytesIO()
+    pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"moebook": extra}), buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def read(path: Path) -> tuple[pd.DataFrame, dict]:
+    """Table and metadata of a results.parquet. ValueError where the file is none."""
+    try:
+        arrow = pq.read_table(path)
+        metadata = json.loads(arrow.schema.metadata[b"moebook"])
+    except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
+        raise ValueError(f"{path} is no results table of moebook ({error}); remove it and run again") from None
+    return arrow.to_pandas(), metadata
+
+
+def metadata(plan: Plan, parameters: dict, ceilings: dict | None) -> dict:
+    """What a results file says of itself besides its rows."""
+    return {"notebook": plan.notebook, "profile": plan.profile, "parameters": parameters, "ceilings": ceilings,
+            "engines": plan.num_engines, "settings": [asdict(p.engine) for p in plan.points[:1]]}

@@ -1,0 +1,238 @@
+"""From a plan to one result file per point: resume, worker life cycle, time limits, progress.
+
+A point whose file exists is skipped, whatever its status; `retry` names statuses to measure again. A worker or an
+engine that dies is replaced and the sweep goes on; what it died of becomes the row of the point it died in.
+"""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+
+from moebook import devices
+from moebook.plan import Plan, Point, describe, estimate_s
+from moebook.progress import Progress
+from moebook.store import Store, Unwritable
+
+START_LIMIT_S = 600.0         # worker import, or one engine; compilation with default graphs takes minutes
+
+
+class WorkerDied(RuntimeError):
+    pass
+
+
+class WorkerTimeout(RuntimeError):
+    pass
+
+
+class WorkerHandle:
+    """A worker process started at first use and replaced after it dies. Use as a context manager."""
+
+    def __init__(self, log: Path):
+        self.log = log
+        self.process: subprocess.Popen | None = None
+        self.count = 0
+
+    def __enter__(self) -> "WorkerHandle":
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self.process is not None and not exc[0]:
+            self._close()
+        self.kill()
+
+    def ask(self, request: dict, limit_s: float) -> dict:
+        """The worker's reply. Raises WorkerDied or WorkerTimeout, after which the next call starts a new worker."""
+        if self.process is None:
+            self._start()
+        try:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+        return self._reply(limit_s)
+
+    def _start(self) -> None:
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            log = self.log.open("ab")
+        except OSError as error:
+            raise Unwritable(f"cannot write {self.log}: {error.strerror}") from None
+        read, write = os.pipe()
+        command = [sys.executable, "-m", "moebook.engine.worker", str(write), str(self.log.resolve())]
+        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+        with log:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[write],
+                                            start_new_session=True, env={**os.environ, "PYTHONPATH": path})
+        os.close(write)
+        self.replies = os.fdopen(read, "rb", buffering=0)
+        self.pending = b""
+        self.count += 1
+        self._reply(START_LIMIT_S)
+
+    def _reply(self, limit_s: float) -> dict:
+        deadline = time.monotonic() + limit_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.replies, selectors.EVENT_READ)
+            while b"\n" not in self.pending:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    self.kill()
+                    raise WorkerTimeout(f"no answer within {limit_s:.0f} s")
+                chunk = os.read(self.replies.fileno(), 1 << 16)
+                if not chunk:
+                    raise self._died()
+                self.pending += chunk
+        line, self.pending = self.pending.split(b"\n", 1)
+        return json.loads(line)
+
+    def _died(self) -> WorkerDied:
+        code = self.process.wait()
+        self.kill()
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return WorkerDied(f"the worker process ended ({cause}); its log is {self.log.name}")
+
+    def _close(self) -> None:
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            return
+
+    def kill(self) -> None:
+        """End the worker and every engine it started."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+        self.replies.close()
+
+
+def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None = None, limit_s: float = 600.0,
+            retry: Iterable[str] = (), progress: Progress | None = None,
+            stop_after_s: float | None = None) -> dict[str, int]:
+    """Measure every point of the plan that has no file yet; returns counts by status, and `skipped`.
+
+    limit_s: seconds one point may take, engine start apart. stop_after_s: begin no further point after that long.
+    Raises FolderInUse or Unwritable before any engine starts, ValueError where the plan is for another device.
+    """
+    device = devices.detect()
+    if device.kind != plan.device:
+        raise ValueError(f"this plan is for device {plan.device!r}, this machine has {device.kind!r} ({device.name}): "
+                         f"use a profile of this machine, or read the committed results")
+    store = Store(output_root, plan)
+    with store.locked():
+        todo, skipped = _pending(plan, store, set(retry))
+        progress = progress or Progress()
+        progress.begin(total=len(todo), skipped=skipped, seconds=_estimate(todo, plan))
+        if not todo:
+            return {"skipped": skipped}
+        owned = worker is None
+        handle = worker or WorkerHandle(store.folder / "worker.log")
+        try:
+            counts = _Sweep(plan, store, handle, limit_s, progress, stop_after_s).run(todo)
+        except KeyboardInterrupt:
+            handle.kill()
+            progress.interrupted(store.folder)
+            raise
+        finally:
+            progress.close()
+            if owned:
+                handle.__exit__(None, None, None)
+    return {**counts, "skipped": skipped}
+
+
+def _estimate(points: list[Point], plan: Plan) -> dict[str, float]:
+    published = devices.published(plan.device)
+    return {p.key: estimate_s(p, published) for p in points}
+
+
+def _pending(plan: Plan, store: Store, retry: set[str]) -> tuple[list[Point], int]:
+    device, version = devices.detect().name, devices.engine_version()
+    todo, skipped = [], 0
+    for point in plan.measured:
+        path = store.path(point, device, version)
+        record = store.read(path)
+        if record is not None and record["status"] in retry:
+            path.unlink()
+            record = None
+        if record is None:
+            todo.append(point)
+        else:
+            skipped += 1
+    return todo, skipped
+
+
+class _Sweep:
+    def __init__(self, plan: Plan, store: Store, worker: WorkerHandle, limit_s: float, progress: Progress,
+                 stop_after_s: float | None):
+        self.plan, self.store, self.worker, self.limit_s, self.progress = plan, store, worker, limit_s, progress
+        self.stop_at = None if stop_after_s is None else time.monotonic() + stop_after_s
+        self.counts: dict[str, int] = {}
+
+    def run(self, todo: list[Point]) -> dict[str, int]:
+        self._measure_ceilings(todo[0].engine.dtype)
+        for _, points in groupby(todo, key=lambda p: p.engine_key):
+            facts = None
+            for point in points:
+                if self.stop_at is not None and time.monotonic() > self.stop_at:
+                    self.counts["not_run"] = len(todo) - sum(self.counts.values())
+                    return self.counts
+                if facts is None:
+                    facts, failure = self._start(point)
+                record, alive = (failure, True) if facts is None else self._point(point)
+                self._write(point, record, facts)
+                if not alive:
+                    facts = None
+        return self.counts
+
+    def _measure_ceilings(self, dtype: str) -> None:
+        name = devices.detect().name
+        if self.store.ceilings(name) is None:
+            reply = self._guarded({"op": "ceilings", "dtype": dtype}, START_LIMIT_S)
+            if reply["ok"]:
+                self.store.write_ceilings({"device": name, **reply["ceilings"]})
+            else:
+                self.progress.say(f"the device's ceilings could not be measured, floors stay empty: {reply['reason']}")
+
+    def _start(self, point: Point) -> tuple[dict | None, dict | None]:
+        request = {"op": "start", "settings": asdict(point.engine), "config": point.architecture.hf_config()}
+        reply = self._guarded(request, START_LIMIT_S)
+        return (reply["facts"], None) if reply["ok"] else (None, {k: reply[k] for k in ("status", "reason")})
+
+    def _point(self, point: Point) -> tuple[dict, bool]:
+        """The point's record, and whether the engine can be trusted for the next point."""
+        request = {"op": "measure", "workload": asdict(point.workload), "method": point.method,
+                   "repeats": point.repeats}
+        reply = self._guarded(request, self.limit_s)
+        if reply["ok"]:
+            return {"status": "ok", "reason": None, **{k: v for k, v in reply.items() if k != "ok"}}, True
+        preempts = "would preempt" in reply["reason"]
+        return {k: reply[k] for k in ("status", "reason")}, preempts
+
+    def _guarded(self, request: dict, limit_s: float) -> dict:
+        try:
+            return self.worker.ask(request, limit_s)
+        except WorkerTimeout as error:
+            return {"ok": False, "status": "timeout", "reason": str(error)}
+        except WorkerDied as error:
+            return {"ok": False, "status": "failed", "reason": str(error)}
+
+    def _write(self, point: Point, record: dict, facts: dict | None) -> None:
+        provenance = {**devices.provenance(), **devices.gpu_state(), "started_at": datetime.now(UTC).isoformat()}
+        full = {**describe(point), "repeats": [], **record, "engine": facts or {}, "provenance": provenance,
+                "worker": self.worker.count}
+        self.store.write(self.store.path(point, provenance["device"], provenance["engine_version"]), full)
+        self.counts[record["status"]] = self.counts.get(record["status"], 0) + 1
+        self.progress.advance(point, full)

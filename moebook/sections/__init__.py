@@ -1,0 +1,50 @@
+"""One module per notebook: its parameters and how they become a plan. `find` takes a stem, a number or a file."""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from moebook.params import NotebookParams, load
+
+STEMS = ("00_overview", "01_hyperparameter_scaling")
+
+
+@dataclass(frozen=True)
+class Section:
+    stem: str
+    params: type[NotebookParams]
+
+    def plan(self, params: NotebookParams):
+        return self._module.plan(params)
+
+    @property
+    def figures(self) -> dict:
+        """stem of a figure -> function(summary, width=...) -> (Figure, rows)"""
+        return self._module.figures()
+
+    @property
+    def _module(self):
+        return importlib.import_module(f"moebook.sections.{self.stem[3:]}")
+
+    @property
+    def notebook(self) -> Path:
+        return Path("notebooks") / f"{self.stem}.ipynb"
+
+
+def find(name: str) -> Section:
+    """Section by stem (`01_hyperparameter_scaling`), number (`01`, `1`), or path of a notebook or parameter file."""
+    wanted = Path(name).stem if name.endswith((".ipynb", ".yaml", ".yml")) else name
+    stems = [s for s in STEMS if s == wanted or s[3:] == wanted or (wanted.isdigit() and int(s[:2]) == int(wanted))]
+    if not stems:
+        near = difflib.get_close_matches(wanted, STEMS, n=1, cutoff=0.4)
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise ValueError(f"no section {name!r}; sections: {', '.join(STEMS)}{hint}")
+    module = importlib.import_module(f"moebook.sections.{stems[0][3:]}")
+    return Section(stems[0], module.Params)
+
+
+def parameters_of(section: Section, file: Path):
+    """(parameters, plan) of a section's parameter file; ParameterError with all that is wrong."""
+    params = load(section.params, file)
+    return params, section.plan(params)

@@ -1,0 +1,118 @@
+"""The outputs folder of one notebook and profile: one JSON per measured point, written once, never changed.
+
+points/<id>.json    a record: the point's identity, status, reason, repeats, engine facts, provenance
+ceilings.json       the device's measured copy bandwidth and matrix rate
+.lock               held while something measures here, so that two runs cannot interleave
+"""
+
+import fcntl
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from moebook.plan import Plan, Point
+
+STATUSES = ("ok", "oom", "failed", "timeout", "infeasible", "not_run")
+
+
+class FolderInUse(RuntimeError):
+    """Another run measures into this folder."""
+
+
+class Unwritable(OSError):
+    """The outputs folder cannot be written."""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """All of the file or none of it, also when the machine stops in between."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder with "
+                         f"`output_root` or make this one writable") from None
+
+
+class Store:
+    def __init__(self, output_root: str | Path, plan: Plan):
+        self.folder = Path(output_root) / plan.profile / plan.notebook
+        self.points_folder = self.folder / "points"
+        self.plan = plan
+
+    def path(self, point: Point, device_name: str, engine_version: str) -> Path:
+        return self.points_folder / f"{point.point_id(device_name, engine_version)}.json"
+
+    def read(self, path: Path) -> dict | None:
+        """The record in a point file; None where there is none. A file that is no record is set aside by name, so
+        that its point is measured again and the damaged file stays to be looked at."""
+        try:
+            record = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            record = None
+        if not _is_record(record):
+            aside = path.with_suffix(".json.corrupt")
+            os.replace(path, aside)
+            print(f"moebook: {path.name} is no complete point file; set aside as {aside.name}, "
+                  f"its point counts as not measured", flush=True)
+            return None
+        return record
+
+    def write(self, path: Path, record: dict) -> None:
+        write_atomic(path, json.dumps(record, indent=1, sort_keys=True).encode())
+
+    def records(self, device: str | None = None) -> dict[str, dict]:
+        """Records by key, all of one device and engine; `device` (a name) chooses where the folder holds several."""
+        found: dict[tuple, dict[str, dict]] = {}
+        for path in sorted(self.points_folder.glob("*.json")):
+            if (record := self.read(path)) is not None:
+                source = (record["provenance"]["device"], record["provenance"]["engine_version"])
+                found.setdefault(source, {})[record["key"]] = record
+        if device is not None:
+            found = {source: records for source, records in found.items() if source[0] == device}
+        wanted = {p.key for p in self.plan.points}
+        found = {source: records for source, records in found.items() if wanted & set(records)}
+        if len(found) > 1:
+            sources = "; ".join(" with ".join(source) for source in found)
+            raise ValueError(f"{self.points_folder} holds points of this plan from several devices or engines "
+                             f"({sources}): keep one, or use another profile name for the other")
+        return next(iter(found.values()), {})
+
+    def ceilings(self, device_name: str) -> dict | None:
+        path = self.folder / "ceilings.json"
+        if not path.exists():
+            return None
+        data = json.loads(path.read_text())
+        return data if data["device"] == device_name else None
+
+    def write_ceilings(self, ceilings: dict) -> None:
+        write_atomic(self.folder / "ceilings.json", json.dumps(ceilings, indent=1).encode())
+
+    @contextmanager
+    def locked(self):
+        path = self.folder / ".lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = path.open("a")
+        except OSError as error:
+            raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder with `output_root` "
+                             f"or make this one writable") from None
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FolderInUse(f"another run measures into {self.folder}; wait for it, or give this one another "
+                                  f"`output_root` or `profile`") from None
+            yield
+
+
+def _is_record(record: object) -> bool:
+    return (isinstance(record, dict) and {"key", "status", "repeats", "provenance"} <= set(record)
+            and record["status"] in STATUSES and {"device", "engine_version"} <= set(record["provenance"]))

@@ -1,0 +1,199 @@
+"""What a notebook calls, in the order of its cells: validate, plan, results, draw, verdicts, finish.
+
+Each returns something to show. Measuring happens only where the profile's device is; elsewhere the committed results
+of that profile are read and drawn again, and the notebook says so.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from moebook import devices, results, run, sections
+from moebook import plan as planning
+from moebook.analysis import claims, metrics, predict
+from moebook.params import NotebookParams, ParameterError, from_notebook
+from moebook.plan import Plan
+from moebook.progress import Progress
+from moebook.store import Store, write_atomic
+
+
+@dataclass(frozen=True)
+class Results:
+    """The table (a row per repeat), its summary (a row per point), and where both come from."""
+
+    plan: Plan
+    params: NotebookParams
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    metadata: dict
+    origin: str
+    calibration: object | None = None
+    drawn: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return Store(self.params.output_root, self.plan).folder
+
+    def counts(self) -> dict[str, int]:
+        return self.summary["status"].value_counts().to_dict()
+
+
+class NoResults(RuntimeError):
+    """Nothing was measured for this profile, and this machine cannot measure it."""
+
+
+def is_headless() -> bool:
+    """True under papermill, nbconvert and `moebook run`: nobody can move a slider. JupyterLab and Notebook set
+    JPY_SESSION_NAME in the kernels they start; headless runners do not."""
+    return "JPY_SESSION_NAME" not in os.environ
+
+
+def validate(names: dict, stem: str) -> NotebookParams:
+    """The notebook's parameters from its globals, printed as resolved, or ParameterError with all that is wrong."""
+    section = sections.find(stem)
+    params = from_notebook(section.params, names, f"notebooks/{section.stem}.ipynb", is_headless())
+    for key, value in params.model_dump().items():
+        print(f"{key:>26}  {value}")
+    return params
+
+
+def plan(params: NotebookParams, stem: str) -> Plan:
+    return sections.find(stem).plan(params)
+
+
+def plan_table(plan: Plan) -> pd.DataFrame:
+    """The plan as a table, a line per point, and a printed line of totals."""
+    device = devices.published(plan.device)
+    frame = planning.to_frame(plan, device)
+    seconds = plan.estimate_s(device)
+    counts = ", ".join(f"{n} {status}" for status, n in frame["status"].value_counts().items())
+    derived = sum(p.is_derived for p in plan.points)
+    print(f"{len(frame)} points ({counts}; {derived} of them derived), {plan.num_engines} engines, "
+          f"about {seconds / 60:.1f} min on {plan.device}")
+    return frame
+
+
+def get_results(params: NotebookParams, plan: Plan, *, measure: bool = True,
+                worker: run.WorkerHandle | None = None) -> Results:
+    """Measure what is missing (on the profile's device), then the whole table; elsewhere the committed results."""
+    here = devices.detect().kind == plan.device
+    if here and measure:
+        run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes,
+                    progress=Progress(live=not is_headless()))
+    return load(params, plan)
+
+
+def load(params: NotebookParams, plan: Plan) -> Results:
+    """The results that exist: of point files where there are any, of the committed table otherwise."""
+    store = Store(params.output_root, plan)
+    device = devices.detect()
+    here = device.kind == plan.device
+    records = store.records(device.name if here else None)
+    path = store.folder / "results.parquet"
+    if not records:
+        return _committed(params, plan, path)
+    table = results.assemble(plan, records)
+    source = next(iter(records.values()))["provenance"]
+    ceilings = store.ceilings(source["device"])
+    table = _enrich(table, plan, ceilings)
+    meta = results.metadata(plan, params.model_dump(mode="json"), ceilings)
+    results.write(table, path, meta)
+    origin = f"measured on {source['device']} with {source['engine_version']}"
+    if not here:
+        origin += f"; drawn on a machine without that device ({device.name})"
+    return _results(params, plan, table, meta, origin)
+
+
+def _committed(params: NotebookParams, plan: Plan, path: Path) -> Results:
+    device = devices.detect()
+    if not path.exists():
+        raise NoResults(f"profile {plan.profile!r} is for device {plan.device!r}, this machine has {device.kind!r}, and "
+                        f"there are no results in {path}: run it on such a device, or choose another profile")
+    table, meta = results.read(path)
+    known = set(table["key"])
+    matching = sum(p.key in known for p in plan.points)
+    if not matching:
+        raise NoResults(f"{path} was measured with other parameters: none of this plan's {len(plan.points)} points are "
+                        f"in it; use the parameters in params/{plan.profile}/{plan.notebook}.yaml")
+    table = table[table["key"].isin({p.key for p in plan.points})]
+    source = table.loc[table["device"].notna(), ["device", "engine_version"]].drop_duplicates()
+    where = "; ".join(f"{d} with {v}" for d, v in source.itertuples(index=False))
+    origin = (f"committed results, measured on {where}; this machine ({device.name}) has measured nothing of them. "
+              f"{matching} of {len(plan.points)} points of this plan are there")
+    return _results(params, plan, table, meta, origin)
+
+
+def _enrich(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
+    table = metrics.add_metrics(table)
+    if ceilings is None:
+        return table
+    return predict.add_floor(table, predict.Ceilings(**ceilings), _architecture_of(plan))
+
+
+def _architecture_of(plan: Plan):
+    architectures = {p.key: p.architecture for p in plan.points}
+    return lambda row: architectures[row["key"]]
+
+
+def _results(params, plan: Plan, table: pd.DataFrame, meta: dict, origin: str) -> Results:
+    summary = results.summarize(table)
+    calibration = None
+    if meta["ceilings"] is not None and (summary["status"] == "ok").sum() >= 6:
+        of, ceilings = _architecture_of(plan), predict.Ceilings(**meta["ceilings"])
+        calibration = predict.fit(summary, ceilings, of)
+        summary = predict.predict(summary, calibration, of)
+    return Results(plan, params, table, summary, meta, origin, calibration)
+
+
+def draw(res: Results, stem: str, width: str = "page"):
+    """Draw one of the section's figures, write it in four formats, and return the picture to show.
+
+    Where the results hold no row for it, the reason is returned as text instead."""
+    from IPython.display import Image, Markdown
+
+    try:
+        files = save_figure(res, stem, width=width)
+    except ValueError as error:
+        return Markdown(f"*{stem} is not drawn: {error}*")
+    res.drawn.append(stem)
+    png = next(f for f in files if f.suffix == ".png")
+    return Image(png.read_bytes(), width=900 if width == "page" else 450)
+
+
+def save_figure(res: Results, stem: str, width: str = "page", formats=("pdf", "svg", "png")) -> list[Path]:
+    """Write one figure and its rows into the outputs folder; ValueError where its rows are missing."""
+    import matplotlib.pyplot as plt
+
+    from moebook.view import style
+
+    figures = sections.find(res.plan.notebook).figures
+    fig, rows = figures[stem](res.summary, width=width)
+    files = style.save(fig, rows, res.folder / "figures", stem, formats=formats, width=width)
+    plt.close(fig)
+    return files
+
+
+def verdicts(res: Results) -> pd.DataFrame:
+    """The claims of this notebook's section with what was measured."""
+    own = [v for v in claims.evaluate(res.summary) if v.notebook == res.plan.notebook]
+    return claims.to_frame(own)
+
+
+def finish(res: Results) -> str:
+    """Write provenance.json and the completion record; the record, not the kernel's word, says a run is whole."""
+    provenance = {"origin": res.origin, "here": devices.provenance(), "python": sys.version.split()[0],
+                  "parameters": res.params.model_dump(mode="json")}
+    done = {"notebook": res.plan.notebook, "profile": res.plan.profile, "points": res.counts(),
+            "figures": sorted(res.drawn), "finished_at": datetime.now(UTC).isoformat()}
+    for name, data in (("provenance.json", provenance), ("DONE.json", done)):
+        write_atomic(res.folder / name, json.dumps(data, indent=1).encode())
+    return f"done: {done['points']} points, {len(res.drawn)} figures in {res.folder / 'figures'}"
+
+
+__all__ = ["NoResults", "ParameterError", "Results", "draw", "finish", "get_results", "is_headless", "load", "plan",
+           "plan_table", "save_figure", "validate", "verdicts"]
