@@ -99,6 +99,12 @@ class Point:
         return self.architecture.name, self.architecture.source, self.engine
 
     @property
+    def build_key(self) -> tuple:
+        """Points equal in this differ in top-k at most, which a running engine can switch."""
+        arch = self.architecture
+        return (arch.name.split("[")[0], arch.source, arch.num_layers, arch.expert_ffn_dim, arch.num_experts, self.engine)
+
+    @property
     def is_derived(self) -> bool:
         return self.method.startswith("depth")
 
@@ -120,20 +126,25 @@ class Plan:
 
     @property
     def measured(self) -> list[Point]:
-        """Points an engine runs, ordered so that those sharing an engine stand together."""
-        groups: dict[tuple, list[Point]] = {}
+        """Points an engine runs, ordered so that those sharing an engine stand together, largest top-k first."""
+        builds: dict[tuple, list[Point]] = {}
         for point in self.points:
             if point.status == "ready" and not point.is_derived:
-                groups.setdefault(point.engine_key, []).append(point)
-        return [point for group in groups.values() for point in group]
+                builds.setdefault(point.build_key, []).append(point)
+        return [p for build in builds.values() for p in sorted(build, key=lambda p: -p.architecture.top_k)]
 
     @property
     def num_engines(self) -> int:
+        """Engine configurations; those that differ in top-k alone share a build."""
         return len({p.engine_key for p in self.measured})
+
+    @property
+    def num_builds(self) -> int:
+        return len({p.build_key for p in self.measured})
 
     def estimate_s(self, device: Published) -> float:
         start = ENGINE_START_S["cpu" if device.kind == "cpu" else "gpu"]
-        return self.num_engines * start + sum(estimate_s(p, device) for p in self.measured)
+        return self.num_builds * start + sum(estimate_s(p, device) for p in self.measured)
 
 
 def memory_bytes(point: Point) -> dict[str, int]:

@@ -22,7 +22,7 @@ REPEAT_METRICS = (
     "step_p50_s", "step_p99_s", "step_first_s", "step_last_s", "step_first_context", "step_last_context",
 )
 ENGINE_FACTS = ("engine_start_s", "kv_capacity_tokens", "attention_backend", "moe_backend", "moe_config_tuned",
-                "weights_bytes")
+                "top_k_switched", "weights_bytes")
 PROVENANCE = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "git_commit",
               "sm_clock_mhz", "power_limit_w", "temperature_c", "started_at")
 METRICS = ("ttft_s", "e2e_s", "tpot_s", "itl_paper_s", "itl_predecessor_s", "throughput_tok_s",
@@ -35,7 +35,7 @@ def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
     """The table of a plan from its records by key; points without a record are rows `not_run`."""
     rows = [row for point in plan.points for row in _rows(point, plan, records)]
     table = pd.DataFrame(rows, columns=_columns())
-    kinds = {"repeat": "Int64", "unstable": "boolean", "moe_config_tuned": "boolean", "peak_memory_bytes": "Int64",
+    kinds = {"repeat": "Int64", "unstable": "boolean", "moe_config_tuned": "boolean", "top_k_switched": "boolean", "peak_memory_bytes": "Int64",
              "kv_capacity_tokens": "Int64", "weights_bytes": "Int64", "device_memory_bytes": "Int64",
              "device_count": "Int64"}
     numbers = [*REPEAT_METRICS, "engine_start_s", "sm_clock_mhz", "power_limit_w", "temperature_c"]

@@ -180,22 +180,35 @@ class _Sweep:
         self.plan, self.store, self.worker, self.limit_s, self.progress = plan, store, worker, limit_s, progress
         self.stop_at = None if stop_after_s is None else time.monotonic() + stop_after_s
         self.counts: dict[str, int] = {}
+        self.running: Point | None = None
+        self.facts: dict = {}
 
     def run(self, todo: list[Point]) -> dict[str, int]:
         self._measure_ceilings(todo[0].engine.dtype)
-        for _, points in groupby(todo, key=lambda p: p.engine_key):
-            facts = None
+        for _, points in groupby(todo, key=lambda p: p.build_key):
+            self.running = None
             for point in points:
                 if self.stop_at is not None and time.monotonic() > self.stop_at:
                     self.counts["not_run"] = len(todo) - sum(self.counts.values())
                     return self.counts
-                if facts is None:
-                    facts, failure = self._start(point)
-                record, alive = (failure, True) if facts is None else self._point(point)
-                self._write(point, record, facts)
-                if not alive:
-                    facts = None
+                failure = self._ready(point)
+                self._write(point, failure or self._point(point))
         return self.counts
+
+    def _ready(self, point: Point) -> dict | None:
+        """An engine for the point: the running one, that one with another top-k, or a new one; else why not."""
+        if self.running is not None and self.running.engine_key == point.engine_key:
+            return None
+        if self.running is not None:
+            reply = self._guarded({"op": "switch", "top_k": point.architecture.top_k}, START_LIMIT_S)
+            if reply["ok"]:
+                self.running, self.facts = point, reply["facts"]
+                return None
+            self.progress.say(f"a running engine could not switch top-k, starting another: {reply['reason']}")
+        request = {"op": "start", "settings": asdict(point.engine), "config": point.architecture.hf_config()}
+        reply = self._guarded(request, START_LIMIT_S)
+        self.running, self.facts = (point, reply["facts"]) if reply["ok"] else (None, {})
+        return None if reply["ok"] else {k: reply[k] for k in ("status", "reason")}
 
     def _measure_ceilings(self, dtype: str) -> None:
         name = devices.detect().name
@@ -206,20 +219,16 @@ class _Sweep:
             else:
                 self.progress.say(f"the device's ceilings could not be measured, floors stay empty: {reply['reason']}")
 
-    def _start(self, point: Point) -> tuple[dict | None, dict | None]:
-        request = {"op": "start", "settings": asdict(point.engine), "config": point.architecture.hf_config()}
-        reply = self._guarded(request, START_LIMIT_S)
-        return (reply["facts"], None) if reply["ok"] else (None, {k: reply[k] for k in ("status", "reason")})
-
-    def _point(self, point: Point) -> tuple[dict, bool]:
-        """The point's record, and whether the engine can be trusted for the next point."""
+    def _point(self, point: Point) -> dict:
+        """The point's record. After a failure the engine is not trusted with the next point."""
         request = {"op": "measure", "workload": asdict(point.workload), "method": point.method,
                    "repeats": point.repeats}
         reply = self._guarded(request, self.limit_s)
         if reply["ok"]:
-            return {"status": "ok", "reason": None, **{k: v for k, v in reply.items() if k != "ok"}}, True
-        preempts = "would preempt" in reply["reason"]
-        return {k: reply[k] for k in ("status", "reason")}, preempts
+            return {"status": "ok", "reason": None, **{k: v for k, v in reply.items() if k != "ok"}}
+        if "would preempt" not in reply["reason"]:
+            self.running = None
+        return {k: reply[k] for k in ("status", "reason")}
 
     def _guarded(self, request: dict, limit_s: float) -> dict:
         try:
@@ -229,9 +238,9 @@ class _Sweep:
         except WorkerDied as error:
             return {"ok": False, "status": "failed", "reason": str(error)}
 
-    def _write(self, point: Point, record: dict, facts: dict | None) -> None:
+    def _write(self, point: Point, record: dict) -> None:
         provenance = {**devices.provenance(), **devices.gpu_state(), "started_at": datetime.now(UTC).isoformat()}
-        full = {**describe(point), "repeats": [], **record, "engine": facts or {}, "provenance": provenance,
+        full = {**describe(point), "repeats": [], **record, "engine": self.facts, "provenance": provenance,
                 "worker": self.worker.count}
         self.store.write(self.store.path(point, provenance["device"], provenance["engine_version"]), full)
         self.counts[record["status"]] = self.counts.get(record["status"], 0) + 1

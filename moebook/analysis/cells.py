@@ -56,9 +56,9 @@ class Cells:
 
 
 def status_counts(points: pd.DataFrame) -> str:
-    """`3 oom, 2 ok`"""
-    counts = points["status"].value_counts()
-    return ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "no points"
+    """`2 ok, 3 oom`"""
+    counts = sorted(points["status"].value_counts().items(), key=lambda item: (item[0] != "ok", item[0]))
+    return ", ".join(f"{n} {status}" for status, n in counts) or "no points"
 
 
 def _per_point(rows: pd.DataFrame) -> pd.DataFrame:
@@ -73,10 +73,17 @@ def _per_point(rows: pd.DataFrame) -> pd.DataFrame:
         points = rows.copy()
         points["values"] = [_three(row) for row in rows.to_dict("records")]
     points["length"] = points["input_tokens"].where(points["input_tokens"] == points["output_tokens"])
+    points = _share_sweeps(points)
     order = points["method"].map({m: i for i, m in enumerate(METHOD_ORDER)}).fillna(len(METHOD_ORDER))
     rank = points.assign(_failed=points["status"] != "ok", _order=order)
     rank = rank.sort_values(["_failed", "_order"], kind="stable").drop_duplicates(identity)
     return rank.drop(columns=["_failed", "_order"]).sort_index().reset_index(drop=True)
+
+
+def _share_sweeps(points: pd.DataFrame) -> pd.DataFrame:
+    """Points equal in IDENTITY all belong to the sweeps of each of them."""
+    sweeps = points["sweeps"].astype(str).str.split(",").groupby(series_keys(points, ())).transform("sum")
+    return points.assign(sweeps=[",".join(dict.fromkeys(s)) for s in sweeps])
 
 
 def _three(row: dict) -> np.ndarray:
@@ -104,4 +111,5 @@ def series_keys(frame: pd.DataFrame, without: tuple[str, ...]) -> pd.Series:
     if "length" in without:
         without = (*without, "input_tokens", "output_tokens")
     columns = [c for c in IDENTITY if c in frame and c not in without]
-    return frame[columns].astype(object).where(frame[columns].notna(), None).astype(str).agg("|".join, axis=1)
+    labels = ["|".join("" if pd.isna(v) else str(v) for v in row) for row in frame[columns].itertuples(index=False)]
+    return pd.Series(labels, index=frame.index, dtype=object)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from moebook.analysis.book import Book, Claim, ClaimError, Part, Rule, load
-from moebook.analysis.cells import Cells, Untested
+from moebook.analysis.cells import Cells, Untested, status_counts
 from moebook.analysis.effects import FUNCTIONS
 from moebook.analysis.pairs import Effect
 
@@ -26,6 +26,7 @@ __all__ = ["Book", "Claim", "ClaimError", "Part", "PartResult", "Rule", "Verdict
            "to_json"]
 
 RESAMPLES = 2000
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class PartResult:
         told = "" if self.decides else " (reported, does not decide)"
         text = f"; {self.text}" if self.text else ""
         return (f"{self.name}: {self.verdict}{told}: {self.effect:.4g} {self.unit} "
-                f"[{self.effect_lo:.4g}, {self.effect_hi:.4g}], n = {self.n}{text}")
+                f"[{self.effect_lo:.4g}, {self.effect_hi:.4g}], n = {self.n}"
+                + " (so few that the interval says little of other cells)" * (self.n < FEW) + text)
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,10 @@ def _judge(claim: Claim, table: pd.DataFrame, known: dict, resamples: int, seed:
         return _untested(claim, "; ".join(f"{p.name}: {p.text}" for p in parts if p.decides), parts)
     head = told[0][0]
     differs = list(dict.fromkeys(d for _, effect in told for d in effect.differs))
-    differs += [d for d in _differences(claim, told[0][1].used) if d not in differs]
+    differs += _differences(claim, told[0][1].used, differs)
     return Verdict(claim.id, claim.section, claim.notebook, claim.statement, _combine([r for r, _ in told]),
                    head.effect, head.effect_lo, head.effect_hi, head.unit, head.n, claim.source_range,
-                   "own" if differs else "source", _conditions(claim, told[0][1].used, differs),
+                   "own" if differs else "source", _conditions(claim, cells, told[0][1].used, differs),
                    " | ".join(map(str, parts)), parts)
 
 
@@ -143,11 +145,11 @@ def _combine(parts: list[PartResult]) -> str:
     return "mixed"
 
 
-def _differences(claim: Claim, used: pd.DataFrame) -> list[str]:
-    """In what the measured cells are not the source's, beyond what effects say of their own axes."""
+def _differences(claim: Claim, used: pd.DataFrame, told: list[str]) -> list[str]:
+    """In what the measured cells are not the source's, beyond what effects have told of their own axes."""
     found = []
     for column, wanted in claim.source.items():
-        if column == "device" or column not in used:
+        if column == "device" or column not in used or any(t.startswith(f"{column} ") for t in told):
             continue
         values = sorted(used[column].dropna().unique())
         if column == "model":
@@ -159,7 +161,7 @@ def _differences(claim: Claim, used: pd.DataFrame) -> list[str]:
     return found
 
 
-def _conditions(claim: Claim, used: pd.DataFrame, differs: list[str]) -> str:
+def _conditions(claim: Claim, cells: Cells, used: pd.DataFrame, differs: list[str]) -> str:
     def values(column: str) -> list:
         return sorted(used[column].dropna().unique()) if column in used else []
 
@@ -170,6 +172,7 @@ def _conditions(claim: Claim, used: pd.DataFrame, differs: list[str]) -> str:
         ("batch", "batch"), ("input", "input_tokens"), ("output", "output_tokens"), ("dtype", "dtype"),
         ("TP", "tensor_parallel"), ("graphs", "graphs")) if values(column)]
     text = "; ".join(f for f in facts if f) + f"; cells by method: {derived}"
+    text += f" (the sweep: {status_counts(cells.planned)})"
     if claim.source.get("device"):
         text += f". Source: {claim.source['device']}"
     if differs:

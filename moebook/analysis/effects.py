@@ -29,12 +29,12 @@ from moebook.analysis.pairs import (
 )
 
 
-def _breakdown(values: np.ndarray, rows: pd.DataFrame, by: str | None, unit: str) -> str:
-    """`active experts 1: -40 %, 8: -60 %` from observed values, one per row."""
+def _breakdown(values: np.ndarray, rows: pd.DataFrame, by: str | None, unit: str, form: str = "+.1f") -> str:
+    """`by active experts: 1: -40 %, 8: -60 %` from observed values, one per row."""
     if by is None:
         return ""
     means = pd.Series(values).groupby(rows[by].to_numpy()).mean()
-    return f"by {NAMES[by]}: " + ", ".join(f"{k if by == 'model' else f'{k:g}'}: {v:+.1f} {unit}"
+    return f"by {NAMES[by]}: " + ", ".join(f"{k if by == 'model' else f'{k:g}'}: {v:{form}} {unit}".rstrip()
                                            for k, v in means.items())
 
 
@@ -69,7 +69,7 @@ def end_ratio(cells: Cells, axis: str, low, high, by: str | None = None) -> Effe
     """Throughput at high over throughput at low, geometric mean; needs the source's own ends."""
     pairs = pair(cells, axis, low, high, own_range=False)
     logs = -np.log(pairs.ratio())
-    text = _breakdown(np.exp(logs[0]), cells.ok.iloc[pairs.low], by, "x")
+    text = _breakdown(np.exp(logs[0]), cells.ok.iloc[pairs.low], by, "x", ".1f")
     stat = np.exp(resampled(logs, cells.seed).mean(axis=1))
     return summarise(stat, "x", logs.shape[1], pairs.used, pairs.differs, text)
 
@@ -78,7 +78,7 @@ def first_step_worst(cells: Cells, axis: str, low, high) -> Effect:
     """Loss of the first step less the largest loss of the later ones, percentage points of loss per doubling."""
     planned = sorted(cells.planned[axis].dropna().unique())
     differs = () if {low, high} <= set(planned) else (
-        f"{NAMES[axis]} {plain(planned)} (source {low:g} to {high:g})",)
+        f"{NAMES[axis]} {planned[0]:g} to {planned[-1]:g} (source {low:g} to {high:g})",)
     columns, used = [], []
     for rows in series(cells, (axis,), axis):
         x = cells.ok[axis].to_numpy(float)[rows]
@@ -179,7 +179,8 @@ def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
     values = np.column_stack(slopes)
     x = cells.ok[axis].iloc[used]
     text = _join(f"{NAMES[axis]} {x.min():g} to {x.max():g}",
-                 f"series from {values[0].min():.2f} to {values[0].max():.2f}", _breakdown(values[0], cells.ok.iloc[heads], by, ""))
+                 f"series from {values[0].min():.2f} to {values[0].max():.2f}",
+                 _breakdown(values[0], cells.ok.iloc[heads], by, "", ".2f"))
     return mean_of(values, cells, "exponent", cells.ok.iloc[used], (), text)
 
 

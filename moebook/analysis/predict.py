@@ -43,7 +43,7 @@ MEASURED_METHODS = ("full", "sampled")
 PARALLEL = ("tensor_parallel", "pipeline_parallel", "expert_parallel")
 LEAST_POINTS = 4
 OBSERVATIONS_PER_FACTOR = 3
-PRIOR_WEIGHT = 0.01     # keeps factors that the points leave open near their start; 100 times weaker than 1 % of error
+PRIOR_WEIGHT = 0.01     # a factor e times its start weighs like 1 % of error in one observation: holds open factors
 START = {"host_step_s": 1e-3, "host_prefill_s": 3e-3, "layer_s": 2e-5, "request_s": 2e-5}
 BOUNDS = {name: (1e-8, 10.0) if name.endswith("_s") else (1e-3, 20.0) for name in IMPORTANCE}
 EFFICIENCY_STARTS = (0.6, 0.2, 0.05)
@@ -104,7 +104,7 @@ def _choose(cases: list[Case], num_observations: int) -> tuple[list[str], list[s
 
 
 def _factors(kept: list[str], logs: np.ndarray) -> Factors:
-    values = dict(zip(kept, np.exp(logs), strict=True))
+    values = dict(zip(kept, map(float, np.exp(logs)), strict=True))
     for name in ("other_bytes", "kv_bytes", "other_flops", "host_prefill_s", "layer_s", "request_s"):
         values.setdefault(name, values.get(SIBLING[name], 0.0))
     return Factors(**values)
@@ -202,7 +202,8 @@ def cross_validate(summary: pd.DataFrame, ceilings: Ceilings, architecture_of: A
                    seed: int = 0) -> CrossValidation:
     """k-fold error, grouped so that all points of one engine shape are left out together."""
     rows = _usable(summary, ceilings)
-    shape = rows[[c for c in SHAPE if c in rows]].astype(str).agg("|".join, axis=1)
+    columns = [c for c in SHAPE if c in rows]
+    shape = pd.Series([str(tuple(row)) for row in rows[columns].itertuples(index=False)], index=rows.index)
     groups = np.random.default_rng(seed).permutation(sorted(shape.unique()))
     folds = min(folds, len(groups))
     if folds < 2:

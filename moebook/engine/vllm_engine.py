@@ -75,6 +75,20 @@ class Engine:
     def facts(self) -> dict:
         return {"engine_start_s": self.start_s, "kv_capacity_tokens": self.kv_capacity_tokens, **self.chosen}
 
+    def switch_top_k(self, top_k: int) -> None:
+        """Route every token to `top_k` experts from now on, in the running engine: weights, KV cache and kernels are
+        those of a fresh engine with that top-k (tests compare both), start-up is saved. Build with the largest first:
+        workspaces are sized at start."""
+        started = time.perf_counter()
+        try:
+            layers = self.llm.collective_rpc(set_top_k, args=(top_k,))[0]
+        except Exception as error:
+            raise self.failure(error) from error
+        if not layers:
+            raise EngineFailed("failed", "no router was found in the running engine whose top-k could be switched")
+        self.chosen["top_k_switched"] = True
+        self.start_s = time.perf_counter() - started
+
     def peak_memory_bytes(self) -> int | None:
         return self.llm.collective_rpc(read_peak_memory)[0]
 
@@ -248,6 +262,27 @@ def inspect_worker(worker) -> dict:
     weights = sum(p.numel() * p.element_size() for p in runner.model.parameters())
     return {"attention_backend": ",".join(sorted(backends)), "moe_backend": moe, "moe_config_tuned": None,
             "weights_bytes": weights}
+
+
+def set_top_k(worker, top_k: int) -> int:
+    """Runs in the engine's process: set every router's top-k and capture the decode graphs anew; returns routers set."""
+    from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
+
+    runner, routers = worker.model_runner, set()
+    for module in runner.model.modules():
+        for value in vars(module).values():
+            if isinstance(value, BaseRouter):
+                value.top_k = top_k
+                routers.add(id(value))
+        if (config := vars(module).get("moe_config")) is not None:
+            config.experts_per_token = top_k
+            module.top_k = top_k
+    if not worker.model_config.enforce_eager:
+        from vllm.compilation.cuda_graph import CUDAGraphWrapper
+
+        CUDAGraphWrapper.clear_all_graphs()
+        runner.capture_model()
+    return len(routers)
 
 
 def read_peak_memory(worker) -> int | None:

@@ -4,6 +4,7 @@
 reply per line on the file descriptor; standard output and error go to the log, where vLLM writes.
 
   {"op": "start", "settings": {...}, "config": {...}}             -> {"ok": true, "facts": {...}}
+  {"op": "switch", "top_k": 2}                                    -> {"ok": true, "facts": {...}}
   {"op": "measure", "workload": {...}, "method": "full", ...}     -> {"ok": true, "repeats": [...], ...}
   {"op": "ceilings", "dtype": "bfloat16"}                         -> {"ok": true, "ceilings": {...}}
   {"op": "stop"}                                                  -> {"ok": true}
@@ -41,6 +42,7 @@ def set_environment(on_gpu: bool) -> None:
         "VLLM_WORKER_MULTIPROCESSING_METHOD": "fork",
         "VLLM_USE_FLASHINFER_SAMPLER": "0",
         "VLLM_USE_DEEP_GEMM": "0",
+        "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0",   # 1.5 s an engine for graphs of 0.05 GiB
     }
     cpu = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}
     for name, value in {**common, **(gpu if on_gpu else cpu)}.items():
@@ -62,6 +64,10 @@ class Worker:
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(settings["kv_cache_gib"])
         self.started += 1
         self.engine = Engine(settings, config, self.folder / str(self.started), self.log)
+        return {"facts": self.engine.facts()}
+
+    def switch(self, top_k: int) -> dict:
+        self.engine.switch_top_k(top_k)
         return {"facts": self.engine.facts()}
 
     def measure(self, workload: dict, method: str, repeats: int) -> dict:

@@ -69,8 +69,8 @@ class Architecture:
     vision_params: int = 0               # tower, projector and their tokens
     dtype: str = "bfloat16"
     quantization: str | None = None      # the checkpoint's own: fp8, mxfp4
-    base_shape: tuple[int, int, int, int] = (0, 0, 0, 0)  # I, E, K, L before any edit
     config: dict = field(default_factory=dict, repr=False, hash=False)
+    base: "Architecture | None" = field(default=None, repr=False, compare=False)  # what this is an edit of
 
     @property
     def attention_bias(self) -> bool:
@@ -137,9 +137,7 @@ def from_config(config: dict, name: str, source: str) -> Architecture:
                            "it left out") from error
     except (TypeError, ZeroDivisionError) as error:
         raise UnknownModel(f"{name}: its config cannot be read as a {config.get('model_type')} ({error})") from error
-    arch = Architecture(name=name, source=source, config=copy.deepcopy(config), **shape)
-    object.__setattr__(arch, "base_shape", arch.shape)
-    return arch
+    return Architecture(name=name, source=source, config=copy.deepcopy(config), **shape)
 
 
 @cache
@@ -170,10 +168,17 @@ def _load_hub(name: str, trust_remote_code: bool) -> Architecture:
 
 
 def _unknown(given: str, what: str) -> UnknownModel:
-    by_lower = {name.lower(): name for name in names()}
-    near = get_close_matches(given.split("/")[-1].lower(), by_lower, n=3, cutoff=0.4)
-    hint = "nearest catalog names: " + ", ".join(by_lower[n] for n in near) if near else "no catalog name is near"
+    near = _nearest(given.split("/")[-1].lower())
+    hint = "nearest catalog names: " + ", ".join(near) if near else "no catalog name is near"
     return UnknownModel(
         f"model {given!r} {what}; {hint}. Give a catalog name (moebook.models.catalog.names() lists them), "
         "a folder with config.json, or a Hugging Face id such as 'mistralai/Mixtral-8x7B-v0.1'."
     )
+
+
+def _nearest(given: str) -> list[str]:
+    """Up to three catalog names: those that contain what was given, then those spelled like it."""
+    by_lower = {name.lower(): name for name in names()}
+    containing = [name for name in by_lower if given in name]
+    alike = get_close_matches(given, by_lower, n=3, cutoff=0.4)
+    return [by_lower[name] for name in dict.fromkeys(containing + alike)][:3]

@@ -4,7 +4,8 @@
     >>> edit(load("Mixtral-8x7B-v0.1"), ffn_dim=7168, num_experts=16).name
     'Mixtral-8x7B-v0.1[I=7168,E=16]'
 
-An edit changes the Hugging Face config and reads the shapes back from it, so both always agree.
+An edit changes the Hugging Face config and reads the shapes back from it, so both always agree. An edit of an edit
+starts from the unedited model, so the order of edits does not matter and undoing all of them gives that model back.
 """
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ class ImpossibleEdit(ValueError):
 
 def edit(arch: Architecture, *, ffn_dim: int | None = None, num_experts: int | None = None,
          top_k: int | None = None, num_layers: int | None = None) -> Architecture:
-    """The architecture with I, E, K or L changed; None keeps a value. Values it already has give it back unchanged.
+    """The architecture with I, E, K or L changed; None keeps a value. Values it already has give it back.
 
     ffn_dim is the width of one routed expert. Shared experts whose config states no width of their own (DeepSeek,
     Llama 4) follow it. num_layers keeps the leading dense layers. Raises ImpossibleEdit with the reason.
@@ -30,23 +31,24 @@ def edit(arch: Architecture, *, ffn_dim: int | None = None, num_experts: int | N
     for key, value in asked.items():
         _check_whole(arch, key, value)
     new = tuple(old if value is None else value for old, value in zip(arch.shape, asked.values(), strict=True))
+    base = arch.base or arch
+    if new == base.shape:
+        return base
     if new == arch.shape:
         return arch
     _check_family(arch, new)
     if arch.is_moe:
         _check_experts(arch, new)
-    config = arch.hf_config()
+    config = base.hf_config()
     _write(language_config(config), family_of(config), new)
-    edited = from_config(config, _name(arch, new), arch.source)
-    _check_depth(arch, edited)
-    return replace(edited, base_shape=arch.base_shape)
+    edited = from_config(config, _name(base, new), base.source)
+    _check_depth(base, edited)
+    return replace(edited, base=base)
 
 
-def _name(arch: Architecture, new: tuple[int, ...]) -> str:
-    changed = [f"{letter}={value}" for letter, value, base in zip("IEKL", new, arch.base_shape, strict=True)
-               if value != base]
-    plain = arch.name.split("[")[0]
-    return f"{plain}[{','.join(changed)}]" if changed else plain
+def _name(base: Architecture, new: tuple[int, ...]) -> str:
+    changed = [f"{letter}={value}" for letter, value, old in zip("IEKL", new, base.shape, strict=True) if value != old]
+    return f"{base.name}[{','.join(changed)}]"
 
 
 def _write(config: dict, family: Family, shape: tuple[int, ...]) -> None:

@@ -12,19 +12,10 @@ activations stay on the chip. A multiply-add counts as two FLOPs.
 from dataclasses import dataclass
 
 from moebook.models.catalog import Architecture
+from moebook.models.widths import dtype_bytes, matrix_bytes
 
 COMPONENTS = ("embedding", "attention", "router", "experts", "shared_experts", "dense_ffn", "norms", "lm_head",
               "vision")
-DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2,
-               "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "int8": 1}
-EXPERTS, LINEAR = ("experts",), ("attention", "experts", "shared_experts", "dense_ffn")
-INT4_BITS = 4 + (16 + 4) / 128           # groups of 128 share a 16-bit scale and a 4-bit zero
-MXFP4_BITS = 4 + 8 / 32                  # blocks of 32 share an 8-bit exponent
-QUANTIZED = {                            # bits per matrix element, and the components whose matrices are quantized
-    "fp8": (8, LINEAR), "int8": (8, LINEAR), "experts_int8": (8, EXPERTS), "mxfp4": (MXFP4_BITS, EXPERTS),
-    "awq": (INT4_BITS, LINEAR), "awq_marlin": (INT4_BITS, LINEAR), "gptq": (INT4_BITS, LINEAR),
-    "gptq_marlin": (INT4_BITS, LINEAR), "int4": (INT4_BITS, LINEAR),
-}
 LOGIT_ROWS = 256                         # sequences whose logits vLLM holds at once by default
 
 
@@ -42,13 +33,6 @@ class Cost:
     @property
     def total_bytes(self) -> float:
         return sum(self.bytes.values())
-
-
-def dtype_bytes(dtype: str) -> int:
-    """Bytes per element. Raises ValueError for a dtype without one, such as 'auto'."""
-    if dtype not in DTYPE_BYTES:
-        raise ValueError(f"dtype {dtype!r} has no known size; allowed: {', '.join(DTYPE_BYTES)}")
-    return DTYPE_BYTES[dtype]
 
 
 def parameter_counts(arch: Architecture) -> dict[str, int]:
@@ -109,7 +93,7 @@ def vector_counts(arch: Architecture) -> dict[str, int]:
 def weight_bytes(arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None) -> int:
     """Bytes of all weights held in `dtype`, the matrices that `quantization` covers in its own width.
 
-    quantization: a key of QUANTIZED, or None for none (also where the checkpoint itself is quantized:
+    quantization: a key of widths.QUANTIZED, or None for none (also where the checkpoint itself is quantized:
     `arch.quantization` says so). Router, embedding, head, norms, biases and vision stay in `dtype`.
     """
     return round(sum(component_bytes(arch, dtype, quantization).values()))
@@ -118,7 +102,7 @@ def weight_bytes(arch: Architecture, dtype: str = "bfloat16", quantization: str 
 def component_bytes(arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None) -> dict[str, float]:
     """`weight_bytes` per component."""
     plain = dtype_bytes(dtype)
-    width = _matrix_bytes(plain, quantization)
+    width = matrix_bytes(plain, quantization)
     matrices, vectors = matrix_counts(arch), vector_counts(arch)
     return {c: matrices[c] * width.get(c, plain) + vectors[c] * plain for c in COMPONENTS}
 
@@ -255,16 +239,6 @@ def _weights_read(arch: Architecture, tokens: int, dtype: str, quantization: str
     if arch.tie_embeddings:
         read["lm_head"] = arch.vocab_size * arch.hidden_size * plain
     return read
-
-
-def _matrix_bytes(plain: int, quantization: str | None) -> dict[str, float]:
-    """Bytes per matrix element of the components that `quantization` covers."""
-    if quantization is None:
-        return {}
-    if quantization not in QUANTIZED:
-        raise ValueError(f"quantization {quantization!r} is not known; allowed: None, {', '.join(QUANTIZED)}")
-    bits, covered = QUANTIZED[quantization]
-    return dict.fromkeys(covered, min(bits / 8, plain))
 
 
 def _check_positive(**sizes: int) -> None:

@@ -1,0 +1,80 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from moebook.analysis.predict import Ceilings, add_floor, floor_row
+from moebook.models import shapes
+from moebook.models.catalog import load
+from moebook.models.edit import edit
+
+CEILINGS = Ceilings("synthetic", 3.0e12, 8.0e14, "bfloat16")
+MIXTRAL = load("Mixtral-8x7B-v0.1")
+
+
+def test_decode_floor_by_hand():
+    """Mixtral, B = 1, one decode step at context 101: every weight but 6 of 8 experts, one embedding row, KV."""
+    layers, hidden, ffn, vocab = 32, 4096, 14336, 32000
+    attention = layers * (2 * hidden * hidden + 2 * hidden * 1024)
+    experts = layers * 2 * 3 * hidden * ffn
+    rest = layers * 8 * hidden + (2 * layers + 1) * hidden + vocab * hidden + hidden
+    kv = layers * 2 * 1024 * (101 + 1)
+    seconds = 2 * (attention + experts + rest + kv) / 3.0e12
+    floor = floor_row(MIXTRAL, 1, 100, 2, CEILINGS)
+    assert floor.floor_tpot_s == pytest.approx(seconds, rel=1e-6)
+    assert floor.floor_e2e_s == pytest.approx(floor.floor_ttft_s + seconds)
+    assert floor.floor_throughput_tok_s == pytest.approx(102 / floor.floor_e2e_s)
+
+
+def test_prefill_of_a_long_prompt_is_bound_by_flops():
+    cost = shapes.prefill_cost(MIXTRAL, 16, 2048)
+    floor = floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS)
+    assert floor.floor_ttft_s == pytest.approx(cost.total_flops / 8.0e14)
+    assert cost.total_flops / 8.0e14 > cost.total_bytes / 3.0e12
+
+
+def test_step_floor_is_the_mean_over_every_context():
+    model = edit(MIXTRAL, num_layers=4)
+    each = [max((c := shapes.decode_cost(model, 16, n)).total_bytes / 3.0e12, c.total_flops / 8.0e14)
+            for n in range(501, 501 + 399)]
+    assert floor_row(model, 16, 500, 400, CEILINGS).floor_tpot_s == pytest.approx(np.mean(each), rel=1e-9)
+
+
+def test_one_output_token_and_several_devices():
+    assert floor_row(MIXTRAL, 1, 10, 1, CEILINGS).floor_tpot_s is None
+    one, four = (floor_row(MIXTRAL, 16, 128, 128, CEILINGS, num_devices=n) for n in (1, 4))
+    assert four.floor_e2e_s == pytest.approx(one.floor_e2e_s / 4)
+
+
+def test_fp8_reads_less_and_multiplies_twice_as_fast():
+    plain, fp8 = (floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS, quantization=q) for q in (None, "fp8"))
+    assert fp8.floor_ttft_s == pytest.approx(plain.floor_ttft_s / 2)
+    assert 0.5 < fp8.floor_tpot_s / plain.floor_tpot_s < 0.6
+
+
+@pytest.mark.parametrize("given, text", [({"dtype": "float32"}, "measured in bfloat16"),
+                                         ({"quantization": "int3"}, "known: None, fp8")])
+def test_no_ceiling_is_an_error(given, text):
+    with pytest.raises(ValueError, match=text):
+        floor_row(MIXTRAL, 1, 8, 8, CEILINGS, **given)
+
+
+def test_ceilings_must_be_measured():
+    with pytest.raises(ValueError, match="copy_bytes_per_s 0"):
+        Ceilings("x", 0, 1, "bfloat16")
+    assert Ceilings.from_dict(CEILINGS.to_dict()) == CEILINGS
+
+
+def test_add_floor_keeps_rows_and_says_why_one_is_null():
+    base = {"model": "m", "batch": 16, "input_tokens": 128, "output_tokens": 64, "dtype": "bfloat16",
+            "quantization": None, "kv_cache_dtype": "auto", "tensor_parallel": 1, "pipeline_parallel": 1,
+            "device": "synthetic", "status": "ok"}
+    table = pd.DataFrame([base, {**base, "status": "oom", "device": None}, {**base, "status": "infeasible"},
+                          {**base, "device": "other"}, {**base, "dtype": "float32"}, {**base, "quantization": "int8"}],
+                         index=[5, 5, 7, 8, 9, 10])
+    out = add_floor(table, CEILINGS, lambda row: MIXTRAL)
+    wanted = floor_row(MIXTRAL, 16, 128, 64, CEILINGS)
+    assert list(out.index) == list(table.index)
+    assert out["floor_e2e_s"].tolist()[:2] == [pytest.approx(wanted.floor_e2e_s)] * 2
+    assert out["floor_e2e_s"].isna().tolist() == [False, False, True, True, True, True]
+    assert pd.isna(out["floor_reason"].iloc[0]) and "ceilings are those of synthetic" in out["floor_reason"].iloc[3]
+    assert "float32" in out["floor_reason"].iloc[4] and "int8" in out["floor_reason"].iloc[5]
