@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 from moebook import params as parameters
 from moebook import sections
+from moebook.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.")
@@ -57,6 +60,7 @@ def plan(file: ParamsFile, as_json: Annotated[bool, typer.Option("--json")] = Fa
 def measure(
     file: ParamsFile,
     output_root: OutputRoot = None,
+    sweep: Annotated[str, typer.Option(help="only these sweeps of the plan, in this order: grid,batch_topk")] = "",
     retry: Annotated[str, typer.Option(help="statuses to measure again: oom,failed,timeout")] = "",
     stop_after_minutes: Annotated[float | None, typer.Option(help="begin no further point after this long")] = None,
 ) -> None:
@@ -64,9 +68,14 @@ def measure(
     from moebook import run
 
     section, params = _load(file, output_root)
-    counts = run.measure(section.plan(params), params.output_root, limit_s=60 * params.point_limit_minutes,
-                         retry=[s for s in retry.split(",") if s],
-                         stop_after_s=None if stop_after_minutes is None else 60 * stop_after_minutes)
+    plan = section.plan(params)
+    parts = [plan.only([name]) for name in sweep.split(",")] if sweep else [plan]
+    started, counts = time.monotonic(), Counter()
+    with run.WorkerHandle(Store(params.output_root, plan).folder / "worker.log") as worker:
+        for part in parts:
+            left = None if stop_after_minutes is None else 60 * stop_after_minutes - (time.monotonic() - started)
+            counts += run.measure(part, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes,
+                                  retry=[s for s in retry.split(",") if s], stop_after_s=left)
     typer.echo(json.dumps(counts))
     raise typer.Exit(1 if set(counts) & {"failed", "timeout", "not_run"} else 0)
 

@@ -133,6 +133,19 @@ class Plan:
                 builds.setdefault(point.build_key, []).append(point)
         return [p for build in builds.values() for p in sorted(build, key=lambda p: -p.architecture.top_k)]
 
+    def only(self, sweeps: list[str]) -> "Plan":
+        """The part of the plan that these sweeps need, in their order. ValueError for a sweep it does not have."""
+        have = list(dict.fromkeys(s for p in self.points for s in p.sweeps))
+        if unknown := [s for s in sweeps if s not in have]:
+            raise ValueError(f"no sweep {', '.join(unknown)} in this plan; it has: {', '.join(have)}")
+        chosen: dict[str, Point] = {}
+        by_key = {p.key: p for p in self.points}
+        for sweep in sweeps:
+            for point in (p for p in self.points if sweep in p.sweeps):
+                for key in (*point.own, *point.anchor, point.key):
+                    chosen.setdefault(key, replace(by_key[key], sweeps=(sweep,)))
+        return replace(self, points=tuple(chosen.values()))
+
     @property
     def num_engines(self) -> int:
         """Engine configurations; those that differ in top-k alone share a build."""

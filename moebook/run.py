@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -121,8 +122,8 @@ class WorkerHandle:
 
 def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None = None, limit_s: float = 600.0,
             retry: Iterable[str] = (), progress: Progress | None = None,
-            stop_after_s: float | None = None) -> dict[str, int]:
-    """Measure every point of the plan that has no file yet; returns counts by status, and `skipped`.
+            stop_after_s: float | None = None) -> Counter:
+    """Measure every point of the plan that has no file yet; returns counts by status and of the `skipped`.
 
     limit_s: seconds one point may take, engine start apart. stop_after_s: begin no further point after that long.
     Raises FolderInUse or Unwritable before any engine starts, ValueError where the plan is for another device.
@@ -137,7 +138,7 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
         progress = progress or Progress()
         progress.begin(total=len(todo), skipped=skipped, seconds=_estimate(todo, plan))
         if not todo:
-            return {"skipped": skipped}
+            return Counter(skipped=skipped)
         owned = worker is None
         handle = worker or WorkerHandle(store.folder / "worker.log")
         try:
@@ -150,7 +151,7 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
             progress.close()
             if owned:
                 handle.__exit__(None, None, None)
-    return {**counts, "skipped": skipped}
+    return Counter({**counts, "skipped": skipped})
 
 
 def _estimate(points: list[Point], plan: Plan) -> dict[str, float]:

@@ -278,11 +278,21 @@ def set_top_k(worker, top_k: int) -> int:
             config.experts_per_token = top_k
             module.top_k = top_k
     if not worker.model_config.enforce_eager:
-        from vllm.compilation.cuda_graph import CUDAGraphWrapper
-
-        CUDAGraphWrapper.clear_all_graphs()
+        _forget_graphs(runner)
         runner.capture_model()
     return len(routers)
+
+
+def _forget_graphs(runner) -> None:
+    """Both of vLLM's model runners keep captured graphs by batch size, and would replay or refuse to replace them."""
+    manager = getattr(runner, "cudagraph_manager", None)
+    if manager is not None:
+        manager.graphs.clear()
+        manager._graphs_captured = False
+        return
+    from vllm.compilation.cuda_graph import CUDAGraphWrapper
+
+    CUDAGraphWrapper.clear_all_graphs()
 
 
 def read_peak_memory(worker) -> int | None:

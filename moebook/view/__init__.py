@@ -1,0 +1,1 @@
+"""Figures, tables, widgets and reports drawn from results tables; nothing here measures."""

@@ -1,0 +1,90 @@
+"""What figure functions ask of a summary table: rows of a sweep, columns that must be there, a value per place."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+# column -> (axis label with unit, how one value reads in a legend or panel title)
+AXES = {
+    "expert_ffn_dim": ("expert FFN dimension (channels)", "FFN {}"),
+    "num_experts": ("experts per layer (count)", "{} experts"),
+    "top_k": ("active experts per token (count)", "{} active"),
+    "batch": ("batch size (sequences)", "batch {}"),
+    "input_tokens": ("input = output length (tokens)", "{} in + out"),
+    "num_layers": ("layers (count)", "{} layers"),
+    "model": ("model", "{}"),
+    "dtype": ("dtype", "{}"),
+    "quantization": ("quantization", "{}"),
+    "tensor_parallel": ("tensor-parallel devices (count)", "TP {}"),
+}
+# column -> axis label with unit
+METRICS = {
+    "throughput_tok_s": "throughput (tokens/s, input + output)",
+    "output_throughput_tok_s": "throughput (tokens/s, output only)",
+    "ttft_s": "time to first token (s)",
+    "tpot_s": "time per output token (s)",
+    "e2e_s": "end-to-end latency (s)",
+    "itl_paper_s": "ITL as the paper defines it (s)",
+    "request_ttft_p99_s": "TTFT of requests, p99 (s)",
+    "request_e2e_p99_s": "E2E of requests, p99 (s)",
+    "step_p99_s": "decode step, p99 (s)",
+    "peak_memory_bytes": "peak device memory (bytes)",
+}
+IDENTITY = ("model", "method", "status", "reason", "num_layers", "expert_ffn_dim", "num_experts", "top_k", "batch",
+            "input_tokens", "output_tokens", "n_repeats", "device")
+
+
+def rows_of(summary: pd.DataFrame, figure: str, sweep: str | None, columns: Iterable[str]) -> pd.DataFrame:
+    """Rows of `sweep` (all where None) that `figure` draws. ValueError says which sweep and columns are missing, or
+    that no row of it has a number."""
+    wanted = f"sweep {sweep!r}" if sweep else "a results summary"
+    missing = [c for c in ("status", *columns, *(["sweeps"] if sweep else [])) if c not in summary]
+    if missing:
+        raise ValueError(f"{figure} needs {wanted}; columns missing from the table: {', '.join(missing)}")
+    rows = summary if sweep is None else summary[[sweep in str(names).split(",") for names in summary["sweeps"]]]
+    if rows.empty:
+        have = sorted({name for names in summary.get("sweeps", pd.Series(dtype=str)).dropna()
+                       for name in names.split(",")})
+        raise ValueError(f"{figure} needs {wanted}, of which the table has no row; "
+                         f"sweeps in it: {', '.join(have) or 'none'}")
+    return rows
+
+
+def with_numbers(rows: pd.DataFrame, figure: str, columns: Iterable[str]) -> pd.DataFrame:
+    """Rows that are ok and have every one of `columns`. ValueError where none has."""
+    columns = list(columns)
+    kept = rows[(rows["status"] == "ok") & rows[columns].notna().all(axis=1)]
+    if kept.empty:
+        counts = ", ".join(f"{n} {status}" for status, n in rows["status"].value_counts().items())
+        raise ValueError(f"{figure}: no row has {' and '.join(columns)} ({len(rows)} rows: {counts})")
+    return kept
+
+
+def one_per_place(rows: pd.DataFrame, figure: str, places: Iterable[str]) -> None:
+    """ValueError where several rows fall on one place of a figure, with the columns that tell them apart."""
+    places = list(dict.fromkeys(places))
+    double = rows[rows.duplicated(places, keep=False)]
+    if double.empty:
+        return
+    first = double[(double[places] == double.iloc[0][places]).all(axis=1)]
+    where = ", ".join(f"{c} {first.iloc[0][c]}" for c in places)
+    telling = (*AXES, "output_tokens", "method", "graphs", "device")
+    differ = " and ".join(c for c in telling if c in first and first[c].nunique() > 1)
+    raise ValueError(f"{figure}: {len(first)} rows share one place ({where}); give rows of one "
+                     f"{differ or 'measurement'}")
+
+
+def plotted(rows: pd.DataFrame, metrics: Iterable[str], more: Iterable[str] = ()) -> pd.DataFrame:
+    """The rows a figure shows, with their identity, values, spreads and floors: what goes into its CSV."""
+    names = [*IDENTITY, *(f"{m}{end}" for m in metrics for end in ("", "_lo", "_hi")), *more]
+    return rows[[n for n in dict.fromkeys(names) if n in rows]].reset_index(drop=True)
+
+
+def values_of(rows: pd.DataFrame, column: str) -> list:
+    return sorted(rows[column].dropna().unique())
+
+
+def reading(column: str, value: object) -> str:
+    """One value of a shape column as a legend or title says it: `8 experts`."""
+    text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    return AXES.get(column, (column, "{}"))[1].format(text)

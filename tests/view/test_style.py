@@ -1,0 +1,102 @@
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import view_tables as t
+from matplotlib.figure import Figure
+
+from moebook.view import figures, style
+
+
+def test_two_saves_give_the_same_bytes_also_from_a_second_drawing(tmp_path):
+    for folder in ("a", "b"):
+        fig, rows = figures.ffn_scaling(t.tiny_grid(), width="column")
+        style.save(fig, rows, tmp_path / folder, "x", width="column")
+    style.save(fig, rows, tmp_path / "b", "x", formats=("png", "svg", "pdf"), width="column")
+    for suffix in ("pdf", "svg", "png", "csv"):
+        assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (tmp_path / "b" / f"x.{suffix}").read_bytes()
+    pdf, svg = ((tmp_path / "a" / f"x.{s}").read_bytes() for s in ("pdf", "svg"))
+    assert b"CreationDate" not in pdf and b"dc:date" not in svg and b"/Type3" not in pdf and b"/Type0" in pdf
+
+
+def test_save_writes_the_rows_beside_the_figure_and_leaves_nothing_else(tmp_path):
+    fig, rows = figures.grid_heatmap(t.grid())
+    files = style.save(fig, rows, tmp_path / "new", "heat", formats=["svg"], width="page")
+    assert files == [tmp_path / "new" / "heat.svg", tmp_path / "new" / "heat.csv"]
+    assert sorted((tmp_path / "new").iterdir()) == sorted(files)
+    again = pd.read_csv(files[-1])
+    assert len(again) == 64 and again["throughput_tok_s"].isna().sum() == 12
+    assert again["reason"].value_counts().to_dict() == {"synthetic oom": 12}
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    fig, rows = figures.ffn_scaling(t.tiny_grid())
+    old = style.save(fig, rows, tmp_path, "x", formats=["svg"])[0].read_bytes()
+    monkeypatch.setattr(style, "render", lambda *_: (_ for _ in ()).throw(RuntimeError("no space")))
+    with pytest.raises(RuntimeError):
+        style.save(fig, rows, tmp_path, "x", formats=["svg"])
+    assert (tmp_path / "x.svg").read_bytes() == old and len(list(tmp_path.iterdir())) == 2
+
+
+def test_save_refuses_unknown_formats_and_wrong_widths(tmp_path):
+    fig, rows = figures.ffn_scaling(t.tiny_grid(), width="column")
+    with pytest.raises(ValueError, match=r"\['gif'\]; allowed: pdf, svg, png"):
+        style.save(fig, rows, tmp_path, "x", formats=("png", "gif"))
+    with pytest.raises(ValueError, match="draw it with width='page'"):
+        style.save(fig, rows, tmp_path, "x", width="page")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="'slide'; allowed: column, page"):
+        figures.ffn_scaling(t.tiny_grid(), width="slide")
+
+
+def test_the_style_ends_with_its_context():
+    before = dict(mpl.rcParams)
+    with style.paper_style("column") as inches:
+        assert inches == 3.33 and mpl.rcParams["pdf.fonttype"] == 42 and mpl.rcParams["font.size"] == 8
+    figures.ffn_scaling(t.tiny_grid())
+    assert dict(mpl.rcParams) == before
+
+
+def test_log2_axis_has_plain_integers():
+    ax = Figure().subplots()
+    ax.plot([1, 32], [1, 2])
+    style.log2_axis(ax)
+    ax.figure.draw_without_rendering()
+    assert {"1", "2", "4", "8", "16", "32"} <= {label.get_text() for label in ax.get_xticklabels()}
+    style.log2_axis(ax, [1792, 14336])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1792", "14336"]
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.25, "0.25"), (950, "950"), (1000, "1k"), (12500, "12.5k"),
+                                             (3.4e6, "3.4M"), (999.9, "1k")])
+def test_short_number(value, text):
+    assert style.short_number(value) == text
+
+
+@pytest.mark.parametrize(("value", "figures_", "text"), [
+    (1.5, 3, "1.50"), (12.34, 3, "12.3"), (707.4, 3, "707"), (2404, 3, "2.40k"), (2404, 2, "2.4k"), (707.4, 2, "707"),
+    (999.7, 3, "1.00k"), (123456, 2, "123k"), (0.5, 3, "0.500")])
+def test_cell_number_keeps_its_figures(value, figures_, text):
+    assert style.cell_number(value, figures_) == text
+
+
+def test_mark_missing_knows_each_status_once():
+    ax = Figure().subplots()
+    assert style.mark_missing(ax, [], "oom") is None
+    lines = [style.mark_missing(ax, [1, 2], status) for status in style.MISSING]
+    assert len({line.get_marker() for line in lines}) == len({line.get_label() for line in lines}) == 5
+    assert set(lines[0].get_ydata()) == {0.015} and lines[0].get_transform() == ax.get_xaxis_transform()
+    with pytest.raises(ValueError, match="'lost' of a missing point; known: oom, infeasible"):
+        style.mark_missing(ax, [1], "lost")
+
+
+def test_series_differ_in_colour_and_marker():
+    for count in (1, 6, 7, 10):
+        assert len(set(style.colours(count))) == len(set(style.markers(count))) == count
+
+
+def test_error_bars_are_distances_and_never_negative():
+    rows = pd.DataFrame({"e2e_s": [2.0, None], "e2e_s_lo": [1.5, None], "e2e_s_hi": [2.2, None]})
+    np.testing.assert_allclose(style.error_bars(rows, "e2e_s"), [[0.5, 0], [0.2, 0]])
+    np.testing.assert_allclose(style.error_bars(rows, "e2e_s", pd.Series([0.5, 1])), [[1, 0], [0.4, 0]])
+    assert style.error_bars(rows, "ttft_s") is None
