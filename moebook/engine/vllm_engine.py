@@ -284,9 +284,11 @@ def set_top_k(worker, top_k: int) -> int:
 
 
 def _forget_graphs(runner) -> None:
-    """Both of vLLM's model runners keep captured graphs by batch size, and would replay or refuse to replace them."""
+    """Both of vLLM's model runners keep captured graphs by batch size, and would replay or refuse to replace them.
+    The newer runner's old graphs are kept aside: their memory pool must not fall out of use before the next capture."""
     manager = getattr(runner, "cudagraph_manager", None)
     if manager is not None:
+        runner.__dict__.setdefault("moebook_old_graphs", []).append(dict(manager.graphs))
         manager.graphs.clear()
         manager._graphs_captured = False
         return

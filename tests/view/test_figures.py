@@ -45,6 +45,9 @@ def test_every_figure_has_its_width_units_and_nothing_outside(name, width):
     box = fig.get_tightbbox()
     assert box.x0 > -0.02 and box.y0 > -0.02
     assert box.x1 < fig.get_figwidth() + 0.02 and box.y1 < fig.get_figheight() + 0.02
+    for legend in fig.legends:
+        inside = legend.get_window_extent()
+        assert inside.x0 >= 0 and inside.x1 <= fig.bbox.x1 and inside.y1 <= fig.bbox.y1 + 1
     sizes = {text.get_fontsize() for legend in fig.legends for text in legend.get_texts()}
     assert sizes == {8.0}
 
