@@ -60,9 +60,8 @@ def execute(section: Section, file: Path, limit_minutes: float = 120.0) -> Outco
 def _papermill(section: Section, file: Path, output: Path, limit_s: float) -> tuple[int, str]:
     command = [sys.executable, "-m", "papermill", str(section.notebook), str(output), "-f", str(file),
                "--no-progress-bar", "--log-output", "-k", "python3"]
-    environment = {k: v for k, v in os.environ.items() if k != "JPY_SESSION_NAME"}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "MOEBOOK_HEADLESS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                env=environment, start_new_session=True)
     try:

@@ -5,7 +5,6 @@ of that profile are read and drawn again, and the notebook says so.
 """
 
 import json
-import os
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from moebook.params import NotebookParams, ParameterError, from_notebook
 from moebook.plan import Plan
 from moebook.progress import Progress
 from moebook.store import Store, write_atomic
+from moebook.view import widgets
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,8 @@ class NoResults(RuntimeError):
 
 
 def is_headless() -> bool:
-    """True under papermill, nbconvert and `moebook run`: nobody can move a slider. JupyterLab and Notebook set
-    JPY_SESSION_NAME in the kernels they start; headless runners do not."""
-    return "JPY_SESSION_NAME" not in os.environ
+    """True under papermill, nbconvert and `moebook run`: nobody can move a slider (view.widgets says how it is told)."""
+    return not widgets.is_live()
 
 
 def validate(names: dict, stem: str) -> NotebookParams:
@@ -142,12 +141,23 @@ def _architecture_of(plan: Plan):
 
 def _results(params, plan: Plan, table: pd.DataFrame, meta: dict, origin: str) -> Results:
     summary = results.summarize(table)
-    calibration = None
-    if meta["ceilings"] is not None and (summary["status"] == "ok").sum() >= 6:
-        of, ceilings = _architecture_of(plan), predict.Ceilings(**meta["ceilings"])
+    if meta["ceilings"] is None:
+        return Results(plan, params, table, summary, meta, origin)
+    of, ceilings = _architecture_of(plan), predict.Ceilings(**meta["ceilings"])
+    try:
         calibration = predict.fit(summary, ceilings, of)
-        summary = predict.predict(summary, calibration, of)
-    return Results(plan, params, table, summary, meta, origin, calibration)
+    except ValueError as error:                     # too few points: there is no prediction, and this says why
+        return Results(plan, params, table, summary, {**meta, "no_prediction": str(error)}, origin)
+    return Results(plan, params, table, predict.predict(summary, calibration, of), meta, origin, calibration)
+
+
+def prediction(res: Results) -> str:
+    """How well the calibrated model does on engine shapes left out, or why there is none."""
+    if res.calibration is None:
+        return f"No prediction: {res.metadata.get('no_prediction', 'the device has no measured ceilings')}."
+    of = _architecture_of(res.plan)
+    score = predict.cross_validate(res.summary, res.calibration.ceilings, of)
+    return "; ".join([str(score), *res.calibration.notes])
 
 
 def draw(res: Results, stem: str, width: str = "page"):

@@ -12,7 +12,7 @@ A profile with other shapes than the source's (the small CPU one) is read over i
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +20,7 @@ import pandas as pd
 from moebook.analysis.book import Book, Claim, ClaimError, Part, Rule, load
 from moebook.analysis.cells import Cells, Untested, status_counts
 from moebook.analysis.effects import FUNCTIONS
+from moebook.analysis.floor import under_the_floor
 from moebook.analysis.pairs import Effect
 
 __all__ = ["Book", "Claim", "ClaimError", "Part", "PartResult", "Rule", "Verdict", "evaluate", "load", "to_frame",
@@ -93,7 +94,13 @@ def evaluate(table: pd.DataFrame | None, claims: list[Claim] | None = None, *, r
     if "device" in table and len(devices := table["device"].dropna().unique()) > 1:
         raise ValueError(f"the table holds several devices ({', '.join(devices)}); give the rows of one")
     known: dict[str, Cells | Untested] = {}
-    return [_judge(claim, table, known, resamples, seed) for claim in claims]
+    left_out = under_the_floor(table)
+    kept = table[~table["model"].isin(left_out)]
+    touched = {s for sweeps in table.loc[table["model"].isin(left_out), "sweeps"] for s in sweeps.split(",")}
+    verdicts = [_judge(claim, kept, known, resamples, seed) for claim in claims]
+    note = f"without {', '.join(left_out)}: measured under its floor, so its routing was not near uniform"
+    return [replace(v, reason=f"{v.reason}; {note}") if not c.untested and c.sweep in touched else v
+            for c, v in zip(claims, verdicts, strict=True)]
 
 
 def _untested(claim: Claim, reason: str, parts: tuple[PartResult, ...] = ()) -> Verdict:

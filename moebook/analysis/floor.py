@@ -182,3 +182,16 @@ def _floor_cells(row: pd.Series, ceilings: Ceilings, architecture_of: Architectu
         return *nothing, problem
     floor = _floor(case, ceilings)
     return *(getattr(floor, c) for c in FLOOR_COLUMNS), None
+
+
+UNDER_FLOOR = 0.05
+
+
+def under_the_floor(summary: pd.DataFrame) -> list[str]:
+    """Models measured faster than their floor by over UNDER_FLOOR: they read fewer experts than near-uniform routing
+    would, so neither the floor nor a comparison by speed speaks of them. A CPU's caches can beat its copy rate, so
+    there this tells nothing."""
+    if "floor_tpot_s" not in summary or "device_kind" not in summary:
+        return []
+    under = summary["tpot_s"] < (1 - UNDER_FLOOR) * summary["floor_tpot_s"]
+    return sorted(summary.loc[under & (summary["device_kind"] != "cpu"), "model"].unique())

@@ -33,6 +33,7 @@ from moebook.analysis.floor import (
     case_of,
     floor_row,
     no_ceiling,
+    under_the_floor,
 )
 
 __all__ = ["Calibration", "Ceilings", "CrossValidation", "Factors", "Floor", "Score", "add_floor", "cross_validate",
@@ -45,7 +46,7 @@ LEAST_POINTS = 4
 OBSERVATIONS_PER_FACTOR = 3
 PRIOR_WEIGHT = 0.01     # a factor e times its start weighs like 1 % of error in one observation: holds open factors
 START = {"host_step_s": 1e-3, "host_prefill_s": 3e-3, "layer_s": 2e-5, "request_s": 2e-5}
-BOUNDS = {name: (1e-8, 10.0) if name.endswith("_s") else (1e-3, 20.0) for name in IMPORTANCE}
+BOUNDS = {name: (1e-8, 10.0) if name.endswith("_s") else (1e-3, 1.5) for name in IMPORTANCE}
 EFFICIENCY_STARTS = (0.6, 0.2, 0.05)
 
 
@@ -111,8 +112,10 @@ def _factors(kept: list[str], logs: np.ndarray) -> Factors:
 
 
 def fit(summary: pd.DataFrame, ceilings: Ceilings, architecture_of: ArchitectureOf) -> Calibration:
-    """Factors that best give the measured TTFT and TPOT (medians). ValueError under LEAST_POINTS usable rows."""
-    rows = _usable(summary, ceilings)
+    """Factors that best give the measured TTFT and TPOT (medians), without models whose routing is not near uniform.
+    ValueError under LEAST_POINTS usable rows."""
+    left_out = under_the_floor(summary)
+    rows = _usable(summary[~summary["model"].isin(left_out)] if left_out else summary, ceilings)
     cases = [case_of(row, architecture_of) for _, row in rows.iterrows()]
     ttft_s = rows["ttft_s"].to_numpy(float)
     tpot_s = rows["tpot_s"].to_numpy(float, na_value=np.nan)
@@ -133,6 +136,7 @@ def fit(summary: pd.DataFrame, ceilings: Ceilings, architecture_of: Architecture
         tries.append(least_squares(residuals, start, bounds=(low, high), args=(start,)))
     best = min(tries, key=lambda t: t.cost)
     parallel = _parallel_of(rows.iloc[0])
+    notes += [f"{model} left out: measured under its floor, so its routing is not near uniform" for model in left_out]
     return Calibration(ceilings, _factors(kept, best.x), len(rows), parallel, tuple(notes))
 
 
@@ -201,7 +205,7 @@ class CrossValidation:
 def cross_validate(summary: pd.DataFrame, ceilings: Ceilings, architecture_of: ArchitectureOf, folds: int = 5,
                    seed: int = 0) -> CrossValidation:
     """k-fold error, grouped so that all points of one engine shape are left out together."""
-    rows = _usable(summary, ceilings)
+    rows = _usable(summary[~summary["model"].isin(under_the_floor(summary))], ceilings)
     columns = [c for c in SHAPE if c in rows]
     shape = pd.Series([str(tuple(row)) for row in rows[columns].itertuples(index=False)], index=rows.index)
     groups = np.random.default_rng(seed).permutation(sorted(shape.unique()))

@@ -78,6 +78,7 @@ def plan(p: Params) -> Plan:
 
 
 def figures() -> dict:
+    from moebook.analysis.validation import validation_table
     from moebook.view import figures as f
 
     return {
@@ -87,8 +88,10 @@ def figures() -> dict:
         "fig08_expert_scaling": f.expert_scaling,
         "fig09_active_scaling": f.active_scaling,
         "grid_heatmap": f.grid_heatmap,
+        "grid_over_floor": f.grid_heatmap_over_floor,
         "over_floor": f.over_floor,
         "predicted_vs_measured": f.predicted_vs_measured,
+        "method_validation": lambda summary, *, width="page": f.method_validation(validation_table(summary), width=width),
     }
 
 

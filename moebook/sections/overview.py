@@ -15,4 +15,7 @@ def plan(p: Params) -> Plan:
 
 
 def figures() -> dict:
-    return {}
+    from moebook.overview import parameter_shares
+    from moebook.view import figures as f
+
+    return {"fig01_parameter_breakdown": lambda _, *, width="page": f.parameter_breakdown(parameter_shares(), width=width)}
