@@ -64,3 +64,27 @@ def all_verdicts(profile: str) -> tuple[list, list[str]]:
         raise ValueError(f"no parameter files for profile {profile!r}; profiles: {have}")
     summary = pd.concat(tables, ignore_index=True) if tables else None
     return claims.evaluate(summary), origins
+
+
+def shares_reading():
+    """Fig 1 in words: the share of routed and shared experts' FFN layers in all and in active parameters."""
+    from IPython.display import Markdown
+
+    rows = parameter_shares()
+    ffn = rows["component"].isin(["experts", "shared_experts", "dense_ffn"])
+    totals = rows.groupby("model", sort=False)[["total_parameters", "active_parameters"]].sum()
+    share = 100 * rows[ffn].groupby("model", sort=False)[["total_parameters", "active_parameters"]].sum() / totals
+    least, least_active = share["total_parameters"].idxmin(), share["active_parameters"].idxmin()
+    return Markdown(
+        f"FFN layers (routed, shared and dense) hold {share['total_parameters'].min():.0f} % ({least}) to "
+        f"{share['total_parameters'].max():.0f} % of all parameters, and {share['active_parameters'].min():.0f} % "
+        f"({least_active}) to {share['active_parameters'].max():.0f} % of those active for one token.")
+
+
+def claims_table(params):
+    """All claims with the verdicts of the profile's results; where they come from is printed."""
+    from moebook.view.report import verdict_table
+
+    verdicts, origins = ([], []) if params.dry_run else all_verdicts(params.profile)
+    print("\n".join(origins) or "dry run: no results are read")
+    return verdict_table(verdicts)

@@ -15,7 +15,7 @@ import pandas as pd
 from moebook import devices, results, run, sections
 from moebook import plan as planning
 from moebook.analysis import claims, metrics, predict
-from moebook.params import NotebookParams, ParameterError, from_notebook
+from moebook.params import NotebookParams, from_notebook
 from moebook.plan import Plan
 from moebook.progress import Progress
 from moebook.store import Store, write_atomic
@@ -79,7 +79,10 @@ def plan_table(plan: Plan) -> pd.DataFrame:
 
 def get_results(params: NotebookParams, plan: Plan, *, measure: bool = True,
                 worker: run.WorkerHandle | None = None) -> Results:
-    """Measure what is missing (on the profile's device), then the whole table; elsewhere the committed results."""
+    """Measure what is missing (on the profile's device), then the whole table; elsewhere the committed results. A dry
+    run measures and reads nothing: all its points are `not_run`."""
+    if params.dry_run:
+        return _unmeasured(params, plan, "dry run: the plan stands above, nothing was measured or read")
     here = devices.detect().kind == plan.device
     if here and measure:
         run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes,
@@ -188,10 +191,50 @@ def save_figure(res: Results, stem: str, width: str = "page", formats=("pdf", "s
     return files
 
 
-def verdicts(res: Results) -> pd.DataFrame:
-    """The claims of this notebook's section with what was measured."""
-    own = [v for v in claims.evaluate(res.summary) if v.notebook == res.plan.notebook]
-    return claims.to_frame(own)
+def show_table(res: Results, limit: int = 12):
+    """Where the results come from, how many there are, and the table, failures first."""
+    from moebook.view import report
+
+    print(f"Results: {res.origin}. Points: {', '.join(f'{n} {s}' for s, n in res.counts().items())}.")
+    return report.results_table(res.summary, limit)
+
+
+def say(res: Results, reading: str, *args: str):
+    """One of view.readings' texts as Markdown; every number in it is computed from the table."""
+    from IPython.display import Markdown
+
+    from moebook.view import readings
+
+    return Markdown(getattr(readings, reading)(res.summary, *args))
+
+
+def say_prediction(res: Results):
+    """The calibrated model's score on points left out, or why there is none."""
+    from IPython.display import Markdown
+
+    return Markdown(prediction(res))
+
+
+def verdicts(res: Results):
+    """The claims of this notebook's section: verdict, effect with its interval, what it was measured on."""
+    from moebook.view import report
+
+    return report.verdict_table([v for v in claims.evaluate(res.summary) if v.notebook == res.plan.notebook])
+
+
+def explore(res: Results):
+    """A widget over the table in a live kernel; headless, one printed sentence."""
+    return widgets.explorer(res.summary)
+
+
+def empty_results(params: NotebookParams, stem: str) -> Results:
+    """Results of a notebook that measures nothing itself."""
+    return _unmeasured(params, plan(params, stem), "nothing is measured here")
+
+
+def _unmeasured(params: NotebookParams, plan: Plan, origin: str) -> Results:
+    table = metrics.add_metrics(results.assemble(plan, {}))
+    return Results(plan, params, table, results.summarize(table), {"ceilings": None}, origin)
 
 
 def finish(res: Results) -> str:
@@ -204,6 +247,3 @@ def finish(res: Results) -> str:
         write_atomic(res.folder / name, json.dumps(data, indent=1).encode())
     return f"done: {done['points']} points, {len(res.drawn)} figures in {res.folder / 'figures'}"
 
-
-__all__ = ["NoResults", "ParameterError", "Results", "draw", "finish", "get_results", "is_headless", "load", "plan",
-           "plan_table", "save_figure", "validate", "verdicts"]

@@ -121,6 +121,18 @@ def verdict_lines(verdicts: Iterable) -> list[str]:
     return [*out, f"{len(verdicts)} claims: {told or 'none'}"]
 
 
+def verdict_table(verdicts: Iterable):
+    """Verdicts as a styled table for a notebook: claim, verdict, effect with its interval, the source's range, basis."""
+    rows = [{"section": v.section, "claim": v.id, "verdict": v.label, "statement": v.statement,
+             "measured": "–" if v.effect is None else f"{v.effect:.3g} {v.unit} [{v.effect_lo:.3g}, {v.effect_hi:.3g}], "
+                                                      f"n = {v.n}",
+             "the source says": ", ".join(f"{k} {value}" for k, value in v.source_range.items()) or "–",
+             "basis": v.conditions if v.effect is not None else v.reason} for v in verdicts]
+    columns = ["section", "claim", "verdict", "statement", "measured", "the source says", "basis"]
+    left = [{"selector": "th, td", "props": "text-align: left; vertical-align: top; max-width: 22em; white-space: normal"}]
+    return pd.DataFrame(rows, columns=columns).style.hide(axis="index").set_table_styles(left)
+
+
 def export_html(notebook_path: str | Path, html_path: str | Path) -> Path:
     """An executed notebook as one HTML file without its code; the file. ValueError where the notebook is none."""
     import nbformat
