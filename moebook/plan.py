@@ -25,7 +25,7 @@ from moebook.models import shapes
 from moebook.models.catalog import Architecture
 
 METHODS = ("full", "sampled", "depth", "depth+sampled")
-ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}      # measured: benchmarks/engine_start.py
+ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}      # measured: median of a campaign, LOG.md
 CPU_FLOPS, CPU_BYTES = 1.0e11, 1.0e10           # only for estimates; floors use ceilings measured on the device
 
 
