@@ -1,0 +1,179 @@
+"""The sweep's loop against a double of the worker's protocol: resume, failures as rows, retries, locks."""
+
+import fcntl
+import json
+
+import pytest
+
+from moebook import results, run, sections
+from moebook.params import build
+from moebook.store import FolderInUse, Store, Unwritable
+
+SECTION = sections.find("01")
+REPEATS = [{"ttft_s": 0.1, "e2e_s": e} for e in (1.0, 1.01, 1.02)]
+
+
+class ScriptedWorker:
+    """Answers like WorkerHandle. `at` maps the number of a measure request to a reply, or an exception to raise."""
+
+    def __init__(self, at: dict | None = None):
+        self.at, self.ops, self.count = at or {}, [], 1
+
+    def ask(self, request: dict, limit_s: float) -> dict:
+        self.ops.append(request["op"])
+        if request["op"] == "ceilings":
+            return {"ok": True, "ceilings": {"copy_bytes_per_s": 1e10, "matmul_flops_per_s": 1e11, "dtype": "bfloat16"}}
+        if request["op"] != "measure":
+            return {"ok": True, "facts": {"engine_start_s": 1.0}}
+        told = self.at.get(self.ops.count("measure"))
+        if isinstance(told, BaseException):
+            raise told
+        return told or {"ok": True, "repeats": REPEATS, "peak_memory_bytes": 1}
+
+    def kill(self) -> None:
+        self.ops.append("kill")
+
+
+@pytest.fixture
+def plan():
+    small = {"ffn_dims": [128, 256], "expert_counts": [4], "active_experts": [1, 2], "comparison_models": ["tiny-qwen2-moe"],
+             "comparison_active_experts": [1], "batches": [1, 2], "lengths": [32], "validation_model": None}
+    return SECTION.plan(build(SECTION.params, small, "test"))
+
+
+def measure(plan, tmp_path, worker=None, **given):
+    worker = worker or ScriptedWorker()
+    return run.measure(plan, tmp_path, worker=worker, **given), worker
+
+
+def table(plan, tmp_path):
+    return results.assemble(plan, Store(tmp_path, plan).records()).drop(columns="started_at")
+
+
+def files(plan, tmp_path):
+    return {p.name: p.read_bytes() for p in Store(tmp_path, plan).points_folder.glob("*.json")}
+
+
+def test_one_file_a_point_and_a_second_run_starts_nothing(plan, tmp_path):
+    counts, _ = measure(plan, tmp_path)
+    assert counts["ok"] == len(plan.measured) == len(files(plan, tmp_path))
+    before = files(plan, tmp_path)
+    counts, worker = measure(plan, tmp_path)
+    assert counts == {"skipped": len(plan.measured)} and worker.ops == []
+    assert files(plan, tmp_path) == before
+
+
+def test_cells_that_differ_in_top_k_share_a_build(plan, tmp_path):
+    _, worker = measure(plan, tmp_path)
+    assert worker.ops.count("start") == plan.num_builds == 3
+    assert worker.ops.count("switch") == plan.num_engines - plan.num_builds > 0
+
+
+def test_interrupted_and_rerun_gives_the_same_table(plan, tmp_path, capsys):
+    measure(plan, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        measure(plan, tmp_path / "cut", ScriptedWorker({3: KeyboardInterrupt()}))
+    assert "2 of" in capsys.readouterr().out
+    kept = files(plan, tmp_path / "cut")
+    counts, _ = measure(plan, tmp_path / "cut")
+    assert counts["skipped"] == 2 and counts["ok"] == len(plan.measured) - 2
+    assert kept.items() <= files(plan, tmp_path / "cut").items()
+    one, other = table(plan, tmp_path / "whole"), table(plan, tmp_path / "cut")
+    assert one.equals(other)
+
+
+@pytest.mark.parametrize(("told", "status"), [
+    ({"ok": False, "status": "oom", "reason": "CUDA out of memory"}, "oom"),
+    ({"ok": False, "status": "failed", "reason": "the engine said no"}, "failed"),
+    (run.WorkerTimeout("no answer within 1 s"), "timeout"),
+    (run.WorkerDied("the worker process ended (signal SIGKILL)"), "failed"),
+])
+def test_what_goes_wrong_becomes_a_row_and_the_sweep_goes_on(plan, tmp_path, told, status):
+    counts, worker = measure(plan, tmp_path, ScriptedWorker({2: told}))
+    assert counts[status] == 1 and counts["ok"] == len(plan.measured) - 1
+    bad = table(plan, tmp_path).query("status == @status")
+    assert len(bad) == 1 and bad.iloc[0].reason and bad.e2e_s.isna().all()
+    following = worker.ops[[i for i, op in enumerate(worker.ops) if op == "measure"][1] + 1]
+    assert following == "start", "an engine that failed must not be trusted with the next point"
+
+
+def test_a_batch_that_would_preempt_leaves_the_engine_alone(plan, tmp_path):
+    told = {"ok": False, "status": "oom", "reason": "...: it would preempt sequences"}
+    _, worker = measure(plan, tmp_path, ScriptedWorker({1: told}))
+    assert worker.ops.count("start") == plan.num_builds
+
+
+def test_an_engine_that_does_not_start_gives_each_of_its_points_the_reason(plan, tmp_path):
+    class NoStart(ScriptedWorker):
+        def ask(self, request, limit_s):
+            reply = super().ask(request, limit_s)
+            return {"ok": False, "status": "failed", "reason": "no such kernel"} if request["op"] == "start" else reply
+
+    counts, _ = measure(plan, tmp_path, NoStart())
+    assert counts["failed"] == len(plan.measured)
+    assert set(table(plan, tmp_path).query("status == 'failed'").reason) == {"no such kernel"}
+
+
+def test_retry_measures_failed_points_again_and_only_those(plan, tmp_path):
+    measure(plan, tmp_path, ScriptedWorker({1: {"ok": False, "status": "failed", "reason": "no"}}))
+    counts, worker = measure(plan, tmp_path, retry=["failed"])
+    assert counts == {"ok": 1, "skipped": len(plan.measured) - 1}
+    assert worker.ops.count("measure") == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"key": 1}', b"\xff\xfe"])
+def test_a_damaged_point_file_is_set_aside_and_measured_again(plan, tmp_path, damage, capsys):
+    measure(plan, tmp_path)
+    path = next(Store(tmp_path, plan).points_folder.glob("*.json"))
+    path.write_bytes(damage)
+    counts, _ = measure(plan, tmp_path)
+    assert counts == {"ok": 1, "skipped": len(plan.measured) - 1}
+    assert path.with_suffix(".json.corrupt").read_bytes() == damage
+    assert path.name in capsys.readouterr().out
+
+
+def test_an_unwritable_folder_is_told_before_anything_starts(plan, tmp_path):
+    (tmp_path / "cpu").write_text("a file where the folder should be")
+    worker = ScriptedWorker()
+    with pytest.raises(Unwritable, match="output_root"):
+        measure(plan, tmp_path, worker)
+    assert worker.ops == []
+
+
+def test_two_runs_at_once_in_one_folder(plan, tmp_path):
+    folder = Store(tmp_path, plan).folder
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(FolderInUse, match="another run"):
+            measure(plan, tmp_path)
+
+
+def test_a_plan_of_another_device_is_refused(tmp_path):
+    elsewhere = SECTION.plan(build(SECTION.params, {"device": "h100", "profile": "h100"}, "test"))
+    with pytest.raises(ValueError, match="h100"):
+        measure(elsewhere, tmp_path)
+
+
+def test_stop_after_begins_no_further_point(plan, tmp_path):
+    counts, worker = measure(plan, tmp_path, stop_after_s=-1)
+    assert counts["not_run"] == len(plan.measured) and "measure" not in worker.ops
+
+
+def test_points_of_two_devices_are_never_mixed(plan, tmp_path):
+    measure(plan, tmp_path)
+    folder = Store(tmp_path, plan).points_folder
+    first = next(folder.glob("*.json"))
+    record = json.loads(first.read_text())
+    record["provenance"]["device"] = "another device"
+    (folder / "0.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="several devices"):
+        Store(tmp_path, plan).records()
+    assert Store(tmp_path, plan).records("another device").keys() == {record["key"]}
+
+
+def test_a_line_per_point_with_the_time_left(plan, tmp_path, capsys):
+    measure(plan, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "left" in line]) == len(plan.measured)
+    assert lines[1].startswith(f"[1/{len(plan.measured)}]")
