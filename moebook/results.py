@@ -35,9 +35,9 @@ def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
     """The table of a plan from its records by key; points without a record are rows `not_run`."""
     rows = [row for point in plan.points for row in _rows(point, plan, records)]
     table = pd.DataFrame(rows, columns=_columns())
-    kinds = {"repeat": "Int64", "unstable": "boolean", "moe_config_tuned": "boolean", "top_k_switched": "boolean", "peak_memory_bytes": "Int64",
-             "kv_capacity_tokens": "Int64", "weights_bytes": "Int64", "device_memory_bytes": "Int64",
-             "device_count": "Int64"}
+    flags = ("unstable", "moe_config_tuned", "top_k_switched")
+    counts = ("repeat", "peak_memory_bytes", "kv_capacity_tokens", "weights_bytes", "device_memory_bytes", "device_count")
+    kinds = {**dict.fromkeys(flags, "boolean"), **dict.fromkeys(counts, "Int64")}
     numbers = [*REPEAT_METRICS, "engine_start_s", "sm_clock_mhz", "power_limit_w", "temperature_c"]
     return table.astype({**kinds, **dict.fromkeys(numbers, "float64")})
 

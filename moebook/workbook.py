@@ -72,8 +72,8 @@ def plan_table(plan: Plan) -> pd.DataFrame:
     seconds = plan.estimate_s(device)
     counts = ", ".join(f"{n} {status}" for status, n in frame["status"].value_counts().items())
     derived = sum(p.is_derived for p in plan.points)
-    print(f"{len(frame)} points ({counts}; {derived} of them derived), {plan.num_engines} configurations on {plan.num_builds} engines, "
-          f"about {seconds / 60:.1f} min on {plan.device}")
+    print(f"{len(frame)} points ({counts}; {derived} of them derived), "
+          f"{plan.num_engines} configurations on {plan.num_builds} engines, about {seconds / 60:.1f} min on {plan.device}")
     return frame
 
 

@@ -82,7 +82,8 @@ def test_every_shipped_parameter_file_is_valid(file):
 
 
 def test_section_by_number_stem_or_path_and_unknown_names_the_nearest():
-    stems = {sections.find(n).stem for n in ("1", "01", "01_hyperparameter_scaling", "notebooks/01_hyperparameter_scaling.ipynb")}
+    given = ("1", "01", "01_hyperparameter_scaling", "notebooks/01_hyperparameter_scaling.ipynb")
+    stems = {sections.find(name).stem for name in given}
     assert stems == {"01_hyperparameter_scaling"}
     with pytest.raises(ValueError, match="nearest: 01_hyperparameter_scaling"):
         sections.find("hyperparameter_scalin")

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from moebook import results, sections
-from moebook.plan import Plan
 from moebook.params import build
+from moebook.plan import Plan
 
 SECTION = sections.find("01")
 
@@ -36,7 +36,8 @@ def test_a_row_per_repeat_and_one_row_for_what_is_missing(plan):
 
 def test_unstable_points_are_flagged(plan):
     steady, loose = plan.measured[:2]
-    table = results.assemble(plan, {steady.key: record(steady, e2e=(1, 1.01, 1.02)), loose.key: record(loose, e2e=(1, 1.3, 1))})
+    records = {steady.key: record(steady, e2e=(1, 1.01, 1.02)), loose.key: record(loose, e2e=(1, 1.3, 1))}
+    table = results.assemble(plan, records)
     assert not table[table.key == steady.key].unstable.any()
     assert table[table.key == loose.key].unstable.all()
 

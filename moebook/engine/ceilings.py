@@ -45,13 +45,12 @@ def measure(dtype: str) -> dict:
     synchronize = torch.cuda.synchronize if on_gpu else (lambda: None)
     kind = getattr(torch, dtype)
     size = (4 << 30) if on_gpu else (256 << 20)
-    source = torch.empty(size // 4, dtype=torch.float32, device=device).normal_()
-    target = torch.empty_like(source)
-    copy_s = _median_s(lambda: target.copy_(source), synchronize)
-    del source, target
     n = 8192 if on_gpu else 1024
     a, b = (torch.randn(n, n, device=device).to(kind) for _ in range(2))
     product_s = _median_s(lambda: a @ b, synchronize)
+    source = torch.empty(size // 4, dtype=torch.float32, device=device).normal_()
+    target = torch.empty_like(source)
+    copy_s = _median_s(lambda: target.copy_(source), synchronize)
     return {"copy_bytes_per_s": 2 * size / copy_s, "matmul_flops_per_s": 2 * n**3 / product_s, "dtype": dtype}
 
 

@@ -1,0 +1,127 @@
+"""Real vLLM engines on this machine's CPU, all in one worker, and what happens when it is hurt."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from moebook import run
+from moebook.models import catalog
+from moebook.models.edit import edit
+from moebook.plan import EngineSettings
+
+pytestmark = pytest.mark.engine
+TINY = edit(catalog.load("tiny-mixtral"), num_layers=1, ffn_dim=128, num_experts=4)
+SETTINGS = asdict(EngineSettings(graphs="eager", max_model_len=512, kv_cache_gib=1))
+WORK = {"batch": 4, "input_tokens": 64, "output_tokens": 128, "seed": 0}
+
+
+def start(worker, arch=TINY, **settings) -> dict:
+    return worker.ask({"op": "start", "settings": {**SETTINGS, **settings}, "config": arch.hf_config()}, 300)
+
+
+def measure(worker, method="full", limit_s=120.0, **work) -> dict:
+    return worker.ask({"op": "measure", "workload": {**WORK, **work}, "method": method, "repeats": 3}, limit_s)
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory):
+    with run.WorkerHandle(tmp_path_factory.mktemp("worker") / "worker.log") as handle:
+        yield handle
+
+
+@pytest.fixture(scope="module")
+def facts(worker):
+    reply = start(worker)
+    assert reply["ok"], reply
+    return reply["facts"]
+
+
+@pytest.fixture(scope="module")
+def full(worker, facts):
+    return measure(worker)
+
+
+def test_the_engine_tells_what_it_chose(facts):
+    assert facts["attention_backend"] and facts["moe_backend"]
+    assert facts["kv_capacity_tokens"] > 10_000 and facts["engine_start_s"] > 0
+
+
+def test_full_measures_every_quantity_three_times(full):
+    assert len(full["repeats"]) == 3 and full["peak_memory_bytes"] > 100e6
+    for row in full["repeats"]:
+        assert 0 < row["ttft_s"] < row["e2e_s"]
+        assert 0 < row["request_ttft_p50_s"] <= row["request_ttft_p99_s"] <= 1.05 * row["ttft_s"]
+        assert row["request_e2e_p50_s"] <= row["request_e2e_p99_s"] <= 1.05 * row["e2e_s"]
+        assert 0 < row["step_p50_s"] <= row["step_p99_s"]
+
+
+def test_steps_add_up_to_the_whole(full):
+    for row in full["repeats"]:
+        steps = row["step_p50_s"] * (WORK["output_tokens"] - 1)
+        assert steps + row["ttft_s"] == pytest.approx(row["e2e_s"], rel=0.5)
+
+
+def test_sampled_is_near_full(worker, full):
+    reply = measure(worker, "sampled")
+    middle = sorted(r["e2e_s"] for r in reply["repeats"])[1]
+    assert middle == pytest.approx(sorted(r["e2e_s"] for r in full["repeats"])[1], rel=0.6)
+    assert all(r["step_first_context"] < r["step_last_context"] for r in reply["repeats"])
+
+
+def test_a_batch_beyond_the_cache_is_out_of_memory_and_the_engine_lives_on(worker, facts):
+    reply = measure(worker, batch=100_000)
+    assert not reply["ok"] and reply["status"] == "oom" and "would preempt" in reply["reason"]
+    assert measure(worker, output_tokens=4)["ok"]
+
+
+def test_a_context_beyond_the_model_gives_the_engines_reason(worker, facts):
+    reply = measure(worker, input_tokens=600)
+    assert not reply["ok"] and reply["status"] == "failed" and "512" in reply["reason"]
+
+
+def test_a_config_the_engine_refuses_is_a_reply_and_the_worker_lives_on(worker):
+    before = worker.count
+    reply = worker.ask({"op": "start", "settings": SETTINGS,
+                        "config": {**TINY.hf_config(), "num_attention_heads": 7}}, 300)
+    assert not reply["ok"] and reply["status"] == "failed" and reply["reason"]
+    assert start(worker)["ok"] and worker.count == before
+
+
+def test_a_killed_worker_is_told_and_replaced(worker):
+    assert start(worker)["ok"]
+    before, process = worker.count, worker.process
+    threading.Timer(0.5, os.killpg, (process.pid, signal.SIGKILL)).start()
+    with pytest.raises(run.WorkerDied, match="SIGKILL"):
+        for _ in range(50):
+            measure(worker, output_tokens=256)
+    assert process.poll() is not None
+    assert start(worker)["ok"] and worker.count == before + 1
+
+
+def test_a_point_over_its_limit_ends_the_worker(worker):
+    assert start(worker)["ok"]
+    process = worker.process
+    with pytest.raises(run.WorkerTimeout, match=r"within 0 s"):
+        measure(worker, output_tokens=256, limit_s=0.05)
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is not None
+
+
+def test_a_switched_engine_gives_the_tokens_of_a_fresh_one(tmp_path):
+    """Dummy weights are equal in every engine, so greedy tokens tell whether routing is."""
+    script = Path(__file__).parent / "greedy_tokens.py"
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    tokens = json.loads(done.stdout.strip().splitlines()[-1])
+    assert tokens["switched_to_1"] == tokens["fresh_1"] != tokens["fresh_4"]
+    assert tokens["routed_to_1"] == 1 and tokens["routed_to_4"] == 4

@@ -1,0 +1,64 @@
+"""The command line: what it prints, and that wrong input ends it with one message and a non-zero code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def moebook(*args: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "moebook.cli", *args], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("file", sorted(Path("params").glob("*/01_*.yaml")), ids=str)
+def test_plan_prints_totals(file):
+    done = moebook("plan", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "points" in done.stdout and "configurations" in done.stdout
+
+
+def test_plan_as_json():
+    rows = json.loads(moebook("plan", "params/cpu/01_hyperparameter_scaling.yaml", "--json").stdout)
+    assert {"model", "status", "weights_bytes", "estimate_s"} <= set(rows[0])
+
+
+def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
+    bad = tmp_path / "01_hyperparameter_scaling.yaml"
+    bad.write_text(Path("tests/bad/many_problems.yaml").read_text() + f"output_root: {tmp_path}/out\n")
+    done = moebook("measure", str(bad))
+    assert done.returncode != 0
+    assert all(key in done.stderr for key in ("ffn_dim", "repeats", "dry_run", "grid_batch", "lengths"))
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("args", "text"), [
+    (("run", "99"), "01_hyperparameter_scaling"),
+    (("run", "01", "--profile", "h10"), "no such"),
+    (("study", "--profile", "nowhere"), "profiles here: 4xh100, cpu"),
+    (("figures", "--profile", "h200", "--formats", "gif"), "allowed: pdf, svg, png"),
+    (("figures", "--profile", "h200", "--width", "wide"), "allowed: column, page"),
+    (("claims", "--profile", "nowhere"), "profiles: 4xh100"),
+    (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--sweep", "gird"), "it has: grid"),
+    (("figures", "--profile", "h100"), "run it on such a device"),
+])
+def test_wrong_words_name_the_right_ones(args, text):
+    done = moebook(*args)
+    assert done.returncode != 0
+    assert text in done.stderr and "Traceback" not in done.stderr
+
+
+def test_claims_of_a_device_that_is_not_here_come_from_its_committed_results():
+    done = moebook("claims", "--profile", "h200", "--json")
+    verdicts = {v["id"]: v for v in json.loads(done.stdout)}
+    assert verdicts["active-monotone"]["verdict"] == "supported"
+    assert verdicts["ffn-halves"]["effect_lo"] < verdicts["ffn-halves"]["effect"] < verdicts["ffn-halves"]["effect_hi"]
+    assert "near uniform" in verdicts["topk-dsv2"]["reason"] and verdicts["topk-dsv2"]["verdict"] == "untested"
+    assert "NVIDIA H200" in moebook("claims", "--profile", "h200").stdout
+
+
+def test_doctor_tells_the_engine_and_the_device():
+    done = moebook("doctor")
+    assert "engine" in done.stdout and "device" in done.stdout
+    assert done.returncode == 0, done.stdout
