@@ -25,7 +25,7 @@ class Params(params.NotebookParams):
     tensor_parallel: params.Count = 1
     kv_cache_gib: params.Count | None = 1
     grid_model: str = "tiny-mixtral"
-    ffn_dims: params.Counts = (128, 256, 512)
+    ffn_dims: params.Counts = (128, 512, 2048)
     expert_counts: params.Counts = (4, 8)
     active_experts: params.Counts = (1, 2, 4)
     grid_batch: params.Count = 8
@@ -36,7 +36,7 @@ class Params(params.NotebookParams):
     comparison_models: params.Names = ("tiny-deepseek-v2", "tiny-qwen2-moe")
     comparison_active_experts: params.Counts = (1, 4)
     comparison_tokens: params.Count = 32
-    batches: params.Counts = (1, 4, 8)
+    batches: params.Counts = (1, 4, 16)
     lengths: params.Counts = (32, 64)
     validation_model: str | None = "tiny-mixtral"
     validation_tokens: Annotated[int, Field(strict=True, ge=128)] = 128

@@ -1,0 +1,145 @@
+"""Notebooks: clean as committed, thin, and honest when executed by papermill."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from moebook import sections
+from moebook.execute import execute
+
+NOTEBOOKS = sorted(Path("notebooks").glob("*.ipynb"))
+SMALL = {"ffn_dims": [128, 256], "expert_counts": [4], "active_experts": [1, 2], "grid_tokens": 32, "grid_batch": 4,
+         "comparison_models": ["tiny-qwen2-moe"], "comparison_active_experts": [4], "comparison_tokens": 32,
+         "batches": [1, 2], "lengths": [32], "validation_model": None}
+
+
+def code_cells(path: Path) -> list:
+    return [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_committed_without_outputs_or_traces_of_a_run(path):
+    notebook = nbformat.read(path, 4)
+    nbformat.validate(notebook)
+    assert "papermill" not in notebook.metadata
+    for cell in code_cells(path):
+        assert not cell.outputs and cell.execution_count is None and "papermill" not in cell.metadata
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_cells_are_thin_and_one_is_tagged_parameters(path):
+    cells = code_cells(path)
+    tagged = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    assert all(len(c.source.splitlines()) <= 12 for c in cells)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_the_parameters_cell_is_the_cpu_profile(path):
+    (cell,) = (c for c in code_cells(path) if "parameters" in c.metadata.get("tags", []))
+    names: dict = {}
+    exec(cell.source, names)
+    section = sections.find(str(path))
+    given = {k: v for k, v in names.items() if k in section.params.model_fields}
+    assert set(given) == {k for k in names if not k.startswith("__")}
+    shipped = yaml.safe_load(Path("params/cpu", f"{path.stem}.yaml").read_text())
+    assert all(section.params(**shipped).model_dump()[k] == v for k, v in section.params(**given).model_dump().items())
+
+
+def test_every_section_has_a_notebook_and_parameters_and_they_have_a_section():
+    assert {p.stem for p in NOTEBOOKS} == set(sections.STEMS)
+    for file in Path("params").glob("*/*.yaml"):
+        assert sections.find(str(file)).notebook.exists()
+
+
+def papermill(tmp_path: Path, *args: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "papermill", "notebooks/01_hyperparameter_scaling.ipynb",
+                           str(tmp_path / "out.ipynb"), "-k", "python3", "--no-progress-bar", *args],
+                          capture_output=True, text=True, timeout=400)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """Notebook 01 by plain papermill on a small parameter file, from nothing: (papermill's end, outputs folder)."""
+    tmp_path = tmp_path_factory.mktemp("notebook")
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump({**SMALL, "profile": "small", "output_root": str(tmp_path / "outputs")}))
+    return papermill(tmp_path, "-f", str(file)), tmp_path
+
+
+@pytest.mark.engine
+def test_papermill_measures_draws_and_leaves_a_record(executed):
+    done, tmp_path = executed
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = tmp_path / "outputs/small/01_hyperparameter_scaling"
+    record = json.loads((folder / "DONE.json").read_text())
+    assert record["points"] == {"ok": len(list((folder / "points").glob("*.json")))}
+    assert {"fig07_ffn_scaling", "grid_heatmap", "fig05_batch_topk"} <= set(record["figures"])
+    for suffix in ("pdf", "svg", "png", "csv"):
+        assert (folder / "figures" / f"grid_heatmap.{suffix}").stat().st_size > 100
+    assert (folder / "results.parquet").exists() and (folder / "provenance.json").exists()
+
+
+@pytest.mark.engine
+def test_the_executed_notebook_reads_its_figures_with_numbers(executed):
+    _, tmp_path = executed
+    texts = [o.data.get("text/markdown", "") for c in code_cells(tmp_path / "out.ipynb") for o in c.outputs
+             if o.output_type == "display_data" or o.output_type == "execute_result"]
+    said = " ".join(texts)
+    assert "From FFN 128 to 256 throughput changes by" in said and "not drawn" in said
+    assert "Nothing was measured" in said, "the small file has no validation model, and the text must say so"
+
+
+@pytest.mark.engine
+def test_all_points_present_means_no_engine(executed):
+    _, tmp_path = executed
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "outputs").rglob("points/*.json")}
+    log = next((tmp_path / "outputs").rglob("worker.log")).stat().st_size
+    assert papermill(tmp_path, "-f", str(tmp_path / "small.yaml")).returncode == 0
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "outputs").rglob("points/*.json")}
+    assert next((tmp_path / "outputs").rglob("worker.log")).stat().st_size == log
+
+
+def test_a_misspelt_parameter_ends_papermill_before_any_engine(tmp_path):
+    done = papermill(tmp_path, "-p", "output_root", str(tmp_path / "outputs"), "-p", "ffn_dimz", "128")
+    assert done.returncode != 0
+    assert "ffn_dimz" in done.stderr and "nearest: 'ffn_dims'" in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_dry_run_plans_and_measures_nothing(tmp_path):
+    done = papermill(tmp_path, "-p", "output_root", str(tmp_path / "outputs"), "-p", "dry_run", "True")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not list((tmp_path / "outputs").rglob("points"))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A section whose notebook is one of tests/bad."""
+
+    notebook: Path
+    stem: str = "01_hyperparameter_scaling"
+    params: type = sections.find("01").params
+
+    def plan(self, params):
+        return sections.find("01").plan(params)
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("killed_kernel.ipynb", "Kernel died"),
+    ("raises.ipynb", "the cell's own error"),
+    ("never_finishes.ipynb", "last cell"),
+    ("sleeps.ipynb", "stopped after"),
+])
+def test_a_broken_notebook_is_no_success(tmp_path, name, text):
+    file = tmp_path / "p.yaml"
+    file.write_text(f"output_root: {tmp_path}/outputs\n")
+    outcome = execute(Broken(Path("tests/bad") / name), file, limit_minutes=0.15 if name == "sleeps.ipynb" else 2)
+    assert outcome.status == "failed" and not outcome.whole
+    assert text in outcome.detail
