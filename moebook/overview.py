@@ -41,7 +41,9 @@ def parameter_shares(names: tuple[str, ...] = TABLE_1) -> pd.DataFrame:
 
 def conflicts() -> pd.DataFrame:
     """Places where the source contradicts itself."""
-    return pd.DataFrame(claims.load().conflicts)
+    frame = pd.DataFrame(claims.load().conflicts)
+    return frame.assign(claims=frame["claims"].map(lambda ids: ", ".join(ids) or "–")).rename(
+        columns={"also_says": "also says"})
 
 
 def all_verdicts(profile: str) -> tuple[list, list[str]]:

@@ -258,4 +258,4 @@ def to_frame(plan: Plan, device: Published):
             **memory_bytes(point),
             "estimate_s": None if not ready or point.is_derived else estimate_s(point, device),
         })
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["status", "reason", "estimate_s"])

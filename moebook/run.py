@@ -21,7 +21,7 @@ from pathlib import Path
 from moebook import devices
 from moebook.plan import Plan, Point, describe, estimate_s
 from moebook.progress import Progress
-from moebook.store import Store, Unwritable
+from moebook.store import STATUSES, Store, Unwritable
 
 START_LIMIT_S = 600.0         # worker import, or one engine; compilation with default graphs takes minutes
 
@@ -126,15 +126,19 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
     """Measure every point of the plan that has no file yet; returns counts by status and of the `skipped`.
 
     limit_s: seconds one point may take, engine start apart. stop_after_s: begin no further point after that long.
-    Raises FolderInUse or Unwritable before any engine starts, ValueError where the plan is for another device.
+    Raises FolderInUse or Unwritable before any engine starts, ValueError where the plan is for another device or
+    `retry` names no status.
     """
+    retry = set(retry)
+    if unknown := retry - set(STATUSES):
+        raise ValueError(f"no status {', '.join(sorted(unknown))} to retry; statuses: {', '.join(STATUSES)}")
     device = devices.detect()
     if device.kind != plan.device:
         raise ValueError(f"this plan is for device {plan.device!r}, this machine has {device.kind!r} ({device.name}): "
                          f"use a profile of this machine, or read the committed results")
     store = Store(output_root, plan)
     with store.locked():
-        todo, skipped = _pending(plan, store, set(retry))
+        todo, skipped = _pending(plan, store, retry)
         progress = progress or Progress()
         progress.begin(total=len(todo), skipped=skipped, seconds=_estimate(todo, plan))
         if not todo:

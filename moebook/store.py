@@ -14,6 +14,7 @@ from pathlib import Path
 
 from moebook.plan import Plan, Point
 
+CEILINGS = ("device", "copy_bytes_per_s", "matmul_flops_per_s", "dtype")
 STATUSES = ("ok", "oom", "failed", "timeout", "infeasible", "not_run")
 
 
@@ -58,10 +59,7 @@ class Store:
         except (json.JSONDecodeError, UnicodeDecodeError):
             record = None
         if not _is_record(record):
-            aside = path.with_suffix(".json.corrupt")
-            os.replace(path, aside)
-            print(f"moebook: {path.name} is no complete point file; set aside as {aside.name}, "
-                  f"its point counts as not measured", flush=True)
+            _set_aside(path, "is no complete point file", "its point counts as not measured")
             return None
         return record
 
@@ -89,7 +87,13 @@ class Store:
         path = self.folder / "ceilings.json"
         if not path.exists():
             return None
-        data = json.loads(path.read_text())
+        try:
+            data = json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            data = None
+        if not (isinstance(data, dict) and set(CEILINGS) <= set(data)):
+            _set_aside(path, "holds no ceilings", "they count as not measured")
+            return None
         return data if data["device"] == device_name else None
 
     def write_ceilings(self, ceilings: dict) -> None:
@@ -113,6 +117,13 @@ class Store:
             yield
 
 
+def _set_aside(path: Path, what: str, so: str) -> None:
+    aside = path.with_suffix(".json.corrupt")
+    os.replace(path, aside)
+    print(f"moebook: {path.name} {what}; set aside as {aside.name}, {so}", flush=True)
+
+
 def _is_record(record: object) -> bool:
     return (isinstance(record, dict) and {"key", "status", "repeats", "provenance"} <= set(record)
-            and record["status"] in STATUSES and {"device", "engine_version"} <= set(record["provenance"]))
+            and record["status"] in STATUSES and isinstance(record["provenance"], dict)
+            and {"device", "engine_version"} <= set(record["provenance"]))

@@ -77,6 +77,19 @@ def plan_table(plan: Plan) -> pd.DataFrame:
     return frame
 
 
+def show_plan(plan: Plan, limit: int = 12):
+    """The plan's totals, printed, and its first rows, those that will not run first."""
+    frame = plan_table(plan)
+    frame = frame.iloc[(frame["status"] == "ready").to_numpy().argsort(kind="stable")].head(limit)
+    columns = {"model": "model", "expert_ffn_dim": "FFN", "num_experts": "E", "top_k": "K", "num_layers": "L", "batch": "B",
+               "input_tokens": "in", "method": "method", "status": "status"}
+    shown = frame[list(columns)].rename(columns=columns)
+    shown["weights (GB)"] = (frame["weights_bytes"] / 1e9).map("{:.2f}".format)
+    shown["estimate (s)"] = frame["estimate_s"].map(lambda s: "–" if pd.isna(s) else f"{s:.1f}")
+    shown["reason"] = frame["reason"].fillna("")
+    return shown.style.hide(axis="index")
+
+
 def get_results(params: NotebookParams, plan: Plan, *, measure: bool = True,
                 worker: run.WorkerHandle | None = None) -> Results:
     """Measure what is missing (on the profile's device), then the whole table; elsewhere the committed results. A dry
@@ -191,7 +204,7 @@ def save_figure(res: Results, stem: str, width: str = "page", formats=("pdf", "s
     return files
 
 
-def show_table(res: Results, limit: int = 12):
+def show_table(res: Results, limit: int = 24):
     """Where the results come from, how many there are, and the table, failures first."""
     from moebook.view import report
 

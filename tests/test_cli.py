@@ -19,6 +19,14 @@ def test_plan_prints_totals(file):
     assert "points" in done.stdout and "configurations" in done.stdout
 
 
+@pytest.mark.parametrize("file", sorted(Path("params").glob("*/00_*.yaml")), ids=str)
+def test_plan_of_a_notebook_that_measures_nothing(file):
+    done = moebook("plan", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "0 points" in done.stdout
+    assert json.loads(moebook("plan", str(file), "--json").stdout) == []
+
+
 def test_plan_as_json():
     rows = json.loads(moebook("plan", "params/cpu/01_hyperparameter_scaling.yaml", "--json").stdout)
     assert {"model", "status", "weights_bytes", "estimate_s"} <= set(rows[0])
@@ -41,6 +49,7 @@ def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
     (("figures", "--profile", "h200", "--width", "wide"), "allowed: column, page"),
     (("claims", "--profile", "nowhere"), "profiles: 4xh100"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--sweep", "gird"), "it has: grid"),
+    (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--retry", "faild"), "statuses: ok, oom"),
     (("figures", "--profile", "h100"), "run it on such a device"),
 ])
 def test_wrong_words_name_the_right_ones(args, text):

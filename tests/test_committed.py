@@ -63,3 +63,16 @@ def test_moebooks_loop_agrees_with_vllm_bench_latency():
     medians = [sorted(told[k])[len(told[k]) // 2] for k in ("moebook_e2e_s", "vllm_bench_e2e_s")]
     assert medians[0] / medians[1] == pytest.approx(1, abs=0.03)
     assert told["difference_pct"] == pytest.approx(100 * (medians[0] / medians[1] - 1), abs=0.01)
+
+
+def test_a_model_under_its_floor_decides_no_claim_and_has_no_prediction(summary):
+    from moebook import sections, workbook
+    from moebook.sections import parameters_of
+
+    res = workbook.load(*parameters_of(sections.find("01"), ROOT / "params/h200/01_hyperparameter_scaling.yaml"))
+    own = res.summary["model"] == "DeepSeek-V2-Lite"
+    assert res.summary.loc[own, "predicted_e2e_s"].isna().all()
+    assert res.summary.loc[own, "predicted_reason"].str.contains("near uniform").all()
+    seen = res.summary[~own & (res.summary["status"] == "ok")]
+    assert ((seen["predicted_e2e_s"] / seen["e2e_s"] - 1).abs().median()) < 0.05
+    assert "DeepSeek-V2-Lite" in workbook.prediction(res)

@@ -45,6 +45,8 @@ def test_the_lock_holds_every_dependency_and_none_that_breaks_a_cpu_torch():
 @pytest.mark.parametrize(("module", "heavy"), [
     ("moebook", ("torch", "vllm", "matplotlib", "ipywidgets", "pandas", "transformers")),
     ("moebook.cli", ("torch", "vllm", "matplotlib", "transformers")),
+    ("moebook.params, moebook.plan, moebook.run, moebook.store, moebook.engine.worker",
+     ("torch", "vllm", "matplotlib", "pandas", "transformers")),
     ("moebook.workbook", ("torch", "vllm", "ipywidgets", "transformers")),
 ])
 def test_imports_stay_light(module, heavy):

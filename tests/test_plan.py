@@ -1,5 +1,6 @@
 """Plans: what is asked, what cannot run and why, which points rest on which."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,21 @@ def test_only_keeps_what_the_sweeps_need_and_names_those_there_are():
 def test_equal_parameters_give_equal_keys_and_a_changed_one_other_keys():
     keys = [[p.key for p in SECTION.plan(build(SECTION.params, given, "t")).points] for given in ({}, {}, {"seed": 1})]
     assert keys[0] == keys[1] and not set(keys[0]) & set(keys[2])
+
+
+def test_keys_do_not_depend_on_the_order_of_cells_nor_on_what_else_is_planned():
+    def keys(**given) -> set[str]:
+        return {p.key for p in SECTION.plan(build(SECTION.params, given, "t")).points}
+
+    plain = keys(ffn_dims=[128, 256], active_experts=[1, 2])
+    assert keys(ffn_dims=[256, 128], active_experts=[2, 1]) == plain
+    assert plain < keys(ffn_dims=[128, 256, 512], active_experts=[1, 2])
+
+
+def test_merge_keeps_the_order_and_joins_sweeps_of_equal_points():
+    a, b = plan_of("cpu").measured[:2]
+    merged = planning.merge([replace(a, sweeps=("x",)), replace(b, sweeps=("x",)), replace(a, sweeps=("y",))])
+    assert [(p.key, p.sweeps) for p in merged] == [(a.key, ("x", "y")), (b.key, ("x",))]
 
 
 def test_a_cell_too_large_for_the_device_names_what_it_needs_and_has():

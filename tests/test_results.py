@@ -109,3 +109,27 @@ def test_point_id_depends_on_device_engine_and_every_setting(plan):
            replace(point, engine=replace(point.engine, dtype="float32")).point_id("a", "1"),
            replace(point, workload=replace(point.workload, seed=1)).point_id("a", "1")}
     assert len(ids) == 6
+
+
+def test_committed_results_are_read_where_the_device_is_not(tmp_path):
+    """Only results.parquet, no point files, as a clone without them has it."""
+    import shutil
+    from pathlib import Path
+
+    from moebook import workbook
+    from moebook.params import load
+
+    params = load(SECTION.params, "params/h200/01_hyperparameter_scaling.yaml").model_copy(
+        update={"output_root": str(tmp_path)})
+    plan = SECTION.plan(params)
+    with pytest.raises(workbook.NoResults, match="run it on such a device"):
+        workbook.get_results(params, plan)
+    folder = tmp_path / "h200/01_hyperparameter_scaling"
+    folder.mkdir(parents=True)
+    shutil.copy(Path("outputs/h200/01_hyperparameter_scaling/results.parquet"), folder)
+    res = workbook.get_results(params, plan)
+    assert "committed results, measured on NVIDIA H200" in res.origin and res.counts()["ok"] > 100
+    assert not (folder / "points").exists()
+    other = SECTION.plan(params.model_copy(update={"seed": 7}))
+    with pytest.raises(workbook.NoResults, match="other parameters"):
+        workbook.load(params, other)

@@ -121,7 +121,17 @@ def test_retry_measures_failed_points_again_and_only_those(plan, tmp_path):
     assert worker.ops.count("measure") == 1
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"key": 1}', b"\xff\xfe"])
+def test_a_retry_of_no_status_names_the_statuses_and_starts_nothing(plan, tmp_path):
+    worker = ScriptedWorker()
+    with pytest.raises(ValueError, match="faild.*statuses: ok, oom, failed"):
+        measure(plan, tmp_path, worker, retry=["faild"])
+    assert worker.ops == []
+
+
+NO_PROVENANCE = b'{"key": "a", "status": "ok", "repeats": [], "provenance": null}'
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"key": 1}', b"\xff\xfe", NO_PROVENANCE])
 def test_a_damaged_point_file_is_set_aside_and_measured_again(plan, tmp_path, damage, capsys):
     measure(plan, tmp_path)
     path = next(Store(tmp_path, plan).points_folder.glob("*.json"))
@@ -130,6 +140,24 @@ def test_a_damaged_point_file_is_set_aside_and_measured_again(plan, tmp_path, da
     assert counts == {"ok": 1, "skipped": len(plan.measured) - 1}
     assert path.with_suffix(".json.corrupt").read_bytes() == damage
     assert path.name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"null", b"\xff\xfe"])
+def test_damaged_ceilings_are_set_aside_and_measured_again(plan, tmp_path, damage, capsys):
+    measure(plan, tmp_path)
+    path = Store(tmp_path, plan).folder / "ceilings.json"
+    whole = path.read_bytes()
+    path.write_bytes(damage)
+    _, worker = measure(plan, tmp_path, retry=["ok"])
+    assert worker.ops.count("ceilings") == 1 and path.read_bytes() == whole
+    assert path.with_suffix(".json.corrupt").read_bytes() == damage
+    assert "ceilings.json" in capsys.readouterr().out
+
+
+def test_whole_ceilings_are_not_measured_twice(plan, tmp_path):
+    measure(plan, tmp_path)
+    _, worker = measure(plan, tmp_path, retry=["ok"])
+    assert "ceilings" not in worker.ops and "measure" in worker.ops
 
 
 def test_an_unwritable_folder_is_told_before_anything_starts(plan, tmp_path):

@@ -144,8 +144,11 @@ def predict(summary: pd.DataFrame, calibration: Calibration, architecture_of: Ar
     """A copy with PREDICTED columns for every row with a shape, measured or not, and `predicted_reason` for nulls."""
     reasons: list[str | None] = []
     told: list[tuple[int, Case]] = []
+    left_out = set(under_the_floor(summary))
     for i, (_, row) in enumerate(summary.iterrows()):
         reason = _no_prediction(row, calibration)
+        if row["model"] in left_out:
+            reason = "measured under its floor: its routing is not near uniform, which the model assumes"
         if reason is None:
             case = case_of(row, architecture_of)
             reason = no_ceiling(case, calibration.ceilings)

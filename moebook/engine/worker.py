@@ -55,13 +55,14 @@ class Worker:
         self.engine = None
         self.started = 0
         self.folder = Path(tempfile.mkdtemp(prefix="moebook-"))
+        self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
 
     def start(self, settings: dict, config: dict) -> dict:
         from moebook.engine.vllm_engine import Engine
 
         self.stop()
-        if settings["kv_cache_gib"]:
-            os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(settings["kv_cache_gib"])
+        if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
+            os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
         self.started += 1
         self.engine = Engine(settings, config, self.folder / str(self.started), self.log)
         return {"facts": self.engine.facts()}

@@ -92,7 +92,7 @@ def method_validation(table: pd.DataFrame, *, width: str = "page") -> tuple[Figu
             panels.draw_points(ax, own["error_pct"].to_numpy(float), y, [panels.method_kind(method)] * len(own),
                                colour, marker)
         reach = 1.15 * max(rows["error_pct"].abs().max(), 1.0)
-        ax.set(xlim=(-reach, reach), xlabel="error against the full run (%)", ylim=(len(labels) - 0.5, -0.5))
+        ax.set(xlim=(-reach, reach), xlabel="error against the better method (%)", ylim=(len(labels) - 0.5, -0.5))
         ax.set_yticks(range(len(labels)), labels)
         handles = [tuple(Line2D([], [], linestyle="none", **look)
                          for look in panels.marker_look(panels.method_kind(name), *look_of))

@@ -31,28 +31,29 @@ def _change(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.0f} %"
 
 
-def ffn(summary: pd.DataFrame) -> str:
-    """Fig 7."""
-    ratio, low, high = _ends(_sweep(summary, "grid"), "expert_ffn_dim")
+def _along(summary: pd.DataFrame, axis: str, name: str) -> str:
+    """Change of throughput from the smallest to the largest value of `axis`, whole and by active experts."""
+    ratio, low, high = _ends(_sweep(summary, "grid"), axis)
     if ratio.empty:
         return NOTHING
-    by_k = ratio.groupby("top_k").mean()
-    return (f"From FFN {low} to {high} throughput changes by **{_change(ratio.mean())}** on average over {len(ratio)} "
-            f"pairs of cells (from {_change(ratio.min())} to {_change(ratio.max())}). By active experts: "
-            + ", ".join(f"{k}: {_change(r)}" for k, r in by_k.items()) + ".")
+    by_k = ", ".join(f"{k}: {_change(r)}" for k, r in ratio.groupby("top_k").mean().items())
+    return (f"From {name.format(low)} to {high} throughput changes by **{_change(ratio.mean())}** on average over "
+            f"{len(ratio)} pairs of cells (from {_change(ratio.min())} to {_change(ratio.max())}). "
+            f"By active experts: {by_k}.")
+
+
+def ffn(summary: pd.DataFrame) -> str:
+    """Fig 7."""
+    return _along(summary, "expert_ffn_dim", "FFN {}")
 
 
 def experts(summary: pd.DataFrame) -> str:
     """Fig 8."""
-    ratio, low, high = _ends(_sweep(summary, "grid"), "num_experts")
-    if ratio.empty:
-        return NOTHING
-    by_k = ratio.groupby("top_k").mean()
-    return (f"From {low} to {high} experts throughput changes by **{_change(ratio.mean())}** on average over "
-            f"{len(ratio)} pairs of cells that fit. By active experts: "
-            + ", ".join(f"{k}: {_change(r)}" for k, r in by_k.items())
-            + ". A decode step reads every expert that some sequence of the batch picked; more experts and more picks "
-              "mean more distinct experts read.")
+    text = _along(summary, "num_experts", "{} experts")
+    if text == NOTHING:
+        return text
+    return text + (" A decode step reads every expert that some sequence of the batch picked: more experts and more picks "
+                   "mean more distinct experts read.")
 
 
 def active(summary: pd.DataFrame) -> str:

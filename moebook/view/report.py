@@ -20,11 +20,12 @@ GROUPS = {"supported": 0, "contradicted": 1, "mixed": 2, "untested": 3}
 
 
 def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame, str]:
-    """(table as text, a line on what was left out). Failures first, then the summary's order; medians with half the
-    range of the repeats; nulls as an en dash. ValueError for a limit under 1."""
+    """(table as text, a line on what was left out). Failures first, at most a third of the rows where there are others,
+    then the summary's order; medians with half the range of the repeats; nulls as an en dash. ValueError for a limit
+    under 1."""
     if limit < 1:
         raise ValueError(f"limit {limit}: at least 1 row must be shown")
-    ordered = summary.iloc[(summary["status"] == "ok").to_numpy().argsort(kind="stable")]
+    ordered = _failures_first(summary, limit)
     shown = ordered.head(limit)
     data = {name: shown[column].map(_text) for column, name in SHAPE.items() if column in shown}
     data |= {name: [_with_spread(row, *how) for _, row in shown.iterrows()]
@@ -34,6 +35,14 @@ def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame,
     if "reason" in shown and shown["reason"].notna().any():
         data["reason"] = shown["reason"].map(_text)
     return pd.DataFrame(data).reset_index(drop=True), _left_out(ordered, limit)
+
+
+def _failures_first(summary: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Failures, at most a third of the rows shown where there are others, then what was measured, then the rest."""
+    ok = summary["status"] == "ok"
+    bad = summary[~ok]
+    first = len(bad) if not ok.any() else max(limit // 3, limit - int(ok.sum()), 1)
+    return pd.concat([bad.iloc[:first], summary[ok], bad.iloc[first:]])
 
 
 def _left_out(ordered: pd.DataFrame, limit: int) -> str:

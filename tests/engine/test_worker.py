@@ -95,6 +95,21 @@ def test_a_config_the_engine_refuses_is_a_reply_and_the_worker_lives_on(worker):
     assert start(worker)["ok"] and worker.count == before
 
 
+def test_more_active_experts_than_experts_is_a_reply_and_the_worker_lives_on(worker):
+    """A plan refuses this; an engine on a CPU starts with it and fails at the first tokens."""
+    before = worker.count
+    reply = worker.ask({"op": "start", "settings": SETTINGS, "config": {**TINY.hf_config(), "num_experts_per_tok": 8}}, 300)
+    reply = measure(worker, output_tokens=4) if reply["ok"] else reply
+    assert not reply["ok"] and reply["status"] == "failed" and "range" in reply["reason"]
+    assert start(worker)["ok"] and worker.count == before
+
+
+def test_the_kv_cache_of_one_engine_does_not_pass_to_the_next(worker, facts):
+    twice = start(worker, kv_cache_gib=2)["facts"]["kv_capacity_tokens"]
+    assert twice == pytest.approx(2 * facts["kv_capacity_tokens"], rel=0.01)
+    assert start(worker, kv_cache_gib=None)["facts"]["kv_capacity_tokens"] == facts["kv_capacity_tokens"]
+
+
 def test_a_killed_worker_is_told_and_replaced(worker):
     assert start(worker)["ok"]
     before, process = worker.count, worker.process
