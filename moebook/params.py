@@ -8,7 +8,7 @@ import ast
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -163,5 +163,3 @@ def from_notebook(model: type[NotebookParams], names: dict, notebook: str, headl
 def load(model: type[NotebookParams], path: str | Path) -> NotebookParams:
     return build(model, read_yaml(path), str(path))
 
-
-Method = Literal["full", "sampled"]

@@ -17,7 +17,7 @@ Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K e
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from moebook.devices import Published
@@ -122,7 +122,6 @@ class Plan:
     profile: str
     device: str
     points: tuple[Point, ...]
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def measured(self) -> list[Point]:

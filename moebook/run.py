@@ -196,8 +196,9 @@ class _Sweep:
                 if self.stop_at is not None and time.monotonic() > self.stop_at:
                     self.counts["not_run"] = len(todo) - sum(self.counts.values())
                     return self.counts
+                started = datetime.now(UTC)
                 failure = self._ready(point)
-                self._write(point, failure or self._point(point))
+                self._write(point, failure or self._point(point), started)
         return self.counts
 
     def _ready(self, point: Point) -> dict | None:
@@ -243,8 +244,8 @@ class _Sweep:
         except WorkerDied as error:
             return {"ok": False, "status": "failed", "reason": str(error)}
 
-    def _write(self, point: Point, record: dict) -> None:
-        provenance = {**devices.provenance(), **devices.gpu_state(), "started_at": datetime.now(UTC).isoformat()}
+    def _write(self, point: Point, record: dict, started: datetime) -> None:
+        provenance = {**devices.provenance(), **devices.gpu_state(), "started_at": started.isoformat()}
         full = {**describe(point), "repeats": [], **record, "engine": self.facts, "provenance": provenance,
                 "worker": self.worker.count}
         self.store.write(self.store.path(point, provenance["device"], provenance["engine_version"]), full)

@@ -69,6 +69,9 @@ def plan_table(plan: Plan) -> pd.DataFrame:
     """The plan as a table, a line per point, and a printed line of totals."""
     device = devices.published(plan.device)
     frame = planning.to_frame(plan, device)
+    if not plan.points:
+        print("0 points: this notebook measures nothing itself")
+        return frame
     seconds = plan.estimate_s(device)
     counts = ", ".join(f"{n} {status}" for status, n in frame["status"].value_counts().items())
     derived = sum(p.is_derived for p in plan.points)
