@@ -43,11 +43,11 @@ def _in_profile(profile: str) -> list[str]:
 @app.command()
 def plan(file: ParamsFile, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Points, memory, estimated minutes, and what will not fit and why. Starts nothing."""
-    from moebook import workbook
+    from moebook import devices, estimates, workbook
 
     section, params = _load(file)
     if as_json:
-        frame = workbook.planning.to_frame(section.plan(params), workbook.devices.published(params.device))
+        frame = estimates.to_frame(section.plan(params), devices.published(params.device))
         typer.echo(frame.to_json(orient="records", indent=1))
         return
     from moebook.view.report import plan_lines
@@ -137,6 +137,43 @@ def claims(profile: Profile = "cpu", as_json: Annotated[bool, typer.Option("--js
         typer.echo(judge.to_json(verdicts))
         return
     typer.echo("\n".join([*origins, *verdict_lines(verdicts)]))
+
+
+@app.command()
+def prune(
+    source: Annotated[Path, typer.Argument(help="folder of a Hugging Face checkpoint (safetensors)")],
+    target: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
+    kind: Annotated[str, typer.Option(help="inter: whole experts; intra: the FFN dim of every expert")] = "inter",
+    ratio_pct: Annotated[float, typer.Option("--ratio", help="percent to prune")] = 50.0,
+    criterion: Annotated[str, typer.Option(help="random, norm, frequency, routed_activation")] = "norm",
+    text: Annotated[Path | None, typer.Option(help="calibration text of the last two criteria")] = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> None:
+    """Prune a checkpoint: a folder that vLLM and transformers load unchanged."""
+    from moebook.models import prune as pruning
+    from moebook.models import saliency
+
+    scores = saliency.collect_from_text(source, text) if text is not None else None
+    report = pruning.prune_checkpoint(source, target, kind=kind, ratio=ratio_pct / 100, criterion=criterion, scores=scores,
+                                      seed=seed, overwrite=overwrite)
+    typer.echo("\n".join([str(report), *report.notes]))
+
+
+@app.command()
+def quality(
+    checkpoint: Annotated[Path, typer.Argument(help="folder of a Hugging Face checkpoint")],
+    tasks: Annotated[str, typer.Option(help="lm-eval tasks; the study's by default")] = "",
+    quantization: Annotated[str | None, typer.Option(help="engine quantization, e.g. fp8")] = None,
+    limit: Annotated[int | None, typer.Option(help="examples a task")] = None,
+) -> None:
+    """Accuracy of a checkpoint on lm-eval tasks (needs the extra `quality`)."""
+    from moebook import quality as scoring
+    from moebook.models.formats import engine_arguments
+
+    found = scoring.evaluate(checkpoint, tuple(filter(None, tasks.split(","))) or scoring.TASKS, limit=limit,
+                             engine_arguments=engine_arguments(quantization))
+    typer.echo(json.dumps(found, indent=1))
 
 
 @app.command()

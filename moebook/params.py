@@ -24,6 +24,7 @@ Count = Annotated[int, Field(strict=True, gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
 Fraction = Annotated[float, Field(strict=True, gt=0)]
 Counts = Annotated[tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
@@ -45,7 +46,7 @@ class NotebookParams(BaseModel):
         """(key, value, what is allowed) of everything that types alone cannot tell."""
         if self.device in devices.kinds():
             return []
-        return [("device", self.device, _choices(self.device, devices.kinds()))]
+        return [("device", self.device, choices(self.device, devices.kinds()))]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _choices(given: Any, allowed: list[str]) -> str:
+def choices(given: Any, allowed: list[str]) -> str:
+    """`allowed: a, b; nearest: 'a'`"""
     near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
     return f"allowed: {', '.join(allowed)}" + (f"; nearest: {near[0]!r}" if near else "")
 
@@ -126,7 +128,7 @@ def _from_pydantic(error: dict, data: dict, source: str, fields: list[str]) -> P
     key = ".".join(str(part) for part in error["loc"])
     top = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
-        return Problem(source, top, data.get(top), f"unknown parameter; {_choices(top, fields)}")
+        return Problem(source, top, data.get(top), f"unknown parameter; {choices(top, fields)}")
     allowed = error["msg"][0].lower() + error["msg"][1:]
     if isinstance(error["input"], str) and ("tuple" in error["type"] or "int" in error["type"]):
         allowed += _hint_string(error["input"])

@@ -9,6 +9,8 @@ Methods
                  cost is linear in context, because the KV cache read is)
   depth          full depth extrapolated from engines with fewer layers: t(L) = a + b L
   depth+sampled  both
+  layer          no engine: one MoE layer alone, over `batch` tokens, with the backend of `engine.moe_backend`
+  perplexity     trained weights only: exp of the mean negative log-likelihood of held-out text
 Points with a depth method are derived from the points named in `own` and `anchor`, which are measured.
 
 Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token, G GPUs.
@@ -20,13 +22,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
-from moebook.devices import Published
-from moebook.models import shapes
 from moebook.models.catalog import Architecture
 
-METHODS = ("full", "sampled", "depth", "depth+sampled")
-ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}      # measured: median of a campaign, LOG.md
-CPU_FLOPS, CPU_BYTES = 1.0e11, 1.0e10           # only for estimates; floors use ceilings measured on the device
+METHODS = ("full", "sampled", "depth", "depth+sampled", "layer", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ class Point:
     method: str = "full"
     repeats: int = 3
     sweeps: tuple[str, ...] = ()
+    series: str = ""                     # what a figure's legend and a claim call it: "fp8", "inter 25 %"
+    text: str | None = None              # perplexity: file of held-out text
     status: str = "ready"                # or oom, infeasible: planned, never run
     reason: str | None = None
     own: tuple[str, ...] = ()            # depth methods: keys of this cell's points with fewer layers
@@ -90,6 +90,7 @@ class Point:
             "repeats": self.repeats,
             "own": self.own,
             "anchor": self.anchor,
+            **({"text": self.text} if self.text else {}),
         }
         return _digest(what)
 
@@ -107,6 +108,10 @@ class Point:
     @property
     def is_derived(self) -> bool:
         return self.method.startswith("depth")
+
+    @property
+    def is_layer(self) -> bool:
+        return self.method == "layer"
 
     def point_id(self, device_name: str, engine_version: str) -> str:
         return _digest([self.key, device_name, engine_version])
@@ -148,65 +153,11 @@ class Plan:
     @property
     def num_engines(self) -> int:
         """Engine configurations; those that differ in top-k alone share a build."""
-        return len({p.engine_key for p in self.measured})
+        return len({p.engine_key for p in self.measured if not p.is_layer})
 
     @property
     def num_builds(self) -> int:
-        return len({p.build_key for p in self.measured})
-
-    def estimate_s(self, device: Published) -> float:
-        start = ENGINE_START_S["cpu" if device.kind == "cpu" else "gpu"]
-        return self.num_builds * start + sum(estimate_s(p, device) for p in self.measured)
-
-
-def memory_bytes(point: Point) -> dict[str, int]:
-    """Estimated bytes on each device: weights, KV cache of the batch at full length, activations of one step."""
-    engine, work = point.engine, point.workload
-    weights = shapes.weight_bytes(point.architecture, engine.dtype, engine.quantization)
-    kv = shapes.kv_bytes_per_token(point.architecture, kv_dtype=_kv_dtype(engine))
-    kv *= work.batch * (work.input_tokens + work.output_tokens)
-    tokens = min(16384, work.batch * work.input_tokens)
-    share = engine.num_devices
-    return {
-        "weights_bytes": weights // share,
-        "kv_bytes": kv // share,
-        "activation_bytes": shapes.activation_bytes(point.architecture, tokens, engine.dtype) // engine.tensor_parallel,
-    }
-
-
-def _kv_dtype(engine: EngineSettings) -> str:
-    return engine.dtype if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype
-
-
-def estimate_s(point: Point, device: Published) -> float:
-    """Rough seconds for all repeats of a measured point: half the device's published rates, 3 ms of host a step."""
-    flops = 0.5 * (device.bf16_flops_per_s or CPU_FLOPS)
-    bandwidth = 0.5 * (device.bandwidth_bytes_per_s or CPU_BYTES)
-    work, arch = point.workload, point.architecture
-
-    def prefill(length: int) -> float:
-        return shapes.prefill_cost(arch, work.batch, length).total_flops / flops
-
-    middle = work.input_tokens + work.output_tokens // 2
-    step = 3e-3 + shapes.decode_cost(arch, work.batch, middle).total_bytes / bandwidth
-    once = prefill(work.input_tokens)
-    if point.method == "full":
-        return (2 * point.repeats + 1) * once + (point.repeats + 0.2) * work.output_tokens * step
-    return (point.repeats + 1) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step
-
-
-def check_fit(point: Point, device_memory_bytes: int | None) -> Point:
-    """The point itself, or marked `oom` where weights, KV cache and activations exceed a device's memory."""
-    if point.status != "ready" or point.is_derived or device_memory_bytes is None:
-        return point
-    parts = memory_bytes(point)
-    need, have = sum(parts.values()), device_memory_bytes * point.engine.gpu_memory_utilization
-    if need <= have:
-        return point
-    detail = ", ".join(f"{k.removesuffix('_bytes')} {v / 1e9:.1f} GB" for k, v in parts.items())
-    over = point.engine.num_devices
-    reason = f"needs {need / 1e9:.1f} GB on each of {over} device(s) ({detail}), which have {have / 1e9:.1f} GB usable"
-    return replace(point, status="oom", reason=reason)
+        return len({p.build_key for p in self.measured if not p.is_layer})
 
 
 def merge(points: Iterable[Point]) -> tuple[Point, ...]:
@@ -227,6 +178,7 @@ def describe(point: Point) -> dict:
         "notebook": point.notebook,
         "sweeps": ",".join(point.sweeps),
         "model": arch.name.split("[")[0],
+        "series": point.series,
         "method": point.method,
         "num_layers": arch.num_layers,
         "hidden_size": arch.hidden_size,
@@ -236,25 +188,9 @@ def describe(point: Point) -> dict:
         **{name: getattr(engine, name) for name in (
             "dtype", "quantization", "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs")},
         "weights": engine.weights,
+        "asked_moe_backend": engine.moe_backend,
         "batch": work.batch,
         "input_tokens": work.input_tokens,
         "output_tokens": work.output_tokens,
         "repeats_planned": point.repeats,
     }
-
-
-def to_frame(plan: Plan, device: Published):
-    """One row per planned point with memory and time estimates; skipped points carry their reason."""
-    import pandas as pd
-
-    rows = []
-    for point in plan.points:
-        ready = point.status == "ready"
-        rows.append({
-            **describe(point),
-            "status": point.status,
-            "reason": point.reason,
-            **memory_bytes(point),
-            "estimate_s": None if not ready or point.is_derived else estimate_s(point, device),
-        })
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["status", "reason", "estimate_s"])

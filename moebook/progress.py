@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+# metric, factor, how it reads
+TOLD = (("e2e_s", 1e3, "E2E {:.1f} ms"), ("layer_s", 1e6, "{:.0f} µs"), ("perplexity", 1, "perplexity {:.2f}"))
+
 
 class Progress:
     def __init__(self, live: bool = False, out=None):
@@ -52,14 +55,20 @@ class Progress:
 
 def title(point) -> str:
     work = point.workload
-    return f"{point.architecture.name} B={work.batch} {work.input_tokens}+{work.output_tokens} {point.method}"
+    if point.is_layer:
+        return f"{point.architecture.name} {point.series} {work.batch} tokens"
+    series = f" {point.series}" * bool(point.series)
+    return f"{point.architecture.name}{series} B={work.batch} {work.input_tokens}+{work.output_tokens} {point.method}"
 
 
 def outcome(record: dict) -> str:
     if record["status"] != "ok":
         return f"{record['status']} ({record['reason']})"
-    e2e = sorted(r["e2e_s"] for r in record["repeats"])
-    return f"E2E {1e3 * e2e[len(e2e) // 2]:.1f} ms"
+    for name, factor, text in TOLD:
+        if name in record["repeats"][0]:
+            values = sorted(r[name] for r in record["repeats"])
+            return text.format(factor * values[len(values) // 2])
+    return "ok"
 
 
 def duration(seconds: float) -> str:

@@ -20,15 +20,19 @@ from moebook.store import write_atomic
 REPEAT_METRICS = (
     "ttft_s", "e2e_s", "request_ttft_p50_s", "request_ttft_p99_s", "request_e2e_p50_s", "request_e2e_p99_s",
     "step_p50_s", "step_p99_s", "step_first_s", "step_last_s", "step_first_context", "step_last_context",
+    "layer_s", "layer_graph_s", "perplexity",
 )
+LAYER_FACTS = ("relative_error", "experts_hit", "default_layer_s", "configs_tried", "graph_reason")
 ENGINE_FACTS = ("engine_start_s", "kv_capacity_tokens", "attention_backend", "moe_backend", "moe_config_tuned",
                 "top_k_switched", "weights_bytes")
 PROVENANCE = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "git_commit",
               "sm_clock_mhz", "power_limit_w", "temperature_c", "started_at")
 METRICS = ("ttft_s", "e2e_s", "tpot_s", "itl_paper_s", "itl_predecessor_s", "throughput_tok_s",
            "output_throughput_tok_s", "request_ttft_p50_s", "request_ttft_p99_s", "request_e2e_p50_s",
-           "request_e2e_p99_s", "step_p50_s", "step_p99_s", "step_first_s", "step_last_s")
-UNSTABLE_PCT = 5.0            # repeats of E2E that spread wider than this flag their point
+           "request_e2e_p99_s", "step_p50_s", "step_p99_s", "step_first_s", "step_last_s", "layer_s", "layer_graph_s",
+           "perplexity")
+TIMES = ("e2e_s", "layer_s")  # what a point's spread is told of, the first that it has
+UNSTABLE_PCT = 5.0            # repeats that spread wider than this flag their point
 
 
 def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
@@ -36,18 +40,20 @@ def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
     rows = [row for point in plan.points for row in _rows(point, plan, records)]
     table = pd.DataFrame(rows, columns=_columns())
     flags = ("unstable", "moe_config_tuned", "top_k_switched")
-    counts = ("repeat", "peak_memory_bytes", "kv_capacity_tokens", "weights_bytes", "device_memory_bytes", "device_count")
+    counts = ("repeat", "peak_memory_bytes", "kv_capacity_tokens", "weights_bytes", "device_memory_bytes", "device_count",
+              "experts_hit", "configs_tried")
     kinds = {**dict.fromkeys(flags, "boolean"), **dict.fromkeys(counts, "Int64")}
-    numbers = [*REPEAT_METRICS, "engine_start_s", "sm_clock_mhz", "power_limit_w", "temperature_c"]
+    numbers = [*REPEAT_METRICS, "relative_error", "default_layer_s", "engine_start_s", "sm_clock_mhz", "power_limit_w",
+               "temperature_c"]
     return table.astype({**kinds, **dict.fromkeys(numbers, "float64")})
 
 
 def _columns() -> list[str]:
-    return ["point_id", "key", "notebook", "sweeps", "model", "method", "status", "reason", "repeat", "unstable",
+    return ["point_id", "key", "notebook", "sweeps", "model", "series", "method", "status", "reason", "repeat", "unstable",
             "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
-            "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "weights", "batch",
-            "input_tokens", "output_tokens", "repeats_planned", *REPEAT_METRICS, "peak_memory_bytes", *ENGINE_FACTS,
-            *PROVENANCE]
+            "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "weights",
+            "asked_moe_backend", "batch", "input_tokens", "output_tokens", "repeats_planned", *REPEAT_METRICS,
+            "peak_memory_bytes", *LAYER_FACTS, *ENGINE_FACTS, *PROVENANCE]
 
 
 def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
@@ -64,14 +70,24 @@ def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
         "reason": record["reason"],
         "peak_memory_bytes": record.get("peak_memory_bytes"),
         **{name: record.get("engine", {}).get(name) for name in ENGINE_FACTS},
+        **_layer_facts(record),
         **{name: provenance.get(name) for name in PROVENANCE},
     }
     repeats = record["repeats"]
     if not repeats:
         return [shared]
-    unstable = _spread_pct([r["e2e_s"] for r in repeats]) > UNSTABLE_PCT
+    times = next((t for t in TIMES if t in repeats[0]), None)
+    unstable = times is not None and _spread_pct([r[times] for r in repeats]) > UNSTABLE_PCT
     return [{**shared, "repeat": i, "unstable": unstable, **{m: row.get(m) for m in REPEAT_METRICS}}
             for i, row in enumerate(repeats)]
+
+
+def _layer_facts(record: dict) -> dict:
+    """What a layer point tells of its kernel, besides its times."""
+    if record.get("method") != "layer" or record["status"] != "ok":
+        return {}
+    return {**{name: record.get(name) for name in LAYER_FACTS}, "moe_backend": record["chosen_backend"],
+            "moe_config_tuned": record["moe_config_tuned"]}
 
 
 def _spread_pct(seconds: list[float]) -> float:
@@ -132,7 +148,8 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
         summary[metric] = by_point.median()
         summary[f"{metric}_lo"], summary[f"{metric}_hi"] = by_point.min(), by_point.max()
     summary["n_repeats"] = groups["repeat"].count()
-    summary["spread_pct"] = 100 * (summary["e2e_s_hi"] - summary["e2e_s_lo"]) / summary["e2e_s"]
+    spreads = [100 * (summary[f"{t}_hi"] - summary[f"{t}_lo"]) / summary[t] for t in TIMES if t in summary]
+    summary["spread_pct"] = spreads[0].combine_first(spreads[-1])
     return summary.reset_index()
 
 

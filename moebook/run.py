@@ -4,12 +4,6 @@ A point whose file exists is skipped, whatever its status; `retry` names statuse
 engine that dies is replaced and the sweep goes on; what it died of becomes the row of the point it died in.
 """
 
-import json
-import os
-import selectors
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -19,105 +13,11 @@ from itertools import groupby
 from pathlib import Path
 
 from moebook import devices
-from moebook.plan import Plan, Point, describe, estimate_s
+from moebook.estimates import estimate_s
+from moebook.plan import Plan, Point, describe
 from moebook.progress import Progress
-from moebook.store import STATUSES, Store, Unwritable
-
-START_LIMIT_S = 600.0         # worker import, or one engine; compilation with default graphs takes minutes
-
-
-class WorkerDied(RuntimeError):
-    pass
-
-
-class WorkerTimeout(RuntimeError):
-    pass
-
-
-class WorkerHandle:
-    """A worker process started at first use and replaced after it dies. Use as a context manager."""
-
-    def __init__(self, log: Path):
-        self.log = log
-        self.process: subprocess.Popen | None = None
-        self.count = 0
-
-    def __enter__(self) -> "WorkerHandle":
-        return self
-
-    def __exit__(self, *exc) -> None:
-        if self.process is not None and not exc[0]:
-            self._close()
-        self.kill()
-
-    def ask(self, request: dict, limit_s: float) -> dict:
-        """The worker's reply. Raises WorkerDied or WorkerTimeout, after which the next call starts a new worker."""
-        if self.process is None:
-            self._start()
-        try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            raise self._died() from None
-        return self._reply(limit_s)
-
-    def _start(self) -> None:
-        try:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            log = self.log.open("ab")
-        except OSError as error:
-            raise Unwritable(f"cannot write {self.log}: {error.strerror}") from None
-        read, write = os.pipe()
-        command = [sys.executable, "-m", "moebook.engine.worker", str(write), str(self.log.resolve())]
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-        with log:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[write],
-                                            start_new_session=True, env={**os.environ, "PYTHONPATH": path})
-        os.close(write)
-        self.replies = os.fdopen(read, "rb", buffering=0)
-        self.pending = b""
-        self.count += 1
-        self._reply(START_LIMIT_S)
-
-    def _reply(self, limit_s: float) -> dict:
-        deadline = time.monotonic() + limit_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.replies, selectors.EVENT_READ)
-            while b"\n" not in self.pending:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self.kill()
-                    raise WorkerTimeout(f"no answer within {limit_s:.0f} s")
-                chunk = os.read(self.replies.fileno(), 1 << 16)
-                if not chunk:
-                    raise self._died()
-                self.pending += chunk
-        line, self.pending = self.pending.split(b"\n", 1)
-        return json.loads(line)
-
-    def _died(self) -> WorkerDied:
-        code = self.process.wait()
-        self.kill()
-        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return WorkerDied(f"the worker process ended ({cause}); its log is {self.log.name}")
-
-    def _close(self) -> None:
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            return
-
-    def kill(self) -> None:
-        """End the worker and every engine it started."""
-        process, self.process = self.process, None
-        if process is None:
-            return
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
-        self.replies.close()
+from moebook.store import STATUSES, Store
+from moebook.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 
 
 def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None = None, limit_s: float = 600.0,
@@ -202,7 +102,11 @@ class _Sweep:
         return self.counts
 
     def _ready(self, point: Point) -> dict | None:
-        """An engine for the point: the running one, that one with another top-k, or a new one; else why not."""
+        """An engine for the point: the running one, that one with another top-k, or a new one; else why not. A layer
+        point needs none."""
+        if point.is_layer:
+            self.running, self.facts = None, {}
+            return None
         if self.running is not None and self.running.engine_key == point.engine_key:
             return None
         if self.running is not None:
@@ -227,9 +131,7 @@ class _Sweep:
 
     def _point(self, point: Point) -> dict:
         """The point's record. After a failure the engine is not trusted with the next point."""
-        request = {"op": "measure", "workload": asdict(point.workload), "method": point.method,
-                   "repeats": point.repeats}
-        reply = self._guarded(request, self.limit_s)
+        reply = self._guarded(_request(point), self.limit_s)
         if reply["ok"]:
             return {"status": "ok", "reason": None, **{k: v for k, v in reply.items() if k != "ok"}}
         if "would preempt" not in reply["reason"]:
@@ -251,3 +153,17 @@ class _Sweep:
         self.store.write(self.store.path(point, provenance["device"], provenance["engine_version"]), full)
         self.counts[record["status"]] = self.counts.get(record["status"], 0) + 1
         self.progress.advance(point, full)
+
+
+def _request(point: Point) -> dict:
+    """What the worker is asked for one point."""
+    work, arch, engine = point.workload, point.architecture, point.engine
+    if point.is_layer:
+        shape = {name: getattr(arch, name) for name in ("hidden_size", "expert_ffn_dim", "num_experts", "top_k")}
+        return {"op": "layer", "shape": shape, "dtype": engine.dtype, "quantization": engine.quantization,
+                "backend": engine.moe_backend or "auto", "seed": work.seed, "tokens": work.batch,
+                "repeats": point.repeats}
+    if point.method == "perplexity":
+        return {"op": "perplexity", "workload": asdict(work), "text": point.text, "weights": engine.weights,
+                "repeats": point.repeats}
+    return {"op": "measure", "workload": asdict(work), "method": point.method, "repeats": point.repeats}

@@ -4,6 +4,7 @@ Each returns something to show. Measuring happens only where the profile's devic
 of that profile are read and drawn again, and the notebook says so.
 """
 
+import importlib
 import json
 import sys
 from dataclasses import dataclass, field
@@ -12,9 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook import devices, results, run, sections
-from moebook import plan as planning
-from moebook.analysis import claims, metrics, predict
+from moebook import devices, estimates, results, run, sections
+from moebook.analysis import claims, layers, metrics, predict
 from moebook.params import NotebookParams, from_notebook
 from moebook.plan import Plan
 from moebook.progress import Progress
@@ -68,11 +68,11 @@ def plan(params: NotebookParams, stem: str) -> Plan:
 def plan_table(plan: Plan) -> pd.DataFrame:
     """The plan as a table, a line per point, and a printed line of totals."""
     device = devices.published(plan.device)
-    frame = planning.to_frame(plan, device)
+    frame = estimates.to_frame(plan, device)
     if not plan.points:
         print("0 points: this notebook measures nothing itself")
         return frame
-    seconds = plan.estimate_s(device)
+    seconds = estimates.plan_s(plan, device)
     counts = ", ".join(f"{n} {status}" for status, n in frame["status"].value_counts().items())
     derived = sum(p.is_derived for p in plan.points)
     print(f"{len(frame)} points ({counts}; {derived} of them derived), "
@@ -159,10 +159,13 @@ def _architecture_of(plan: Plan):
 
 
 def _results(params, plan: Plan, table: pd.DataFrame, meta: dict, origin: str) -> Results:
+    ceilings = predict.Ceilings(**meta["ceilings"]) if meta["ceilings"] else None
     summary = results.summarize(table)
-    if meta["ceilings"] is None:
+    if (summary["method"] == "layer").any():
+        summary = layers.add_layers(summary, ceilings)
+    if ceilings is None:
         return Results(plan, params, table, summary, meta, origin)
-    of, ceilings = _architecture_of(plan), predict.Ceilings(**meta["ceilings"])
+    of = _architecture_of(plan)
     try:
         calibration = predict.fit(summary, ceilings, of)
     except ValueError as error:                     # too few points: there is no prediction, and this says why
@@ -216,11 +219,10 @@ def show_table(res: Results, limit: int = 24):
 
 
 def say(res: Results, reading: str, *args: str):
-    """One of view.readings' texts as Markdown; every number in it is computed from the table."""
+    """One of the section's readings as Markdown; every number in it is computed from the table."""
     from IPython.display import Markdown
 
-    from moebook.view import readings
-
+    readings = importlib.import_module(f"moebook.view.readings.{res.plan.notebook[3:]}")
     return Markdown(getattr(readings, reading)(res.summary, *args))
 
 

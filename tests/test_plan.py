@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from moebook import devices, sections
+from moebook import devices, estimates, sections
 from moebook import plan as planning
 from moebook.params import build
 from moebook.sections import parameters_of
@@ -57,7 +57,7 @@ def test_k_over_e_is_an_infeasible_row_with_the_reason():
 
 def test_estimates_and_memory_are_positive_and_memory_names_its_parts():
     plan = plan_of("h200")
-    frame = planning.to_frame(plan, devices.published("h200"))
+    frame = estimates.to_frame(plan, devices.published("h200"))
     ready = frame[(frame.status == "ready") & ~frame.method.str.startswith("depth")]
     assert (ready.estimate_s > 0).all() and (frame.weights_bytes > 0).all() and (frame.kv_bytes > 0).all()
     assert frame.loc[frame.status == "oom", "estimate_s"].isna().all()

@@ -8,11 +8,13 @@ from typing import Any
 
 import yaml
 
-from moebook.analysis.effects import FUNCTIONS
+from moebook.analysis import effects, series_effects
 from moebook.analysis.pairs import NAMES
 
+FUNCTIONS = {**effects.FUNCTIONS, **series_effects.FUNCTIONS}
 INF = float("inf")
-SWEEPS = ("grid", "batch_topk", "batch_length", "validation", "support")
+SWEEPS = ("grid", "batch_topk", "batch_length", "validation", "support", "quant_batch", "quant_length", "formats", "pruning",
+          "ladder_batch", "ladder_length")
 SOURCE_KEYS = ("model", "batch", "input_tokens", "output_tokens", "device")
 CONFLICT_KEYS = ("id", "about", "says", "also_says", "claims")
 CLAIM_NEEDED = ("id", "section", "notebook", "statement", "source_range", "decided_by")

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 IDENTITY = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
-            "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "batch",
-            "input_tokens", "output_tokens")
+            "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "asked_moe_backend",
+            "batch", "input_tokens", "output_tokens")
+SERIES_OF = ("num_layers", "expert_ffn_dim", "num_experts", "dtype", "quantization", "kv_cache_dtype", "graphs",
+             "asked_moe_backend")         # what a series of a section may differ in from another
 NEEDED = ("sweeps", "model", "method", "status", "expert_ffn_dim", "num_experts", "top_k", "batch", "input_tokens",
           "output_tokens", "throughput_tok_s")
 METHOD_ORDER = ("full", "sampled", "depth", "depth+sampled")

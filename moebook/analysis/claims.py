@@ -17,9 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook.analysis.book import Book, Claim, ClaimError, Part, Rule, load
+from moebook.analysis.book import FUNCTIONS, Book, Claim, ClaimError, Part, Rule, load
 from moebook.analysis.cells import Cells, Untested, status_counts
-from moebook.analysis.effects import FUNCTIONS
 from moebook.analysis.floor import under_the_floor
 from moebook.analysis.pairs import Effect
 

@@ -17,10 +17,10 @@ import pandas as pd
 
 from moebook.models import shapes
 from moebook.models.catalog import Architecture
+from moebook.models.formats import FORMATS
 
 FLOOR_COLUMNS = ("floor_ttft_s", "floor_tpot_s", "floor_e2e_s", "floor_throughput_tok_s")
-# Tensor cores multiply fp8 at twice the bf16 rate (NVIDIA H100 datasheet: 1979 against 989 dense TFLOP/s).
-PEAK_RATIO = {None: 1.0, "fp8": 2.0}
+SAME_RATE = ({"bfloat16", "float16"},)   # dtypes with one matrix rate (NVIDIA H100 datasheet: 989 dense TFLOP/s each)
 MAX_CONTEXTS = 33
 ArchitectureOf = Callable[[pd.Series], Architecture]
 
@@ -99,17 +99,17 @@ def floor_row(arch: Architecture, batch: int, input_tokens: int, output_tokens: 
 
 def no_ceiling(case: Case, ceilings: Ceilings) -> str | None:
     """Why these ceilings say nothing of this case, or None."""
-    if case.dtype != ceilings.dtype:
+    if case.dtype != ceilings.dtype and not any({case.dtype, ceilings.dtype} <= same for same in SAME_RATE):
         return (f"dtype {case.dtype}: the matrix rate of {ceilings.device} was measured in {ceilings.dtype}; "
                 "measure it in that dtype, too")
-    if case.quantization not in PEAK_RATIO:
+    if case.quantization not in FORMATS:
         return (f"quantization {case.quantization!r}: no matrix rate known for it; "
-                f"known: {', '.join(str(k) for k in PEAK_RATIO)}")
+                f"known: {', '.join(str(k) for k in FORMATS)}")
     return None
 
 
 def peak_flops(case: Case, ceilings: Ceilings) -> float:
-    return ceilings.matmul_flops_per_s * PEAK_RATIO[case.quantization]
+    return ceilings.matmul_flops_per_s * FORMATS[case.quantization].rate
 
 
 def _floor(case: Case, ceilings: Ceilings) -> Floor:
@@ -161,7 +161,7 @@ def add_floor(table: pd.DataFrame, ceilings: Ceilings, architecture_of: Architec
     known: dict[tuple, tuple] = {}
     found = []
     for _, row in table.iterrows():
-        key = tuple(str(row.get(c)) for c in (*SHAPE, *WORKLOAD, "status", "device"))
+        key = tuple(str(row.get(c)) for c in (*SHAPE, *WORKLOAD, "status", "method", "device"))
         if key not in known:
             known[key] = _floor_cells(row, ceilings, architecture_of)
         found.append(known[key])
@@ -175,6 +175,8 @@ def _floor_cells(row: pd.Series, ceilings: Ceilings, architecture_of: Architectu
     device = row.get("device")
     if row.get("status") == "infeasible":
         return *nothing, "infeasible"
+    if row.get("method") in ("layer", "perplexity"):
+        return *nothing, "no run of an engine was timed"
     if device is not None and not pd.isna(device) and device != ceilings.device:
         return *nothing, f"measured on {device}; the ceilings are those of {ceilings.device}"
     case = case_of(row, architecture_of)

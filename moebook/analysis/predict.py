@@ -35,6 +35,7 @@ from moebook.analysis.floor import (
     no_ceiling,
     under_the_floor,
 )
+from moebook.models.formats import OWN_BACKENDS
 
 __all__ = ["Calibration", "Ceilings", "CrossValidation", "Factors", "Floor", "Score", "add_floor", "cross_validate",
            "fit", "floor_row", "predict"]
@@ -65,6 +66,8 @@ def _usable(summary: pd.DataFrame, ceilings: Ceilings) -> pd.DataFrame:
         keep &= summary["device"].isna() | (summary["device"] == ceilings.device)
     if "dtype" in summary:
         keep &= summary["dtype"] == ceilings.dtype
+    if "asked_moe_backend" in summary:
+        keep &= ~summary["asked_moe_backend"].isin(OWN_BACKENDS)
     rows = summary[keep]
     if len(rows) < LEAST_POINTS:
         raise ValueError(f"{len(rows)} of {len(summary)} rows can calibrate {ceilings.device} ({ceilings.dtype}); "

@@ -36,10 +36,15 @@ def set_top_k(worker, top_k: int) -> int:
         if (config := vars(module).get("moe_config")) is not None:
             config.experts_per_token = top_k
             module.top_k = top_k
-    if not worker.model_config.enforce_eager:
-        _forget_graphs(runner)
-        runner.capture_model()
+    recapture(worker)
     return len(routers)
+
+
+def recapture(worker) -> None:
+    """Runs in the engine's process: capture the decode graphs anew, where it has any."""
+    if not worker.model_config.enforce_eager:
+        _forget_graphs(worker.model_runner)
+        worker.model_runner.capture_model()
 
 
 def _forget_graphs(runner) -> None:

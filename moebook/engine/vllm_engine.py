@@ -12,7 +12,6 @@ vLLM 0.26 on a GPU, 0.32 on a CPU; nothing here differs between them but the env
 """
 
 import gc
-import json
 import re
 import time
 from contextlib import contextmanager
@@ -21,20 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from moebook.engine.inside import inspect_worker, read_peak_memory, set_top_k
+from moebook.engine.arguments import engine_arguments
+from moebook.engine.failures import EngineFailed, explain, unsupported
+from moebook.engine.inside import inspect_worker, read_peak_memory, recapture, set_top_k
+from moebook.engine.moe_variants import OWN
 
 STEPS_PER_WINDOW = 16         # decode steps averaged into one repeat of a sampled measurement
 STEPS_DISCARDED = 4           # after the last sequence joins: the first replay of a decode graph is slower
-OOM_TEXTS = ("out of memory", "No available memory for the cache blocks", "larger than the available KV cache memory",
-             "Available KV cache memory", "less than desired GPU memory utilization", "Failed to allocate")
-
-
-class EngineFailed(RuntimeError):
-    """The engine did not start or died; `status` is oom or failed, the text is the engine's own reason."""
-
-    def __init__(self, status: str, reason: str):
-        super().__init__(reason)
-        self.status = status
 
 
 @dataclass
@@ -59,14 +51,24 @@ class Engine:
         self.log, self._log_from = log, log.stat().st_size if log and log.exists() else 0
         started = time.perf_counter()
         try:
-            self.llm = LLM(**_engine_arguments(settings, hf_config, folder))
+            self.llm = LLM(**engine_arguments(settings, hf_config, folder))
             self.chosen = {**self.llm.collective_rpc(inspect_worker)[0], **self._chosen_in_log()}
+            self._install(settings["moe_backend"])
         except Exception as error:
-            raise self.failure(error) from error
+            raise unsupported(self.failure(error), settings) from error
         self.start_s = time.perf_counter() - started
         cache = self.llm.llm_engine.vllm_config.cache_config
         self.kv_capacity_tokens = cache.num_gpu_blocks * cache.block_size
         self.vocab_size = hf_config["vocab_size"]
+
+    def _install(self, variant: str | None) -> None:
+        """One of moebook's own expert computations in place of the engine's kernel."""
+        if variant in OWN:
+            from moebook.engine.moe_install import install_variant
+
+            self.llm.collective_rpc(install_variant, args=(variant,))
+            self.llm.collective_rpc(recapture)
+            self.chosen |= {"moe_backend": f"moebook {variant}", "moe_config_tuned": None}
 
     def stop(self) -> None:
         if getattr(self, "llm", None) is not None:
@@ -102,6 +104,27 @@ class Engine:
             raise
         except Exception as error:
             raise self.failure(error) from error
+
+    def perplexity(self, workload: dict, text: str, weights: str, repeats: int) -> list[dict]:
+        """exp of the mean negative log-likelihood per token of a text file, in `repeats` disjoint parts of it, one row
+        each: B windows of S tokens in all, each read on its own. ValueError-like EngineFailed where the text is short."""
+        try:
+            windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
+            losses = np.array([self._loss(ids) for ids in windows])
+        except EngineFailed:
+            raise
+        except Exception as error:
+            raise self.failure(error) from error
+        return [{"perplexity": float(np.exp(part.mean()))} for part in np.array_split(losses, repeats)]
+
+    def _loss(self, ids: list[int]) -> float:
+        """Mean negative log-likelihood (nats per token) of one window, its first token given."""
+        from vllm import SamplingParams
+
+        sampling = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
+        output = self.llm.generate([{"prompt_token_ids": ids}], sampling, use_tqdm=False)[0]
+        told = [row[token].logprob for row, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True)]
+        return -float(np.mean(told))
 
     def _measure(self, workload: dict, method: str, repeats: int) -> list[dict]:
         b, s_in, s_out = workload["batch"], workload["input_tokens"], workload["output_tokens"]
@@ -197,13 +220,7 @@ class Engine:
 
     def failure(self, error: Exception) -> EngineFailed:
         """The engine's own reason, from the exception or, when a child died, from its log."""
-        text = f"{type(error).__name__}: {error}"
-        logged = self._log_slice()
-        found = [line for line in (text + "\n" + logged).splitlines() if any(t in line for t in OOM_TEXTS)]
-        if found and not ("Available KV cache memory" in found[-1] and len(found) == 1):
-            return EngineFailed("oom", _clean(found[-1]))
-        errors = re.findall(r"^.*\b(?:\w+Error|\w+Exception): .+$", logged, re.MULTILINE)
-        return EngineFailed("failed", _clean(errors[-1] if errors and "root cause" in text else text))
+        return explain(error, self._log_slice())
 
     def _log_slice(self) -> str:
         if not self.log or not self.log.exists():
@@ -224,32 +241,6 @@ class Engine:
         return chosen
 
 
-def _engine_arguments(settings: dict, hf_config: dict, folder: Path) -> dict:
-    folder.mkdir(parents=True, exist_ok=True)
-    model = folder
-    if settings["weights"] == "dummy":
-        (folder / "config.json").write_text(json.dumps(hf_config))
-    else:
-        model = Path(settings["weights"])
-    arguments = {
-        "model": str(model), "load_format": "dummy" if settings["weights"] == "dummy" else "auto",
-        "skip_tokenizer_init": True, "enable_prefix_caching": False, "disable_log_stats": False, "seed": 0,
-        "dtype": settings["dtype"], "quantization": settings["quantization"],
-        "kv_cache_dtype": settings["kv_cache_dtype"], "max_model_len": settings["max_model_len"],
-        "tensor_parallel_size": settings["tensor_parallel"], "pipeline_parallel_size": settings["pipeline_parallel"],
-        "enable_expert_parallel": settings["expert_parallel"], "trust_remote_code": settings["trust_remote_code"],
-        "gpu_memory_utilization": settings["gpu_memory_utilization"],
-    }
-    if settings["graphs"] == "eager":
-        arguments["enforce_eager"] = True
-    elif settings["graphs"] == "light":
-        arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY",
-                                           "cudagraph_capture_sizes": list(settings["graph_batch_sizes"])}
-    if settings["moe_backend"]:
-        arguments["moe_backend"] = settings["moe_backend"]
-    return arguments
-
-
 def _request_times(outputs) -> dict[str, np.ndarray]:
     """Per-request seconds from submission: to the first token (ttft_s) and to the last (e2e_s)."""
     first = np.array([o.metrics.first_token_latency for o in outputs])
@@ -261,8 +252,12 @@ def _percentiles(name: str, seconds: np.ndarray) -> dict:
     return {f"{name}_p{q}_s": float(np.percentile(seconds, q)) for q in (50, 99)}
 
 
-def _clean(line: str) -> str:
-    """One log line without colours, prefixes and paths, at most 300 characters."""
-    line = re.sub(r"\x1b\[[0-9;]*m", "", line)
-    line = re.sub(r"^\(\w+ pid=\d+\)\s*|^\w+ \d\d-\d\d [\d:]+ \[[^]]*\]\s*", "", line.strip())
-    return re.sub(r"(?<!\w)/[\w./-]*/([\w.-]+)", r"\1", line).strip()[:300]
+def text_windows(text: str, weights: str, count: int, length: int) -> list[list[int]]:
+    """`count` windows of `length` token ids from the start of a text file, by the checkpoint's own tokenizer."""
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(weights)(Path(text).read_text(encoding="utf-8"))["input_ids"]
+    if len(ids) < count * length:
+        raise EngineFailed("failed", f"{text} has {len(ids)} tokens; {count} windows of {length} need {count * length}: "
+                                     "give a longer text, or fewer or shorter windows")
+    return [ids[i * length:(i + 1) * length] for i in range(count)]

@@ -6,6 +6,8 @@ reply per line on the file descriptor; standard output and error go to the log, 
   {"op": "start", "settings": {...}, "config": {...}}             -> {"ok": true, "facts": {...}}
   {"op": "switch", "top_k": 2}                                    -> {"ok": true, "facts": {...}}
   {"op": "measure", "workload": {...}, "method": "full", ...}     -> {"ok": true, "repeats": [...], ...}
+  {"op": "perplexity", "workload": {...}, "text": "...", ...}     -> {"ok": true, "repeats": [...], ...}
+  {"op": "layer", "shape": {...}, "backend": "triton", ...}       -> {"ok": true, "repeats": [...], ...}
   {"op": "ceilings", "dtype": "bfloat16"}                         -> {"ok": true, "ceilings": {...}}
   {"op": "stop"}                                                  -> {"ok": true}
   a failure                                                       -> {"ok": false, "status": "oom", "reason": "..."}
@@ -52,7 +54,7 @@ def set_environment(on_gpu: bool) -> None:
 class Worker:
     def __init__(self, log: Path):
         self.log = log
-        self.engine = None
+        self.engine, self.layers = None, None
         self.started = 0
         self.folder = Path(tempfile.mkdtemp(prefix="moebook-"))
         self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
@@ -61,6 +63,7 @@ class Worker:
         from moebook.engine.vllm_engine import Engine
 
         self.stop()
+        self._stop_layers()
         if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
         self.started += 1
@@ -75,6 +78,18 @@ class Worker:
         rows = self.engine.measure(workload, method, repeats)
         return {"repeats": rows, "peak_memory_bytes": self.engine.peak_memory_bytes()}
 
+    def perplexity(self, workload: dict, text: str, weights: str, repeats: int) -> dict:
+        return {"repeats": self.engine.perplexity(workload, text, weights, repeats)}
+
+    def layer(self, **request) -> dict:
+        """One MoE layer alone, without an engine beside it."""
+        self.stop()
+        if self.layers is None:
+            from moebook.engine.layer_process import LayerProcess
+
+            self.layers = LayerProcess()
+        return self.layers.ask(request)
+
     def ceilings(self, dtype: str) -> dict:
         from moebook.engine.ceilings import measure_in_child
 
@@ -86,8 +101,13 @@ class Worker:
             engine.stop()
         return {}
 
+    def _stop_layers(self) -> None:
+        layers, self.layers = self.layers, None
+        if layers is not None:
+            layers.stop()
+
     def answer(self, request: dict) -> dict:
-        from moebook.engine.vllm_engine import EngineFailed
+        from moebook.engine.failures import EngineFailed
 
         op = request.pop("op")
         try:
@@ -116,6 +136,7 @@ def main() -> None:
             reply = worker.answer(json.loads(line))
             print(json.dumps(reply), file=replies, flush=True)
     worker.stop()
+    worker._stop_layers()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ EXPERTS, LINEAR = ("experts",), ("attention", "experts", "shared_experts", "dens
 INT4_BITS = 4 + (16 + 4) / 128           # groups of 128 share a 16-bit scale and a 4-bit zero
 MXFP4_BITS = 4 + 8 / 32                  # blocks of 32 share an 8-bit exponent
 QUANTIZED = {                            # bits per matrix element, and the components whose matrices are quantized
-    "fp8": (8, LINEAR), "int8": (8, LINEAR), "experts_int8": (8, EXPERTS), "mxfp4": (MXFP4_BITS, EXPERTS),
+    "fp8": (8, LINEAR), "fp8_per_channel": (8, LINEAR), "fp8_weight_only": (8, LINEAR), "int8": (8, LINEAR),
+    "int8_experts": (8, EXPERTS), "experts_int8": (8, EXPERTS), "mxfp4": (MXFP4_BITS, EXPERTS),
     "awq": (INT4_BITS, LINEAR), "awq_marlin": (INT4_BITS, LINEAR), "gptq": (INT4_BITS, LINEAR),
     "gptq_marlin": (INT4_BITS, LINEAR), "int4": (INT4_BITS, LINEAR),
 }

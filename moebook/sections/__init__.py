@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moebook.params import NotebookParams, load
 
-STEMS = ("00_overview", "01_hyperparameter_scaling")
+STEMS = ("00_overview", "01_hyperparameter_scaling", "02_quantization", "03_pruning", "06_fused_moe")
 
 
 @dataclass(frozen=True)

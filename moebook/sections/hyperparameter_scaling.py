@@ -6,24 +6,22 @@ extrapolated; cells that exceed `capacity_limit_gb` stay out of memory.
 """
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from moebook import devices, params
+from moebook.estimates import check_fit
 from moebook.models import catalog, shapes
-from moebook.models.edit import ImpossibleEdit, edit
-from moebook.plan import EngineSettings, Plan, Point, Workload, check_fit, merge
+from moebook.models.edit import edit
+from moebook.plan import Plan, Point, merge
+from moebook.sections import points
+from moebook.sections.points import EngineParams, derived, reduced, settings, try_edit, unless
 
 NOTEBOOK = "01_hyperparameter_scaling"
-DTYPES = ("bfloat16", "float16", "float32")
 
 
-class Params(params.NotebookParams):
-    dtype: str = "bfloat16"
-    graphs: Literal["light", "default", "eager"] = "eager"
-    tensor_parallel: params.Count = 1
-    kv_cache_gib: params.Count | None = 1
+class Params(EngineParams):
     grid_model: str = "tiny-mixtral"
     ffn_dims: params.Counts = (128, 512, 2048)
     expert_counts: params.Counts = (4, 8)
@@ -32,7 +30,6 @@ class Params(params.NotebookParams):
     grid_tokens: params.Count = 64
     capacity_limit_gb: params.Fraction | None = None
     reduced_layers: params.Count | None = None
-    sample_from_tokens: Annotated[int, Field(strict=True, ge=128)] | None = None
     comparison_models: params.Names = ("tiny-deepseek-v2", "tiny-qwen2-moe")
     comparison_active_experts: params.Counts = (1, 4)
     comparison_tokens: params.Count = 32
@@ -43,38 +40,22 @@ class Params(params.NotebookParams):
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
-        if self.dtype not in DTYPES:
-            found.append(("dtype", self.dtype, f"allowed: {', '.join(DTYPES)}"))
-        if self.tensor_parallel > self.num_devices:
-            found.append(("tensor_parallel", self.tensor_parallel, f"at most num_devices = {self.num_devices}"))
         for key, names, tokens in (
             ("grid_model", [self.grid_model], self.grid_tokens),
             ("comparison_models", self.comparison_models, max(self.comparison_tokens, *self.lengths)),
             ("validation_model", [self.validation_model] if self.validation_model else [], self.validation_tokens),
         ):
-            found += [(key, name, text) for name in names for text in _model_problems(name, tokens)]
+            found += points.model_problems(key, names, tokens)
         if not found and all(k > e for k in self.active_experts for e in self.expert_counts):
             found.append(("active_experts", self.active_experts,
                           f"every value exceeds every expert count {self.expert_counts}: the grid is empty"))
         return found
 
 
-def _model_problems(name: str, tokens: int) -> list[str]:
-    try:
-        arch = catalog.load(name)
-    except ValueError as error:
-        return [str(error)]
-    if not arch.num_experts:
-        return ["is a dense model; this section needs a Mixture-of-Experts model"]
-    if 2 * tokens > arch.max_positions:
-        return [f"{tokens} input + {tokens} output tokens exceed its {arch.max_positions} positions"]
-    return []
-
-
 def plan(p: Params) -> Plan:
     memory = devices.published(p.device).memory_bytes
-    points = [*_grid(p, memory), *_batch_sweeps(p), *_validation(p)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in points))
+    planned = [*_grid(p, memory), *_batch_sweeps(p), *_validation(p)]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in planned))
 
 
 def figures() -> dict:
@@ -95,38 +76,20 @@ def figures() -> dict:
     }
 
 
-def _settings(p: Params, batches: tuple[int, ...], max_model_len: int) -> EngineSettings:
-    return EngineSettings(dtype=p.dtype, graphs=p.graphs, graph_batch_sizes=tuple(sorted(set(batches))),
-                          max_model_len=max_model_len, kv_cache_gib=p.kv_cache_gib,
-                          tensor_parallel=p.tensor_parallel)
-
-
-def _point(p: Params, arch: catalog.Architecture, engine: EngineSettings, batch: int, tokens: int,
-           sweep: str, **given) -> Point:
-    sampled = p.sample_from_tokens is not None and tokens >= p.sample_from_tokens
-    return Point(NOTEBOOK, arch, engine, Workload(batch, tokens, tokens, p.seed), repeats=p.repeats, sweeps=(sweep,),
-                 **{"method": "sampled" if sampled else "full", **given})
-
-
-def _try_edit(base: catalog.Architecture, **changes) -> tuple[catalog.Architecture, str | None]:
-    """The edited architecture, or, where the edit is impossible, a stand-in with its shape and the reason."""
-    try:
-        return edit(base, **changes), None
-    except ImpossibleEdit as error:
-        shape = {"ffn_dim": "expert_ffn_dim"}
-        return replace(base, **{shape.get(k, k): v for k, v in changes.items()}), str(error)
+def _point(p: Params, *args, **given) -> Point:
+    return points.point(p, NOTEBOOK, *args, **given)
 
 
 def _grid(p: Params, memory: int | None) -> list[Point]:
     base = catalog.load(p.grid_model)
-    engine = _settings(p, (p.grid_batch,), 2 * p.grid_tokens)
+    engine = settings(p, (p.grid_batch,), 2 * p.grid_tokens)
     cells = []
     for ffn in p.ffn_dims:
         for experts in p.expert_counts:
             for active in p.active_experts:
-                arch, reason = _try_edit(base, ffn_dim=ffn, num_experts=experts, top_k=active)
+                arch, reason = try_edit(base, ffn_dim=ffn, num_experts=experts, top_k=active)
                 cell = _point(p, arch, engine, p.grid_batch, p.grid_tokens, "grid")
-                cells.append(replace(cell, status="infeasible", reason=reason) if reason else cell)
+                cells.append(unless(cell, reason))
     cells = [_within_capacity(p, cell) for cell in cells]
     fitting = [c for c in cells if check_fit(c, memory).status == "ready"]
     if p.reduced_layers is None or len(fitting) == len(cells) or not fitting:
@@ -149,18 +112,17 @@ def _by_depth(p: Params, cells: list[Point], fitting: list[Point], memory: int |
     (embedding, head, sampling, host), which does not depend on FFN, experts or active experts.
     """
     anchor = max(fitting, key=lambda c: (shapes.weight_bytes(c.architecture, p.dtype), -c.architecture.top_k))
-    anchor_low = _reduced(anchor, p.reduced_layers)
+    anchor_low = reduced(anchor, p.reduced_layers)
     out = [replace(anchor_low, sweeps=("support",))]
     for cell in cells:
         if cell.status != "ready" or check_fit(cell, memory).status == "ready":
             out.append(cell)
             continue
-        low = check_fit(_reduced(cell, p.reduced_layers), memory)
+        low = check_fit(reduced(cell, p.reduced_layers), memory)
         if low.status != "ready":
             out.append(check_fit(cell, memory))
             continue
-        method = "depth+sampled" if low.method == "sampled" else "depth"
-        out += [low, replace(cell, method=method, own=(low.key,), anchor=(anchor.key, anchor_low.key))]
+        out += [low, derived(cell, [low], [anchor, anchor_low])]
     return out + _anchor_check(p, anchor, anchor_low, fitting)
 
 
@@ -171,28 +133,23 @@ def _anchor_check(p: Params, anchor: Point, anchor_low: Point, fitting: list[Poi
     if not same:
         return []
     cell = max(same, key=lambda c: c.architecture.top_k)
-    low = _reduced(cell, p.reduced_layers)
-    method = "depth+sampled" if low.method == "sampled" else "depth"
-    check = replace(cell, method=method, own=(low.key,), anchor=(anchor.key, anchor_low.key), sweeps=("validation",))
+    low = reduced(cell, p.reduced_layers)
+    check = derived(cell, [low], [anchor, anchor_low], sweeps=("validation",))
     return [low, replace(cell, sweeps=("validation",)), check]
 
 
-def _reduced(cell: Point, layers: int) -> Point:
-    return replace(cell, architecture=edit(cell.architecture, num_layers=layers), sweeps=("support",))
-
-
 def _batch_sweeps(p: Params) -> list[Point]:
-    points = []
+    found = []
     for name in p.comparison_models:
         base = catalog.load(name)
-        engine = _settings(p, p.batches, 2 * max(p.comparison_tokens, *p.lengths))
-        points += [_point(p, base, engine, b, tokens, "batch_length") for b in p.batches for tokens in p.lengths]
+        engine = settings(p, p.batches, 2 * max(p.comparison_tokens, *p.lengths))
+        found += [_point(p, base, engine, b, tokens, "batch_length") for b in p.batches for tokens in p.lengths]
         for active in p.comparison_active_experts:
-            arch, reason = _try_edit(base, top_k=active)
+            arch, reason = try_edit(base, top_k=active)
             for b in p.batches:
                 point = _point(p, arch, engine, b, p.comparison_tokens, "batch_topk")
-                points.append(replace(point, status="infeasible", reason=reason) if reason else point)
-    return points
+                found.append(unless(point, reason))
+    return found
 
 
 def _validation(p: Params) -> list[Point]:
@@ -200,14 +157,13 @@ def _validation(p: Params) -> list[Point]:
     if p.validation_model is None:
         return []
     arch, tokens = catalog.load(p.validation_model), p.validation_tokens
-    engine = _settings(p, (p.grid_batch,), 2 * tokens)
+    engine = settings(p, (p.grid_batch,), 2 * tokens)
     def at(arch: catalog.Architecture, method: str, sweep: str) -> Point:
         return _point(p, arch, engine, p.grid_batch, tokens, sweep, method=method)
 
     low, high = (edit(arch, num_layers=max(arch.num_dense_layers + 1, arch.num_layers // n)) for n in (4, 2))
-    points = [at(arch, "full", "validation"), at(arch, "sampled", "validation")]
+    found = [at(arch, "full", "validation"), at(arch, "sampled", "validation")]
     for method in ("full", "sampled") if p.sample_from_tokens is None else ("sampled",):
         supports = [at(low, method, "support"), at(high, method, "support")]
-        derived = "depth" if method == "full" else "depth+sampled"
-        points += [*supports, replace(at(arch, derived, "validation"), own=tuple(s.key for s in supports))]
-    return points
+        found += [*supports, derived(at(arch, method, "validation"), supports)]
+    return found

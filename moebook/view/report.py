@@ -80,7 +80,7 @@ def results_table(summary: pd.DataFrame, limit: int = 30):
 
 
 def plan_lines(frame: pd.DataFrame) -> list[str]:
-    """A plan (`plan.to_frame`) as lines for a terminal: points that will be run or derived, with repeats (x), memory on
+    """A plan (`estimates.to_frame`) as lines for a terminal: points that will be run or derived, with repeats (x), memory on
     each device and estimated seconds; then skipped ones with their reasons."""
     ready = frame["status"] == "ready"
     out = _aligned([("model", "method", "sweeps", "L", "FFN", "E", "K", "B", "in", "out", "x", "GB", "s"),

@@ -16,6 +16,9 @@ AXES = {
     "dtype": ("dtype", "{}"),
     "quantization": ("quantization", "{}"),
     "tensor_parallel": ("tensor-parallel devices (count)", "TP {}"),
+    "series": ("series", "{}"),
+    "tokens": ("tokens in the layer (count)", "{} tokens"),
+    "ratio_pct": ("pruned (% of experts or of their width)", "{} %"),
 }
 # column -> axis label with unit
 METRICS = {
@@ -29,7 +32,11 @@ METRICS = {
     "request_e2e_p99_s": "E2E of requests, p99 (s)",
     "step_p99_s": "decode step, p99 (s)",
     "peak_memory_bytes": "peak device memory (bytes)",
+    "gain_pct": "throughput gain (%)",
+    "over_floor": "measured over floor (×)",
+    "layer_time_us": "time of one layer (µs)",
 }
+AS_MET = ("series", "panel", "kind")    # columns of words: their values stand in the order in which the table has them
 IDENTITY = ("model", "method", "status", "reason", "num_layers", "expert_ffn_dim", "num_experts", "top_k", "batch",
             "input_tokens", "output_tokens", "n_repeats", "device")
 
@@ -81,7 +88,9 @@ def plotted(rows: pd.DataFrame, metrics: Iterable[str], more: Iterable[str] = ()
 
 
 def values_of(rows: pd.DataFrame, column: str) -> list:
-    return sorted(rows[column].dropna().unique())
+    """The values of a column, ascending; of a column of AS_MET in the order of the table."""
+    found = rows[column].dropna().unique()
+    return list(found) if column in AS_MET else sorted(found)
 
 
 def reading(column: str, value: object) -> str:

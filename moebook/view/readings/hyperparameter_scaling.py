@@ -1,20 +1,10 @@
-"""Prose that reads a figure: sentences of Markdown whose every number is computed from the table it reads.
-
-Each function takes a summary (one row per point) and returns text; where rows are missing, the text says so.
-"""
+"""Section 1 in words (see this folder's __init__)."""
 
 import pandas as pd
 
 from moebook.analysis.floor import under_the_floor
 from moebook.analysis.validation import validation_table
-
-T = "throughput_tok_s"
-NOTHING = "Nothing was measured for this figure."
-
-
-def _sweep(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
-    rows = summary[summary["sweeps"].str.split(",").map(lambda s: sweep in s)]
-    return rows[rows["status"] == "ok"]
+from moebook.view.readings.words import NOTHING, T, change, measured
 
 
 def _ends(rows: pd.DataFrame, axis: str) -> tuple[pd.Series, int, int]:
@@ -27,18 +17,14 @@ def _ends(rows: pd.DataFrame, axis: str) -> tuple[pd.Series, int, int]:
     return (wide[high] / wide[low]).dropna(), low, high
 
 
-def _change(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.0f} %"
-
-
 def _along(summary: pd.DataFrame, axis: str, name: str) -> str:
     """Change of throughput from the smallest to the largest value of `axis`, whole and by active experts."""
-    ratio, low, high = _ends(_sweep(summary, "grid"), axis)
+    ratio, low, high = _ends(measured(summary, "grid"), axis)
     if ratio.empty:
         return NOTHING
-    by_k = ", ".join(f"{k}: {_change(r)}" for k, r in ratio.groupby("top_k").mean().items())
-    return (f"From {name.format(low)} to {high} throughput changes by **{_change(ratio.mean())}** on average over "
-            f"{len(ratio)} pairs of cells (from {_change(ratio.min())} to {_change(ratio.max())}). "
+    by_k = ", ".join(f"{k}: {change(r)}" for k, r in ratio.groupby("top_k").mean().items())
+    return (f"From {name.format(low)} to {high} throughput changes by **{change(ratio.mean())}** on average over "
+            f"{len(ratio)} pairs of cells (from {change(ratio.min())} to {change(ratio.max())}). "
             f"By active experts: {by_k}.")
 
 
@@ -58,14 +44,14 @@ def experts(summary: pd.DataFrame) -> str:
 
 def active(summary: pd.DataFrame) -> str:
     """Fig 9."""
-    ratio, low, high = _ends(_sweep(summary, "grid"), "top_k")
+    ratio, low, high = _ends(measured(summary, "grid"), "top_k")
     if ratio.empty:
         return NOTHING
     gap = 1 / ratio
     by_e = gap.groupby("num_experts").mean()
-    return (f"{low} active expert is **{_change(gap.mean())}** faster than {high} on average over {len(gap)} cells, "
-            f"from {_change(gap.min())} to {_change(gap.max())}. By number of experts: "
-            + ", ".join(f"{e}: {_change(r)}" for e, r in by_e.items())
+    return (f"{low} active expert is **{change(gap.mean())}** faster than {high} on average over {len(gap)} cells, "
+            f"from {change(gap.min())} to {change(gap.max())}. By number of experts: "
+            + ", ".join(f"{e}: {change(r)}" for e, r in by_e.items())
             + ". With few experts the batch reads all of them whatever the top-k, so the gap is small.")
 
 
@@ -89,7 +75,7 @@ def floor(summary: pd.DataFrame) -> str:
     ok = summary[(summary["status"] == "ok")]
     if "floor_tpot_s" not in ok or ok["floor_tpot_s"].isna().all():
         return "The device's ceilings were not measured, so there is no floor."
-    cells = _sweep(summary, "grid")
+    cells = measured(summary, "grid")
     step, first = cells["tpot_s"] / cells["floor_tpot_s"], cells["ttft_s"] / cells["floor_ttft_s"]
     text = (f"Over the grid a decode step takes {step.median():.2f} times its floor (from {step.min():.2f} to "
             f"{step.max():.2f}), the first token {first.median():.2f} times (from {first.min():.2f} to {first.max():.2f}).")
@@ -104,7 +90,7 @@ def floor(summary: pd.DataFrame) -> str:
 
 def batch(summary: pd.DataFrame, sweep: str, line: str) -> str:
     """Figs 5 and 6: growth with batch, and the effect of `line` (top_k or input_tokens) at the largest batch."""
-    rows = _sweep(summary, sweep)
+    rows = measured(summary, sweep)
     if rows.empty:
         return NOTHING
     name = {"top_k": "active experts", "input_tokens": "tokens in and out"}[line]
@@ -119,8 +105,8 @@ def batch(summary: pd.DataFrame, sweep: str, line: str) -> str:
         low, high = widest.columns.min(), widest.columns.max()
         at = widest[[low, high]].dropna() if low != high else widest.iloc[:0]
         if not at.empty:
-            text += (f"; from {low} to {high} {name} throughput changes by {_change((at[high] / at[low]).iloc[-1])} at "
-                     f"batch {at.index[-1]} and by {_change((at[high] / at[low]).iloc[0])} at batch {at.index[0]}")
+            text += (f"; from {low} to {high} {name} throughput changes by {change((at[high] / at[low]).iloc[-1])} at "
+                     f"batch {at.index[-1]} and by {change((at[high] / at[low]).iloc[0])} at batch {at.index[0]}")
         sentences.append(text + ".")
     return " ".join(sentences)
 
@@ -137,10 +123,10 @@ def validation(summary: pd.DataFrame) -> str:
 
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
-    ratio, low, high = _ends(_sweep(summary, "grid"), "expert_ffn_dim")
-    gap, k_low, k_high = _ends(_sweep(summary, "grid"), "top_k")
+    ratio, low, high = _ends(measured(summary, "grid"), "expert_ffn_dim")
+    gap, k_low, k_high = _ends(measured(summary, "grid"), "top_k")
     if ratio.empty or gap.empty:
         return "The grid is not measured."
-    return (f"**Finding.** Growing the experts' FFN from {low} to {high} changes throughput by {_change(ratio.mean())} on "
-            f"average, and {k_low} active expert is {_change(1 / gap.max())} to {_change(1 / gap.min())} faster than "
+    return (f"**Finding.** Growing the experts' FFN from {low} to {high} changes throughput by {change(ratio.mean())} on "
+            f"average, and {k_low} active expert is {change(1 / gap.max())} to {change(1 / gap.min())} faster than "
             f"{k_high}: what counts is how many bytes of distinct experts a step reads.")

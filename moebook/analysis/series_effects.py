@@ -1,0 +1,100 @@
+"""Effects between named series of a section (fp8 over bf16, pruned over baseline, fused over non-fused).
+
+Cells are compared at equal model, active experts, batch and lengths. `series` and `over` are names of the column
+`series`, or lists of names; where the first of `over` was not planned, the first that was is taken and `differs` says so.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from moebook.analysis.cells import SERIES_OF, Cells, Untested, series_keys
+from moebook.analysis.pairs import NAMES, Effect, Pairs, mean_of, narrow, plain, resampled, summarise
+
+
+def _names(cells: Cells, wanted: str | list[str], instead: dict | None) -> tuple[list[str], tuple[str, ...]]:
+    """The wanted series that were planned; a stand-in from `instead` where none was."""
+    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    planned = set(cells.planned["series"])
+    found = [w for w in wanted if w in planned]
+    if found:
+        return found, ()
+    stand_in = [s for s in (instead or {}).get(wanted[0], ()) if s in planned]
+    if not stand_in:
+        raise Untested(f"no points of series {plain(wanted)}; the plan has {plain(sorted(planned))}")
+    return stand_in[:1], (f"series {stand_in[0]} (source {wanted[0]})",)
+
+
+def versus(cells: Cells, series: str | list[str], over: str, instead: dict | None = None) -> Pairs:
+    """Pairs (low: one of `series`, high: `over`) at equal model, active experts, batch and lengths."""
+    mine, differs = _names(cells, series, instead)
+    theirs, more = _names(cells, over, instead)
+    keys = series_keys(cells.ok, SERIES_OF).to_numpy()
+    name = cells.ok["series"].to_numpy()
+    base = {k: i for i, k in enumerate(keys) if name[i] == theirs[0]}
+    pairs = [(i, base[k]) for i, k in enumerate(keys) if name[i] in mine and k in base]
+    if not pairs:
+        gone = cells.planned["series"].isin([*mine, *theirs]) & (cells.planned["status"] != "ok")
+        reasons = cells.planned.loc[gone, "reason"]
+        why = f": {reasons.iloc[0]}" if len(reasons) else ""
+        raise Untested(f"no workload at which both {plain(mine)} and {theirs[0]} were measured{why}")
+    low, high = np.array(pairs).T
+    return Pairs(cells, low, high, (*differs, *more), f"{plain(mine)} over {theirs[0]}")
+
+
+def _gains(cells: Cells, series, over, where, model, like, instead) -> tuple[Pairs, np.ndarray, tuple[str, ...], Cells]:
+    cells, differs = narrow(cells, where, model, like)
+    pairs = versus(cells, series, over, instead)
+    return pairs, 100 * (pairs.ratio() - 1), differs + pairs.differs, cells
+
+
+def _by(gain: np.ndarray, cells: Cells, rows: np.ndarray, by: str | None) -> str:
+    if by is None:
+        return ""
+    means = {}
+    for value, g in zip(cells.ok[by].to_numpy()[rows], gain, strict=True):
+        means.setdefault(value, []).append(g)
+    return f"; by {NAMES[by]}: " + ", ".join(f"{plain([k])}: {np.mean(v):+.1f} %" for k, v in sorted(means.items()))
+
+
+def series_gain(cells: Cells, series, over: str, where: dict | None = None, model: str | None = None,
+                like: str | None = None, instead: dict | None = None, by: str | None = None,
+                reduce: str = "mean") -> Effect:
+    """How much faster `series` is than `over`, %: mean over pairs, or the least or largest of them (min, max)."""
+    pairs, gain, differs, cells = _gains(cells, series, over, where, model, like, instead)
+    text = f"{pairs.text}, from {gain[0].min():+.1f} to {gain[0].max():+.1f} %" + _by(gain[0], cells, pairs.low, by)
+    if reduce == "mean":
+        return mean_of(gain, cells, "%", pairs.used, differs, text)
+    stat = {"min": np.min, "max": np.max}[reduce](gain, axis=1)
+    return summarise(stat, "%", gain.shape[1], pairs.used, differs, text)
+
+
+def series_wins(cells: Cells, series, over: str, where: dict | None = None, model: str | None = None,
+                like: str | None = None, instead: dict | None = None) -> Effect:
+    """Share of equal workloads at which `series` is the faster one, %."""
+    pairs, gain, differs, cells = _gains(cells, series, over, where, model, like, instead)
+    wins = 100.0 * (gain > 0)
+    text = f"{pairs.text}: faster at {int(wins[0].sum() / 100)} of {wins.shape[1]} workloads"
+    return mean_of(wins, cells, "% of workloads", pairs.used, differs, text)
+
+
+def series_gain_slope(cells: Cells, series, over: str, along: str, model: str | None = None, like: str | None = None,
+                      instead: dict | None = None) -> Effect:
+    """How the gain of `series` over `over` grows with `along`: percentage points per doubling, least squares."""
+    pairs, gain, differs, cells = _gains(cells, series, over, None, model, like, instead)
+    at = cells.ok.iloc[pairs.low].reset_index(drop=True)
+    slopes = []
+    for _, rows in at[at[along].notna()].groupby(series_keys(at, (along,)), sort=True):
+        x = np.log2(rows[along].to_numpy(float))
+        if len(np.unique(x)) > 1:
+            centred = x - x.mean()
+            slopes.append(gain[:, rows.index] @ centred / (centred @ centred))
+    if not slopes:
+        raise Untested(f"no gain at two values of {NAMES[along]} with all else equal")
+    values = np.column_stack(slopes)
+    stat = resampled(values, cells.seed).mean(axis=1) if values.shape[1] > 1 else values[:, 0]
+    return summarise(stat, f"points per doubling of {NAMES[along]}", values.shape[1], pairs.used, differs,
+                     pairs.text + _by(gain[0], cells, pairs.low, along))
+
+
+FUNCTIONS: dict[str, Callable[..., Effect]] = {f.__name__: f for f in (series_gain, series_wins, series_gain_slope)}

@@ -1,0 +1,34 @@
+"""From plan.EngineSettings to the arguments of vLLM's LLM class."""
+
+import json
+from pathlib import Path
+
+from moebook.engine.moe_variants import OWN
+from moebook.models import formats
+
+
+def engine_arguments(settings: dict, hf_config: dict, folder: Path) -> dict:
+    """Arguments of vLLM's LLM(...). settings: fields of plan.EngineSettings; folder: where a dummy model's config goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder
+    if settings["weights"] == "dummy":
+        (folder / "config.json").write_text(json.dumps(formats.with_format(hf_config, settings["quantization"])))
+    else:
+        model = Path(settings["weights"])
+    arguments = {
+        "model": str(model), "load_format": "dummy" if settings["weights"] == "dummy" else "auto",
+        "skip_tokenizer_init": True, "enable_prefix_caching": False, "disable_log_stats": False, "seed": 0,
+        "dtype": settings["dtype"], **formats.engine_arguments(settings["quantization"]),
+        "kv_cache_dtype": settings["kv_cache_dtype"], "max_model_len": settings["max_model_len"],
+        "tensor_parallel_size": settings["tensor_parallel"], "pipeline_parallel_size": settings["pipeline_parallel"],
+        "enable_expert_parallel": settings["expert_parallel"], "trust_remote_code": settings["trust_remote_code"],
+        "gpu_memory_utilization": settings["gpu_memory_utilization"],
+    }
+    if settings["graphs"] == "eager":
+        arguments["enforce_eager"] = True
+    elif settings["graphs"] == "light":
+        arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY",
+                                           "cudagraph_capture_sizes": list(settings["graph_batch_sizes"])}
+    if settings["moe_backend"] not in (None, *OWN):
+        arguments["moe_backend"] = settings["moe_backend"]
+    return arguments

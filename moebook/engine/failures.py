@@ -1,0 +1,44 @@
+"""Why an engine did not start or died: a status and the engine's own words."""
+
+import re
+
+OOM_TEXTS = ("out of memory", "No available memory for the cache blocks", "larger than the available KV cache memory",
+             "Available KV cache memory", "less than desired GPU memory utilization", "Failed to allocate")
+# What vLLM says where a device, a build or a shape lacks a format or a kernel.
+UNSUPPORTED_TEXTS = ("not support", "unsupported", "No FP8 MoE backend", "NotImplementedError", "not implemented",
+                     "Unknown quantization", "Invalid quantization", "is not available", "not found", "No module named",
+                     "requires", "Failed to find a kernel", "must be divisible", "has no attribute",
+                     "Declaration: _C::")        # an operator of the extension that this build only declares
+
+
+class EngineFailed(RuntimeError):
+    """The engine did not start or died; `status` is oom, failed or infeasible, the text is the engine's own reason."""
+
+    def __init__(self, status: str, reason: str):
+        super().__init__(reason)
+        self.status = status
+
+
+def explain(error: Exception, logged: str) -> EngineFailed:
+    """From an exception and what the engine wrote to its log since it was started."""
+    text = f"{type(error).__name__}: {error}"
+    found = [line for line in (text + "\n" + logged).splitlines() if any(t in line for t in OOM_TEXTS)]
+    if found and not ("Available KV cache memory" in found[-1] and len(found) == 1):
+        return EngineFailed("oom", clean(found[-1]))
+    errors = re.findall(r"^.*\b(?:\w+Error|\w+Exception): .+$", logged, re.MULTILINE)
+    return EngineFailed("failed", clean(errors[-1] if errors and "root cause" in text else text))
+
+
+def unsupported(failure: EngineFailed, settings: dict) -> EngineFailed:
+    """A start that failed because this machine lacks the number format or kernel asked for is no fault: infeasible."""
+    plain = settings["quantization"] is None and settings["moe_backend"] is None and settings["kv_cache_dtype"] == "auto"
+    if plain or failure.status != "failed" or not any(t in str(failure) for t in UNSUPPORTED_TEXTS):
+        return failure
+    return EngineFailed("infeasible", str(failure))
+
+
+def clean(line: str) -> str:
+    """One log line without colours, prefixes and paths, at most 300 characters."""
+    line = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    line = re.sub(r"^\(\w+ pid=\d+\)\s*|^\w+ \d\d-\d\d [\d:]+ \[[^]]*\]\s*", "", line.strip())
+    return re.sub(r"(?<!\w)/[\w./-]*/([\w.-]+)", r"\1", line).strip()[:300]

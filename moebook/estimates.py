@@ -1,0 +1,98 @@
+"""What a plan would cost: bytes on each device, seconds, and which points do not fit. Estimates only; nothing is run."""
+
+from dataclasses import replace
+
+from moebook.devices import Published
+from moebook.models import shapes
+from moebook.models.edit import edit
+from moebook.plan import EngineSettings, Plan, Point, describe
+
+ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}      # measured: median of a campaign, LOG.md
+CPU_FLOPS, CPU_BYTES = 1.0e11, 1.0e10           # only for estimates; floors use ceilings measured on the device
+LAYER_POINT_S = 1.0                             # measured: warm-up, check and repeats of one layer point, LOG.md
+
+
+def memory_bytes(point: Point) -> dict[str, int]:
+    """Estimated bytes on each device: weights, KV cache of the batch at full length, activations of one step."""
+    engine, work = point.engine, point.workload
+    if point.is_layer:
+        return _layer_bytes(point)
+    weights = shapes.weight_bytes(point.architecture, engine.dtype, engine.quantization)
+    kv = shapes.kv_bytes_per_token(point.architecture, kv_dtype=_kv_dtype(engine))
+    kv *= work.batch * (work.input_tokens + work.output_tokens)
+    tokens = min(16384, work.batch * work.input_tokens)
+    share = engine.num_devices
+    return {
+        "weights_bytes": weights // share,
+        "kv_bytes": kv // share,
+        "activation_bytes": shapes.activation_bytes(point.architecture, tokens, engine.dtype) // engine.tensor_parallel,
+    }
+
+
+def _layer_bytes(point: Point) -> dict[str, int]:
+    """One layer's experts in their format and as drawn, and its activations."""
+    arch, engine = point.architecture, point.engine
+    one = edit(arch, num_layers=arch.num_dense_layers + 1)
+    experts = (shapes.component_bytes(one, engine.dtype, q)["experts"] for q in {None, engine.quantization})
+    tokens = shapes.activation_bytes(one, point.workload.batch, engine.dtype)
+    return {"weights_bytes": round(sum(experts)), "kv_bytes": 0, "activation_bytes": tokens}
+
+
+def _kv_dtype(engine: EngineSettings) -> str:
+    return engine.dtype if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype
+
+
+def estimate_s(point: Point, device: Published) -> float:
+    """Rough seconds for all repeats of a measured point: half the device's published rates, 3 ms of host a step."""
+    if point.is_layer:
+        return LAYER_POINT_S
+    flops = 0.5 * (device.bf16_flops_per_s or CPU_FLOPS)
+    bandwidth = 0.5 * (device.bandwidth_bytes_per_s or CPU_BYTES)
+    work, arch = point.workload, point.architecture
+
+    def prefill(length: int) -> float:
+        return shapes.prefill_cost(arch, work.batch, length).total_flops / flops
+
+    middle = work.input_tokens + work.output_tokens // 2
+    step = 3e-3 + shapes.decode_cost(arch, work.batch, middle).total_bytes / bandwidth
+    once = prefill(work.input_tokens)
+    if point.method == "full":
+        return (2 * point.repeats + 1) * once + (point.repeats + 0.2) * work.output_tokens * step
+    return (point.repeats + 1) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step
+
+
+def check_fit(point: Point, device_memory_bytes: int | None) -> Point:
+    """The point itself, or marked `oom` where weights, KV cache and activations exceed a device's memory."""
+    if point.status != "ready" or point.is_derived or device_memory_bytes is None:
+        return point
+    parts = memory_bytes(point)
+    need, have = sum(parts.values()), device_memory_bytes * point.engine.gpu_memory_utilization
+    if need <= have:
+        return point
+    detail = ", ".join(f"{k.removesuffix('_bytes')} {v / 1e9:.1f} GB" for k, v in parts.items())
+    over = point.engine.num_devices
+    reason = f"needs {need / 1e9:.1f} GB on each of {over} device(s) ({detail}), which have {have / 1e9:.1f} GB usable"
+    return replace(point, status="oom", reason=reason)
+
+
+def plan_s(plan: Plan, device: Published) -> float:
+    """Rough seconds of a whole plan, engine starts included."""
+    start = ENGINE_START_S["cpu" if device.kind == "cpu" else "gpu"]
+    return plan.num_builds * start + sum(estimate_s(p, device) for p in plan.measured)
+
+
+def to_frame(plan: Plan, device: Published):
+    """One row per planned point with memory and time estimates; skipped points carry their reason."""
+    import pandas as pd
+
+    rows = []
+    for point in plan.points:
+        ready = point.status == "ready"
+        rows.append({
+            **describe(point),
+            "status": point.status,
+            "reason": point.reason,
+            **memory_bytes(point),
+            "estimate_s": None if not ready or point.is_derived else estimate_s(point, device),
+        })
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["status", "reason", "estimate_s"])

@@ -1,0 +1,73 @@
+"""Number formats of weights, activations and KV cache: what a series of the study is called, and what the engine is told.
+
+A quantization is an engine setting. `FORMATS` has, by the name that parameters use, the engine arguments that ask for
+it, the `quantization_config` a checkpoint of that format carries (for dummy weights), and how many multiply-adds its
+tensor cores do per bf16 one. `SERIES` names whole combinations. Widths in bytes are in widths.py.
+"""
+
+from dataclasses import dataclass, field
+
+# Groups of 128 weights share a scale; the router stays in 16 bits, as checkpoints of this kind publish it.
+_INT4_CONFIG = {
+    "quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
+    "config_groups": {"group_0": {"targets": ["Linear"], "input_activations": None, "output_activations": None,
+                                  "weights": {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group",
+                                              "group_size": 128, "dynamic": False, "actorder": None}}},
+    "ignore": ["lm_head", "re:.*gate$", "re:.*shared_expert_gate$"],
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """One quantization. rate: matrix rate over bf16's, of the tensor cores it multiplies in (H100 datasheet: fp8 2)."""
+
+    says: str
+    engine: dict = field(default_factory=dict)
+    config: dict | None = None
+    rate: float = 1.0
+
+
+FORMATS = {
+    None: Format("as its dtype"),
+    "fp8": Format("FP8 weights and activations, one scale per tensor", {"quantization": "fp8"}, rate=2.0),
+    "fp8_per_channel": Format("FP8 weights with a scale per channel, activations with one per token",
+                              {"quantization": "fp8_per_channel"}, rate=2.0),
+    "fp8_weight_only": Format("FP8 weights, 16-bit activations (Marlin)",
+                              {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"}),
+    "int8_experts": Format("INT8 expert weights with a scale per channel, 16-bit activations",
+                           {"quantization": "int8_per_channel_weight_only"}),
+    "int4": Format("INT4 weights in groups of 128, 16-bit activations", config=_INT4_CONFIG),
+}
+
+# name -> (dtype, quantization, KV cache dtype)
+SERIES = {
+    "bf16": ("bfloat16", None, "auto"),
+    "fp16": ("float16", None, "auto"),
+    "fp32": ("float32", None, "auto"),
+    "fp8": ("bfloat16", "fp8", "auto"),
+    "fp8 per channel": ("bfloat16", "fp8_per_channel", "auto"),
+    "fp8 weights only": ("bfloat16", "fp8_weight_only", "auto"),
+    "fp8 + fp8 KV": ("bfloat16", "fp8", "fp8"),
+    "bf16 + fp8 KV": ("bfloat16", None, "fp8"),
+    "int8 experts": ("bfloat16", "int8_experts", "auto"),
+    "int4 weights": ("bfloat16", "int4", "auto"),
+}
+
+# Backends of the fused MoE layer that vLLM 0.26 and 0.32 know (vllm.config.kernel.MoEBackend).
+MOE_BACKENDS = ("auto", "triton", "deep_gemm", "deep_gemm_mega_moe", "cutlass", "flashinfer_trtllm", "flashinfer_cutlass",
+                "flashinfer_cutedsl", "flashinfer_b12x", "marlin", "humming", "triton_unfused", "aiter", "flydsl", "hpc",
+                "emulation")
+OWN_BACKENDS = ("loop", "grouped")       # moebook's own expert computations, installed in place of the engine's
+
+
+def engine_arguments(quantization: str | None) -> dict:
+    """What vLLM's LLM(...) is told for a quantization; a name that is none of FORMATS is passed on as the engine's."""
+    if quantization not in FORMATS:
+        return {"quantization": quantization}
+    return dict(FORMATS[quantization].engine)
+
+
+def with_format(config: dict, quantization: str | None) -> dict:
+    """A Hugging Face config that says its dummy weights are of this format, where the format needs it."""
+    known = FORMATS.get(quantization)
+    return {**config, "quantization_config": known.config} if known and known.config else config

@@ -1,0 +1,110 @@
+"""Section 6: what does fusing the MoE layer gain (Fig 14)? The source does not define its non-fused layer; here it is a
+ladder: an eager loop over experts, grouped GEMMs with separate permute, activation and unpermute, the engine's fused
+kernel, and every other backend the engine has.
+
+Two levels: one MoE layer alone over token counts (no engine), and whole engines over batch and length.
+"""
+
+from typing import Any
+
+from moebook import devices, params
+from moebook.estimates import check_fit
+from moebook.models import catalog
+from moebook.models.formats import FORMATS, MOE_BACKENDS
+from moebook.plan import EngineSettings, Plan, Point, Workload, merge
+from moebook.sections import points
+from moebook.sections.points import EngineParams, full_or_by_depth
+
+NOTEBOOK = "06_fused_moe"
+BACKEND_SERIES = {"loop": "expert loop", "grouped": "grouped GEMM", "auto": "fused (engine's choice)",
+                  "triton": "fused Triton", "triton_tuned": "fused Triton, tuned here", "cutlass": "CUTLASS",
+                  "marlin": "Marlin", "deep_gemm": "DeepGEMM", "flashinfer_cutlass": "FlashInfer CUTLASS",
+                  "flashinfer_trtllm": "FlashInfer TRT-LLM"}
+# series of the ladder -> (backend, whether it runs without decode graphs)
+LADDER = {"fused": (None, False), "fused, no graphs": (None, True), "grouped GEMM": ("grouped", False),
+          "grouped GEMM, no graphs": ("grouped", True), "expert loop": ("loop", True)}
+
+
+class Params(EngineParams):
+    layer_models: params.Names = ("tiny-mixtral",)
+    layer_tokens: params.Counts = (1, 4, 16, 64, 256)
+    layer_backends: params.Names = ("loop", "grouped", "auto", "triton")
+    quantized_format: str | None = None
+    quantized_models: params.Names = ("tiny-mixtral",)
+    quantized_backends: params.Names = ("triton", "cutlass", "marlin")
+    tuned_model: str | None = None
+    tuned_tokens: params.Counts = (16, 256, 4096)
+    ladder_model: str = "tiny-mixtral"
+    ladder: params.Names = ("fused", "grouped GEMM", "expert loop")
+    ladder_batches: params.Counts = (1, 4, 16)
+    ladder_batch_tokens: params.Count = 32
+    ladder_lengths: params.Counts = (32, 64)
+    ladder_length_batch: params.Count = 4
+    reduced_layers: params.Counts | None = None
+
+    def problems(self) -> list[tuple[str, Any, str]]:
+        found = super().problems()
+        legal = [*BACKEND_SERIES, *(b for b in MOE_BACKENDS if b not in BACKEND_SERIES)]
+        found += points.unknown("layer_backends", self.layer_backends, legal)
+        found += points.unknown("quantized_backends", self.quantized_backends, legal)
+        found += points.unknown("ladder", self.ladder, LADDER)
+        quantizations = [q for q in FORMATS if q]
+        found += points.unknown("quantized_format", [self.quantized_format] if self.quantized_format else [], quantizations)
+        found += points.model_problems("layer_models", self.layer_models, 1)
+        found += points.model_problems("quantized_models", self.quantized_models, 1)
+        found += points.model_problems("tuned_model", [self.tuned_model] if self.tuned_model else [], 1)
+        longest = max(self.ladder_batch_tokens, *self.ladder_lengths)
+        return found + points.model_problems("ladder_model", [self.ladder_model], longest)
+
+
+def plan(p: Params) -> Plan:
+    memory = devices.published(p.device).memory_bytes
+    planned = [q for point in _ladder(p) for q in full_or_by_depth(point, memory, p.reduced_layers)]
+    planned = [check_fit(q, memory) for q in [*_layers(p), *planned]]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(planned))
+
+
+def figures() -> dict:
+    from moebook.view import fused_moe as f
+
+    return {
+        "layer_time": f.layer_time,
+        "layer_speedup": f.layer_speedup,
+        "roofline": f.roofline,
+        "layer_quantized": f.layer_quantized,
+        "tuning": f.tuning,
+        "fig14_batch": f.over_batch,
+        "fig14_length": f.over_length,
+    }
+
+
+def _layers(p: Params) -> list[Point]:
+    found = []
+    for name in p.layer_models:
+        found += [_layer(p, name, b, n, "layer") for b in p.layer_backends for n in p.layer_tokens]
+    if p.quantized_format:
+        found += [_layer(p, name, b, n, "layer_quantized", p.quantized_format)
+                  for name in p.quantized_models for b in p.quantized_backends for n in p.layer_tokens]
+    if p.tuned_model:
+        found += [_layer(p, p.tuned_model, "triton_tuned", n, "layer_tuned") for n in p.tuned_tokens]
+    return found
+
+
+def _layer(p: Params, model: str, backend: str, tokens: int, sweep: str, quantization: str | None = None) -> Point:
+    engine = EngineSettings(dtype=p.dtype, quantization=quantization, moe_backend=backend, graphs="eager")
+    label = BACKEND_SERIES.get(backend, backend) + f", {quantization}" * bool(quantization)
+    return Point(NOTEBOOK, catalog.load(model), engine, Workload(tokens, 1, 1, p.seed), method="layer",
+                 repeats=p.repeats, sweeps=(sweep,), series=label)
+
+
+def _ladder(p: Params) -> list[Point]:
+    arch, found = catalog.load(p.ladder_model), []
+    batches = {*p.ladder_batches, p.ladder_length_batch}
+    longest = max(p.ladder_batch_tokens, *p.ladder_lengths)
+    for series in p.ladder:
+        backend, eager = LADDER[series]
+        engine = points.settings(p, batches, 2 * longest, moe_backend=backend, graphs="eager" if eager else p.graphs)
+        cells = [(b, p.ladder_batch_tokens, "ladder_batch") for b in p.ladder_batches]
+        cells += [(p.ladder_length_batch, n, "ladder_length") for n in p.ladder_lengths]
+        found += [points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=series) for b, n, sweep in cells]
+    return found

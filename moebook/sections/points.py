@@ -1,0 +1,119 @@
+"""What sections share on the way from parameters to points: engine settings, edited models, full depth or the way round."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from moebook import params
+from moebook.estimates import check_fit
+from moebook.models import catalog
+from moebook.models.edit import ImpossibleEdit, edit
+from moebook.plan import EngineSettings, Point, Workload
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+class EngineParams(params.NotebookParams):
+    """What every notebook takes that starts engines."""
+
+    dtype: str = "bfloat16"
+    graphs: Literal["light", "default", "eager"] = "eager"
+    tensor_parallel: params.Count = 1
+    kv_cache_gib: params.Count | None = 1
+    sample_from_tokens: Annotated[int, Field(strict=True, ge=128)] | None = None
+
+    def problems(self) -> list[tuple[str, Any, str]]:
+        found = super().problems()
+        if self.dtype not in DTYPES:
+            found.append(("dtype", self.dtype, f"allowed: {', '.join(DTYPES)}"))
+        if self.tensor_parallel > self.num_devices:
+            found.append(("tensor_parallel", self.tensor_parallel, f"at most num_devices = {self.num_devices}"))
+        return found
+
+
+def unknown(key: str, given: Iterable[str], allowed: Iterable[str]) -> list[tuple[str, Any, str]]:
+    """A problem per name that is not allowed, with the nearest one that is."""
+    allowed = list(allowed)
+    return [(key, name, params.choices(name, allowed)) for name in given if name not in allowed]
+
+
+def model_problems(key: str, names: Iterable[str], tokens: int) -> list[tuple[str, Any, str]]:
+    """What is wrong with the models of a parameter: unknown, dense, or too short for `tokens` in and as many out."""
+    return [(key, name, text) for name in names for text in _model_problems(name, tokens)]
+
+
+def _model_problems(name: str, tokens: int) -> list[str]:
+    try:
+        arch = catalog.load(name)
+    except ValueError as error:
+        return [str(error)]
+    if not arch.num_experts:
+        return ["is a dense model; this section needs a Mixture-of-Experts model"]
+    if 2 * tokens > arch.max_positions:
+        return [f"{tokens} input + {tokens} output tokens exceed its {arch.max_positions} positions"]
+    return []
+
+
+def checkpoint_problems(weights: str, text: str | None) -> list[tuple[str, Any, str]]:
+    """What is wrong with a checkpoint folder and the held-out text its perplexity is to be read on."""
+    found: list[tuple[str, Any, str]] = []
+    folder = Path(weights)
+    if not (folder / "config.json").is_file():
+        found.append(("weights", weights, "a folder with a Hugging Face checkpoint (config.json is missing), or 'dummy'"))
+    elif not any(folder.glob("tokenizer*")):
+        found.append(("weights", weights, "a checkpoint with its tokenizer: none lies in the folder"))
+    if text is None or not Path(text).is_file():
+        found.append(("quality_text", text, "a file of held-out text, which a trained checkpoint needs"))
+    return found
+
+
+def settings(p: EngineParams, batches: Iterable[int], max_model_len: int, **given) -> EngineSettings:
+    return EngineSettings(**{"dtype": p.dtype, "graphs": p.graphs, "graph_batch_sizes": tuple(sorted(set(batches))),
+                             "max_model_len": max_model_len, "kv_cache_gib": p.kv_cache_gib,
+                             "tensor_parallel": p.tensor_parallel, **given})
+
+
+def point(p: EngineParams, notebook: str, arch: catalog.Architecture, engine: EngineSettings, batch: int, tokens: int,
+          sweep: str, **given) -> Point:
+    """A point of `tokens` in and out; sampled from `sample_from_tokens` on."""
+    sampled = p.sample_from_tokens is not None and tokens >= p.sample_from_tokens
+    return Point(notebook, arch, engine, Workload(batch, tokens, tokens, p.seed), repeats=p.repeats, sweeps=(sweep,),
+                 **{"method": "sampled" if sampled else "full", **given})
+
+
+def try_edit(base: catalog.Architecture, **changes) -> tuple[catalog.Architecture, str | None]:
+    """The edited architecture, or, where the edit is impossible, a stand-in with its shape and the reason."""
+    try:
+        return edit(base, **changes), None
+    except ImpossibleEdit as error:
+        shape = {"ffn_dim": "expert_ffn_dim"}
+        return replace(base, **{shape.get(k, k): v for k, v in changes.items()}), str(error)
+
+
+def unless(point: Point, reason: str | None) -> Point:
+    """The point, or, with a reason, the point as infeasible."""
+    return point if reason is None else replace(point, status="infeasible", reason=reason)
+
+
+def reduced(cell: Point, layers: int) -> Point:
+    return replace(cell, architecture=edit(cell.architecture, num_layers=layers), sweeps=("support",))
+
+
+def derived(cell: Point, own: Iterable[Point], anchor: Iterable[Point] = (), **changes) -> Point:
+    """The cell, extrapolated over depth from points with fewer layers."""
+    method = "depth+sampled" if cell.method == "sampled" else "depth"
+    return replace(cell, method=method, own=tuple(o.key for o in own), anchor=tuple(a.key for a in anchor), **changes)
+
+
+def full_or_by_depth(cell: Point, memory_bytes: int | None, layers: tuple[int, ...] | None) -> list[Point]:
+    """The cell where it fits the device; else its points at `layers` and the cell extrapolated from them."""
+    whole = check_fit(cell, memory_bytes)
+    if whole.status == "ready" or layers is None:
+        return [whole]
+    own = [reduced(cell, n) for n in layers]
+    if any(check_fit(o, memory_bytes).status != "ready" for o in own):
+        return [whole]
+    return [*own, derived(cell, own)]

@@ -1,0 +1,86 @@
+"""Section 3: does pruning experts, or every expert's FFN, make an engine faster (Fig 11)?
+
+Each model whole and pruned by each ratio, inter-expert (fewer experts) and intra-expert (narrower experts), over
+active experts. Dummy weights: speed depends on shapes, not on which experts went. `models/prune.py` prunes checkpoints.
+"""
+
+from typing import Any
+
+from moebook import devices, params
+from moebook.estimates import check_fit
+from moebook.models import catalog
+from moebook.models.edit import ImpossibleEdit
+from moebook.plan import Plan, Point, merge
+from moebook.sections import points
+from moebook.sections.points import EngineParams, settings, try_edit, unless
+
+NOTEBOOK = "03_pruning"
+KINDS = ("inter", "intra")
+BASELINE = "baseline"
+
+
+class Params(EngineParams):
+    models: params.Names = ("tiny-qwen2-moe",)
+    ratios_pct: params.Fractions = (12.5, 25.0, 50.0)
+    active_experts: params.Counts | None = None
+    batch: params.Count = 16
+    tokens: params.Count = 32
+
+    def problems(self) -> list[tuple[str, Any, str]]:
+        found = super().problems()
+        found += [("ratios_pct", r, "percent that is pruned: over 0 and under 100") for r in self.ratios_pct if r >= 100]
+        found += points.model_problems("models", self.models, self.tokens)
+        if found:
+            return found
+        for name in self.models:
+            published = catalog.load(name).top_k
+            found += [("active_experts", k, f"at most the {published} that {name} was trained with")
+                      for k in self.active_experts or () if k > published]
+        return found
+
+
+def plan(p: Params) -> Plan:
+    memory = devices.published(p.device).memory_bytes
+    planned = [point for name in p.models for point in _of_model(p, catalog.load(name))]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in planned))
+
+
+def figures() -> dict:
+    from moebook.view import pruning as f
+
+    return {"fig11_pruning": f.over_active, "gain": f.gain, "gain_by_ratio": f.gain_by_ratio, "over_floor": f.over_floor}
+
+
+def series_name(kind: str, ratio_pct: float) -> str:
+    return f"{kind} {ratio_pct:g} %"
+
+
+def active_counts(p: Params, arch: catalog.Architecture) -> list[int]:
+    """Powers of two up to the pretrained top-k, and that one."""
+    if p.active_experts:
+        return sorted(p.active_experts)
+    return sorted({2**i for i in range(arch.top_k.bit_length()) if 2**i <= arch.top_k} | {arch.top_k})
+
+
+def _of_model(p: Params, base: catalog.Architecture) -> list[Point]:
+    engine = settings(p, (p.batch,), 2 * p.tokens)
+    shapes: list[tuple[str, catalog.Architecture, str | None]] = [(BASELINE, base, None)]
+    for kind in KINDS:
+        shapes += [(series_name(kind, r), *_pruned(base, kind, r)) for r in p.ratios_pct]
+    found = []
+    for series, arch, reason in shapes:
+        for k in active_counts(p, base):
+            edited, why = try_edit(arch, top_k=k)
+            point = points.point(p, NOTEBOOK, edited, engine, p.batch, p.tokens, "pruning", series=series)
+            found.append(unless(point, reason or why))
+    return found
+
+
+def _pruned(base: catalog.Architecture, kind: str, ratio_pct: float) -> tuple[catalog.Architecture, str | None]:
+    """The pruned shape; where it cannot be, the model itself and the reason."""
+    from moebook.models.prune import prune_architecture
+
+    try:
+        return prune_architecture(base, kind=kind, ratio=ratio_pct / 100)[0], None
+    except ImpossibleEdit as error:
+        return base, str(error)

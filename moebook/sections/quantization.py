@@ -1,0 +1,107 @@
+"""Section 2: what a number format gains (Fig 10), what it saves of memory, and what it costs in quality.
+
+Three parts: two formats of each model over batch and over length; a ladder of formats on one model; the perplexity of
+a trained checkpoint in each format. A format that the machine lacks becomes a row with the engine's own reason.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from moebook import devices, params
+from moebook.estimates import check_fit
+from moebook.models import catalog
+from moebook.models.formats import SERIES
+from moebook.plan import EngineSettings, Plan, Point, Workload, merge
+from moebook.sections import points
+from moebook.sections.points import EngineParams, full_or_by_depth
+
+NOTEBOOK = "02_quantization"
+NO_WEIGHTS = ("dummy weights have no quality: set `weights` to a folder with a trained checkpoint of one of the models, "
+              "and `quality_text` to a file of held-out text")
+
+
+class Params(EngineParams):
+    models: params.Names = ("tiny-mixtral",)
+    pair: params.Names = ("bf16", "fp8")
+    batches: params.Counts = (1, 4, 16)
+    batch_tokens: params.Count = 64
+    lengths: params.Counts = (32, 64)
+    formats_model: str = "tiny-mixtral"
+    formats: params.Names = ("bf16", "fp16", "fp32", "fp8", "int8 experts", "int4 weights")
+    formats_batches: params.Counts = (1, 16)
+    formats_tokens: params.Count = 32
+    reduced_layers: params.Counts | None = None
+    weights: str = "dummy"
+    quality_text: str | None = None
+    quality_sequences: params.Count = 12
+    quality_tokens: params.Count = 512
+
+    def problems(self) -> list[tuple[str, Any, str]]:
+        found = super().problems()
+        found += points.unknown("pair", self.pair, SERIES) + points.unknown("formats", self.formats, SERIES)
+        if len(self.pair) != 2:
+            found.append(("pair", self.pair, "two formats: the one gains are over first, the other second"))
+        longest = max(self.batch_tokens, *self.lengths)
+        found += points.model_problems("models", self.models, longest)
+        found += points.model_problems("formats_model", [self.formats_model], self.formats_tokens)
+        if self.weights != "dummy":
+            found += points.checkpoint_problems(self.weights, self.quality_text)
+        return found
+
+
+def plan(p: Params) -> Plan:
+    memory = devices.published(p.device).memory_bytes
+    planned = [q for point in [*_pairs(p), *_ladder(p)] for q in full_or_by_depth(point, memory, p.reduced_layers)]
+    return Plan(NOTEBOOK, p.profile, p.device, merge([*(check_fit(q, memory) for q in planned), *_quality(p)]))
+
+
+def figures() -> dict:
+    from moebook.view import quantization as f
+
+    return {
+        "fig10_batch": f.over_batch,
+        "fig10_length": f.over_length,
+        "gain": f.gain,
+        "formats": f.formats,
+        "memory": f.memory,
+        "quality": f.quality,
+    }
+
+
+def _settings(p: Params, series: str, longest: int) -> EngineSettings:
+    dtype, quantization, kv = SERIES[series]
+    batches = {*p.batches, *p.formats_batches}
+    return points.settings(p, batches, 2 * longest, dtype=dtype, quantization=quantization, kv_cache_dtype=kv)
+
+
+def _pairs(p: Params) -> list[Point]:
+    found, longest = [], max(p.batch_tokens, *p.lengths)
+    for name in p.models:
+        arch = catalog.load(name)
+        for series in p.pair:
+            engine = _settings(p, series, longest)
+            cells = [(b, p.batch_tokens, "quant_batch") for b in p.batches]
+            cells += [(max(p.batches), tokens, "quant_length") for tokens in p.lengths]
+            found += [points.point(p, NOTEBOOK, arch, engine, b, tokens, sweep, series=series)
+                      for b, tokens, sweep in cells]
+    return found
+
+
+def _ladder(p: Params) -> list[Point]:
+    arch, longest = catalog.load(p.formats_model), max(p.batch_tokens, *p.lengths)
+    return [points.point(p, NOTEBOOK, arch, _settings(p, series, longest), b, p.formats_tokens, "formats", series=series)
+            for series in p.formats for b in p.formats_batches]
+
+
+def _quality(p: Params) -> list[Point]:
+    """Perplexity per format, of the checkpoint; of dummy weights a row that says what is missing."""
+    trained = p.weights != "dummy"
+    arch = catalog.load(p.weights if trained else p.formats_model)
+    work = Workload(p.quality_sequences, p.quality_tokens, 1, p.seed)
+    found = []
+    for series in p.formats:
+        engine = replace(_settings(p, series, p.quality_tokens), weights=p.weights)
+        point = Point(NOTEBOOK, arch, engine, work, method="perplexity", repeats=p.repeats, sweeps=("quality",),
+                      series=series, text=p.quality_text)
+        found.append(points.unless(point, None if trained else NO_WEIGHTS))
+    return found

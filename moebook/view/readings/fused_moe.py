@@ -1,0 +1,132 @@
+"""Section 6 in words (see this folder's __init__)."""
+
+import pandas as pd
+
+from moebook.analysis.gains import gains
+from moebook.analysis.layers import turning_points
+from moebook.view.readings.words import NOTHING, T, in_order, measured, missing
+
+FUSED = ("fused Triton", "fused (engine's choice)")
+LOOP, GROUPED = "expert loop", "grouped GEMM"
+
+
+def _fused(rows: pd.DataFrame) -> str | None:
+    return next((s for s in FUSED if s in set(rows["series"])), None)
+
+
+def layer(summary: pd.DataFrame) -> str:
+    """Times at the ends, and agreement with the reference."""
+    rows = measured(summary, "layer")
+    if rows.empty:
+        return NOTHING + missing(summary, "layer")
+    worst = rows.groupby("series", sort=False)["relative_error"].max()
+    told = []
+    for series in in_order(rows):
+        own = rows[rows["series"] == series]
+        low, high = (own[own["batch"] == n]["layer_time_s"] for n in (own["batch"].min(), own["batch"].max()))
+        told.append(f"{series} {1e6 * low.min():,.0f}–{1e6 * low.max():,.0f} µs at {own['batch'].min()} token(s), "
+                    f"{1e6 * high.min():,.0f}–{1e6 * high.max():,.0f} µs at {own['batch'].max()}")
+    errors = ", ".join(f"{series} {error:.1e}" for series, error in worst.items())
+    return ("Over the models: " + "; ".join(told) + f". Largest relative error against float64: {errors}."
+            + missing(summary, "layer"))
+
+
+def speedup(summary: pd.DataFrame) -> str:
+    """How many times the others take, by tokens."""
+    rows = measured(summary, "layer")
+    fused = _fused(rows)
+    if fused is None:
+        return NOTHING
+    wide = rows.pivot_table(index=["model", "batch"], columns="series", values="layer_time_s")
+    told = []
+    for series in in_order(rows):
+        if series == fused:
+            continue
+        ratio = (wide[series] / wide[fused]).dropna()
+        at = ratio.groupby("batch").median()
+        told.append(f"the {series} takes {at.iloc[0]:.1f} times as long at {at.index[0]} token(s), "
+                    f"{at.max():.1f} at {at.idxmax()}, {at.iloc[-1]:.1f} at {at.index[-1]}")
+    return f"Against {fused} (median over models): " + "; ".join(told) + "."
+
+
+def roofline(summary: pd.DataFrame) -> str:
+    """Best share of the ceilings, and where each variant turns from reading to computing."""
+    rows = measured(summary, "layer")
+    if rows.empty or rows["floor_layer_s"].isna().all():
+        return NOTHING
+    turns = turning_points(rows)
+    told = []
+    for series, own in turns.groupby("series", sort=False):
+        share = 100 / own["least_over_floor"]
+        turn = own["turn_tokens"].dropna()
+        where = (f"turns compute-bound at {turn.min():,.0f} to {turn.max():,.0f} tokens" if len(turn)
+                 else "never grows to twice its flat time within the tokens measured")
+        told.append(f"**{series}** reaches {share.min():.0f} to {share.max():.0f} % of the roof at its best and {where}")
+    return "; ".join(told) + ". The turn is where the flat time of reading all experts meets the line of the largest call."
+
+
+def quantized(summary: pd.DataFrame) -> str:
+    """FP8 backends against the fused kernel in 16 bits."""
+    rows, plain = measured(summary, "layer_quantized"), measured(summary, "layer")
+    fused = _fused(plain)
+    if rows.empty or fused is None:
+        return NOTHING + missing(summary, "layer_quantized")
+    base = plain[plain["series"] == fused].set_index(["model", "batch"])["layer_time_s"]
+    told = []
+    for series in in_order(rows):
+        own = rows[rows["series"] == series].set_index(["model", "batch"])["layer_time_s"]
+        ratio = (base / own).dropna()
+        told.append(f"{series} is {ratio.min():.2f} to {ratio.max():.2f} times as fast as {fused} in 16 bits (median "
+                    f"{ratio.median():.2f})")
+    return "; ".join(told) + "." + missing(summary, "layer_quantized")
+
+
+def tuning(summary: pd.DataFrame) -> str:
+    """Which shapes the engine has no tuned configuration for, and what tuning gained on one."""
+    layers = measured(summary, "layer")
+    known = layers[layers["moe_config_tuned"].notna()].drop_duplicates("model")
+    without = [r.model for r in known.itertuples() if not r.moe_config_tuned]
+    text = ""
+    if len(known):
+        text = (f"Of {len(known)} shapes the engine has no tuned configuration on this device for "
+                + (", ".join(without) if without else "none") + ". ")
+    rows = measured(summary, "layer_tuned")
+    if rows.empty:
+        return text + "Nothing was tuned here." + missing(summary, "layer_tuned")
+    told = ", ".join(f"{100 * (1 - r.layer_s / r.default_layer_s):.0f} % of the time at {r.batch} tokens "
+                     f"({r.configs_tried} tried)" for r in rows.itertuples())
+    return text + f"Tuning {rows['model'].iloc[0]} saves {told}."
+
+
+def engines(summary: pd.DataFrame, sweep: str) -> str:
+    """Fig 14: gain of the fused engine over each other series along the sweep."""
+    rows, axis = measured(summary, sweep), {"ladder_batch": "batch", "ladder_length": "input_tokens"}[sweep]
+    if rows.empty or "fused" not in set(rows["series"]):
+        return NOTHING + missing(summary, sweep)
+    wide = rows.pivot_table(index=axis, columns="series", values=T)
+    name = {"batch": "batch", "input_tokens": "length"}[axis]
+    told = []
+    for series in in_order(rows):
+        over = "fused, no graphs" if series == LOOP and "fused, no graphs" in wide else "fused"
+        if series in ("fused", over):
+            continue
+        gain = 100 * (wide[over] / wide[series] - 1).dropna()
+        if len(gain):
+            told.append(f"{over} over {series}: {gain.iloc[0]:+.0f} % at {name} {gain.index[0]}, {gain.iloc[-1]:+.0f} % at "
+                        f"{gain.index[-1]} (mean {gain.mean():+.0f} %)")
+    return "; ".join(told) + "." + missing(summary, sweep)
+
+
+def headline(summary: pd.DataFrame) -> str:
+    """The finding in one sentence."""
+    rows = measured(summary, "ladder_batch")
+    if not {"fused", LOOP} <= set(rows["series"]):
+        return "The ladder of engines is not measured." + missing(summary, "ladder_batch")
+    base = "fused, no graphs" if "fused, no graphs" in set(rows["series"]) else "fused"
+    loop = -gains(summary, "ladder_batch", over=base).query("series == @LOOP")["gain_pct"]
+    text = (f"**Finding.** An engine with an eager loop over experts loses {loop.min():.0f} to {loop.max():.0f} % of its "
+            "throughput")
+    grouped = gains(summary, "ladder_batch", over="fused").query("series == @GROUPED")["gain_pct"]
+    if len(grouped):
+        text += f", one with grouped GEMMs {grouped.max():+.0f} to {grouped.min():+.0f} %"
+    return text + ", over the batch sweep: what a fused kernel gains depends on what it is compared with."

@@ -1,0 +1,77 @@
+"""Section 3 in words (see this folder's __init__)."""
+
+import pandas as pd
+
+from moebook.analysis.gains import gains
+from moebook.view.readings.words import NOTHING, T, in_order, measured, missing, planned
+
+SWEEP, BASELINE = "pruning", "baseline"
+
+
+def _gains(summary: pd.DataFrame) -> pd.DataFrame:
+    rows = measured(summary, SWEEP)
+    if rows.empty or BASELINE not in set(rows["series"]):
+        return pd.DataFrame()
+    found = gains(summary, SWEEP, over=BASELINE)
+    split = found["series"].str.extract(r"^(\w+) ([\d.]+) %$")
+    return found.assign(kind=split[0], ratio_pct=split[1].astype(float))
+
+
+def absolute(summary: pd.DataFrame) -> str:
+    """Fig 11: the whole model over active experts, and what cannot be."""
+    rows = measured(summary, SWEEP)
+    if rows.empty:
+        return NOTHING
+    told = []
+    for model, own in rows[rows["series"] == BASELINE].groupby("model", sort=False):
+        own = own.sort_values("top_k")
+        told.append(f"**{model}** whole: {own[T].iloc[0]:,.0f} tokens/s with {own['top_k'].iloc[0]} active, "
+                    f"{own[T].iloc[-1]:,.0f} with {own['top_k'].iloc[-1]}")
+    gone = planned(summary, SWEEP)
+    gone = gone[gone["status"] != "ok"]
+    rest = f" {len(gone)} points have no number: {'; '.join(dict.fromkeys(gone['reason']))}." if len(gone) else ""
+    return "; ".join(told) + "." + rest
+
+
+def gain(summary: pd.DataFrame) -> str:
+    """Mean gain per kind and ratio, with the range over top-k."""
+    found = _gains(summary)
+    if found.empty:
+        return NOTHING + missing(summary, SWEEP)
+    told = []
+    for model, own in found.groupby("model", sort=False):
+        parts = []
+        for series in in_order(own):
+            at = own.loc[own["series"] == series, "gain_pct"]
+            parts.append(f"{series} {at.mean():+.1f} % ({at.min():+.1f} to {at.max():+.1f})")
+        told.append(f"**{model}**, mean over active experts (range): " + ", ".join(parts))
+    slower = int((found["gain_pct"] < 0).sum())
+    return ". ".join(told) + f". {slower} of {len(found)} pruned points are slower than the whole model."
+
+
+def floor(summary: pd.DataFrame) -> str:
+    """A decode step over its floor, whole against pruned most."""
+    rows = measured(summary, SWEEP)
+    if rows.empty or "floor_tpot_s" not in rows or rows["floor_tpot_s"].isna().all():
+        return "The device's ceilings were not measured, so there is no floor." if not rows.empty else NOTHING
+    over = (rows["tpot_s"] / rows["floor_tpot_s"]).groupby([rows["model"], rows["series"]], sort=False).median()
+    told = []
+    for model in in_order(rows, "model"):
+        own = over[model]
+        told.append(f"**{model}** " + ", ".join(f"{series} {value:.2f}" for series, value in own.items()))
+    return ("A decode step as a multiple of its floor (median over active experts): " + "; ".join(told) + ". Where the "
+            "multiple grows with pruning, the time that pruning saves is lost to what does not shrink: kernel launches, "
+            "attention, the host.")
+
+
+def headline(summary: pd.DataFrame) -> str:
+    """The finding in one sentence."""
+    found = _gains(summary)
+    if found.empty:
+        return "Pruning is not measured."
+    most = found[found["ratio_pct"] == found["ratio_pct"].max()]
+    means = most.groupby("kind", sort=False)["gain_pct"].mean()
+    by_kind = ", ".join(f"{kind}-expert {g:+.1f} %" for kind, g in means.items())
+    least = found[found["ratio_pct"] < found["ratio_pct"].max()]["gain_pct"]
+    rest = f"; smaller ratios between {least.min():+.1f} and {least.max():+.1f} %" if len(least) else ""
+    return f"**Finding.** Pruning {most['ratio_pct'].iloc[0]:g} % changes throughput by {by_kind} on average{rest}."

@@ -1,0 +1,110 @@
+"""Section 2 in words (see this folder's __init__)."""
+
+import pandas as pd
+
+from moebook.analysis.gains import gains
+from moebook.view.readings.words import NOTHING, T, change, in_order, measured, missing, planned
+
+PAIR = ("quant_batch", "quant_length")
+
+
+def _pair(summary: pd.DataFrame) -> tuple[str, str] | None:
+    """(base, other): the two series of the pair, in the plan's order."""
+    names = in_order(planned(summary, PAIR[0]))
+    return (names[0], names[1]) if len(names) >= 2 else None
+
+
+def _gain(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    pair = _pair(summary)
+    if pair is None or measured(summary, sweep).empty:
+        return pd.DataFrame()
+    found = gains(summary, sweep, over=pair[0])
+    return found[found["series"] == pair[1]]
+
+
+def pair(summary: pd.DataFrame, sweep: str) -> str:
+    """Fig 10: gain per model from the smallest to the largest batch or length."""
+    found, axis = _gain(summary, sweep), {"quant_batch": "batch", "quant_length": "input_tokens"}[sweep]
+    if found.empty:
+        return NOTHING + missing(summary, sweep)
+    base, other = _pair(summary)
+    name = {"batch": "batch", "input_tokens": "length"}[axis]
+    told = []
+    for model, own in found.groupby("model", sort=False):
+        own = own.sort_values(axis)
+        told.append(f"**{model}** {own['gain_pct'].iloc[0]:+.0f} % at {name} {own[axis].iloc[0]}, "
+                    f"{own['gain_pct'].iloc[-1]:+.0f} % at {own[axis].iloc[-1]}")
+    slower = int((found["gain_pct"] < 0).sum())
+    return (f"{other} over {base}: " + "; ".join(told) + f". Slower at {slower} of {len(found)} workloads."
+            + missing(summary, sweep))
+
+
+def widening(summary: pd.DataFrame) -> str:
+    """How the gain splits into prefill and decoding."""
+    base_other = _pair(summary)
+    rows = measured(summary, PAIR[0])
+    if base_other is None or rows.empty:
+        return NOTHING
+    wide = rows.pivot_table(index=["model", "batch"], columns="series", values=["ttft_s", "tpot_s"])
+    if not set(base_other) <= set(wide["ttft_s"]):
+        return NOTHING + missing(summary, PAIR[0])
+    base, other = base_other
+    ttft, tpot = (wide[m][base] / wide[m][other] for m in ("ttft_s", "tpot_s"))
+    return (f"By phase, over {len(ttft)} workloads: the first token comes {change(ttft.min())} to {change(ttft.max())} "
+            f"faster (median {change(ttft.median())}), a decode step is {change(tpot.min())} to {change(tpot.max())} faster "
+            f"(median {change(tpot.median())}). Prefill computes, so it shows the matrix rate; a decode step reads, so it "
+            f"shows the bytes.")
+
+
+def ladder(summary: pd.DataFrame) -> str:
+    """The ladder of formats at its largest batch."""
+    rows = measured(summary, "formats")
+    if rows.empty:
+        return NOTHING + missing(summary, "formats")
+    batches = sorted(rows["batch"].unique())
+    told = []
+    for batch in dict.fromkeys((batches[0], batches[-1])):
+        at = rows[rows["batch"] == batch].sort_values(T, ascending=False)
+        best, last = at.iloc[0], at.iloc[-1]
+        told.append(f"at batch {batch} from {last['series']} ({last[T]:,.0f} tokens/s) to {best['series']} "
+                    f"({best[T]:,.0f}, {change(best[T] / last[T])})")
+    return "Throughput runs " + "; ".join(told) + "." + missing(summary, "formats")
+
+
+def memory(summary: pd.DataFrame) -> str:
+    """Weights and KV capacity per format."""
+    rows = measured(summary, "formats").drop_duplicates("series")
+    rows = rows[rows["weights_bytes"].notna()]
+    if rows.empty:
+        return NOTHING
+    most = rows.loc[rows["weights_bytes"].astype(float).idxmax()]
+    least = rows.loc[rows["weights_bytes"].astype(float).idxmin()]
+    roomy = rows.loc[rows["kv_capacity_tokens"].astype(float).idxmax()]
+    tokens = int(roomy["input_tokens"] + roomy["output_tokens"])
+    return (f"Weights take from {least['weights_bytes'] / 1e9:.3g} GB ({least['series']}) to "
+            f"{most['weights_bytes'] / 1e9:.3g} GB ({most['series']}). {roomy['series']} leaves most room: "
+            f"{roomy['kv_capacity_tokens']:,} tokens of KV cache, or "
+            f"{roomy['kv_capacity_tokens'] // tokens:,} sequences of {tokens:,} tokens.")
+
+
+def quality(summary: pd.DataFrame) -> str:
+    """Perplexity per format, or what is missing."""
+    rows = planned(summary, "quality")
+    ok = rows[rows["status"] == "ok"]
+    if ok.empty:
+        return "No perplexity: " + "; ".join(dict.fromkeys(rows["reason"].dropna())) + "."
+    told = ", ".join(f"{r.series} {r.perplexity:.3f}" for r in ok.itertuples())
+    return f"Perplexity: {told}." + missing(summary, "quality")
+
+
+def headline(summary: pd.DataFrame) -> str:
+    """The finding in one sentence."""
+    found = _gain(summary, PAIR[0])
+    if found.empty:
+        return "The pair of formats is not measured." + missing(summary, "formats")
+    base, other = _pair(summary)
+    best = found.loc[found["gain_pct"].idxmax()]
+    by_model = found.groupby("model", sort=False)["gain_pct"].mean()
+    means = ", ".join(f"{m} {g:+.0f} %" for m, g in by_model.items())
+    return (f"**Finding.** {other} changes throughput over {base} by {found['gain_pct'].min():+.0f} % to "
+            f"{best['gain_pct']:+.0f} % ({best['model']}, batch {best['batch']}); mean over batch: {means}.")

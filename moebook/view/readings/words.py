@@ -1,0 +1,35 @@
+"""What the readings of several sections share."""
+
+import pandas as pd
+
+T = "throughput_tok_s"
+NOTHING = "Nothing was measured for this figure."
+
+
+def measured(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    """Rows of a sweep that have a number."""
+    rows = planned(summary, sweep)
+    return rows[rows["status"] == "ok"]
+
+
+def planned(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    return summary[summary["sweeps"].str.split(",").map(lambda s: sweep in s)]
+
+
+def change(ratio: float) -> str:
+    """1.25 as `+25 %`"""
+    return f"{100 * (ratio - 1):+.0f} %"
+
+
+def in_order(rows: pd.DataFrame, column: str = "series") -> list:
+    """Values of a column in their order of appearance."""
+    return list(dict.fromkeys(rows[column]))
+
+
+def missing(summary: pd.DataFrame, sweep: str) -> str:
+    """A sentence on the series of a sweep that could not be run, each with its reason; empty where all were."""
+    rows = planned(summary, sweep)
+    gone = rows[rows["status"] != "ok"].drop_duplicates("series")
+    gone = gone[~gone["series"].isin(rows.loc[rows["status"] == "ok", "series"])]
+    told = "; ".join(f"{r.series}: {r.status} ({r.reason})" for r in gone.itertuples())
+    return f" Not measured: {told}." if told else ""
