@@ -87,6 +87,7 @@ class _Sweep:
         self.counts: dict[str, int] = {}
         self.running: Point | None = None
         self.facts: dict = {}
+        self.refused: dict[tuple, dict] = {}
 
     def run(self, todo: list[Point]) -> dict[str, int]:
         self._measure_ceilings(todo[0].engine.dtype)
@@ -106,7 +107,7 @@ class _Sweep:
         point needs none."""
         if point.is_layer:
             self.running, self.facts = None, {}
-            return None
+            return self.refused.get(point.build_key)
         if self.running is not None and self.running.engine_key == point.engine_key:
             return None
         if self.running is not None:
@@ -115,10 +116,19 @@ class _Sweep:
                 self.running, self.facts = point, reply["facts"]
                 return None
             self.progress.say(f"a running engine could not switch top-k, starting another: {reply['reason']}")
+        if point.engine_key in self.refused:
+            return self.refused[point.engine_key]
         request = {"op": "start", "settings": asdict(point.engine), "config": point.architecture.hf_config()}
         reply = self._guarded(request, START_LIMIT_S)
         self.running, self.facts = (point, reply["facts"]) if reply["ok"] else (None, {})
-        return None if reply["ok"] else {k: reply[k] for k in ("status", "reason")}
+        return None if reply["ok"] else self._refusal(reply, point.engine_key)
+
+    def _refusal(self, reply: dict, key: tuple) -> dict:
+        """Why a point has no number; what this machine cannot do is not tried again for points with the same `key`."""
+        failure = {k: reply[k] for k in ("status", "reason")}
+        if failure["status"] == "infeasible":
+            self.refused[key] = failure
+        return failure
 
     def _measure_ceilings(self, dtype: str) -> None:
         name = devices.detect().name
@@ -136,7 +146,7 @@ class _Sweep:
             return {"status": "ok", "reason": None, **{k: v for k, v in reply.items() if k != "ok"}}
         if "would preempt" not in reply["reason"]:
             self.running = None
-        return {k: reply[k] for k in ("status", "reason")}
+        return self._refusal(reply, point.build_key) if point.is_layer else {k: reply[k] for k in ("status", "reason")}
 
     def _guarded(self, request: dict, limit_s: float) -> dict:
         try:

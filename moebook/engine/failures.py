@@ -26,7 +26,10 @@ def explain(error: Exception, logged: str) -> EngineFailed:
     if found and not ("Available KV cache memory" in found[-1] and len(found) == 1):
         return EngineFailed("oom", clean(found[-1]))
     errors = re.findall(r"^.*\b(?:\w+Error|\w+Exception): .+$", logged, re.MULTILINE)
-    return EngineFailed("failed", clean(errors[-1] if errors and "root cause" in text else text))
+    told = errors[-1] if errors and "root cause" in text else text
+    if told.rstrip().endswith("Reasons:"):
+        told += " " + clean(logged.partition(told.strip())[2].strip().split("\n")[0])
+    return EngineFailed("failed", clean(told))
 
 
 def unsupported(failure: EngineFailed, settings: dict) -> EngineFailed:

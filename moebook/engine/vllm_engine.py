@@ -23,7 +23,7 @@ import numpy as np
 from moebook.engine.arguments import engine_arguments
 from moebook.engine.failures import EngineFailed, explain, unsupported
 from moebook.engine.inside import inspect_worker, read_peak_memory, recapture, set_top_k
-from moebook.engine.moe_variants import OWN
+from moebook.engine.moe_variants import OWN, install_variant
 
 STEPS_PER_WINDOW = 16         # decode steps averaged into one repeat of a sampled measurement
 STEPS_DISCARDED = 4           # after the last sequence joins: the first replay of a decode graph is slower
@@ -64,8 +64,6 @@ class Engine:
     def _install(self, variant: str | None) -> None:
         """One of moebook's own expert computations in place of the engine's kernel."""
         if variant in OWN:
-            from moebook.engine.moe_install import install_variant
-
             self.llm.collective_rpc(install_variant, args=(variant,))
             self.llm.collective_rpc(recapture)
             self.chosen |= {"moe_backend": f"moebook {variant}", "moe_config_tuned": None}

@@ -55,17 +55,24 @@ class Worker:
     def __init__(self, log: Path):
         self.log = log
         self.engine, self.layers = None, None
+        self.unset: list[str] = []
         self.started = 0
         self.folder = Path(tempfile.mkdtemp(prefix="moebook-"))
         self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
 
     def start(self, settings: dict, config: dict) -> dict:
         from moebook.engine.vllm_engine import Engine
+        from moebook.models.formats import environment
 
         self.stop()
         self._stop_layers()
+        while self.unset:
+            del os.environ[self.unset.pop()]
         if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
+        for name, value in environment(settings["quantization"]).items():
+            os.environ[name] = value
+            self.unset.append(name)
         self.started += 1
         self.engine = Engine(settings, config, self.folder / str(self.started), self.log)
         return {"facts": self.engine.facts()}

@@ -19,10 +19,12 @@ _INT4_CONFIG = {
 
 @dataclass(frozen=True)
 class Format:
-    """One quantization. rate: matrix rate over bf16's, of the tensor cores it multiplies in (H100 datasheet: fp8 2)."""
+    """One quantization. engine: arguments; env: environment while the engine starts; config: what a checkpoint carries;
+    rate: matrix rate over bf16's, of the tensor cores it multiplies in (H100 datasheet: fp8 2)."""
 
     says: str
     engine: dict = field(default_factory=dict)
+    env: dict = field(default_factory=dict)
     config: dict | None = None
     rate: float = 1.0
 
@@ -33,7 +35,8 @@ FORMATS = {
     "fp8_per_channel": Format("FP8 weights with a scale per channel, activations with one per token",
                               {"quantization": "fp8_per_channel"}, rate=2.0),
     "fp8_weight_only": Format("FP8 weights, 16-bit activations (Marlin)",
-                              {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"}),
+                              {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"},
+                              env={"VLLM_TEST_FORCE_FP8_MARLIN": "1"}),      # else refused where FP8 multiplies natively
     "int8_experts": Format("INT8 expert weights with a scale per channel, 16-bit activations",
                            {"quantization": "int8_per_channel_weight_only"}),
     "int4": Format("INT4 weights in groups of 128, 16-bit activations", config=_INT4_CONFIG),
@@ -65,6 +68,11 @@ def engine_arguments(quantization: str | None) -> dict:
     if quantization not in FORMATS:
         return {"quantization": quantization}
     return dict(FORMATS[quantization].engine)
+
+
+def environment(quantization: str | None) -> dict[str, str]:
+    """Environment variables the engine is started with, for a quantization."""
+    return FORMATS[quantization].env if quantization in FORMATS else {}
 
 
 def with_format(config: dict, quantization: str | None) -> dict:

@@ -5,7 +5,9 @@ kernel, and every other backend the engine has.
 Two levels: one MoE layer alone over token counts (no engine), and whole engines over batch and length.
 """
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from moebook import devices, params
 from moebook.estimates import check_fit
@@ -29,9 +31,10 @@ class Params(EngineParams):
     layer_models: params.Names = ("tiny-mixtral",)
     layer_tokens: params.Counts = (1, 4, 16, 64, 256)
     layer_backends: params.Names = ("loop", "grouped", "auto", "triton")
-    quantized_format: str | None = None
+    quantized_formats: Annotated[tuple[str, ...], BeforeValidator(params.as_tuple)] = ()
     quantized_models: params.Names = ("tiny-mixtral",)
     quantized_backends: params.Names = ("triton", "cutlass", "marlin")
+    quantized_tokens: params.Counts = (1, 16, 256)
     tuned_model: str | None = None
     tuned_tokens: params.Counts = (16, 256, 4096)
     ladder_model: str = "tiny-mixtral"
@@ -49,7 +52,7 @@ class Params(EngineParams):
         found += points.unknown("quantized_backends", self.quantized_backends, legal)
         found += points.unknown("ladder", self.ladder, LADDER)
         quantizations = [q for q in FORMATS if q]
-        found += points.unknown("quantized_format", [self.quantized_format] if self.quantized_format else [], quantizations)
+        found += points.unknown("quantized_formats", self.quantized_formats, quantizations)
         found += points.model_problems("layer_models", self.layer_models, 1)
         found += points.model_problems("quantized_models", self.quantized_models, 1)
         found += points.model_problems("tuned_model", [self.tuned_model] if self.tuned_model else [], 1)
@@ -82,9 +85,8 @@ def _layers(p: Params) -> list[Point]:
     found = []
     for name in p.layer_models:
         found += [_layer(p, name, b, n, "layer") for b in p.layer_backends for n in p.layer_tokens]
-    if p.quantized_format:
-        found += [_layer(p, name, b, n, "layer_quantized", p.quantized_format)
-                  for name in p.quantized_models for b in p.quantized_backends for n in p.layer_tokens]
+    found += [_layer(p, name, b, n, "layer_quantized", q) for name in p.quantized_models
+              for q in p.quantized_formats for b in p.quantized_backends for n in p.quantized_tokens]
     if p.tuned_model:
         found += [_layer(p, p.tuned_model, "triton_tuned", n, "layer_tuned") for n in p.tuned_tokens]
     return found

@@ -93,7 +93,7 @@ def log2_axis(ax: Axes, values: Iterable[float] | None = None, axis: str = "x") 
         one.set_major_locator(FixedLocator(ticks))
         getattr(ax, f"set_{axis}lim")(ticks[0] / 1.3, ticks[-1] * 1.3)
     one.set_minor_locator(NullLocator())
-    one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1e6 else f"{value:.0f}"))
+    one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 1 else f"{value:g}"))
 
 
 def short_number(value: float, _position: object = None) -> str:

@@ -1,0 +1,226 @@
+"""What number formats gain, save and cost: the paper's Fig 10, a ladder of formats, memory and perplexity.
+
+Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns are missing.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from moebook.view import layout, panels, style
+from moebook.view.gains import gain_label, gain_rows, series_of
+from moebook.view.panels import Spec, lines
+from moebook.view.tables import AXES, METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
+
+SPECS = {spec.name: spec for spec in (
+    Spec("over_batch", "quant_batch", panel="model", line="series", x="batch"),
+    Spec("over_length", "quant_length", panel="model", line="series", x="input_tokens"),
+)}
+SOURCE_PAIR = ["bf16", "fp8"]
+SOURCE_RANGE_PCT = {"quant_batch": (25, 30), "quant_length": (20, 25)}   # at its largest batch; across its lengths
+SOURCE_LABEL = "the source's range"
+SHADE = "0.86"
+MEMORY = {"weights_gb": "weights|(GB)", "kv_capacity_tokens": "KV capacity|(tokens)",
+          "fitting_batch": "largest batch|(of {} tokens|per sequence)"}
+QUALITY_LABEL = "perplexity (lower is better)"
+NUMBER_IN = 0.36              # room for a number beside its bar
+LEAST_SPAN = 0.02             # of the perplexity that its axis shows at least, so that noise looks like noise
+
+
+def over_batch(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+    """Fig 10: throughput over batch, a line per format, a panel per model."""
+    return lines(summary, SPECS["over_batch"], width=width)
+
+
+def over_length(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+    """Fig 10: throughput over input = output length at the largest batch, a line per format, a panel per model."""
+    return lines(summary, SPECS["over_length"], width=width)
+
+
+def gain(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+    """What the pair's second format gains over its first (%), over batch and over length, a line per model."""
+    pair = series_of(summary, "gain", "quant_batch")[:2]
+    sides = {}
+    for sweep, x, title in (("quant_batch", "batch", "over batch"), ("quant_length", "input_tokens", "over length")):
+        rows = gain_rows(summary, "gain", sweep, pair[0])
+        sides[sweep] = Spec("gain", sweep, "panel", "model", x, metric="gain_pct", level=0, level_label="no gain"), \
+            rows[rows["series"] == pair[1]].assign(panel=f"{title}\n{_held(rows, x)}")
+    both = pd.concat([rows for _, rows in sides.values()], ignore_index=True)
+    ok = with_numbers(both, "gain", ["gain_pct"])
+    looks = panels.looks_of(values_of(both, "model"))
+    shaded = pair == SOURCE_PAIR
+    with style.paper_style(width) as inches:
+        fig = Figure(figsize=(inches, 2.6), layout="constrained")
+        axes = list(fig.subplots(1, 2, sharey=True))
+        for ax, (spec, rows) in zip(axes, sides.values(), strict=True):
+            one_per_place(rows, "gain", ("model", spec.x))
+            panels.draw_lines(ax, rows, spec, looks)
+            panels.x_scale([ax], rows, spec, width)
+            ax.set(title=rows["panel"].iloc[0], xlabel=AXES[spec.x][0].replace(" (", "\n(" if width == "column" else " ("))
+            if shaded:
+                _shade(ax, spec)
+        held = pd.DataFrame({"gain_pct": [float(v) for low_high in SOURCE_RANGE_PCT.values() for v in low_high]})
+        panels.y_scale(axes, both, pd.concat([ok, held]) if shaded else ok, spec, False, None)
+        fig.supylabel(gain_label(pair[0], pair[1:]))
+        handles, labels = panels.notes_legend(both, ok, spec)
+        notes = ([*handles, Patch(color=SHADE)], [*labels, SOURCE_LABEL]) if shaded else (handles, labels)
+        layout.settle(fig, panels.series_legend(spec, looks), notes, handler_map=panels.HANDLERS)
+        return fig, plotted(both, ["gain_pct"], ["sweeps", "series", "over"])
+
+
+def _held(rows: pd.DataFrame, x: str) -> str:
+    """What a side of `gain` holds fixed, as its title says it."""
+    other = "input_tokens" if x == "batch" else "batch"
+    return ", ".join(reading(other, value) for value in values_of(rows, other))
+
+
+def _shade(ax: Axes, spec: Spec) -> None:
+    low, high = SOURCE_RANGE_PCT[spec.sweep]
+    left, right = ax.get_xlim()
+    if spec.x == "batch":                             # the source states it for its largest batch alone
+        left = right / 1.3 ** 2
+    ax.fill_between([left, right], low, high, color=SHADE, linewidth=0, zorder=0.4, gid="source")
+
+
+def formats(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+    """Throughput of one model in every format, a row per format, a panel per batch; formats without a number marked."""
+    rows = rows_of(summary, "formats", "formats", ("series", "batch", "method", "throughput_tok_s"))
+    ok = with_numbers(rows, "formats", ["throughput_tok_s"])
+    one_per_place(rows, "formats", ("series", "batch"))
+    series, batches = values_of(rows, "series"), values_of(rows, "batch")
+    on_page = width == "page"
+    shape = (1, len(batches)) if on_page else (len(batches), 1)
+    with style.paper_style(width) as inches:
+        fig = Figure(figsize=(inches, shape[0] * (0.17 * len(series) + 0.45) + 0.3), layout="constrained")
+        axes = fig.subplots(*shape, sharey=True, squeeze=False).flat
+        for ax, batch in zip(axes, batches, strict=True):
+            own = rows[rows["batch"] == batch]
+            _bars(ax, own, series, "throughput_tok_s", _panel_in(inches, shape[1]))
+            ax.set_title(reading("batch", batch))
+        fig.supxlabel(METRICS["throughput_tok_s"])
+        handles = panels.method_handles([panels.method_kind(m) for m in ok["method"]])
+        layout.settle(fig, handles, handler_map=panels.HANDLERS)
+        return fig, plotted(rows, ["throughput_tok_s"], ["series"])
+
+
+def memory(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+    """Weights, KV capacity and the largest batch that fits it at the sweep's length, a row per format."""
+    columns = ("series", "batch", "input_tokens", "output_tokens", "weights_bytes", "kv_capacity_tokens")
+    rows = rows_of(summary, "memory", "formats", columns)
+    with_numbers(rows, "memory", columns[-2:])
+    length = int((rows["input_tokens"] + rows["output_tokens"]).max())
+    rows = rows.assign(weights_gb=rows["weights_bytes"].astype(float) / 1e9,
+                       kv_capacity_tokens=rows["kv_capacity_tokens"].astype(float),
+                       fitting_batch=rows["kv_capacity_tokens"].astype(float) // length)
+    known = (rows["status"] == "ok") & rows[["weights_gb", "kv_capacity_tokens"]].notna().all(axis=1)
+    rows = rows.assign(_unknown=~known, status=rows["status"].mask((rows["status"] == "ok") & ~known, "not_run"))
+    series = values_of(rows, "series")
+    rows = rows.sort_values(["_unknown", "batch"], kind="stable").drop_duplicates("series")
+    rows = rows.set_index("series").loc[series].reset_index()
+    with style.paper_style(width) as inches:
+        fig = Figure(figsize=(inches, 0.17 * len(series) + (0.5 if width == "page" else 0.75)), layout="constrained")
+        for ax, (column, label) in zip(fig.subplots(1, 3, sharey=True), MEMORY.items(), strict=True):
+            _bars(ax, rows, series, column, _panel_in(inches, 3), words=column == "weights_gb" or width == "page")
+            ax.set_xlabel(label.format(length).replace("|", " " if width == "page" else "\n"))
+        layout.settle(fig)
+        return fig, plotted(rows, ["weights_gb", "kv_capacity_tokens", "fitting_batch"], ["series", "weights_bytes"])
+
+
+def _panel_in(inches: float, columns: int) -> float:
+    """About how wide a panel of rows gets, the rows' names taken off."""
+    return (inches - 1.1) / columns - 0.1
+
+
+def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str, panel_in: float, words: bool = True) -> None:
+    """A bar per series from zero, its number beside it, points by method; a mark and its word where there is none."""
+    colour = style.OKABE_ITO[0]
+    ok = rows[(rows["status"] == "ok") & rows[metric].notna()]
+    at = [series.index(name) for name in ok["series"]]
+    values = ok[metric].to_numpy(float)
+    ax.barh(at, values, height=0.55, color=colour, alpha=0.35, linewidth=0, gid="bars")
+    bars = style.error_bars(ok, metric)
+    if bars is not None:
+        ax.errorbar(values, at, xerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
+        panels.draw_points(ax, values, pd.Series(at).to_numpy(), [panels.method_kind(m) for m in ok["method"]], colour, "o")
+    for y, value in zip(at, values, strict=True):
+        ax.annotate(style.cell_number(value) if value else "0", (value, y), xytext=(4, 0), textcoords="offset points",
+                    va="center", fontsize=7)
+    for row in rows[~rows.index.isin(ok.index)].itertuples():
+        _mark_row(ax, series.index(row.series), "failed" if row.status == "ok" else row.status, words)
+    reach = max(values.max() if len(values) else 1.0, 1e-9)
+    ax.set(ylim=(len(series) - 0.5, -0.5), xlim=(0, reach / (1 - min(NUMBER_IN / panel_in, 0.6))))
+    ax.set_yticks(range(len(series)), series)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(False, axis="y")
+    ax.xaxis.set_major_locator(MaxNLocator(3 if panel_in > 1 else 2, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_formatter(FuncFormatter(style.short_number))
+
+
+def _mark_row(ax: Axes, y: int, status: str, words: bool) -> None:
+    marker, word = style.MISSING[status]
+    ax.plot([0.03], [y], transform=ax.get_yaxis_transform(), linestyle="none", marker=marker, color=style.GREY,
+            markersize=4.5, markeredgewidth=1.1, clip_on=False, gid=f"missing-{status}")
+    if words:
+        ax.annotate(word, (0.03, y), xycoords=ax.get_yaxis_transform(), xytext=(6, 0), textcoords="offset points",
+                    va="center", fontsize=7, color=style.GREY)
+
+
+def quality(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+    """Perplexity of a trained checkpoint in each format, against the throughput of that format in the sweep `formats`
+    at its largest batch and against its weights. ValueError gives the rows' reason where none was measured."""
+    rows = rows_of(summary, "quality", "quality", ("series", "method", "perplexity"))
+    if not ((rows["status"] == "ok") & rows["perplexity"].notna()).any():
+        reasons = rows["reason"].dropna().unique() if "reason" in rows else []
+        raise ValueError(f"quality: no format has a perplexity: {'; '.join(reasons) or 'no reason was recorded'}")
+    rows = _with_speed(with_numbers(rows, "quality", ["perplexity"]), summary)
+    one_per_place(rows, "quality", ("series",))
+    sides = {x: label for x, label in {"throughput_tok_s": rows["speed_label"].iloc[0],
+                                       "weights_gb": "weights (GB)"}.items() if rows[x].notna().any()}
+    if not sides:
+        raise ValueError("quality needs throughput (sweep 'formats') or weights_bytes of the formats with a perplexity")
+    looks = panels.looks_of(values_of(rows, "series"))
+    with style.paper_style(width) as inches:
+        shape, tall = ((1, len(sides)), 2.3) if width == "page" else ((len(sides), 1), 1.75 * len(sides))
+        fig = Figure(figsize=(inches, tall), layout="constrained")
+        axes = list(fig.subplots(*shape, sharey=True, squeeze=False).flat)
+        for ax, (x, label) in zip(axes, sides.items(), strict=True):
+            _trade(ax, rows[rows[x].notna()], x, looks)
+            ax.set_xlabel(label)
+        ends = rows[[c for c in ("perplexity", "perplexity_lo", "perplexity_hi") if c in rows]].to_numpy(float)
+        middle, half = (ends.max() + ends.min()) / 2, max(ends.max() - ends.min(), LEAST_SPAN * ends.max()) * 0.6
+        axes[0].set_ylim(middle - half, middle + half)
+        axes[0].yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        fig.supylabel(QUALITY_LABEL)
+        handles, labels = panels.series_legend(Spec("quality", "quality", "model", "series", "batch"), looks)
+        for handle in handles:
+            handle.set_linestyle("none")
+        layout.settle(fig, (handles, labels))
+        return fig, plotted(rows, ["perplexity", "throughput_tok_s"], ["series", "weights_gb"])
+
+
+def _with_speed(rows: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Perplexities with `weights_gb`, and `throughput_tok_s` of the same format at the largest batch of `formats`."""
+    weights = rows["weights_bytes"].astype(float) / 1e9 if "weights_bytes" in rows else float("nan")
+    rows = rows.assign(weights_gb=weights, speed_label="")
+    ends = [f"throughput_tok_s{end}" for end in ("", "_lo", "_hi")]
+    rows = rows.drop(columns=[c for c in ends if c in rows])
+    ladder = summary[["formats" in str(names).split(",") for names in summary["sweeps"]]]
+    ladder = ladder[(ladder["status"] == "ok") & ladder["series"].isin(rows["series"])]
+    if ladder.empty or "throughput_tok_s" not in ladder:
+        return rows.assign(throughput_tok_s=float("nan"))
+    ladder = ladder[ladder["batch"] == ladder["batch"].max()].drop_duplicates("series").set_index("series")
+    label = f"throughput of {ladder['model'].iloc[0]}\nat batch {ladder['batch'].iloc[0]} (tokens/s)"
+    return rows.assign(speed_label=label, **{c: rows["series"].map(ladder[c]) for c in ends if c in ladder})
+
+
+def _trade(ax: Axes, rows: pd.DataFrame, x: str, looks: panels.Looks) -> None:
+    for name, own in rows.groupby("series", sort=False):
+        colour, marker = looks[name]
+        bars = [style.error_bars(own, "perplexity"), style.error_bars(own, x)]
+        at = own[x].to_numpy(float), own["perplexity"].to_numpy(float)
+        ax.errorbar(*at, yerr=bars[0], xerr=bars[1], fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
+        ax.plot(*at, linestyle="none", color=colour, marker=marker, label=name, gid="points",
+                markersize=style.MARKER_SIZES.get(marker, style.RC["lines.markersize"]))
+    style.value_axis([ax], 0.0, rows[x].max(), axis="x")
