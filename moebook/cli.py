@@ -198,7 +198,7 @@ def main() -> None:
     except (ValueError, FolderInUse, Unwritable) as error:
         sys.exit(f"moebook: {error}")
     except RuntimeError as error:
-        if type(error).__name__ != "NoResults":
+        if type(error).__name__ not in ("NoResults", "NoWorker"):
             raise
         sys.exit(f"moebook: {error}")
 

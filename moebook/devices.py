@@ -139,5 +139,5 @@ def provenance() -> dict:
         "device_memory_bytes": device.memory_bytes,
         "driver": found["driver"],
         "engine_version": engine_version(),
-        "git_commit": git_commit() or os.environ.get("MOEBOOK_COMMIT"),
+        "git_commit": os.environ.get("MOEBOOK_COMMIT") or git_commit(),
     }

@@ -14,6 +14,10 @@ from moebook.store import Unwritable
 START_LIMIT_S = 600.0         # worker import, or one engine; compilation with default graphs takes minutes
 
 
+class NoWorker(RuntimeError):
+    """The worker process ends before it is ready: no point of any plan could be measured here."""
+
+
 class WorkerDied(RuntimeError):
     pass
 
@@ -65,7 +69,12 @@ class WorkerHandle:
         self.replies = os.fdopen(read, "rb", buffering=0)
         self.pending = b""
         self.count += 1
-        self._reply(START_LIMIT_S)
+        try:
+            self._reply(START_LIMIT_S)
+        except WorkerDied as error:
+            last = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+            raise NoWorker(f"{error}; it did not get as far as its first request: {' '.join(last)}. `moebook doctor` says "
+                           "what is missing; nothing was recorded") from None
 
     def _reply(self, limit_s: float) -> dict:
         deadline = time.monotonic() + limit_s

@@ -4,6 +4,9 @@ scaling.py     throughput over one hyper-parameter (Figs 5-9)
 grid.py        the whole grid at once: heat maps, measured over floor
 checks.py      predictions and methods against measurements
 parameters.py  where a model's parameters are (Fig 1)
+
+Sections with figures of their own take them from their module: quantization.py (Fig 10), pruning.py (Fig 11),
+fused_moe.py (Fig 14).
 """
 
 from moebook.view.checks import method_validation, predicted_vs_measured

@@ -65,9 +65,11 @@ def layer_quantized(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figu
     """Time of one quantized layer over tokens, with the engine's fused kernel in the plain dtype as reference (black)."""
     rows = _layer_rows(summary, "layer_quantized", "layer_quantized")
     plain = summary[["layer" in str(names).split(",") for names in summary["sweeps"]]]
+    plain = plain[plain["model"].isin(rows["model"])]
     looks = panels.looks_of(values_of(rows, "series"))
-    if not plain.empty and (kernel := _kernel(plain := _layer_rows(plain, "layer_quantized", "layer"))):
-        plain = plain[(plain["series"] == kernel) & plain["model"].isin(rows["model"])]
+    if kernel := _kernel(plain):
+        plain = _layer_rows(plain, "layer_quantized", "layer")
+        plain = plain[plain["series"] == kernel]
         name = f"{kernel}, {SHORT_DTYPES.get(plain['dtype'].iloc[0], plain['dtype'].iloc[0])}"
         rows = pd.concat([plain.assign(series=name, floor_layer_us=np.nan), rows], ignore_index=True)
         looks = {name: ("black", style.MARKERS[len(looks) % len(style.MARKERS)])} | looks
@@ -78,8 +80,9 @@ def layer_quantized(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figu
 def _layer_rows(summary: pd.DataFrame, figure: str, sweep: str) -> pd.DataFrame:
     """The rows of a sweep of layers, with tokens, and times in µs."""
     rows = rows_of(summary, figure, sweep, ("series", "model", "batch", "layer_timing", TIME))
+    with_numbers(rows, figure, [TIME])
     scaled = {c: rows[c].astype(float) * 1e6 for c in (TIME, f"{TIME}_lo", f"{TIME}_hi", "floor_layer_s") if c in rows}
-    return rows.assign(tokens=rows["batch"], **{c.replace("_s", "_us"): v for c, v in scaled.items()})
+    return rows.copy().assign(tokens=rows["batch"], **{c.replace("_s", "_us"): v for c, v in scaled.items()})
 
 
 def _kernel(rows: pd.DataFrame) -> str | None:

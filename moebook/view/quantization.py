@@ -23,9 +23,10 @@ SOURCE_RANGE_PCT = {"quant_batch": (25, 30), "quant_length": (20, 25)}   # at it
 SOURCE_LABEL = "the source's range"
 SHADE = "0.86"
 MEMORY = {"weights_gb": "weights|(GB)", "kv_capacity_tokens": "KV capacity|(tokens)",
-          "fitting_batch": "largest batch|(of {} tokens|per sequence)"}
+          "fitting_batch": "largest batch|(of {}|tokens)"}
 QUALITY_LABEL = "perplexity (lower is better)"
 NUMBER_IN = 0.36              # room for a number beside its bar
+NARROW_IN = 1.0               # panels narrower than this have numbers on their bars
 LEAST_SPAN = 0.02             # of the perplexity that its axis shows at least, so that noise looks like noise
 
 
@@ -144,17 +145,18 @@ def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str, panel_in
     if bars is not None:
         ax.errorbar(values, at, xerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
         panels.draw_points(ax, values, pd.Series(at).to_numpy(), [panels.method_kind(m) for m in ok["method"]], colour, "o")
+    narrow = panel_in < NARROW_IN
     for y, value in zip(at, values, strict=True):
-        ax.annotate(style.cell_number(value) if value else "0", (value, y), xytext=(4, 0), textcoords="offset points",
-                    va="center", fontsize=7)
+        ax.annotate(style.cell_number(value) if value else "0", (0 if narrow else value, y), xytext=(4, 0),
+                    textcoords="offset points", va="center", fontsize=7, gid="number")
     for row in rows[~rows.index.isin(ok.index)].itertuples():
         _mark_row(ax, series.index(row.series), "failed" if row.status == "ok" else row.status, words)
     reach = max(values.max() if len(values) else 1.0, 1e-9)
-    ax.set(ylim=(len(series) - 0.5, -0.5), xlim=(0, reach / (1 - min(NUMBER_IN / panel_in, 0.6))))
+    ax.set(ylim=(len(series) - 0.5, -0.5), xlim=(0, reach * 1.07 if narrow else reach / (1 - NUMBER_IN / panel_in)))
     ax.set_yticks(range(len(series)), series)
     ax.tick_params(axis="y", length=0)
     ax.grid(False, axis="y")
-    ax.xaxis.set_major_locator(MaxNLocator(3 if panel_in > 1 else 2, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_locator(MaxNLocator(2 if narrow else 3, steps=[1, 2, 2.5, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(style.short_number))
 
 
