@@ -13,16 +13,18 @@ from moebook.analysis.pairs import NAMES, Effect, Pairs, mean_of, narrow, plain,
 
 
 def _names(cells: Cells, wanted: str | list[str], instead: dict | None) -> tuple[list[str], tuple[str, ...]]:
-    """The wanted series that were planned; a stand-in from `instead` where none was."""
+    """The wanted series that were measured; a stand-in from `instead` where none was."""
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-    planned = set(cells.planned["series"])
-    found = [w for w in wanted if w in planned]
+    have = set(cells.ok["series"])
+    found = [w for w in wanted if w in have]
     if found:
         return found, ()
-    stand_in = [s for s in (instead or {}).get(wanted[0], ()) if s in planned]
-    if not stand_in:
-        raise Untested(f"no points of series {plain(wanted)}; the plan has {plain(sorted(planned))}")
-    return stand_in[:1], (f"series {stand_in[0]} (source {wanted[0]})",)
+    stand_in = [s for s in (instead or {}).get(wanted[0], ()) if s in have]
+    if stand_in:
+        return stand_in[:1], (f"series {stand_in[0]} in place of {wanted[0]}",)
+    told = cells.planned.loc[cells.planned["series"].isin(wanted), "reason"].dropna()
+    raise Untested(f"no measured points of {plain(wanted)}"
+                   + (f" ({told.iloc[0]})" if len(told) else f"; series measured: {plain(sorted(have))}"))
 
 
 def versus(cells: Cells, series: str | list[str], over: str, instead: dict | None = None) -> Pairs:
@@ -34,10 +36,7 @@ def versus(cells: Cells, series: str | list[str], over: str, instead: dict | Non
     base = {k: i for i, k in enumerate(keys) if name[i] == theirs[0]}
     pairs = [(i, base[k]) for i, k in enumerate(keys) if name[i] in mine and k in base]
     if not pairs:
-        gone = cells.planned["series"].isin([*mine, *theirs]) & (cells.planned["status"] != "ok")
-        reasons = cells.planned.loc[gone, "reason"]
-        why = f": {reasons.iloc[0]}" if len(reasons) else ""
-        raise Untested(f"no workload at which both {plain(mine)} and {theirs[0]} were measured{why}")
+        raise Untested(f"no workload at which both {plain(mine)} and {theirs[0]} were measured")
     low, high = np.array(pairs).T
     return Pairs(cells, low, high, (*differs, *more), f"{plain(mine)} over {theirs[0]}")
 

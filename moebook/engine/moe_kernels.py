@@ -18,6 +18,7 @@ from moebook.engine.moe_variants import OWN, Inputs
 from moebook.models.formats import FORMATS
 
 TUNED = "triton_tuned"
+MOST_TOKENS = 16384        # in one call of the layer
 
 
 def engine_backends() -> tuple[str, ...]:
@@ -38,10 +39,12 @@ def check_backend(backend: str) -> None:
 class EngineLayer:
     def __init__(self, shape: dict, dtype: torch.dtype, quantization: str | None, backend: str, weights, device: str):
         """weights: (w13 (E, 2I, H), w2 (E, H, I)) in dtype; copied, since the engine repacks in place."""
-        from vllm.config import KernelConfig, VllmConfig
+        from vllm.config import KernelConfig, SchedulerConfig, VllmConfig
 
         self.device, self.hidden, self.top_k = device, shape["hidden_size"], shape["top_k"]
-        self.config = VllmConfig(kernel_config=KernelConfig(moe_backend="triton" if backend == TUNED else backend))
+        self.config = VllmConfig(
+            kernel_config=KernelConfig(moe_backend="triton" if backend == TUNED else backend),
+            scheduler_config=SchedulerConfig.default_factory(max_num_batched_tokens=MOST_TOKENS))    # sizes workspaces
         with self.running():
             _join_world_of_one()
             with torch.device(device):

@@ -4,7 +4,7 @@ import pandas as pd
 
 from moebook.analysis.gains import gains
 from moebook.analysis.layers import turning_points
-from moebook.view.readings.words import NOTHING, T, in_order, measured, missing
+from moebook.view.readings.words import NOTHING, T, in_order, measured, missing, with_gain
 
 FUSED = ("fused Triton", "fused (engine's choice)")
 LOOP, GROUPED = "expert loop", "grouped GEMM"
@@ -123,10 +123,10 @@ def headline(summary: pd.DataFrame) -> str:
     if not {"fused", LOOP} <= set(rows["series"]):
         return "The ladder of engines is not measured." + missing(summary, "ladder_batch")
     base = "fused, no graphs" if "fused, no graphs" in set(rows["series"]) else "fused"
-    loop = -gains(summary, "ladder_batch", over=base).query("series == @LOOP")["gain_pct"]
+    loop = -with_gain(gains(summary, "ladder_batch", over=base).query("series == @LOOP"))["gain_pct"]
     text = (f"**Finding.** An engine with an eager loop over experts loses {loop.min():.0f} to {loop.max():.0f} % of its "
             "throughput")
-    grouped = gains(summary, "ladder_batch", over="fused").query("series == @GROUPED")["gain_pct"]
+    grouped = with_gain(gains(summary, "ladder_batch", over="fused").query("series == @GROUPED"))["gain_pct"]
     if len(grouped):
         text += f", one with grouped GEMMs {grouped.max():+.0f} to {grouped.min():+.0f} %"
     return text + ", over the batch sweep: what a fused kernel gains depends on what it is compared with."

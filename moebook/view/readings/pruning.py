@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from moebook.analysis.gains import gains
-from moebook.view.readings.words import NOTHING, T, in_order, measured, missing, planned
+from moebook.analysis.gains import gains, pruned
+from moebook.view.readings.words import NOTHING, T, in_order, measured, missing, planned, with_gain
 
 SWEEP, BASELINE = "pruning", "baseline"
 
@@ -12,9 +12,9 @@ def _gains(summary: pd.DataFrame) -> pd.DataFrame:
     rows = measured(summary, SWEEP)
     if rows.empty or BASELINE not in set(rows["series"]):
         return pd.DataFrame()
-    found = gains(summary, SWEEP, over=BASELINE)
-    split = found["series"].str.extract(r"^(\w+) ([\d.]+) %$")
-    return found.assign(kind=split[0], ratio_pct=split[1].astype(float))
+    found = with_gain(gains(summary, SWEEP, over=BASELINE))
+    parts = found["series"].map(pruned)
+    return found.assign(kind=parts.str[0], ratio_pct=parts.str[1])
 
 
 def absolute(summary: pd.DataFrame) -> str:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from moebook.analysis.gains import gains
-from moebook.view.readings.words import NOTHING, T, change, in_order, measured, missing, planned
+from moebook.view.readings.words import NOTHING, T, change, in_order, measured, missing, planned, with_gain
 
 PAIR = ("quant_batch", "quant_length")
 
@@ -18,8 +18,7 @@ def _gain(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
     pair = _pair(summary)
     if pair is None or measured(summary, sweep).empty:
         return pd.DataFrame()
-    found = gains(summary, sweep, over=pair[0])
-    return found[found["series"] == pair[1]]
+    return with_gain(gains(summary, sweep, over=pair[0]).query("series == @pair[1]"))
 
 
 def pair(summary: pd.DataFrame, sweep: str) -> str:

@@ -33,3 +33,8 @@ def missing(summary: pd.DataFrame, sweep: str) -> str:
     gone = gone[~gone["series"].isin(rows.loc[rows["status"] == "ok", "series"])]
     told = "; ".join(f"{r.series}: {r.status} ({r.reason})" for r in gone.itertuples())
     return f" Not measured: {told}." if told else ""
+
+
+def with_gain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `gains` that have one."""
+    return rows[(rows["status"] == "ok") & rows["gain_pct"].notna()]
