@@ -22,7 +22,7 @@ REPEAT_METRICS = (
     "step_p50_s", "step_p99_s", "step_first_s", "step_last_s", "step_first_context", "step_last_context",
     "layer_s", "layer_graph_s", "perplexity",
 )
-LAYER_FACTS = ("relative_error", "experts_hit", "default_layer_s", "configs_tried", "graph_reason")
+LAYER_FACTS = ("relative_error", "experts_hit", "default_layer_s", "default_layer_graph_s", "configs_tried", "graph_reason")
 ENGINE_FACTS = ("engine_start_s", "kv_capacity_tokens", "attention_backend", "moe_backend", "moe_config_tuned",
                 "top_k_switched", "weights_bytes")
 PROVENANCE = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "git_commit",
@@ -43,8 +43,8 @@ def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
     counts = ("repeat", "peak_memory_bytes", "kv_capacity_tokens", "weights_bytes", "device_memory_bytes", "device_count",
               "experts_hit", "configs_tried")
     kinds = {**dict.fromkeys(flags, "boolean"), **dict.fromkeys(counts, "Int64")}
-    numbers = [*REPEAT_METRICS, "relative_error", "default_layer_s", "engine_start_s", "sm_clock_mhz", "power_limit_w",
-               "temperature_c"]
+    numbers = [*REPEAT_METRICS, "relative_error", "default_layer_s", "default_layer_graph_s", "engine_start_s",
+               "sm_clock_mhz", "power_limit_w", "temperature_c"]
     return table.astype({**kinds, **dict.fromkeys(numbers, "float64")})
 
 

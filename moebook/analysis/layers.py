@@ -6,7 +6,8 @@ Letters: T tokens, H hidden, I expert FFN dim, E experts, K experts per token. A
     moves      3 H I weights of each expert hit, and T (1 + K) H + 2 T K I activations in and out, at least
 
 The experts hit are counted, not assumed. `layer_time_s` is the time under a captured graph where the backend could be
-captured, as an engine decodes, and the time of plain calls otherwise; `layer_timing` says which.
+captured, as an engine decodes, and the time of plain calls otherwise; `layer_timing` says which. `default_time_s` is,
+for a tuned kernel, the time of its default configuration in the same way.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ from moebook.models.formats import FORMATS
 from moebook.models.widths import dtype_bytes, matrix_bytes
 
 COLUMNS = ("layer_time_s", "layer_time_s_lo", "layer_time_s_hi", "layer_timing", "layer_flops", "layer_bytes", "intensity",
-           "achieved_flops_per_s", "achieved_bytes_per_s", "floor_layer_s")
+           "achieved_flops_per_s", "achieved_bytes_per_s", "floor_layer_s", "default_time_s")
 ALL_HIT = 0.9                # share of the experts hit from which a layer's weight bytes hardly grow any more
 
 
@@ -38,7 +39,7 @@ def _row(row: dict, ceilings: Ceilings | None) -> dict:
     out = {"layer_time_s": seconds, "layer_time_s_lo": row[f"{timing}_lo"], "layer_time_s_hi": row[f"{timing}_hi"],
            "layer_timing": {"layer_s": "calls", "layer_graph_s": "graph"}[timing], "layer_flops": flops,
            "layer_bytes": moved, "intensity": flops / moved, "achieved_flops_per_s": flops / seconds,
-           "achieved_bytes_per_s": moved / seconds}
+           "achieved_bytes_per_s": moved / seconds, "default_time_s": row.get(f"default_{timing}")}
     quantization = _quantization(row)
     if ceilings is not None and quantization in FORMATS:
         peak = ceilings.matmul_flops_per_s * FORMATS[quantization].rate

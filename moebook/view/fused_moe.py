@@ -164,16 +164,16 @@ def _under_roof(ax: Axes, rows: pd.DataFrame, looks: panels.Looks) -> None:
 
 
 def tuning(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Time of one layer with the kernel's default configuration and with the one tuned here, by plain calls both: a
-    panel per token count with its own scale from zero, the gain (%) in its title."""
-    rows = rows_of(summary, "tuning", "layer_tuned", ("batch", "default_layer_s", "layer_s"))
-    ok = with_numbers(rows, "tuning", ["default_layer_s", "layer_s"])
+    """Time of one layer with the kernel's default configuration and with the one tuned here, both under captured graphs
+    or both by plain calls: a panel per token count with its own scale from zero, the gain (%) in its title."""
+    rows = rows_of(summary, "tuning", "layer_tuned", ("batch", "default_time_s", TIME))
+    ok = with_numbers(rows, "tuning", ["default_time_s", TIME])
     one_per_place(rows, "tuning", ("batch",))
-    ends = [c for c in ("layer_s", "layer_s_lo", "layer_s_hi") if c in rows]
+    ends = [c for c in (TIME, f"{TIME}_lo", f"{TIME}_hi") if c in rows]
     lost = (rows["status"] == "ok") & ~rows.index.isin(ok.index)
     rows = rows.assign(tokens=rows["batch"], status=rows["status"].mask(lost, "failed"),
-                       default_us=rows["default_layer_s"].astype(float) * 1e6,
-                       **{c.replace("layer_s", "tuned_us"): rows[c].astype(float) * 1e6 for c in ends})
+                       default_us=rows["default_time_s"].astype(float) * 1e6,
+                       **{c.replace(TIME, "tuned_us"): rows[c].astype(float) * 1e6 for c in ends})
     rows = rows.assign(gain_pct=100 * (rows["default_us"] / rows["tuned_us"] - 1)).sort_values("tokens")
     columns = min(len(rows), 4)
     with style.paper_style(width) as inches:

@@ -182,7 +182,7 @@ def draw_lines(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: Looks, floor: st
         if floor and spec.shared_floor is None:
             ax.plot(x, own[floor].where(ok).to_numpy(float), color=colour, linestyle=DASHES, linewidth=0.6, gid="floor")
     if floor and spec.shared_floor:
-        shared = rows.loc[rows["status"] == "ok"].groupby(spec.x)[floor].first()
+        shared = rows.loc[rows["status"] == "ok"].groupby(spec.x)[floor].first().dropna()
         ax.plot(shared.index, shared.to_numpy(float), color="black", linestyle=DASHES, linewidth=0.8, gid="floor")
     _missing(ax, rows, spec, looks)
 

@@ -63,7 +63,7 @@ def over_floor(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
     parts = [_over(rows, *pair).assign(panel=rows["model"] + f", {name}") for name, pair in shown.items()]
     rows = pd.concat([_in_order(part, ["model"]) for part in parts], ignore_index=True)
     spec = Spec("over_floor", SWEEP, panel="panel", line="series", x="top_k", metric="over_floor", level=1,
-                level_label="floor")
+                level_label="floor", log_y=True)
     return lines(rows, spec, width=width, looks=looks)
 
 

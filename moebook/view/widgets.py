@@ -19,6 +19,14 @@ SWEEP_SPECS = {
     "grid": {"panel": "num_experts", "line": "top_k", "x": "expert_ffn_dim"},
     "batch_topk": {"panel": "model", "line": "top_k", "x": "batch"},
     "batch_length": {"panel": "model", "line": "input_tokens", "x": "batch"},
+    "quant_batch": {"panel": "model", "line": "series", "x": "batch"},
+    "quant_length": {"panel": "model", "line": "series", "x": "input_tokens"},
+    "formats": {"panel": "model", "line": "series", "x": "batch"},
+    "pruning": {"panel": "model", "line": "series", "x": "top_k"},
+    "layer": {"panel": "model", "line": "series", "x": "batch"},
+    "layer_quantized": {"panel": "model", "line": "series", "x": "batch"},
+    "ladder_batch": {"panel": "model", "line": "series", "x": "batch"},
+    "ladder_length": {"panel": "model", "line": "series", "x": "input_tokens"},
 }
 ALL = "all"
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from moebook.analysis.gains import gains
 from moebook.analysis.layers import turning_points
-from moebook.view.readings.words import NOTHING, T, in_order, measured, missing, with_gain
+from moebook.view.readings.words import NOTHING, T, from_to, in_order, measured, missing, with_gain
 
 FUSED = ("fused Triton", "fused (engine's choice)")
 LOOP, GROUPED = "expert loop", "grouped GEMM"
@@ -93,7 +93,7 @@ def tuning(summary: pd.DataFrame) -> str:
     rows = measured(summary, "layer_tuned")
     if rows.empty:
         return text + "Nothing was tuned here." + missing(summary, "layer_tuned")
-    told = ", ".join(f"{100 * (1 - r.layer_s / r.default_layer_s):.0f} % of the time at {r.batch} tokens "
+    told = ", ".join(f"{100 * (1 - r.layer_time_s / r.default_time_s):.0f} % of the time at {r.batch} tokens "
                      f"({r.configs_tried} tried)" for r in rows.itertuples())
     return text + f"Tuning {rows['model'].iloc[0]} saves {told}."
 
@@ -112,8 +112,7 @@ def engines(summary: pd.DataFrame, sweep: str) -> str:
             continue
         gain = 100 * (wide[over] / wide[series] - 1).dropna()
         if len(gain):
-            told.append(f"{over} over {series}: {gain.iloc[0]:+.0f} % at {name} {gain.index[0]}, {gain.iloc[-1]:+.0f} % at "
-                        f"{gain.index[-1]} (mean {gain.mean():+.0f} %)")
+            told.append(f"{over} over {series}: {from_to(gain, name)} (mean {gain.mean():+.0f} %)")
     return "; ".join(told) + "." + missing(summary, sweep)
 
 
@@ -128,5 +127,5 @@ def headline(summary: pd.DataFrame) -> str:
             "throughput")
     grouped = with_gain(gains(summary, "ladder_batch", over="fused").query("series == @GROUPED"))["gain_pct"]
     if len(grouped):
-        text += f", one with grouped GEMMs {grouped.max():+.0f} to {grouped.min():+.0f} %"
+        text += f", one with grouped GEMMs {-grouped.max():.0f} to {-grouped.min():.0f} %"
     return text + ", over the batch sweep: what a fused kernel gains depends on what it is compared with."

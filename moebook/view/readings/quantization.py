@@ -3,7 +3,7 @@
 import pandas as pd
 
 from moebook.analysis.gains import gains
-from moebook.view.readings.words import NOTHING, T, change, in_order, measured, missing, planned, with_gain
+from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, planned, with_gain
 
 PAIR = ("quant_batch", "quant_length")
 
@@ -30,9 +30,7 @@ def pair(summary: pd.DataFrame, sweep: str) -> str:
     name = {"batch": "batch", "input_tokens": "length"}[axis]
     told = []
     for model, own in found.groupby("model", sort=False):
-        own = own.sort_values(axis)
-        told.append(f"**{model}** {own['gain_pct'].iloc[0]:+.0f} % at {name} {own[axis].iloc[0]}, "
-                    f"{own['gain_pct'].iloc[-1]:+.0f} % at {own[axis].iloc[-1]}")
+        told.append(f"**{model}** {from_to(own.set_index(axis)['gain_pct'].sort_index(), name)}")
     slower = int((found["gain_pct"] < 0).sum())
     return (f"{other} over {base}: " + "; ".join(told) + f". Slower at {slower} of {len(found)} workloads."
             + missing(summary, sweep))
@@ -48,7 +46,7 @@ def widening(summary: pd.DataFrame) -> str:
     if not set(base_other) <= set(wide["ttft_s"]):
         return NOTHING + missing(summary, PAIR[0])
     base, other = base_other
-    ttft, tpot = (wide[m][base] / wide[m][other] for m in ("ttft_s", "tpot_s"))
+    ttft, tpot = ((wide[m][base] / wide[m][other]).dropna() for m in ("ttft_s", "tpot_s"))
     return (f"By phase, over {len(ttft)} workloads: the first token comes {change(ttft.min())} to {change(ttft.max())} "
             f"faster (median {change(ttft.median())}), a decode step is {change(tpot.min())} to {change(tpot.max())} faster "
             f"(median {change(tpot.median())}). Prefill computes, so it shows the matrix rate; a decode step reads, so it "

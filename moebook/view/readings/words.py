@@ -21,6 +21,12 @@ def change(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.0f} %"
 
 
+def from_to(gain: pd.Series, name: str) -> str:
+    """`+29 % at batch 1, +60 % at 64`: a gain in percent at the ends of its index."""
+    first = f"{gain.iloc[0]:+.0f} % at {name} {gain.index[0]}"
+    return first if len(gain) == 1 else f"{first}, {gain.iloc[-1]:+.0f} % at {gain.index[-1]}"
+
+
 def in_order(rows: pd.DataFrame, column: str = "series") -> list:
     """Values of a column in their order of appearance."""
     return list(dict.fromkeys(rows[column]))
