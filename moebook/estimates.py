@@ -9,7 +9,7 @@ from moebook.plan import EngineSettings, Plan, Point, describe
 
 ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}      # measured: median of a campaign, LOG.md
 CPU_FLOPS, CPU_BYTES = 1.0e11, 1.0e10           # only for estimates; floors use ceilings measured on the device
-LAYER_POINT_S = 1.0                             # measured: warm-up, check and repeats of one layer point, LOG.md
+LAYER_POINT_S = 0.5                             # measured: warm-up, check and repeats of one layer point, LOG.md
 
 
 def memory_bytes(point: Point) -> dict[str, int]:
@@ -58,7 +58,7 @@ def estimate_s(point: Point, device: Published) -> float:
     once = prefill(work.input_tokens)
     if point.method == "full":
         return (2 * point.repeats + 1) * once + (point.repeats + 0.2) * work.output_tokens * step
-    return (point.repeats + 1) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step
+    return (point.repeats + 2) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step
 
 
 def check_fit(point: Point, device_memory_bytes: int | None) -> Point:

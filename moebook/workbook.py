@@ -178,7 +178,10 @@ def prediction(res: Results) -> str:
     if res.calibration is None:
         return f"No prediction: {res.metadata.get('no_prediction', 'the device has no measured ceilings')}."
     of = _architecture_of(res.plan)
-    score = predict.cross_validate(res.summary, res.calibration.ceilings, of)
+    try:
+        score = predict.cross_validate(res.summary, res.calibration.ceilings, of)
+    except ValueError as error:                     # one engine shape: none can be left out, and this says so
+        score = f"A prediction without a score: {error}."
     return "; ".join([str(score), *res.calibration.notes])
 
 

@@ -151,6 +151,7 @@ class Engine:
         outputs = steps + self._stagger(b, s_in + s_out) + 2
         early = self._windows(rng, b, s_in, outputs, repeats)
         late = self._windows(rng, b, s_in + s_out - outputs, outputs, repeats)
+        self._ttft(rng, b, s_in)        # the first run to one token of a fresh engine can be seconds slower
         rows = []
         for (c0, t0), (c1, t1) in zip(early, late, strict=True):
             slope = (t1 - t0) / (c1 - c0)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moebook.models import catalog
 from moebook.models.checkpoint import FAMILIES, CheckpointError, open_checkpoint, role_of
 
 CRITERIA = ("random", "norm", "frequency", "routed_activation")
@@ -67,12 +68,13 @@ class Scores:
 
 
 def collect_from_text(folder: str | Path, text: str | Path, *, windows: int = 32, length: int = 512) -> Scores:
-    """`collect_from_folder` over the first `windows` windows of `length` tokens of a text file, by the folder's tokenizer.
-    CheckpointError where the text is shorter than one window."""
+    """`collect_from_folder` over the first `windows` windows of `length` tokens (at most the model's positions) of a text
+    file, by the folder's tokenizer. CheckpointError where the text is shorter than one window."""
     import torch
     from transformers import AutoTokenizer
 
     ids = AutoTokenizer.from_pretrained(folder)(Path(text).read_text(encoding="utf-8"))["input_ids"]
+    length = min(length, catalog.load(str(folder)).max_positions)
     count = min(windows, len(ids) // length)
     if count < 1:
         raise CheckpointError(f"{text} has {len(ids)} tokens; calibration needs at least {length}: give a longer text")

@@ -47,8 +47,10 @@ def plan(p: Params) -> Plan:
 
 def figures() -> dict:
     from moebook.view import pruning as f
+    from moebook.view.checks import predicted_vs_measured
 
-    return {"fig11_pruning": f.over_active, "gain": f.gain, "gain_by_ratio": f.gain_by_ratio, "over_floor": f.over_floor}
+    return {"fig11_pruning": f.over_active, "gain": f.gain, "gain_by_ratio": f.gain_by_ratio, "over_floor": f.over_floor,
+            "predicted_vs_measured": predicted_vs_measured}
 
 
 def series_name(kind: str, ratio_pct: float) -> str:

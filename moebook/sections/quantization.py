@@ -57,6 +57,7 @@ def plan(p: Params) -> Plan:
 
 def figures() -> dict:
     from moebook.view import quantization as f
+    from moebook.view.checks import predicted_vs_measured
 
     return {
         "fig10_batch": f.over_batch,
@@ -65,6 +66,7 @@ def figures() -> dict:
         "formats": f.formats,
         "memory": f.memory,
         "quality": f.quality,
+        "predicted_vs_measured": predicted_vs_measured,
     }
 
 

@@ -1,0 +1,50 @@
+"""Perplexities of checkpoint folders, by the engine and by transformers: `perplexity.py TEXT FOLDER ...`. Prints one JSON
+line. A script, because an engine in this process reads its environment at import."""
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from moebook.engine.worker import set_environment
+from moebook.models import catalog
+from moebook.plan import EngineSettings
+
+WINDOWS, LENGTH, PARTS = 6, 32, 3
+
+
+def theirs(folder: str, windows: list[list[int]]) -> list[float]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.tensor(windows)
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(ids).logits[:, :-1].log_softmax(-1)
+    losses = -logits.gather(2, ids[:, 1:, None])[..., 0].mean(1)
+    return [math.exp(part.mean()) for part in losses.chunk(PARTS)]
+
+
+def main() -> None:
+    from moebook.engine.failures import EngineFailed
+    from moebook.engine.vllm_engine import Engine, text_windows
+
+    text, *folders = sys.argv[1:]
+    out = {}
+    for folder in folders:
+        settings = asdict(EngineSettings(dtype="float32", graphs="eager", max_model_len=64, kv_cache_gib=1, weights=folder))
+        engine = Engine(settings, catalog.load(folder).hf_config(), Path(folder) / "unused")
+        rows = engine.perplexity({"batch": WINDOWS, "input_tokens": LENGTH}, text, folder, repeats=PARTS)
+        try:
+            engine.perplexity({"batch": 10**6, "input_tokens": LENGTH}, text, folder, repeats=PARTS)
+        except EngineFailed as error:
+            out["too short"] = str(error)
+        engine.stop()
+        out[folder] = {"ours": [row["perplexity"] for row in rows],
+                       "theirs": theirs(folder, text_windows(text, folder, WINDOWS, LENGTH))}
+    print(json.dumps(out))
+
+
+if __name__ == "__main__":
+    set_environment(on_gpu=False)
+    main()
