@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from moebook.models import catalog
-from moebook.models.checkpoint import FAMILIES, CheckpointError, open_checkpoint, role_of
+from moebook.models.checkpoint import CheckpointError, open_checkpoint
+from moebook.models.layout import FAMILIES, role_of
 
 CRITERIA = ("random", "norm", "frequency", "routed_activation")
 CALIBRATED = ("frequency", "routed_activation")
