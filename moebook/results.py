@@ -142,15 +142,15 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     `spread_pct` of E2E. Order of the table is kept."""
     metrics = [m for m in METRICS if m in table]
     groups = table.groupby("key", sort=False)
-    summary = table.drop_duplicates("key").drop(columns=["repeat", *metrics]).set_index("key")
+    identity = table.drop_duplicates("key").drop(columns=["repeat", *metrics]).set_index("key")
+    told = {}
     for metric in metrics:
         by_point = groups[metric]
-        summary[metric] = by_point.median()
-        summary[f"{metric}_lo"], summary[f"{metric}_hi"] = by_point.min(), by_point.max()
-    summary["n_repeats"] = groups["repeat"].count()
-    spreads = [100 * (summary[f"{t}_hi"] - summary[f"{t}_lo"]) / summary[t] for t in TIMES if t in summary]
-    summary["spread_pct"] = spreads[0].combine_first(spreads[-1])
-    return summary.reset_index()
+        told |= {metric: by_point.median(), f"{metric}_lo": by_point.min(), f"{metric}_hi": by_point.max()}
+    told["n_repeats"] = groups["repeat"].count()
+    spreads = [100 * (told[f"{t}_hi"] - told[f"{t}_lo"]) / told[t] for t in TIMES if t in told]
+    told["spread_pct"] = spreads[0].combine_first(spreads[-1])
+    return identity.join(pd.DataFrame(told)).reset_index()
 
 
 def select(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:

@@ -90,7 +90,7 @@ class _Sweep:
         self.refused: dict[tuple, dict] = {}
 
     def run(self, todo: list[Point]) -> dict[str, int]:
-        self._measure_ceilings(todo[0].engine.dtype)
+        self._measure_ceilings(Counter(p.engine.dtype for p in self.plan.measured).most_common(1)[0][0])
         for _, points in groupby(todo, key=lambda p: p.build_key):
             self.running = None
             for point in points:

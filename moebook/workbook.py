@@ -181,7 +181,7 @@ def prediction(res: Results) -> str:
     try:
         score = predict.cross_validate(res.summary, res.calibration.ceilings, of)
     except ValueError as error:                     # one engine shape: none can be left out, and this says so
-        score = f"A prediction without a score: {error}."
+        score = f"A prediction without a score: {error}"
     return "; ".join([str(score), *res.calibration.notes])
 
 

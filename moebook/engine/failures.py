@@ -43,5 +43,5 @@ def unsupported(failure: EngineFailed, settings: dict) -> EngineFailed:
 def clean(line: str) -> str:
     """One log line without colours, prefixes and paths, at most 300 characters."""
     line = re.sub(r"\x1b\[[0-9;]*m", "", line)
-    line = re.sub(r"^\(\w+ pid=\d+\)\s*|^\w+ \d\d-\d\d [\d:]+ \[[^]]*\]\s*", "", line.strip())
-    return re.sub(r"(?<!\w)/[\w./-]*/([\w.-]+)", r"\1", line).strip()[:300]
+    line = re.sub(r"^(\(\w+ pid=\d+\)\s*)?(\w+ \d\d-\d\d [\d:]+ \[[^]]*\]\s*)?", "", line.strip())
+    return re.sub(r"(?<![\w:/])/[\w./-]*/([\w.-]+)", r"\1", line).strip()[:300]

@@ -28,15 +28,15 @@ LADDER = {"fused": (None, False), "fused, no graphs": (None, True), "grouped GEM
 
 
 class Params(EngineParams):
-    layer_models: params.Names = ("tiny-mixtral",)
-    layer_tokens: params.Counts = (1, 4, 16, 64, 256)
+    layer_models: params.Names = ("tiny-mixtral", "tiny-qwen2-moe")
+    layer_tokens: params.Counts = (1, 4, 16, 64, 256, 1024)
     layer_backends: params.Names = ("loop", "grouped", "auto", "triton")
-    quantized_formats: Annotated[tuple[str, ...], BeforeValidator(params.as_tuple)] = ()
+    quantized_formats: Annotated[tuple[str, ...], BeforeValidator(params.as_tuple)] = ("int8_experts",)
     quantized_models: params.Names = ("tiny-mixtral",)
-    quantized_backends: params.Names = ("triton", "cutlass", "marlin")
+    quantized_backends: params.Names = ("auto",)
     quantized_tokens: params.Counts = (1, 16, 256)
-    tuned_model: str | None = None
-    tuned_tokens: params.Counts = (16, 256, 4096)
+    tuned_model: str | None = "tiny-mixtral"
+    tuned_tokens: params.Counts = (16,)
     ladder_model: str = "tiny-mixtral"
     ladder: params.Names = ("fused", "grouped GEMM", "expert loop")
     ladder_batches: params.Counts = (1, 4, 16)

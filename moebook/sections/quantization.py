@@ -22,12 +22,12 @@ NO_WEIGHTS = ("dummy weights have no quality: set `weights` to a folder with a t
 
 class Params(EngineParams):
     models: params.Names = ("tiny-mixtral",)
-    pair: params.Names = ("bf16", "fp8")
+    pair: params.Names = ("fp32", "bf16")
     batches: params.Counts = (1, 4, 16)
     batch_tokens: params.Count = 64
     lengths: params.Counts = (32, 64)
     formats_model: str = "tiny-mixtral"
-    formats: params.Names = ("bf16", "fp16", "fp32", "fp8", "int8 experts", "int4 weights")
+    formats: params.Names = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights")
     formats_batches: params.Counts = (1, 16)
     formats_tokens: params.Count = 32
     reduced_layers: params.Counts | None = None

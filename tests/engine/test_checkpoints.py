@@ -32,7 +32,7 @@ def save_tokenizer(folder: Path) -> None:
 
     words = Tokenizer(models.WordLevel({"[UNK]": 0, **{f"w{i}": i + 3 for i in range(97)}}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", eos_token="w0").save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")

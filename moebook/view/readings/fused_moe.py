@@ -4,7 +4,7 @@ import pandas as pd
 
 from moebook.analysis.gains import gains
 from moebook.analysis.layers import turning_points
-from moebook.view.readings.words import NOTHING, T, from_to, in_order, measured, missing, with_gain
+from moebook.view.readings.words import NOTHING, T, from_to, in_order, measured, missing, tokens, with_gain
 
 FUSED = ("fused Triton", "fused (engine's choice)")
 LOOP, GROUPED = "expert loop", "grouped GEMM"
@@ -24,8 +24,8 @@ def layer(summary: pd.DataFrame) -> str:
     for series in in_order(rows):
         own = rows[rows["series"] == series]
         low, high = (own[own["batch"] == n]["layer_time_s"] for n in (own["batch"].min(), own["batch"].max()))
-        told.append(f"{series} {1e6 * low.min():,.0f}–{1e6 * low.max():,.0f} µs at {own['batch'].min()} token(s), "
-                    f"{1e6 * high.min():,.0f}–{1e6 * high.max():,.0f} µs at {own['batch'].max()}")
+        told.append(f"{series} {1e6 * low.min():,.0f}–{1e6 * low.max():,.0f} µs for {tokens(own['batch'].min())}, "
+                    f"{1e6 * high.min():,.0f}–{1e6 * high.max():,.0f} µs for {tokens(own['batch'].max())}")
     errors = ", ".join(f"{series} {error:.1e}" for series, error in worst.items())
     return ("Over the models: " + "; ".join(told) + f". Largest relative error against float64: {errors}."
             + missing(summary, "layer"))
@@ -44,8 +44,8 @@ def speedup(summary: pd.DataFrame) -> str:
             continue
         ratio = (wide[series] / wide[fused]).dropna()
         at = ratio.groupby("batch").median()
-        told.append(f"the {series} takes {at.iloc[0]:.1f} times as long at {at.index[0]} token(s), "
-                    f"{at.max():.1f} at {at.idxmax()}, {at.iloc[-1]:.1f} at {at.index[-1]}")
+        told.append(f"the {series} takes {at.iloc[0]:.1f} times as long for {tokens(at.index[0])}, "
+                    f"{at.max():.1f} for {at.idxmax()}, {at.iloc[-1]:.1f} for {at.index[-1]}")
     return f"Against {fused} (median over models): " + "; ".join(told) + "."
 
 
@@ -62,7 +62,10 @@ def roofline(summary: pd.DataFrame) -> str:
         where = (f"turns compute-bound at {turn.min():,.0f} to {turn.max():,.0f} tokens" if len(turn)
                  else "never grows to twice its flat time within the tokens measured")
         told.append(f"**{series}** reaches {share.min():.0f} to {share.max():.0f} % of the roof at its best and {where}")
-    return "; ".join(told) + ". The turn is where the flat time of reading all experts meets the line of the largest call."
+    beyond = bool((turns["least_over_floor"] < 1).any())
+    over = " Over 100 %: caches, or reading without writing, beat the measured copy." * beyond
+    return ("; ".join(told) + ". The turn is where the flat time of reading all experts meets the line of the largest call."
+            + over)
 
 
 def quantized(summary: pd.DataFrame) -> str:

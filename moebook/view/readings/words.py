@@ -27,6 +27,10 @@ def from_to(gain: pd.Series, name: str) -> str:
     return first if len(gain) == 1 else f"{first}, {gain.iloc[-1]:+.0f} % at {gain.index[-1]}"
 
 
+def tokens(count: int) -> str:
+    return f"{count:,} token" + "s" * (count != 1)
+
+
 def in_order(rows: pd.DataFrame, column: str = "series") -> list:
     """Values of a column in their order of appearance."""
     return list(dict.fromkeys(rows[column]))
