@@ -7,44 +7,24 @@ of that profile are read and drawn again, and the notebook says so.
 import importlib
 import json
 import sys
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from moebook import devices, estimates, results, run, sections
-from moebook.analysis import claims, layers, metrics, predict
+from moebook import devices, estimates, run, sections
+from moebook.analysis import claims
+from moebook.loading import NoResults, Results, load, prediction, unmeasured
 from moebook.params import NotebookParams, from_notebook
 from moebook.plan import Plan
 from moebook.progress import Progress
-from moebook.store import Store, write_atomic
+from moebook.store import write_atomic
 from moebook.view import widgets
 
+__all__ = ["NoResults", "Results", "draw", "empty_results", "explore", "finish", "get_results", "is_headless", "load",
+           "plan", "plan_table", "prediction", "save_figure", "say", "say_prediction", "show_plan", "show_table", "validate",
+           "verdicts"]
 
-@dataclass(frozen=True)
-class Results:
-    """The table (a row per repeat), its summary (a row per point), and where both come from."""
-
-    plan: Plan
-    params: NotebookParams
-    table: pd.DataFrame
-    summary: pd.DataFrame
-    metadata: dict
-    origin: str
-    calibration: object | None = None
-    drawn: list[str] = field(default_factory=list)
-
-    @property
-    def folder(self) -> Path:
-        return Store(self.params.output_root, self.plan).folder
-
-    def counts(self) -> dict[str, int]:
-        return self.summary["status"].value_counts().to_dict()
-
-
-class NoResults(RuntimeError):
-    """Nothing was measured for this profile, and this machine cannot measure it."""
 
 
 def is_headless() -> bool:
@@ -81,11 +61,16 @@ def plan_table(plan: Plan) -> pd.DataFrame:
 
 
 def show_plan(plan: Plan, limit: int = 12):
-    """The plan's totals, printed, and its first rows, those that will not run first."""
+    """The plan's totals, printed, and its first rows, those that will not run and one of each kind first."""
+    from moebook.view import report
+
     frame = plan_table(plan)
-    frame = frame.iloc[(frame["status"] == "ready").to_numpy().argsort(kind="stable")].head(limit)
-    columns = {"model": "model", "expert_ffn_dim": "FFN", "num_experts": "E", "top_k": "K", "num_layers": "L", "batch": "B",
-               "input_tokens": "in", "method": "method", "status": "status"}
+    order = 2 * (frame["status"] == "ready") + frame.duplicated(["model", "series", "status"])
+    frame = frame.iloc[order.to_numpy().argsort(kind="stable")].head(limit)
+    columns = {**report.SHAPE}
+    del columns["output_tokens"]
+    if not frame["series"].any():
+        del columns["series"]
     shown = frame[list(columns)].rename(columns=columns)
     shown["weights (GB)"] = (frame["weights_bytes"] / 1e9).map("{:.2f}".format)
     shown["estimate (s)"] = frame["estimate_s"].map(lambda s: "–" if pd.isna(s) else f"{s:.1f}")
@@ -98,91 +83,12 @@ def get_results(params: NotebookParams, plan: Plan, *, measure: bool = True,
     """Measure what is missing (on the profile's device), then the whole table; elsewhere the committed results. A dry
     run measures and reads nothing: all its points are `not_run`."""
     if params.dry_run:
-        return _unmeasured(params, plan, "dry run: the plan stands above, nothing was measured or read")
+        return unmeasured(params, plan, "dry run: the plan stands above, nothing was measured or read")
     here = devices.detect().kind == plan.device
     if here and measure:
         run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes,
                     progress=Progress(live=not is_headless()))
     return load(params, plan)
-
-
-def load(params: NotebookParams, plan: Plan) -> Results:
-    """The results that exist: of point files where there are any, of the committed table otherwise."""
-    store = Store(params.output_root, plan)
-    device = devices.detect()
-    here = device.kind == plan.device
-    records = store.records(device.name if here else None)
-    path = store.folder / "results.parquet"
-    if not records:
-        return _committed(params, plan, path)
-    table = results.assemble(plan, records)
-    source = next(iter(records.values()))["provenance"]
-    ceilings = store.ceilings(source["device"])
-    table = _enrich(table, plan, ceilings)
-    meta = results.metadata(plan, params.model_dump(mode="json"), ceilings)
-    results.write(table, path, meta)
-    origin = f"measured on {source['device']} with {source['engine_version']}"
-    if not here:
-        origin += f"; drawn on a machine without that device ({device.name})"
-    return _results(params, plan, table, meta, origin)
-
-
-def _committed(params: NotebookParams, plan: Plan, path: Path) -> Results:
-    device = devices.detect()
-    if not path.exists():
-        raise NoResults(f"profile {plan.profile!r} is for device {plan.device!r}, this machine has {device.kind!r}, and "
-                        f"there are no results in {path}: run it on such a device, or choose another profile")
-    table, meta = results.read(path)
-    known = set(table["key"])
-    matching = sum(p.key in known for p in plan.points)
-    if not matching:
-        raise NoResults(f"{path} was measured with other parameters: none of this plan's {len(plan.points)} points are "
-                        f"in it; use the parameters in params/{plan.profile}/{plan.notebook}.yaml")
-    table = table[table["key"].isin({p.key for p in plan.points})]
-    source = table.loc[table["device"].notna(), ["device", "engine_version"]].drop_duplicates()
-    where = "; ".join(f"{d} with {v}" for d, v in source.itertuples(index=False))
-    origin = (f"committed results, measured on {where}; this machine ({device.name}) has measured nothing of them. "
-              f"{matching} of {len(plan.points)} points of this plan are there")
-    return _results(params, plan, table, meta, origin)
-
-
-def _enrich(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
-    table = metrics.add_metrics(table)
-    if ceilings is None:
-        return table
-    return predict.add_floor(table, predict.Ceilings(**ceilings), _architecture_of(plan))
-
-
-def _architecture_of(plan: Plan):
-    architectures = {p.key: p.architecture for p in plan.points}
-    return lambda row: architectures[row["key"]]
-
-
-def _results(params, plan: Plan, table: pd.DataFrame, meta: dict, origin: str) -> Results:
-    ceilings = predict.Ceilings(**meta["ceilings"]) if meta["ceilings"] else None
-    summary = results.summarize(table)
-    if (summary["method"] == "layer").any():
-        summary = layers.add_layers(summary, ceilings)
-    if ceilings is None:
-        return Results(plan, params, table, summary, meta, origin)
-    of = _architecture_of(plan)
-    try:
-        calibration = predict.fit(summary, ceilings, of)
-    except ValueError as error:                     # too few points: there is no prediction, and this says why
-        return Results(plan, params, table, summary, {**meta, "no_prediction": str(error)}, origin)
-    return Results(plan, params, table, predict.predict(summary, calibration, of), meta, origin, calibration)
-
-
-def prediction(res: Results) -> str:
-    """How well the calibrated model does on engine shapes left out, or why there is none."""
-    if res.calibration is None:
-        return f"No prediction: {res.metadata.get('no_prediction', 'the device has no measured ceilings')}."
-    of = _architecture_of(res.plan)
-    try:
-        score = predict.cross_validate(res.summary, res.calibration.ceilings, of)
-    except ValueError as error:                     # one engine shape: none can be left out, and this says so
-        score = f"A prediction without a score: {error}"
-    return "; ".join([str(score), *res.calibration.notes])
 
 
 def draw(res: Results, stem: str, width: str = "page"):
@@ -250,12 +156,7 @@ def explore(res: Results):
 
 def empty_results(params: NotebookParams, stem: str) -> Results:
     """Results of a notebook that measures nothing itself."""
-    return _unmeasured(params, plan(params, stem), "nothing is measured here")
-
-
-def _unmeasured(params: NotebookParams, plan: Plan, origin: str) -> Results:
-    table = metrics.add_metrics(results.assemble(plan, {}))
-    return Results(plan, params, table, results.summarize(table), {"ceilings": None}, origin)
+    return unmeasured(params, plan(params, stem), "nothing is measured here")
 
 
 def finish(res: Results) -> str:

@@ -30,7 +30,7 @@ class Params(EngineParams):
         found = super().problems()
         found += [("ratios_pct", r, "percent that is pruned: over 0 and under 100") for r in self.ratios_pct if r >= 100]
         found += points.model_problems("models", self.models, self.tokens)
-        if found:
+        if any(key == "models" for key, *_ in found):
             return found
         for name in self.models:
             published = catalog.load(name).top_k

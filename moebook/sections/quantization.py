@@ -90,7 +90,7 @@ def _pairs(p: Params) -> list[Point]:
 
 
 def _ladder(p: Params) -> list[Point]:
-    arch, longest = catalog.load(p.formats_model), max(p.batch_tokens, *p.lengths)
+    arch, longest = catalog.load(p.formats_model), max(p.batch_tokens, p.formats_tokens, *p.lengths)
     return [points.point(p, NOTEBOOK, arch, _settings(p, series, longest), b, p.formats_tokens, "formats", series=series)
             for series in p.formats for b in p.formats_batches]
 

@@ -13,9 +13,11 @@ QUANTITIES = {
     "TPOT (ms)": ("tpot_s", 1e3, ".2f"),
     "E2E (s)": ("e2e_s", 1.0, ".3f"),
     "throughput (tok/s)": ("throughput_tok_s", 1.0, ",.0f"),
+    "layer (µs)": ("layer_time_s", 1e6, ",.1f"),
+    "perplexity": ("perplexity", 1.0, ".3f"),
 }
-SHAPE = {"model": "model", "expert_ffn_dim": "FFN", "num_experts": "E", "top_k": "K", "num_layers": "L", "batch": "B",
-         "input_tokens": "in", "output_tokens": "out", "method": "method", "status": "status"}
+SHAPE = {"model": "model", "series": "series", "expert_ffn_dim": "FFN", "num_experts": "E", "top_k": "K", "num_layers": "L",
+         "batch": "B", "input_tokens": "in", "output_tokens": "out", "method": "method", "status": "status"}
 GROUPS = {"supported": 0, "contradicted": 1, "mixed": 2, "untested": 3}
 
 
@@ -27,9 +29,9 @@ def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame,
         raise ValueError(f"limit {limit}: at least 1 row must be shown")
     ordered = _failures_first(summary, limit)
     shown = ordered.head(limit)
-    data = {name: shown[column].map(_text) for column, name in SHAPE.items() if column in shown}
-    data |= {name: [_with_spread(row, *how) for _, row in shown.iterrows()]
-             for name, how in QUANTITIES.items() if how[0] in shown}
+    data = {name: shown[column].map(_text) for column, name in SHAPE.items()
+            if column in shown and (column != "series" or shown[column].fillna("").any())}
+    data |= {name: [_with_spread(row, *how) for _, row in shown.iterrows()] for name, how in _quantities(summary).items()}
     if "spread_pct" in shown:
         data["spread (%)"] = shown["spread_pct"].map(lambda v: "–" if pd.isna(v) else f"{v:.1f}")
     if "reason" in shown and shown["reason"].notna().any():
@@ -37,10 +39,18 @@ def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame,
     return pd.DataFrame(data).reset_index(drop=True), _left_out(ordered, limit)
 
 
+def _quantities(summary: pd.DataFrame) -> dict[str, tuple]:
+    """The quantities that some row has; those of an engine's run where none has any."""
+    have = {name: how for name, how in QUANTITIES.items() if how[0] in summary}
+    return {name: how for name, how in have.items() if summary[how[0]].notna().any()} or dict(list(have.items())[:4])
+
+
 def _failures_first(summary: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """Failures, at most a third of the rows shown where there are others, then what was measured, then the rest."""
+    """Failures, one of each kind before its like and at most a third of the rows shown where there are others, then what
+    was measured, then the rest."""
     ok = summary["status"] == "ok"
-    bad = summary[~ok]
+    again = summary[~ok].duplicated([c for c in ("model", "series", "status", "reason") if c in summary])
+    bad = pd.concat([summary[~ok][~again], summary[~ok][again]])
     first = len(bad) if not ok.any() else max(limit // 3, limit - int(ok.sum()), 1)
     return pd.concat([bad.iloc[:first], summary[ok], bad.iloc[first:]])
 

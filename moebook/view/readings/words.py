@@ -28,7 +28,7 @@ def from_to(gain: pd.Series, name: str) -> str:
 
 
 def tokens(count: int) -> str:
-    return f"{count:,} token" + "s" * (count != 1)
+    return f"{count:,} token" + ("s" if count != 1 else "")
 
 
 def in_order(rows: pd.DataFrame, column: str = "series") -> list:
