@@ -1,6 +1,8 @@
 """The command line: what it prints, and that wrong input ends it with one message and a non-zero code."""
 
+import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +73,46 @@ def test_doctor_tells_the_engine_and_the_device():
     done = moebook("doctor")
     assert "engine" in done.stdout and "device" in done.stdout
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("stem", ["02_quantization", "03_pruning", "06_fused_moe"])
+def test_plan_of_a_small_profile_prints_totals(stem):
+    done = moebook("plan", f"params/cpu/{stem}.yaml")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d+ points", done.stdout) and "configurations" in done.stdout
+
+
+@pytest.mark.parametrize(("stem", "bad", "keys"), [
+    ("02_quantization", {"models": ["tiny-mixtrl"], "formats": ["fp9"], "pair": ["bf16"]}, ("models", "formats", "pair")),
+    ("03_pruning", {"models": ["nothing-like-it"], "ratios_pct": [50.0, 100.0]}, ("models", "ratios_pct")),
+    ("06_fused_moe", {"layer_backends": ["trition"], "ladder": ["fuse"]}, ("layer_backends", "ladder")),
+])
+def test_all_problems_of_a_section_at_once_and_nothing_starts(tmp_path, stem, bad, keys):
+    file = tmp_path / f"{stem}.yaml"
+    file.write_text(json.dumps({**bad, "output_root": str(tmp_path / "out")}))
+    done = moebook("measure", str(file))
+    assert done.returncode != 0 and "nothing was started" in done.stderr and "Traceback" not in done.stderr
+    assert all(f"{file}: {key}: given" in done.stderr for key in keys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("args", "text"), [
+    (("prune", "{0}/empty", "{0}/pruned"), "config.json"),
+    (("prune", "{0}/absent", "{0}/pruned"), "config.json"),
+    (("quality", "{0}/empty"), "config.json"),
+])
+def test_a_folder_that_is_no_checkpoint_is_one_line_without_a_traceback(tmp_path, args, text):
+    (tmp_path / "empty").mkdir()
+    done = moebook(*(a.format(tmp_path) for a in args))
+    assert done.returncode != 0 and not (tmp_path / "pruned").exists()
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("moebook: ")
+    assert text in lines[0] or "pip install 'moebook[quality]'" in lines[0]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="lm-eval is installed here")
+def test_quality_without_lm_eval_says_how_to_install_it(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    done = moebook("quality", str(tmp_path), "--quantization", "fp8")
+    assert done.returncode != 0 and done.stdout == ""
+    assert "pip install 'moebook[quality]'" in done.stderr and len(done.stderr.strip().splitlines()) == 1

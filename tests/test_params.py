@@ -1,10 +1,13 @@
 """Wrong parameters: all problems at once, each with file, key, value, what is allowed, the nearest name."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from moebook import params, sections
+from moebook.models import catalog
 
 BAD = Path(__file__).parent / "bad"
 SECTION = sections.find("01")
@@ -87,3 +90,97 @@ def test_section_by_number_stem_or_path_and_unknown_names_the_nearest():
     assert stems == {"01_hyperparameter_scaling"}
     with pytest.raises(ValueError, match="nearest: 01_hyperparameter_scaling"):
         sections.find("hyperparameter_scalin")
+
+
+def told(section: str, **given) -> dict[str, list[params.Problem]]:
+    """The problems of a section's parameters by key."""
+    with pytest.raises(params.ParameterError) as caught:
+        params.build(sections.find(section).params, given, "nb")
+    found: dict[str, list[params.Problem]] = {}
+    for problem in caught.value.problems:
+        assert str(problem).startswith(f"nb: {problem.key}: given {problem.value!r}; ") and problem.allowed
+        found.setdefault(problem.key, []).append(problem)
+    return found
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A folder that looks like a trained checkpoint with its tokenizer, and a text beside it."""
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(catalog.load("tiny-mixtral").hf_config()))
+    (folder / "tokenizer.json").write_text("{}")
+    (tmp_path / "text.txt").write_text("held out")
+    return folder
+
+
+@pytest.mark.parametrize(("section", "given", "key", "value", "allowed"), [
+    ("02", {"formats": ["bf16", "fp8 per chanel"]}, "formats", "fp8 per chanel", r"bf16, fp16.*nearest: 'fp8 per channel'"),
+    ("02", {"pair": ["bf16", "int8 expert"]}, "pair", "int8 expert", "nearest: 'int8 experts'"),
+    ("02", {"pair": ["bf16"]}, "pair", ("bf16",), "two formats"),
+    ("02", {"pair": ["bf16", "fp8", "fp16"]}, "pair", ("bf16", "fp8", "fp16"), "two formats"),
+    ("02", {"models": ["Mixtral-8x7B"]}, "models", "Mixtral-8x7B", "Mixtral-8x7B-v0.1"),
+    ("02", {"formats_model": "Qwen3-8B"}, "formats_model", "Qwen3-8B", "is a dense model"),
+    ("02", {"lengths": [32, 4096]}, "models", "tiny-mixtral", r"4096 input \+ 4096 output tokens exceed its \d+ positions"),
+    ("02", {"dtype": "bf16"}, "dtype", "bf16", "bfloat16, float16, float32"),
+    ("02", {"tensor_parallel": 2}, "tensor_parallel", 2, "at most num_devices = 1"),
+    ("02", {"formats": []}, "formats", [], "at least 1 item"),
+    ("03", {"ratios_pct": [50.0, 100.0]}, "ratios_pct", 100.0, "over 0 and under 100"),
+    ("03", {"ratios_pct": [0.0]}, "ratios_pct.0", 0.0, "greater than 0"),
+    ("03", {"active_experts": [1, 8]}, "active_experts", 8, "at most the 4 that tiny-qwen2-moe was trained with"),
+    ("03", {"models": ["Qwen3-8B"]}, "models", "Qwen3-8B", "is a dense model"),
+    ("06", {"layer_backends": ["tritn"]}, "layer_backends", "tritn", "loop, grouped, auto, triton.*nearest: 'triton'"),
+    ("06", {"quantized_backends": ["marlinn"]}, "quantized_backends", "marlinn", "emulation.*nearest: 'marlin'"),
+    ("06", {"quantized_formats": ["fp8 per channel"]}, "quantized_formats", "fp8 per channel", "nearest: 'fp8_per_channel'"),
+    ("06", {"ladder": ["fused", "expert lop"]}, "ladder", "expert lop", "fused, no graphs.*nearest: 'expert loop'"),
+    ("06", {"tuned_model": "tiny-mixtra"}, "tuned_model", "tiny-mixtra", "tiny-mixtral"),
+    ("06", {"layer_models": ["Qwen3-8B"]}, "layer_models", "Qwen3-8B", "is a dense model"),
+])
+def test_bad_parameters_of_a_section_say_what_was_given_and_what_is_allowed(section, given, key, value, allowed):
+    found = told(section, **given)
+    assert value in [p.value for p in found[key]]
+    assert any(re.search(allowed, p.allowed) for p in found[key])
+    assert set(found) <= {key, "formats_model" if key == "models" else key}
+
+
+def test_all_problems_of_a_section_come_at_once(tmp_path):
+    found = told("02", models=["tiny-mixtrl", "Qwen3-8B"], pair=["bf15"], formats=["fp8", "int2"],
+                 weights=str(tmp_path), device="h10", dtype="int8")
+    assert {k: len(v) for k, v in found.items()} == {"device": 1, "dtype": 1, "pair": 2, "formats": 1, "models": 2,
+                                                     "weights": 1, "quality_text": 1}
+    found = told("06", layer_backends=["x"], quantized_backends=["y"], ladder=["z"], quantized_formats=["v"],
+                 layer_models=["w"], quantized_models=["w"], tuned_model="w", ladder_model="w")
+    assert set(found) == {"layer_backends", "quantized_backends", "ladder", "quantized_formats", "layer_models",
+                          "quantized_models", "tuned_model", "ladder_model"}
+
+
+def test_active_experts_are_judged_beside_other_problems():
+    assert set(told("03", ratios_pct=[100.0], active_experts=[1, 99])) == {"ratios_pct", "active_experts"}
+    assert set(told("03", models=["tiny-qwen2-mo"], active_experts=[99])) == {"models"}
+
+
+def test_a_checkpoint_needs_its_config_tokenizer_and_a_text(checkpoint, tmp_path):
+    text = str(tmp_path / "text.txt")
+    made = params.build(sections.find("02").params, {"weights": str(checkpoint), "quality_text": text}, "nb")
+    assert made.weights == str(checkpoint)
+    assert "config.json is missing" in told("02", weights=str(tmp_path / "no"), quality_text=text)["weights"][0].allowed
+    for missing in (None, str(tmp_path / "absent.txt"), str(tmp_path)):
+        found = told("02", weights=str(checkpoint), quality_text=missing)
+        assert list(found) == ["quality_text"] and found["quality_text"][0].value == missing
+    (checkpoint / "tokenizer.json").unlink()
+    found = told("02", weights=str(checkpoint))
+    assert set(found) == {"weights", "quality_text"} and "tokenizer" in found["weights"][0].allowed
+
+
+def test_dummy_weights_need_no_text():
+    assert params.build(sections.find("02").params, {}, "nb").quality_text is None
+
+
+def test_a_checkpoint_has_a_perplexity_planned_in_every_format(checkpoint, tmp_path):
+    section, text = sections.find("02"), str(tmp_path / "text.txt")
+    made = params.build(section.params, {"weights": str(checkpoint), "quality_text": text, "formats": ["bf16", "fp8"]}, "nb")
+    points = [p for p in section.plan(made).points if p.method == "perplexity"]
+    assert [(p.series, p.status, p.text, p.engine.weights) for p in points] == [
+        (s, "ready", text, str(checkpoint)) for s in ("bf16", "fp8")]
+    other = made.model_copy(update={"quality_text": "another.txt"})
+    assert not {p.key for p in points} & {p.key for p in section.plan(other).points}

@@ -1,11 +1,13 @@
 """The table: rows per repeat, failures as rows, depth points from what they rest on, file and back."""
 
+import json
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from moebook import results, sections
+from moebook.models import catalog
 from moebook.params import build
 from moebook.plan import Plan
 
@@ -133,3 +135,108 @@ def test_committed_results_are_read_where_the_device_is_not(tmp_path):
     other = SECTION.plan(params.model_copy(update={"seed": 7}))
     with pytest.raises(workbook.NoResults, match="other parameters"):
         workbook.load(params, other)
+
+
+LAYERS = sections.find("06")
+QUALITY = sections.find("02")
+
+
+def layer_record(point, layer_s, graph_s=None, **facts) -> dict:
+    repeats = [{"layer_s": s, "layer_graph_s": g} for s, g in zip(layer_s, graph_s or [None] * 3, strict=True)]
+    return {**record(point), "method": "layer", "engine": {}, "repeats": repeats, "peak_memory_bytes": 10**9,
+            "chosen_backend": "TRITON", "moe_config_tuned": False, "relative_error": 0.004, "experts_hit": 7,
+            "graph_reason": None, **facts}
+
+
+@pytest.fixture(scope="module")
+def layers() -> Plan:
+    small = {"layer_tokens": [1, 4], "layer_backends": ["triton", "loop"], "tuned_model": "tiny-mixtral",
+             "tuned_tokens": [16], "ladder": ["fused"]}
+    return LAYERS.plan(build(LAYERS.params, small, "test"))
+
+
+def of(plan: Plan, series: str, batch: int):
+    return next(p for p in plan.points if (p.series, p.workload.batch) == (series, batch))
+
+
+def test_a_layer_row_tells_its_kernel_and_its_times(layers):
+    point = of(layers, "fused Triton", 4)
+    table = results.assemble(layers, {point.key: layer_record(point, (3e-4, 1e-4, 2e-4), (9e-5, 7e-5, 8e-5))})
+    own = table[table.key == point.key]
+    assert own["layer_s"].tolist() == [3e-4, 1e-4, 2e-4] and own["layer_graph_s"].tolist() == [9e-5, 7e-5, 8e-5]
+    row = own.iloc[0]
+    assert (row.moe_backend, row.moe_config_tuned, row.relative_error, row.experts_hit) == ("TRITON", False, 0.004, 7)
+    assert (row.asked_moe_backend, row.batch, row.method, row.peak_memory_bytes) == ("triton", 4, "layer", 10**9)
+    assert own["e2e_s"].isna().all() and pd.isna(row.default_layer_s) and pd.isna(row.configs_tried)
+
+
+def test_a_tuned_layer_tells_its_default_and_the_configurations_tried(layers):
+    point = of(layers, "fused Triton, tuned here", 16)
+    facts = {"default_layer_s": 3e-4, "default_layer_graph_s": 2e-4, "configs_tried": 40, "moe_config_tuned": None}
+    row = results.assemble(layers, {point.key: layer_record(point, (1e-4,) * 3, **facts)}).query("key == @point.key").iloc[0]
+    assert (row.default_layer_s, row.default_layer_graph_s, row.configs_tried) == (3e-4, 2e-4, 40)
+    assert pd.isna(row.moe_config_tuned)
+
+
+def test_the_spread_of_a_layer_is_that_of_its_calls(layers):
+    steady, loose = (of(layers, "fused Triton", n) for n in (1, 4))
+    records = {steady.key: layer_record(steady, (1e-4, 1.01e-4, 1.02e-4), (1e-5, 9e-5, 5e-5)),
+               loose.key: layer_record(loose, (1e-4, 2e-4, 3e-4))}
+    table = results.assemble(layers, records)
+    assert not table[table.key == steady.key].unstable.any() and table[table.key == loose.key].unstable.all()
+    summary = results.summarize(table).set_index("key")
+    row = summary.loc[loose.key]
+    assert (row.layer_s, row.layer_s_lo, row.layer_s_hi, row.n_repeats) == (2e-4, 1e-4, 3e-4, 3)
+    assert row.spread_pct == pytest.approx(100) and summary.loc[steady.key].spread_pct == pytest.approx(100 * 2 / 101)
+
+
+def test_runs_and_layers_of_one_table_have_each_their_own_spread(layers):
+    layer, engine = of(layers, "fused Triton", 1), of(layers, "fused", 1)
+    records = {layer.key: layer_record(layer, (1e-4, 1e-4, 1.5e-4)), engine.key: record(engine, e2e=(1, 1.1, 1.2))}
+    spread = results.summarize(results.assemble(layers, records)).set_index("key")["spread_pct"]
+    assert spread[layer.key] == pytest.approx(50) and spread[engine.key] == pytest.approx(100 * 0.2 / 1.1)
+    assert spread.drop([layer.key, engine.key]).isna().all()
+
+
+def test_a_layer_that_the_machine_lacks_is_a_row_with_its_reason_and_no_facts(layers):
+    point = of(layers, "fused Triton", 1)
+    lacking = {**record(point), "method": "layer", "status": "infeasible", "reason": "no GPU", "repeats": []}
+    row = results.assemble(layers, {point.key: lacking}).query("key == @point.key").iloc[0]
+    assert (row.status, row.reason) == ("infeasible", "no GPU") and pd.isna(row.moe_backend) and pd.isna(row.layer_s)
+
+
+def test_layer_rows_survive_the_file(layers, tmp_path):
+    point = of(layers, "expert loop", 4)
+    facts = {"moe_config_tuned": None, "graph_reason": "the host reads the routing"}
+    table = results.assemble(layers, {point.key: layer_record(point, (1e-4,) * 3, **facts)})
+    results.write(table, tmp_path / "r.parquet", {})
+    back, _ = results.read(tmp_path / "r.parquet")
+    pd.testing.assert_frame_equal(back, table, check_dtype=False)
+    assert back.query("key == @point.key")["graph_reason"].unique().tolist() == ["the host reads the routing"]
+
+
+def test_perplexity_rows(tmp_path):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(catalog.load("tiny-mixtral").hf_config()))
+    (folder / "tokenizer.json").write_text("{}")
+    (tmp_path / "text.txt").write_text("held out")
+    given = {"weights": str(folder), "quality_text": str(tmp_path / "text.txt"), "formats": ["bf16", "fp8"]}
+    plan = QUALITY.plan(build(QUALITY.params, given, "test"))
+    bf16, fp8 = (p for p in plan.points if p.method == "perplexity")
+    done = {**record(bf16), "repeats": [{"perplexity": v} for v in (6.0, 6.2, 6.1)]}
+    table = results.assemble(plan, {bf16.key: done})
+    own = table[table.key == bf16.key]
+    assert own["perplexity"].tolist() == [6.0, 6.2, 6.1] and own["weights"].unique().tolist() == [str(folder)]
+    assert not own["unstable"].any() and own["e2e_s"].isna().all()
+    summary = results.summarize(table).set_index("key")
+    row = summary.loc[bf16.key]
+    assert (row.perplexity, row.perplexity_lo, row.perplexity_hi, row.sweeps) == (6.1, 6.0, 6.2, "quality")
+    assert summary.loc[fp8.key, "status"] == "not_run" and pd.isna(row.spread_pct)
+
+
+def test_dummy_weights_have_a_row_per_format_that_says_why_there_is_no_perplexity():
+    plan = QUALITY.plan(build(QUALITY.params, {"formats": ["bf16", "fp8"]}, "test"))
+    rows = results.select(results.summarize(results.assemble(plan, {})), "quality")
+    assert rows["series"].tolist() == ["bf16", "fp8"] and set(rows["status"]) == {"infeasible"}
+    assert rows["reason"].str.contains("dummy weights have no quality").all()

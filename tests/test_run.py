@@ -2,10 +2,11 @@
 
 import fcntl
 import json
+from dataclasses import replace
 
 import pytest
 
-from moebook import results, run, sections
+from moebook import progress, results, run, sections
 from moebook.params import build
 from moebook.store import FolderInUse, Store, Unwritable
 
@@ -205,3 +206,133 @@ def test_a_line_per_point_with_the_time_left(plan, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if "left" in line]) == len(plan.measured)
     assert lines[1].startswith(f"[1/{len(plan.measured)}]")
+
+
+class Machine(ScriptedWorker):
+    """One that answers layer and perplexity requests, too, and lacks the kernels and formats in `lacks`."""
+
+    def __init__(self, lacks=(), status="infeasible", at: dict | None = None):
+        super().__init__(at)
+        self.lacks, self.status, self.requests = lacks, status, []
+
+    def ask(self, request: dict, limit_s: float) -> dict:
+        self.requests.append(request)
+        asked = {request.get("backend"), request.get("quantization"), request.get("settings", {}).get("quantization")}
+        if found := asked & set(self.lacks):
+            self.ops.append(request["op"])
+            return {"ok": False, "status": self.status, "reason": f"no {found.pop()} here"}
+        if request["op"] != "layer":
+            return super().ask(request, limit_s)
+        self.ops.append("layer")
+        return {"ok": True, "repeats": [{"layer_s": s, "layer_graph_s": None} for s in (1e-4, 2e-4, 3e-4)],
+                "chosen_backend": request["backend"], "moe_config_tuned": None, "relative_error": 1e-3, "experts_hit": 2}
+
+    def asked_of(self, **wanted) -> list[dict]:
+        return [r for r in self.requests if wanted.items() <= r.items()]
+
+
+@pytest.fixture
+def layers():
+    small = {"layer_models": ["tiny-mixtral", "tiny-qwen2-moe"], "layer_tokens": [1, 4, 16], "ladder_batches": [1, 4],
+             "layer_backends": ["loop", "triton"], "ladder": ["fused"], "ladder_lengths": [32]}
+    section = sections.find("06")
+    return section.plan(build(section.params, small, "test")).only(["layer", "ladder_batch", "ladder_length"])
+
+
+@pytest.fixture
+def formats():
+    section = sections.find("02")
+    small = {"pair": ["bf16", "fp8"], "formats": ["bf16", "fp8", "fp16"], "batches": [1, 4], "formats_batches": [1],
+             "lengths": [32]}
+    return section.plan(build(section.params, small, "test"))
+
+
+def test_layer_points_start_no_engine(layers, tmp_path):
+    counts, worker = measure(layers.only(["layer"]), tmp_path, Machine())
+    assert counts["ok"] == 12 and worker.ops == ["ceilings", *["layer"] * 12]
+
+
+def test_layers_and_engines_of_one_plan(layers, tmp_path):
+    counts, worker = measure(layers, tmp_path, Machine())
+    assert counts == {"ok": len(layers.measured), "skipped": 0}
+    assert worker.ops == ["ceilings", *["layer"] * 12, "start", *["measure"] * (len(layers.measured) - 12)]
+    own = table(layers, tmp_path).query("method == 'layer'")
+    assert len(own) == 36 and set(own.moe_backend) == {"loop", "triton"} and own.engine_start_s.isna().all()
+
+
+def test_a_kernel_that_the_machine_lacks_is_asked_for_once_per_layer(layers, tmp_path):
+    counts, worker = measure(layers, tmp_path, Machine(["triton"]))
+    assert counts["infeasible"] == 6 and counts["ok"] == len(layers.measured) - 6
+    assert len(worker.asked_of(op="layer", backend="triton")) == 2, "one per model"
+    assert len(worker.asked_of(op="layer", backend="loop")) == 6
+    bad = table(layers, tmp_path).query("status == 'infeasible'")
+    assert len(bad) == 6 and set(bad.reason) == {"no triton here"} and set(bad.batch) == {1, 4, 16}
+
+
+@pytest.mark.parametrize("status", ["failed", "oom"])
+def test_a_layer_that_fails_otherwise_is_asked_for_at_every_point(layers, tmp_path, status):
+    counts, worker = measure(layers, tmp_path, Machine(["triton"], status))
+    assert counts[status] == 6 and len(worker.asked_of(op="layer", backend="triton")) == 6
+
+
+def test_a_format_that_the_machine_lacks_is_started_once_and_the_others_run(formats, tmp_path):
+    counts, worker = measure(formats, tmp_path, Machine(["fp8"]))
+    told = [r["settings"]["quantization"] for r in worker.asked_of(op="start")]
+    assert told.count("fp8") == 1 and told.count(None) == 2
+    own = [p for p in formats.measured if p.series == "fp8"]
+    assert len(own) > 2 and counts["infeasible"] == len(own) and counts["ok"] == len(formats.measured) - len(own)
+    bad = table(formats, tmp_path).query("status == 'infeasible' and method != 'perplexity'")
+    assert set(bad.reason) == {"no fp8 here"} and set(bad.series) == {"fp8"}
+
+
+def test_what_was_infeasible_is_asked_again_only_on_demand(layers, tmp_path):
+    measure(layers, tmp_path, Machine(["triton"]))
+    counts, worker = measure(layers, tmp_path, Machine())
+    assert counts == {"skipped": len(layers.measured)} and worker.requests == []
+    counts, worker = measure(layers, tmp_path, Machine(), retry=["infeasible"])
+    assert counts["ok"] == 6 and len(worker.asked_of(op="layer", backend="triton")) == 6
+
+
+def test_a_layer_request_has_its_shape_and_no_engine(layers):
+    point = next(p for p in layers.points if (p.series, p.workload.batch) == ("fused Triton", 16))
+    shape = {"hidden_size": 256, "expert_ffn_dim": 512, "num_experts": 8, "top_k": 2}
+    assert run._request(point) == {"op": "layer", "shape": shape, "dtype": "bfloat16", "quantization": None,
+                                   "backend": "triton", "seed": 0, "tokens": 16, "repeats": 3}
+    quantized = replace(point, engine=replace(point.engine, quantization="fp8", moe_backend=None))
+    assert {**run._request(point), "quantization": "fp8", "backend": "auto"} == run._request(quantized)
+
+
+def test_a_perplexity_request_has_its_text_and_weights(formats):
+    point = replace(next(p for p in formats.points if p.method == "perplexity"), text="held_out.txt", status="ready")
+    point = replace(point, engine=replace(point.engine, weights="/models/x"))
+    assert run._request(point) == {
+        "op": "perplexity", "text": "held_out.txt", "weights": "/models/x", "repeats": 3,
+        "workload": {"batch": 12, "input_tokens": 512, "output_tokens": 1, "seed": 0}}
+    other = next(p for p in formats.points if p.method == "full")
+    assert set(run._request(other)) == {"op", "workload", "method", "repeats"}
+
+
+@pytest.mark.parametrize(("record", "told"), [
+    ({"status": "ok", "repeats": [{"layer_s": s, "layer_graph_s": None} for s in (3e-4, 1.234e-4, 2e-4)]}, "200 µs"),
+    ({"status": "ok", "repeats": [{"perplexity": v} for v in (6.126, 6.1, 6.2)]}, "perplexity 6.13"),
+    ({"status": "ok", "repeats": REPEATS}, "E2E 1010.0 ms"),
+    ({"status": "infeasible", "reason": "no triton here", "repeats": []}, "infeasible (no triton here)"),
+])
+def test_the_outcome_of_a_point_is_its_median_or_its_reason(record, told):
+    assert progress.outcome(record) == told
+
+
+def test_a_title_names_the_model_the_series_and_the_work(layers, formats):
+    point = next(p for p in layers.points if (p.series, p.workload.batch) == ("fused Triton", 16))
+    assert progress.title(point) == "tiny-mixtral fused Triton 16 tokens"
+    quality = next(p for p in formats.points if p.method == "perplexity" and p.series == "fp8")
+    assert progress.title(quality) == "tiny-mixtral fp8 B=12 512+1 perplexity"
+    engine = next(p for p in formats.points if p.method == "full" and p.series == "bf16")
+    assert progress.title(replace(engine, series="")) == "tiny-mixtral B=1 32+32 full"
+
+
+def test_every_layer_point_has_its_line(layers, tmp_path, capsys):
+    measure(layers, tmp_path, Machine(["triton"]))
+    out = capsys.readouterr().out
+    assert "tiny-mixtral expert loop 16 tokens: 200 µs;" in out
+    assert out.count("infeasible (no triton here);") == 6

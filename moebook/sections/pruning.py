@@ -4,6 +4,7 @@ Each model whole and pruned by each ratio, inter-expert (fewer experts) and intr
 active experts. Dummy weights: speed depends on shapes, not on which experts went. `models/prune.py` prunes checkpoints.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from moebook import devices, params
@@ -36,6 +37,19 @@ class Params(EngineParams):
             published = catalog.load(name).top_k
             found += [("active_experts", k, f"at most the {published} that {name} was trained with")
                       for k in self.active_experts or () if k > published]
+        return found or [p for name in self.models for p in self._same_shapes(catalog.load(name))]
+
+    def _same_shapes(self, base: catalog.Architecture) -> list[tuple[str, Any, str]]:
+        """Ratios that round to a shape another series has."""
+        found = []
+        for kind in KINDS:
+            seen = {base.shape: "the whole model"}
+            for ratio in self.ratios_pct:
+                shape = _pruned(base, kind, ratio)[0].shape
+                if shape in seen:
+                    said = f"gives {base.name} ({kind}) the shape of {seen[shape]}: leave it out"
+                    found.append(("ratios_pct", ratio, said))
+                seen[shape] = f"{ratio:g} %"
         return found
 
 
@@ -79,10 +93,11 @@ def _of_model(p: Params, base: catalog.Architecture) -> list[Point]:
 
 
 def _pruned(base: catalog.Architecture, kind: str, ratio_pct: float) -> tuple[catalog.Architecture, str | None]:
-    """The pruned shape; where it cannot be, the model itself and the reason."""
+    """The pruned shape; where it cannot be, a stand-in with about that shape and the reason."""
     from moebook.models.prune import prune_architecture
 
     try:
         return prune_architecture(base, kind=kind, ratio=ratio_pct / 100)[0], None
     except ImpossibleEdit as error:
-        return base, str(error)
+        field = {"inter": "num_experts", "intra": "expert_ffn_dim"}[kind]
+        return replace(base, **{field: max(1, round(getattr(base, field) * (1 - ratio_pct / 100)))}), str(error)

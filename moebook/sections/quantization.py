@@ -39,7 +39,7 @@ class Params(EngineParams):
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
         found += points.unknown("pair", self.pair, SERIES) + points.unknown("formats", self.formats, SERIES)
-        if len(self.pair) != 2:
+        if len(set(self.pair)) != 2 or len(self.pair) != 2:
             found.append(("pair", self.pair, "two formats: the one gains are over first, the other second"))
         longest = max(self.batch_tokens, *self.lengths)
         found += points.model_problems("models", self.models, longest)

@@ -78,3 +78,37 @@ def test_add_floor_keeps_rows_and_says_why_one_is_null():
     assert out["floor_e2e_s"].isna().tolist() == [False, False, True, True, True, True]
     assert pd.isna(out["floor_reason"].iloc[0]) and "ceilings are those of synthetic" in out["floor_reason"].iloc[3]
     assert "float32" in out["floor_reason"].iloc[4] and "int8" in out["floor_reason"].iloc[5]
+
+
+def test_fp16_takes_the_ceiling_of_bf16_and_fp32_does_not():
+    assert floor_row(MIXTRAL, 16, 128, 64, CEILINGS, "float16") == floor_row(MIXTRAL, 16, 128, 64, CEILINGS)
+    half = Ceilings("synthetic", 3.0e12, 8.0e14, "float16")
+    assert floor_row(MIXTRAL, 16, 128, 64, half) == floor_row(MIXTRAL, 16, 128, 64, CEILINGS)
+    single = Ceilings("synthetic", 3.0e12, 4.0e14, "float32")
+    assert floor_row(MIXTRAL, 16, 128, 64, single, "float32").floor_tpot_s > 0
+    with pytest.raises(ValueError, match="dtype float16: the matrix rate of synthetic was measured in float32"):
+        floor_row(MIXTRAL, 16, 128, 64, single, "float16")
+
+
+def test_weight_only_formats_read_less_and_multiply_no_faster():
+    plain = floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS)
+    for quantization in ("fp8_weight_only", "int8_experts", "int4"):
+        found = floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS, quantization=quantization)
+        assert found.floor_ttft_s == pytest.approx(plain.floor_ttft_s)
+        assert found.floor_tpot_s < 0.6 * plain.floor_tpot_s
+    per_channel, fp8 = (floor_row(MIXTRAL, 16, 512, 64, CEILINGS, quantization=q) for q in ("fp8_per_channel", "fp8"))
+    assert per_channel == fp8
+
+
+def test_an_fp8_cache_halves_the_bytes_of_the_context():
+    plain, fp8 = (floor_row(MIXTRAL, 64, 4096, 2, CEILINGS, kv_dtype=d).floor_tpot_s for d in (None, "fp8"))
+    assert (plain - fp8) * 3.0e12 == pytest.approx(64 * 32 * 2 * 1024 * 4097, rel=0.01)
+
+
+@pytest.mark.parametrize("method", ["layer", "perplexity"])
+def test_points_that_time_no_engine_have_no_floor(method):
+    base = {"model": "m", "batch": 16, "input_tokens": 1, "output_tokens": 1, "dtype": "bfloat16", "quantization": None,
+            "kv_cache_dtype": "auto", "tensor_parallel": 1, "pipeline_parallel": 1, "device": "synthetic", "status": "ok"}
+    out = add_floor(pd.DataFrame([{**base, "method": method}, {**base, "method": "full"}]), CEILINGS, lambda row: MIXTRAL)
+    assert out["floor_e2e_s"].isna().tolist() == [True, False]
+    assert out["floor_reason"].iloc[0] == "no run of an engine was timed" and pd.isna(out["floor_reason"].iloc[1])

@@ -231,12 +231,12 @@ def test_quantized_layers_have_the_plain_kernel_as_reference_where_there_is_one(
         fused_moe.layer_speedup(TABLES["fused_moe"]["gpu"].query("series != 'fused Triton'"))
 
 
-def test_tuning_compares_plain_calls_per_token_count():
+def test_tuning_compares_default_and_tuned_of_one_timing_per_token_count():
     fig, rows = draw("fused_moe", "tuning")
     assert [ax.get_title() for ax in fig.axes] == ["16 tokens\ngain +22.0 %", "256 tokens\ngain +3.1 %",
                                                    "4096 tokens\ngain +10.7 %"]
     heights = [[patch.get_height() for patch in ax.patches] for ax in fig.axes]
     np.testing.assert_allclose(heights, rows[["default_us", "tuned_us"]])
     table = t.layers()
-    table.loc[table.index[-1], ["status", "layer_s"]] = ["failed", None]
+    table.loc[table.index[-1], ["status", "layer_time_s"]] = ["failed", None]
     assert fused_moe.tuning(table)[0].axes[2].texts[0].get_text() == "failed"

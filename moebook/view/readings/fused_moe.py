@@ -40,13 +40,13 @@ def speedup(summary: pd.DataFrame) -> str:
     wide = rows.pivot_table(index=["model", "batch"], columns="series", values="layer_time_s")
     told = []
     for series in in_order(rows):
-        if series == fused:
-            continue
         ratio = (wide[series] / wide[fused]).dropna()
+        if series == fused or ratio.empty:
+            continue
         at = ratio.groupby("batch").median()
         told.append(f"the {series} takes {at.iloc[0]:.1f} times as long for {tokens(at.index[0])}, "
                     f"{at.max():.1f} for {at.idxmax()}, {at.iloc[-1]:.1f} for {at.index[-1]}")
-    return f"Against {fused} (median over models): " + "; ".join(told) + "."
+    return f"Against {fused} (median over models): " + "; ".join(told) + "." if told else NOTHING
 
 
 def roofline(summary: pd.DataFrame) -> str:
@@ -79,9 +79,11 @@ def quantized(summary: pd.DataFrame) -> str:
     for series in in_order(rows):
         own = rows[rows["series"] == series].set_index(["model", "batch"])["layer_time_s"]
         ratio = (base / own).dropna()
+        if ratio.empty:
+            continue
         told.append(f"{series} is {ratio.min():.2f} to {ratio.max():.2f} times as fast as {fused} in 16 bits (median "
                     f"{ratio.median():.2f})")
-    return "; ".join(told) + "." + missing(summary, "layer_quantized")
+    return ("; ".join(told) + "." if told else NOTHING) + missing(summary, "layer_quantized")
 
 
 def tuning(summary: pd.DataFrame) -> str:
@@ -116,7 +118,7 @@ def engines(summary: pd.DataFrame, sweep: str) -> str:
         gain = 100 * (wide[over] / wide[series] - 1).dropna()
         if len(gain):
             told.append(f"{over} over {series}: {from_to(gain, name)} (mean {gain.mean():+.0f} %)")
-    return "; ".join(told) + "." + missing(summary, sweep)
+    return ("; ".join(told) + "." if told else NOTHING) + missing(summary, sweep)
 
 
 def headline(summary: pd.DataFrame) -> str:
@@ -126,6 +128,8 @@ def headline(summary: pd.DataFrame) -> str:
         return "The ladder of engines is not measured." + missing(summary, "ladder_batch")
     base = "fused, no graphs" if "fused, no graphs" in set(rows["series"]) else "fused"
     loop = -with_gain(gains(summary, "ladder_batch", over=base).query("series == @LOOP"))["gain_pct"]
+    if loop.empty:
+        return "The ladder of engines has no workload in common." + missing(summary, "ladder_batch")
     text = (f"**Finding.** An engine with an eager loop over experts loses {loop.min():.0f} to {loop.max():.0f} % of its "
             "throughput")
     grouped = with_gain(gains(summary, "ladder_batch", over="fused").query("series == @GROUPED"))["gain_pct"]

@@ -30,7 +30,7 @@ def absolute(summary: pd.DataFrame) -> str:
     gone = planned(summary, SWEEP)
     gone = gone[gone["status"] != "ok"]
     rest = f" {len(gone)} points have no number: {'; '.join(dict.fromkeys(gone['reason']))}." if len(gone) else ""
-    return "; ".join(told) + "." + rest
+    return ("; ".join(told) + "." if told else NOTHING) + rest
 
 
 def gain(summary: pd.DataFrame) -> str:

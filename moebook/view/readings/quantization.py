@@ -47,6 +47,8 @@ def widening(summary: pd.DataFrame) -> str:
         return NOTHING + missing(summary, PAIR[0])
     base, other = base_other
     ttft, tpot = ((wide[m][base] / wide[m][other]).dropna() for m in ("ttft_s", "tpot_s"))
+    if ttft.empty or tpot.empty:
+        return NOTHING + missing(summary, PAIR[0])
     return (f"By phase, over {len(ttft)} workloads: the first token comes {change(ttft.min())} to {change(ttft.max())} "
             f"faster (median {change(ttft.median())}), a decode step is {change(tpot.min())} to {change(tpot.max())} faster "
             f"(median {change(tpot.median())}). Prefill computes, so it shows the matrix rate; a decode step reads, so it "

@@ -1,0 +1,152 @@
+"""Effects between named series: planted throughputs give their gains, shares and slopes back."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis_tables import MIXTRAL, QWEN, row
+
+from moebook.analysis.cells import Cells, Untested
+from moebook.analysis.series_effects import FUNCTIONS, series_gain, series_gain_slope, series_wins, versus
+
+QUANTIZED = {"bf16": None, "fp8": "fp8", "int4 weights": "int4"}
+BATCHES = (1, 2, 4, 8)
+RUNG = {"fused": ("light", None), "fused, no graphs": ("eager", None), "expert loop": ("eager", "loop")}
+
+
+def formats(gain, series=("bf16", "fp8"), batches=BATCHES, lengths=(128,), models=(MIXTRAL,), gone=None) -> pd.DataFrame:
+    """Throughput of bf16 is 1000 B; that of another series `gain(series, B, S, model)` % more. gone: series -> reason."""
+    rows = []
+    for m in models:
+        for name in series:
+            for b in batches:
+                for s in lengths:
+                    more = 0 if name == "bf16" else gain(name, b, s, m)
+                    lost = {"status": "infeasible"} if name in (gone or {}) else {}
+                    rows.append(row("quant", m, 1000.0 * b * (1 + more / 100), batch=b, tokens=s, series=name, **lost))
+                    rows[-1] |= {"quantization": QUANTIZED[name], "key": f"{rows[-1]['key']}/{name}"}
+                    if lost:
+                        rows[-1]["reason"] = gone[name]
+    return pd.DataFrame(rows)
+
+
+def ladder(speeds: dict, batches=BATCHES) -> pd.DataFrame:
+    rows = []
+    for name, speed in speeds.items():
+        graphs, backend = RUNG[name]
+        rows += [row("ladder", MIXTRAL, 100.0 * b * speed, batch=b, tokens=512, series=name, graphs=graphs,
+                     asked_moe_backend=backend) for b in batches]
+        for r in rows[-len(batches):]:
+            r["key"] += f"/{name}"
+    return pd.DataFrame(rows)
+
+
+def cells(table: pd.DataFrame) -> Cells:
+    return Cells.of(table, "quant|ladder|pruning", 200, 0)
+
+
+def test_a_gain_is_the_mean_over_equal_workloads():
+    found = series_gain(cells(formats(lambda n, b, s, m: 10 * b)), "fp8", "bf16")
+    assert (found.value, found.n, found.unit) == (pytest.approx(10 * np.mean(BATCHES)), 4, "%")
+    assert found.lo <= found.value <= found.hi and len(found.used) == 8 and found.differs == ()
+    assert found.text == "fp8 over bf16, from +10.0 to +80.0 %"
+
+
+def test_pairs_are_equal_in_model_batch_and_length():
+    table = formats(lambda n, b, s, m: b + s / 128 + (50 if m == QWEN else 0), lengths=(128, 256), models=(MIXTRAL, QWEN))
+    found = versus(cells(table.sample(frac=1, random_state=3)), "fp8", "bf16")
+    mine, base = (found.cells.ok.iloc[i] for i in (found.low, found.high))
+    assert len(found.low) == 16 and set(mine["series"]) == {"fp8"} and set(base["series"]) == {"bf16"}
+    for column in ("model", "top_k", "batch", "input_tokens", "output_tokens"):
+        assert (mine[column].to_numpy() == base[column].to_numpy()).all()
+    wanted = [b + s / 128 + (50 if m == QWEN else 0) for m, b, s in mine[["model", "batch", "input_tokens"]].to_numpy()]
+    np.testing.assert_allclose(100 * (found.ratio()[0] - 1), wanted)
+
+
+def test_least_and_largest_of_the_pairs():
+    table = cells(formats(lambda n, b, s, m: {1: -7, 2: 3, 4: 5, 8: 11}[b]))
+    assert series_gain(table, "fp8", "bf16", reduce="min").value == pytest.approx(-7)
+    assert series_gain(table, "fp8", "bf16", reduce="max").value == pytest.approx(11)
+
+
+def test_a_gain_is_split_by_an_axis_in_the_text():
+    table = cells(formats(lambda n, b, s, m: 10 if s == 128 else 30, lengths=(128, 256)))
+    assert series_gain(table, "fp8", "bf16", by="length").text.endswith(
+        "; by input = output tokens: 128: +10.0 %, 256: +30.0 %")
+
+
+def test_several_series_are_pooled():
+    table = cells(formats(lambda n, b, s, m: {"fp8": 20, "int4 weights": -10}[n], ("bf16", "fp8", "int4 weights")))
+    assert series_gain(table, ["fp8", "int4 weights"], "bf16").value == pytest.approx(5)
+    assert series_gain(table, "fp8", "int4 weights").value == pytest.approx(100 * (1.2 / 0.9 - 1))
+
+
+def test_narrowed_to_a_model_and_a_batch():
+    table = cells(formats(lambda n, b, s, m: b + (50 if m == QWEN else 0), models=(MIXTRAL, QWEN)))
+    one = series_gain(table, "fp8", "bf16", where={"batch": {"values": [8], "side": "largest"}}, model="Qwen", like="qwen")
+    assert (one.value, one.n, one.differs) == (pytest.approx(58), 1, ())
+    other = series_gain(table, "fp8", "bf16", where={"batch": {"values": [64], "side": "largest"}}, model="Mixtral-8x7B")
+    assert other.value == pytest.approx(6) and other.differs == ("batch 4, 8 (source 64)",)
+
+
+def test_wins_count_the_workloads_where_a_series_is_faster():
+    found = series_wins(cells(formats(lambda n, b, s, m: 5 if b > 1 else -5)), "fp8", "bf16")
+    assert (found.value, found.unit) == (75, "% of workloads") and "faster at 3 of 4 workloads" in found.text
+
+
+def test_a_slope_is_in_points_per_doubling():
+    growing = cells(formats(lambda n, b, s, m: 5 + 4 * np.log2(b) + (30 if s == 256 else 0), lengths=(128, 256)))
+    found = series_gain_slope(growing, "fp8", "bf16", "batch")
+    assert (found.value, found.n) == (pytest.approx(4), 2) and found.unit == "points per doubling of batch"
+    over_length = series_gain_slope(growing, "fp8", "bf16", "length")
+    assert (over_length.value, over_length.n) == (pytest.approx(30), 4)
+
+
+def test_a_slope_needs_two_values_with_all_else_equal():
+    with pytest.raises(Untested, match="two values of batch"):
+        series_gain_slope(cells(formats(lambda n, b, s, m: 1, batches=(4,))), "fp8", "bf16", "batch")
+
+
+def test_a_stand_in_is_taken_where_the_series_is_missing_and_named():
+    instead = {"fused, no graphs": ["fused"]}
+    whole = cells(ladder({"fused": 4, "fused, no graphs": 3, "expert loop": 1}))
+    own = series_gain(whole, "fused, no graphs", "expert loop", instead=instead)
+    assert (own.value, own.differs) == (pytest.approx(200), ())
+    part = cells(ladder({"fused": 4, "expert loop": 1}))
+    other = series_gain(part, "fused, no graphs", "expert loop", instead=instead)
+    assert (other.value, other.differs) == (pytest.approx(300), ("series fused in place of fused, no graphs",))
+    with pytest.raises(Untested, match="no measured points of fused, no graphs; series measured: expert loop, fused"):
+        series_gain(part, "fused, no graphs", "expert loop")
+
+
+def test_pruned_shapes_pair_with_the_whole_model_at_equal_top_k():
+    rows = []
+    for name, experts, gain in (("baseline", 8, 0), ("inter 50 %", 4, 20)):
+        rows += [row("pruning", MIXTRAL, 1000 / k * (1 + gain * k / 100), batch=16, tokens=64, experts=experts, active=k,
+                     series=name) for k in (1, 2, 4)]
+    found = series_gain(cells(pd.DataFrame(rows)), "inter 50 %", "baseline", by="top_k")
+    assert found.value == pytest.approx(20 * (1 + 2 + 4) / 3) and found.n == 3
+    assert "by active experts: 1: +20.0 %, 2: +40.0 %, 4: +80.0 %" in found.text
+
+
+def test_what_was_not_measured_is_untested_with_the_engines_reason():
+    table = cells(formats(lambda n, b, s, m: 1, gone={"fp8": "FP8 is not supported on this CPU"}))
+    for function in FUNCTIONS.values():
+        extra = {"along": "batch"} if function is series_gain_slope else {}
+        with pytest.raises(Untested, match=r"no measured points of fp8 \(FP8 is not supported on this CPU\)"):
+            function(table, "fp8", "bf16", **extra)
+        with pytest.raises(Untested, match="no measured points of int4 weights; series measured: bf16"):
+            function(table, "int4 weights", "bf16", **extra)
+
+
+def test_series_without_a_common_workload_are_untested():
+    table = pd.concat([formats(lambda n, b, s, m: 1, ("bf16",), (1, 2)), formats(lambda n, b, s, m: 1, ("fp8",), (4, 8))])
+    with pytest.raises(Untested, match="no workload at which both fp8 and bf16 were measured"):
+        series_gain(cells(table), "fp8", "bf16")
+
+
+def test_noise_of_repeats_widens_the_interval():
+    calm = formats(lambda n, b, s, m: 20)
+    speed = calm["throughput_tok_s"]
+    noisy = calm.assign(throughput_tok_s_lo=0.8 * speed, throughput_tok_s_hi=1.2 * speed)
+    a, b = (series_gain(cells(t), "fp8", "bf16") for t in (calm, noisy))
+    assert a.value == b.value == pytest.approx(20) and b.hi - b.lo > 10 * (a.hi - a.lo)

@@ -1,0 +1,86 @@
+"""Sections 2, 3 and 6 through one real worker: formats, pruned shapes, single layers and installed expert computations."""
+
+import pytest
+
+from moebook import results, run
+from moebook.sections import fused_moe, pruning, quantization
+from moebook.store import Store
+
+SMALL = {"profile": "small", "batches": [2], "batch_tokens": 16, "lengths": [16]}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Summary by section, and how often the worker was asked to start an engine of a format that it lacks."""
+    root = tmp_path_factory.mktemp("sections")
+    plans = {
+        "quantization": quantization.plan(quantization.Params(
+            **SMALL, pair=["bf16", "fp16"], formats=["bf16", "fp8", "int8 experts", "int4 weights", "bf16 + fp8 KV"],
+            formats_batches=[1, 2], formats_tokens=16)),
+        "pruning": pruning.plan(pruning.Params(profile="small", ratios_pct=[50], active_experts=[1, 4], batch=2, tokens=16)),
+        "fused_moe": fused_moe.plan(fused_moe.Params(
+            profile="small", layer_models=["tiny-mixtral"], layer_tokens=[1, 16], ladder_batches=[2], ladder_batch_tokens=16,
+            ladder_lengths=[16], ladder_length_batch=2, quantized_tokens=[4])),
+    }
+    out, starts = {}, []
+    with run.WorkerHandle(root / "worker.log") as worker:
+        ask = worker.ask
+
+        def watched(request: dict, limit_s: float) -> dict:
+            if request["op"] == "start":
+                starts.append(request["settings"]["quantization"])
+            return ask(request, limit_s)
+
+        worker.ask = watched
+        for name, plan in plans.items():
+            run.measure(plan, root, worker=worker)
+            out[name] = results.summarize(results.assemble(plan, Store(root, plan).records()))
+    return out, starts
+
+
+def rows(table, sweep: str):
+    return results.select(table, sweep).set_index("series")
+
+
+@pytest.mark.engine
+def test_every_format_runs_or_says_in_the_engines_words_why_not(tables):
+    table, starts = tables[0]["quantization"], tables[1]
+    found = rows(table, "formats")
+    assert set(found[found["status"] == "ok"].index) == {"bf16", "int8 experts", "int4 weights", "bf16 + fp8 KV"}
+    fp8 = found.loc["fp8"]
+    assert set(fp8["status"]) == {"infeasible"} and fp8["reason"].str.contains("scaled_fp8_quant").all()
+    assert starts.count("fp8") == 1, "what this machine cannot do is asked once"
+
+
+@pytest.mark.engine
+def test_memory_shrinks_with_the_format(tables):
+    found = rows(tables[0]["quantization"], "formats").groupby(level=0).first()
+    bytes_of = found["weights_bytes"].astype(float)
+    assert bytes_of["int4 weights"] < bytes_of["int8 experts"] < bytes_of["bf16"]
+    capacity = found["kv_capacity_tokens"]
+    assert capacity["bf16 + fp8 KV"] == pytest.approx(2 * capacity["bf16"], rel=0.01)
+
+
+@pytest.mark.engine
+def test_pruned_shapes_run_at_every_top_k_they_allow(tables):
+    table = tables[0]["pruning"]
+    assert set(table["status"]) == {"ok"} and len(table) == 6
+    assert table.groupby("series")["num_experts"].first().to_dict() == {"baseline": 16, "inter 50 %": 8,
+                                                                            "intra 50 %": 16}
+
+
+@pytest.mark.engine
+def test_layers_agree_with_the_reference_and_engines_hold_what_was_installed(tables):
+    table = tables[0]["fused_moe"]
+    layers = rows(table, "layer")
+    timed = layers[layers["status"] == "ok"]
+    assert set(timed.index) == {"expert loop", "grouped GEMM", "fused (engine's choice)"}
+    assert (timed["relative_error"] < 2e-2).all() and (timed["layer_s"] > 0).all()
+    assert layers.loc["fused Triton", "reason"].str.contains("does not support current device cpu").all()
+    ladder = rows(table, "ladder_batch")
+    assert set(ladder["status"]) == {"ok"}
+    assert ladder["moe_backend"][["expert loop", "grouped GEMM"]].tolist() == ["moebook loop", "moebook grouped"]
+    assert rows(table, "layer_tuned")["reason"].str.contains("GPU").all()
+    assert set(rows(table, "layer_quantized")["status"]) == {"ok"}
+
+

@@ -1,0 +1,288 @@
+"""Prose: its numbers are the planted ones, and where something was not measured it says so and why."""
+
+import inspect
+import random
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import section_tables as t
+
+from moebook.view.readings import fused_moe, pruning, quantization
+from moebook.view.readings.words import NOTHING, change, from_to, in_order, measured, missing, planned, with_gain
+
+MODEL, OTHER = t.MODELS[:2]
+ARGUMENTS = {"pair": ("quant_batch", "quant_length"), "engines": ("ladder_batch", "ladder_length")}
+OWN = {"quantization": t.quality(t.quantization()), "pruning": t.pruning(),
+       "fused_moe": pd.concat([t.layers(), t.ladder()], ignore_index=True).assign(moe_config_tuned=True)}
+READINGS = [pytest.param(getattr(module, name), (argument,) if argument else (), table, id=f"{section}-{name}-{argument}")
+            for section, module, table in (("quantization", quantization, OWN["quantization"]),
+                                           ("pruning", pruning, OWN["pruning"]), ("fused_moe", fused_moe, OWN["fused_moe"]))
+            for name, f in vars(module).items()
+            if inspect.isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
+            for argument in ARGUMENTS.get(name, (None,))]
+
+
+def run(sweep: str, model: str, series: str, batch: int, tokens: int, speed: float | None, **more) -> dict:
+    return t.point(sweep, model, series, batch, tokens, speed, **more)
+
+
+def pair(gain, batches=(1, 64), other="fp8", models=(MODEL,), tokens=2048, sweep="quant_batch") -> pd.DataFrame:
+    """bf16 and another format that is `gain(model, batch)` % faster; None: infeasible."""
+    rows = []
+    for m in models:
+        rows += [run(sweep, m, "bf16", b, tokens, 1.0) for b in batches]
+        for b in batches:
+            more = gain(m, b)
+            rows.append(run(sweep, m, other, b, tokens, None if more is None else 1 + more / 100))
+    return pd.DataFrame(rows)
+
+
+def layer(series: str, tokens: int, us: float | None, sweep="layer", model=MODEL, hit=64, **more) -> dict:
+    """A layer of `us` microseconds under a floor of half of that."""
+    row = t.layer(sweep, model, series, tokens, 1, 1, "graph", status="ok" if us else "infeasible")
+    if not us:
+        return row | {"reason": "no such kernel here"}
+    return row | {"layer_time_s": us / 1e6, "floor_layer_s": us / 2e6, "experts_hit": hit, "num_experts": 64,
+                  "relative_error": 0.004, "moe_config_tuned": True, **more}
+
+
+def unmeasured(table: pd.DataFrame, gone: np.ndarray) -> pd.DataFrame:
+    """The table of a sweep that was ended early: rows of the mask are not run."""
+    gone = gone & (table["status"] == "ok").to_numpy()
+    facts = ("throughput", "ttft", "tpot", "e2e", "layer_", "weights_bytes", "kv_capacity", "perplexity", "relative_error",
+             "achieved", "default_", "moe_config")
+    lost = {c: table[c].astype(object if table[c].dtype == bool else table[c].dtype).where(~gone)
+            for c in table if c.startswith(facts)}
+    return table.assign(**lost, status=table["status"].mask(gone, "not_run"),
+                        reason=table["reason"].astype(object).mask(gone, "not measured yet"))
+
+
+@pytest.mark.parametrize(("reading", "arguments", "table"), READINGS)
+def test_a_table_of_which_only_a_part_was_measured_is_read_without_holes(reading, arguments, table):
+    for seed in range(30):
+        rng = random.Random(seed)
+        if seed % 2:
+            gone = np.arange(len(table)) >= rng.randrange(len(table))
+        else:
+            share = rng.random()
+            gone = np.array([rng.random() < share for _ in range(len(table))])
+        text = reading(unmeasured(table, gone), *arguments)
+        assert not re.search(r"\bnan\b|NaT|None|<NA>", text), text
+        assert not re.search(r"^\W*\.|: ?\.|: ?;|; ?\.|\(\)", text), text
+
+
+@pytest.mark.parametrize(("reading", "arguments", "table"), READINGS)
+def test_nothing_measured_is_said_with_the_reason(reading, arguments, table):
+    text = reading(unmeasured(table, np.ones(len(table), bool)), *arguments)
+    assert re.search(r"[Nn]othing|not measured|No perplexity", text), text
+
+
+@pytest.mark.parametrize(("reading", "arguments", "table"), READINGS)
+def test_reading_changes_nothing(reading, arguments, table):
+    before = table.copy()
+    assert reading(table, *arguments) == reading(table, *arguments)
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_the_pair_names_its_gains_at_the_ends_and_counts_what_is_slower():
+    gains = {(MODEL, 1): 12, (MODEL, 16): 30, (MODEL, 64): 26, (OTHER, 1): -9, (OTHER, 16): 1, (OTHER, 64): 41}
+    text = quantization.pair(pair(lambda m, b: gains[m, b], (64, 1, 16), models=(MODEL, OTHER)), "quant_batch")
+    assert f"fp8 over bf16: **{MODEL}** +12 % at batch 1, +26 % at 64" in text
+    assert f"**{OTHER}** -9 % at batch 1, +41 % at 64" in text and "Slower at 1 of 6 workloads." in text
+
+
+def test_a_pair_at_a_single_batch_is_one_number():
+    text = quantization.pair(pair(lambda m, b: 25, (16,)), "quant_batch")
+    assert f"**{MODEL}** +25 % at batch 16." in text and "at 16," not in text
+
+
+def test_the_pair_over_lengths():
+    rows = pd.concat([pair(lambda m, b, n=n: n / 128, (64,), tokens=n, sweep="quant_length") for n in (128, 2048)])
+    rows = pd.concat([rows, pair(lambda m, b: 0)])
+    assert f"**{MODEL}** +1 % at length 128, +16 % at 2048" in quantization.pair(rows, "quant_length")
+
+
+def test_a_format_that_the_machine_lacks_is_named_with_its_reason():
+    table = pair(lambda m, b: None).assign(reason=lambda x: x["reason"].where(x["status"] == "ok", "FP8 is not supported"))
+    for text in (quantization.pair(table, "quant_batch"), quantization.widening(table)):
+        assert text == f"{NOTHING} Not measured: fp8: infeasible (FP8 is not supported)."
+    ladder = table.assign(sweeps="formats")
+    text = quantization.ladder(ladder)
+    assert "bf16" in text and text.endswith(" Not measured: fp8: infeasible (FP8 is not supported).")
+
+
+def test_the_ladder_runs_from_its_slowest_to_its_fastest_format():
+    rows = [run("formats", MODEL, s, b, 512, v) for b in (1, 64) for s, v in (("bf16", 1), ("int4", 0.5), ("fp8", 1.25))]
+    table = pd.DataFrame(rows)
+    at = table.set_index(["batch", "series"])["throughput_tok_s"]
+    text = quantization.ladder(table)
+    for b in (1, 64):
+        assert f"at batch {b} from int4 ({at[b, 'int4']:,.0f} tokens/s) to fp8 ({at[b, 'fp8']:,.0f}, +150 %)" in text
+    assert quantization.ladder(table[table["batch"] == 64]).count("at batch") == 1
+
+
+def test_prefill_and_decoding_are_told_apart():
+    table = pair(lambda m, b: 0)
+    own = table["series"] == "fp8"
+    table.loc[own, "ttft_s"] /= np.array([1.5, 1.9])
+    table.loc[own, "tpot_s"] /= np.array([1.1, 1.3])
+    text = quantization.widening(table)
+    assert "over 2 workloads" in text and "+50 % to +90 % faster (median +70 %)" in text
+    assert "+10 % to +30 % faster (median +20 %)" in text
+
+
+def test_memory_names_the_least_the_most_and_the_roomiest():
+    rows = [run("formats", MODEL, s, 1, 512, 1.0, weights_bytes=w, kv_capacity_tokens=k)
+            for s, w, k in (("bf16", 93_400 * 10**6, 300_000), ("int4", 26_100 * 10**6, 900_001), ("fp8", 47 * 10**9, 7))]
+    text = quantization.memory(pd.DataFrame(rows).astype({"weights_bytes": "Int64", "kv_capacity_tokens": "Int64"}))
+    assert "from 26.1 GB (int4) to 93.4 GB (bf16)" in text
+    assert "int4 leaves most room: 900,001 tokens of KV cache, or 878 sequences of 1,024 tokens" in text
+
+
+def test_perplexities_or_what_they_lack():
+    table = t.quality(t.quantization())
+    text = quantization.quality(table)
+    assert "bf16 6.000, fp16 6.020, fp8 6.040" in text
+    assert text.endswith("Not measured: int8 experts: infeasible (dummy weights have no quality).")
+    gone = quantization.quality(t.quality(t.quantization(), measured=False))
+    assert gone == "No perplexity: dummy weights have no quality."
+
+
+def test_the_finding_of_section_2_has_range_place_and_means():
+    gains = {(MODEL, 1): -10, (MODEL, 64): 30, (OTHER, 1): 20, (OTHER, 64): 60}
+    text = quantization.headline(pair(lambda m, b: gains[m, b], models=(MODEL, OTHER)))
+    assert text.startswith("**Finding.** fp8 changes throughput over bf16 by -10 % to +60 %")
+    assert f"({OTHER}, batch 64)" in text and f"{MODEL} +10 %, {OTHER} +40 %" in text
+
+
+def pruned(gains: dict, top_k=(1, 4), **more) -> pd.DataFrame:
+    rows = [run("pruning", MODEL, "baseline", 16, 2048, 1.0, top_k=k, **more) for k in top_k]
+    rows += [run("pruning", MODEL, s, 16, 2048, None if g is None else 1 + g / 100, top_k=k, **more)
+             for s, by_k in gains.items() for k, g in zip(top_k, by_k, strict=True)]
+    return pd.DataFrame(rows)
+
+
+PRUNED = {"inter 25 %": (-4, 6), "intra 25 %": (2, 4), "inter 50 %": (10, 20), "intra 50 %": (30, 34)}
+
+
+def test_pruning_has_the_mean_and_range_of_each_series():
+    text = pruning.gain(pruned(PRUNED))
+    assert f"**{MODEL}**" in text and "inter 25 % +1.0 % (-4.0 to +6.0)" in text
+    assert "intra 50 % +32.0 % (+30.0 to +34.0)" in text and "1 of 8 pruned points are slower" in text
+
+
+def test_the_finding_of_section_3_is_of_the_largest_ratio():
+    text = pruning.headline(pruned(PRUNED))
+    assert "Pruning 50 % changes throughput by inter-expert +15.0 %, intra-expert +32.0 % on average" in text
+    assert text.endswith("smaller ratios between -4.0 and +6.0 %.")
+    assert "smaller" not in pruning.headline(pruned({"inter 50 %": (10, 20)}))
+
+
+def test_the_whole_model_over_active_experts_and_what_cannot_be():
+    table = pruned({**PRUNED, "inter 87.5 %": (None, None)})
+    base = table[table["series"] == "baseline"].set_index("top_k")["throughput_tok_s"]
+    text = pruning.absolute(table)
+    assert f"{base[1]:,.0f} tokens/s with 1 active, {base[4]:,.0f} with 4" in text
+    assert "2 points have no number: synthetic infeasible." in text
+
+
+def test_steps_over_their_floor_are_medians_or_the_lack_of_ceilings():
+    table = pruned({"inter 50 %": (0, 0)})
+    table.loc[table["series"] == "inter 50 %", "floor_tpot_s"] = table["tpot_s"] / 3
+    text = pruning.floor(table)
+    assert "baseline 2.00, inter 50 % 3.00" in text
+    assert "ceilings were not measured" in pruning.floor(t.floorless(table))
+
+
+def test_layer_times_at_the_ends_and_their_errors():
+    rows = [layer("expert loop", 1, 500), layer("expert loop", 4096, 9000, relative_error=0.0123),
+            layer("expert loop", 1, 700, model=OTHER), layer("expert loop", 4096, 12345, model=OTHER),
+            layer("fused Triton", 1, 40), layer("CUTLASS", 1, None)]
+    text = fused_moe.layer(pd.DataFrame(rows))
+    assert "expert loop 500–700 µs" in text and "9,000–12,345 µs" in text and "fused Triton 40–40 µs" in text
+    assert "expert loop 1.2e-02" in text and "Not measured: CUTLASS: infeasible (no such kernel here)." in text
+
+
+def test_how_many_times_the_others_take():
+    rows = [layer(s, n, us) for n, loop in ((1, 20), (64, 30), (1024, 12)) for s, us in (("expert loop", 10 * loop),
+                                                                                        ("fused Triton", 10))]
+    text = fused_moe.speedup(pd.DataFrame(rows))
+    assert text.startswith("Against fused Triton") and "the expert loop takes 20.0 times as long" in text
+    assert "30.0" in text and "12.0" in text and "64" in text and "1024" in text
+    one = fused_moe.speedup(pd.DataFrame(rows[:2]))
+    assert one.count("20.0") == 3
+    assert fused_moe.speedup(pd.DataFrame(rows).query("series == 'fused Triton'")) == NOTHING
+    assert fused_moe.speedup(pd.DataFrame(rows).query("series == 'expert loop'")) == NOTHING
+
+
+def test_the_roofline_tells_the_share_of_the_roof_and_the_turn():
+    rows = [layer("fused Triton", n, us) for n, us in ((64, 100), (4096, 1000))]
+    rows += [layer("grouped GEMM", n, us, floor_layer_s=us / 4e6) for n, us in ((64, 100), (4096, 150))]
+    text = fused_moe.roofline(pd.DataFrame(rows))
+    assert "**fused Triton** reaches 50 to 50 % of the roof" in text and "turns compute-bound at 410 to 410 tokens" in text
+    assert "**grouped GEMM** reaches 25 to 25 %" in text and "never grows to twice its flat time" in text
+    assert fused_moe.roofline(pd.DataFrame(rows).assign(floor_layer_s=np.nan)) == NOTHING
+
+
+def test_quantized_layers_are_held_against_the_plain_kernel():
+    plain = [layer("fused Triton", n, 100, model=m) for n in (1, 64) for m in (MODEL, OTHER)]
+    rows = [layer("Marlin, fp8", n, us, "layer_quantized") for n, us in ((1, 40), (64, 125))]
+    rows += [layer("CUTLASS, fp8", n, None, "layer_quantized") for n in (1, 64)]
+    text = fused_moe.quantized(pd.DataFrame(plain + rows))
+    assert "Marlin, fp8 is 0.80 to 2.50 times as fast as fused Triton in 16 bits (median 1.65)" in text
+    assert text.endswith("Not measured: CUTLASS, fp8: infeasible (no such kernel here).")
+
+
+def test_tuning_names_the_shapes_without_a_configuration_and_what_it_saved():
+    rows = [layer("expert loop", 1, 9, moe_config_tuned=None), layer("fused Triton", 1, 9),
+            layer("fused Triton", 1, 9, model=OTHER, moe_config_tuned=False),
+            layer("fused Triton, tuned here", 16, 75, "layer_tuned", default_time_s=1e-4, configs_tried=40)]
+    table = pd.DataFrame(rows).astype({"moe_config_tuned": "boolean", "configs_tried": "Int64"})
+    text = fused_moe.tuning(table)
+    assert f"Of 2 shapes the engine has no tuned configuration on this device for {OTHER}. " in text
+    assert f"Tuning {MODEL} saves 25 % of the time at 16 tokens (40 tried)." in text
+    assert "Nothing was tuned here." in fused_moe.tuning(table.query("sweeps == 'layer'"))
+
+
+def engines(**speeds) -> pd.DataFrame:
+    names = {"no_graphs": "fused, no graphs", "grouped": "grouped GEMM", "loop": "expert loop"}
+    return pd.DataFrame([run("ladder_batch", MODEL, names.get(s, s), b, 512, v[i])
+                         for s, v in speeds.items() for i, b in enumerate((1, 64))])
+
+
+def test_engines_are_compared_with_their_like():
+    text = fused_moe.engines(engines(fused=(4, 4), no_graphs=(2, 3), grouped=(2, 1), loop=(1, 1)), "ladder_batch")
+    assert "fused over fused, no graphs: +100 % at batch 1, +33 % at 64 (mean +67 %)" in text
+    assert "fused over grouped GEMM: +100 % at batch 1, +300 % at 64 (mean +200 %)" in text
+    assert "fused, no graphs over expert loop: +100 % at batch 1, +200 % at 64 (mean +150 %)" in text
+    other = fused_moe.engines(engines(fused=(4, 4), loop=(1, 2)), "ladder_batch")
+    assert "fused over expert loop: +300 % at batch 1, +100 % at 64" in other
+
+
+def test_the_finding_of_section_6_says_what_the_others_lose():
+    text = fused_moe.headline(engines(fused=(4, 4), no_graphs=(2, 4), grouped=(3, 2), loop=(1, 1)))
+    assert "an eager loop over experts loses 50 to 75 %" in text and "grouped GEMMs 25 to 50 %" in text
+    gone = fused_moe.headline(engines(fused=(4, 4), grouped=(1, 1)))
+    assert gone.startswith("The ladder of engines is not measured.")
+
+
+@pytest.mark.parametrize(("ratio", "text"), [(1.25, "+25 %"), (0.5, "-50 %"), (1.0, "+0 %"), (2.999, "+200 %")])
+def test_a_ratio_as_a_change(ratio, text):
+    assert change(ratio) == text
+
+
+def test_ends_of_a_gain():
+    assert from_to(pd.Series([29.4, 1.0, 60.2], index=[1, 16, 64]), "batch") == "+29 % at batch 1, +60 % at 64"
+    assert from_to(pd.Series([-3.0], index=[16]), "batch") == "-3 % at batch 16"
+
+
+def test_what_is_missing_is_told_once_per_series_and_only_where_no_point_was_measured():
+    rows = [run("a,b", MODEL, "x", 1, 8, 1.0), run("a", MODEL, "x", 4, 8, 1.0, status="oom"),
+            run("a", MODEL, "y", 1, 8, None), run("a", MODEL, "y", 4, 8, None), run("ab", MODEL, "z", 1, 8, None)]
+    table = pd.DataFrame(rows)
+    assert missing(table, "a") == " Not measured: y: infeasible (synthetic infeasible)."
+    assert missing(table, "b") == "" and len(measured(table, "a")) == 1 and len(planned(table, "a")) == 4
+    assert in_order(table) == ["x", "y", "z"]
+    assert len(with_gain(table.assign(gain_pct=[1, 2, 3, np.nan, 5]))) == 1
