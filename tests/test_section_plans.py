@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-
 from moebook import devices, estimates, sections
 from moebook.params import ParameterError, build
 from moebook.sections import parameters_of, pruning
