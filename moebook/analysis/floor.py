@@ -99,7 +99,8 @@ def floor_row(arch: Architecture, batch: int, input_tokens: int, output_tokens: 
 
 def no_ceiling(case: Case, ceilings: Ceilings) -> str | None:
     """Why these ceilings say nothing of this case, or None."""
-    if case.dtype != ceilings.dtype and not any({case.dtype, ceilings.dtype} <= same for same in SAME_RATE):
+    alike = ceilings.device.startswith("NVIDIA") and any({case.dtype, ceilings.dtype} <= same for same in SAME_RATE)
+    if case.dtype != ceilings.dtype and not alike:
         return (f"dtype {case.dtype}: the matrix rate of {ceilings.device} was measured in {ceilings.dtype}; "
                 "measure it in that dtype, too")
     if case.quantization not in FORMATS:

@@ -80,14 +80,14 @@ def test_add_floor_keeps_rows_and_says_why_one_is_null():
     assert "float32" in out["floor_reason"].iloc[4] and "int8" in out["floor_reason"].iloc[5]
 
 
-def test_fp16_takes_the_ceiling_of_bf16_and_fp32_does_not():
-    assert floor_row(MIXTRAL, 16, 128, 64, CEILINGS, "float16") == floor_row(MIXTRAL, 16, 128, 64, CEILINGS)
-    half = Ceilings("synthetic", 3.0e12, 8.0e14, "float16")
-    assert floor_row(MIXTRAL, 16, 128, 64, half) == floor_row(MIXTRAL, 16, 128, 64, CEILINGS)
-    single = Ceilings("synthetic", 3.0e12, 4.0e14, "float32")
-    assert floor_row(MIXTRAL, 16, 128, 64, single, "float32").floor_tpot_s > 0
-    with pytest.raises(ValueError, match="dtype float16: the matrix rate of synthetic was measured in float32"):
-        floor_row(MIXTRAL, 16, 128, 64, single, "float16")
+def test_fp16_takes_the_ceiling_of_bf16_where_tensor_cores_have_one_rate_and_nowhere_else():
+    gpu = Ceilings("NVIDIA synthetic", 3.0e12, 8.0e14, "bfloat16")
+    assert floor_row(MIXTRAL, 16, 128, 64, gpu, "float16") == floor_row(MIXTRAL, 16, 128, 64, gpu)
+    half = Ceilings("NVIDIA synthetic", 3.0e12, 8.0e14, "float16")
+    assert floor_row(MIXTRAL, 16, 128, 64, half) == floor_row(MIXTRAL, 16, 128, 64, gpu)
+    for ceilings, dtype in ((gpu, "float32"), (CEILINGS, "float16"), (Ceilings("NVIDIA x", 3e12, 8e14, "float32"), "float16")):
+        with pytest.raises(ValueError, match=f"dtype {dtype}: the matrix rate of"):
+            floor_row(MIXTRAL, 16, 128, 64, ceilings, dtype)
 
 
 def test_weight_only_formats_read_less_and_multiply_no_faster():
