@@ -85,7 +85,8 @@ def test_fp16_takes_the_ceiling_of_bf16_where_tensor_cores_have_one_rate_and_now
     assert floor_row(MIXTRAL, 16, 128, 64, gpu, "float16") == floor_row(MIXTRAL, 16, 128, 64, gpu)
     half = Ceilings("NVIDIA synthetic", 3.0e12, 8.0e14, "float16")
     assert floor_row(MIXTRAL, 16, 128, 64, half) == floor_row(MIXTRAL, 16, 128, 64, gpu)
-    for ceilings, dtype in ((gpu, "float32"), (CEILINGS, "float16"), (Ceilings("NVIDIA x", 3e12, 8e14, "float32"), "float16")):
+    single = Ceilings("NVIDIA synthetic", 3.0e12, 4.0e14, "float32")
+    for ceilings, dtype in ((gpu, "float32"), (CEILINGS, "float16"), (single, "float16")):
         with pytest.raises(ValueError, match=f"dtype {dtype}: the matrix rate of"):
             floor_row(MIXTRAL, 16, 128, 64, ceilings, dtype)
 
