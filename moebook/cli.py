@@ -151,13 +151,21 @@ def prune(
     seed: int = 0,
 ) -> None:
     """Prune a checkpoint: a folder that vLLM and transformers load unchanged."""
+    from moebook.models import checkpoint, saliency
     from moebook.models import prune as pruning
-    from moebook.models import saliency
 
-    scores = saliency.collect_from_text(source, text) if text is not None else None
+    pruning.check_target(source, target, overwrite)
+    checkpoint.open_checkpoint(source)
+    scores = None
+    if criterion in saliency.CALIBRATED:
+        if text is None or not text.is_file():
+            raise ValueError(f"criterion {criterion!r} scores experts on text; given --text {text}: name a text file")
+        scores = saliency.collect_from_text(source, text)
     report = pruning.prune_checkpoint(source, target, kind=kind, ratio=ratio_pct / 100, criterion=criterion, scores=scores,
                                       seed=seed, overwrite=overwrite)
-    typer.echo("\n".join([str(report), *report.notes]))
+    typer.echo("\n".join([f"{target}: {report.experts_before} to {report.experts_after} experts a layer, FFN dim "
+                          f"{report.ffn_dim_before} to {report.ffn_dim_after}, {report.bytes_before / 1e9:.3g} to "
+                          f"{report.bytes_after / 1e9:.3g} GB; what was kept stands in {pruning.REPORT}", *report.notes]))
 
 
 @app.command()
@@ -169,8 +177,11 @@ def quality(
 ) -> None:
     """Accuracy of a checkpoint on lm-eval tasks (needs the extra `quality`)."""
     from moebook import quality as scoring
-    from moebook.models.formats import engine_arguments
+    from moebook.models.formats import engine_arguments, needs_packed
 
+    if needs_packed(quantization):
+        raise ValueError(f"quantization {quantization!r} cannot be made of 16-bit weights as the engine loads: give a "
+                         "checkpoint packed in that format, and no --quantization")
     found = scoring.evaluate(checkpoint, tuple(filter(None, tasks.split(","))) or scoring.TASKS, limit=limit,
                              engine_arguments=engine_arguments(quantization))
     typer.echo(json.dumps(found, indent=1))

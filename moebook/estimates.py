@@ -9,7 +9,7 @@ from moebook.plan import EngineSettings, Plan, Point, describe
 
 ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}      # measured: median of a campaign, LOG.md
 CPU_FLOPS, CPU_BYTES = 1.0e11, 1.0e10           # only for estimates; floors use ceilings measured on the device
-LAYER_POINT_S = 0.5                             # measured: warm-up, check and repeats of one layer point, LOG.md
+LAYER_POINT_S = 0.5                             # measured: 0.2 (median), up to 3 with a compilation, LOG.md
 
 
 def memory_bytes(point: Point) -> dict[str, int]:

@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from moebook.models.catalog import Architecture
 
@@ -90,12 +91,12 @@ class Point:
             "repeats": self.repeats,
             "own": self.own,
             "anchor": self.anchor,
-            **({"text": self.text} if self.text else {}),
+            **({"text": _digest(Path(self.text).read_text(encoding="utf-8"))} if self.text else {}),
         }
         return _digest(what)
 
     @property
-    def engine_key(self) -> tuple[Architecture, EngineSettings]:
+    def engine_key(self) -> tuple[str, str, EngineSettings]:
         """Points equal in this share one engine build."""
         return self.architecture.name, self.architecture.source, self.engine
 

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from moebook.cli import app
 
 
 def moebook(*args: str) -> subprocess.CompletedProcess:
@@ -116,3 +119,19 @@ def test_quality_without_lm_eval_says_how_to_install_it(tmp_path):
     done = moebook("quality", str(tmp_path), "--quantization", "fp8")
     assert done.returncode != 0 and done.stdout == ""
     assert "pip install 'moebook[quality]'" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_pruning_by_text_asks_for_the_text_and_looks_at_the_target_first(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    for folder in (source, target):
+        folder.mkdir()
+    (target / "config.json").write_text("{}")
+    base = ["prune", str(source), str(target), "--criterion", "frequency"]
+    assert "exists" in str(CliRunner().invoke(app, base).exception)
+    gone = CliRunner().invoke(app, ["prune", str(source), str(tmp_path / "new"), "--criterion", "frequency"])
+    assert "config.json" in str(gone.exception) and not isinstance(gone.exception, OSError)
+
+
+def test_a_format_that_cannot_be_made_at_load_is_refused_by_quality(tmp_path):
+    done = CliRunner().invoke(app, ["quality", str(tmp_path), "--quantization", "int4"])
+    assert "packed in that format" in str(done.exception)

@@ -182,5 +182,6 @@ def test_a_checkpoint_has_a_perplexity_planned_in_every_format(checkpoint, tmp_p
     points = [p for p in section.plan(made).points if p.method == "perplexity"]
     assert [(p.series, p.status, p.text, p.engine.weights) for p in points] == [
         (s, "ready", text, str(checkpoint)) for s in ("bf16", "fp8")]
-    other = made.model_copy(update={"quality_text": "another.txt"})
+    (tmp_path / "another.txt").write_text("other words")
+    other = made.model_copy(update={"quality_text": str(tmp_path / "another.txt")})
     assert not {p.key for p in points} & {p.key for p in section.plan(other).points}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from moebook import devices, estimates, sections
+from moebook.models import catalog
 from moebook.params import ParameterError, build
 from moebook.sections import parameters_of, pruning
 
@@ -220,3 +221,35 @@ def test_ratios_that_round_to_one_shape_are_told():
 def test_a_pair_of_one_format_is_refused():
     with pytest.raises(ParameterError, match="two formats"):
         plan("02", pair=["bf16", "bf16"])
+
+
+def test_a_format_that_must_come_packed_has_no_perplexity_from_16_bit_weights(tmp_path):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(catalog.load("tiny-mixtral").hf_config()))
+    (folder / "tokenizer.json").write_text("{}")
+    (tmp_path / "text.txt").write_text("words")
+    made = plan("02", weights=str(folder), quality_text=str(tmp_path / "text.txt"), formats=["bf16", "int4 weights"])
+    status = {p.series: p.status for p in made.points if p.method == "perplexity"}
+    assert status == {"bf16": "ready", "int4 weights": "infeasible"}
+
+
+def test_the_key_of_a_perplexity_follows_the_text_itself(tmp_path):
+    def key(words: str) -> str:
+        text = tmp_path / "text.txt"
+        text.write_text(words)
+        point = next(p for p in plan("02").points if p.method == "perplexity")
+        return replace(point, text=str(text)).key
+
+    assert key("some words") == key("some words") != key("other words")
+
+
+@pytest.mark.parametrize("section, given, told", [
+    ("02", {"quality_sequences": 2, "repeats": 3}, "at least repeats = 3"),
+    ("02", {"quality_tokens": 10**6}, "positions"),
+    ("06", {"quantized_formats": ["fp8_weight_only"]}, "fp8_weight_only"),
+    ("06", {"quantized_formats": ["int4"]}, "int4"),
+])
+def test_what_the_engine_could_only_mislabel_is_refused(section, given, told):
+    with pytest.raises(ParameterError, match=told):
+        plan(section, **given)

@@ -42,6 +42,7 @@ class PartResult:
     n: int
     text: str
     decides: bool = True
+    whole: bool = True                   # False: some of the planned cells it speaks of are not measured
 
     def __str__(self) -> str:
         if self.effect is None:
@@ -75,8 +76,9 @@ class Verdict:
 
     @property
     def label(self) -> str:
-        """`supported`, `supported in part` (a part could not be tested), `mixed on this scale` ..."""
-        part = any(p.decides and p.verdict == "untested" for p in self.parts) and self.verdict != "untested"
+        """`supported`, `supported in part` (part of it could not be tested), `mixed on this scale` ..."""
+        lacking = any(p.decides and (p.verdict == "untested" or not p.whole) for p in self.parts)
+        part = lacking and self.verdict != "untested"
         return self.verdict + " in part" * part + " on this scale" * (self.scale == "own")
 
 
@@ -139,7 +141,7 @@ def _measure(part: Part, cells: Cells) -> tuple[PartResult, Effect | None]:
         return PartResult(part.name, "untested", None, None, None, None, 0, str(reason), part.decides), None
     verdict = part.rule.decide(effect.value, effect.lo, effect.hi)
     return PartResult(part.name, verdict, effect.value, effect.lo, effect.hi, effect.unit, effect.n, effect.text,
-                      part.decides), effect
+                      part.decides, effect.whole), effect
 
 
 def _combine(parts: list[PartResult]) -> str:

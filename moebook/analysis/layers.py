@@ -3,7 +3,7 @@
 Letters: T tokens, H hidden, I expert FFN dim, E experts, K experts per token. A layer over T tokens
 
     computes   6 T K H I FLOPs (gate, up and down projections)
-    moves      3 H I weights of each expert hit, and T (1 + K) H + 2 T K I activations in and out, at least
+    moves      3 H I weights of each expert hit, and T (1 + K) H + 2 T K I activations, as with the activation unfused
 
 The experts hit are counted, not assumed. `layer_time_s` is the time under a captured graph where the backend could be
 captured, as an engine decodes, and the time of plain calls otherwise; `layer_timing` says which. `default_time_s` is,

@@ -27,6 +27,7 @@ class Effect:
     used: pd.DataFrame
     differs: tuple[str, ...] = ()
     text: str = ""
+    whole: bool = True                   # False: planned cells that the effect speaks of are not measured
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Pairs:
     high: np.ndarray
     differs: tuple[str, ...]
     text: str
+    whole: bool = True
 
     def ratio(self) -> np.ndarray:
         """(R+1, P) throughput at low over throughput at high."""

@@ -1,10 +1,12 @@
 """Effects between named series of a section (fp8 over bf16, pruned over baseline, fused over non-fused).
 
 Cells are compared at equal model, active experts, batch and lengths. `series` and `over` are names of the column
-`series`, or lists of names; where the first of `over` was not planned, the first that was is taken and `differs` says so.
+`series`, or lists of names; where none of them was measured, a stand-in of `instead` is taken and `differs` says so. Where
+planned workloads are not measured the effect is not `whole`, and the verdict holds in part.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,7 +40,12 @@ def versus(cells: Cells, series: str | list[str], over: str, instead: dict | Non
     if not pairs:
         raise Untested(f"no workload at which both {plain(mine)} and {theirs[0]} were measured")
     low, high = np.array(pairs).T
-    return Pairs(cells, low, high, (*differs, *more), f"{plain(mine)} over {theirs[0]}")
+    wanted = {series, *mine} if isinstance(series, str) else {*series, *mine}
+    planned = cells.planned.assign(place=series_keys(cells.planned, SERIES_OF))
+    places = set(planned.loc[planned["series"] == theirs[0], "place"])
+    of = int((planned["series"].isin(wanted) & planned["place"].isin(places)).sum())
+    text = f"{plain(mine)} over {theirs[0]}" + f" at {len(pairs)} of {of} planned workloads" * (len(pairs) < of)
+    return Pairs(cells, low, high, (*differs, *more), text, len(pairs) >= of)
 
 
 def _gains(cells: Cells, series, over, where, model, like, instead) -> tuple[Pairs, np.ndarray, tuple[str, ...], Cells]:
@@ -63,9 +70,9 @@ def series_gain(cells: Cells, series, over: str, where: dict | None = None, mode
     pairs, gain, differs, cells = _gains(cells, series, over, where, model, like, instead)
     text = f"{pairs.text}, from {gain[0].min():+.1f} to {gain[0].max():+.1f} %" + _by(gain[0], cells, pairs.low, by)
     if reduce == "mean":
-        return mean_of(gain, cells, "%", pairs.used, differs, text)
+        return replace(mean_of(gain, cells, "%", pairs.used, differs, text), whole=pairs.whole)
     stat = {"min": np.min, "max": np.max}[reduce](gain, axis=1)
-    return summarise(stat, "%", gain.shape[1], pairs.used, differs, text)
+    return replace(summarise(stat, "%", gain.shape[1], pairs.used, differs, text), whole=pairs.whole)
 
 
 def series_wins(cells: Cells, series, over: str, where: dict | None = None, model: str | None = None,
@@ -74,7 +81,7 @@ def series_wins(cells: Cells, series, over: str, where: dict | None = None, mode
     pairs, gain, differs, cells = _gains(cells, series, over, where, model, like, instead)
     wins = 100.0 * (gain > 0)
     text = f"{pairs.text}: faster at {int(wins[0].sum() / 100)} of {wins.shape[1]} workloads"
-    return mean_of(wins, cells, "% of workloads", pairs.used, differs, text)
+    return replace(mean_of(wins, cells, "% of workloads", pairs.used, differs, text), whole=pairs.whole)
 
 
 def series_gain_slope(cells: Cells, series, over: str, along: str, model: str | None = None, like: str | None = None,
@@ -92,8 +99,9 @@ def series_gain_slope(cells: Cells, series, over: str, along: str, model: str | 
         raise Untested(f"no gain at two values of {NAMES[along]} with all else equal")
     values = np.column_stack(slopes)
     stat = resampled(values, cells.seed).mean(axis=1) if values.shape[1] > 1 else values[:, 0]
-    return summarise(stat, f"points per doubling of {NAMES[along]}", values.shape[1], pairs.used, differs,
-                     pairs.text + _by(gain[0], cells, pairs.low, along))
+    found = summarise(stat, f"points per doubling of {NAMES[along]}", values.shape[1], pairs.used, differs,
+                      pairs.text + _by(gain[0], cells, pairs.low, along))
+    return replace(found, whole=pairs.whole)
 
 
 FUNCTIONS: dict[str, Callable[..., Effect]] = {f.__name__: f for f in (series_gain, series_wins, series_gain_slope)}

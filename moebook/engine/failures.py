@@ -2,12 +2,14 @@
 
 import re
 
+from moebook.models.formats import OWN_BACKENDS
+
 OOM_TEXTS = ("out of memory", "No available memory for the cache blocks", "larger than the available KV cache memory",
              "Available KV cache memory", "less than desired GPU memory utilization", "Failed to allocate")
 # What vLLM says where a device, a build or a shape lacks a format or a kernel.
 UNSUPPORTED_TEXTS = ("not support", "unsupported", "No FP8 MoE backend", "NotImplementedError", "not implemented",
-                     "Unknown quantization", "Invalid quantization", "is not available", "not found", "No module named",
-                     "requires", "Failed to find a kernel", "must be divisible", "has no attribute",
+                     "Unknown quantization", "Invalid quantization", "is not available", "No module named", "requires",
+                     "Failed to find a kernel", "must be divisible",
                      "Declaration: _C::")        # an operator of the extension that this build only declares
 
 
@@ -34,7 +36,8 @@ def explain(error: Exception, logged: str) -> EngineFailed:
 
 def unsupported(failure: EngineFailed, settings: dict) -> EngineFailed:
     """A start that failed because this machine lacks the number format or kernel asked for is no fault: infeasible."""
-    plain = settings["quantization"] is None and settings["moe_backend"] is None and settings["kv_cache_dtype"] == "auto"
+    backend = None if settings["moe_backend"] in OWN_BACKENDS else settings["moe_backend"]
+    plain = settings["quantization"] is None and backend is None and settings["kv_cache_dtype"] == "auto"
     if plain or failure.status != "failed" or not any(t in str(failure) for t in UNSUPPORTED_TEXTS):
         return failure
     return EngineFailed("infeasible", str(failure))

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from moebook.engine.failures import OOM_TEXTS, EngineFailed, clean
+from moebook.engine.failures import OOM_TEXTS, UNSUPPORTED_TEXTS, EngineFailed, clean
 from moebook.engine.moe_kernels import TUNED, EngineLayer, check_backend
 from moebook.engine.moe_timing import Timer
 from moebook.engine.moe_tuning import candidates_for, configured, search
@@ -150,4 +150,6 @@ def told(status: str):
             status = "failed"
         elif isinstance(error, NotImplementedError | ImportError):
             status = "infeasible"
+        elif status == "infeasible" and not (isinstance(error, ValueError) or any(t in text for t in UNSUPPORTED_TEXTS)):
+            status = "failed"                # a fault, and not the engine's word that it lacks something
         raise EngineFailed(status, text) from error

@@ -105,7 +105,7 @@ class Engine:
 
     def perplexity(self, workload: dict, text: str, weights: str, repeats: int) -> list[dict]:
         """exp of the mean negative log-likelihood per token of a text file, in `repeats` disjoint parts of it, one row
-        each: B windows of S tokens in all, each read on its own. ValueError-like EngineFailed where the text is short."""
+        each: B windows of S tokens in all, each read on its own. EngineFailed where the text is short."""
         try:
             windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
             losses = np.array([self._loss(ids) for ids in windows])

@@ -55,7 +55,7 @@ class Worker:
     def __init__(self, log: Path):
         self.log = log
         self.engine, self.layers = None, None
-        self.unset: list[str] = []
+        self.before: dict[str, str | None] = {}      # environment variables set for the engine, as they were
         self.started = 0
         self.folder = Path(tempfile.mkdtemp(prefix="moebook-"))
         self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
@@ -66,13 +66,9 @@ class Worker:
 
         self.stop()
         self._stop_layers()
-        while self.unset:
-            del os.environ[self.unset.pop()]
         if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
-        for name, value in environment(settings["quantization"]).items():
-            os.environ[name] = value
-            self.unset.append(name)
+        self._set(environment(settings["quantization"]))
         self.started += 1
         self.engine = Engine(settings, config, self.folder / str(self.started), self.log)
         return {"facts": self.engine.facts()}
@@ -91,6 +87,7 @@ class Worker:
     def layer(self, **request) -> dict:
         """One MoE layer alone, without an engine beside it."""
         self.stop()
+        self._set({})
         if self.layers is None:
             from moebook.engine.layer_process import LayerProcess
 
@@ -107,6 +104,13 @@ class Worker:
         if engine is not None:
             engine.stop()
         return {}
+
+    def _set(self, variables: dict[str, str]) -> None:
+        """These environment variables, in place of those set for the engine before."""
+        for name, value in self.before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        self.before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
 
     def _stop_layers(self) -> None:
         layers, self.layers = self.layers, None

@@ -75,6 +75,12 @@ def environment(quantization: str | None) -> dict[str, str]:
     return FORMATS[quantization].env if quantization in FORMATS else {}
 
 
+def needs_packed(quantization: str | None) -> bool:
+    """Whether a checkpoint must come in this format, because the engine cannot make it of 16-bit weights at load."""
+    known = FORMATS.get(quantization)
+    return known is not None and known.config is not None and not known.engine
+
+
 def with_format(config: dict, quantization: str | None) -> dict:
     """A Hugging Face config that says its dummy weights are of this format, where the format needs it."""
     known = FORMATS.get(quantization)

@@ -75,7 +75,7 @@ def prune_checkpoint(source: Path, target: Path, *, kind: str, ratio: float, cri
     is complete; overwrite replaces an earlier checkpoint there. Raises CheckpointError and ImpossibleEdit.
     """
     source, target = Path(source), Path(target)
-    _check_target(source, target, overwrite)
+    check_target(source, target, overwrite)
     checkpoint = open_checkpoint(source)
     arch = _architecture(checkpoint)
     pruned, notes = prune_architecture(arch, kind=kind, ratio=ratio, ffn_multiple=ffn_multiple)
@@ -178,14 +178,15 @@ def _pruned_tensors(checkpoint: Checkpoint, names: list[str], keep: Keep) -> Ite
         yield new[name], keep.cut(tensor, role_of(name))
 
 
-def _check_target(source: Path, target: Path, overwrite: bool) -> None:
+def check_target(source: Path, target: Path, overwrite: bool) -> None:
+    """CheckpointError where a pruned folder must not be written there."""
     here, there = source.resolve(), target.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise CheckpointError(f"target {target} is the source {source}, or one holds the other; give a folder beside it")
     if not target.exists():
         return
     if not overwrite:
-        raise CheckpointError(f"target {target} exists; give another folder, or overwrite=True to replace it")
+        raise CheckpointError(f"target {target} exists; give another folder, or overwrite=True (--overwrite) to replace it")
     if not target.is_dir() or (any(target.iterdir()) and not (target / "config.json").is_file()):
         raise CheckpointError(f"target {target} is no checkpoint folder, so it is not replaced; give another folder")
 

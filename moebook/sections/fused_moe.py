@@ -51,7 +51,7 @@ class Params(EngineParams):
         found += points.unknown("layer_backends", self.layer_backends, legal)
         found += points.unknown("quantized_backends", self.quantized_backends, legal)
         found += points.unknown("ladder", self.ladder, LADDER)
-        quantizations = [q for q in FORMATS if q]
+        quantizations = [q for q, known in FORMATS.items() if q and set(known.engine) == {"quantization"}]
         found += points.unknown("quantized_formats", self.quantized_formats, quantizations)
         found += points.model_problems("layer_models", self.layer_models, 1)
         found += points.model_problems("quantized_models", self.quantized_models, 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 from moebook import devices, params
 from moebook.estimates import check_fit
-from moebook.models import catalog
+from moebook.models import catalog, formats
 from moebook.models.formats import SERIES
 from moebook.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.sections import points
@@ -18,6 +18,8 @@ from moebook.sections.points import EngineParams, full_or_by_depth
 NOTEBOOK = "02_quantization"
 NO_WEIGHTS = ("dummy weights have no quality: set `weights` to a folder with a trained checkpoint of one of the models, "
               "and `quality_text` to a file of held-out text")
+PACKED = ("the engine cannot make this format of 16-bit weights as it loads: quantize the checkpoint first, and give the "
+          "packed folder as `weights` with the format bf16")
 
 
 class Params(EngineParams):
@@ -46,7 +48,14 @@ class Params(EngineParams):
         found += points.model_problems("formats_model", [self.formats_model], self.formats_tokens)
         if self.weights != "dummy":
             found += points.checkpoint_problems(self.weights, self.quality_text)
+        if self.quality_sequences < self.repeats:
+            found.append(("quality_sequences", self.quality_sequences, f"at least repeats = {self.repeats}, a part each"))
+        if not found and self.quality_tokens > (most := catalog.load(self._quality_model()).max_positions):
+            found.append(("quality_tokens", self.quality_tokens, f"at most the model's {most} positions"))
         return found
+
+    def _quality_model(self) -> str:
+        return self.formats_model if self.weights == "dummy" else self.weights
 
 
 def plan(p: Params) -> Plan:
@@ -98,12 +107,13 @@ def _ladder(p: Params) -> list[Point]:
 def _quality(p: Params) -> list[Point]:
     """Perplexity per format, of the checkpoint; of dummy weights a row that says what is missing."""
     trained = p.weights != "dummy"
-    arch = catalog.load(p.weights if trained else p.formats_model)
+    arch = catalog.load(p._quality_model())
     work = Workload(p.quality_sequences, p.quality_tokens, 1, p.seed)
     found = []
     for series in p.formats:
         engine = replace(_settings(p, series, p.quality_tokens), weights=p.weights)
         point = Point(NOTEBOOK, arch, engine, work, method="perplexity", repeats=p.repeats, sweeps=("quality",),
                       series=series, text=p.quality_text)
-        found.append(points.unless(point, None if trained else NO_WEIGHTS))
+        packed = PACKED if formats.needs_packed(engine.quantization) else None
+        found.append(points.unless(point, packed if trained else NO_WEIGHTS))
     return found

@@ -150,3 +150,12 @@ def test_noise_of_repeats_widens_the_interval():
     noisy = calm.assign(throughput_tok_s_lo=0.8 * speed, throughput_tok_s_hi=1.2 * speed)
     a, b = (series_gain(cells(t), "fp8", "bf16") for t in (calm, noisy))
     assert a.value == b.value == pytest.approx(20) and b.hi - b.lo > 10 * (a.hi - a.lo)
+
+
+def test_an_effect_over_part_of_the_planned_workloads_says_so():
+    table = formats(lambda n, b, s, m: 10)
+    assert series_gain(cells(table), "fp8", "bf16").whole
+    lost = (table["series"] == "fp8") & (table["batch"] == 8)
+    table.loc[lost, ["status", "reason"]] = ["not_run", "not measured yet"]
+    found = series_wins(cells(table), "fp8", "bf16")
+    assert not found.whole and "at 3 of 4 planned workloads" in found.text

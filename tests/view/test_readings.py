@@ -90,7 +90,7 @@ def test_the_pair_names_its_gains_at_the_ends_and_counts_what_is_slower():
     gains = {(MODEL, 1): 12, (MODEL, 16): 30, (MODEL, 64): 26, (OTHER, 1): -9, (OTHER, 16): 1, (OTHER, 64): 41}
     text = quantization.pair(pair(lambda m, b: gains[m, b], (64, 1, 16), models=(MODEL, OTHER)), "quant_batch")
     assert f"fp8 over bf16: **{MODEL}** +12 % at batch 1, +26 % at 64" in text
-    assert f"**{OTHER}** -9 % at batch 1, +41 % at 64" in text and "Slower at 1 of 6 workloads." in text
+    assert f"**{OTHER}** -9 % at batch 1, +41 % at 64" in text and "Slower at 1 of 6 workloads measured" in text
 
 
 def test_a_pair_at_a_single_batch_is_one_number():
@@ -129,8 +129,8 @@ def test_prefill_and_decoding_are_told_apart():
     table.loc[own, "ttft_s"] /= np.array([1.5, 1.9])
     table.loc[own, "tpot_s"] /= np.array([1.1, 1.3])
     text = quantization.widening(table)
-    assert "over 2 workloads" in text and "+50 % to +90 % faster (median +70 %)" in text
-    assert "+10 % to +30 % faster (median +20 %)" in text
+    assert "over 2 workloads" in text and "+50 % to +90 % (median +70 %) faster" in text
+    assert "+10 % to +30 % (median +20 %) faster" in text
 
 
 def test_memory_names_the_least_the_most_and_the_roomiest():
@@ -212,7 +212,7 @@ def test_how_many_times_the_others_take():
     assert text.startswith("Against fused Triton") and "the expert loop takes 20.0 times as long" in text
     assert "30.0" in text and "12.0" in text and "64" in text and "1024" in text
     one = fused_moe.speedup(pd.DataFrame(rows[:2]))
-    assert one.count("20.0") == 3
+    assert one.count("20.0") == 1
     assert fused_moe.speedup(pd.DataFrame(rows).query("series == 'fused Triton'")) == NOTHING
     assert fused_moe.speedup(pd.DataFrame(rows).query("series == 'expert loop'")) == NOTHING
 

@@ -44,8 +44,9 @@ def speedup(summary: pd.DataFrame) -> str:
         if series == fused or ratio.empty:
             continue
         at = ratio.groupby("batch").median()
-        told.append(f"the {series} takes {at.iloc[0]:.1f} times as long for {tokens(at.index[0])}, "
-                    f"{at.max():.1f} for {at.idxmax()}, {at.iloc[-1]:.1f} for {at.index[-1]}")
+        places = sorted({at.index[0], at.idxmax(), at.index[-1]})[1:]
+        told.append(", ".join([f"the {series} takes {at.iloc[0]:.1f} times as long for {tokens(at.index[0])}",
+                               *(f"{at[n]:.1f} for {n}" for n in places)]))
     return f"Against {fused} (median over models): " + "; ".join(told) + "." if told else NOTHING
 
 
@@ -56,12 +57,15 @@ def roofline(summary: pd.DataFrame) -> str:
         return NOTHING
     turns = turning_points(rows)
     told = []
+    by_calls = set(rows.loc[rows["layer_timing"] == "calls", "series"]) if rows["layer_timing"].eq("graph").any() else set()
     for series, own in turns.groupby("series", sort=False):
         share = 100 / own["least_over_floor"]
         turn = own["turn_tokens"].dropna()
-        where = (f"turns compute-bound at {turn.min():,.0f} to {turn.max():,.0f} tokens" if len(turn)
-                 else "never grows to twice its flat time within the tokens measured")
-        told.append(f"**{series}** reaches {share.min():.0f} to {share.max():.0f} % of the roof at its best and {where}")
+        where = (f" and turns compute-bound at {turn.min():,.0f} to {turn.max():,.0f} tokens "
+                 f"({len(turn)} of {len(own)} models)" if len(turn)
+                 else " and never grows to twice its flat time within the tokens measured")
+        where = where if series not in by_calls else " (plain calls, launches included)"
+        told.append(f"**{series}** reaches {share.min():.0f} to {share.max():.0f} % of the roof at its best{where}")
     beyond = bool((turns["least_over_floor"] < 1).any())
     over = " Over 100 %: caches, or reading without writing, beat the measured copy." * beyond
     return ("; ".join(told) + ". The turn is where the flat time of reading all experts meets the line of the largest call."
@@ -117,8 +121,16 @@ def engines(summary: pd.DataFrame, sweep: str) -> str:
             continue
         gain = 100 * (wide[over] / wide[series] - 1).dropna()
         if len(gain):
-            told.append(f"{over} over {series}: {from_to(gain, name)} (mean {gain.mean():+.0f} %)")
+            told.append(f"{over} over {series}: {from_to(gain, name)} (mean {gain.mean():+.0f} %)"
+                        + _unlike(rows, over, series))
     return ("; ".join(told) + "." if told else NOTHING) + missing(summary, sweep)
+
+
+def _unlike(rows: pd.DataFrame, one: str, other: str) -> str:
+    """Says where one series decodes under graphs and the other cannot, so that the gain holds both differences."""
+    graphs = rows.groupby("series")["graphs"].first() if "graphs" in rows else {}
+    differ = one in graphs and other in graphs and graphs[one] != graphs[other]
+    return f", {one} with decode graphs and {other} without" * bool(differ)
 
 
 def headline(summary: pd.DataFrame) -> str:
@@ -131,7 +143,7 @@ def headline(summary: pd.DataFrame) -> str:
     if loop.empty:
         return "The ladder of engines has no workload in common." + missing(summary, "ladder_batch")
     text = (f"**Finding.** An engine with an eager loop over experts loses {loop.min():.0f} to {loop.max():.0f} % of its "
-            "throughput")
+            f"throughput{_unlike(rows, base, LOOP)}")
     grouped = with_gain(gains(summary, "ladder_batch", over="fused").query("series == @GROUPED"))["gain_pct"]
     if len(grouped):
         text += f", one with grouped GEMMs {-grouped.max():.0f} to {-grouped.min():.0f} %"

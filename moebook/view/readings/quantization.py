@@ -32,7 +32,7 @@ def pair(summary: pd.DataFrame, sweep: str) -> str:
     for model, own in found.groupby("model", sort=False):
         told.append(f"**{model}** {from_to(own.set_index(axis)['gain_pct'].sort_index(), name)}")
     slower = int((found["gain_pct"] < 0).sum())
-    return (f"{other} over {base}: " + "; ".join(told) + f". Slower at {slower} of {len(found)} workloads."
+    return (f"{other} over {base}: " + "; ".join(told) + f". Slower at {slower} of {len(found)} workloads measured in both."
             + missing(summary, sweep))
 
 
@@ -49,10 +49,16 @@ def widening(summary: pd.DataFrame) -> str:
     ttft, tpot = ((wide[m][base] / wide[m][other]).dropna() for m in ("ttft_s", "tpot_s"))
     if ttft.empty or tpot.empty:
         return NOTHING + missing(summary, PAIR[0])
-    return (f"By phase, over {len(ttft)} workloads: the first token comes {change(ttft.min())} to {change(ttft.max())} "
-            f"faster (median {change(ttft.median())}), a decode step is {change(tpot.min())} to {change(tpot.max())} faster "
-            f"(median {change(tpot.median())}). Prefill computes, so it shows the matrix rate; a decode step reads, so it "
+    many = "workloads" if len(ttft) > 1 else "workload"
+    return (f"By phase, over {len(ttft)} {many}: the first token comes {_range(ttft)} faster, a decode step {_range(tpot)} "
+            f"faster. Prefill computes, so it shows the matrix rate; a decode step reads, so it "
             f"shows the bytes.")
+
+
+def _range(ratio: pd.Series) -> str:
+    if len(ratio) == 1:
+        return change(ratio.iloc[0])
+    return f"{change(ratio.min())} to {change(ratio.max())} (median {change(ratio.median())})"
 
 
 def ladder(summary: pd.DataFrame) -> str:
@@ -105,5 +111,7 @@ def headline(summary: pd.DataFrame) -> str:
     best = found.loc[found["gain_pct"].idxmax()]
     by_model = found.groupby("model", sort=False)["gain_pct"].mean()
     means = ", ".join(f"{m} {g:+.0f} %" for m, g in by_model.items())
+    of = planned(summary, PAIR[0]).drop_duplicates(["model", "batch"])
     return (f"**Finding.** {other} changes throughput over {base} by {found['gain_pct'].min():+.0f} % to "
-            f"{best['gain_pct']:+.0f} % ({best['model']}, batch {best['batch']}); mean over batch: {means}.")
+            f"{best['gain_pct']:+.0f} % ({best['model']}, batch {best['batch']}); mean over the batches measured: {means} "
+            f"({len(found)} of {len(of)} planned workloads).")
