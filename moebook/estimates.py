@@ -50,12 +50,16 @@ def estimate_s(point: Point, device: Published) -> float:
     bandwidth = 0.5 * (device.bandwidth_bytes_per_s or CPU_BYTES)
     work, arch = point.workload, point.architecture
 
+    formats = {"dtype": point.engine.dtype, "quantization": point.engine.quantization, "kv_dtype": _kv_dtype(point.engine)}
+
     def prefill(length: int) -> float:
-        return shapes.prefill_cost(arch, work.batch, length).total_flops / flops
+        return shapes.prefill_cost(arch, work.batch, length, **formats).total_flops / flops
 
     middle = work.input_tokens + work.output_tokens // 2
-    step = 3e-3 + shapes.decode_cost(arch, work.batch, middle).total_bytes / bandwidth
+    step = 3e-3 + shapes.decode_cost(arch, work.batch, middle, **formats).total_bytes / bandwidth
     once = prefill(work.input_tokens)
+    if point.method == "perplexity":
+        return once
     if point.method == "full":
         return (2 * point.repeats + 1) * once + (point.repeats + 0.2) * work.output_tokens * step
     return (point.repeats + 2) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step

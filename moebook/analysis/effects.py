@@ -18,6 +18,7 @@ from moebook.analysis.pairs import (
     NAMES,
     Effect,
     Pairs,
+    breakdown,
     mean_of,
     narrow,
     of_model,
@@ -25,17 +26,9 @@ from moebook.analysis.pairs import (
     plain,
     resampled,
     series,
+    slopes_of,
     summarise,
 )
-
-
-def _breakdown(values: np.ndarray, rows: pd.DataFrame, by: str | None, unit: str, form: str = "+.1f") -> str:
-    """`by active experts: 1: -40 %, 8: -60 %` from observed values, one per row."""
-    if by is None:
-        return ""
-    means = pd.Series(values).groupby(rows[by].to_numpy()).mean()
-    return f"by {NAMES[by]}: " + ", ".join(f"{k if by == 'model' else f'{k:g}'}: {v:{form}} {unit}".rstrip()
-                                           for k, v in means.items())
 
 
 def _join(*texts: str) -> str:
@@ -48,7 +41,7 @@ def end_change(cells: Cells, axis: str, low, high, where: dict | None = None, mo
     cells, differs = narrow(cells, where, model, like)
     pairs = pair(cells, axis, low, high, ends=ends, own_range=own_range)
     change = 100 * (1 / pairs.ratio() - 1)
-    text = _join(pairs.text, _breakdown(change[0], cells.ok.iloc[pairs.low], by, "%"))
+    text = _join(pairs.text, breakdown(change[0], cells.ok.iloc[pairs.low], by, "%"))
     return mean_of(change, cells, "%", pairs.used, differs + pairs.differs, text)
 
 
@@ -59,7 +52,7 @@ def end_gap(cells: Cells, axis: str, low, high, where: dict | None = None, by: s
     pairs = pair(cells, axis, low, high)
     gap = 100 * (pairs.ratio() - 1)
     text = _join(f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
-                 _breakdown(gap[0], cells.ok.iloc[pairs.low], by, "%"))
+                 breakdown(gap[0], cells.ok.iloc[pairs.low], by, "%"))
     if reduce == "max":
         return summarise(gap.max(axis=1), "%", gap.shape[1], pairs.used, differs + pairs.differs, text)
     return mean_of(gap, cells, "%", pairs.used, differs + pairs.differs, text)
@@ -69,7 +62,7 @@ def end_ratio(cells: Cells, axis: str, low, high, by: str | None = None) -> Effe
     """Throughput at high over throughput at low, geometric mean; needs the source's own ends."""
     pairs = pair(cells, axis, low, high, own_range=False)
     logs = -np.log(pairs.ratio())
-    text = _breakdown(np.exp(logs[0]), cells.ok.iloc[pairs.low], by, "x", ".1f")
+    text = breakdown(np.exp(logs[0]), cells.ok.iloc[pairs.low], by, "x", ".1f")
     stat = np.exp(resampled(logs, cells.seed).mean(axis=1))
     return summarise(stat, "x", logs.shape[1], pairs.used, pairs.differs, text)
 
@@ -116,7 +109,7 @@ def worst_level(cells: Cells, axis: str, low, high, across: str, level) -> Effec
             used += [*pairs.low[mine], *pairs.high[mine], *pairs.low[others], *pairs.high[others]]
     if not values:
         raise Untested(f"no series measured both with {NAMES[across]} {level:g} and another")
-    text = _breakdown(change[0], cells.ok.iloc[pairs.low], across, "%")
+    text = breakdown(change[0], cells.ok.iloc[pairs.low], across, "%")
     return mean_of(np.column_stack(values), cells, "points", cells.ok.iloc[sorted(set(used))], differs, text)
 
 
@@ -152,17 +145,11 @@ def gap_slope(cells: Cells, axis: str, low, high, along: str) -> Effect:
     slopes = []
     for _, rows in at.groupby(series_keys(at, (axis, along)), sort=True):
         if rows[along].nunique() > 1:
-            slopes.append(_slopes(np.log2(rows[along].to_numpy(float)), gap[:, rows.index]))
+            slopes.append(slopes_of(np.log2(rows[along].to_numpy(float)), gap[:, rows.index]))
     if not slopes:
         raise Untested(f"no series with the gap at two values of {NAMES[along]}")
     return mean_of(np.column_stack(slopes), cells, f"points per doubling of {NAMES[along]}", pairs.used, pairs.differs,
-                 _breakdown(gap[0], at, along, "%"))
-
-
-def _slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Least-squares slope of every row of y (R+1, P) on x (P)."""
-    centred = x - x.mean()
-    return y @ centred / (centred @ centred)
+                 breakdown(gap[0], at, along, "%"))
 
 
 def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
@@ -171,7 +158,7 @@ def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
     for rows in series(cells, (axis,), axis):
         x = cells.ok[axis].to_numpy(float)[rows]
         if len(x) >= 3:
-            slopes.append(_slopes(np.log(x), np.log(cells.samples[:, rows])))
+            slopes.append(slopes_of(np.log(x), np.log(cells.samples[:, rows])))
             heads.append(rows[0])
             used += list(rows)
     if not slopes:
@@ -180,7 +167,7 @@ def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
     x = cells.ok[axis].iloc[used]
     text = _join(f"{NAMES[axis]} {x.min():g} to {x.max():g}",
                  f"series from {values[0].min():.2f} to {values[0].max():.2f}",
-                 _breakdown(values[0], cells.ok.iloc[heads], by, "", ".2f"))
+                 breakdown(values[0], cells.ok.iloc[heads], by, "", ".2f"))
     return mean_of(values, cells, "exponent", cells.ok.iloc[used], (), text)
 
 
@@ -230,7 +217,7 @@ def model_gap(cells: Cells, model: str, like: str, other: str, other_like: str) 
     pairs = _versus(cells, model, like, other, other_like)
     gap = 100 * (pairs.ratio() - 1)
     text = _join(pairs.text, f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
-                 _breakdown(gap[0], cells.ok.iloc[pairs.low], "batch", "%"))
+                 breakdown(gap[0], cells.ok.iloc[pairs.low], "batch", "%"))
     return mean_of(gap, cells, "%", pairs.used, pairs.differs, text)
 
 

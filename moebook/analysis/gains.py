@@ -9,9 +9,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from moebook.analysis.cells import METHOD_ORDER
+
 PLACE = ("model", "top_k", "batch", "input_tokens", "output_tokens")
 METRIC = "throughput_tok_s"
-METHOD_ORDER = ("full", "sampled", "depth", "depth+sampled")
+BASELINE = "baseline"             # what sections call the whole model
 PRUNED = re.compile(r"(?P<kind>\w+) (?P<ratio>[\d.]+) %")
 
 

@@ -48,7 +48,7 @@ def _row(row: dict, ceilings: Ceilings | None) -> dict:
 
 
 def work(row: dict) -> tuple[float, float]:
-    """(FLOPs, least bytes) of a layer row."""
+    """(FLOPs, bytes) of a layer row, as the module says."""
     tokens, k, h, i = row["batch"], row["top_k"], row["hidden_size"], row["expert_ffn_dim"]
     plain = dtype_bytes(row["dtype"])
     width = matrix_bytes(plain, _quantization(row)).get("experts", plain)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from moebook.analysis.cells import SERIES_OF, Cells, Untested, series_keys
-from moebook.analysis.pairs import NAMES, Effect, Pairs, mean_of, narrow, plain, resampled, summarise
+from moebook.analysis.pairs import NAMES, Effect, Pairs, breakdown, mean_of, narrow, plain, slopes_of, summarise
 
 
 def _names(cells: Cells, wanted: str | list[str], instead: dict | None) -> tuple[list[str], tuple[str, ...]]:
@@ -55,12 +55,8 @@ def _gains(cells: Cells, series, over, where, model, like, instead) -> tuple[Pai
 
 
 def _by(gain: np.ndarray, cells: Cells, rows: np.ndarray, by: str | None) -> str:
-    if by is None:
-        return ""
-    means = {}
-    for value, g in zip(cells.ok[by].to_numpy()[rows], gain, strict=True):
-        means.setdefault(value, []).append(g)
-    return f"; by {NAMES[by]}: " + ", ".join(f"{plain([k])}: {np.mean(v):+.1f} %" for k, v in sorted(means.items()))
+    told = breakdown(gain, cells.ok.iloc[rows], by, "%")
+    return f"; {told}" if told else ""
 
 
 def series_gain(cells: Cells, series, over: str, where: dict | None = None, model: str | None = None,
@@ -93,14 +89,11 @@ def series_gain_slope(cells: Cells, series, over: str, along: str, model: str | 
     for _, rows in at[at[along].notna()].groupby(series_keys(at, (along,)), sort=True):
         x = np.log2(rows[along].to_numpy(float))
         if len(np.unique(x)) > 1:
-            centred = x - x.mean()
-            slopes.append(gain[:, rows.index] @ centred / (centred @ centred))
+            slopes.append(slopes_of(x, gain[:, rows.index]))
     if not slopes:
         raise Untested(f"no gain at two values of {NAMES[along]} with all else equal")
-    values = np.column_stack(slopes)
-    stat = resampled(values, cells.seed).mean(axis=1) if values.shape[1] > 1 else values[:, 0]
-    found = summarise(stat, f"points per doubling of {NAMES[along]}", values.shape[1], pairs.used, differs,
-                      pairs.text + _by(gain[0], cells, pairs.low, along))
+    found = mean_of(np.column_stack(slopes), cells, f"points per doubling of {NAMES[along]}", pairs.used, differs,
+                    pairs.text + _by(gain[0], cells, pairs.low, along))
     return replace(found, whole=pairs.whole)
 
 

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from moebook.engine.moe_variants import OWN
 from moebook.models import formats
 
 
@@ -29,6 +28,6 @@ def engine_arguments(settings: dict, hf_config: dict, folder: Path) -> dict:
     elif settings["graphs"] == "light":
         arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY",
                                            "cudagraph_capture_sizes": list(settings["graph_batch_sizes"])}
-    if settings["moe_backend"] not in (None, *OWN):
+    if settings["moe_backend"] not in (None, *formats.OWN_BACKENDS):
         arguments["moe_backend"] = settings["moe_backend"]
     return arguments

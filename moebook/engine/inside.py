@@ -15,12 +15,18 @@ def inspect_worker(worker) -> dict:
     for module in runner.model.modules():
         method = getattr(module, "quant_method", None)
         if method is not None and "MoE" in type(method).__name__:
-            backend = getattr(method, "unquantized_backend", None) or getattr(method, "fp8_backend", None)
-            moe = str(getattr(backend, "value", backend or type(method).__name__))
+            moe = backend_of(method)
             break
     weights = sum(p.numel() * p.element_size() for p in runner.model.parameters())
     return {"attention_backend": ",".join(sorted(backends)), "moe_backend": moe, "moe_config_tuned": None,
             "weights_bytes": weights}
+
+
+def backend_of(method) -> str:
+    """A MoE method's backend as vLLM's selection names it, e.g. TRITON; without one, the method's class."""
+    names = (getattr(method, f"{kind}_backend", None) for kind in ("unquantized", "fp8", "int8", "mxfp8", "nvfp4"))
+    found = next((name for name in names if name is not None), type(method).__name__)
+    return str(getattr(found, "value", found))
 
 
 def set_top_k(worker, top_k: int) -> int:

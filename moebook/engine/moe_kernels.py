@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from moebook.engine.failures import EngineFailed
+from moebook.engine.inside import backend_of
 from moebook.engine.moe_variants import OWN, Inputs
 from moebook.models.formats import FORMATS
 
@@ -87,9 +88,7 @@ class EngineLayer:
     @property
     def chosen_backend(self) -> str:
         """As the engine's selection names it, e.g. TRITON; a composite may still fall back for single shapes."""
-        names = (vars(self.method).get(f"{kind}_backend") for kind in ("unquantized", "fp8", "int8", "mxfp8", "nvfp4"))
-        found = next((n for n in names if n is not None), type(self.method).__name__)
-        return str(getattr(found, "value", found))
+        return backend_of(self.method)
 
     @property
     def weight_bytes(self) -> int:

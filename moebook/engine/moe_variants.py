@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from moebook.models.formats import OWN_BACKENDS
+
 
 def expert_loop(x, w13, w2, topk_weights, topk_ids):
     """One expert after another, as eager model code does it: small kernels, launched one by one, read by the host."""
@@ -37,7 +39,7 @@ def grouped_gemm(x, w13, w2, topk_weights, topk_ids):
     return torch.bmm(topk_weights.to(x.dtype)[:, None], out)[:, 0]
 
 
-OWN = {"loop": expert_loop, "grouped": grouped_gemm}
+OWN = dict(zip(OWN_BACKENDS, (expert_loop, grouped_gemm), strict=True))
 
 
 def _swiglu(gate_and_up):

@@ -64,8 +64,7 @@ class Worker:
         from moebook.engine.vllm_engine import Engine
         from moebook.models.formats import environment
 
-        self.stop()
-        self._stop_layers()
+        self.close()
         if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
         self._set(environment(settings["quantization"]))
@@ -112,7 +111,9 @@ class Worker:
         self.before = {name: os.environ.get(name) for name in variables}
         os.environ.update(variables)
 
-    def _stop_layers(self) -> None:
+    def close(self) -> None:
+        """End the engine and the process that measures layers."""
+        self.stop()
         layers, self.layers = self.layers, None
         if layers is not None:
             layers.stop()
@@ -146,8 +147,7 @@ def main() -> None:
         for line in sys.stdin:
             reply = worker.answer(json.loads(line))
             print(json.dumps(reply), file=replies, flush=True)
-    worker.stop()
-    worker._stop_layers()
+    worker.close()
 
 
 if __name__ == "__main__":

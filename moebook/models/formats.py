@@ -22,7 +22,6 @@ class Format:
     """One quantization. engine: arguments; env: environment while the engine starts; config: what a checkpoint carries;
     rate: matrix rate over bf16's, of the tensor cores it multiplies in (H100 datasheet: fp8 2)."""
 
-    says: str
     engine: dict = field(default_factory=dict)
     env: dict = field(default_factory=dict)
     config: dict | None = None
@@ -30,16 +29,18 @@ class Format:
 
 
 FORMATS = {
-    None: Format("as its dtype"),
-    "fp8": Format("FP8 weights and activations, one scale per tensor", {"quantization": "fp8"}, rate=2.0),
-    "fp8_per_channel": Format("FP8 weights with a scale per channel, activations with one per token",
-                              {"quantization": "fp8_per_channel"}, rate=2.0),
-    "fp8_weight_only": Format("FP8 weights, 16-bit activations (Marlin)",
-                              {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"},
-                              env={"VLLM_TEST_FORCE_FP8_MARLIN": "1"}),      # else refused where FP8 multiplies natively
-    "int8_experts": Format("INT8 expert weights with a scale per channel, 16-bit activations",
-                           {"quantization": "int8_per_channel_weight_only"}),
-    "int4": Format("INT4 weights in groups of 128, 16-bit activations", config=_INT4_CONFIG),
+    None: Format(),
+    # weights and activations, one scale per tensor
+    "fp8": Format({"quantization": "fp8"}, rate=2.0),
+    # weights with a scale per channel, activations with one per token
+    "fp8_per_channel": Format({"quantization": "fp8_per_channel"}, rate=2.0),
+    # 16-bit activations; Marlin is refused where FP8 multiplies natively, unless forced
+    "fp8_weight_only": Format({"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"},
+                              env={"VLLM_TEST_FORCE_FP8_MARLIN": "1"}),
+    # expert weights with a scale per channel, 16-bit activations
+    "int8_experts": Format({"quantization": "int8_per_channel_weight_only"}),
+    # weights in groups of 128, 16-bit activations
+    "int4": Format(config=_INT4_CONFIG),
 }
 
 # name -> (dtype, quantization, KV cache dtype)

@@ -61,7 +61,7 @@ class Params(EngineParams):
 def plan(p: Params) -> Plan:
     memory = devices.published(p.device).memory_bytes
     planned = [q for point in [*_ladder(p), *_pairs(p)] for q in full_or_by_depth(point, memory, p.reduced_layers)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge([*(check_fit(q, memory) for q in planned), *_quality(p)]))
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(q, memory) for q in [*planned, *_quality(p)]))
 
 
 def figures() -> dict:

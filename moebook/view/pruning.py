@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from moebook.analysis.gains import by_ratio, pruned
+from moebook.analysis.gains import BASELINE, by_ratio, pruned
 from moebook.view import panels, style
 from moebook.view.gains import gain_label, gain_rows, series_of
 from moebook.view.panels import Spec, lines
 from moebook.view.tables import rows_of, values_of, with_numbers
 
 SWEEP = "pruning"
-BASELINE = "baseline"
 HUES = ("Blues", "Oranges", "Greens", "Purples")     # one per kind of pruning; darker: more pruned
 SHADES = (0.45, 0.95)
 SPEC = Spec("over_active", SWEEP, panel="model", line="series", x="top_k")

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from moebook.analysis.gains import gains, pruned
+from moebook.analysis.gains import BASELINE, gains, pruned
 from moebook.view.readings.words import NOTHING, T, in_order, measured, missing, planned, with_gain
 
-SWEEP, BASELINE = "pruning", "baseline"
+SWEEP = "pruning"
 
 
 def _gains(summary: pd.DataFrame) -> pd.DataFrame:
