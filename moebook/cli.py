@@ -1,6 +1,7 @@
 """The `moebook` command. Every command exits 0 only when what it was asked for is whole."""
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -169,6 +170,30 @@ def prune(
 
 
 @app.command()
+def train(
+    family: Annotated[str, typer.Argument(help="tiny: the family of small models that moebook trains itself")],
+    preset: Annotated[str, typer.Option(help="cpu (minutes on two cores) or gpu (minutes on one H100)")] = "cpu",
+    members: Annotated[str, typer.Option(help="only these, e.g. aux-0.01,draft-small; all by default")] = "",
+    text: Annotated[list[Path] | None, typer.Option(help="UTF-8 text to train on, in place of Python's library")] = None,
+) -> None:
+    """Train the small models of the tiny family that are not trained yet; vLLM and transformers load them unchanged."""
+    from moebook.models import tiny
+
+    if family != "tiny":
+        raise ValueError(f"{family!r} is no family that moebook trains; allowed: tiny")
+    wanted, texts = [m for m in members.split(",") if m], tuple(map(str, text or ()))
+    for member in wanted or tiny.preset(preset).members:
+        tiny.check_member(preset, member)
+    folder = tiny.family_folder(preset, texts)
+    from moebook.models import training
+
+    records = training.train_family(preset, wanted, texts, lambda line: print(line, flush=True))
+    typer.echo(tiny.table(records, folder))
+    if texts:
+        typer.echo(f"to use them: export {tiny.TEXT_VARIABLE}={os.pathsep.join(texts)}")
+
+
+@app.command()
 def quality(
     checkpoint: Annotated[Path, typer.Argument(help="folder of a Hugging Face checkpoint")],
     tasks: Annotated[str, typer.Option(help="lm-eval tasks; the study's by default")] = "",
@@ -209,7 +234,7 @@ def main() -> None:
     except (ValueError, FolderInUse, Unwritable) as error:
         sys.exit(f"moebook: {error}")
     except RuntimeError as error:
-        if type(error).__name__ not in ("NoResults", "NoWorker"):
+        if type(error).__name__ not in ("NoResults", "NoWorker", "TrainingFailed"):
             raise
         sys.exit(f"moebook: {error}")
 

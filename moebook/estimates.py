@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from moebook.devices import Published
-from moebook.models import shapes
+from moebook.models import catalog, shapes
 from moebook.models.edit import edit
 from moebook.plan import EngineSettings, Plan, Point, describe
 
@@ -20,6 +20,10 @@ def memory_bytes(point: Point) -> dict[str, int]:
     weights = shapes.weight_bytes(point.architecture, engine.dtype, engine.quantization)
     kv = shapes.kv_bytes_per_token(point.architecture, kv_dtype=_kv_dtype(engine))
     kv *= work.batch * (work.input_tokens + work.output_tokens)
+    if draft := engine.speculation and engine.speculation.draft:
+        small = catalog.load(draft)
+        weights += shapes.weight_bytes(small, engine.dtype)
+        kv += shapes.kv_bytes_per_token(small, kv_dtype=_kv_dtype(engine)) * work.batch * (work.input_tokens + work.output_tokens)
     tokens = min(16384, work.batch * work.input_tokens)
     share = engine.num_devices
     return {
@@ -44,7 +48,7 @@ def _kv_dtype(engine: EngineSettings) -> str:
 
 def estimate_s(point: Point, device: Published) -> float:
     """Rough seconds for all repeats of a measured point: half the device's published rates, 3 ms of host a step."""
-    if point.is_layer:
+    if not point.needs_engine:
         return LAYER_POINT_S
     flops = 0.5 * (device.bf16_flops_per_s or CPU_FLOPS)
     bandwidth = 0.5 * (device.bandwidth_bytes_per_s or CPU_BYTES)
@@ -58,9 +62,11 @@ def estimate_s(point: Point, device: Published) -> float:
     middle = work.input_tokens + work.output_tokens // 2
     step = 3e-3 + shapes.decode_cost(arch, work.batch, middle, **formats).total_bytes / bandwidth
     once = prefill(work.input_tokens)
-    if point.method == "perplexity":
+    if point.method in ("perplexity", "routing"):
         return once
-    if point.method == "full":
+    if point.method == "ablation":
+        return (1 + arch.num_moe_layers * arch.num_experts) * (once + 3e-3)
+    if point.method in ("full", "acceptance"):
         return (2 * point.repeats + 1) * once + (point.repeats + 0.2) * work.output_tokens * step
     return (point.repeats + 2) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step
 

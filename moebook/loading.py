@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from moebook import devices, results
-from moebook.analysis import layers, metrics, predict
+from moebook.analysis import balance, layers, metrics, predict
 from moebook.params import NotebookParams
 from moebook.plan import Plan
 from moebook.store import Store
@@ -46,7 +46,7 @@ def load(params: NotebookParams, plan: Plan) -> Results:
     path = store.folder / "results.parquet"
     if not records:
         return _committed(params, plan, path)
-    table = results.assemble(plan, records)
+    table = results.assemble(plan, _with_balance(store, records))
     source = next(iter(records.values()))["provenance"]
     ceilings = store.ceilings(source["device"])
     table = _enrich(table, plan, ceilings)
@@ -56,6 +56,19 @@ def load(params: NotebookParams, plan: Plan) -> Results:
     if not here:
         origin += f"; drawn on a machine without that device ({device.name})"
     return _results(params, plan, table, meta, origin)
+
+
+def _with_balance(store: Store, records: dict[str, dict]) -> dict[str, dict]:
+    """Records whose expert choices were counted, with the statistics of their balance."""
+    from moebook.engine.counts import read      # numpy only: no engine is imported
+
+    found = {}
+    for key, record in records.items():
+        file = store.counts_file(key)
+        if file.exists():
+            record = {**record, "facts": {**record.get("facts", {}), **balance.describe(read(file).counts)}}
+        found[key] = record
+    return found
 
 
 def _committed(params: NotebookParams, plan: Plan, path: Path) -> Results:

@@ -26,6 +26,9 @@ Fraction = Annotated[float, Field(strict=True, gt=0)]
 Counts = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+OptionalNames = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+NonNegatives = Annotated[tuple[Annotated[float, Field(strict=True, ge=0)], ...], BeforeValidator(as_tuple),
+                         Field(min_length=1)]
 
 
 class NotebookParams(BaseModel):

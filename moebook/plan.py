@@ -11,6 +11,10 @@ Methods
   depth+sampled  both
   layer          no engine: one MoE layer alone, over `batch` tokens, with the backend of `engine.moe_backend`
   perplexity     trained weights only: exp of the mean negative log-likelihood of held-out text
+  acceptance     trained weights only: text is continued, draft tokens accepted are counted
+  routing        expert choices of a text are counted, per layer
+  ablation       perplexity with each expert taken out of its router in turn
+  training       what training a member of the tiny family gave; no engine
 Points with a depth method are derived from the points named in `own` and `anchor`, which are measured.
 
 Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token, G GPUs.
@@ -19,48 +23,20 @@ Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K e
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from moebook.models import tiny
 from moebook.models.catalog import Architecture
+from moebook.settings import EngineSettings, Speculation, Workload, identity
 
-METHODS = ("full", "sampled", "depth", "depth+sampled", "layer", "perplexity")
+__all__ = ["METHODS", "EngineSettings", "Plan", "Point", "Speculation", "Workload", "describe", "merge"]
 
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """How the engine is built. graphs: `light` (decode graphs of graph_batch_sizes, no compilation), `default`
-    (the engine's own choice), `eager`."""
-
-    dtype: str = "bfloat16"
-    quantization: str | None = None
-    kv_cache_dtype: str = "auto"
-    tensor_parallel: int = 1
-    pipeline_parallel: int = 1
-    expert_parallel: bool = False
-    moe_backend: str | None = None
-    graphs: str = "light"
-    graph_batch_sizes: tuple[int, ...] = (16,)
-    max_model_len: int = 4096
-    kv_cache_gib: int | None = None
-    gpu_memory_utilization: float = 0.92
-    weights: str = "dummy"
-    trust_remote_code: bool = False
-
-    @property
-    def num_devices(self) -> int:
-        return self.tensor_parallel * self.pipeline_parallel
-
-
-@dataclass(frozen=True)
-class Workload:
-    """B sequences of `input_tokens` seeded random ids, each continued by `output_tokens`."""
-
-    batch: int
-    input_tokens: int
-    output_tokens: int
-    seed: int = 0
+METHODS = ("full", "sampled", "depth", "depth+sampled", "layer", "perplexity", "acceptance", "routing", "ablation",
+           "training")
+TEXT_METHODS = ("perplexity", "acceptance", "routing", "ablation")
+WITHOUT_ENGINE = ("layer", "training")
 
 
 @dataclass(frozen=True)
@@ -73,7 +49,7 @@ class Point:
     repeats: int = 3
     sweeps: tuple[str, ...] = ()
     series: str = ""                     # what a figure's legend and a claim call it: "fp8", "inter 25 %"
-    text: str | None = None              # perplexity: file of held-out text
+    text: str | None = None              # a file of held-out text, or a text of the tiny family
     status: str = "ready"                # or oom, infeasible: planned, never run
     reason: str | None = None
     own: tuple[str, ...] = ()            # depth methods: keys of this cell's points with fewer layers
@@ -85,13 +61,14 @@ class Point:
         what = {
             "architecture": arch.hf_config(),
             "shape": (arch.num_layers, arch.expert_ffn_dim, arch.num_experts, arch.top_k),
-            "engine": asdict(self.engine),
-            "workload": asdict(self.workload),
+            "engine": identity(self.engine),
+            "workload": identity(self.workload),
             "method": self.method,
             "repeats": self.repeats,
             "own": self.own,
             "anchor": self.anchor,
-            **({"text": _digest(Path(self.text).read_text(encoding="utf-8"))} if self.text else {}),
+            **({"text": _text_identity(self.text)} if self.text else {}),
+            **({"recipe": tiny.recipe_id(self.engine.weights)} if tiny.is_tiny(self.engine.weights) else {}),
         }
         return _digest(what)
 
@@ -114,8 +91,17 @@ class Point:
     def is_layer(self) -> bool:
         return self.method == "layer"
 
+    @property
+    def needs_engine(self) -> bool:
+        return self.method not in WITHOUT_ENGINE
+
     def point_id(self, device_name: str, engine_version: str) -> str:
         return _digest([self.key, device_name, engine_version])
+
+
+def _text_identity(text: str) -> str:
+    """The name of a text of the tiny family, which its recipe fixes; the digest of any other file's content."""
+    return text if tiny.is_tiny(text) else _digest(Path(text).read_text(encoding="utf-8"))
 
 
 def _digest(what: object) -> str:
@@ -154,11 +140,11 @@ class Plan:
     @property
     def num_engines(self) -> int:
         """Engine configurations; those that differ in top-k alone share a build."""
-        return len({p.engine_key for p in self.measured if not p.is_layer})
+        return len({p.engine_key for p in self.measured if p.needs_engine})
 
     @property
     def num_builds(self) -> int:
-        return len({p.build_key for p in self.measured if not p.is_layer})
+        return len({p.build_key for p in self.measured if p.needs_engine})
 
 
 def merge(points: Iterable[Point]) -> tuple[Point, ...]:
@@ -174,6 +160,7 @@ def merge(points: Iterable[Point]) -> tuple[Point, ...]:
 def describe(point: Point) -> dict:
     """The flat identity of a point: the first columns of the results table and of `moebook plan`."""
     arch, engine, work = point.architecture, point.engine, point.workload
+    spec = engine.speculation
     return {
         "key": point.key,
         "notebook": point.notebook,
@@ -190,6 +177,13 @@ def describe(point: Point) -> dict:
             "dtype", "quantization", "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs")},
         "weights": engine.weights,
         "asked_moe_backend": engine.moe_backend,
+        "speculative": spec and spec.method,
+        "draft": spec and spec.draft,
+        "draft_tokens": spec.num_tokens if spec else 0,
+        "set_acceptance": spec and spec.acceptance,
+        "temperature": work.temperature,
+        "text": point.text and Path(point.text).name,
+        "skew": engine.skew,
         "batch": work.batch,
         "input_tokens": work.input_tokens,
         "output_tokens": work.output_tokens,

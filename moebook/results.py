@@ -20,8 +20,17 @@ from moebook.store import write_atomic
 REPEAT_METRICS = (
     "ttft_s", "e2e_s", "request_ttft_p50_s", "request_ttft_p99_s", "request_e2e_p50_s", "request_e2e_p99_s",
     "step_p50_s", "step_p99_s", "step_first_s", "step_last_s", "step_first_context", "step_last_context",
-    "layer_s", "layer_graph_s", "perplexity",
+    "layer_s", "layer_graph_s", "perplexity", "tokens_per_step", "acceptance_rate", "step_tokens", "experts_per_step",
+    *(f"accepted_pos{i}" for i in range(1, 9)),
 )
+BALANCE = ("max_over_mean", "cv", "entropy", "gini", "top_share", "ep2_max_over_mean", "ep4_max_over_mean",
+           "ep8_max_over_mean")          # what analysis/balance.py tells of a routing point
+REPEAT_TEXTS = ("output_digests",)       # comma-separated, one per sequence
+# What a point tells besides its repeats; lists are JSON text.
+POINT_NUMBERS = ("perplexity_code", "perplexity_prose", "perplexity_numbers", "unigram_perplexity", "parameters",
+                 "train_steps", "train_tokens", "train_seconds",
+                 *(f"balance_{name}{end}" for name in BALANCE for end in ("", "_lo", "_hi")))
+POINT_TEXTS = ("loss_curve", "load_steps", "load_counts", "expert_counts", "balance_layers", "ablation_perplexity")
 LAYER_FACTS = ("relative_error", "experts_hit", "default_layer_s", "default_layer_graph_s", "configs_tried", "graph_reason")
 ENGINE_FACTS = ("engine_start_s", "kv_capacity_tokens", "attention_backend", "moe_backend", "moe_config_tuned",
                 "top_k_switched", "weights_bytes")
@@ -30,7 +39,8 @@ PROVENANCE = ("device", "device_kind", "device_count", "device_memory_bytes", "d
 METRICS = ("ttft_s", "e2e_s", "tpot_s", "itl_paper_s", "itl_predecessor_s", "throughput_tok_s",
            "output_throughput_tok_s", "request_ttft_p50_s", "request_ttft_p99_s", "request_e2e_p50_s",
            "request_e2e_p99_s", "step_p50_s", "step_p99_s", "step_first_s", "step_last_s", "layer_s", "layer_graph_s",
-           "perplexity")
+           "perplexity", "tokens_per_step", "acceptance_rate", "step_tokens", "experts_per_step",
+           *(f"accepted_pos{i}" for i in range(1, 9)))
 TIMES = ("e2e_s", "layer_s")  # what a point's spread is told of, the first that it has
 UNSTABLE_PCT = 5.0            # repeats that spread wider than this flag their point
 
@@ -43,7 +53,7 @@ def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
     counts = ("repeat", "peak_memory_bytes", "kv_capacity_tokens", "weights_bytes", "device_memory_bytes", "device_count",
               "experts_hit", "configs_tried")
     kinds = {**dict.fromkeys(flags, "boolean"), **dict.fromkeys(counts, "Int64")}
-    numbers = [*REPEAT_METRICS, "relative_error", "default_layer_s", "default_layer_graph_s", "engine_start_s",
+    numbers = [*REPEAT_METRICS, *POINT_NUMBERS, "set_acceptance", "temperature", "skew", "relative_error", "default_layer_s", "default_layer_graph_s", "engine_start_s",
                "sm_clock_mhz", "power_limit_w", "temperature_c"]
     return table.astype({**kinds, **dict.fromkeys(numbers, "float64")})
 
@@ -52,8 +62,9 @@ def _columns() -> list[str]:
     return ["point_id", "key", "notebook", "sweeps", "model", "series", "method", "status", "reason", "repeat", "unstable",
             "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
             "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "weights",
-            "asked_moe_backend", "batch", "input_tokens", "output_tokens", "repeats_planned", *REPEAT_METRICS,
-            "peak_memory_bytes", *LAYER_FACTS, *ENGINE_FACTS, *PROVENANCE]
+            "asked_moe_backend", "speculative", "draft", "draft_tokens", "set_acceptance", "temperature", "text", "skew",
+            "batch", "input_tokens", "output_tokens", "repeats_planned", *REPEAT_METRICS, *REPEAT_TEXTS, *POINT_NUMBERS,
+            *POINT_TEXTS, "peak_memory_bytes", *LAYER_FACTS, *ENGINE_FACTS, *PROVENANCE]
 
 
 def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
@@ -71,6 +82,7 @@ def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
         "peak_memory_bytes": record.get("peak_memory_bytes"),
         **{name: record.get("engine", {}).get(name) for name in ENGINE_FACTS},
         **_layer_facts(record),
+        **{name: record.get("facts", {}).get(name) for name in (*POINT_NUMBERS, *POINT_TEXTS)},
         **{name: provenance.get(name) for name in PROVENANCE},
     }
     repeats = record["repeats"]
@@ -78,7 +90,7 @@ def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
         return [shared]
     times = next((t for t in TIMES if t in repeats[0]), None)
     unstable = times is not None and _spread_pct([r[times] for r in repeats]) > UNSTABLE_PCT
-    return [{**shared, "repeat": i, "unstable": unstable, **{m: row.get(m) for m in REPEAT_METRICS}}
+    return [{**shared, "repeat": i, "unstable": unstable, **{m: row.get(m) for m in (*REPEAT_METRICS, *REPEAT_TEXTS)}}
             for i, row in enumerate(repeats)]
 
 
@@ -142,12 +154,13 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     `spread_pct` of E2E. Order of the table is kept."""
     metrics = [m for m in METRICS if m in table]
     groups = table.groupby("key", sort=False)
-    identity = table.drop_duplicates("key").drop(columns=["repeat", *metrics]).set_index("key")
+    identity = table.drop_duplicates("key").drop(columns=["repeat", *metrics, *(t for t in REPEAT_TEXTS if t in table)]).set_index("key")
     told = {}
     for metric in metrics:
         by_point = groups[metric]
         told |= {metric: by_point.median(), f"{metric}_lo": by_point.min(), f"{metric}_hi": by_point.max()}
     told["n_repeats"] = groups["repeat"].count()
+    told |= {name: groups[name].agg(lambda texts: ",".join(texts.dropna()) or None) for name in REPEAT_TEXTS if name in table}
     spreads = [100 * (told[f"{t}_hi"] - told[f"{t}_lo"]) / told[t] for t in TIMES if t in told]
     told["spread_pct"] = spreads[0].combine_first(spreads[-1])
     return identity.join(pd.DataFrame(told)).reset_index()

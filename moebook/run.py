@@ -14,7 +14,8 @@ from pathlib import Path
 
 from moebook import devices
 from moebook.estimates import estimate_s
-from moebook.plan import Plan, Point, describe
+from moebook.models import catalog, tiny
+from moebook.plan import TEXT_METHODS, Plan, Point, describe
 from moebook.progress import Progress
 from moebook.store import STATUSES, Store
 from moebook.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
@@ -43,6 +44,7 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
         progress.begin(total=len(todo), skipped=skipped, seconds=_estimate(todo, plan))
         if not todo:
             return Counter(skipped=skipped)
+        tiny.ensure(_references(todo), progress.say)
         owned = worker is None
         handle = worker or WorkerHandle(store.folder / "worker.log")
         try:
@@ -56,6 +58,12 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
             if owned:
                 handle.__exit__(None, None, None)
     return Counter({**counts, "skipped": skipped})
+
+
+def _references(points: list[Point]) -> list[str]:
+    """The members of the tiny family that points are measured on."""
+    models = [m for p in points for m in (p.engine.weights, p.engine.speculation and p.engine.speculation.draft)]
+    return [m for m in dict.fromkeys(models) if m and tiny.is_tiny(m)]
 
 
 def _estimate(points: list[Point], plan: Plan) -> dict[str, float]:
@@ -105,7 +113,7 @@ class _Sweep:
     def _ready(self, point: Point) -> dict | None:
         """An engine for the point: the running one, that one with another top-k, or a new one; else why not. A layer
         point needs none."""
-        if point.is_layer:
+        if not point.needs_engine:
             self.running, self.facts = None, {}
             return self.refused.get(point.build_key)
         if self.running is not None and self.running.engine_key == point.engine_key:
@@ -118,7 +126,8 @@ class _Sweep:
             self.progress.say(f"a running engine could not switch top-k, starting another: {reply['reason']}")
         if point.engine_key in self.refused:
             return self.refused[point.engine_key]
-        request = {"op": "start", "settings": asdict(point.engine), "config": point.architecture.hf_config()}
+        request = {"op": "start", "settings": {**asdict(point.engine), "skew": point.engine.skew},
+                   "config": point.architecture.hf_config(), "draft_config": _draft_config(point)}
         reply = self._guarded(request, START_LIMIT_S)
         self.running, self.facts = (point, reply["facts"]) if reply["ok"] else (None, {})
         return None if reply["ok"] else self._refusal(reply, point.engine_key)
@@ -141,7 +150,7 @@ class _Sweep:
 
     def _point(self, point: Point) -> dict:
         """The point's record. After a failure the engine is not trusted with the next point."""
-        reply = self._guarded(_request(point), self.limit_s)
+        reply = self._guarded(_request(point, self.store.counts_file(point.key)), self.limit_s)
         if reply["ok"]:
             return {"status": "ok", "reason": None, **{k: v for k, v in reply.items() if k != "ok"}}
         if "would preempt" not in reply["reason"]:
@@ -165,15 +174,22 @@ class _Sweep:
         self.progress.advance(point, full)
 
 
-def _request(point: Point) -> dict:
-    """What the worker is asked for one point."""
+def _draft_config(point: Point) -> dict | None:
+    spec = point.engine.speculation
+    return catalog.load(spec.draft).hf_config() if spec and spec.draft else None
+
+
+def _request(point: Point, counts_file: Path) -> dict:
+    """What the worker is asked for one point; counts_file: where expert choices are counted, by methods that do."""
     work, arch, engine = point.workload, point.architecture, point.engine
     if point.is_layer:
         shape = {name: getattr(arch, name) for name in ("hidden_size", "expert_ffn_dim", "num_experts", "top_k")}
-        return {"op": "layer", "shape": shape, "dtype": engine.dtype, "quantization": engine.quantization,
+        return {"op": "layer", "shape": shape, "dtype": engine.dtype, "skew": engine.skew, "quantization": engine.quantization,
                 "backend": engine.moe_backend or "auto", "seed": work.seed, "tokens": work.batch,
                 "repeats": point.repeats}
-    if point.method == "perplexity":
-        return {"op": "perplexity", "workload": asdict(work), "text": point.text, "weights": engine.weights,
-                "repeats": point.repeats}
+    if point.method == "training":
+        return {"op": "training", "reference": engine.weights}
+    if point.method in TEXT_METHODS:
+        return {"op": "read", "method": point.method, "workload": asdict(work), "text": point.text,
+                "weights": engine.weights, "repeats": point.repeats, "counts_file": str(counts_file)}
     return {"op": "measure", "workload": asdict(work), "method": point.method, "repeats": point.repeats}

@@ -1,6 +1,7 @@
 """The outputs folder of one notebook and profile: one JSON per measured point, written once, never changed.
 
 points/<id>.json    a record: the point's identity, status, reason, repeats, engine facts, provenance
+routing/<key>.npz   expert choices of a routing or ablation point, per sequence
 ceilings.json       the device's measured copy bandwidth and matrix rate
 .lock               held while something measures here, so that two runs cannot interleave
 """
@@ -48,6 +49,10 @@ class Store:
 
     def path(self, point: Point, device_name: str, engine_version: str) -> Path:
         return self.points_folder / f"{point.point_id(device_name, engine_version)}.json"
+
+    def counts_file(self, key: str) -> Path:
+        """Where the expert choices of a routing point are counted, per sequence (engine/counts.py)."""
+        return self.folder / "routing" / f"{key}.npz"
 
     def read(self, path: Path) -> dict | None:
         """The record in a point file; None where there is none. A file that is no record is set aside by name, so

@@ -2,7 +2,8 @@
 
 import fcntl
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from moebook.params import build
 from moebook.store import FolderInUse, Store, Unwritable
 
 SECTION = sections.find("01")
+COUNTS = Path("counts.npz")
 REPEATS = [{"ttft_s": 0.1, "e2e_s": e} for e in (1.0, 1.01, 1.02)]
 
 
@@ -242,7 +244,7 @@ def layers():
 @pytest.fixture
 def formats():
     section = sections.find("02")
-    small = {"pair": ["bf16", "fp8"], "formats": ["bf16", "fp8", "fp16"], "batches": [1, 4], "formats_batches": [1],
+    small = {"pair": ["bf16", "fp8"], "formats": ["bf16", "fp8", "fp16"], "weights": "dummy", "batches": [1, 4], "formats_batches": [1],
              "lengths": [32]}
     return section.plan(build(section.params, small, "test"))
 
@@ -296,20 +298,20 @@ def test_what_was_infeasible_is_asked_again_only_on_demand(layers, tmp_path):
 def test_a_layer_request_has_its_shape_and_no_engine(layers):
     point = next(p for p in layers.points if (p.series, p.workload.batch) == ("fused Triton", 16))
     shape = {"hidden_size": 256, "expert_ffn_dim": 512, "num_experts": 8, "top_k": 2}
-    assert run._request(point) == {"op": "layer", "shape": shape, "dtype": "bfloat16", "quantization": None,
-                                   "backend": "triton", "seed": 0, "tokens": 16, "repeats": 3}
+    assert run._request(point, COUNTS) == {"op": "layer", "shape": shape, "dtype": "bfloat16", "quantization": None,
+                                   "backend": "triton", "skew": None, "seed": 0, "tokens": 16, "repeats": 3}
     quantized = replace(point, engine=replace(point.engine, quantization="fp8", moe_backend=None))
-    assert {**run._request(point), "quantization": "fp8", "backend": "auto"} == run._request(quantized)
+    assert {**run._request(point, COUNTS), "quantization": "fp8", "backend": "auto"} == run._request(quantized, COUNTS)
 
 
 def test_a_perplexity_request_has_its_text_and_weights(formats):
     point = replace(next(p for p in formats.points if p.method == "perplexity"), text="held_out.txt", status="ready")
     point = replace(point, engine=replace(point.engine, weights="/models/x"))
-    assert run._request(point) == {
-        "op": "perplexity", "text": "held_out.txt", "weights": "/models/x", "repeats": 3,
-        "workload": {"batch": 12, "input_tokens": 512, "output_tokens": 1, "seed": 0}}
+    assert run._request(point, COUNTS) == {
+        "op": "read", "method": "perplexity", "text": "held_out.txt", "weights": "/models/x", "repeats": 3,
+        "counts_file": str(COUNTS), "workload": asdict(point.workload)}
     other = next(p for p in formats.points if p.method == "full")
-    assert set(run._request(other)) == {"op", "workload", "method", "repeats"}
+    assert set(run._request(other, COUNTS)) == {"op", "workload", "method", "repeats"}
 
 
 @pytest.mark.parametrize(("record", "told"), [

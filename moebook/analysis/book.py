@@ -8,17 +8,21 @@ from typing import Any
 
 import yaml
 
-from moebook.analysis import effects, series_effects
+from moebook.analysis import balance_effects, effects, series_effects
+from moebook.analysis.cells import METRIC
 from moebook.analysis.pairs import NAMES
+from moebook.results import METRICS, POINT_NUMBERS
 
-FUNCTIONS = {**effects.FUNCTIONS, **series_effects.FUNCTIONS}
+FUNCTIONS = {**effects.FUNCTIONS, **series_effects.FUNCTIONS, **balance_effects.FUNCTIONS}
 INF = float("inf")
 SWEEPS = ("grid", "batch_topk", "batch_length", "validation", "support", "quant_batch", "quant_length", "formats", "pruning",
-          "ladder_batch", "ladder_length")
+          "ladder_batch", "ladder_length", "spec_length", "spec_tokens", "spec_batch", "acceptance", "training", "balance",
+          "importance", "skew_layer", "skew_engine")
 SOURCE_KEYS = ("model", "batch", "input_tokens", "output_tokens", "device")
 CONFLICT_KEYS = ("id", "about", "says", "also_says", "claims")
 CLAIM_NEEDED = ("id", "section", "notebook", "statement", "source_range", "decided_by")
 CLAIM_MEASURED = ("sweep", "source", "parts")
+CLAIM_OPTIONAL = ("metric",)
 PART_KEYS = ("name", "effect", "args", "rule", "decides", "why")
 RULE_KEYS = ("within", "slack", "at_least", "contradicted_below", "at_most", "contradicted_above")
 
@@ -90,6 +94,7 @@ class Claim:
     source: dict | None = None
     parts: tuple[Part, ...] = ()
     untested: str | None = None
+    metric: str = METRIC                 # column of the table that its cells hold
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,9 @@ def _claim(index: int, item: Any, problems: list[str]) -> Claim | None:
     where = item.get("id", f"claim {index + 1}") if isinstance(item, dict) else f"claim {index + 1}"
     untested = isinstance(item, dict) and "untested" in item
     needed = (*CLAIM_NEEDED, "untested") if untested else (*CLAIM_NEEDED, *CLAIM_MEASURED)
-    found = _keys(where, item, needed, ())
+    found = _keys(where, item, needed, () if untested else CLAIM_OPTIONAL)
+    if isinstance(item, dict) and item.get("metric", METRIC) not in (*METRICS, *POINT_NUMBERS):
+        found.append(f"{where}: unknown metric {item['metric']!r}; allowed: {', '.join((*METRICS, *POINT_NUMBERS))}")
     if isinstance(item, dict) and item.get("section") not in range(1, 10):
         found.append(f"{where}: section {item.get('section')!r}: allowed 1 to 9")
     if found or untested:

@@ -1,8 +1,9 @@
 """The cells that decide claims: one per point, with its repeats, and the resampled medians that carry their noise.
 
 `Cells.of(table, sweep, ...)` takes a results table (one row per repeat) or a summary (one row per point). Row 0 of
-`samples[metric]` is the observed median of every cell; each further row is the median of repeats drawn again with
-replacement. From a summary the repeats are (lo, median, hi), which are the repeats themselves where there were three.
+`samples` is the observed median of every cell; each further row is the median of repeats drawn again with replacement.
+From a summary the repeats are (lo, median, hi), which are the repeats themselves where there were three. A metric whose
+_lo and _hi are a 95 % interval (INTERVALS) is drawn from the normal distribution that has it.
 """
 
 from dataclasses import dataclass
@@ -12,13 +13,17 @@ import pandas as pd
 
 IDENTITY = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
             "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "asked_moe_backend",
+            "speculative", "draft", "draft_tokens", "set_acceptance", "temperature", "text", "skew", "weights",
             "batch", "input_tokens", "output_tokens")
 SERIES_OF = ("num_layers", "expert_ffn_dim", "num_experts", "dtype", "quantization", "kv_cache_dtype", "graphs",
-             "asked_moe_backend")         # what a series of a section may differ in from another
+             "asked_moe_backend", "speculative", "draft", "draft_tokens", "set_acceptance", "skew")
+# ^ what a series of a section may differ in from another
 NEEDED = ("sweeps", "model", "method", "status", "expert_ffn_dim", "num_experts", "top_k", "batch", "input_tokens",
-          "output_tokens", "throughput_tok_s")
+          "output_tokens")
 METHOD_ORDER = ("full", "sampled", "depth", "depth+sampled")
 METRIC = "throughput_tok_s"
+INTERVALS = ("balance_",)                 # metrics that start so carry a 95 % interval, not a range of repeats
+WIDTH_OF_95 = 3.92                        # standard deviations from its lower to its upper end
 
 
 class Untested(Exception):  # noqa: N818
@@ -35,20 +40,21 @@ class Cells:
     seed: int
 
     @classmethod
-    def of(cls, table: pd.DataFrame, sweep: str, resamples: int, seed: int) -> "Cells":
-        """Points of `sweep` (several: separated by |). Untested when the table has none, or none that was measured."""
-        missing = [c for c in NEEDED if c not in table]
-        if missing:
-            raise ValueError(f"columns {missing} are missing; claims need {', '.join(NEEDED)}")
+    def of(cls, table: pd.DataFrame, sweep: str, resamples: int, seed: int, metric: str = METRIC) -> "Cells":
+        """Points of `sweep` (several: separated by |) with their `metric`. Untested when the table has none, or none that
+        was measured."""
+        _check(table, NEEDED, metric)
         wanted = set(sweep.split("|"))
         rows = table[[bool(wanted & set(str(s).split(","))) for s in table["sweeps"]]]
         if rows.empty:
             raise Untested(f"the table has no points of the sweep {' or '.join(sorted(wanted))}")
-        points = _per_point(rows)
+        _check(table, (metric,), metric)
+        points = _per_point(rows, metric)
         ok = points[(points["status"] == "ok") & points["values"].map(len).gt(0)].reset_index(drop=True)
         if ok.empty:
             raise Untested(f"none of {len(points)} points was measured ({status_counts(points)})")
-        return cls(points, ok, _resample(list(ok["values"]), resamples, seed), seed)
+        draw = _from_intervals if metric.startswith(INTERVALS) else _resample
+        return cls(points, ok, draw(list(ok["values"]), resamples, seed), seed)
 
     def select(self, keep: pd.Series, keep_planned: pd.Series) -> "Cells":
         """The cells where the masks hold."""
@@ -57,23 +63,29 @@ class Cells:
                      self.samples[:, mask], self.seed)
 
 
+def _check(table: pd.DataFrame, columns: tuple[str, ...], metric: str) -> None:
+    missing = [c for c in columns if c not in table]
+    if missing:
+        raise ValueError(f"columns {missing} are missing; claims need {', '.join((*NEEDED, metric))}")
+
+
 def status_counts(points: pd.DataFrame) -> str:
     """`2 ok, 3 oom`"""
     counts = sorted(points["status"].value_counts().items(), key=lambda item: (item[0] != "ok", item[0]))
     return ", ".join(f"{n} {status}" for status, n in counts) or "no points"
 
 
-def _per_point(rows: pd.DataFrame) -> pd.DataFrame:
+def _per_point(rows: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     """One row per point with `values`, its repeats; of points equal in IDENTITY the one with the plainest method."""
     identity = [c for c in IDENTITY if c in rows]
-    if "repeat" in rows:
+    if "repeat" in rows and not metric.startswith(INTERVALS):
         key = ["key"] if "key" in rows else [*identity, "method"]
         groups = rows.groupby(key, dropna=False, sort=False)
         points = groups.head(1).copy()
-        points["values"] = [group[METRIC].dropna().to_numpy(float) for _, group in groups]
+        points["values"] = [group[metric].dropna().to_numpy(float) for _, group in groups]
     else:
-        points = rows.copy()
-        points["values"] = [_three(row) for row in rows.to_dict("records")]
+        points = rows.drop_duplicates("key") if "repeat" in rows else rows.copy()
+        points = points.assign(values=[_three(row, metric) for row in points.to_dict("records")])
     points["length"] = points["input_tokens"].where(points["input_tokens"] == points["output_tokens"])
     points = _share_sweeps(points)
     order = points["method"].map({m: i for i, m in enumerate(METHOD_ORDER)}).fillna(len(METHOD_ORDER))
@@ -88,11 +100,11 @@ def _share_sweeps(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(sweeps=[",".join(dict.fromkeys(s)) for s in sweeps])
 
 
-def _three(row: dict) -> np.ndarray:
-    middle = row[METRIC]
+def _three(row: dict, metric: str) -> np.ndarray:
+    middle = row[metric]
     if middle is None or pd.isna(middle):
         return np.array([])
-    spread = [row.get(f"{METRIC}_{end}") for end in ("lo", "hi")]
+    spread = [row.get(f"{metric}_{end}") for end in ("lo", "hi")]
     if any(v is None or pd.isna(v) for v in spread):
         return np.array([middle], float)
     return np.array([spread[0], middle, spread[1]], float)
@@ -105,6 +117,17 @@ def _resample(values: list[np.ndarray], resamples: int, seed: int) -> np.ndarray
     for i, repeats in enumerate(values):
         out[0, i] = np.median(repeats)
         out[1:, i] = np.median(rng.choice(repeats, size=(resamples, len(repeats))), axis=1)
+    return out
+
+
+def _from_intervals(values: list[np.ndarray], resamples: int, seed: int) -> np.ndarray:
+    """(1 + resamples, N) draws about the observed values, row 0; never under the lower end by more than the interval."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((resamples + 1, len(values)))
+    for i, found in enumerate(values):
+        low, middle, high = found if len(found) == 3 else (found[0],) * 3
+        out[0, i] = middle
+        out[1:, i] = np.clip((low + high) / 2 + (high - low) / WIDTH_OF_95 * rng.standard_normal(resamples), low, high)
     return out
 
 

@@ -94,7 +94,7 @@ def evaluate(table: pd.DataFrame | None, claims: list[Claim] | None = None, *, r
         return [_untested(claim, claim.untested or "there are no results") for claim in claims]
     if "device" in table and len(devices := table["device"].dropna().unique()) > 1:
         raise ValueError(f"the table holds several devices ({', '.join(devices)}); give the rows of one")
-    known: dict[str, Cells | Untested] = {}
+    known: dict[tuple[str, str], Cells | Untested] = {}
     left_out = under_the_floor(table)
     kept = table[~table["model"].isin(left_out)]
     touched = {s for sweeps in table.loc[table["model"].isin(left_out), "sweeps"] for s in sweeps.split(",")}
@@ -112,12 +112,13 @@ def _untested(claim: Claim, reason: str, parts: tuple[PartResult, ...] = ()) -> 
 def _judge(claim: Claim, table: pd.DataFrame, known: dict, resamples: int, seed: int) -> Verdict:
     if claim.untested:
         return _untested(claim, claim.untested)
-    if claim.sweep not in known:
+    wanted = (claim.sweep, claim.metric)
+    if wanted not in known:
         try:
-            known[claim.sweep] = Cells.of(table, claim.sweep, resamples, seed)
+            known[wanted] = Cells.of(table, claim.sweep, resamples, seed, claim.metric)
         except Untested as reason:
-            known[claim.sweep] = reason
-    cells = known[claim.sweep]
+            known[wanted] = reason
+    cells = known[wanted]
     if isinstance(cells, Untested):
         return _untested(claim, str(cells))
     measured = [_measure(part, cells) for part in claim.parts]

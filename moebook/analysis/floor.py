@@ -4,24 +4,31 @@
     prefill       the same maximum over the whole prompt of the batch
     E2E           prefill + (S_out - 1) decode steps
 
+With k draft tokens a step is the target's decode over B (k + 1) tokens, the cache read once per sequence, and k decodes
+of the draft over B tokens, and gives `tokens_per_step` tokens; prefill is that of both. n-gram lookup costs nothing.
+
 Step j of S_out - 1 attends to S_in + j tokens. Experts are read sparsely (`shapes.distinct_experts`). Several devices
 share bytes and FLOPs evenly and communicate for nothing, which no split can beat. Measured over floor is the figure of
 merit. Letters: B batch, S tokens.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from moebook.models import shapes
+from moebook.analysis.speculation import expected_tokens
+from moebook.models import catalog, shapes
 from moebook.models.catalog import Architecture
 from moebook.models.formats import FORMATS
 
 FLOOR_COLUMNS = ("floor_ttft_s", "floor_tpot_s", "floor_e2e_s", "floor_throughput_tok_s")
 SAME_RATE = ({"bfloat16", "float16"},)   # dtypes with one matrix rate (NVIDIA H100 datasheet: 989 dense TFLOP/s each)
 MAX_CONTEXTS = 33
+TRAINED = "trained weights read a text: their routing is not near uniform, which floor and prediction assume"
+NO_MODEL = {**dict.fromkeys(("layer", "perplexity"), "no run of an engine was timed"), "training": "no engine was run",
+            **dict.fromkeys(("acceptance", "routing", "ablation"), TRAINED)}   # method -> why it has no floor
 ArchitectureOf = Callable[[pd.Series], Architecture]
 
 
@@ -58,7 +65,10 @@ class Floor:
 
 @dataclass(frozen=True)
 class Case:
-    """What a row says about the work to be done; `num_devices` = tensor x pipeline parallel."""
+    """What a row says about the work to be done; `num_devices` = tensor x pipeline parallel.
+
+    draft_tokens: k that a step proposes by the model `draft` (None: by lookup). tokens_per_step: tokens a sequence gains.
+    """
 
     arch: Architecture
     batch: int
@@ -68,12 +78,23 @@ class Case:
     quantization: str | None = None
     kv_dtype: str = "bfloat16"
     num_devices: int = 1
+    draft: Architecture | None = None
+    draft_tokens: int = 0
+    tokens_per_step: float = 1.0
+
+    @property
+    def drafting(self) -> "Case | None":
+        """What the draft model does: the same prompts, and `draft_tokens` plain decodes a step."""
+        if self.draft is None:
+            return None
+        return replace(self, arch=self.draft, quantization=None, draft=None, draft_tokens=0, tokens_per_step=1.0)
 
     def prefill(self) -> shapes.Cost:
         return shapes.prefill_cost(self.arch, self.batch, self.input_tokens, **self._formats())
 
     def decode(self, context: int) -> shapes.Cost:
-        return shapes.decode_cost(self.arch, self.batch, context, **self._formats())
+        return shapes.decode_cost(self.arch, self.batch, context, **self._formats(),
+                                  tokens_per_sequence=self.draft_tokens + 1)
 
     def contexts(self) -> np.ndarray:
         """At most 33 evenly spaced contexts of the decode steps; cost is linear in between but for sliding windows."""
@@ -118,9 +139,14 @@ def _floor(case: Case, ceilings: Ceilings) -> Floor:
         bound = max(cost.total_bytes / ceilings.copy_bytes_per_s, cost.total_flops / peak_flops(case, ceilings))
         return bound / case.num_devices
 
-    ttft_s = seconds(case.prefill())
+    def step(context: int) -> float:
+        drafted = case.draft_tokens * seconds(drafting.decode(context)) if drafting else 0.0
+        return (seconds(case.decode(context)) + drafted) / case.tokens_per_step
+
+    drafting = case.drafting
+    ttft_s = seconds(case.prefill()) + (seconds(drafting.prefill()) if drafting else 0.0)
     contexts = case.contexts()
-    tpot_s = _mean_over(contexts, [seconds(case.decode(int(c))) for c in contexts]) if len(contexts) else None
+    tpot_s = _mean_over(contexts, [step(int(c)) for c in contexts]) if len(contexts) else None
     e2e_s = ttft_s + (case.output_tokens - 1) * (tpot_s or 0.0)
     return Floor(ttft_s, tpot_s, e2e_s, case.batch * (case.input_tokens + case.output_tokens) / e2e_s)
 
@@ -132,7 +158,7 @@ def _mean_over(contexts: np.ndarray, seconds: list[float]) -> float:
 
 
 def case_of(row: pd.Series | Mapping, architecture_of: ArchitectureOf) -> Case:
-    """The work of a row of the results table."""
+    """The work of a row of the results table. ValueError where its draft is unknown, or the tokens of its steps are."""
     def text(name: str) -> str | None:
         value = row.get(name)
         return None if value is None or pd.isna(value) or value in ("", "none", "None") else str(value)
@@ -145,12 +171,29 @@ def case_of(row: pd.Series | Mapping, architecture_of: ArchitectureOf) -> Case:
     return Case(architecture_of(row), int(row["batch"]), int(row["input_tokens"]), int(row["output_tokens"]),
                 text("dtype") or "bfloat16", text("quantization"),
                 text("dtype") or "bfloat16" if kv_dtype in (None, "auto") else kv_dtype,
-                count("tensor_parallel") * count("pipeline_parallel"))
+                count("tensor_parallel") * count("pipeline_parallel"), **_speculation(row, text("draft")))
+
+
+def is_speculative(row: pd.Series | Mapping) -> bool:
+    count = row.get("draft_tokens")
+    return count is not None and not pd.isna(count) and int(count) > 0
+
+
+def _speculation(row: pd.Series | Mapping, draft: str | None) -> dict:
+    """The fields of a Case on speculation: tokens of a step as measured, else as the set acceptance has them."""
+    if not is_speculative(row):
+        return {}
+    k, gained, given = int(row["draft_tokens"]), row.get("tokens_per_step"), row.get("set_acceptance")
+    if gained is None or pd.isna(gained):
+        if given is None or pd.isna(given):
+            raise ValueError("how many tokens a step gains was neither measured nor set")
+        gained = expected_tokens(float(given), k)
+    return {"draft": draft and catalog.load(draft), "draft_tokens": k, "tokens_per_step": float(gained)}
 
 
 SHAPE = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
          "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel")
-WORKLOAD = ("batch", "input_tokens", "output_tokens")
+WORKLOAD = ("batch", "input_tokens", "output_tokens", "draft", "draft_tokens", "tokens_per_step", "set_acceptance")
 
 
 def add_floor(table: pd.DataFrame, ceilings: Ceilings, architecture_of: ArchitectureOf) -> pd.DataFrame:
@@ -176,11 +219,14 @@ def _floor_cells(row: pd.Series, ceilings: Ceilings, architecture_of: Architectu
     device = row.get("device")
     if row.get("status") == "infeasible":
         return *nothing, "infeasible"
-    if row.get("method") in ("layer", "perplexity"):
-        return *nothing, "no run of an engine was timed"
+    if row.get("method") in NO_MODEL:
+        return *nothing, NO_MODEL[row["method"]]
     if device is not None and not pd.isna(device) and device != ceilings.device:
         return *nothing, f"measured on {device}; the ceilings are those of {ceilings.device}"
-    case = case_of(row, architecture_of)
+    try:
+        case = case_of(row, architecture_of)
+    except ValueError as error:
+        return *nothing, str(error)
     if problem := no_ceiling(case, ceilings):
         return *nothing, problem
     floor = _floor(case, ceilings)

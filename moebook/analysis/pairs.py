@@ -12,7 +12,8 @@ import pandas as pd
 from moebook.analysis.cells import Cells, Untested, series_keys, status_counts
 
 NAMES = {"expert_ffn_dim": "expert FFN dim", "num_experts": "experts", "top_k": "active experts", "batch": "batch",
-         "length": "input = output tokens", "model": "model"}
+         "length": "input = output tokens", "model": "model",
+         "draft_tokens": "draft tokens", "skew": "Zipf exponent", "input_tokens": "input tokens"}
 
 
 @dataclass(frozen=True)

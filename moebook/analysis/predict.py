@@ -9,6 +9,9 @@ lies between perfect overlap of reading and computing (the maximum) and none (th
 own. Factors are fitted by least squares on relative error to TTFT and TPOT of measured points. With few points, or
 points that do not differ in what a factor acts on, factors are dropped: tied to a sibling, or zero; `notes` says so.
 
+With k draft tokens a step is one of the target over B (k + 1) tokens and k of the draft over B, each with its own host
+time, for `tokens_per_step` tokens; factors are fitted to rows without speculation.
+
     calibration = fit(summary, ceilings, architecture_of)
     predict(summary, calibration, architecture_of)          adds PREDICTED columns
     cross_validate(summary, ceilings, architecture_of)      error on engine shapes left out
@@ -24,6 +27,7 @@ from scipy.optimize import least_squares
 
 from moebook.analysis.calibration import IMPORTANCE, SIBLING, Calibration, Factors, steps
 from moebook.analysis.floor import (
+    NO_MODEL,
     SHAPE,
     ArchitectureOf,
     Case,
@@ -66,6 +70,8 @@ def _usable(summary: pd.DataFrame, ceilings: Ceilings) -> pd.DataFrame:
         keep &= summary["device"].isna() | (summary["device"] == ceilings.device)
     if "dtype" in summary:
         keep &= summary["dtype"] == ceilings.dtype
+    if "draft_tokens" in summary:
+        keep &= summary["draft_tokens"].fillna(0) == 0
     if "asked_moe_backend" in summary:
         keep &= ~summary["asked_moe_backend"].isin(OWN_BACKENDS)
     rows = summary[keep]
@@ -153,9 +159,12 @@ def predict(summary: pd.DataFrame, calibration: Calibration, architecture_of: Ar
         if row["model"] in left_out:
             reason = "measured under its floor: its routing is not near uniform, which the model assumes"
         if reason is None:
-            case = case_of(row, architecture_of)
-            reason = no_ceiling(case, calibration.ceilings)
-            told += [(i, case)] if reason is None else []
+            try:
+                case = case_of(row, architecture_of)
+                reason = no_ceiling(case, calibration.ceilings)
+                told += [(i, case)] if reason is None else []
+            except ValueError as error:
+                reason = str(error)
         reasons.append(reason)
     values = np.full((len(summary), len(PREDICTED)), np.nan)
     if told:
@@ -167,6 +176,8 @@ def predict(summary: pd.DataFrame, calibration: Calibration, architecture_of: Ar
 def _no_prediction(row: pd.Series, calibration: Calibration) -> str | None:
     if row.get("status") == "infeasible":
         return "infeasible"
+    if row.get("method") in NO_MODEL:
+        return NO_MODEL[row["method"]]
     if _parallel_of(row) != calibration.parallel:
         return f"(TP, PP, EP) {_parallel_of(row)}: calibrated at {calibration.parallel}; communication is not modelled"
     return None
@@ -174,13 +185,24 @@ def _no_prediction(row: pd.Series, calibration: Calibration) -> str | None:
 
 def _predict(cases: list[Case], calibration: Calibration) -> np.ndarray:
     """(N, 4) seconds, seconds, seconds, tokens/s."""
-    prefill, decode = steps(cases, calibration.ceilings)
-    ttft_s = prefill.seconds(calibration.factors, calibration.factors.host_prefill_s)
-    tpot_s = decode.seconds(calibration.factors, calibration.factors.host_step_s)
+    ttft_s, step_s = _seconds(cases, calibration)
+    drafting = [i for i, case in enumerate(cases) if case.drafting]
+    if drafting:
+        draft_ttft_s, draft_step_s = _seconds([cases[i].drafting for i in drafting], calibration)
+        ttft_s[drafting] += draft_ttft_s
+        step_s[drafting] += draft_step_s * [cases[i].draft_tokens for i in drafting]
+    tpot_s = step_s / [case.tokens_per_step for case in cases]
     outputs = np.array([c.output_tokens for c in cases], float)
     e2e_s = ttft_s + (outputs - 1) * tpot_s
     tokens = np.array([c.batch * (c.input_tokens + c.output_tokens) for c in cases], float)
     return np.column_stack([ttft_s, np.where(outputs > 1, tpot_s, np.nan), e2e_s, tokens / e2e_s])
+
+
+def _seconds(cases: list[Case], calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """Of prefill, and of one decode step."""
+    prefill, decode = steps(cases, calibration.ceilings)
+    factors = calibration.factors
+    return prefill.seconds(factors, factors.host_prefill_s), decode.seconds(factors, factors.host_step_s)
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,18 @@
 import json
 from pathlib import Path
 
-from moebook.models import formats
+from moebook.engine.speculative import speculative_config
+from moebook.models import formats, tiny
 
 
-def engine_arguments(settings: dict, hf_config: dict, folder: Path) -> dict:
+def engine_arguments(settings: dict, hf_config: dict, folder: Path, draft_config: dict | None = None) -> dict:
     """Arguments of vLLM's LLM(...). settings: fields of plan.EngineSettings; folder: where a dummy model's config goes."""
     folder.mkdir(parents=True, exist_ok=True)
     model = folder
     if settings["weights"] == "dummy":
         (folder / "config.json").write_text(json.dumps(formats.with_format(hf_config, settings["quantization"])))
     else:
-        model = Path(settings["weights"])
+        model = tiny.folder(settings["weights"]) if tiny.is_tiny(settings["weights"]) else Path(settings["weights"])
     arguments = {
         "model": str(model), "load_format": "dummy" if settings["weights"] == "dummy" else "auto",
         "skip_tokenizer_init": True, "enable_prefix_caching": False, "disable_log_stats": False, "seed": 0,
@@ -28,6 +29,12 @@ def engine_arguments(settings: dict, hf_config: dict, folder: Path) -> dict:
     elif settings["graphs"] == "light":
         arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY",
                                            "cudagraph_capture_sizes": list(settings["graph_batch_sizes"])}
+    elif settings["graphs"] == "compiled":
+        arguments["compilation_config"] = {"cudagraph_capture_sizes": list(settings["graph_batch_sizes"])}
+    if settings["speculation"]:
+        arguments["speculative_config"] = speculative_config(settings["speculation"], draft_config, folder)
+    if settings["routed_experts"]:
+        arguments["enable_return_routed_experts"] = True
     if settings["moe_backend"] not in (None, *formats.OWN_BACKENDS):
         arguments["moe_backend"] = settings["moe_backend"]
     return arguments

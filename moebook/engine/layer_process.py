@@ -15,7 +15,7 @@ END_S = 10.0                  # what a child gets to end by itself
 
 
 class LayerProcess:
-    """ask() a request {"shape", "dtype", "quantization", "backend", "seed", "tokens", "repeats"} (and "tune_seconds");
+    """ask() a request {"shape", "dtype", "quantization", "backend", "seed", "tokens", "repeats"} (and "tune_seconds", "skew");
     the reply is {"ok": True, **LayerBench.measure(...)} or {"ok": False, "status", "reason"}."""
 
     def __init__(self):
@@ -89,7 +89,7 @@ class Keeper:
     def answer(self, request: dict) -> dict:
         try:
             measured = self._bench(request).measure(request["tokens"], request["repeats"],
-                                                    **{k: request[k] for k in ("tune_seconds",) if k in request})
+                                                    **{k: request[k] for k in ("tune_seconds", "skew") if k in request})
         except EngineFailed as error:
             traceback.print_exc()
             self._forget(weights=error.status == "oom")

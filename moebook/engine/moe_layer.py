@@ -64,13 +64,13 @@ class LayerBench:
         if not 1 <= k <= experts:
             raise EngineFailed("infeasible", f"top_k is {k}; 1 to {experts} experts can be active")
 
-    def measure(self, tokens: int, repeats: int, tune_seconds: float = 20.0) -> dict:
+    def measure(self, tokens: int, repeats: int, tune_seconds: float = 20.0, skew: float | None = None) -> dict:
         """repeats: `layer_s` and, where a graph could be captured, `layer_graph_s`, each the mean of one repeat's calls.
         relative_error: against float64 with the unquantized weights, on at most 64 rows, so it includes quantization.
         experts_hit: distinct experts of one call. peak_memory_bytes: the layer's weights and what calls add; null on a
         CPU. default_layer_s, default_layer_graph_s, configs_tried: of triton_tuned, before the search."""
         with told("failed"), self.layer.running():
-            inputs = self.inputs(tokens)
+            inputs = self.inputs(tokens, skew)
             before = self._reset_peak()
             timer = Timer(self.layer, inputs, self.device == "cuda")
             facts = {**self.layer.triton_facts(tokens), "peak_memory_bytes": self._peak(before)}
@@ -81,9 +81,9 @@ class LayerBench:
                 return {**facts, **self._timed(timer, repeats), "chosen_backend": self.layer.chosen_backend,
                         "experts_hit": len(inputs[0].topk_ids.unique())}
 
-    def inputs(self, tokens: int) -> list[Inputs]:
+    def inputs(self, tokens: int, skew: float | None = None) -> list[Inputs]:
         """The drawn input, and others whose experts are shifted by a quarter of them each: different weights, same work."""
-        first = draw(self.shape, tokens, self.dtype, self.device, self.seed)
+        first = draw(self.shape, tokens, self.dtype, self.device, self.seed, skew)
         step = max(1, self.shape["num_experts"] // ROTATION)
         return [first, *(first.rotated(first.x.roll(i, dims=1), i * step) for i in range(1, ROTATION))]
 

@@ -100,11 +100,15 @@ def draw_weights(shape: dict, dtype: torch.dtype, device: str, seed: int):
     return w13, w2
 
 
-def draw(shape: dict, tokens: int, dtype: torch.dtype, device: str, seed: int) -> Inputs:
-    """x and router logits ~ N(0, 1), seeded: near-uniform routing. Softmax, top-k, renormalised; ids int32."""
+def draw(shape: dict, tokens: int, dtype: torch.dtype, device: str, seed: int, skew: float | None = None) -> Inputs:
+    """x and router logits ~ N(0, 1), seeded: near-uniform routing; with a skew, K experts drawn without replacement with
+    probability ~ rank^-skew (logits of log-probability and Gumbel noise). Softmax, top-k, renormalised; ids int32."""
     generator = torch.Generator(device).manual_seed(seed + 1)
     x = torch.randn(tokens, shape["hidden_size"], device=device, generator=generator).to(dtype)
     logits = torch.randn(tokens, shape["num_experts"], device=device, generator=generator)
+    if skew is not None:
+        noise = -torch.empty_like(logits).exponential_(generator=generator).log()
+        logits = noise - skew * torch.arange(1, shape["num_experts"] + 1, device=device).log()
     weights, ids = torch.softmax(logits, dim=-1).topk(shape["top_k"], dim=-1)
     return Inputs(x, logits, weights / weights.sum(dim=-1, keepdim=True), ids.to(torch.int32))
 

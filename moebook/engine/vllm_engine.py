@@ -24,7 +24,10 @@ from moebook.engine.arguments import engine_arguments
 from moebook.engine.failures import EngineFailed, explain, unsupported
 from moebook.engine.inside import inspect_worker, read_peak_memory, recapture, set_top_k
 from moebook.engine.moe_variants import OWN, install_variant
+from moebook.engine.routing import impose, mend_bias
+from moebook.engine.speculative import Counters, mend_scan
 
+SPREAD = 1.35                 # the luckiest of 64 sequences gains this much over the mean of 50 speculative steps
 STEPS_PER_WINDOW = 16         # decode steps averaged into one repeat of a sampled measurement
 STEPS_DISCARDED = 4           # after the last sequence joins: the first replay of a decode graph is slower
 
@@ -33,7 +36,6 @@ STEPS_DISCARDED = 4           # after the last sequence joins: the first replay 
 class Trace:
     """Times (s) at which the engine's steps delivered, and how many sequences gained a token in each."""
 
-    started: float
     times: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
 
@@ -44,28 +46,45 @@ class Trace:
 
 
 class Engine:
-    def __init__(self, settings: dict, hf_config: dict, folder: Path, log: Path | None = None):
+    def __init__(self, settings: dict, hf_config: dict, folder: Path, log: Path | None = None,
+                 draft_config: dict | None = None):
         """Start an engine. settings: fields of plan.EngineSettings; folder: where its config.json is written."""
         from vllm import LLM
 
         self.log, self._log_from = log, log.stat().st_size if log and log.exists() else 0
         started = time.perf_counter()
+        mend_scan()
         try:
-            self.llm = LLM(**engine_arguments(settings, hf_config, folder))
-            self.chosen = {**self.llm.collective_rpc(inspect_worker)[0], **self._chosen_in_log()}
+            self.llm = LLM(**engine_arguments(settings, hf_config, folder, draft_config))
+            self.chosen = {**self.rpc(inspect_worker), **self._chosen_in_log()}
             self._install(settings["moe_backend"])
+            self._install_routing(settings["skew"])
         except Exception as error:
             raise unsupported(self.failure(error), settings) from error
         self.start_s = time.perf_counter() - started
         cache = self.llm.llm_engine.vllm_config.cache_config
         self.kv_capacity_tokens = cache.num_gpu_blocks * cache.block_size
         self.vocab_size = hf_config["vocab_size"]
+        speculation = settings["speculation"] or {"num_tokens": 0, "acceptance": None}
+        self.num_draft_tokens, self.set_acceptance = speculation["num_tokens"], speculation["acceptance"]
+        self.routed_experts = settings["routed_experts"]
+
+    def rpc(self, function, *args):
+        """What `function(worker, *args)` returns in the engine's process."""
+        return self.llm.collective_rpc(function, args=args)[0]
+
+    def _install_routing(self, skew: float | None) -> None:
+        """Routers as the model asks for, or imposed choices in their place."""
+        self.rpc(mend_bias)
+        if skew is not None:
+            self.rpc(impose, skew, 0)
+            self.rpc(recapture)
 
     def _install(self, variant: str | None) -> None:
         """One of moebook's own expert computations in place of the engine's kernel."""
         if variant in OWN:
-            self.llm.collective_rpc(install_variant, args=(variant,))
-            self.llm.collective_rpc(recapture)
+            self.rpc(install_variant, variant)
+            self.rpc(recapture)
             self.chosen |= {"moe_backend": f"moebook {variant}", "moe_config_tuned": None}
 
     def stop(self) -> None:
@@ -83,7 +102,7 @@ class Engine:
         workspaces are sized at start."""
         started = time.perf_counter()
         try:
-            layers = self.llm.collective_rpc(set_top_k, args=(top_k,))[0]
+            layers = self.rpc(set_top_k, top_k)
         except Exception as error:
             raise self.failure(error) from error
         if not layers:
@@ -92,37 +111,27 @@ class Engine:
         self.start_s = time.perf_counter() - started
 
     def peak_memory_bytes(self) -> int | None:
-        return self.llm.collective_rpc(read_peak_memory)[0]
+        return self.rpc(read_peak_memory)
 
     def measure(self, workload: dict, method: str, repeats: int) -> list[dict]:
         """One dict of metrics per repeat. Raises EngineFailed when the engine dies or the batch exceeds its cache."""
+        return self._told(self._measure, workload, method, repeats)
+
+    def read(self, method: str, **request) -> dict:
+        """A text method of texts.py: its `repeats` and `facts`. Raises EngineFailed."""
+        from moebook.engine import texts
+
+        function = {"perplexity": texts.perplexity, "acceptance": texts.acceptance, "routing": texts.route,
+                    "ablation": texts.ablate}[method]
+        return self._told(function, self, **request)
+
+    def _told(self, function, *args, **kwargs):
         try:
-            return self._measure(workload, method, repeats)
+            return function(*args, **kwargs)
         except EngineFailed:
             raise
         except Exception as error:
             raise self.failure(error) from error
-
-    def perplexity(self, workload: dict, text: str, weights: str, repeats: int) -> list[dict]:
-        """exp of the mean negative log-likelihood per token of a text file, in `repeats` disjoint parts of it, one row
-        each: B windows of S tokens in all, each read on its own. EngineFailed where the text is short."""
-        try:
-            windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
-            losses = np.array([self._loss(ids) for ids in windows])
-        except EngineFailed:
-            raise
-        except Exception as error:
-            raise self.failure(error) from error
-        return [{"perplexity": float(np.exp(part.mean()))} for part in np.array_split(losses, repeats)]
-
-    def _loss(self, ids: list[int]) -> float:
-        """Mean negative log-likelihood (nats per token) of one window, its first token given."""
-        from vllm import SamplingParams
-
-        sampling = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
-        output = self.llm.generate([{"prompt_token_ids": ids}], sampling, use_tqdm=False)[0]
-        told = [row[token].logprob for row, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True)]
-        return -float(np.mean(told))
 
     def _measure(self, workload: dict, method: str, repeats: int) -> list[dict]:
         b, s_in, s_out = workload["batch"], workload["input_tokens"], workload["output_tokens"]
@@ -139,27 +148,39 @@ class Engine:
         self._run(rng, b, s_in, min(s_out, 2 * STEPS_PER_WINDOW))
         rows = [self._ttft(rng, b, s_in) for _ in range(repeats)]
         for row in rows:
+            before = Counters.of(self.llm)
             e2e, requests, trace = self._run(rng, b, s_in, s_out)
             steps = trace.steady_steps(b)
-            row |= {"e2e_s": e2e, **_percentiles("request_e2e", requests["e2e_s"])}
+            row |= {"e2e_s": e2e, **_percentiles("request_e2e", requests["e2e_s"]), **Counters.of(self.llm).since(before)}
             row |= _percentiles("step", steps) if len(steps) else {}
         return rows
 
     def _sampled(self, rng, b: int, s_in: int, s_out: int, repeats: int) -> list[dict]:
-        """Decode windows at the first and last contexts; a step's cost between them is taken as linear in context."""
+        """Decode windows at the first and last contexts; a step's cost between them is taken as linear in context. With
+        speculation a step yields several tokens a sequence: their mean over both windows."""
         steps = STEPS_DISCARDED + STEPS_PER_WINDOW * repeats
-        outputs = steps + self._stagger(b, s_in + s_out) + 2
+        outputs = self._outputs_for(steps + self._stagger(b, s_in + s_out) + 2)
+        before = Counters.of(self.llm)
         early = self._windows(rng, b, s_in, outputs, repeats)
-        late = self._windows(rng, b, s_in + s_out - outputs, outputs, repeats)
+        late = self._windows(rng, b, max(1, s_in + s_out - outputs), outputs, repeats)
+        gained = Counters.of(self.llm).since(before)
         self._ttft(rng, b, s_in)        # the first run to one token of a fresh engine can be seconds slower
         rows = []
         for (c0, t0), (c1, t1) in zip(early, late, strict=True):
             slope = (t1 - t0) / (c1 - c0)
             step = t0 + slope * (s_in + (s_out - 1) / 2 - c0)
             row = self._ttft(rng, b, s_in)
-            rows.append({**row, "e2e_s": row["ttft_s"] + step * (s_out - 1), "step_first_s": t0, "step_last_s": t1,
-                         "step_first_context": c0, "step_last_context": c1})
+            decode = step * (s_out - 1) / gained["tokens_per_step"]
+            rows.append({**row, "e2e_s": row["ttft_s"] + decode, "step_first_s": t0, "step_last_s": t1,
+                         "step_first_context": c0, "step_last_context": c1, **gained})
         return rows
+
+    def _outputs_for(self, steps: int) -> int:
+        """Tokens to ask of every sequence so that all are still there after `steps` steps."""
+        if not self.num_draft_tokens:
+            return steps
+        per_step = sum((self.set_acceptance or 1.0) ** i for i in range(self.num_draft_tokens + 1))
+        return int(SPREAD * steps * per_step) + self.num_draft_tokens
 
     def _stagger(self, b: int, tokens: int) -> int:
         """Steps by which the first sequence leads the last, since a batch longer than the budget prefills in chunks."""
@@ -168,14 +189,16 @@ class Engine:
 
     def _windows(self, rng, b: int, context: int, outputs: int, count: int) -> list[tuple[float, float]]:
         """`count` pairs (context of the window's middle in tokens, mean step in s)."""
+        before = Counters.of(self.llm)
         _, _, trace = self._run(rng, b, context, outputs)
+        per_step = Counters.of(self.llm).since(before)["tokens_per_step"]
         steps = trace.steady_steps(b)[:STEPS_PER_WINDOW * count]
         if len(steps) < STEPS_PER_WINDOW * count:
             raise EngineFailed("failed", f"only {len(steps)} steps with all {b} sequences in step were seen at context "
                                          f"{context}; {STEPS_PER_WINDOW * count} are needed")
         windows = steps.reshape(count, STEPS_PER_WINDOW)
         lead = self._stagger(b, context) / 2
-        middles = context + lead + STEPS_DISCARDED + STEPS_PER_WINDOW * (np.arange(count) + 0.5)
+        middles = context + lead + per_step * (STEPS_DISCARDED + STEPS_PER_WINDOW * (np.arange(count) + 0.5))
         return list(zip(middles.tolist(), windows.mean(axis=1).tolist(), strict=True))
 
     def _ttft(self, rng, b: int, s_in: int) -> dict:
@@ -184,23 +207,29 @@ class Engine:
 
     def _run(self, rng, b: int, s_in: int, s_out: int) -> tuple[float, dict, Trace]:
         """Generate `s_out` tokens for `b` fresh prompts: (seconds, per-request seconds, step trace)."""
+        with self._traced() as trace:
+            seconds, outputs = self.run_prompts(rng.integers(0, self.vocab_size, (b, s_in)).tolist(), s_out, 1.0)
+        return seconds, _request_times(outputs), trace
+
+    def run_prompts(self, windows: list[list[int]], s_out: int, temperature: float) -> tuple[float, list]:
+        """(seconds, outputs) of continuing every prompt by exactly `s_out` tokens. EngineFailed where one is shorter."""
         from vllm import SamplingParams
 
-        prompts = [{"prompt_token_ids": ids} for ids in rng.integers(0, self.vocab_size, (b, s_in)).tolist()]
-        sampling = SamplingParams(temperature=1.0, ignore_eos=True, max_tokens=s_out, detokenize=False)
-        with self._traced() as trace:
-            trace.started = time.perf_counter()
-            outputs = self.llm.generate(prompts, sampling, use_tqdm=False)
-            seconds = time.perf_counter() - trace.started
+        prompts = [{"prompt_token_ids": ids} for ids in windows]
+        sampling = SamplingParams(temperature=temperature, ignore_eos=True, max_tokens=s_out, detokenize=False)
+        started = time.perf_counter()
+        outputs = self.llm.generate(prompts, sampling, use_tqdm=False)
+        seconds = time.perf_counter() - started
         short = [len(o.outputs[0].token_ids) for o in outputs if len(o.outputs[0].token_ids) != s_out]
-        if short or len(outputs) != b:
-            raise EngineFailed("failed", f"{len(outputs)} of {b} sequences returned, {len(short)} shorter than {s_out}")
-        return seconds, _request_times(outputs), trace
+        if short or len(outputs) != len(windows):
+            raise EngineFailed("failed", f"{len(outputs)} of {len(windows)} sequences returned, {len(short)} shorter than "
+                                         f"{s_out}")
+        return seconds, outputs
 
     @contextmanager
     def _traced(self):
         """Record every delivery of the engine core while the block runs."""
-        core, trace = self.llm.llm_engine.engine_core, Trace(0.0)
+        core, trace = self.llm.llm_engine.engine_core, Trace()
         plain = core.get_output
 
         def traced():
@@ -249,14 +278,3 @@ def _request_times(outputs) -> dict[str, np.ndarray]:
 
 def _percentiles(name: str, seconds: np.ndarray) -> dict:
     return {f"{name}_p{q}_s": float(np.percentile(seconds, q)) for q in (50, 99)}
-
-
-def text_windows(text: str, weights: str, count: int, length: int) -> list[list[int]]:
-    """`count` windows of `length` token ids from the start of a text file, by the checkpoint's own tokenizer."""
-    from transformers import AutoTokenizer
-
-    ids = AutoTokenizer.from_pretrained(weights)(Path(text).read_text(encoding="utf-8"))["input_ids"]
-    if len(ids) < count * length:
-        raise EngineFailed("failed", f"{text} has {len(ids)} tokens; {count} windows of {length} need {count * length}: "
-                                     "give a longer text, or fewer or shorter windows")
-    return [ids[i * length:(i + 1) * length] for i in range(count)]

@@ -6,7 +6,8 @@ reply per line on the file descriptor; standard output and error go to the log, 
   {"op": "start", "settings": {...}, "config": {...}}             -> {"ok": true, "facts": {...}}
   {"op": "switch", "top_k": 2}                                    -> {"ok": true, "facts": {...}}
   {"op": "measure", "workload": {...}, "method": "full", ...}     -> {"ok": true, "repeats": [...], ...}
-  {"op": "perplexity", "workload": {...}, "text": "...", ...}     -> {"ok": true, "repeats": [...], ...}
+  {"op": "read", "method": "perplexity", "text": "...", ...}      -> {"ok": true, "repeats": [...], "facts": {...}}
+  {"op": "training", "reference": "tiny:cpu/aux-0.01"}            -> {"ok": true, "repeats": [...], "facts": {...}}
   {"op": "layer", "shape": {...}, "backend": "triton", ...}       -> {"ok": true, "repeats": [...], ...}
   {"op": "ceilings", "dtype": "bfloat16"}                         -> {"ok": true, "ceilings": {...}}
   {"op": "stop"}                                                  -> {"ok": true}
@@ -60,7 +61,7 @@ class Worker:
         self.folder = Path(tempfile.mkdtemp(prefix="moebook-"))
         self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
 
-    def start(self, settings: dict, config: dict) -> dict:
+    def start(self, settings: dict, config: dict, draft_config: dict | None = None) -> dict:
         from moebook.engine.vllm_engine import Engine
         from moebook.models.formats import environment
 
@@ -69,7 +70,7 @@ class Worker:
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
         self._set(environment(settings["quantization"]))
         self.started += 1
-        self.engine = Engine(settings, config, self.folder / str(self.started), self.log)
+        self.engine = Engine(settings, config, self.folder / str(self.started), self.log, draft_config)
         return {"facts": self.engine.facts()}
 
     def switch(self, top_k: int) -> dict:
@@ -80,8 +81,14 @@ class Worker:
         rows = self.engine.measure(workload, method, repeats)
         return {"repeats": rows, "peak_memory_bytes": self.engine.peak_memory_bytes()}
 
-    def perplexity(self, workload: dict, text: str, weights: str, repeats: int) -> dict:
-        return {"repeats": self.engine.perplexity(workload, text, weights, repeats)}
+    def read(self, **request) -> dict:
+        return self.engine.read(**request)
+
+    def training(self, reference: str) -> dict:
+        """What training a member of the tiny family recorded; nothing runs."""
+        from moebook.models.tiny import training_facts
+
+        return training_facts(reference)
 
     def layer(self, **request) -> dict:
         """One MoE layer alone, without an engine beside it."""

@@ -110,13 +110,16 @@ def sources() -> dict[str, dict]:
 
 
 def load(name_or_path: str, trust_remote_code: bool = False) -> Architecture:
-    """An Architecture by catalog name (case ignored), checkpoint folder, or Hugging Face id ("owner/name").
+    """An Architecture by catalog name (case ignored), checkpoint folder, Hugging Face id ("owner/name"), or reference of the
+    tiny family ("tiny:cpu/aux-0.01", also while it is not trained).
 
     trust_remote_code: let transformers run the code that a Hugging Face repository brings for its config.
     Raises UnknownModel.
     """
     known = {name.lower(): name for name in names()}
     wanted = str(name_or_path)
+    if wanted.startswith("tiny:"):
+        return _load_tiny(wanted)
     if wanted.lower() in known:
         return _load_published(known[wanted.lower()])
     if Path(wanted).expanduser().is_dir():
@@ -155,6 +158,15 @@ def _load_folder(folder: Path) -> Architecture:
     except json.JSONDecodeError as error:
         raise UnknownModel(f"{path} is not valid JSON: {error}") from error
     return from_config(config, folder.resolve().name, f"checkpoint folder {folder}")
+
+
+def _load_tiny(name: str) -> Architecture:
+    from moebook.models import tiny
+
+    try:
+        return tiny.architecture(name)
+    except tiny.UnknownTiny as error:
+        raise UnknownModel(str(error)) from error
 
 
 def _load_hub(name: str, trust_remote_code: bool) -> Architecture:

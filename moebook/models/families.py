@@ -42,6 +42,7 @@ FAMILIES = {
     "llama4_text": _LLAMA4,
     "molmo": Family(experts=("moe_num_experts",), top_k=("moe_top_k",)),
     "qwen3": Family(),
+    "ernie4_5_moe": Family(experts=("moe_num_experts",), top_k=("moe_k",), ffn=("moe_intermediate_size",)),
 }
 
 
@@ -181,8 +182,20 @@ def _molmo(c: dict) -> dict:
             "max_positions": c["max_sequence_length"], "tie_embeddings": c["weight_tying"]}
 
 
+def _ernie(c: dict) -> dict:
+    """Experts from the start layer to the end layer (-1: the last), in every `moe_layer_interval`-th layer."""
+    layers, step = c["num_hidden_layers"], c.get("moe_layer_interval") or 1
+    first, last = c.get("moe_layer_start_index", 1), c.get("moe_layer_end_index", -1)
+    moe = [i for i in range(layers) if (i + 1) % step == 0 and first <= i <= (layers - 1 if last == -1 else last)]
+    shared, bias = c.get("moe_num_shared_experts") or 0, bool(c.get("use_bias", False))
+    return {"num_shared_experts": shared, "shared_ffn_dim": shared * c["moe_intermediate_size"],
+            "dense_ffn_dim": c["intermediate_size"], "num_dense_layers": layers - len(moe), "router_bias": True,
+            "qkv_bias": bias, "o_bias": bias}
+
+
 _READERS = {
     "qwen2_moe": _qwen2_moe, "qwen3_moe": _qwen3_moe, "qwen3": _qwen3, "olmoe": _olmoe, "phimoe": _phimoe,
     "gpt_oss": _gpt_oss, "deepseek_v2": _deepseek, "deepseek_v3": _deepseek, "deepseek_vl_v2": _deepseek,
     "llama4": _llama4, "llama4_text": _llama4, "molmo": _molmo,
+    "ernie4_5_moe": _ernie,
 }

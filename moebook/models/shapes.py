@@ -135,15 +135,20 @@ def distinct_experts(num_experts: int, top_k: int, tokens: float) -> float:
 
 
 def decode_cost(arch: Architecture, batch: int, context: int, dtype: str = "bfloat16",
-                quantization: str | None = None, kv_dtype: str = "bfloat16") -> Cost:
+                quantization: str | None = None, kv_dtype: str = "bfloat16", tokens_per_sequence: int = 1) -> Cost:
     """One decode step: B sequences gain one token, each attending to `context` tokens (its own included).
 
-    MLA is in its absorbed form: the heads attend to the cached latent vectors. Text only: no vision.
+    tokens_per_sequence: tokens of each sequence that one step verifies, the first attending to `context` tokens, each
+    further one to one more; all are sampled from, and the sequence's cache is read once. MLA is in its absorbed form:
+    the heads attend to the cached latent vectors. Text only: no vision.
     """
-    _check_positive(batch=batch, context=context)
-    flops = {**_linear_flops(arch, batch, batch), "attention_scores": batch * _step_flops(arch, context)}
-    kv = batch * (_attended_kv_values(arch, context) + arch.num_layers * _kv_values(arch)) * dtype_bytes(kv_dtype)
-    return Cost(flops, {**_weights_read(arch, batch, dtype, quantization), "kv_cache": kv})
+    _check_positive(batch=batch, context=context, tokens_per_sequence=tokens_per_sequence)
+    tokens, last = batch * tokens_per_sequence, context + tokens_per_sequence - 1
+    scores = batch * sum(_step_flops(arch, reach) for reach in range(context, last + 1))
+    written = tokens_per_sequence * arch.num_layers * _kv_values(arch)
+    kv = batch * (_attended_kv_values(arch, last) + written) * dtype_bytes(kv_dtype)
+    return Cost({**_linear_flops(arch, tokens, tokens), "attention_scores": scores},
+                {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv})
 
 
 def prefill_cost(arch: Architecture, batch: int, input_tokens: int, dtype: str = "bfloat16",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from moebook.params import NotebookParams, load
 
-STEMS = ("00_overview", "01_hyperparameter_scaling", "02_quantization", "03_pruning", "06_fused_moe")
+STEMS = ("00_overview", "01_hyperparameter_scaling", "02_quantization", "03_pruning", "04_speculative_decoding",
+         "06_fused_moe", "07_load_balancing")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from moebook import params
 from moebook.estimates import check_fit
-from moebook.models import catalog
+from moebook.models import catalog, tiny
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.plan import EngineSettings, Point, Workload
 
@@ -20,7 +20,7 @@ class EngineParams(params.NotebookParams):
     """What every notebook takes that starts engines."""
 
     dtype: str = "bfloat16"
-    graphs: Literal["light", "default", "eager"] = "eager"
+    graphs: Literal["light", "compiled", "default", "eager"] = "eager"
     tensor_parallel: params.Count = 1
     kv_cache_gib: params.Count | None = 1
     sample_from_tokens: Annotated[int, Field(strict=True, ge=128)] | None = None
@@ -57,17 +57,72 @@ def _model_problems(name: str, tokens: int) -> list[str]:
     return []
 
 
-def checkpoint_problems(weights: str, text: str | None) -> list[tuple[str, Any, str]]:
-    """What is wrong with a checkpoint folder and the held-out text its perplexity is to be read on."""
+def draft_problems(key: str, target: str, drafts: Iterable[str]) -> list[tuple[str, Any, str]]:
+    """Drafts that are unknown, or whose vocabulary is not the target's."""
+    found: list[tuple[str, Any, str]] = []
+    try:
+        vocabulary = catalog.load(target).vocab_size
+    except ValueError:
+        return found                     # told of the target already
+    for name in drafts:
+        try:
+            own = catalog.load(name).vocab_size
+        except ValueError as error:
+            found.append((key, name, str(error)))
+            continue
+        if own != vocabulary:
+            found.append((key, name, f"has a vocabulary of {own} tokens, the target {target} one of {vocabulary}: a draft "
+                                     "must share the target's tokens"))
+    return found
+
+
+def trained_problems(key: str, name: str) -> list[tuple[str, Any, str]]:
+    """What is wrong with the name of a trained MoE of the tiny family."""
+    try:
+        ref = tiny.parse(name)
+    except ValueError as error:
+        return [(key, name, str(error))]
+    if ref.member not in tiny.TARGETS:
+        return [(key, name, params.choices(ref.member, [f"tiny:{ref.preset}/{m}" for m in tiny.TARGETS]))]
+    return []
+
+
+def weights_of(model: str) -> str:
+    """Trained weights of the tiny family, dummy ones of a published shape."""
+    return model if tiny.is_tiny(model) else "dummy"
+
+
+def checkpoint_problems(weights: str, text: str | None, keys: tuple[str, str] = ("weights", "quality_text"),
+                        ) -> list[tuple[str, Any, str]]:
+    """What is wrong with a checkpoint folder and the text it is to read; those of the tiny family are made when needed."""
     found: list[tuple[str, Any, str]] = []
     folder = Path(weights)
-    if not (folder / "config.json").is_file():
-        found.append(("weights", weights, "a folder with a Hugging Face checkpoint (config.json is missing), or 'dummy'"))
+    if tiny.is_tiny(weights):
+        found += trained_problems(keys[0], weights)
+    elif not (folder / "config.json").is_file():
+        found.append((keys[0], weights, "a folder with a Hugging Face checkpoint (config.json is missing), or 'dummy'"))
     elif not any(folder.glob("tokenizer*")):
-        found.append(("weights", weights, "a checkpoint with its tokenizer: none lies in the folder"))
-    if text is None or not Path(text).is_file():
-        found.append(("quality_text", text, "a file of held-out text, which a trained checkpoint needs"))
+        found.append((keys[0], weights, "a checkpoint with its tokenizer: none lies in the folder"))
+    if text is not None and tiny.is_tiny(text):
+        found += [(keys[1], text, str(error)) for error in tiny.text_problems(text)]
+    elif text is None or not Path(text).is_file():
+        found.append((keys[1], text, "a file of held-out text, which a trained checkpoint needs"))
+    else:
+        found += [(keys[1], text, problem) for problem in _text_problems(Path(text))]
     return found
+
+
+def _text_problems(path: Path) -> list[str]:
+    data = path.read_bytes()
+    if not data.strip():
+        return ["the file is empty"]
+    if b"\0" in data:
+        return ["is a binary file (it holds NUL bytes); give plain text"]
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return [f"is no UTF-8 text (byte {error.start}); give plain text"]
+    return []
 
 
 def settings(p: EngineParams, batches: Iterable[int], max_model_len: int, **given) -> EngineSettings:

@@ -1,7 +1,8 @@
 """Section 3: does pruning experts, or every expert's FFN, make an engine faster (Fig 11)?
 
 Each model whole and pruned by each ratio, inter-expert (fewer experts) and intra-expert (narrower experts), over
-active experts. Dummy weights: speed depends on shapes, not on which experts went. `models/prune.py` prunes checkpoints.
+active experts. Dummy weights: speed depends on shapes, not on which experts went. What it costs in quality is read on a
+trained model of the tiny family, pruned by each criterion of `models/saliency.py`.
 """
 
 from dataclasses import replace
@@ -9,9 +10,10 @@ from typing import Any
 
 from moebook import devices, params
 from moebook.estimates import check_fit
-from moebook.models import catalog
+from moebook.models import catalog, tiny
 from moebook.models.edit import ImpossibleEdit
-from moebook.plan import Plan, Point, merge
+from moebook.models.saliency import CRITERIA
+from moebook.plan import Plan, Point, Workload, merge
 from moebook.sections import points
 from moebook.sections.points import EngineParams, settings, try_edit, unless
 
@@ -26,9 +28,21 @@ class Params(EngineParams):
     active_experts: params.Counts | None = None
     batch: params.Count = 16
     tokens: params.Count = 32
+    quality_target: str | None = "tiny:cpu/aux-0.01"
+    quality_ratios_pct: params.Fractions = (50.0,)
+    criteria: params.Names = CRITERIA
+    quality_sequences: params.Count = 12
+    quality_tokens: params.Count = 256
+    quality_dtype: str = "float32"
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
+        found += points.unknown("criteria", self.criteria, CRITERIA)
+        found += points.unknown("quality_dtype", [self.quality_dtype], points.DTYPES)
+        found += [("quality_ratios_pct", r, "percent that is pruned: over 0 and under 100")
+                  for r in self.quality_ratios_pct if r >= 100]
+        if self.quality_target is not None:
+            found += points.trained_problems("quality_target", self.quality_target)
         found += [("ratios_pct", r, "percent that is pruned: over 0 and under 100") for r in self.ratios_pct if r >= 100]
         found += points.model_problems("models", self.models, self.tokens)
         if any(key == "models" for key, *_ in found):
@@ -55,7 +69,7 @@ class Params(EngineParams):
 
 def plan(p: Params) -> Plan:
     memory = devices.published(p.device).memory_bytes
-    planned = [point for name in p.models for point in _of_model(p, catalog.load(name))]
+    planned = [point for name in p.models for point in _of_model(p, catalog.load(name))] + _quality(p)
     return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in planned))
 
 
@@ -64,7 +78,7 @@ def figures() -> dict:
     from moebook.view.checks import predicted_vs_measured
 
     return {"fig11_pruning": f.over_active, "gain": f.gain, "gain_by_ratio": f.gain_by_ratio, "over_floor": f.over_floor,
-            "predicted_vs_measured": predicted_vs_measured}
+            "quality": f.quality, "quality_and_speed": f.quality_and_speed, "predicted_vs_measured": predicted_vs_measured}
 
 
 def series_name(kind: str, ratio_pct: float) -> str:
@@ -101,3 +115,17 @@ def _pruned(base: catalog.Architecture, kind: str, ratio_pct: float) -> tuple[ca
     except ImpossibleEdit as error:
         field = {"inter": "num_experts", "intra": "expert_ffn_dim"}[kind]
         return replace(base, **{field: max(1, round(getattr(base, field) * (1 - ratio_pct / 100)))}), str(error)
+
+
+def _quality(p: Params) -> list[Point]:
+    """Perplexity of the trained target, whole and pruned by every kind, ratio and criterion."""
+    if p.quality_target is None:
+        return []
+    names = [(BASELINE, p.quality_target)]
+    names += [(series_name(kind, ratio), f"{p.quality_target}/{kind}-{ratio:g}-{criterion}")
+              for kind in KINDS for ratio in p.quality_ratios_pct for criterion in p.criteria]
+    work = Workload(p.quality_sequences, p.quality_tokens, 1, p.seed)
+    text = f"tiny:{tiny.parse(p.quality_target).preset}/heldout/all"
+    return [Point(NOTEBOOK, catalog.load(name),
+                  settings(p, (1,), p.quality_tokens + 1, weights=name, dtype=p.quality_dtype, graphs="eager"), work,
+                  "perplexity", p.repeats, ("quality",), series, text) for series, name in names]

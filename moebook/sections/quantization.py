@@ -33,10 +33,10 @@ class Params(EngineParams):
     formats_batches: params.Counts = (1, 16)
     formats_tokens: params.Count = 32
     reduced_layers: params.Counts | None = None
-    weights: str = "dummy"
-    quality_text: str | None = None
+    weights: str = "tiny:cpu/aux-0.01"
+    quality_text: str | None = "tiny:cpu/heldout/all"
     quality_sequences: params.Count = 12
-    quality_tokens: params.Count = 512
+    quality_tokens: params.Count = 256
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
@@ -75,6 +75,7 @@ def figures() -> dict:
         "formats": f.formats,
         "memory": f.memory,
         "quality": f.quality,
+        "quality_and_speed": f.quality_and_speed,
         "predicted_vs_measured": predicted_vs_measured,
     }
 

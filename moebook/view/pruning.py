@@ -1,4 +1,5 @@
-"""What pruning experts, or every expert's FFN, gains: the paper's Fig 11, gains over the whole model, and why so little.
+"""What pruning experts, or every expert's FFN, gains: the paper's Fig 11, gains over the whole model, and why so little;
+what it costs in quality has a module of its own.
 
 Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns are missing.
 """
@@ -14,7 +15,10 @@ from moebook.analysis.gains import BASELINE, by_ratio, pruned
 from moebook.view import panels, style
 from moebook.view.gains import gain_label, gain_rows, series_of
 from moebook.view.panels import Spec, lines
+from moebook.view.pruning_quality import quality, quality_and_speed
 from moebook.view.tables import rows_of, values_of, with_numbers
+
+__all__ = ["gain", "gain_by_ratio", "over_active", "over_floor", "quality", "quality_and_speed"]
 
 SWEEP = "pruning"
 HUES = ("Blues", "Oranges", "Greens", "Purples")     # one per kind of pruning; darker: more pruned

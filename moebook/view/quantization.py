@@ -1,4 +1,4 @@
-"""What number formats gain, save and cost: the paper's Fig 10, a ladder of formats, memory and perplexity.
+"""What number formats gain, save and cost: the paper's Fig 10, a ladder of formats, memory; quality: its own module.
 
 Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns are missing.
 """
@@ -12,7 +12,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from moebook.view import layout, panels, style
 from moebook.view.gains import gain_label, gain_rows, series_of
 from moebook.view.panels import Spec, lines
+from moebook.view.quantization_quality import quality, quality_and_speed
 from moebook.view.tables import AXES, METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
+
+__all__ = ["formats", "gain", "memory", "over_batch", "over_length", "quality", "quality_and_speed"]
 
 SPECS = {spec.name: spec for spec in (
     Spec("over_batch", "quant_batch", panel="model", line="series", x="batch"),
@@ -24,10 +27,8 @@ SOURCE_LABEL = "the source's range"
 SHADE = "0.86"
 MEMORY = {"weights_gb": "weights|(GB)", "kv_capacity_tokens": "KV capacity|(tokens)",
           "fitting_batch": "largest batch|(of {}|tokens)"}
-QUALITY_LABEL = "perplexity (lower is better)"
 NUMBER_IN = 0.36              # room for a number beside its bar
 NARROW_IN = 1.0               # panels narrower than this have numbers on their bars
-LEAST_SPAN = 0.02             # of the perplexity that its axis shows at least, so that noise looks like noise
 
 
 def over_batch(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
@@ -167,62 +168,3 @@ def _mark_row(ax: Axes, y: int, status: str, words: bool) -> None:
     if words:
         ax.annotate(word, (0.03, y), xycoords=ax.get_yaxis_transform(), xytext=(6, 0), textcoords="offset points",
                     va="center", fontsize=7, color=style.GREY)
-
-
-def quality(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Perplexity of a trained checkpoint in each format, against the throughput of that format in the sweep `formats`
-    at its largest batch and against its weights. ValueError gives the rows' reason where none was measured."""
-    rows = rows_of(summary, "quality", "quality", ("series", "method", "perplexity"))
-    if not ((rows["status"] == "ok") & rows["perplexity"].notna()).any():
-        reasons = rows["reason"].dropna().unique() if "reason" in rows else []
-        raise ValueError(f"quality: no format has a perplexity: {'; '.join(reasons) or 'no reason was recorded'}")
-    rows = _with_speed(with_numbers(rows, "quality", ["perplexity"]), summary)
-    one_per_place(rows, "quality", ("series",))
-    sides = {x: label for x, label in {"throughput_tok_s": rows["speed_label"].iloc[0],
-                                       "weights_gb": "weights (GB)"}.items() if rows[x].notna().any()}
-    if not sides:
-        raise ValueError("quality needs throughput (sweep 'formats') or weights_bytes of the formats with a perplexity")
-    looks = panels.looks_of(values_of(rows, "series"))
-    with style.paper_style(width) as inches:
-        shape, tall = ((1, len(sides)), 2.3) if width == "page" else ((len(sides), 1), 1.75 * len(sides))
-        fig = Figure(figsize=(inches, tall), layout="constrained")
-        axes = list(fig.subplots(*shape, sharey=True, squeeze=False).flat)
-        for ax, (x, label) in zip(axes, sides.items(), strict=True):
-            _trade(ax, rows[rows[x].notna()], x, looks)
-            ax.set_xlabel(label)
-        ends = rows[[c for c in ("perplexity", "perplexity_lo", "perplexity_hi") if c in rows]].to_numpy(float)
-        middle, half = (ends.max() + ends.min()) / 2, max(ends.max() - ends.min(), LEAST_SPAN * ends.max()) * 0.6
-        axes[0].set_ylim(middle - half, middle + half)
-        axes[0].yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        fig.supylabel(QUALITY_LABEL)
-        handles, labels = panels.series_legend(Spec("quality", "quality", "model", "series", "batch"), looks)
-        for handle in handles:
-            handle.set_linestyle("none")
-        layout.settle(fig, (handles, labels))
-        return fig, plotted(rows, ["perplexity", "throughput_tok_s"], ["series", "weights_gb"])
-
-
-def _with_speed(rows: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
-    """Perplexities with `weights_gb`, and `throughput_tok_s` of the same format at the largest batch of `formats`."""
-    weights = rows["weights_bytes"].astype(float) / 1e9 if "weights_bytes" in rows else float("nan")
-    rows = rows.assign(weights_gb=weights, speed_label="")
-    ends = [f"throughput_tok_s{end}" for end in ("", "_lo", "_hi")]
-    rows = rows.drop(columns=[c for c in ends if c in rows])
-    ladder = summary[["formats" in str(names).split(",") for names in summary["sweeps"]]]
-    ladder = ladder[(ladder["status"] == "ok") & ladder["series"].isin(rows["series"])]
-    if ladder.empty or "throughput_tok_s" not in ladder:
-        return rows.assign(throughput_tok_s=float("nan"))
-    ladder = ladder[ladder["batch"] == ladder["batch"].max()].drop_duplicates("series").set_index("series")
-    label = f"throughput of {ladder['model'].iloc[0]}\nat batch {ladder['batch'].iloc[0]} (tokens/s)"
-    return rows.assign(speed_label=label, **{c: rows["series"].map(ladder[c]) for c in ends if c in ladder})
-
-
-def _trade(ax: Axes, rows: pd.DataFrame, x: str, looks: panels.Looks) -> None:
-    for name, own in rows.groupby("series", sort=False):
-        colour, marker = looks[name]
-        bars = [style.error_bars(own, "perplexity"), style.error_bars(own, x)]
-        at = own[x].to_numpy(float), own["perplexity"].to_numpy(float)
-        ax.errorbar(*at, yerr=bars[0], xerr=bars[1], fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-        ax.plot(*at, linestyle="none", color=colour, marker=marker, label=name, gid="points",
-                markersize=style.MARKER_SIZES.get(marker, style.RC["lines.markersize"]))
-    style.value_axis([ax], 0.0, rows[x].max(), axis="x")

@@ -18,6 +18,12 @@ AXES = {
     "tensor_parallel": ("tensor-parallel devices (count)", "TP {}"),
     "series": ("series", "{}"),
     "tokens": ("tokens in the layer (count)", "{} tokens"),
+    "draft_tokens": ("draft tokens per step (count)", "{} draft tokens"),
+    "text": ("text", "{}"),
+    "temperature": ("sampling temperature", "temperature {}"),
+    "skew": ("Zipf exponent of the routing", "zipf {}"),
+    "position": ("position of the draft token", "position {}"),
+    "set_acceptance": ("acceptance of a draft token", "acceptance {}"),
     "ratio_pct": ("pruned (% of experts or of their width)", "{} %"),
 }
 # column -> axis label with unit
@@ -34,6 +40,9 @@ METRICS = {
     "peak_memory_bytes": "peak device memory (bytes)",
     "gain_pct": "throughput gain (%)",
     "over_floor": "measured over floor (×)",
+    "tokens_per_step": "tokens per step and sequence (count)",
+    "acceptance_rate": "draft tokens accepted (share)",
+    "perplexity": "perplexity (lower is better)",
     "layer_time_us": "time of one layer (µs)",
 }
 AS_MET = ("series", "panel", "kind")    # columns of words: their values stand in the order in which the table has them

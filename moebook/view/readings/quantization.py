@@ -3,6 +3,7 @@
 import pandas as pd
 
 from moebook.analysis.gains import gains
+from moebook.analysis.quality import quality_rows
 from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, planned, with_gain
 
 PAIR = ("quant_batch", "quant_length")
@@ -93,13 +94,33 @@ def memory(summary: pd.DataFrame) -> str:
 
 
 def quality(summary: pd.DataFrame) -> str:
-    """Perplexity per format, or what is missing."""
+    """Perplexity per format and its change over the first of them, or what is missing."""
     rows = planned(summary, "quality")
     ok = rows[rows["status"] == "ok"]
     if ok.empty:
         return "No perplexity: " + "; ".join(dict.fromkeys(rows["reason"].dropna())) + "."
     told = ", ".join(f"{r.series} {r.perplexity:.3f}" for r in ok.itertuples())
-    return f"Perplexity: {told}." + missing(summary, "quality")
+    return f"Perplexity: {told}." + _loss(summary, in_order(rows)[0]) + missing(summary, "quality") + _scale(ok)
+
+
+def _loss(summary: pd.DataFrame, base: str) -> str:
+    """What formats lose against the first; ranges are over the parts of the text, each against the same part."""
+    rows = quality_rows(summary, over=base)
+    rows = rows[(rows["status"] == "ok") & rows["increase_pct"].notna() & (rows["series"] != base)]
+    if rows.empty:
+        return ""
+    told = ", ".join(f"{r.series} {r.increase_pct:+.2f} % ({r.increase_pct_lo:+.2f} to {r.increase_pct_hi:+.2f})"
+                     for r in rows.itertuples())
+    worst = rows.loc[rows["increase_pct"].idxmax(), "series"]
+    most = f" {worst} loses most." if len(rows) > 1 and rows["increase_pct"].max() > 0 else ""
+    return f" Over {base} (easiest to hardest part of the text): {told}.{most}"
+
+
+def _scale(ok: pd.DataFrame) -> str:
+    if "weights" not in ok or not str(ok["weights"].iloc[0]).startswith("tiny:"):
+        return ""
+    return (" This is one small model trained for minutes, on one text; a large model may lose more or less to the same "
+            "format.")
 
 
 def headline(summary: pd.DataFrame) -> str:

@@ -1,0 +1,154 @@
+"""What moebook does at the routers of a running engine: watch their choices, impose choices, take experts away.
+
+Everything here runs in the engine's own process, sent there by `LLM.collective_rpc`; state stays on the worker object.
+vLLM's routers (vllm 0.26 and 0.32, `BaseRouter`) all compute a step's choices in `_compute_routing`, which is wrapped.
+The engine must be eager to be watched; imposed choices are also captured by decode graphs.
+
+Letters: T tokens of a step, L MoE layers, E experts, K experts per token.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Tap:
+    """Hooks of one model. writer: where choices go; steps: tokens of a step -> [sum of distinct experts, calls];
+    removed: (layer, expert) that no token may choose."""
+
+    routers: list
+    writer: object | None = None
+    steps: dict[int, list[int]] | None = None
+    removed: tuple[int, int] | None = None
+    plain: list = field(default_factory=list)
+
+
+def routers_of(worker) -> list:
+    """The routers of the target model, in the order of its layers. RuntimeError for a model without any."""
+    from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
+
+    found: dict[int, object] = {}
+    for module in worker.model_runner.model.modules():
+        for value in vars(module).values():
+            if isinstance(value, BaseRouter):
+                found.setdefault(id(value), value)
+    if not found:
+        raise RuntimeError("the model has no MoE layers: it has no routers to watch")
+    return list(found.values())
+
+
+def mend_bias(worker) -> int:
+    """vLLM 0.32's CPU router leaves out a selection bias unless it routes in groups (Ernie 4.5): one group of all
+    experts computes what the model asks for. Returns the routers mended; 0 on a GPU and for models without a bias."""
+    from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
+
+    mended = 0
+    for module in worker.model_runner.model.modules():
+        for router in [v for v in vars(module).values() if isinstance(v, BaseRouter) and type(v).__name__ == "CPURouter"]:
+            if router.e_score_correction_bias is not None and not router.use_grouped_topk and router.scoring_func == "softmax":
+                router.use_grouped_topk, router.num_expert_group, router.topk_group = True, 1, 1
+                mended += 1
+    return mended
+
+
+def impose(worker, skew: float, seed: int) -> int:
+    """Every token's experts are drawn anew at each step, K without replacement, with probability ~ rank^-skew, weights
+    1/K; each layer ranks its experts in an order of its own. Returns the layers changed."""
+    import torch
+
+    routers = routers_of(worker)
+    for layer, router in enumerate(routers):
+        generator = torch.Generator().manual_seed(seed + layer)
+        ranks = torch.randperm(router.global_num_experts, generator=generator) + 1
+        router._compute_routing = _drawn(router, -skew * ranks.double().log())
+    return len(routers)
+
+
+def _drawn(router, log_p):
+    import torch
+
+    def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
+        nonlocal log_p
+        log_p = log_p.to(router_logits.device, torch.float32)
+        noise = -torch.empty_like(router_logits, dtype=torch.float32).exponential_().log()       # Gumbel, (T, E)
+        ids = (log_p + noise).topk(router.top_k, dim=-1).indices
+        return torch.full(ids.shape, 1 / router.top_k, device=ids.device), ids.to(indices_type or torch.int32)
+
+    return compute
+
+
+def watch(worker) -> tuple[int, int, int]:
+    """Wrap the routers; (L, E, K) of the model. Once per engine."""
+    tap = getattr(worker, "moebook_tap", None)
+    if tap is None:
+        tap = worker.moebook_tap = Tap(routers_of(worker))
+        for layer, router in enumerate(tap.routers):
+            router._compute_routing = _watched(tap, layer, router)
+    return len(tap.routers), tap.routers[0].global_num_experts, tap.routers[0].top_k
+
+
+def _watched(tap: Tap, layer: int, router):
+    plain = router._compute_routing
+
+    def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
+        if tap.removed is not None and tap.removed[0] == layer:
+            weights, ids = _without(plain, router, tap.removed[1], hidden_states, router_logits, indices_type, input_ids)
+        else:
+            weights, ids = plain(hidden_states, router_logits, indices_type, input_ids=input_ids)
+        if tap.writer is not None:
+            tap.writer.add_layer(layer, ids.cpu().numpy())
+        if tap.steps is not None:
+            seen = tap.steps.setdefault(len(ids), [0, 0])
+            seen[0] += len(ids.unique())
+            seen[1] += 1
+        return weights, ids
+
+    return compute
+
+
+def _without(plain, router, expert: int, hidden_states, router_logits, indices_type, input_ids):
+    """The router's choice as if the expert were not there; a selection bias cannot bring it back."""
+    logits = router_logits.clone()
+    logits[:, expert] = float("-inf")
+    bias = getattr(router, "e_score_correction_bias", None)
+    if bias is None:
+        return plain(hidden_states, logits, indices_type, input_ids=input_ids)
+    router.e_score_correction_bias = bias.data.clone()
+    router.e_score_correction_bias[expert] = float("-inf")
+    try:
+        return plain(hidden_states, logits, indices_type, input_ids=input_ids)
+    finally:
+        router.e_score_correction_bias = bias
+
+
+def remove(worker, layer: int | None, expert: int | None = None) -> None:
+    """From now on no token chooses this expert of this layer; None: all are there again."""
+    worker.moebook_tap.removed = None if layer is None else (layer, expert)
+
+
+def begin_capture(worker, path: str) -> None:
+    from moebook.engine.counts import CountsWriter
+
+    layers, experts, _ = watch(worker)
+    worker.moebook_tap.writer = CountsWriter(path, layers, experts).__enter__()
+
+
+def end_sequence(worker) -> None:
+    worker.moebook_tap.writer.end_sequence()
+
+
+def end_capture(worker, whole: bool) -> None:
+    """Close the file of counts; not `whole`: leave none."""
+    writer, worker.moebook_tap.writer = worker.moebook_tap.writer, None
+    if writer is not None:
+        writer.__exit__(*((None, None, None) if whole else (RuntimeError, RuntimeError("capture failed"), None)))
+
+
+def begin_steps(worker) -> None:
+    watch(worker)
+    worker.moebook_tap.steps = {}
+
+
+def end_steps(worker) -> dict[int, tuple[float, int]]:
+    """tokens of a step -> (mean distinct experts of a layer, layer calls), since begin_steps."""
+    steps, worker.moebook_tap.steps = worker.moebook_tap.steps, None
+    return {tokens: (total / calls, calls) for tokens, (total, calls) in steps.items()}

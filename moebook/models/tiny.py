@@ -1,0 +1,299 @@
+"""The tiny family: small language models that are really trained, here, and that vLLM loads unchanged.
+
+A reference names one:
+
+    tiny:<preset>/<member>                              tiny:cpu/aux-0.01
+    tiny:<preset>/<member>/<kind>-<ratio>-<criterion>   tiny:cpu/aux-0.01/inter-50-norm, pruned when first asked for
+    tiny:<preset>/heldout/<domain>                      a held-out text: all, code, prose or numbers
+
+Config and shapes need no training; `folder` needs it, and `ensure` does it. Trained folders lie in the cache
+(`$MOEBOOK_CACHE` or ~/.cache/moebook) under a digest of all that changes the weights, so a changed recipe never meets old
+weights. `MOEBOOK_TEXT` names text files (joined as in PATH) to train on in place of the standard library.
+"""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from moebook.models import cache, corpus, saliency
+from moebook.models.recipes import PRESETS, Preset, Recipe, hf_config
+
+PREFIX = "tiny:"
+RECORD = "training.json"
+TEXT_VARIABLE = "MOEBOOK_TEXT"
+DOMAINS = corpus.DOMAINS
+TARGETS = tuple(member for member, recipe in PRESETS["cpu"].members.items() if recipe.shape.experts)
+_PRUNING = re.compile(r"(inter|intra)-(\d+(?:\.\d+)?)-(\w+)")
+
+
+class UnknownTiny(ValueError):
+    """The reference names no preset, member, pruning or held-out text of the tiny family."""
+
+
+class NotTrained(ValueError):
+    """The member is known but not in the cache; the message names the command that trains it."""
+
+
+class TrainingFailed(RuntimeError):
+    """The training process ended without all members; the message ends in its last lines."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A parsed reference. pruning: "inter-50-norm", or None."""
+
+    preset: str
+    member: str
+    pruning: str | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        return PRESETS[self.preset].members[self.member]
+
+    @property
+    def parent(self) -> str:
+        return f"{PREFIX}{self.preset}/{self.member}"
+
+
+def is_tiny(name: str) -> bool:
+    return str(name).startswith(PREFIX)
+
+
+def parse(name: str) -> Ref:
+    """Raises UnknownTiny."""
+    parts = str(name).removeprefix(PREFIX).split("/")
+    if not is_tiny(name) or not 2 <= len(parts) <= 3:
+        raise UnknownTiny(f"{name!r} is no reference of the tiny family; write tiny:<preset>/<member>, such as "
+                          "tiny:cpu/aux-0.01, or tiny:cpu/aux-0.01/inter-50-norm for a pruned one")
+    found = preset(parts[0])
+    if parts[1] == "heldout":
+        raise UnknownTiny(f"{name!r} is a held-out text, not a model; members: {', '.join(found.members)}")
+    check_member(parts[0], parts[1])
+    if len(parts) == 3:
+        _check_pruning(name, found.members[parts[1]], parts[2])
+    return Ref(*parts)
+
+
+def preset(name: str) -> Preset:
+    return PRESETS[_one_of("preset", name, PRESETS)]
+
+
+def check_member(preset_name: str, member: str) -> str:
+    return _one_of(f"member of the {preset_name} preset", member, preset(preset_name).members)
+
+
+def _one_of(what: str, given: str, allowed: Iterable[str]) -> str:
+    allowed = list(allowed)
+    if given in allowed:
+        return given
+    near = get_close_matches(given, allowed, n=1, cutoff=0.3)
+    nearest = f"; nearest: {near[0]}" if near else ""
+    raise UnknownTiny(f"{given!r} is no {what} of the tiny family; allowed: {', '.join(allowed)}{nearest}")
+
+
+def _check_pruning(name: str, recipe: Recipe, pruning: str) -> None:
+    found = _PRUNING.fullmatch(pruning)
+    if not found or found[3] not in saliency.CRITERIA or not 0 < float(found[2]) < 100:
+        raise UnknownTiny(f"{name!r}: {pruning!r} is no pruning; write <kind>-<percent>-<criterion> with kind inter or "
+                          f"intra, criterion one of {', '.join(saliency.CRITERIA)}; such as inter-50-norm")
+    if recipe.bias_step or not recipe.shape.experts:
+        raise UnknownTiny(f"{name!r}: only the OLMoE members can be pruned (no-balance and aux-*), such as "
+                          "tiny:cpu/aux-0.01/inter-50-norm")
+
+
+def config(name: str) -> dict:
+    """The Hugging Face config, without training. Raises UnknownTiny, and ImpossibleEdit for a pruning too far."""
+    return architecture(name).hf_config()
+
+
+def architecture(name: str):
+    """The `catalog.Architecture` of a member or of a pruned one."""
+    from moebook.models import catalog, prune
+
+    ref = parse(name)
+    source = f"trained by moebook, preset {ref.preset}"
+    arch = catalog.from_config(hf_config(ref.recipe, PRESETS[ref.preset]), f"tiny-{ref.member}", source)
+    if ref.pruning is None:
+        return arch
+    kind, percent, _ = _PRUNING.fullmatch(ref.pruning).groups()
+    pruned, _ = prune.prune_architecture(arch, kind=kind, ratio=float(percent) / 100)
+    return catalog.from_config(pruned.hf_config(), f"tiny-{ref.member}/{ref.pruning}", source)
+
+
+def texts() -> tuple[str, ...]:
+    """Text files of the user, from MOEBOOK_TEXT."""
+    return tuple(filter(None, os.environ.get(TEXT_VARIABLE, "").split(os.pathsep)))
+
+
+def family_folder(preset_name: str, text_files: Iterable[str] | None = None) -> Path:
+    """Where the members of a preset lie: named by all that changes their weights."""
+    files = texts() if text_files is None else text_files
+    facts = [asdict(preset(preset_name)), corpus.RULE, corpus.MIX, sys.version_info[:2] if not files else None,
+             [hashlib.sha256(corpus.read(file).encode()).hexdigest() for file in files]]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return cache.root() / "tiny" / f"{preset_name}-{digest}"
+
+
+def folder(name: str) -> Path:
+    """The trained Hugging Face folder; a pruned one is made when first asked for. Raises UnknownTiny and NotTrained."""
+    ref = parse(name)
+    whole = family_folder(ref.preset) / ref.member
+    if not (whole / RECORD).is_file():
+        raise NotTrained(f"{ref.parent} is not trained yet (no {whole}); run `moebook train tiny --preset {ref.preset}`")
+    return whole if ref.pruning is None else _pruned(whole, ref.pruning)
+
+
+def _pruned(whole: Path, pruning: str) -> Path:
+    from moebook.models import prune
+
+    kind, percent, criterion = _PRUNING.fullmatch(pruning).groups()
+    target = whole.parent / f"{whole.name}.{pruning}"
+    with cache.locked(target):
+        if not target.exists():
+            scores = None
+            if criterion in saliency.CALIBRATED:
+                scores = saliency.collect_from_text(whole, whole.parent / "corpus" / "calibration.txt")
+            prune.prune_checkpoint(whole, target, kind=kind, ratio=float(percent) / 100, criterion=criterion, scores=scores)
+    return target
+
+
+def record(name: str) -> dict:
+    """training.json of the member (of a pruned one, of the member it came from)."""
+    return json.loads((folder(parse(name).parent) / RECORD).read_text())
+
+
+def training_facts(name: str) -> dict:
+    """What a point of method `training` tells: its `repeats` and `facts` (results.POINT_NUMBERS, POINT_TEXTS)."""
+    found = record(name)
+    perplexity = found["perplexity"]
+    by_domain = {f"perplexity_{domain}": perplexity.get(domain) for domain in DOMAINS if domain != "all"}
+    return {"repeats": [{"perplexity": perplexity["all"]}], "facts": {
+        **by_domain, "unigram_perplexity": found["unigram_perplexity"]["all"], "parameters": found["parameters"],
+        "train_steps": found["steps"], "train_tokens": found["tokens"], "train_seconds": found["seconds"],
+        "loss_curve": json.dumps(found["loss"]), "load_steps": json.dumps(found["load"]["steps"]),
+        "load_counts": json.dumps(found["load"]["counts"])}}
+
+
+def recipe_id(name: str) -> str:
+    """Digest of the recipes behind a reference: what trained weights depend on besides the machine's own library."""
+    facts = [asdict(preset(str(name).removeprefix(PREFIX).split("/")[0])), corpus.RULE, corpus.MIX]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def text_problems(ref: str) -> list[str]:
+    """What is wrong with the name of a held-out text; whether it is there yet is not asked."""
+    try:
+        text_path(ref)
+    except NotTrained:
+        return []
+    except UnknownTiny as error:
+        return [str(error)]
+    return []
+
+
+def heldout(preset_name: str, domain: str = "all") -> Path:
+    """Text that no member saw in training. Raises UnknownTiny and NotTrained."""
+    preset(preset_name)
+    _one_of("held-out domain", domain, corpus.DOMAINS)
+    return _corpus_file(preset_name, f"heldout/{domain}.txt")
+
+
+def calibration(preset_name: str) -> Path:
+    """Text from the training side, to choose what to prune by."""
+    preset(preset_name)
+    return _corpus_file(preset_name, "calibration.txt")
+
+
+def _corpus_file(preset_name: str, file: str) -> Path:
+    path = family_folder(preset_name) / "corpus" / file
+    if not path.parent.is_dir():
+        raise NotTrained(f"the corpus of preset {preset_name} is not there yet (no {path}); run `moebook train tiny "
+                         f"--preset {preset_name}`")
+    if not path.is_file():
+        raise UnknownTiny(f"the corpus of preset {preset_name} has no {file}: user texts have the one domain 'all'")
+    return path
+
+
+def text_path(ref: str | Path) -> Path:
+    """The file of `tiny:<preset>/heldout/<domain>`; any other string is a path."""
+    if not is_tiny(str(ref)):
+        return Path(ref)
+    found = re.fullmatch(r"tiny:([^/]+)/heldout/([^/]+)", str(ref))
+    if not found:
+        raise UnknownTiny(f"{ref!r} is no held-out text; write tiny:<preset>/heldout/<domain> with domain one of "
+                          f"{', '.join(corpus.DOMAINS)}, such as tiny:cpu/heldout/all")
+    return heldout(*found.groups())
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """References to members (of pruned ones, their parents) that are not in the cache, each once; others are ignored.
+
+    A held-out text stands for the family's main target, whose training makes the corpus.
+    """
+    parents = dict.fromkeys(_needed(str(name)) for name in names if is_tiny(name))
+    return [parent for parent in parents if not (_whole(parent) / RECORD).is_file()]
+
+
+def _needed(name: str) -> str:
+    found = re.fullmatch(r"tiny:([^/]+)/heldout/[^/]+", name)
+    return Ref(found[1], "aux-0.01").parent if found and preset(found[1]) else parse(name).parent
+
+
+def _whole(parent: str) -> Path:
+    ref = parse(parent)
+    return family_folder(ref.preset) / ref.member
+
+
+def ensure(names: Iterable[str], say: Callable[[str], object] = print) -> None:
+    """Trains the members that are missing, each preset in one process. Raises TrainingFailed."""
+    by_preset: dict[str, list[str]] = {}
+    for parent in missing(names):
+        ref = parse(parent)
+        by_preset.setdefault(ref.preset, []).append(ref.member)
+    for preset_name, members in by_preset.items():
+        texts_given = [argument for file in texts() for argument in ("--text", file)]
+        run([sys.executable, "-m", "moebook.cli", "train", "tiny", "--preset", preset_name, "--members", ",".join(members),
+             *texts_given], say)
+
+
+def run(command: list[str], say: Callable[[str], object], own_session: bool = True) -> None:
+    """A moebook process, its lines passed on as they come; killed when this one is interrupted.
+
+    own_session: it has children, which are killed with it.
+    """
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=own_session,
+                               env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"})
+    last: list[str] = []
+    try:
+        for line in process.stdout:
+            last = [*last[-11:], line.rstrip()]
+            say(last[-1])
+        code = process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL) if own_session else process.kill()
+        process.wait()
+        raise
+    if code:
+        raise TrainingFailed(f"training ended with exit code {code}:\n  " + "\n  ".join(last))
+
+
+def table(records: Iterable[dict], family: Path) -> str:
+    """What training gave, as aligned text. balance: load of the busiest expert over the mean, averaged over layers."""
+    rows = [("member", "parameters", "perplexity", "unigram", "balance", "seconds", "folder")]
+    for r in records:
+        last = (r["load"]["counts"] or [None])[-1]
+        balance = f"{sum(max(c) * len(c) / sum(c) for c in last) / len(last):.2f}" if last else "-"
+        rows.append((r["member"], f"{r['parameters'] / 1e6:.2f} M", f"{r['perplexity']['all']:.1f}",
+                     f"{r['unigram_perplexity']['all']:.1f}", balance, f"{r['seconds']:.1f}", str(family / r["member"])))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,0 +1,132 @@
+"""Section 4: what speculative decoding costs and gains for a MoE target (Fig 12).
+
+Cost: a target with each draft, acceptance set in the engine's rejection sampler, over length, draft tokens and batch, the
+target without drafts beside it. Acceptance: a trained tiny target with its drafts and n-gram lookup, over temperature and
+text. What a step costs over what it yields is the speed-up; analysis/speculation.py puts both together.
+"""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from moebook import devices, params
+from moebook.estimates import check_fit
+from moebook.models import catalog, tiny
+from moebook.plan import EngineSettings, Plan, Point, Speculation, Workload, merge
+from moebook.sections import points
+from moebook.sections.points import EngineParams, settings
+
+NOTEBOOK = "04_speculative_decoding"
+PLAIN, NGRAM = "no speculation", "n-gram"
+MOST_DRAFT_TOKENS = 8         # columns accepted_pos1 ... of the table
+
+Acceptance = Annotated[float, Field(strict=True, gt=0, lt=1)]
+
+
+class Params(EngineParams):
+    target: str = "tiny:cpu/aux-0.01"
+    drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-large")
+    acceptance: Acceptance | None = None
+    checked_acceptance: Acceptance | None = None
+    draft_tokens: params.Counts = (1, 3)
+    draft_tokens_fixed: params.Count = 3
+    lengths: params.Counts = (32, 64)
+    batches: params.Counts = (1, 4)
+    batch: params.Count = 4
+    tokens: params.Count = 32
+    trained_target: str = "tiny:cpu/aux-0.01"
+    trained_drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-medium", "tiny:cpu/draft-large")
+    temperatures: params.NonNegatives = (0.0, 1.0)
+    texts: params.Names = ("code", "prose", "numbers")
+    trained_batch: params.Count = 4
+    trained_prompt_tokens: params.Count = 128
+    trained_output_tokens: params.Count = 48
+    trained_dtype: str = "float32"
+
+    def problems(self) -> list[tuple[str, Any, str]]:
+        found = super().problems()
+        found += points.unknown("texts", self.texts, tiny.DOMAINS)
+        found += points.unknown("trained_dtype", [self.trained_dtype], points.DTYPES)
+        found += [("draft_tokens", k, f"at most {MOST_DRAFT_TOKENS}")
+                  for k in (*self.draft_tokens, self.draft_tokens_fixed) if k > MOST_DRAFT_TOKENS]
+        found += points.trained_problems("trained_target", self.trained_target)
+        if self.device == "cpu" and self.acceptance is not None:
+            found.append(("acceptance", self.acceptance, "null on a CPU, whose engine cannot set it: trained drafts give their "
+                                                         "own"))
+        longest = max(self.tokens, *self.lengths)
+        prompt = self.trained_prompt_tokens + self.trained_output_tokens
+        for names, target, tokens in ((("target", "drafts"), self.target, longest),
+                                      (("trained_target", "trained_drafts"), self.trained_target, prompt // 2)):
+            found += points.model_problems(names[0], [target], tokens)
+            found += points.draft_problems(names[1], target, getattr(self, names[1]))
+        return found
+
+
+def plan(p: Params) -> Plan:
+    memory = devices.published(p.device).memory_bytes
+    found = [*_cost(p), *_acceptance(p)]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in found))
+
+
+def figures() -> dict:
+    from moebook.view import speculative_decoding as f
+    from moebook.view.checks import predicted_vs_measured
+
+    return {"fig12_length": f.over_length, "fig12_tokens": f.over_draft_tokens, "over_batch": f.over_batch,
+            "acceptance": f.acceptance, "acceptance_by_position": f.by_position, "speedup": f.speedup,
+            "break_even": f.break_even, "experts_hit": f.experts_hit, "predicted_vs_measured": predicted_vs_measured}
+
+
+def series_name(draft: str) -> str:
+    return f"draft {catalog.load(draft).name}"
+
+
+def _cost(p: Params) -> list[Point]:
+    """The target alone, then with each draft: all its lengths and batches in one engine, each draft-token count in one."""
+    longest = max(p.tokens, *p.lengths)
+    found = _cells(p, settings(p, {p.batch, *p.batches}, 2 * longest, weights=points.weights_of(p.target)), PLAIN)
+    for draft in p.drafts:
+        for k in dict.fromkeys((p.draft_tokens_fixed, *p.draft_tokens)):
+            found += _cells(p, _speculating(p, Speculation("draft_model", k, draft, p.acceptance)), series_name(draft))
+    if p.checked_acceptance is not None:
+        spec = Speculation("draft_model", p.draft_tokens_fixed, p.drafts[0], p.checked_acceptance)
+        found += _cells(p, _speculating(p, spec), series_name(p.drafts[0]), ("spec_check",))
+    return found
+
+
+def _speculating(p: Params, spec: Speculation) -> EngineSettings:
+    batches = {p.batch, *p.batches} if spec.num_tokens == p.draft_tokens_fixed else {p.batch}
+    longest = max(p.tokens, *p.lengths)
+    engine = settings(p, batches, 2 * longest, weights=points.weights_of(p.target), speculation=spec)
+    sizes = {b * n for b in batches for n in (1, spec.num_tokens + 1)}      # drafting, and the target's check
+    return replace(engine, graph_batch_sizes=tuple(sorted(sizes)))
+
+
+def _cells(p: Params, engine: EngineSettings, series: str, only: tuple[str, ...] = ()) -> list[Point]:
+    arch, spec = catalog.load(p.target), engine.speculation
+    cells = [(p.batch, p.tokens, "spec_check" if only else "spec_tokens")] if not spec or only or (
+        spec.num_tokens in p.draft_tokens) else []
+    if not only and (spec is None or spec.num_tokens == p.draft_tokens_fixed):
+        cells += [(p.batch, n, "spec_length") for n in p.lengths] + [(b, p.tokens, "spec_batch") for b in p.batches]
+    return [points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=series) for b, n, sweep in cells]
+
+
+def _acceptance(p: Params) -> list[Point]:
+    """A trained target with each draft, n-gram lookup, and alone: eager, so that experts hit can be counted."""
+    arch = catalog.load(p.trained_target)
+    ways: list[tuple[str, Speculation | None]] = [(PLAIN, None)]
+    ways += [(series_name(d), Speculation("draft_model", p.draft_tokens_fixed, d)) for d in p.trained_drafts]
+    ways += [(NGRAM, Speculation("ngram", p.draft_tokens_fixed))]
+    length = p.trained_prompt_tokens + p.trained_output_tokens + MOST_DRAFT_TOKENS
+    preset = tiny.parse(p.trained_target).preset
+    found = []
+    for series, spec in ways:
+        engine = settings(p, {p.trained_batch}, length, weights=p.trained_target, dtype=p.trained_dtype, graphs="eager",
+                          speculation=spec)
+        for temperature in p.temperatures:
+            for text in p.texts:
+                work = Workload(p.trained_batch, p.trained_prompt_tokens, p.trained_output_tokens, p.seed, temperature)
+                found.append(Point(NOTEBOOK, arch, engine, work, "acceptance", p.repeats, ("acceptance",), series,
+                                   f"tiny:{preset}/heldout/{text}"))
+    return found

@@ -1,0 +1,86 @@
+"""How an engine is built, and the work it is given: frozen settings, hashed into a point's key.
+
+A field added after results were first published carries `later`: it enters the key only where it differs from its
+default, so that points measured before keep their keys.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+
+GRAPHS = ("light", "compiled", "default", "eager")
+
+
+def later(default=None):
+    """A field that keys know only where it is set."""
+    return field(default=default, metadata={"later": True})
+
+
+@dataclass(frozen=True)
+class Speculation:
+    """Speculative decoding with `num_tokens` draft tokens a step.
+
+    method: `draft_model` (a smaller model, `draft`, by catalog name, folder or tiny reference) or `ngram` (lookup in the
+    sequence's own tokens). acceptance: probability that a draft token is accepted given that those before it were, set in
+    the engine's rejection sampler; None: what the models' own tokens give.
+    """
+
+    method: str
+    num_tokens: int
+    draft: str | None = None
+    acceptance: float | None = None
+
+    @property
+    def rates(self) -> list[float] | None:
+        """Unconditional acceptance rate of each position, as the engine's synthetic sampler takes them."""
+        return None if self.acceptance is None else [self.acceptance**i for i in range(1, self.num_tokens + 1)]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How the engine is built. graphs: `light` (decode graphs of graph_batch_sizes, no compilation), `compiled` (the
+    engine's own compilation and graphs, for graph_batch_sizes only), `default` (all the engine's own), `eager`.
+    weights: dummy, a checkpoint folder or a tiny reference. routing: `zipf S` imposes expert choices drawn with
+    probability ~ rank^-S in place of the router's; 0 is uniform."""
+
+    dtype: str = "bfloat16"
+    quantization: str | None = None
+    kv_cache_dtype: str = "auto"
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    expert_parallel: bool = False
+    moe_backend: str | None = None
+    graphs: str = "light"
+    graph_batch_sizes: tuple[int, ...] = (16,)
+    max_model_len: int = 4096
+    kv_cache_gib: int | None = None
+    gpu_memory_utilization: float = 0.92
+    weights: str = "dummy"
+    trust_remote_code: bool = False
+    speculation: Speculation | None = later()
+    routing: str | None = later()
+    routed_experts: bool = later(False)      # the engine returns each token's experts with its output
+
+    @property
+    def num_devices(self) -> int:
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def skew(self) -> float | None:
+        """Exponent of the imposed Zipf routing."""
+        return None if self.routing is None else float(self.routing.removeprefix("zipf "))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """B sequences of `input_tokens` seeded random ids, each continued by `output_tokens`. temperature None: 1."""
+
+    batch: int
+    input_tokens: int
+    output_tokens: int
+    seed: int = 0
+    temperature: float | None = later()
+
+
+def identity(settings: EngineSettings | Workload) -> dict:
+    """All fields of the settings, `later` ones only where they differ from their default."""
+    unset = {f.name for f in fields(settings) if f.metadata.get("later") and getattr(settings, f.name) == f.default}
+    return {name: value for name, value in asdict(settings).items() if name not in unset}

@@ -1,0 +1,85 @@
+"""Trained tiny models in a real engine: choices counted, experts removed, drafts checked, routing imposed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moebook.models import catalog, tiny
+from moebook.models.shapes import distinct_experts
+
+SCRIPT = Path(__file__).parent / "tiny_engine.py"
+MEMBERS = ("aux-0.01", "loss-free", "draft-large")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("tiny")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MOEBOOK_CACHE", str(folder / "cache"))
+    try:
+        tiny.ensure([f"tiny:test/{m}" for m in MEMBERS], lambda line: None)
+        done = subprocess.run([sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=600,
+                              env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"})
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads((folder / "found.json").read_text())
+    finally:
+        patch.undo()
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("member", MEMBERS[:2])
+def test_choices_counted_at_the_engines_routers_are_those_of_transformers(found, member):
+    """The loss-free member's bias decides its choices: a router without it would differ."""
+    target = found["targets"][member]
+    ours, theirs = np.array(target["ours"]), np.array(target["theirs"]["counts"])
+    assert ours.sum() == theirs.sum() == 3 * 40 * ours.shape[0] * catalog.load(f"tiny:test/{member}").top_k
+    assert np.abs(ours - theirs).sum() <= 0.01 * theirs.sum(), "equal but for near ties"
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("member", MEMBERS[:2])
+def test_removing_an_expert_changes_the_perplexity_and_nothing_stays_changed(found, member):
+    target = found["targets"][member]
+    base, table = target["ablation"]["repeats"][0]["perplexity"], json.loads(target["ablation"]["facts"]["ablation_perplexity"])
+    assert base == pytest.approx(target["theirs"]["perplexity"], rel=3e-3) == target["after"]
+    used = np.array(target["ours"]) > 0
+    assert (np.abs(np.array(table)[used] / base - 1) > 1e-6).all(), "every expert that was used matters a little"
+    assert np.allclose(np.array(table)[~used], base, rtol=1e-4)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("way", ["draft", "ngram"])
+def test_greedy_output_with_drafts_is_the_plain_one_token_by_token(found, way):
+    plain, own = ([row["output_digests"] for row in found[w]["rows"]] for w in ("plain", way))
+    assert own == plain and all(len(d.split(",")) == 3 for d in own)
+
+
+@pytest.mark.engine
+def test_accepted_tokens_are_counted_by_position(found):
+    for row in found["draft"]["rows"]:
+        by_position = [row[f"accepted_pos{i}"] for i in (1, 2, 3)]
+        assert 1 >= by_position[0] >= by_position[1] >= by_position[2] >= 0
+        assert row["tokens_per_step"] == pytest.approx(1 + sum(by_position))
+        assert row["acceptance_rate"] == pytest.approx(sum(by_position) / 3)
+    assert all(row["tokens_per_step"] == 1 for row in found["plain"]["rows"])
+    assert all(row["tokens_per_step"] >= 1 and row["e2e_s"] > row["ttft_s"] for row in found["draft"]["timed"])
+
+
+@pytest.mark.engine
+def test_a_checking_step_has_the_drafts_tokens_and_hits_more_experts(found):
+    plain, draft = found["plain"]["rows"][0], found["draft"]["rows"][0]
+    assert (plain["step_tokens"], draft["step_tokens"]) == (3, 12)
+    assert plain["experts_per_step"] < draft["experts_per_step"] <= 8
+
+
+@pytest.mark.engine
+def test_imposed_routing_is_uniform_or_skewed(found):
+    even, skewed = (found["skewed"][s]["4"] for s in ("zipf 0", "zipf 3"))
+    arch = catalog.load("tiny:test/aux-0.01")
+    assert even == pytest.approx(distinct_experts(arch.num_experts, arch.top_k, 4), rel=0.12)
+    assert skewed < 0.8 * even
