@@ -61,7 +61,7 @@ def plan(file: ParamsFile, as_json: Annotated[bool, typer.Option("--json")] = Fa
 def measure(
     file: ParamsFile,
     output_root: OutputRoot = None,
-    sweep: Annotated[str, typer.Option(help="only these sweeps of the plan, in this order: grid,batch_topk")] = "",
+    sweep: Annotated[str, typer.Option(help="only these sweeps of the plan, in this order: grid,batch_topk; a+b share engines")] = "",
     retry: Annotated[str, typer.Option(help="statuses to measure again: oom,failed,timeout")] = "",
     stop_after_minutes: Annotated[float | None, typer.Option(help="begin no further point after this long")] = None,
 ) -> None:
@@ -70,7 +70,7 @@ def measure(
 
     section, params = _load(file, output_root)
     plan = section.plan(params)
-    parts = [plan.only([name]) for name in sweep.split(",")] if sweep else [plan]
+    parts = [plan.only(names.split("+")) for names in sweep.split(",")] if sweep else [plan]
     started, counts = time.monotonic(), Counter()
     with run.WorkerHandle(Store(params.output_root, plan).folder / "worker.log") as worker:
         for part in parts:

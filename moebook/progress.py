@@ -58,12 +58,20 @@ def title(point) -> str:
     if point.is_layer:
         return f"{point.architecture.name} {point.series} {work.batch} tokens"
     series = f" {point.series}" * bool(point.series)
+    if point.method == "training":
+        return f"{point.architecture.name} training"
+    if point.text:
+        series += f" on {Path(point.text).name}"
+    if work.temperature is not None:
+        series += f" T={work.temperature:g}"
     return f"{point.architecture.name}{series} B={work.batch} {work.input_tokens}+{work.output_tokens} {point.method}"
 
 
 def outcome(record: dict) -> str:
     if record["status"] != "ok":
         return f"{record['status']} ({record['reason']})"
+    if not record["repeats"]:
+        return "counted"                 # expert choices, in a file of their own
     for name, factor, text in TOLD:
         if name in record["repeats"][0]:
             values = sorted(r[name] for r in record["repeats"])

@@ -12,8 +12,9 @@ expert, p_e = n_e / sum n its share. Of one layer, all without unit:
 
 `overall` is the mean over layers. Counts of few tokens look more uneven than the router is: `sampling_floor` says what a
 perfectly even router would show. Tokens of one text are alike, so intervals draw whole sequences again. Each draw adds
-the noise of sampling once more; therefore the interval is the reflected (basic) bootstrap, 2 x value - quantiles, which
-takes that bias off, clipped to the statistic's range and stretched to hold the value.
+the noise of sampling once more, and noise adds in squares; therefore the interval is the reflected (basic) bootstrap of
+the squared distance x from the even value, 2 x - quantiles (of the distance itself for entropy, which is a square
+already), which takes that bias off, cut at even and stretched to hold the value.
 """
 
 import json
@@ -26,8 +27,6 @@ from scipy.stats import norm
 
 EP_DEGREES = (2, 4, 8)
 PER_LAYER = ("max_over_mean", "cv", "entropy", "gini")     # what balance_layers tells of each layer
-BEST = {"cv": 0.0, "gini": 0.0, "entropy": 1.0, "top_share": 0.0}   # bounds that intervals keep; max over mean: 1
-CHUNK = 2_000_000            # elements of resampled counts held at once
 INTERVAL = (2.5, 97.5)
 
 
@@ -74,10 +73,11 @@ def describe(counts: np.ndarray, resamples: int = 1000, seed: int = 0) -> dict:
     for name, per_layer in value.items():
         middle = overall(per_layer)
         drawn = draws.get(name)
-        low, high = (None, None) if drawn is None else _interval(name, middle, overall(drawn))
+        even = even_value(name, counts.shape[-1])
+        low, high = (None, None) if drawn is None else _interval(name, middle, overall(drawn), even)
         out |= {f"balance_{name}": _null(middle), f"balance_{name}_lo": _null(low), f"balance_{name}_hi": _null(high)}
         if name in PER_LAYER:
-            ends = (np.nan * per_layer,) * 2 if drawn is None else _interval(name, per_layer, drawn)
+            ends = (np.nan * per_layer,) * 2 if drawn is None else _interval(name, per_layer, drawn, even)
             layers |= {f"{name}{end}": [_null(x) for x in v] for end, v in zip(("", "_lo", "_hi"), (per_layer, *ends),
                                                                              strict=True)}
     return {**out, "balance_layers": json.dumps(layers)}
@@ -91,22 +91,27 @@ def overall(per_layer: np.ndarray) -> np.ndarray:
 
 
 def _resampled(counts: np.ndarray, resamples: int, seed: int) -> dict[str, np.ndarray]:
-    """Statistics (R, L) of totals over sequences drawn again with replacement."""
-    sequences, layers, experts = counts.shape
-    weights = np.random.default_rng(seed).multinomial(sequences, np.full(sequences, 1 / sequences), size=resamples)
-    flat = counts.reshape(sequences, -1).astype(np.float64)
-    step = max(1, CHUNK // flat.shape[1])
-    parts = [statistics((weights[i:i + step] @ flat).reshape(-1, layers, experts)) for i in range(0, resamples, step)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    """Statistics (R, L) of totals over sequences drawn again with replacement, a layer at a time to keep memory small."""
+    sequences = len(counts)
+    drawn = np.random.default_rng(seed).multinomial(sequences, np.full(sequences, 1 / sequences), size=resamples)
+    weights = drawn.astype(float)
+    layers = [statistics(weights @ counts[:, layer].astype(float)) for layer in range(counts.shape[1])]
+    return {name: np.stack([found[name] for found in layers], axis=1) for name in layers[0]}
 
 
-def _interval(name: str, middle, draws: np.ndarray) -> tuple:
-    """Reflected percentiles over axis 0, clipped to the statistic's range and holding the value itself."""
-    low, high = np.percentile(draws, INTERVAL, axis=0)
-    low, high = np.minimum(2 * middle - high, middle), np.maximum(2 * middle - low, middle)
-    if name == "entropy":
-        return np.clip(low, 0, 1), np.clip(high, 0, 1)
-    return np.maximum(low, BEST.get(name, 1.0)), high
+def _interval(name: str, middle, draws: np.ndarray, even: float) -> tuple:
+    """(lower, upper) from draws over axis 0: reflected in the squared distance from the even value, holding `middle`."""
+    power = 1 if name == "entropy" else 2
+    off, drawn = np.abs(np.asarray(middle) - even) ** power, np.abs(draws - even) ** power
+    low, high = np.percentile(drawn, INTERVAL, axis=0)
+    near, far = (np.maximum(x, 0) ** (1 / power) for x in (np.minimum(2 * off - high, off), np.maximum(2 * off - low, off)))
+    return (even - np.minimum(far, 1), even - near) if name == "entropy" else (even + near, even + far)
+
+
+def even_value(name: str, num_experts: int) -> float:
+    """What a statistic is for equal counts."""
+    tenth = max(1, num_experts // 10) / num_experts
+    return {"cv": 0.0, "gini": 0.0, "entropy": 1.0, "top_share": tenth}.get(name, 1.0)
 
 
 def _null(value) -> float | None:

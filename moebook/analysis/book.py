@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from moebook.analysis import balance_effects, effects, series_effects
+from moebook.analysis import balance_effects, effects, series_effects, speculation_effects
 from moebook.analysis.cells import METRIC
 from moebook.analysis.pairs import NAMES
 from moebook.results import METRICS, POINT_NUMBERS
 
-FUNCTIONS = {**effects.FUNCTIONS, **series_effects.FUNCTIONS, **balance_effects.FUNCTIONS}
+FUNCTIONS = {**effects.FUNCTIONS, **series_effects.FUNCTIONS, **balance_effects.FUNCTIONS, **speculation_effects.FUNCTIONS}
 INF = float("inf")
 SWEEPS = ("grid", "batch_topk", "batch_length", "validation", "support", "quant_batch", "quant_length", "formats", "pruning",
           "ladder_batch", "ladder_length", "spec_length", "spec_tokens", "spec_batch", "acceptance", "training", "balance",

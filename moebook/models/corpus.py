@@ -64,7 +64,7 @@ def stdlib(share: float = 1.0, root: Path | None = None) -> list[Document]:
     found = []
     for path in sorted(root.rglob("*.py")):
         module = path.relative_to(root)
-        if _SKIPPED & set(module.parts):
+        if _SKIPPED & set(module.parts) or not _wanted(module.as_posix(), share * 2):
             continue
         try:
             source = path.read_text(encoding="utf-8")
@@ -79,22 +79,23 @@ def stdlib(share: float = 1.0, root: Path | None = None) -> list[Document]:
 
 def _documents(module: str, source: str, share: float) -> list[Document]:
     if module == _TOPICS:
-        return [Document(f"{module}#{topic}", "prose", text) for topic, text in _topics(source) if _taken(topic, share)]
-    numeric = _share_of_digits(source) > 0.1
-    if not source.strip() or not (_taken(module, share * 2 if numeric else share) or Document(module, "", "").held_out):
-        return []
-    if numeric:
+        return [Document(f"{module}#{topic}", "prose", text) for topic, text in _topics(source)
+                if _wanted(f"{module}#{topic}", share)]
+    if _share_of_digits(source) > 0.1:
         return [Document(module, "numbers", source)]
+    if not _wanted(module, share):
+        return []
     code, prose = split_docstrings(source)
     return [Document(module, d, text) for d, text in (("code", code), ("prose", prose)) if text.strip()]
 
 
-def _taken(module: str, share: float) -> bool:
-    return _hash(module, "share") % 10_000 < 10_000 * share
+def _wanted(module: str, share: float) -> bool:
+    """Whether the module is held out, or in this share of the others."""
+    return module == _TOPICS or _hash(module) % 100 < HELD_OUT_PCT or _hash(module, "share") % 10_000 < 10_000 * share
 
 
 def _share_of_digits(text: str) -> float:
-    return sum(c in "0123456789" for c in text) / max(1, sum(not c.isspace() for c in text))
+    return sum(map(text.count, "0123456789")) / max(1, len("".join(text.split())))
 
 
 def _topics(source: str) -> Iterator[tuple[str, str]]:

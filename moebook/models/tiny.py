@@ -31,6 +31,7 @@ RECORD = "training.json"
 TEXT_VARIABLE = "MOEBOOK_TEXT"
 DOMAINS = corpus.DOMAINS
 TARGETS = tuple(member for member, recipe in PRESETS["cpu"].members.items() if recipe.shape.experts)
+CALIBRATION_WINDOWS = 64
 _PRUNING = re.compile(r"(inter|intra)-(\d+(?:\.\d+)?)-(\w+)")
 
 
@@ -148,10 +149,10 @@ def folder(name: str) -> Path:
     whole = family_folder(ref.preset) / ref.member
     if not (whole / RECORD).is_file():
         raise NotTrained(f"{ref.parent} is not trained yet (no {whole}); run `moebook train tiny --preset {ref.preset}`")
-    return whole if ref.pruning is None else _pruned(whole, ref.pruning)
+    return whole if ref.pruning is None else _pruned(whole, ref.pruning, PRESETS[ref.preset].window)
 
 
-def _pruned(whole: Path, pruning: str) -> Path:
+def _pruned(whole: Path, pruning: str, window: int) -> Path:
     from moebook.models import prune
 
     kind, percent, criterion = _PRUNING.fullmatch(pruning).groups()
@@ -160,7 +161,8 @@ def _pruned(whole: Path, pruning: str) -> Path:
         if not target.exists():
             scores = None
             if criterion in saliency.CALIBRATED:
-                scores = saliency.collect_from_text(whole, whole.parent / "corpus" / "calibration.txt")
+                text = whole.parent / "corpus" / "calibration.txt"
+                scores = saliency.collect_from_text(whole, text, windows=CALIBRATION_WINDOWS, length=window)
             prune.prune_checkpoint(whole, target, kind=kind, ratio=float(percent) / 100, criterion=criterion, scores=scores)
     return target
 

@@ -38,10 +38,10 @@ class Params(EngineParams):
     trained_target: str = "tiny:cpu/aux-0.01"
     trained_drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-medium", "tiny:cpu/draft-large")
     temperatures: params.NonNegatives = (0.0, 1.0)
-    texts: params.Names = ("code", "prose", "numbers")
+    texts: params.Names = ("code", "prose")
     trained_batch: params.Count = 4
-    trained_prompt_tokens: params.Count = 128
-    trained_output_tokens: params.Count = 48
+    trained_prompt_tokens: params.Count = 96
+    trained_output_tokens: params.Count = 32
     trained_dtype: str = "float32"
 
     def problems(self) -> list[tuple[str, Any, str]]:

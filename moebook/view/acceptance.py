@@ -19,8 +19,9 @@ SWEEP = "acceptance"
 NEEDED = ("series", "method", "text", "temperature", "draft_tokens")
 COUNTED = ("experts_per_step", "step_tokens", "num_experts", "top_k", "batch")
 TOLD = ("series", "text", "temperature", "draft_tokens")
-SHARE_LABEL = "drafts whose token here was accepted (share)"
-HIT_LABEL = "distinct experts of a layer per target step (count)"
+SHARE_LABEL = "drafts accepted up to here (share)"
+POSITION_LABEL = "position of the draft token (count)"
+HIT_LABEL = "distinct experts per layer and step (count)"
 FORMULA = "formula, uniform routing"
 ROW_IN = 0.2
 
@@ -30,7 +31,7 @@ def acceptance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
     rows = rows_of(summary, "acceptance", SWEEP, (*NEEDED, "tokens_per_step"))
     ok = with_numbers(rows[rows["series"] != PLAIN], "acceptance", ["tokens_per_step"])
     one_per_place(rows, "acceptance", TOLD)
-    texts, heats, series = values_of(ok, "text"), values_of(ok, "temperature"), values_of(rows, "series")
+    texts, heats, series = _texts(ok), values_of(ok, "temperature"), values_of(rows, "series")
     series = [name for name in series if name != PLAIN]
     looks = panels.looks_of(texts)
     with style.paper_style(width):
@@ -57,16 +58,21 @@ def by_position(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, 
     rows = rows_of(summary, "by_position", SWEEP, (*NEEDED, *(columns or ["accepted_pos1"])))
     ok = with_numbers(rows, "by_position", columns[:1])
     ok = ok[ok["temperature"] == ok["temperature"].min()]
-    long = pd.concat([ok.assign(position=int(c.removeprefix("accepted_pos")), share=ok[c].astype(float), kind="full",
-                                share_lo=ok.get(f"{c}_lo", ok[c]), share_hi=ok.get(f"{c}_hi", ok[c])) for c in columns], ignore_index=True)
-    long = long[long["share"].notna()].assign(panel=long["text"])
+    long = pd.concat([_at_position(ok, c) for c in columns], ignore_index=True)
+    long = long[long["share"].notna()].assign(panel=long["text"] + _heat(ok))
     spec = Spec("by_position", None, panel="panel", line="series", x="position", metric="share", log_x=False, log_y=False,
                 y_label=SHARE_LABEL, kind="kind", floors=False)
     fig, shown = panels.lines(long, spec, width=width, looks=looks_of(values_of(rows, "series")))
+    fig._supxlabel.set_text(POSITION_LABEL)
     for ax in fig.axes:
         ax.set_xticks(sorted(long["position"].unique()))
         ax.set_ylim(0, 1)
     return fig, shown.assign(temperature=ok["temperature"].min())
+
+
+def _at_position(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    ends = {f"share{end}": rows.get(f"{column}{end}", rows[column]).astype(float) for end in ("", "_lo", "_hi")}
+    return rows.assign(position=int(column.removeprefix("accepted_pos")), kind="full", **ends)
 
 
 def experts_hit(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
@@ -76,7 +82,7 @@ def experts_hit(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, 
     found = speculation.experts(rows)
     found = found[found["temperature"] == found["temperature"].min()]
     one_per_place(found, "experts_hit", TOLD)
-    texts, series = values_of(found, "text"), values_of(found, "series")
+    texts, series = _texts(found), values_of(found, "series")
     looks = looks_of(values_of(rows, "series"))
     with style.paper_style(width):
         fig, axes = _rows_of_panels(len(texts), len(series), width)
@@ -87,7 +93,7 @@ def experts_hit(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, 
                     alpha=0.5, linewidth=0, gid="bars")
             ax.plot(own["formula"], at, linestyle="none", marker="|", color="black", markersize=9, gid="formula")
             _name_rows(ax, series)
-            ax.set_title(text)
+            ax.set_title(text + _heat(found))
         style.value_axis(axes, 0, found[["experts_per_step", "formula"]].astype(float).max().max(), axis="x")
         fig.supxlabel(HIT_LABEL)
         layout.settle(fig, ([Line2D([], [], linestyle="none", marker="|", color="black", markersize=9)], [FORMULA]))
@@ -95,11 +101,20 @@ def experts_hit(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, 
 
 
 def looks_of(series: list[str]) -> panels.Looks:
-    """No speculation black, lookup grey, drafts in colours of their own in the order of the table."""
-    marks = dict(zip(series, style.markers(len(series)), strict=True))
+    """No speculation black, lookup grey, drafts in colours and markers of their own in the order of the table."""
     drafts = [name for name in series if name not in (PLAIN, NGRAM)]
-    hues = {**dict(zip(drafts, style.colours(len(drafts)), strict=True)), PLAIN: "black", NGRAM: style.GREY}
-    return {name: (hues[name], marker) for name, marker in marks.items()}
+    found = {PLAIN: ("black", "o"), NGRAM: (style.GREY, "h")}
+    found |= dict(zip(drafts, zip(style.colours(len(drafts)), style.markers(len(drafts) + 1)[1:], strict=True), strict=True))
+    return {name: found[name] for name in series}
+
+
+def _texts(rows: pd.DataFrame) -> list[str]:
+    """In the order of the table."""
+    return list(dict.fromkeys(rows["text"].dropna()))
+
+
+def _heat(rows: pd.DataFrame) -> str:
+    return ", " + reading("temperature", float(rows["temperature"].min()))
 
 
 def _rows_of_panels(count: int, rows: float, width: str) -> tuple[Figure, list[Axes]]:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from moebook.analysis.balance_effects import importance as rank_of
 from moebook.analysis.balance_effects import increase_pct
@@ -130,7 +130,7 @@ def _norm(maps) -> TwoSlopeNorm:
 def _map_height(maps: dict) -> float:
     """Inches of one panel with its title, by the layers it shows."""
     layers = max(cells["layer"].max() for cells in maps.values())
-    return float(np.clip(0.09 * layers, 0.45, 1.6)) + 0.4
+    return float(np.clip(0.09 * layers, 0.5, 1.6)) + 0.4
 
 
 def _draw_map(ax: Axes, cells: pd.DataFrame, norm: TwoSlopeNorm) -> None:
@@ -140,7 +140,7 @@ def _draw_map(ax: Axes, cells: pd.DataFrame, norm: TwoSlopeNorm) -> None:
               extent=(0.5, grid.shape[1] + 0.5, grid.shape[0] + 0.5, 0.5))
     ax.grid(False)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+    ax.yaxis.set_major_locator(MaxNLocator(3, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def _no_map(ax: Axes, rows: pd.DataFrame, name: str) -> None:
@@ -214,5 +214,6 @@ def _increase_scale(axes: list[Axes], values: pd.Series) -> None:
         if middle > 0 and values.max() > HEAVY_TAIL * middle:
             ax.set_yscale("symlog", linthresh=10 ** np.ceil(np.log10(middle)))
             ax.set_ylim(1.2 * low, 1.5 * high)
+            ax.yaxis.set_major_formatter(FuncFormatter(style.short_number))
             continue
         style.value_axis([ax], low - 0.07 * (high - low), high)

@@ -22,6 +22,7 @@ SKEW_LABEL = "Zipf exponent of the routing (0: uniform)"
 LAYER_TIME = "layer_time_s"
 READING_UP_TO = 64           # tokens of the call that stands for reading: the most measured that are no more than this
 REGIMES = ("reading", "computing")
+TIMES = "time_over_uniform"
 
 
 def skew_layer(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
@@ -94,23 +95,17 @@ def _engine_scale(ax, rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec) -> None:
 def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """PREDICTED time of the fullest expert-parallel rank over the same under uniform routing, experts placed at random, a
     line per number of ranks; beside it what one device measured. Left a call that reads, right one that computes."""
-    rows = layer_ratios(summary, "skew_ep")
-    model = next(iter(rows.loc[rows["status"] == "ok", "model"]))
-    own = rows[rows["model"] == model]
-    found = pd.concat([_regime(own, name, tokens) for name, tokens in zip(REGIMES, _tokens_of(own), strict=True)],
-                      ignore_index=True)
-    titles = {panel: panel for panel in found["panel"].unique()}
-    degrees = [d for d in values_of(found, "ranks") if d > 1]
-    looks = {d: look for d, look in panels.looks_of([*degrees, 1]).items()}
+    found = ep_times(summary, "skew_ep")
+    looks = panels.looks_of([*(d for d in values_of(found, "ranks") if d > 1), 1])
     with style.paper_style(width) as inches:
         shape, tall = ((1, 2), 2.3) if width == "page" else ((2, 1), 3.6)
         fig = Figure(figsize=(inches, tall), layout="constrained")
         axes = list(fig.subplots(*shape, sharex=True, sharey=True).flat)
-        for ax, panel in zip(axes, titles, strict=True):
+        for ax, panel in zip(axes, found["panel"].unique(), strict=True):
             _ep_panel(ax, found[found["panel"] == panel], looks)
-            ax.set_title(f"{model}, {panel}")
+            ax.set_title(f"{found['model'].iloc[0]}, {panel}")
             ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        low, high = min(found["slowdown"].min(), 1.0), max(found["slowdown"].max(), 1.0)
+        low, high = min(found[TIMES].min(), 1.0), max(found[TIMES].max(), 1.0)
         style.value_axis(axes, max(0.0, low - 0.08 * (high - low)), high)
         fig.supxlabel(SKEW_LABEL)
         fig.supylabel("time of a layer (× uniform)")
@@ -118,27 +113,35 @@ def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.D
                    for d, (c, m) in looks.items()]
         words = [f"{d} ranks, PREDICTED" if d > 1 else "one device, measured" for d in looks]
         layout.settle(fig, (handles, words))
-        return fig, found.rename(columns={"slowdown": "time_over_uniform"})
+        return fig, found
+
+
+def ep_times(summary: pd.DataFrame, figure: str) -> pd.DataFrame:
+    """Time of a layer over that under uniform routing, a row per regime, skew and number of ranks: of one device as
+    measured, of more PREDICTED. The first measured model of the sweep skew_layer."""
+    rows = layer_ratios(summary, figure)
+    own = rows[rows["model"] == next(iter(rows.loc[rows["ratio"].notna(), "model"]))]
+    return pd.concat([_regime(own, name, tokens) for name, tokens in zip(REGIMES, _tokens_of(own), strict=True)],
+                     ignore_index=True)
 
 
 def _tokens_of(rows: pd.DataFrame) -> tuple[int, int]:
     """Tokens of the call that reads, and of the one that computes, among those measured."""
-    tokens = sorted(rows.loc[rows["status"] == "ok", "tokens"].unique())
+    tokens = sorted(rows.loc[rows["ratio"].notna(), "tokens"].unique())
     return max([t for t in tokens if t <= READING_UP_TO] or tokens[:1]), tokens[-1]
 
 
 def _regime(rows: pd.DataFrame, name: str, tokens: int) -> pd.DataFrame:
-    """Slowdown per skew and ranks; of one rank as measured, with its range."""
+    """Rows of one call: of one rank as measured with its range, of more by the fullest."""
     at = rows[rows["tokens"] == tokens].sort_values("skew")
     panel = f"{name} ({reading('tokens', int(tokens))})"
     out = [{"panel": panel, "model": r.model, "tokens": tokens, "skew": r.skew, "ranks": 1, "how": "measured",
-            "slowdown": r.ratio, "slowdown_lo": r.ratio_lo, "slowdown_hi": r.ratio_hi}
-           for r in at.itertuples() if r.status == "ok"]
+            TIMES: r.ratio, f"{TIMES}_lo": r.ratio_lo, f"{TIMES}_hi": r.ratio_hi}
+           for r in at.itertuples() if pd.notna(r.ratio)]
     experts, k = int(at["num_experts"].iloc[0]), int(at["top_k"].iloc[0])
     for degree in (d for d in EP_DEGREES if experts % d == 0 and experts > d):
         out += [{"panel": panel, "model": at["model"].iloc[0], "tokens": tokens, "skew": skew, "ranks": degree,
-                 "how": "PREDICTED", "slowdown": ep_slowdown(experts, k, skew, degree,
-                                                             tokens if name == REGIMES[0] else None)}
+                 "how": "PREDICTED", TIMES: ep_slowdown(experts, k, skew, degree, tokens if name == REGIMES[0] else None)}
                 for skew in values_of(at, "skew")]
     return pd.DataFrame(out)
 
@@ -148,7 +151,7 @@ def _ep_panel(ax, rows: pd.DataFrame, looks: panels.Looks) -> None:
     for ranks, (colour, marker) in looks.items():
         own = rows[rows["ranks"] == ranks]
         if ranks > 1:
-            ax.plot(own["skew"], own["slowdown"], color=colour, linestyle=panels.DASHES, marker="none", gid="predicted")
+            ax.plot(own["skew"], own[TIMES], color=colour, linestyle=panels.DASHES, marker="none", gid="predicted")
             continue
-        ax.errorbar(own["skew"], own["slowdown"], yerr=style.error_bars(own, "slowdown"), color=colour, marker=marker,
+        ax.errorbar(own["skew"], own[TIMES], yerr=style.error_bars(own, TIMES), color=colour, marker=marker,
                     elinewidth=0.8, capsize=1.5, gid="measured")

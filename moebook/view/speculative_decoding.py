@@ -27,8 +27,8 @@ SPECS = {spec.name: spec for spec in (
     Spec("break_even", "spec_tokens", panel="panel", line="series", x="draft_tokens", metric="break_even", level=0.0),
 )}
 COST = ("series", "method", "draft_tokens", "tokens_per_step", "tpot_s", *PLACE)
-SPEEDUP_LABEL = "decoding speed-up over no speculation (×)"
-BREAK_EVEN_LABEL = "acceptance from which it pays (share)"
+SPEEDUP_LABEL = "speed-up of decoding (×)"
+BREAK_EVEN_LABEL = "break-even acceptance (share)"
 NEVER = "pays at no acceptance"
 EVEN = "no speculation"
 NEVER_AT = 1.06               # height at which drafts that never pay are marked
@@ -93,7 +93,7 @@ def speedup(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.D
             for name, look in looks.items():
                 _curve(ax, curves[(curves["series"] == name) & (curves["draft_tokens"] == k)], look[0])
                 _run(ax, rows[(rows["series"] == name) & (rows["draft_tokens"] == k)], look)
-            ax.set_title(reading("draft_tokens", k))
+            ax.set_title("1 draft token" if k == 1 else reading("draft_tokens", k))
         style.value_axis(axes, 0, max(curves["speedup"].max(), 1))
         style.value_axis(axes, 0, 1, axis="x")
         fig.supxlabel("acceptance of a draft token (share)")
@@ -164,7 +164,8 @@ def _even(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: panels.Looks, width: 
     panels.draw_lines(ax, drawn, Spec(**{**vars(spec), "level": None}), looks)
     for name, (colour, _) in looks.items():
         at = rows.loc[rows["never"] & (rows["series"] == name), spec.x]
-        ax.plot(at, [NEVER_AT] * len(at), linestyle="none", marker="x", color=colour, clip_on=False, gid="never")
+        if len(at):
+            ax.plot(at, [NEVER_AT] * len(at), linestyle="none", marker="*", color=colour, zorder=4, gid="never")
     for value in rows["set_acceptance"].dropna().unique():
         ax.axhline(value, color="black", linewidth=0.8, linestyle=panels.DASHES, zorder=1.5, gid="set")
     panels.x_scale([ax], rows, spec, width)
@@ -177,6 +178,6 @@ def _even_notes(rows: pd.DataFrame) -> tuple[list, list[str]]:
         handles.append(Line2D([], [], color="black", linewidth=0.8, linestyle=panels.DASHES))
         labels.append(SET_LABEL)
     if rows["never"].any():
-        handles.append(Line2D([], [], linestyle="none", marker="x", color=style.GREY))
+        handles.append(Line2D([], [], linestyle="none", marker="*", color=style.GREY))
         labels.append(NEVER)
     return handles, labels

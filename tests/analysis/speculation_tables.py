@@ -107,5 +107,6 @@ def gpu(**given) -> pd.DataFrame:
 def cpu() -> pd.DataFrame:
     """The CPU profile's plan: no acceptance can be set, two lengths, two batches."""
     own = {"tiny-draft-small": 0.2, "tiny-draft-large": 0.35}
-    table = cost(TINY, None, None, (1, 3), 3, (32, 64), (1, 4), 4, 32, TRAINED, own=own).assign(device_kind="cpu")
+    table = cost(TINY, None, None, (1, 3), 3, (32, 64), (1, 4), 4, 32, TRAINED, own=own)
+    table = table.assign(device_kind="cpu", weights="tiny:cpu/aux-0.01")
     return pd.concat([table, trained(3, 4, (0.0, 1.0))], ignore_index=True)

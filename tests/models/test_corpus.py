@@ -4,7 +4,8 @@ import pytest
 
 from moebook.models import corpus
 
-PROSE = "\n\n".join(f'def f{i}():\n    """Adds {i} things, slowly and with care."""\n    return thing + other\n' for i in range(80))
+FUNCTION = 'def f{}():\n    """Adds {} things, slowly and with care."""\n    return thing + other\n'
+PROSE = "\n\n".join(FUNCTION.format(i, i) for i in range(80))
 
 
 @pytest.fixture(scope="module")

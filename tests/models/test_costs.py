@@ -179,3 +179,16 @@ def test_activations_grow_with_tokens_and_active_experts():
 def test_errors_say_what_is_allowed(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_several_tokens_of_a_sequence_in_one_step_by_hand():
+    """B = 3 sequences of 4 tokens, the first at context 100: 12 tokens of weights and head, each cache read once."""
+    cost = shapes.decode_cost(MIXTRAL, batch=3, context=100, tokens_per_sequence=4)
+    wide = shapes.decode_cost(MIXTRAL, batch=12, context=100)
+    assert {**cost.flops, "attention_scores": 0} == {**wide.flops, "attention_scores": 0}
+    assert cost.flops["attention_scores"] == 3 * 4 * 2 * 2 * 256 * (100 + 101 + 102 + 103)
+    assert cost.bytes["kv_cache"] == 2 * 3 * 4 * 256 * (103 + 4)
+    assert {**cost.bytes, "kv_cache": 0} == {**wide.bytes, "kv_cache": 0}
+    assert shapes.decode_cost(MIXTRAL, 3, 100, tokens_per_sequence=1) == shapes.decode_cost(MIXTRAL, 3, 100)
+    with pytest.raises(ValueError, match="tokens_per_sequence is 0"):
+        shapes.decode_cost(MIXTRAL, 3, 100, tokens_per_sequence=0)

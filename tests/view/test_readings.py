@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import quality_tables as q
 import section_tables as t
 
 from moebook.view.readings import fused_moe, pruning, quantization
@@ -14,7 +15,7 @@ from moebook.view.readings.words import NOTHING, change, from_to, in_order, meas
 
 MODEL, OTHER = t.MODELS[:2]
 ARGUMENTS = {"pair": ("quant_batch", "quant_length"), "engines": ("ladder_batch", "ladder_length")}
-OWN = {"quantization": t.quality(t.quantization()), "pruning": t.pruning(),
+OWN = {"quantization": q.formats(), "pruning": q.pruning(),
        "fused_moe": pd.concat([t.layers(), t.ladder()], ignore_index=True).assign(moe_config_tuned=True)}
 READINGS = [pytest.param(getattr(module, name), (argument,) if argument else (), table, id=f"{section}-{name}-{argument}")
             for section, module, table in (("quantization", quantization, OWN["quantization"]),
@@ -148,6 +149,38 @@ def test_perplexities_or_what_they_lack():
     assert text.endswith("Not measured: int8 experts: infeasible (dummy weights have no quality).")
     gone = quantization.quality(t.quality(t.quantization(), measured=False))
     assert gone == "No perplexity: dummy weights have no quality."
+
+
+def test_formats_lose_against_the_first_by_ratio_and_a_small_model_is_called_small():
+    text = quantization.quality(q.formats({"bf16": 0.0, "fp16": -0.02, "fp8": 0.61, "int4 weights": None}))
+    assert "Perplexity: bf16 6.000, fp16 5.999, fp8 6.037." in text
+    assert "Over bf16 (easiest to hardest part of the text): fp16 -0.02 % (-0.02 to +0.08), fp8 +0.61 % (+0.61" in text
+    assert "fp8 loses most." in text and "Not measured: int4 weights: failed (synthetic failure)." in text
+    assert "one small model trained for minutes" in text
+    assert "small model" not in quantization.quality(t.quality(t.quantization()))
+    lost = quantization.quality(q.formats({"bf16": None, "fp8": 0.61}))
+    assert "Perplexity: fp8 6.037." in lost and "Over bf16" not in lost
+
+
+def test_the_criterion_that_loses_least_is_named_with_the_others_after_it():
+    text = pruning.quality(q.pruning())
+    assert "The whole model has a perplexity of 6.00" in text and "One small model trained for minutes" in text
+    assert ("**intra 50 %**: least by routed activation (+33.0 %), then weight norm (+38.0 %), activation frequency "
+            "(+57.0 %), random choice (+148.0 %).") in text
+    for duel in ("weight norm loses less than random choice in 4 of 4", "activation frequency loses less than weight norm "
+                 "in 2 of 4"):
+        assert duel in text
+
+
+def test_criteria_without_a_number_are_told_with_their_reason():
+    text = pruning.quality(q.pruning(increases={**q.INCREASES, ("intra", 25): (33.0, None, 12.0, -5.0)}))
+    assert "Without a number: intra 25 % by weight norm: failed (synthetic failure)." in text
+    assert "activation frequency loses less than weight norm in 2 of 3" in text and "routed activation (-5.0 %)" in text
+    assert pruning.quality(t.pruning()) == "No perplexity: the plan has no trained model to prune."
+    whole = q.pruning()
+    gone = (whole["series"] == "baseline") & (whole["sweeps"] == "quality")
+    lost = pruning.quality(unmeasured(whole, gone.to_numpy()))
+    assert lost == "No perplexity of a pruned model. Without a number: 16 of 16 pruned models: not_run (not measured yet)."
 
 
 def test_the_finding_of_section_2_has_range_place_and_means():

@@ -9,6 +9,7 @@ from moebook.view.readings.words import NOTHING, T, in_order, measured, missing,
 SWEEP = "pruning"
 CRITERIA = {"random": "random choice", "norm": "weight norm", "frequency": "activation frequency",
             "routed_activation": "routed activation"}
+MOST_NAMED = 3
 SMALL = ("One small model trained for minutes, one text, one random draw, nothing retrained after: the order of the "
          "criteria may be another in a large model.")
 
@@ -105,10 +106,13 @@ def _duels(ok: pd.DataFrame) -> str:
 
 
 def _without(cut: pd.DataFrame) -> str:
-    gone = cut[cut["status"] != "ok"]
-    told = "; ".join(f"{r.series} by {CRITERIA.get(r.criterion, r.criterion)}: {r.status} ({r.reason})"
-                     for r in gone.itertuples())
-    return f" Without a number: {told}." if told else ""
+    """Pruned models without a perplexity, by reason; many of one reason are counted."""
+    told = []
+    for (status, reason), gone in cut[cut["status"] != "ok"].groupby(["status", "reason"], sort=False):
+        names = [f"{r.series} by {CRITERIA.get(r.criterion, r.criterion)}" for r in gone.itertuples()]
+        who = ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} of {len(cut)} pruned models"
+        told.append(f"{who}: {status} ({reason})")
+    return f" Without a number: {'; '.join(told)}." if told else ""
 
 
 def headline(summary: pd.DataFrame) -> str:

@@ -1,0 +1,42 @@
+"""The tiny family in the engine: each architecture loads unchanged and reads held-out text as transformers does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moebook.models import tiny
+
+SCRIPT = Path(__file__).parent / "tiny_perplexity.py"
+NAMES = ["tiny:test/aux-0.01", "tiny:test/loss-free", "tiny:test/draft-small", "tiny:test/aux-0.01/inter-50-norm"]
+
+
+@pytest.fixture(scope="module")
+def perplexities(tmp_path_factory) -> dict:
+    """By reference the perplexities of three parts of a text, by the engine ("ours") and by transformers ("theirs")."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOEBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv(tiny.TEXT_VARIABLE, raising=False)
+        tiny.ensure(NAMES, lambda line: None)
+        folders = {name: str(tiny.folder(name)) for name in NAMES}
+        command = [sys.executable, str(SCRIPT), str(tiny.heldout("test", "all")), *folders.values()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=dict(os.environ))
+        assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {name: found[folder] for name, folder in folders.items()}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", NAMES)
+def test_the_engine_reads_text_as_transformers_does(perplexities, name):
+    assert len(perplexities[name]["ours"]) == 3
+    assert perplexities[name]["ours"] == pytest.approx(perplexities[name]["theirs"], rel=3e-3)
+
+
+@pytest.mark.engine
+def test_the_members_differ(perplexities):
+    ours = [sum(found["ours"]) for found in perplexities.values()]
+    assert len({round(value, 1) for value in ours}) == len(ours)

@@ -1,0 +1,116 @@
+"""Training: what a member's record says, a cut run that goes on as if it had not been cut, and that something is learnt."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tiny_family
+
+torch = pytest.importorskip("torch")
+from moebook.models import shapes, tiny, training  # noqa: E402
+from moebook.models.recipes import PRESETS  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def family(tmp_path_factory):
+    with tiny_family.trained(tmp_path_factory.mktemp("cache")) as folder:
+        yield folder
+
+
+class Cut(Exception):
+    pass
+
+
+def train(folder, member: str, cut_at: int | None = None) -> dict:
+    """A second training of a member, in another folder with the family's corpus."""
+    if not (folder / "corpus").exists():
+        (folder / "corpus").symlink_to(tiny.family_folder("test") / "corpus")
+
+    def say(line: str) -> None:
+        if cut_at and f"step {cut_at}/" in line:
+            raise Cut
+
+    training.Training("test", member, folder, say).run()
+    return json.loads((folder / member / tiny.RECORD).read_text())
+
+
+@pytest.mark.parametrize("member", tiny_family.MEMBERS)
+def test_a_member_learns_more_than_token_frequencies(member):
+    found = tiny.record(f"tiny:test/{member}")
+    for domain in ("all", "code", "prose", "numbers"):
+        assert found["perplexity"][domain] < found["unigram_perplexity"][domain]
+    assert found["perplexity"]["all"] < 0.8 * found["unigram_perplexity"]["all"]
+    assert found["loss"][0][1] == pytest.approx(math.log(1024), abs=0.2)
+
+
+@pytest.mark.parametrize("member", tiny_family.MEMBERS)
+def test_the_checkpoint_holds_the_parameters_that_the_config_speaks_of(member):
+    from safetensors import safe_open
+
+    name = f"tiny:test/{member}"
+    with safe_open(tiny.folder(name) / "model.safetensors", "pt") as file:
+        held = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+    assert held == shapes.total_parameters(tiny.architecture(name)) == tiny.record(name)["parameters"]
+    assert json.loads((tiny.folder(name) / "config.json").read_text()) == tiny.config(name)
+
+
+@pytest.mark.parametrize("member", ["aux-0.01", "loss-free"])
+def test_a_cut_run_ends_as_an_uncut_one(tmp_path, member):
+    """Cut after step 30 of 60, its last checkpoint being that of step 25."""
+    with pytest.raises(Cut):
+        train(tmp_path, member, cut_at=30)
+    assert not (tmp_path / member).exists() and (tmp_path / f".{member}.checkpoint.pt").exists()
+    again, first = train(tmp_path, member), tiny.record(f"tiny:test/{member}")
+    assert again["loss"] == first["loss"] and again["load"] == first["load"]
+    assert again["perplexity"] == first["perplexity"]
+    assert not (tmp_path / f".{member}.checkpoint.pt").exists()
+    assert (tmp_path / member / "model.safetensors").read_bytes() == (
+        tiny.folder(f"tiny:test/{member}") / "model.safetensors").read_bytes()
+
+
+def test_the_record_of_routing_counts_every_choice():
+    found, preset = tiny.record("tiny:test/aux-0.01"), PRESETS["test"]
+    shape = preset.members["aux-0.01"].shape
+    counts = np.array(found["load"]["counts"])
+    assert counts.shape == (len(found["load"]["steps"]), shape.layers, shape.experts)
+    assert (counts.sum(-1) == preset.load_windows * preset.window * shape.top_k).all()
+    assert found["load"]["steps"][0] == 0 and found["load"]["steps"][-1] == found["steps"] == 60
+    assert tiny.record("tiny:test/draft-small")["load"] == {"steps": [], "counts": []}
+
+
+def test_the_bias_was_trained_and_is_saved():
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny.folder("tiny:test/loss-free"))
+    bias = torch.stack([layer.mlp.gate.moe_statics.e_score_correction_bias[0] for layer in model.model.layers]).detach()
+    step = PRESETS["test"].members["loss-free"].bias_step
+    assert bias.abs().max() > 3 * step
+    assert (bias / step).sub((bias / step).round()).abs().max() < 1e-3
+
+
+def test_windows_are_those_of_the_step_and_mix_the_domains():
+    one = training.Training("test", "aux-0.01", tiny.family_folder("test"))
+    other = training.Training("test", "draft-small", tiny.family_folder("test"))
+    assert one._batch(7).equal(other._batch(7)) and not one._batch(7).equal(one._batch(8))
+    assert set(one.streams) == {"code", "prose", "numbers"}
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = [training.rate(step, 100, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1 and 0.05 <= rates[-1] < 0.06
+    assert training.load_steps(130) == [0, 1, 2, 4, 8, 16, 32, 65, 130]
+
+
+def test_a_gpu_preset_needs_a_gpu():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ValueError, match="preset 'gpu' trains on a CUDA device.*--preset cpu"):
+        training.train_family("gpu")
+
+
+def test_what_is_there_is_not_trained_again():
+    said = []
+    records = training.train_family("test", ["aux-0.01", "draft-small"], say=said.append)
+    assert [r["member"] for r in records] == ["aux-0.01", "draft-small"] and not said
+    assert "aux-0.01" in tiny.table(records, tiny.family_folder("test"))

@@ -1,0 +1,23 @@
+"""A `test` family trained once a session into a cache of its own."""
+
+import os
+from contextlib import contextmanager
+
+MEMBERS = ("aux-0.01", "loss-free", "draft-small")
+
+
+@contextmanager
+def trained(folder, members=MEMBERS):
+    """MOEBOOK_CACHE set to `folder`, with the members of the test preset trained in this process."""
+    from moebook.models import tiny, training
+
+    before = {k: os.environ.get(k) for k in ("MOEBOOK_CACHE", tiny.TEXT_VARIABLE)}
+    os.environ["MOEBOOK_CACHE"] = str(folder)
+    os.environ.pop(tiny.TEXT_VARIABLE, None)
+    try:
+        training.prepare_corpus("test")
+        training.train_members("test", members, tiny.family_folder("test"), lambda line: None)
+        yield folder
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key, None) if value is None else os.environ.update({key: value})

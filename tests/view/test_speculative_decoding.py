@@ -1,0 +1,177 @@
+"""Figures of section 4 draw what the table has: both widths, what is missing, and the formulas in their artists."""
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from moebook.analysis import speculation
+from moebook.sections import speculative_decoding as section
+from moebook.view import speculative_decoding as view
+from moebook.view import style
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
+import speculation_tables as t  # noqa: E402
+
+TABLES = {"gpu": t.gpu(), "cpu": t.cpu(), "part": t.gpu(gone=("Qwen3-8B",))}
+COST = ("over_length", "over_draft_tokens", "over_batch", "speedup", "break_even")
+TRAINED = ("acceptance", "by_position", "experts_hit")
+FIGURES = (*COST, *TRAINED)
+
+
+@cache
+def draw(name, table="gpu", width="page"):
+    return getattr(view, name)(TABLES[table], width=width)
+
+
+def named(ax, gid):
+    return [line for line in ax.lines if str(line.get_gid()).startswith(gid)]
+
+
+def words(fig):
+    return [text.get_text() for legend in fig.legends for text in legend.get_texts()]
+
+
+def test_every_figure_of_the_section_is_drawn_here():
+    assert {f.__name__ for f in section.figures().values()} == {*FIGURES, "predicted_vs_measured"}
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("name", FIGURES)
+def test_width_units_and_nothing_clipped_or_touching(name, table, width):
+    before = TABLES[table].copy()
+    fig, rows = draw(name, table, width)
+    assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
+    pd.testing.assert_frame_equal(before, TABLES[table])
+    labels = [text.get_text() for ax in fig.axes for text in (ax.xaxis.label, ax.yaxis.label) if text.get_text()]
+    labels += [text.get_text() for text in (fig._supxlabel, fig._supylabel) if text is not None]
+    assert labels and all("(" in label and label.endswith(")") for label in labels)
+    box = fig.get_tightbbox()
+    assert box.x0 > -0.02 and box.y0 > -0.02
+    assert box.x1 < fig.get_figwidth() + 0.02 and box.y1 < fig.get_figheight() + 0.02
+    boxes = [legend.get_window_extent() for legend in fig.legends]
+    boxes += [ax.title.get_window_extent() for ax in fig.axes if ax.get_title()]
+    boxes += [x.get_window_extent() for x in (fig._supxlabel, fig._supylabel) if x is not None]
+    boxes += [x.get_window_extent() for ax in fig.axes for x in (ax.xaxis.label, ax.yaxis.label) if x.get_text()]
+    for i, a in enumerate(boxes):
+        assert not [j for j, b in enumerate(boxes[:i]) if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1]
+    for ax in fig.axes:
+        for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, sorted(ax.get_ylim()))):
+            ticks = [k.label1.get_window_extent() for k in axis.get_major_ticks()
+                     if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high]
+            assert not [(i, j) for i, a in enumerate(ticks) for j, b in enumerate(ticks[:i]) if a.overlaps(b)]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_what_is_missing_is_named(name):
+    function, table = getattr(view, name), TABLES["gpu"]
+    with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+', of which .* no row; .*: other"):
+        function(table.assign(sweeps="other"))
+    with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+'; columns missing from the table: "):
+        function(table[["sweeps", "status"]])
+    with pytest.raises(ValueError, match=rf"{name}: no row has .*\d+ oom"):
+        function(table.assign(status="oom"))
+
+
+@pytest.mark.parametrize("name", ["speedup", "break_even"])
+def test_a_speed_up_needs_the_baseline(name):
+    table = TABLES["gpu"]
+    with pytest.raises(ValueError, match="gains over 'no speculation' need that series"):
+        getattr(view, name)(table[table["series"] != speculation.PLAIN])
+    plain_lost = table["series"] == speculation.PLAIN
+    with pytest.raises(ValueError, match="no row has cost_ratio"):
+        getattr(view, name)(table.assign(status=table["status"].mask(plain_lost, "failed"),
+                                         tpot_s=table["tpot_s"].mask(plain_lost)))
+
+
+def test_the_baseline_is_a_black_line_in_each_throughput_figure():
+    for name in ("over_length", "over_batch"):
+        fig, rows = draw(name)
+        (line,) = [x for x in named(fig.axes[0], "series") if x.get_label() == speculation.PLAIN]
+        own = rows[rows["series"] == speculation.PLAIN]["throughput_tok_s"].to_numpy(float)
+        np.testing.assert_array_equal(line.get_ydata(), own)
+        assert line.get_color() == "black" and len(named(fig.axes[0], "series")) == 5
+    fig, rows = draw("over_draft_tokens")
+    (level,) = named(fig.axes[0], "level")
+    plain = rows[rows["series"] == speculation.PLAIN]
+    assert level.get_ydata()[0] == plain["throughput_tok_s"].iloc[0] and plain["draft_tokens"].tolist() == [0]
+    assert len(named(fig.axes[0], "series")) == 4 and speculation.PLAIN in words(fig) and fig.axes[0].get_ylim()[0] == 0
+    alone = TABLES["gpu"][TABLES["gpu"]["series"] != speculation.PLAIN]
+    assert not named(view.over_draft_tokens(alone)[0].axes[0], "level")
+
+
+def test_a_draft_keeps_its_colour_and_marker_in_all_figures():
+    looks = [{name: line.get_color() for name in t.DRAFTS for line in named(draw(f)[0].axes[0], "series")
+              if line.get_label() == f"draft {name}"} for f in ("over_length", "over_draft_tokens", "over_batch", "break_even")]
+    assert all(look == looks[0] for look in looks) and len(looks[0]) == 4
+    curves = named(draw("speedup")[0].axes[0], "curve")
+    assert [c.get_color() for c in curves] == list(looks[0].values())
+
+
+def test_curves_of_the_speed_up_are_the_formula_and_runs_lie_on_them():
+    fig, rows = draw("speedup")
+    assert [ax.get_title() for ax in fig.axes] == ["1 draft token", "2 draft tokens", "4 draft tokens", "8 draft tokens"]
+    curve = named(fig.axes[2], "curve")[1]
+    wanted = [speculation.expected_tokens(a, 4) / t.step_ratio(t.DRAFTS["Qwen3-1.7B"], 4, 16) for a in curve.get_xdata()]
+    np.testing.assert_allclose(curve.get_ydata(), wanted)
+    run = named(fig.axes[2], "run")[1]
+    assert run.get_xdata()[0] == 0.7
+    assert run.get_ydata()[0] == pytest.approx(speculation.expected_tokens(0.7, 4) / t.step_ratio(0.19, 4, 16))
+    assert set(rows["acceptance"]) == set(speculation.GRID) and named(fig.axes[0], "level")[0].get_ydata()[0] == 1
+    (mark,) = named(fig.axes[0], "reached-n-gram")
+    assert mark.get_xdata()[0] == pytest.approx(np.mean([0.42, 0.3, 0.1])) and "n-gram reached 0.27" in words(fig)
+    alone, _ = view.speedup(t.cost())
+    assert not named(alone.axes[0], "reached") and len(alone.legends) == 1
+
+
+def test_break_even_points_and_drafts_that_never_pay():
+    fig, rows = draw("break_even")
+    line = named(fig.axes[0], "series")[0]
+    wanted = [speculation.break_even(t.step_ratio(t.DRAFTS["Qwen3-0.6B"], k, 16), k)[0] for k in (1, 2, 4, 8)]
+    np.testing.assert_allclose(line.get_ydata(), wanted)
+    assert [ax.get_title() for ax in fig.axes] == ["batch 16", "4 draft tokens"] and view.NEVER not in words(fig)
+    dear, rows = view.break_even(t.cost({"a": 0.1, "b": 2.0}))
+    assert rows.loc[rows["series"] == "draft b", "never"].all() and view.NEVER in words(dear)
+    never = named(dear.axes[0], "never")
+    assert len(never) == 1 and list(never[0].get_xdata()) == [1, 2, 4, 8]
+    assert named(fig.axes[1], "set")[0].get_ydata()[0] == 0.7 and not named(draw("break_even", "cpu")[0].axes[1], "set")
+
+
+def test_tokens_per_step_stand_in_rows_by_draft_and_colours_by_text():
+    fig, rows = draw("acceptance")
+    assert [ax.get_title() for ax in fig.axes] == ["temperature 0", "temperature 0.5", "temperature 1"]
+    assert words(fig)[:3] != sorted(words(fig)[:3]) and set(words(fig)) == {*t.TEXTS, speculation.PLAIN}
+    names = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+    assert names == ["tiny-draft-small", "tiny-draft-medium", "tiny-draft-large", "n-gram"]
+    code = named(fig.axes[0], "points")[0]
+    own = rows[(rows["text"] == "code") & (rows["temperature"] == 0) & (rows["draft_tokens"] > 0)]
+    np.testing.assert_array_equal(code.get_xdata(), own["tokens_per_step"].astype(float))
+
+
+def test_shares_by_position_are_those_of_the_coldest_runs():
+    fig, rows = draw("by_position")
+    assert [ax.get_title() for ax in fig.axes] == [f"{text}, temperature 0" for text in t.TEXTS]
+    (line,) = [x for x in named(fig.axes[1], "series") if x.get_label() == "n-gram"]
+    np.testing.assert_allclose(line.get_ydata(), [0.3, 0.09, 0.027, 0.0081])
+    assert list(line.get_xdata()) == [1, 2, 3, 4] and set(rows["temperature"]) == {0.0}
+    assert speculation.PLAIN not in words(fig)
+
+
+def test_experts_hit_stand_beside_the_formula():
+    fig, rows = draw("experts_hit")
+    widths = [patch.get_width() for patch in fig.axes[0].patches]
+    own = rows[rows["text"] == "code"]
+    np.testing.assert_allclose(widths, own["experts_per_step"].astype(float))
+    (formula,) = named(fig.axes[0], "formula")
+    np.testing.assert_allclose(formula.get_xdata(), own["formula"])
+    assert own["formula"].iloc[0] == pytest.approx(16 * (1 - (7 / 8) ** 8))
+
+
+@pytest.mark.parametrize("name", ["speedup", "experts_hit"])
+def test_a_second_drawing_is_the_same_bytes(name):
+    first, second = (style.render(getattr(view, name)(TABLES["gpu"], width="column")[0], "svg") for _ in range(2))
+    assert first == second
