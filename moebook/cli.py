@@ -177,19 +177,19 @@ def train(
     text: Annotated[list[Path] | None, typer.Option(help="UTF-8 text to train on, in place of Python's library")] = None,
 ) -> None:
     """Train the small models of the tiny family that are not trained yet; vLLM and transformers load them unchanged."""
-    from moebook.models import tiny
+    from moebook.models import references, tiny
 
     if family != "tiny":
         raise ValueError(f"{family!r} is no family that moebook trains; allowed: tiny")
-    wanted, texts = [m for m in members.split(",") if m], tuple(map(str, text or ()))
+    wanted, texts = [m for m in members.split(",") if m], tuple(map(str, text or ())) or tiny.texts()
     for member in wanted or tiny.preset(preset).members:
-        tiny.check_member(preset, member)
+        references.check_member(preset, member)
     folder = tiny.family_folder(preset, texts)
     from moebook.models import training
 
     records = training.train_family(preset, wanted, texts, lambda line: print(line, flush=True))
     typer.echo(tiny.table(records, folder))
-    if texts:
+    if text:
         typer.echo(f"to use them: export {tiny.TEXT_VARIABLE}={os.pathsep.join(texts)}")
 
 

@@ -6,8 +6,6 @@ default, so that points measured before keep their keys.
 
 from dataclasses import asdict, dataclass, field, fields
 
-GRAPHS = ("light", "compiled", "default", "eager")
-
 
 def later(default=None):
     """A field that keys know only where it is set."""
@@ -36,8 +34,9 @@ class Speculation:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How the engine is built. graphs: `light` (decode graphs of graph_batch_sizes, no compilation), `compiled` (the
-    engine's own compilation and graphs, for graph_batch_sizes only), `default` (all the engine's own), `eager`.
+    """How the engine is built. graphs: `light` (decode graphs of graph_batch_sizes, no compilation), `pieces` (light,
+    and graphs in pieces for all other steps, a draft model's among them), `compiled` (the engine's own compilation and
+    graphs, for graph_batch_sizes only), `default` (all the engine's own), `eager`.
     weights: dummy, a checkpoint folder or a tiny reference. routing: `zipf S` imposes expert choices drawn with
     probability ~ rank^-S in place of the router's; 0 is uniform."""
 

@@ -237,10 +237,19 @@ UNDER_FLOOR = 0.05
 
 
 def under_the_floor(summary: pd.DataFrame) -> list[str]:
-    """Models measured faster than their floor by over UNDER_FLOOR: they read fewer experts than near-uniform routing
-    would, so neither the floor nor a comparison by speed speaks of them. A CPU's caches can beat its copy rate, so
-    there this tells nothing."""
+    """Models measured faster than their floor by over UNDER_FLOOR without speculation: they read fewer experts than
+    near-uniform routing would, so neither the floor nor a comparison by speed speaks of them. A CPU's caches can beat its
+    copy rate, so there this tells nothing. Steps with a draft are judged apart, by `is_under`."""
+    under = is_under(summary)
+    if "draft_tokens" in summary:
+        under &= summary["draft_tokens"].fillna(0) == 0
+    return sorted(summary.loc[under, "model"].unique())
+
+
+def is_under(summary: pd.DataFrame) -> pd.Series:
+    """Whether each row's TPOT lies under its floor by over UNDER_FLOOR; False on a CPU and where there is no floor. With
+    a draft it tells that the tokens of a step share experts more than tokens drawn at random do."""
     if "floor_tpot_s" not in summary or "device_kind" not in summary:
-        return []
+        return pd.Series(False, summary.index)
     under = summary["tpot_s"] < (1 - UNDER_FLOOR) * summary["floor_tpot_s"]
-    return sorted(summary.loc[under & (summary["device_kind"] != "cpu"), "model"].unique())
+    return under & (summary["device_kind"] != "cpu")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from moebook.analysis import effects
 from moebook.analysis.cells import SERIES_OF, Cells, Untested, series_keys
+from moebook.analysis.floor import is_under
 from moebook.analysis.pairs import NAMES, Effect, mean_of, plain, series
 from moebook.analysis.series_effects import series_gain
 
@@ -34,7 +35,7 @@ def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:
     counts = pd.Series(best).value_counts()
     text = "fastest: " + ", ".join(f"{name} at {n} of {len(best)}" for name, n in counts.items()) + told
     found = mean_of(np.column_stack(values), cells, "%", cells.ok.iloc[sorted(set(used))],
-                    (*differs, *_acceptance(cells)), text)
+                    (*differs, *_conditions(cells)), text)
     return replace(found, whole=not told)
 
 
@@ -46,7 +47,7 @@ def draft_gain(cells: Cells, draft: str, over: str, where: dict | None = None, i
     if sides[0] == sides[1]:
         raise Untested(f"{sides[0]} stands for both {draft} and {over}: they cannot be told apart here")
     found = series_gain(cells, draft, over, where=where, instead=instead, by=by)
-    return replace(found, differs=(*found.differs, *_acceptance(cells)))
+    return replace(found, differs=(*found.differs, *_conditions(cells)))
 
 
 def draft_change(cells: Cells, axis: str, low, high, drafts: list[str] | None = None, instead: dict | None = None) -> Effect:
@@ -60,7 +61,7 @@ def draft_change(cells: Cells, axis: str, low, high, drafts: list[str] | None = 
     medians = found.used.assign(median=cells.samples[0, found.used.index]).sort_values(axis)
     ends = medians.groupby("series", sort=False)["median"].agg(["first", "last"])
     each = ", ".join(f"{name} {100 * (last / first - 1):+.1f} %" for name, first, last in ends.itertuples())
-    return replace(found, differs=(*differs, *found.differs, *_acceptance(cells)), text=each + told, whole=not told)
+    return replace(found, differs=(*differs, *found.differs, *_conditions(cells)), text=each + told, whole=not told)
 
 
 def draft_steps(cells: Cells, axis: str = "draft_tokens") -> Effect:
@@ -75,7 +76,7 @@ def draft_steps(cells: Cells, axis: str = "draft_tokens") -> Effect:
     each = ", ".join(f"{name} {int(own.sum())} of {len(own)}" for name, own in by["falls"])
     text = f"{NAMES[axis]} {plain(sorted(cells.ok[axis].unique()))}: steps that fall: {each}{told}"
     used = cells.ok.iloc[np.unique(pairs)]
-    found = mean_of(100.0 * falls, cells, "% of steps", used, _acceptance(cells), text)
+    found = mean_of(100.0 * falls, cells, "% of steps", used, _conditions(cells), text)
     return replace(found, whole=not told)
 
 
@@ -105,14 +106,19 @@ def _chosen(cells: Cells, wanted: list[str], instead: dict | None) -> tuple[list
                    + (f" ({told.iloc[0]})" if len(told) else f"; series measured: {plain(sorted(have))}"))
 
 
-def _acceptance(cells: Cells) -> tuple[str, ...]:
-    """How the acceptance of these cells came about, where it is not by the models' own weights."""
+def _conditions(cells: Cells) -> tuple[str, ...]:
+    """How the acceptance of these cells came about, where it is not by the models' own weights; and whether their draft
+    tokens share experts, which makes verifying cheaper than for tokens of near-uniform routing."""
+    found: tuple[str, ...] = ()
     given = cells.ok["set_acceptance"].dropna().unique() if "set_acceptance" in cells.ok else []
     if len(given):
-        return (f"acceptance set to {plain(sorted(given))} for every draft (source: what its models' weights gave)",)
-    if "weights" in cells.ok and (cells.ok["weights"] == "dummy").any():
-        return ("acceptance that of dummy weights (source: what its models' weights gave)",)
-    return ()
+        found = (f"acceptance set to {plain(sorted(given))} for every draft (source: what its models' weights gave)",)
+    elif "weights" in cells.ok and (cells.ok["weights"] == "dummy").any():
+        found = ("acceptance that of dummy weights (source: what its models' weights gave)",)
+    if under := int(is_under(cells.ok).sum()):
+        found += (f"{under} of {len(cells.ok)} points with a draft faster than their floor, so their draft tokens share "
+                  "experts",)
+    return found
 
 
 FUNCTIONS: dict[str, Callable[..., Effect]] = {f.__name__: f for f in (draft_lead, draft_gain, draft_change, draft_steps)}

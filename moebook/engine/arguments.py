@@ -29,6 +29,9 @@ def engine_arguments(settings: dict, hf_config: dict, folder: Path, draft_config
     elif settings["graphs"] == "light":
         arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY",
                                            "cudagraph_capture_sizes": list(settings["graph_batch_sizes"])}
+    elif settings["graphs"] == "pieces":
+        arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_AND_PIECEWISE",
+                                           "cudagraph_capture_sizes": list(settings["graph_batch_sizes"])}
     elif settings["graphs"] == "compiled":
         arguments["compilation_config"] = {"cudagraph_capture_sizes": list(settings["graph_batch_sizes"])}
     if settings["speculation"]:
@@ -38,3 +41,9 @@ def engine_arguments(settings: dict, hf_config: dict, folder: Path, draft_config
     if settings["moe_backend"] not in (None, *formats.OWN_BACKENDS):
         arguments["moe_backend"] = settings["moe_backend"]
     return arguments
+
+
+def engine_environment(settings: dict) -> dict[str, str]:
+    """Environment variables an engine is started with."""
+    pieces = {"VLLM_USE_BREAKABLE_CUDAGRAPH": "1"} if settings["graphs"] == "pieces" else {}
+    return {**formats.environment(settings["quantization"]), **pieces}

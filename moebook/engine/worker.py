@@ -62,13 +62,13 @@ class Worker:
         self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
 
     def start(self, settings: dict, config: dict, draft_config: dict | None = None) -> dict:
+        from moebook.engine.arguments import engine_environment
         from moebook.engine.vllm_engine import Engine
-        from moebook.models.formats import environment
 
         self.close()
         if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
-        self._set(environment(settings["quantization"]))
+        self._set(engine_environment(settings))
         self.started += 1
         self.engine = Engine(settings, config, self.folder / str(self.started), self.log, draft_config)
         return {"facts": self.engine.facts()}

@@ -75,11 +75,11 @@ _TEST = Shape(hidden=64, layers=2, heads=2, head_dim=32, ffn=32, experts=8, top_
 _TEST_DRAFTS = {"small": Shape(32, 1, 1, 32, 64), "medium": Shape(64, 1, 2, 32, 128), "large": Shape(64, 2, 2, 32, 128)}
 
 PRESETS = {
-    "cpu": Preset(_family(Recipe(_CPU, 130, 4e-3), 0.002, _CPU_DRAFTS, Recipe(_CPU, 130, 4e-3)), "cpu", "float32",
-                  share=0.15, batch=8, window=128, checkpoint_every=50, eval_windows=48, load_windows=16),
+    "cpu": Preset(_family(Recipe(_CPU, 240, 4e-3), 0.002, _CPU_DRAFTS, Recipe(_CPU, 240, 4e-3)), "cpu", "float32",
+                  share=0.15, batch=4, window=128, checkpoint_every=80, eval_windows=48, load_windows=16),
     "gpu": Preset(_family(Recipe(_GPU, 700, 1e-3), 0.001, _GPU_DRAFTS, Recipe(_GPU, 700, 1e-3)), "cuda", "bfloat16",
                   share=1.0, batch=64, window=512, checkpoint_every=200, eval_windows=64, load_windows=16),
-    "test": Preset(_family(Recipe(_TEST, 60, 8e-3), 0.005, _TEST_DRAFTS, Recipe(_TEST, 60, 8e-3)), "cpu", "float32",
+    "test": Preset(_family(Recipe(_TEST, 60, 4e-3), 0.005, _TEST_DRAFTS, Recipe(_TEST, 60, 4e-3)), "cpu", "float32",
                    share=0.02, batch=8, window=64, checkpoint_every=25, eval_windows=16, load_windows=8, vocab=1024),
 }
 

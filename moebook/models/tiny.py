@@ -19,24 +19,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from difflib import get_close_matches
+from dataclasses import asdict
 from pathlib import Path
 
 from moebook.models import cache, corpus, saliency
-from moebook.models.recipes import PRESETS, Preset, Recipe, hf_config
+from moebook.models.recipes import PRESETS, hf_config
+from moebook.models.references import PREFIX, PRUNING, Ref, UnknownTiny, is_tiny, one_of, parse, preset
 
-PREFIX = "tiny:"
 RECORD = "training.json"
 TEXT_VARIABLE = "MOEBOOK_TEXT"
 DOMAINS = corpus.DOMAINS
 TARGETS = tuple(member for member, recipe in PRESETS["cpu"].members.items() if recipe.shape.experts)
 CALIBRATION_WINDOWS = 64
-_PRUNING = re.compile(r"(inter|intra)-(\d+(?:\.\d+)?)-(\w+)")
-
-
-class UnknownTiny(ValueError):
-    """The reference names no preset, member, pruning or held-out text of the tiny family."""
 
 
 class NotTrained(ValueError):
@@ -45,69 +39,6 @@ class NotTrained(ValueError):
 
 class TrainingFailed(RuntimeError):
     """The training process ended without all members; the message ends in its last lines."""
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A parsed reference. pruning: "inter-50-norm", or None."""
-
-    preset: str
-    member: str
-    pruning: str | None = None
-
-    @property
-    def recipe(self) -> Recipe:
-        return PRESETS[self.preset].members[self.member]
-
-    @property
-    def parent(self) -> str:
-        return f"{PREFIX}{self.preset}/{self.member}"
-
-
-def is_tiny(name: str) -> bool:
-    return str(name).startswith(PREFIX)
-
-
-def parse(name: str) -> Ref:
-    """Raises UnknownTiny."""
-    parts = str(name).removeprefix(PREFIX).split("/")
-    if not is_tiny(name) or not 2 <= len(parts) <= 3:
-        raise UnknownTiny(f"{name!r} is no reference of the tiny family; write tiny:<preset>/<member>, such as "
-                          "tiny:cpu/aux-0.01, or tiny:cpu/aux-0.01/inter-50-norm for a pruned one")
-    found = preset(parts[0])
-    if parts[1] == "heldout":
-        raise UnknownTiny(f"{name!r} is a held-out text, not a model; members: {', '.join(found.members)}")
-    check_member(parts[0], parts[1])
-    if len(parts) == 3:
-        _check_pruning(name, found.members[parts[1]], parts[2])
-    return Ref(*parts)
-
-
-def preset(name: str) -> Preset:
-    return PRESETS[_one_of("preset", name, PRESETS)]
-
-
-def check_member(preset_name: str, member: str) -> str:
-    return _one_of(f"member of the {preset_name} preset", member, preset(preset_name).members)
-
-
-def _one_of(what: str, given: str, allowed: Iterable[str]) -> str:
-    allowed = list(allowed)
-    if given in allowed:
-        return given
-    near = get_close_matches(given, allowed, n=1, cutoff=0.3)
-    nearest = f"; nearest: {near[0]}" if near else ""
-    raise UnknownTiny(f"{given!r} is no {what} of the tiny family; allowed: {', '.join(allowed)}{nearest}")
-
-
-def _check_pruning(name: str, recipe: Recipe, pruning: str) -> None:
-    found = _PRUNING.fullmatch(pruning)
-    if not found or found[3] not in saliency.CRITERIA or not 0 < float(found[2]) < 100:
-        raise UnknownTiny(f"{name!r}: {pruning!r} is no pruning; write <kind>-<percent>-<criterion> with kind inter or "
-                          f"intra, criterion one of {', '.join(saliency.CRITERIA)}; such as inter-50-norm")
-    if recipe.bias_step or not recipe.shape.experts:
-        raise UnknownTiny(f"{name!r}: only the OLMoE members can be pruned (no-balance and aux-*), such as "
-                          "tiny:cpu/aux-0.01/inter-50-norm")
 
 
 def config(name: str) -> dict:
@@ -124,7 +55,7 @@ def architecture(name: str):
     arch = catalog.from_config(hf_config(ref.recipe, PRESETS[ref.preset]), f"tiny-{ref.member}", source)
     if ref.pruning is None:
         return arch
-    kind, percent, _ = _PRUNING.fullmatch(ref.pruning).groups()
+    kind, percent, _ = PRUNING.fullmatch(ref.pruning).groups()
     pruned, _ = prune.prune_architecture(arch, kind=kind, ratio=float(percent) / 100)
     return catalog.from_config(pruned.hf_config(), f"tiny-{ref.member}/{ref.pruning}", source)
 
@@ -155,7 +86,7 @@ def folder(name: str) -> Path:
 def _pruned(whole: Path, pruning: str, window: int) -> Path:
     from moebook.models import prune
 
-    kind, percent, criterion = _PRUNING.fullmatch(pruning).groups()
+    kind, percent, criterion = PRUNING.fullmatch(pruning).groups()
     target = whole.parent / f"{whole.name}.{pruning}"
     with cache.locked(target):
         if not target.exists():
@@ -204,7 +135,7 @@ def text_problems(ref: str) -> list[str]:
 def heldout(preset_name: str, domain: str = "all") -> Path:
     """Text that no member saw in training. Raises UnknownTiny and NotTrained."""
     preset(preset_name)
-    _one_of("held-out domain", domain, corpus.DOMAINS)
+    one_of("held-out domain", domain, corpus.DOMAINS)
     return _corpus_file(preset_name, f"heldout/{domain}.txt")
 
 

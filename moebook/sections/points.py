@@ -13,6 +13,7 @@ from moebook.models import catalog, tiny
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.plan import EngineSettings, Point, Workload
 
+Graphs = Literal["light", "pieces", "compiled", "default", "eager"]
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -20,7 +21,7 @@ class EngineParams(params.NotebookParams):
     """What every notebook takes that starts engines."""
 
     dtype: str = "bfloat16"
-    graphs: Literal["light", "compiled", "default", "eager"] = "eager"
+    graphs: Graphs = "eager"
     tensor_parallel: params.Count = 1
     kv_cache_gib: params.Count | None = 1
     sample_from_tokens: Annotated[int, Field(strict=True, ge=128)] | None = None

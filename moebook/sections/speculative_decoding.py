@@ -29,6 +29,7 @@ class Params(EngineParams):
     drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-large")
     acceptance: Acceptance | None = None
     checked_acceptance: Acceptance | None = None
+    checked_graphs: points.Graphs | None = None
     draft_tokens: params.Counts = (1, 3)
     draft_tokens_fixed: params.Count = 3
     lengths: params.Counts = (32, 64)
@@ -84,15 +85,29 @@ def series_name(draft: str) -> str:
 
 def _cost(p: Params) -> list[Point]:
     """The target alone, then with each draft: all its lengths and batches in one engine, each draft-token count in one."""
-    longest = max(p.tokens, *p.lengths)
-    found = _cells(p, settings(p, {p.batch, *p.batches}, 2 * longest, weights=points.weights_of(p.target)), PLAIN)
+    found = _cells(p, _plain(p), PLAIN)
     for draft in p.drafts:
         for k in dict.fromkeys((p.draft_tokens_fixed, *p.draft_tokens)):
             found += _cells(p, _speculating(p, Speculation("draft_model", k, draft, p.acceptance)), series_name(draft))
+    return [*found, *_checks(p)]
+
+
+def _checks(p: Params) -> list[Point]:
+    """The first draft at another acceptance, and it and the target alone under other graphs: one place each."""
+    found, series = [], series_name(p.drafts[0])
+    spec = Speculation("draft_model", p.draft_tokens_fixed, p.drafts[0], p.acceptance)
     if p.checked_acceptance is not None:
-        spec = Speculation("draft_model", p.draft_tokens_fixed, p.drafts[0], p.checked_acceptance)
-        found += _cells(p, _speculating(p, spec), series_name(p.drafts[0]), ("spec_check",))
+        found += _cells(p, _speculating(p, replace(spec, acceptance=p.checked_acceptance)), series, "spec_check")
+    if p.checked_graphs is not None:
+        other = p.model_copy(update={"graphs": p.checked_graphs})
+        found += _cells(p, _plain(other), PLAIN, "spec_graphs")
+        found += _cells(p, _speculating(other, spec), series, "spec_graphs")
     return found
+
+
+def _plain(p: Params) -> EngineSettings:
+    longest = max(p.tokens, *p.lengths)
+    return settings(p, {p.batch, *p.batches}, 2 * longest, weights=points.weights_of(p.target))
 
 
 def _speculating(p: Params, spec: Speculation) -> EngineSettings:
@@ -103,12 +118,16 @@ def _speculating(p: Params, spec: Speculation) -> EngineSettings:
     return replace(engine, graph_batch_sizes=tuple(sorted(sizes)))
 
 
-def _cells(p: Params, engine: EngineSettings, series: str, only: tuple[str, ...] = ()) -> list[Point]:
+def _cells(p: Params, engine: EngineSettings, series: str, check: str | None = None) -> list[Point]:
+    """The places of one engine: those of its sweeps, or the one of a check."""
     arch, spec = catalog.load(p.target), engine.speculation
-    cells = [(p.batch, p.tokens, "spec_check" if only else "spec_tokens")] if not spec or only or (
-        spec.num_tokens in p.draft_tokens) else []
-    if not only and (spec is None or spec.num_tokens == p.draft_tokens_fixed):
-        cells += [(p.batch, n, "spec_length") for n in p.lengths] + [(b, p.tokens, "spec_batch") for b in p.batches]
+    place = (p.batch, p.tokens)
+    if check:
+        cells = [(*place, check)]
+    else:
+        cells = [(*place, "spec_tokens")] if spec is None or spec.num_tokens in p.draft_tokens else []
+        if spec is None or spec.num_tokens == p.draft_tokens_fixed:
+            cells += [(p.batch, n, "spec_length") for n in p.lengths] + [(b, p.tokens, "spec_batch") for b in p.batches]
     return [points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=series) for b, n, sweep in cells]
 
 

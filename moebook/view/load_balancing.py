@@ -140,7 +140,7 @@ def _draw_map(ax: Axes, cells: pd.DataFrame, norm: TwoSlopeNorm) -> None:
               extent=(0.5, grid.shape[1] + 0.5, grid.shape[0] + 0.5, 0.5))
     ax.grid(False)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-    ax.yaxis.set_major_locator(MaxNLocator(3, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    ax.set_yticks(np.unique(np.linspace(1, len(grid), 2 if len(grid) < 5 else 3).round().astype(int)))
 
 
 def _no_map(ax: Axes, rows: pd.DataFrame, name: str) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from moebook.analysis.balance import EP_DEGREES, overall, sampling_floor, statistics
 from moebook.view import layout, panels, style
@@ -44,7 +44,7 @@ def over_training(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure
             for ax, table, value, mark in ((left, loads, "cv", marker), (right, losses, "loss", "none")):
                 own = table[table["series"] == name]
                 ax.plot(own["step"], own[value], color=colour, marker=mark, markersize=3, label=name, gid="series",
-                        markevery=max(1, len(own) // 12))
+                        clip_on=False)
         floor = loads["cv_by_chance"].max()
         left.axhline(floor, color="black", linewidth=0.8, linestyle=panels.DASHES, gid="level")
         known = [*loads.loc[loads["cv"] > 0, "cv"], floor]
@@ -53,12 +53,22 @@ def over_training(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure
         style.value_axis([right], losses["loss"].min() - half, losses["loss"].max())
         for ax, label in ((left, CV_LABEL), (right, LOSS_LABEL)):
             ax.set_ylabel(label.replace(" of expert", "\nof expert"))
-            ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            _step_axis(ax, sorted(loads["step"].unique()))
         fig.supxlabel(STEP_LABEL)
         handles, labels = panels.series_legend(Spec("", None, "series", "series", "step"), looks)
         dashed = Line2D([], [], color="black", linestyle=panels.DASHES, linewidth=0.8)
         layout.settle(fig, ([*handles, dashed], [*labels, FLOOR]))
         return fig, pd.concat([loads, losses], ignore_index=True)
+
+
+def _step_axis(ax: Axes, steps: list[int]) -> None:
+    """Training records its loads at doubling steps, so the axis doubles, too, and is linear up to the first."""
+    first = next((s for s in steps if s > 0), 1)
+    ax.set_xscale("symlog", base=2, linthresh=first, linscale=0.5)
+    ax.set_xlim(0, steps[-1] * 1.15)
+    ax.xaxis.set_major_locator(FixedLocator([0, *(s for s in steps if s > 0)][::-2][::-1]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(style.short_number))
 
 
 def _load(row: pd.Series) -> pd.DataFrame:

@@ -107,6 +107,17 @@ def test_the_source_of_acceptance_is_a_difference_unless_the_weights_were_traine
     assert draft_steps(cells(t.cpu(), "spec_tokens")).differs == ()
 
 
+def test_points_under_their_floor_are_a_condition_and_not_a_reason_to_drop_the_model():
+    table = t.cost()
+    table["floor_tpot_s"] = table["tpot_s"] * np.where(table["draft_tokens"] == 8, 1.2, 0.8)
+    verdict = judge(table, "spec-more-tokens")
+    assert verdict.verdict != "untested"
+    assert "4 of 16 points with a draft faster than their floor" in verdict.conditions
+    assert "floor" not in judge(table.assign(device_kind="cpu"), "spec-more-tokens").conditions
+    table.loc[table["draft_tokens"] == 0, "floor_tpot_s"] *= 2
+    assert judge(table, "spec-more-tokens").verdict == "untested"
+
+
 def test_claims_hold_where_the_source_is_right_and_say_how_acceptance_came_about():
     table = with_throughput(t.cost(), as_the_source_says)
     for claim in BOOK:

@@ -59,7 +59,7 @@ def test_imbalance_is_the_mean_over_layers_of_max_over_mean():
 @pytest.mark.parametrize("member", ["aux-0.01", "loss-free"])
 def test_the_watch_sees_what_the_routers_choose(member):
     from moebook.models.recipes import PRESETS
-    from moebook.models.training import build
+    from moebook.models.trainer import build
 
     preset = PRESETS["test"]
     model = build(preset.members[member], preset)
@@ -75,7 +75,7 @@ def test_the_watch_sees_what_the_routers_choose(member):
 
 def test_a_large_bias_turns_the_choice_but_not_the_weights():
     from moebook.models.recipes import PRESETS
-    from moebook.models.training import build
+    from moebook.models.trainer import build
 
     preset = PRESETS["test"]
     model = build(preset.members["loss-free"], preset)

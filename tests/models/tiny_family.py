@@ -9,8 +9,12 @@ MEMBERS = ("aux-0.01", "loss-free", "draft-small")
 @contextmanager
 def trained(folder, members=MEMBERS):
     """MOEBOOK_CACHE set to `folder`, with the members of the test preset trained in this process."""
+    import torch
+
     from moebook.models import tiny, training
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)             # small matrices on busy cores: two threads wait for each other
     before = {k: os.environ.get(k) for k in ("MOEBOOK_CACHE", tiny.TEXT_VARIABLE)}
     os.environ["MOEBOOK_CACHE"] = str(folder)
     os.environ.pop(tiny.TEXT_VARIABLE, None)
@@ -19,5 +23,6 @@ def trained(folder, members=MEMBERS):
         training.train_members("test", members, tiny.family_folder("test"), lambda line: None)
         yield folder
     finally:
+        torch.set_num_threads(threads)
         for key, value in before.items():
             os.environ.pop(key, None) if value is None else os.environ.update({key: value})

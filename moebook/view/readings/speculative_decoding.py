@@ -3,6 +3,7 @@
 import pandas as pd
 
 from moebook.analysis import speculation
+from moebook.analysis.floor import is_under
 from moebook.analysis.gains import gains
 from moebook.analysis.speculation import PLAIN
 from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, with_gain
@@ -173,6 +174,7 @@ def check(summary: pd.DataFrame) -> str:
             if told else "Greedy output was not compared: nothing was measured at temperature 0 in both. ")
     if (rows["share"] < 1).any():
         same += "A step over more tokens adds in another order, which can turn a near-tie between two tokens. "
+    same += _shared(summary)
     found = speculation.check(summary)
     found = found[(found["status"] == "ok") & found["error_pct"].notna()]
     if found.empty:
@@ -181,6 +183,16 @@ def check(summary: pd.DataFrame) -> str:
         f"{_short(r.series)} at acceptance {r.set_acceptance:g}: {1e3 * r.tpot_s:.3g} ms per token measured, "
         f"{1e3 * r.composed_tpot_s:.3g} composed from the run at {r.set_acceptance_from:g} ({r.error_pct:+.1f} %)."
         for r in found.itertuples())
+
+
+def _shared(summary: pd.DataFrame) -> str:
+    """Runs with a draft that beat their floor, which holds for tokens that route near uniform."""
+    rows = summary[(summary["draft_tokens"].fillna(0) > 0) & (summary["status"] == "ok")]
+    under = is_under(rows)
+    if not under.any():
+        return ""
+    return (f"{int(under.sum())} of {len(rows)} runs with a draft are faster than their floor: their draft tokens share "
+            "experts more than near-uniform routing would, so the cost of verifying is understated. ")
 
 
 def experts(summary: pd.DataFrame) -> str:
