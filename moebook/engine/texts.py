@@ -104,7 +104,7 @@ def _route_by_hooks(engine, windows: list[list[int]], path: str) -> None:
 def _route_by_output(engine, windows: list[list[int]], path: str) -> None:
     from moebook.engine.counts import CountsWriter
 
-    layers, experts, _ = engine.moe_shape
+    layers, experts, _ = engine.rpc(routing.watch)
     with CountsWriter(path, layers, experts) as writer:
         for ids in windows:
             _, outputs = engine.run_prompts([ids], 1, 0.0)

@@ -77,8 +77,8 @@ _TEST_DRAFTS = {"small": Shape(32, 1, 1, 32, 64), "medium": Shape(64, 1, 2, 32, 
 PRESETS = {
     "cpu": Preset(_family(Recipe(_CPU, 240, 4e-3), 0.002, _CPU_DRAFTS, Recipe(_CPU, 240, 4e-3)), "cpu", "float32",
                   share=0.15, batch=4, window=128, checkpoint_every=80, eval_windows=48, load_windows=16),
-    "gpu": Preset(_family(Recipe(_GPU, 700, 1e-3), 0.001, _GPU_DRAFTS, Recipe(_GPU, 700, 1e-3)), "cuda", "bfloat16",
-                  share=1.0, batch=64, window=512, checkpoint_every=200, eval_windows=64, load_windows=16),
+    "gpu": Preset(_family(Recipe(_GPU, 360, 1e-3), 0.001, _GPU_DRAFTS, Recipe(_GPU, 360, 1e-3)), "cuda", "bfloat16",
+                  share=1.0, batch=64, window=512, checkpoint_every=120, eval_windows=64, load_windows=16),
     "test": Preset(_family(Recipe(_TEST, 60, 4e-3), 0.005, _TEST_DRAFTS, Recipe(_TEST, 60, 4e-3)), "cpu", "float32",
                    share=0.02, batch=8, window=64, checkpoint_every=25, eval_windows=16, load_windows=8, vocab=1024),
 }

@@ -22,6 +22,9 @@ from moebook.models.references import check_member
 from moebook.models.trainer import Training
 
 
+GPU_PROCESSES = 4             # small models leave most of a GPU idle: the host launches their kernels
+
+
 def train_family(preset: str, members: Iterable[str] = (), texts: Iterable[str] = (),
                  say: Callable[[str], object] = print) -> list[dict]:
     """Trains the members (all, when none are named) that are missing; returns all their records."""
@@ -32,7 +35,7 @@ def train_family(preset: str, members: Iterable[str] = (), texts: Iterable[str] 
     folder = tiny.family_folder(preset, texts)
     prepare_corpus(preset, texts, say)
     left = [m for m in members if not (folder / m / tiny.RECORD).is_file()]
-    workers = 1 if found.device == "cuda" else min(len(left), os.cpu_count() or 1)
+    workers = min(len(left), GPU_PROCESSES if found.device == "cuda" else os.cpu_count() or 1)
     if workers > 1:
         _in_processes(workers, preset, left, texts, say)
     train_members(preset, left, folder, say)
