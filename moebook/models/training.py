@@ -16,11 +16,10 @@ from pathlib import Path
 
 import torch
 
-from moebook.models import cache, corpus, tiny
+from moebook.models import cache, corpus, shapes, tiny
 from moebook.models.recipes import PRESETS
 from moebook.models.references import check_member
 from moebook.models.trainer import Training
-
 
 GPU_PROCESSES = 4             # small models leave most of a GPU idle: the host launches their kernels
 
@@ -37,7 +36,7 @@ def train_family(preset: str, members: Iterable[str] = (), texts: Iterable[str] 
     left = [m for m in members if not (folder / m / tiny.RECORD).is_file()]
     workers = min(len(left), GPU_PROCESSES if found.device == "cuda" else os.cpu_count() or 1)
     if workers > 1:
-        _in_processes(workers, preset, left, texts, say)
+        _in_processes(workers, preset, sorted(left, key=lambda m: -_cost(preset, m)), texts, say)
     train_members(preset, left, folder, say)
     return [json.loads((folder / m / tiny.RECORD).read_text()) for m in members]
 
@@ -52,6 +51,11 @@ def prepare_corpus(preset: str, texts: Iterable[str] = (), say: Callable[[str], 
             say(f"corpus: {facts['train_tokens']} tokens of {facts['modules']} modules to train on, "
                 f"{facts['heldout_tokens']} of {facts['heldout_modules']} held out; {folder}")
     return folder
+
+
+def _cost(preset: str, member: str) -> int:
+    """What its training takes, relative to others: the longest begins first, so that no core is left without work."""
+    return PRESETS[preset].members[member].steps * shapes.active_parameters(tiny.architecture(f"tiny:{preset}/{member}"))
 
 
 def _in_processes(workers: int, preset: str, members: list[str], texts: tuple[str, ...], say) -> None:

@@ -93,14 +93,14 @@ def _cost(p: Params) -> list[Point]:
 
 
 def _checks(p: Params) -> list[Point]:
-    """The first draft at another acceptance, and it and the target alone under other graphs: one place each."""
+    """The first draft at another acceptance and under other graphs at one place, the target alone under those at all."""
     found, series = [], series_name(p.drafts[0])
     spec = Speculation("draft_model", p.draft_tokens_fixed, p.drafts[0], p.acceptance)
     if p.checked_acceptance is not None:
         found += _cells(p, _speculating(p, replace(spec, acceptance=p.checked_acceptance)), series, "spec_check")
     if p.checked_graphs is not None:
         other = p.model_copy(update={"graphs": p.checked_graphs})
-        found += _cells(p, _plain(other), PLAIN, "spec_graphs")
+        found += [replace(point, sweeps=("spec_graphs",)) for point in _cells(other, _plain(other), PLAIN)]
         found += _cells(p, _speculating(other, spec), series, "spec_graphs")
     return found
 
