@@ -61,7 +61,7 @@ def plan(file: ParamsFile, as_json: Annotated[bool, typer.Option("--json")] = Fa
 def measure(
     file: ParamsFile,
     output_root: OutputRoot = None,
-    sweep: Annotated[str, typer.Option(help="only these sweeps of the plan, in this order: grid,batch_topk; a+b share engines")] = "",
+    sweep: Annotated[str, typer.Option(help="only these sweeps, in this order: grid,batch_topk; a+b share engines")] = "",
     retry: Annotated[str, typer.Option(help="statuses to measure again: oom,failed,timeout")] = "",
     stop_after_minutes: Annotated[float | None, typer.Option(help="begin no further point after this long")] = None,
 ) -> None:

@@ -19,11 +19,12 @@ def memory_bytes(point: Point) -> dict[str, int]:
         return _layer_bytes(point)
     weights = shapes.weight_bytes(point.architecture, engine.dtype, engine.quantization)
     kv = shapes.kv_bytes_per_token(point.architecture, kv_dtype=_kv_dtype(engine))
-    kv *= work.batch * (work.input_tokens + work.output_tokens)
+    tokens_held = work.batch * (work.input_tokens + work.output_tokens)
+    kv *= tokens_held
     if draft := engine.speculation and engine.speculation.draft:
         small = catalog.load(draft)
         weights += shapes.weight_bytes(small, engine.dtype)
-        kv += shapes.kv_bytes_per_token(small, kv_dtype=_kv_dtype(engine)) * work.batch * (work.input_tokens + work.output_tokens)
+        kv += shapes.kv_bytes_per_token(small, kv_dtype=_kv_dtype(engine)) * tokens_held
     tokens = min(16384, work.batch * work.input_tokens)
     share = engine.num_devices
     return {

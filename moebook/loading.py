@@ -60,7 +60,7 @@ def load(params: NotebookParams, plan: Plan) -> Results:
 
 def _with_balance(store: Store, records: dict[str, dict]) -> dict[str, dict]:
     """Records whose expert choices were counted, with the statistics of their balance."""
-    from moebook.engine.counts import read      # numpy only: no engine is imported
+    from moebook.engine.counts import read  # numpy only: no engine is imported
 
     found = {}
     for key, record in records.items():

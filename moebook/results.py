@@ -6,6 +6,7 @@ computed here from the points they rest on, repeat by repeat. Rows of several de
 
 import io
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,8 +28,8 @@ BALANCE = ("max_over_mean", "cv", "entropy", "gini", "top_share", "ep2_max_over_
            "ep8_max_over_mean")          # what analysis/balance.py tells of a routing point
 REPEAT_TEXTS = ("output_digests",)       # comma-separated, one per sequence
 # What a point tells besides its repeats; lists are JSON text.
-POINT_NUMBERS = ("perplexity_code", "perplexity_prose", "perplexity_numbers", "unigram_perplexity", "parameters",
-                 "train_steps", "train_tokens", "train_seconds",
+POINT_NUMBERS = ("base_perplexity", "perplexity_code", "perplexity_prose", "perplexity_numbers", "unigram_perplexity",
+                 "parameters", "train_steps", "train_tokens", "train_seconds",
                  *(f"balance_{name}{end}" for name in BALANCE for end in ("", "_lo", "_hi")))
 POINT_TEXTS = ("loss_curve", "load_steps", "load_counts", "expert_counts", "balance_layers", "ablation_perplexity")
 LAYER_FACTS = ("relative_error", "experts_hit", "default_layer_s", "default_layer_graph_s", "configs_tried", "graph_reason")
@@ -53,8 +54,8 @@ def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
     counts = ("repeat", "peak_memory_bytes", "kv_capacity_tokens", "weights_bytes", "device_memory_bytes", "device_count",
               "experts_hit", "configs_tried")
     kinds = {**dict.fromkeys(flags, "boolean"), **dict.fromkeys(counts, "Int64")}
-    numbers = [*REPEAT_METRICS, *POINT_NUMBERS, "set_acceptance", "temperature", "skew", "relative_error", "default_layer_s", "default_layer_graph_s", "engine_start_s",
-               "sm_clock_mhz", "power_limit_w", "temperature_c"]
+    numbers = [*REPEAT_METRICS, *POINT_NUMBERS, "set_acceptance", "temperature", "skew", "relative_error", "default_layer_s",
+               "default_layer_graph_s", "engine_start_s", "sm_clock_mhz", "power_limit_w", "temperature_c"]
     return table.astype({**kinds, **dict.fromkeys(numbers, "float64")})
 
 
@@ -83,6 +84,7 @@ def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
         **{name: record.get("engine", {}).get(name) for name in ENGINE_FACTS},
         **_layer_facts(record),
         **{name: record.get("facts", {}).get(name) for name in (*POINT_NUMBERS, *POINT_TEXTS)},
+        **_base_perplexity(record),
         **{name: provenance.get(name) for name in PROVENANCE},
     }
     repeats = record["repeats"]
@@ -100,6 +102,12 @@ def _layer_facts(record: dict) -> dict:
         return {}
     return {**{name: record.get(name) for name in LAYER_FACTS}, "moe_backend": record["chosen_backend"],
             "moe_config_tuned": record["moe_config_tuned"]}
+
+
+def _base_perplexity(record: dict) -> dict:
+    """Perplexity over the whole text of an ablation point, whose repeats are equal parts of it."""
+    parts = [row["perplexity"] for row in record["repeats"] if record.get("method") == "ablation"]
+    return {"base_perplexity": math.exp(sum(map(math.log, parts)) / len(parts))} if parts else {}
 
 
 def _spread_pct(seconds: list[float]) -> float:
@@ -153,14 +161,15 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """One row per point and set of sweeps: medians over repeats, `<metric>_lo` and `_hi` (min, max), `n_repeats`,
     `spread_pct` of E2E. Order of the table is kept."""
     metrics = [m for m in METRICS if m in table]
+    texts = [name for name in REPEAT_TEXTS if name in table]
     groups = table.groupby("key", sort=False)
-    identity = table.drop_duplicates("key").drop(columns=["repeat", *metrics, *(t for t in REPEAT_TEXTS if t in table)]).set_index("key")
+    identity = table.drop_duplicates("key").drop(columns=["repeat", *metrics, *texts]).set_index("key")
     told = {}
     for metric in metrics:
         by_point = groups[metric]
         told |= {metric: by_point.median(), f"{metric}_lo": by_point.min(), f"{metric}_hi": by_point.max()}
     told["n_repeats"] = groups["repeat"].count()
-    told |= {name: groups[name].agg(lambda texts: ",".join(texts.dropna()) or None) for name in REPEAT_TEXTS if name in table}
+    told |= {name: groups[name].agg(lambda own: ",".join(own.dropna()) or None) for name in texts}
     spreads = [100 * (told[f"{t}_hi"] - told[f"{t}_lo"]) / told[t] for t in TIMES if t in told]
     told["spread_pct"] = spreads[0].combine_first(spreads[-1])
     return identity.join(pd.DataFrame(told)).reset_index()

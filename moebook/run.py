@@ -126,8 +126,8 @@ class _Sweep:
             self.progress.say(f"a running engine could not switch top-k, starting another: {reply['reason']}")
         if point.engine_key in self.refused:
             return self.refused[point.engine_key]
-        request = {"op": "start", "settings": {**asdict(point.engine), "skew": point.engine.skew},
-                   "config": point.architecture.hf_config(), "draft_config": _draft_config(point)}
+        request = {"op": "start", "settings": asdict(point.engine), "config": point.architecture.hf_config(),
+                   "draft_config": _draft_config(point)}
         reply = self._guarded(request, START_LIMIT_S)
         self.running, self.facts = (point, reply["facts"]) if reply["ok"] else (None, {})
         return None if reply["ok"] else self._refusal(reply, point.engine_key)
@@ -184,8 +184,8 @@ def _request(point: Point, counts_file: Path) -> dict:
     work, arch, engine = point.workload, point.architecture, point.engine
     if point.is_layer:
         shape = {name: getattr(arch, name) for name in ("hidden_size", "expert_ffn_dim", "num_experts", "top_k")}
-        return {"op": "layer", "shape": shape, "dtype": engine.dtype, "skew": engine.skew, "quantization": engine.quantization,
-                "backend": engine.moe_backend or "auto", "seed": work.seed, "tokens": work.batch,
+        return {"op": "layer", "shape": shape, "dtype": engine.dtype, "quantization": engine.quantization,
+                "backend": engine.moe_backend or "auto", "seed": work.seed, "tokens": work.batch, "skew": engine.skew,
                 "repeats": point.repeats}
     if point.method == "training":
         return {"op": "training", "reference": engine.weights}

@@ -65,7 +65,11 @@ class EngineSettings:
     @property
     def skew(self) -> float | None:
         """Exponent of the imposed Zipf routing."""
-        return None if self.routing is None else float(self.routing.removeprefix("zipf "))
+        return skew_of(self.routing)
+
+
+def skew_of(routing: str | None) -> float | None:
+    return None if routing is None else float(routing.removeprefix("zipf "))
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,12 @@ def test_a_checkpoint_needs_its_config_tokenizer_and_a_text(checkpoint, tmp_path
 
 
 def test_dummy_weights_need_no_text():
-    assert params.build(sections.find("02").params, {}, "nb").quality_text is None
+    made = params.build(sections.find("02").params, {"weights": "dummy"}, "nb")
+    assert made.quality_text is None and made.text() is None
+
+
+def test_a_tiny_model_reads_its_familys_own_text_where_none_is_given():
+    assert params.build(sections.find("02").params, {"weights": "tiny:test/aux-0.1"}, "nb").text() == "tiny:test/heldout/all"
 
 
 def test_a_checkpoint_has_a_perplexity_planned_in_every_format(checkpoint, tmp_path):

@@ -236,7 +236,7 @@ def test_perplexity_rows(tmp_path):
 
 
 def test_dummy_weights_have_a_row_per_format_that_says_why_there_is_no_perplexity():
-    plan = QUALITY.plan(build(QUALITY.params, {"formats": ["bf16", "fp8"]}, "test"))
+    plan = QUALITY.plan(build(QUALITY.params, {"formats": ["bf16", "fp8"], "weights": "dummy"}, "test"))
     rows = results.select(results.summarize(results.assemble(plan, {})), "quality")
     assert rows["series"].tolist() == ["bf16", "fp8"] and set(rows["status"]) == {"infeasible"}
     assert rows["reason"].str.contains("dummy weights have no quality").all()

@@ -244,7 +244,8 @@ def layers():
 @pytest.fixture
 def formats():
     section = sections.find("02")
-    small = {"pair": ["bf16", "fp8"], "formats": ["bf16", "fp8", "fp16"], "weights": "dummy", "batches": [1, 4], "formats_batches": [1],
+    small = {"pair": ["bf16", "fp8"], "formats": ["bf16", "fp8", "fp16"], "weights": "dummy",
+             "batches": [1, 4], "formats_batches": [1],
              "lengths": [32]}
     return section.plan(build(section.params, small, "test"))
 
@@ -328,7 +329,7 @@ def test_a_title_names_the_model_the_series_and_the_work(layers, formats):
     point = next(p for p in layers.points if (p.series, p.workload.batch) == ("fused Triton", 16))
     assert progress.title(point) == "tiny-mixtral fused Triton 16 tokens"
     quality = next(p for p in formats.points if p.method == "perplexity" and p.series == "fp8")
-    assert progress.title(quality) == "tiny-mixtral fp8 B=12 512+1 perplexity"
+    assert progress.title(quality) == "tiny-mixtral fp8 B=12 256+1 perplexity"
     engine = next(p for p in formats.points if p.method == "full" and p.series == "bf16")
     assert progress.title(replace(engine, series="")) == "tiny-mixtral B=1 32+32 full"
 

@@ -12,6 +12,7 @@ from moebook.params import load
 from moebook.plan import EngineSettings, Point, Speculation, Workload
 from moebook.settings import identity
 
+TARGET = "tiny:test/aux-0.01"
 LATER = {"speculation", "routing", "routed_experts"}
 
 
@@ -32,14 +33,14 @@ def test_committed_points_keep_their_keys(stem):
 
 
 def test_every_setting_changes_the_key():
-    base = Point("04", tiny.architecture("tiny:test/aux-0.01"), EngineSettings(weights="tiny:test/aux-0.01"), Workload(1, 2, 3))
+    base = Point("04", tiny.architecture(TARGET), EngineSettings(weights=TARGET), Workload(1, 2, 3))
     draft = Speculation("draft_model", 2, "tiny:test/draft-small")
     engines = [replace(base.engine, speculation=s) for s in (
         draft, replace(draft, num_tokens=3), replace(draft, draft="tiny:test/draft-large"), replace(draft, acceptance=0.7),
         replace(draft, acceptance=0.5), Speculation("ngram", 2))]
     engines += [replace(base.engine, routing="zipf 1"), replace(base.engine, routing="zipf 2"),
                 replace(base.engine, routed_experts=True), replace(base.engine, weights="tiny:test/no-balance")]
-    points = [base, *(replace(base, engine=e) for e in engines), replace(base, workload=replace(base.workload, temperature=0.0)),
+    points = [base, *(replace(base, engine=e) for e in engines), replace(base, workload=Workload(1, 2, 3, temperature=0.0)),
               replace(base, text="tiny:test/heldout/code"), replace(base, text="tiny:test/heldout/prose")]
     assert len({p.key for p in points}) == len(points)
 

@@ -114,9 +114,15 @@ def importance(row, resamples: int = 1000, seed: int = 0):
     return rank_correlation(counts, without / float(row.perplexity) - 1, resamples, seed)
 
 
+def _base(row) -> float:
+    """Perplexity of the whole model over the whole text; in older tables the median over its parts."""
+    base = row.get("base_perplexity")
+    return float(row["perplexity"] if base is None or np.isnan(base) else base)
+
+
 def increase_pct(row: pd.Series) -> np.ndarray:
     """(L, E) by how many percent perplexity rises without each expert."""
-    return 100 * (np.array(json.loads(row["ablation_perplexity"]), float) / float(row["perplexity"]) - 1)
+    return 100 * (np.array(json.loads(row["ablation_perplexity"]), float) / _base(row) - 1)
 
 
 FUNCTIONS: dict[str, Callable[..., Effect]] = {

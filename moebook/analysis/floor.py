@@ -174,6 +174,14 @@ def case_of(row: pd.Series | Mapping, architecture_of: ArchitectureOf) -> Case:
                 count("tensor_parallel") * count("pipeline_parallel"), **_speculation(row, text("draft")))
 
 
+def no_model(row: pd.Series | Mapping) -> str | None:
+    """Why neither floor nor prediction speaks of a row, or None."""
+    skew = row.get("skew")
+    if skew is not None and not pd.isna(skew) and skew > 0:
+        return "its routing is imposed and skewed; the model assumes near-uniform routing"
+    return NO_MODEL.get(row.get("method"))
+
+
 def is_speculative(row: pd.Series | Mapping) -> bool:
     count = row.get("draft_tokens")
     return count is not None and not pd.isna(count) and int(count) > 0
@@ -193,7 +201,7 @@ def _speculation(row: pd.Series | Mapping, draft: str | None) -> dict:
 
 SHAPE = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
          "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel")
-WORKLOAD = ("batch", "input_tokens", "output_tokens", "draft", "draft_tokens", "tokens_per_step", "set_acceptance")
+WORKLOAD = ("batch", "input_tokens", "output_tokens", "draft", "draft_tokens", "tokens_per_step", "set_acceptance", "skew")
 
 
 def add_floor(table: pd.DataFrame, ceilings: Ceilings, architecture_of: ArchitectureOf) -> pd.DataFrame:
@@ -219,8 +227,8 @@ def _floor_cells(row: pd.Series, ceilings: Ceilings, architecture_of: Architectu
     device = row.get("device")
     if row.get("status") == "infeasible":
         return *nothing, "infeasible"
-    if row.get("method") in NO_MODEL:
-        return *nothing, NO_MODEL[row["method"]]
+    if reason := no_model(row):
+        return *nothing, reason
     if device is not None and not pd.isna(device) and device != ceilings.device:
         return *nothing, f"measured on {device}; the ceilings are those of {ceilings.device}"
     try:

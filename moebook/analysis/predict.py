@@ -27,7 +27,6 @@ from scipy.optimize import least_squares
 
 from moebook.analysis.calibration import IMPORTANCE, SIBLING, Calibration, Factors, steps
 from moebook.analysis.floor import (
-    NO_MODEL,
     SHAPE,
     ArchitectureOf,
     Case,
@@ -37,6 +36,7 @@ from moebook.analysis.floor import (
     case_of,
     floor_row,
     no_ceiling,
+    no_model,
     under_the_floor,
 )
 from moebook.models.formats import OWN_BACKENDS
@@ -72,6 +72,8 @@ def _usable(summary: pd.DataFrame, ceilings: Ceilings) -> pd.DataFrame:
         keep &= summary["dtype"] == ceilings.dtype
     if "draft_tokens" in summary:
         keep &= summary["draft_tokens"].fillna(0) == 0
+    if "skew" in summary:
+        keep &= summary["skew"].fillna(0) == 0
     if "asked_moe_backend" in summary:
         keep &= ~summary["asked_moe_backend"].isin(OWN_BACKENDS)
     rows = summary[keep]
@@ -176,8 +178,8 @@ def predict(summary: pd.DataFrame, calibration: Calibration, architecture_of: Ar
 def _no_prediction(row: pd.Series, calibration: Calibration) -> str | None:
     if row.get("status") == "infeasible":
         return "infeasible"
-    if row.get("method") in NO_MODEL:
-        return NO_MODEL[row["method"]]
+    if reason := no_model(row):
+        return reason
     if _parallel_of(row) != calibration.parallel:
         return f"(TP, PP, EP) {_parallel_of(row)}: calibrated at {calibration.parallel}; communication is not modelled"
     return None

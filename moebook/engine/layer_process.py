@@ -15,8 +15,8 @@ END_S = 10.0                  # what a child gets to end by itself
 
 
 class LayerProcess:
-    """ask() a request {"shape", "dtype", "quantization", "backend", "seed", "tokens", "repeats"} (and "tune_seconds", "skew");
-    the reply is {"ok": True, **LayerBench.measure(...)} or {"ok": False, "status", "reason"}."""
+    """ask() a request {"shape", "dtype", "quantization", "backend", "seed", "tokens", "repeats"} (and "tune_seconds",
+    "skew"); the reply is {"ok": True, **LayerBench.measure(...)} or {"ok": False, "status", "reason"}."""
 
     def __init__(self):
         self.process, self.connection = None, None

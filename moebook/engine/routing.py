@@ -41,13 +41,12 @@ def mend_bias(worker) -> int:
     experts computes what the model asks for. Returns the routers mended; 0 on a GPU and for models without a bias."""
     from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
 
-    mended = 0
-    for module in worker.model_runner.model.modules():
-        for router in [v for v in vars(module).values() if isinstance(v, BaseRouter) and type(v).__name__ == "CPURouter"]:
-            if router.e_score_correction_bias is not None and not router.use_grouped_topk and router.scoring_func == "softmax":
-                router.use_grouped_topk, router.num_expert_group, router.topk_group = True, 1, 1
-                mended += 1
-    return mended
+    values = [value for module in worker.model_runner.model.modules() for value in vars(module).values()]
+    wrong = {id(r): r for r in values if isinstance(r, BaseRouter) and type(r).__name__ == "CPURouter"
+             and r.e_score_correction_bias is not None and not r.use_grouped_topk and r.scoring_func == "softmax"}
+    for router in wrong.values():
+        router.use_grouped_topk, router.num_expert_group, router.topk_group = True, 1, 1
+    return len(wrong)
 
 
 def impose(worker, skew: float, seed: int) -> int:

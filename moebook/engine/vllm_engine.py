@@ -26,6 +26,7 @@ from moebook.engine.inside import inspect_worker, read_peak_memory, recapture, s
 from moebook.engine.moe_variants import OWN, install_variant
 from moebook.engine.routing import impose, mend_bias
 from moebook.engine.speculative import Counters, mend_scan
+from moebook.settings import skew_of
 
 SPREAD = 1.35                 # the luckiest of 64 sequences gains this much over the mean of 50 speculative steps
 STEPS_PER_WINDOW = 16         # decode steps averaged into one repeat of a sampled measurement
@@ -58,7 +59,7 @@ class Engine:
             self.llm = LLM(**engine_arguments(settings, hf_config, folder, draft_config))
             self.chosen = {**self.rpc(inspect_worker), **self._chosen_in_log()}
             self._install(settings["moe_backend"])
-            self._install_routing(settings["skew"])
+            self._install_routing(skew_of(settings["routing"]))
         except Exception as error:
             raise unsupported(self.failure(error), settings) from error
         self.start_s = time.perf_counter() - started

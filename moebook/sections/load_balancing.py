@@ -50,6 +50,8 @@ class Params(EngineParams):
         found += points.model_problems("skew_model", [self.skew_model], self.skew_tokens)
         found += points.model_problems("skew_layer_models", self.skew_layer_models, 1)
         found += points.model_problems("checkpoints", self.checkpoints, self.capture_tokens // 2)
+        if self.ablation_sequences % self.repeats:
+            found.append(("ablation_sequences", self.ablation_sequences, f"a multiple of repeats = {self.repeats}"))
         if self.checkpoints and not self.checkpoint_texts:
             found.append(("checkpoint_texts", self.checkpoint_texts, "text files that the checkpoints are to read"))
         for checkpoint in self.checkpoints:
@@ -73,7 +75,7 @@ def figures() -> dict:
 
 
 def _reader(p: Params, weights: str, tokens: int) -> EngineSettings:
-    return settings(p, {1}, tokens + 1, weights=weights, dtype=p.capture_dtype, graphs="eager")
+    return settings(p, {1}, tokens + 1, weights=weights, dtype=p.capture_dtype, graphs="eager", tensor_parallel=1)
 
 
 def _training(p: Params) -> list[Point]:

@@ -127,5 +127,6 @@ def _quality(p: Params) -> list[Point]:
     work = Workload(p.quality_sequences, p.quality_tokens, 1, p.seed)
     text = f"tiny:{tiny.parse(p.quality_target).preset}/heldout/all"
     return [Point(NOTEBOOK, catalog.load(name),
-                  settings(p, (1,), p.quality_tokens + 1, weights=name, dtype=p.quality_dtype, graphs="eager"), work,
+                  settings(p, (1,), p.quality_tokens + 1, weights=name, dtype=p.quality_dtype, graphs="eager",
+                           tensor_parallel=1), work,
                   "perplexity", p.repeats, ("quality",), series, text) for series, name in names]

@@ -9,7 +9,7 @@ from typing import Any
 
 from moebook import devices, params
 from moebook.estimates import check_fit
-from moebook.models import catalog, formats
+from moebook.models import catalog, formats, tiny
 from moebook.models.formats import SERIES
 from moebook.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.sections import points
@@ -34,7 +34,7 @@ class Params(EngineParams):
     formats_tokens: params.Count = 32
     reduced_layers: params.Counts | None = None
     weights: str = "tiny:cpu/aux-0.01"
-    quality_text: str | None = "tiny:cpu/heldout/all"
+    quality_text: str | None = None
     quality_sequences: params.Count = 12
     quality_tokens: params.Count = 256
 
@@ -47,12 +47,18 @@ class Params(EngineParams):
         found += points.model_problems("models", self.models, longest)
         found += points.model_problems("formats_model", [self.formats_model], self.formats_tokens)
         if self.weights != "dummy":
-            found += points.checkpoint_problems(self.weights, self.quality_text)
+            found += points.checkpoint_problems(self.weights, self.text())
         if self.quality_sequences < self.repeats:
             found.append(("quality_sequences", self.quality_sequences, f"at least repeats = {self.repeats}, a part each"))
         if not found and self.quality_tokens > (most := catalog.load(self._quality_model()).max_positions):
             found.append(("quality_tokens", self.quality_tokens, f"at most the model's {most} positions"))
         return found
+
+    def text(self) -> str | None:
+        """The held-out text; of a member of the tiny family its family's own, where none is given."""
+        if self.quality_text is None and tiny.is_tiny(self.weights):
+            return f"tiny:{tiny.parse(self.weights).preset}/heldout/all"
+        return self.quality_text
 
     def _quality_model(self) -> str:
         return self.formats_model if self.weights == "dummy" else self.weights
@@ -114,7 +120,7 @@ def _quality(p: Params) -> list[Point]:
     for series in p.formats:
         engine = replace(_settings(p, series, p.quality_tokens), weights=p.weights)
         point = Point(NOTEBOOK, arch, engine, work, method="perplexity", repeats=p.repeats, sweeps=("quality",),
-                      series=series, text=p.quality_text)
+                      series=series, text=p.text() if trained else None)
         packed = PACKED if formats.needs_packed(engine.quantization) else None
         found.append(points.unless(point, packed if trained else NO_WEIGHTS))
     return found

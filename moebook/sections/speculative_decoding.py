@@ -53,8 +53,8 @@ class Params(EngineParams):
                   for k in (*self.draft_tokens, self.draft_tokens_fixed) if k > MOST_DRAFT_TOKENS]
         found += points.trained_problems("trained_target", self.trained_target)
         if self.device == "cpu" and self.acceptance is not None:
-            found.append(("acceptance", self.acceptance, "null on a CPU, whose engine cannot set it: trained drafts give their "
-                                                         "own"))
+            found.append(("acceptance", self.acceptance, "null on a CPU, whose engine cannot set it: trained drafts "
+                                                         "give their own"))
         longest = max(self.tokens, *self.lengths)
         prompt = self.trained_prompt_tokens + self.trained_output_tokens
         for names, target, tokens in ((("target", "drafts"), self.target, longest),
@@ -142,7 +142,7 @@ def _acceptance(p: Params) -> list[Point]:
     found = []
     for series, spec in ways:
         engine = settings(p, {p.trained_batch}, length, weights=p.trained_target, dtype=p.trained_dtype, graphs="eager",
-                          speculation=spec)
+                          speculation=spec, tensor_parallel=1)
         for temperature in p.temperatures:
             for text in p.texts:
                 work = Workload(p.trained_batch, p.trained_prompt_tokens, p.trained_output_tokens, p.seed, temperature)

@@ -27,16 +27,18 @@ def theirs(folder: str, windows: list[list[int]]) -> list[float]:
 
 def main() -> None:
     from moebook.engine.failures import EngineFailed
-    from moebook.engine.vllm_engine import Engine, text_windows
+    from moebook.engine.texts import text_windows
+    from moebook.engine.vllm_engine import Engine
 
     text, *folders = sys.argv[1:]
     out = {}
     for folder in folders:
         settings = asdict(EngineSettings(dtype="float32", graphs="eager", max_model_len=64, kv_cache_gib=1, weights=folder))
         engine = Engine(settings, catalog.load(folder).hf_config(), Path(folder) / "unused")
-        rows = engine.perplexity({"batch": WINDOWS, "input_tokens": LENGTH}, text, folder, repeats=PARTS)
+        asked = {"text": text, "weights": folder, "repeats": PARTS}
+        rows = engine.read("perplexity", workload={"batch": WINDOWS, "input_tokens": LENGTH}, **asked)["repeats"]
         try:
-            engine.perplexity({"batch": 10**6, "input_tokens": LENGTH}, text, folder, repeats=PARTS)
+            engine.read("perplexity", workload={"batch": 10**6, "input_tokens": LENGTH}, **asked)
         except EngineFailed as error:
             out["too short"] = str(error)
         engine.stop()

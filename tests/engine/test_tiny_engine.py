@@ -10,7 +10,7 @@ import pytest
 
 from moebook.models import tiny
 
-SCRIPT = Path(__file__).parent / "tiny_perplexity.py"
+SCRIPT = Path(__file__).parent / "perplexity.py"
 NAMES = ["tiny:test/aux-0.01", "tiny:test/loss-free", "tiny:test/draft-small", "tiny:test/aux-0.01/inter-50-norm"]
 
 

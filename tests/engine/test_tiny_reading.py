@@ -45,7 +45,8 @@ def test_choices_counted_at_the_engines_routers_are_those_of_transformers(found,
 @pytest.mark.parametrize("member", MEMBERS[:2])
 def test_removing_an_expert_changes_the_perplexity_and_nothing_stays_changed(found, member):
     target = found["targets"][member]
-    base, table = target["ablation"]["repeats"][0]["perplexity"], json.loads(target["ablation"]["facts"]["ablation_perplexity"])
+    base = target["ablation"]["repeats"][0]["perplexity"]
+    table = json.loads(target["ablation"]["facts"]["ablation_perplexity"])
     assert base == pytest.approx(target["theirs"]["perplexity"], rel=3e-3) == target["after"]
     used = np.array(target["ours"]) > 0
     assert (np.abs(np.array(table)[used] / base - 1) > 1e-6).all(), "every expert that was used matters a little"

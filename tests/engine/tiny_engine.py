@@ -23,7 +23,7 @@ def start(weights: str, out: Path, spec: Speculation | None = None, routing: str
     settings = EngineSettings(dtype="float32", graphs="eager", max_model_len=96, kv_cache_gib=1, weights=weights,
                               speculation=spec, routing=routing)
     draft = catalog.load(spec.draft).hf_config() if spec and spec.draft else None
-    return Engine({**asdict(settings), "skew": settings.skew}, catalog.load(weights).hf_config(), out / "model", None, draft)
+    return Engine(asdict(settings), catalog.load(weights).hf_config(), out / "model", None, draft)
 
 
 def theirs(weights: str, windows: list[list[int]]) -> dict:
@@ -64,7 +64,8 @@ def read_target(weights: str, out: Path) -> dict:
     removed = engine.read("ablation", workload=work, text=TEXT, weights=weights, repeats=1, counts_file=str(out / "a.npz"))
     again = engine.read("perplexity", workload=work, text=TEXT, weights=weights, repeats=1)
     engine.stop()
-    return {"ours": counts.read(file).counts.sum(0).tolist(), "ablation": removed, "after": again["repeats"][0]["perplexity"],
+    ours = counts.read(file).counts.sum(0).tolist()
+    return {"ours": ours, "ablation": removed, "after": again["repeats"][0]["perplexity"],
             "theirs": theirs(weights, texts.text_windows(TEXT, weights, WORK["batch"], WORK["input_tokens"]))}
 
 
