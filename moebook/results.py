@@ -56,7 +56,7 @@ def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
     kinds = {**dict.fromkeys(flags, "boolean"), **dict.fromkeys(counts, "Int64")}
     numbers = [*REPEAT_METRICS, *POINT_NUMBERS, "set_acceptance", "temperature", "skew", "relative_error", "default_layer_s",
                "default_layer_graph_s", "engine_start_s", "sm_clock_mhz", "power_limit_w", "temperature_c"]
-    return table.astype({**kinds, **dict.fromkeys(numbers, "float64")})
+    return table.astype({**kinds, **dict.fromkeys(numbers, "float64")}).copy()      # one block a type
 
 
 def _columns() -> list[str]:
