@@ -62,7 +62,8 @@ def test_checks_are_one_place_each_and_other_graphs_all_of_the_target():
 def test_trained_points_are_eager_and_cover_texts_and_temperatures():
     found = of(plan("04"), "acceptance")
     assert {p.engine.graphs for p in found} == {"eager"} and {p.engine.dtype for p in found} == {"float32"}
-    assert len(found) == 5 * 2 * 2 and {p.text for p in found} == {f"tiny:cpu/heldout/{t}" for t in ("code", "prose")}
+    assert len(found) == 5 * 3 and {p.text for p in found} == {f"tiny:cpu/heldout/{t}" for t in ("code", "prose", "numbers")}
+    assert {p.workload.temperature for p in plan("04").measured} == {0.0}, "a CPU's engine accepts nothing at others"
 
 
 @pytest.mark.parametrize("given, told", [
@@ -75,6 +76,7 @@ def test_trained_points_are_eager_and_cover_texts_and_temperatures():
     ({"acceptance": 0.7}, "null on a CPU"),
     ({**COST, "acceptance": 1.5}, "less than 1"),
     ({"draft_tokens": [9]}, "at most 8"),
+    ({"temperatures": [0.0, 1.0]}, "0 alone on a CPU"),
     ({"temperatures": [-1.0]}, "greater than or equal to 0"),
     ({"texts": ["poems"]}, "allowed: all, code, prose, numbers"),
 ])

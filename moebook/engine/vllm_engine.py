@@ -141,6 +141,7 @@ class Engine:
             raise EngineFailed("oom", f"the batch needs a KV cache of {need} tokens, the engine has "
                                       f"{self.kv_capacity_tokens}: it would preempt sequences")
         rng = np.random.default_rng(workload["seed"])
+        self.temperature = 1.0 if workload.get("temperature") is None else workload["temperature"]
         if method == "sampled":
             return self._sampled(rng, b, s_in, s_out, repeats)
         return self._full(rng, b, s_in, s_out, repeats)
@@ -209,7 +210,8 @@ class Engine:
     def _run(self, rng, b: int, s_in: int, s_out: int) -> tuple[float, dict, Trace]:
         """Generate `s_out` tokens for `b` fresh prompts: (seconds, per-request seconds, step trace)."""
         with self._traced() as trace:
-            seconds, outputs = self.run_prompts(rng.integers(0, self.vocab_size, (b, s_in)).tolist(), s_out, 1.0)
+            seconds, outputs = self.run_prompts(rng.integers(0, self.vocab_size, (b, s_in)).tolist(), s_out,
+                                                self.temperature)
         return seconds, _request_times(outputs), trace
 
     def run_prompts(self, windows: list[list[int]], s_out: int, temperature: float) -> tuple[float, list]:

@@ -141,3 +141,11 @@ def test_what_the_sources_winner_implies():
     assert NOTHING in r.which_cell(t.trained())
     one = t.cost({"Qwen3-0.6B": 0.1})
     assert "fewer than two drafts have a cost" in r.which_cell(one) and PLAIN in set(one["series"])
+
+
+def test_other_graphs_are_compared_at_equal_places():
+    table = t.gpu().assign(graphs="pieces")
+    same = table[(table["status"] == "ok") & table["sweeps"].str.contains("spec_batch")]
+    other = same.assign(sweeps="spec_graphs", graphs="compiled", tpot_s=same["tpot_s"] / 1.05)
+    text = r.graphs(pd.concat([table, other], ignore_index=True))
+    assert text.startswith("Graphs `pieces` against `compiled`") and "+5.0 % to +5.0 %" in text

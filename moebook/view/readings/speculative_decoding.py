@@ -185,6 +185,22 @@ def check(summary: pd.DataFrame) -> str:
         for r in found.itertuples())
 
 
+def graphs(summary: pd.DataFrame) -> str:
+    """What the engine's own compilation changes, where it was measured beside."""
+    rows, own = measured(summary, "spec_graphs"), summary[summary["status"] == "ok"]
+    place = ["series", "batch", "input_tokens", "draft_tokens", "set_acceptance"]
+    usual = own[own["sweeps"].str.contains("spec_(?:tokens|length|batch)")]
+    both = rows.merge(usual, on=place, suffixes=("", "_usual"))
+    if both.empty:
+        return "Other graphs were not measured."
+    told = [f"{_short(series)} {change(at['tpot_s_usual'].iloc[0] / at['tpot_s'].iloc[0], 1)}" if len(at) == 1 else
+            f"{_short(series)} {change((at['tpot_s_usual'] / at['tpot_s']).min(), 1)} to "
+            f"{change((at['tpot_s_usual'] / at['tpot_s']).max(), 1)} at {len(at)} places"
+            for series, at in both.groupby("series", sort=False)]
+    usual, other = both["graphs_usual"].iloc[0], both["graphs"].iloc[0]
+    return f"Graphs `{usual}` against `{other}`, in time per token: " + "; ".join(told) + "."
+
+
 def _shared(summary: pd.DataFrame) -> str:
     """Runs with a draft that beat their floor, which holds for tokens that route near uniform."""
     rows = summary[(summary["draft_tokens"].fillna(0) > 0) & (summary["status"] == "ok")]

@@ -16,9 +16,9 @@ def planned(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
     return summary[summary["sweeps"].str.split(",").map(lambda s: sweep in s)]
 
 
-def change(ratio: float) -> str:
+def change(ratio: float, digits: int = 0) -> str:
     """1.25 as `+25 %`"""
-    return f"{100 * (ratio - 1):+.0f} %"
+    return f"{100 * (ratio - 1):+.{digits}f} %"
 
 
 def from_to(gain: pd.Series, name: str) -> str:
