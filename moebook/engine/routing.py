@@ -7,7 +7,7 @@ The engine must be eager to be watched; imposed choices are also captured by dec
 Letters: T tokens of a step, L MoE layers, E experts, K experts per token.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass
@@ -19,7 +19,6 @@ class Tap:
     writer: object | None = None
     steps: dict[int, list[int]] | None = None
     removed: tuple[int, int] | None = None
-    plain: list = field(default_factory=list)
 
 
 def routers_of(worker) -> list:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moebook.models import tiny
+from moebook.settings import Speculation
 
 PREFIX = "vllm:spec_decode_num_"
 LOOKUP = {"prompt_lookup_min": 2, "prompt_lookup_max": 4}     # n-gram lengths looked for in the sequence's own tokens
@@ -24,8 +25,7 @@ def speculative_config(speculation: dict, draft_config: dict | None, folder: Pat
         (folder / "draft").mkdir(parents=True, exist_ok=True)
         (folder / "draft" / "config.json").write_text(json.dumps(draft_config))
         found |= {"model": str(folder / "draft"), "draft_load_config": {"load_format": "dummy"}}
-    if speculation["acceptance"] is not None:
-        rates = [speculation["acceptance"] ** i for i in range(1, speculation["num_tokens"] + 1)]
+    if (rates := Speculation(**speculation).rates) is not None:
         found |= {"rejection_sample_method": "synthetic", "synthetic_acceptance_rates": rates}
     return found
 
