@@ -35,8 +35,8 @@ def training(summary: pd.DataFrame) -> str:
         facts.append(f"{spent.min():,.0f} to {spent.max():,.0f} s of training each")
     unigram = first.get("unigram_perplexity")
     beside = f" (token frequencies alone give {unigram:.1f})" if unigram is not None and pd.notna(unigram) else ""
-    size = f"{len(rows)} models, trained alike; loss-free is another architecture, the "
-            f"others differ in their balance loss alone: {'; '.join(facts)}. " if facts else ""
+    alike = "trained alike; loss-free is another architecture, the others differ in their balance loss alone"
+    size = f"{len(rows)} models, {alike}: {'; '.join(facts)}. " if facts else ""
     return f"{size}Held-out perplexity: {told}{beside}." + missing(summary, "training")
 
 
