@@ -64,19 +64,25 @@ def measure(
     sweep: Annotated[str, typer.Option(help="only these sweeps, in this order: grid,batch_topk; a+b share engines")] = "",
     retry: Annotated[str, typer.Option(help="statuses to measure again: oom,failed,timeout")] = "",
     stop_after_minutes: Annotated[float | None, typer.Option(help="begin no further point after this long")] = None,
+    executor: Annotated[str, typer.Option(help="local: a worker here; ray: the nodes of a Ray cluster")] = "local",
+    address: Annotated[str | None, typer.Option(help="of the Ray cluster; by default the one this machine is in")] = None,
+    shard: Annotated[str, typer.Option(help="only this part, for one job of an array: 3/8 is the third of eight")] = "",
 ) -> None:
     """Measure every point of a parameter file that has no result yet; notebooks then only draw."""
-    from moebook import run
+    from moebook import executors, run
+    from moebook.shard import Shard
 
     section, params = _load(file, output_root)
     plan = section.plan(params)
     parts = [plan.only(names.split("+")) for names in sweep.split(",")] if sweep else [plan]
+    part = Shard.parse(shard) if shard else None
+    log = Store(params.output_root, plan).folder / (f"worker.{part.name}.log" if part else "worker.log")
     started, counts = time.monotonic(), Counter()
-    with run.WorkerHandle(Store(params.output_root, plan).folder / "worker.log") as worker:
-        for part in parts:
+    with executors.choose(executor, address, log) as chosen:
+        for own in part.of(parts) if part else parts:
             left = None if stop_after_minutes is None else 60 * stop_after_minutes - (time.monotonic() - started)
-            counts += run.measure(part, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes,
-                                  retry=[s for s in retry.split(",") if s], stop_after_s=left)
+            counts += run.measure(own, params.output_root, limit_s=60 * params.point_limit_minutes, stop_after_s=left,
+                                  retry=[s for s in retry.split(",") if s], executor=chosen, shard=part)
     typer.echo(json.dumps(counts))
     raise typer.Exit(1 if set(counts) & {"failed", "timeout", "not_run"} else 0)
 

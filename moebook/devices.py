@@ -6,6 +6,7 @@
 import functools
 import importlib.metadata
 import os
+import re
 import subprocess
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -59,6 +60,14 @@ def _kind_of(name: str) -> str:
     return "other"
 
 
+def _visible(count: int) -> list[int]:
+    """Indices, as NVML counts them, of the GPUs that CUDA would use: all, or those that CUDA_VISIBLE_DEVICES numbers."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None or not re.fullmatch(r"[\d, ]*", listed):
+        return list(range(count))        # names (GPU-…, MIG-…) are left to CUDA
+    return [int(part) for part in listed.replace(",", " ").split() if int(part) < count]
+
+
 def _gpus() -> Device | None:
     import pynvml
 
@@ -66,13 +75,13 @@ def _gpus() -> Device | None:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
-    count = pynvml.nvmlDeviceGetCount()
-    if not count:
+    visible = _visible(pynvml.nvmlDeviceGetCount())
+    if not visible:
         return None
-    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    handle = pynvml.nvmlDeviceGetHandleByIndex(visible[0])
     name = pynvml.nvmlDeviceGetName(handle)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total
-    return Device(_kind_of(name), name, count, memory, pynvml.nvmlSystemGetDriverVersion())
+    return Device(_kind_of(name), name, len(visible), memory, pynvml.nvmlSystemGetDriverVersion())
 
 
 def _cpu() -> Device:
@@ -100,12 +109,12 @@ def engine_version() -> str:
 
 
 def gpu_state() -> dict:
-    """Clocks (MHz), power limit (W) and temperature (°C) of the first GPU; empty on a CPU."""
+    """Clocks (MHz), power limit (W) and temperature (°C) of the first GPU in use; empty on a CPU."""
     if detect().kind == "cpu":
         return {}
     import pynvml
 
-    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    handle = pynvml.nvmlDeviceGetHandleByIndex(_visible(pynvml.nvmlDeviceGetCount())[0])
     return {
         "sm_clock_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
         "memory_clock_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),

@@ -1,12 +1,13 @@
 """Results of a plan as a notebook uses them: from point files where there are any, from the committed table otherwise."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from moebook import devices, results
-from moebook.analysis import balance, layers, metrics, predict
+from moebook.analysis import balance, layers, metrics, parallelism, predict
 from moebook.params import NotebookParams
 from moebook.plan import Plan
 from moebook.store import Store
@@ -29,8 +30,16 @@ class Results:
     def folder(self) -> Path:
         return Store(self.params.output_root, self.plan).folder
 
+    @cached_property
+    def shown(self) -> pd.DataFrame:
+        """What figures and readings take: the summary, and where the section says so other devices' beside it."""
+        from moebook import beside
+
+        return beside.joined(self) if hasattr(self.params, "beside") else self.summary
+
     def counts(self) -> dict[str, int]:
-        return self.summary["status"].value_counts().to_dict()
+        """Points by status; what was composed of others is no point."""
+        return self.summary.loc[self.summary["method"] != parallelism.COMPOSED, "status"].value_counts().to_dict()
 
 
 class NoResults(RuntimeError):
@@ -103,6 +112,11 @@ def _architecture_of(plan: Plan):
 
 
 def _results(params, plan: Plan, table: pd.DataFrame, meta: dict, origin: str) -> Results:
+    found = _calibrated(params, plan, table, meta, origin)
+    return replace(found, summary=parallelism.add_composed(found.summary, params.output_root))
+
+
+def _calibrated(params, plan: Plan, table: pd.DataFrame, meta: dict, origin: str) -> Results:
     ceilings = predict.Ceilings(**meta["ceilings"]) if meta["ceilings"] else None
     summary = results.summarize(table)
     if (summary["method"] == "layer").any():

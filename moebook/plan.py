@@ -15,6 +15,7 @@ Methods
   routing        expert choices of a text are counted, per layer
   ablation       perplexity with each expert taken out of its router in turn
   training       what training a member of the tiny family gave; no engine
+  endpoint       a server elsewhere answers `batch` requests at a time; no engine here
 Points with a depth method are derived from the points named in `own` and `anchor`, which are measured.
 
 Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token, G GPUs.
@@ -34,9 +35,9 @@ from moebook.settings import EngineSettings, Speculation, Workload, identity
 __all__ = ["METHODS", "EngineSettings", "Plan", "Point", "Speculation", "Workload", "describe", "merge"]
 
 METHODS = ("full", "sampled", "depth", "depth+sampled", "layer", "perplexity", "acceptance", "routing", "ablation",
-           "training")
+           "training", "endpoint")
 TEXT_METHODS = ("perplexity", "acceptance", "routing", "ablation")
-WITHOUT_ENGINE = ("layer", "training")
+WITHOUT_ENGINE = ("layer", "training", "endpoint")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Point:
             "anchor": self.anchor,
             **({"text": _text_identity(self.text)} if self.text else {}),
             **({"recipe": tiny.recipe_id(self.engine.weights)} if tiny.is_tiny(self.engine.weights) else {}),
+            **({"endpoint": self.series} if self.method == "endpoint" else {}),   # another label, another server
         }
         return _digest(what)
 

@@ -33,6 +33,9 @@ POINT_NUMBERS = ("base_perplexity", "perplexity_code", "perplexity_prose", "perp
                  *(f"balance_{name}{end}" for name in BALANCE for end in ("", "_lo", "_hi")))
 POINT_TEXTS = ("loss_curve", "load_steps", "load_counts", "expert_counts", "balance_layers", "ablation_perplexity")
 LAYER_FACTS = ("relative_error", "experts_hit", "default_layer_s", "default_layer_graph_s", "configs_tried", "graph_reason")
+ENDPOINT_FACTS = ("endpoint_model", "endpoint_api", "requests_ok", "requests_failed", "prompt_tokens")
+CLIENT = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "sm_clock_mhz",
+          "power_limit_w", "temperature_c")      # what the record of an endpoint point says of the machine that asked
 ENGINE_FACTS = ("engine_start_s", "kv_capacity_tokens", "attention_backend", "moe_backend", "moe_config_tuned",
                 "top_k_switched", "weights_bytes")
 PROVENANCE = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "git_commit",
@@ -52,10 +55,10 @@ def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=_columns())
     flags = ("unstable", "moe_config_tuned", "top_k_switched")
     counts = ("repeat", "peak_memory_bytes", "kv_capacity_tokens", "weights_bytes", "device_memory_bytes", "device_count",
-              "experts_hit", "configs_tried")
+              "experts_hit", "configs_tried", "requests_ok", "requests_failed")
     kinds = {**dict.fromkeys(flags, "boolean"), **dict.fromkeys(counts, "Int64")}
     numbers = [*REPEAT_METRICS, *POINT_NUMBERS, "set_acceptance", "temperature", "skew", "relative_error", "default_layer_s",
-               "default_layer_graph_s", "engine_start_s", "sm_clock_mhz", "power_limit_w", "temperature_c"]
+               "default_layer_graph_s", "prompt_tokens", "engine_start_s", "sm_clock_mhz", "power_limit_w", "temperature_c"]
     return table.astype({**kinds, **dict.fromkeys(numbers, "float64")}).copy()      # one block a type
 
 
@@ -65,7 +68,7 @@ def _columns() -> list[str]:
             "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "weights",
             "asked_moe_backend", "speculative", "draft", "draft_tokens", "set_acceptance", "temperature", "text", "skew",
             "batch", "input_tokens", "output_tokens", "repeats_planned", *REPEAT_METRICS, *REPEAT_TEXTS, *POINT_NUMBERS,
-            *POINT_TEXTS, "peak_memory_bytes", *LAYER_FACTS, *ENGINE_FACTS, *PROVENANCE]
+            *POINT_TEXTS, "peak_memory_bytes", *LAYER_FACTS, *ENDPOINT_FACTS, *ENGINE_FACTS, *PROVENANCE]
 
 
 def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
@@ -83,9 +86,9 @@ def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
         "peak_memory_bytes": record.get("peak_memory_bytes"),
         **{name: record.get("engine", {}).get(name) for name in ENGINE_FACTS},
         **_layer_facts(record),
-        **{name: record.get("facts", {}).get(name) for name in (*POINT_NUMBERS, *POINT_TEXTS)},
+        **{name: record.get("facts", {}).get(name) for name in (*POINT_NUMBERS, *POINT_TEXTS, *ENDPOINT_FACTS)},
         **_base_perplexity(record),
-        **{name: provenance.get(name) for name in PROVENANCE},
+        **{name: provenance.get(name) for name in PROVENANCE if point.method != "endpoint" or name not in CLIENT},
     }
     repeats = record["repeats"]
     if not repeats:

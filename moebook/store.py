@@ -3,14 +3,15 @@
 points/<id>.json    a record: the point's identity, status, reason, repeats, engine facts, provenance
 routing/<key>.npz   expert choices of a routing or ablation point, per sequence
 ceilings.json       the device's measured copy bandwidth and matrix rate
-.lock               held while something measures here, so that two runs cannot interleave
+.lock               held while something measures here, so that two runs cannot interleave; shared by the jobs of an
+                    array, each of which holds its own, such as .lock.3of8
 """
 
 import fcntl
 import json
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from moebook.plan import Plan, Point
@@ -102,11 +103,23 @@ class Store:
         return data if data["device"] == device_name else None
 
     def write_ceilings(self, ceilings: dict) -> None:
+        """Of several jobs that measure them at once, the first to write decides."""
+        if self.ceilings(ceilings["device"]) is not None:
+            return
         write_atomic(self.folder / "ceilings.json", json.dumps(ceilings, indent=1).encode())
 
     @contextmanager
-    def locked(self):
-        path = self.folder / ".lock"
+    def locked(self, part: str | None = None):
+        """part: the name of a shard, which shares the folder with other shards and with nothing else."""
+        with ExitStack() as stack:
+            stack.enter_context(self._held(".lock", fcntl.LOCK_EX if part is None else fcntl.LOCK_SH))
+            if part is not None:
+                stack.enter_context(self._held(f".lock.{part}", fcntl.LOCK_EX))
+            yield
+
+    @contextmanager
+    def _held(self, name: str, how: int):
+        path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = path.open("a")
@@ -115,10 +128,13 @@ class Store:
                              f"or make this one writable") from None
         with handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, how | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise FolderInUse(f"another run measures into {self.folder}; wait for it, or give this one another "
-                                  f"`output_root` or `profile`") from None
+                raise FolderInUse(f"another run measures into {self.folder} ({name} is held); wait for it, or give this "
+                                  f"one another `output_root` or `profile`") from None
+            except OSError as error:
+                raise Unwritable(f"cannot lock {path}: {error.strerror}; choose a file system that has locks with "
+                                 f"`output_root`") from None
             yield
 
 

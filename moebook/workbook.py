@@ -113,7 +113,7 @@ def save_figure(res: Results, stem: str, width: str = "page", formats=("pdf", "s
     from moebook.view import style
 
     figures = sections.find(res.plan.notebook).figures
-    fig, rows = figures[stem](res.summary, width=width)
+    fig, rows = figures[stem](res.shown, width=width)
     files = style.save(fig, rows, res.folder / "figures", stem, formats=formats, width=width)
     plt.close(fig)
     return files
@@ -132,7 +132,7 @@ def say(res: Results, reading: str, *args: str):
     from IPython.display import Markdown
 
     readings = importlib.import_module(f"moebook.view.readings.{res.plan.notebook[3:]}")
-    return Markdown(getattr(readings, reading)(res.summary, *args))
+    return Markdown(getattr(readings, reading)(res.shown, *args))
 
 
 def say_prediction(res: Results):

@@ -8,16 +8,25 @@ from typing import Any
 
 import yaml
 
-from moebook.analysis import balance_effects, effects, series_effects, speculation_effects
+from moebook.analysis import (
+    accelerator_effects,
+    balance_effects,
+    effects,
+    model_effects,
+    parallel_effects,
+    series_effects,
+    speculation_effects,
+)
 from moebook.analysis.cells import METRIC
 from moebook.analysis.pairs import NAMES
 from moebook.results import METRICS, POINT_NUMBERS
 
-FUNCTIONS = {**effects.FUNCTIONS, **series_effects.FUNCTIONS, **balance_effects.FUNCTIONS, **speculation_effects.FUNCTIONS}
+FUNCTIONS = {**effects.FUNCTIONS, **series_effects.FUNCTIONS, **balance_effects.FUNCTIONS, **speculation_effects.FUNCTIONS,
+             **model_effects.FUNCTIONS, **parallel_effects.FUNCTIONS, **accelerator_effects.FUNCTIONS}
 INF = float("inf")
 SWEEPS = ("grid", "batch_topk", "batch_length", "validation", "support", "quant_batch", "quant_length", "formats", "pruning",
           "ladder_batch", "ladder_length", "spec_length", "spec_tokens", "spec_batch", "acceptance", "training", "balance",
-          "importance", "skew_layer", "skew_engine")
+          "importance", "skew_layer", "skew_engine", "llms", "vlms", "modes", "composed", "scout", "endpoint")
 SOURCE_KEYS = ("model", "batch", "input_tokens", "output_tokens", "device")
 CONFLICT_KEYS = ("id", "about", "says", "also_says", "claims")
 CLAIM_NEEDED = ("id", "section", "notebook", "statement", "source_range", "decided_by")

@@ -19,7 +19,7 @@ import pandas as pd
 
 from moebook.analysis.book import FUNCTIONS, Book, Claim, ClaimError, Part, Rule, load
 from moebook.analysis.cells import Cells, Untested, status_counts
-from moebook.analysis.floor import under_the_floor
+from moebook.analysis.floor import of_those_under
 from moebook.analysis.pairs import Effect
 
 __all__ = ["Book", "Claim", "ClaimError", "Part", "PartResult", "Rule", "Verdict", "evaluate", "load", "to_frame",
@@ -95,9 +95,9 @@ def evaluate(table: pd.DataFrame | None, claims: list[Claim] | None = None, *, r
     if "device" in table and len(devices := table["device"].dropna().unique()) > 1:
         raise ValueError(f"the table holds several devices ({', '.join(devices)}); give the rows of one")
     known: dict[tuple[str, str], Cells | Untested] = {}
-    left_out = under_the_floor(table)
-    kept = table[~table["model"].isin(left_out)]
-    touched = {s for sweeps in table.loc[table["model"].isin(left_out), "sweeps"] for s in sweeps.split(",")}
+    under = of_those_under(table)
+    kept, left_out = table[~under], sorted(table.loc[under, "model"].unique())
+    touched = {s for sweeps in table.loc[under, "sweeps"] for s in sweeps.split(",")}
     verdicts = [_judge(claim, kept, known, resamples, seed) for claim in claims]
     note = f"without {', '.join(left_out)}: measured under its floor, so its routing was not near uniform"
     return [replace(v, reason=f"{v.reason}; {note}") if not c.untested and c.sweep in touched else v

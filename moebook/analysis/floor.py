@@ -28,6 +28,7 @@ SAME_RATE = ({"bfloat16", "float16"},)   # dtypes with one matrix rate (NVIDIA H
 MAX_CONTEXTS = 33
 TRAINED = "trained weights read a text: their routing is not near uniform, which floor and prediction assume"
 NO_MODEL = {**dict.fromkeys(("layer", "perplexity"), "no run of an engine was timed"), "training": "no engine was run",
+            "endpoint": "another device answered; accelerators.py has its roofline",
             **dict.fromkeys(("acceptance", "routing", "ablation"), TRAINED)}   # method -> why it has no floor
 ArchitectureOf = Callable[[pd.Series], Architecture]
 
@@ -252,6 +253,15 @@ def under_the_floor(summary: pd.DataFrame) -> list[str]:
     if "draft_tokens" in summary:
         under &= summary["draft_tokens"].fillna(0) == 0
     return sorted(summary.loc[under, "model"].unique())
+
+
+def of_those_under(summary: pd.DataFrame) -> pd.Series:
+    """The rows of models under their floor. A model whose routing is imposed in some rows is judged apart in those: that
+    its own routers lie under the floor says nothing of them."""
+    imposed = summary["skew"].notna() if "skew" in summary else pd.Series(False, summary.index)
+    under = {alike: under_the_floor(summary[imposed == alike]) for alike in (True, False)}
+    return pd.Series([model in under[alike] for model, alike in zip(summary["model"], imposed, strict=True)], summary.index,
+                     dtype=bool)
 
 
 def is_under(summary: pd.DataFrame) -> pd.Series:

@@ -1,10 +1,15 @@
 """From plan.EngineSettings to the arguments of vLLM's LLM class."""
 
 import json
+import os
 from pathlib import Path
 
 from moebook.engine.speculative import speculative_config
 from moebook.models import formats, tiny
+
+CORES = sorted(os.sched_getaffinity(0))      # before any engine binds this process to fewer
+BIND = "VLLM_CPU_OMP_THREADS_BIND"
+USER_BINDS = BIND in os.environ
 
 
 def engine_arguments(settings: dict, hf_config: dict, folder: Path, draft_config: dict | None = None) -> dict:
@@ -43,7 +48,20 @@ def engine_arguments(settings: dict, hf_config: dict, folder: Path, draft_config
     return arguments
 
 
-def engine_environment(settings: dict) -> dict[str, str]:
-    """Environment variables an engine is started with."""
+def engine_environment(settings: dict, hf_config: dict) -> dict[str, str]:
+    """Environment variables an engine is started with. The smallest DeepSeek-VL2 has plain attention, but its family's
+    config must name a KV rank, which the engine takes for MLA."""
     pieces = {"VLLM_USE_BREAKABLE_CUDAGRAPH": "1"} if settings["graphs"] == "pieces" else {}
-    return {**formats.environment(settings["quantization"]), **pieces}
+    plain = {"VLLM_MLA_DISABLE": "1"} if hf_config.get("use_mla") is False else {}
+    return {**formats.environment(settings["quantization"]), **pieces, **plain, **_ranks_on_cpu(settings)}
+
+
+def _ranks_on_cpu(settings: dict) -> dict[str, str]:
+    """Cores of each rank, evenly: left to itself the CPU engine gives ranks a NUMA node each, of which most machines have
+    one. It reads nothing of this on a GPU."""
+    ranks = settings["tensor_parallel"] * settings["pipeline_parallel"]
+    if ranks == 1 or USER_BINDS:
+        return {}
+    share = max(1, len(CORES) // ranks)
+    parts = [CORES[i * share:(i + 1) * share] or CORES[-1:] for i in range(ranks)]
+    return {BIND: "|".join(",".join(map(str, part)) for part in parts)}

@@ -8,6 +8,7 @@ reply per line on the file descriptor; standard output and error go to the log, 
   {"op": "measure", "workload": {...}, "method": "full", ...}     -> {"ok": true, "repeats": [...], ...}
   {"op": "read", "method": "perplexity", "text": "...", ...}      -> {"ok": true, "repeats": [...], "facts": {...}}
   {"op": "training", "reference": "tiny:cpu/aux-0.01"}            -> {"ok": true, "repeats": [...], "facts": {...}}
+  {"op": "endpoint", "workload": {...}, "repeats": 3}             -> {"ok": true, "repeats": [...], "facts": {...}}
   {"op": "layer", "shape": {...}, "backend": "triton", ...}       -> {"ok": true, "repeats": [...], ...}
   {"op": "ceilings", "dtype": "bfloat16"}                         -> {"ok": true, "ceilings": {...}}
   {"op": "stop"}                                                  -> {"ok": true}
@@ -68,7 +69,7 @@ class Worker:
         self.close()
         if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
-        self._set(engine_environment(settings))
+        self._set(engine_environment(settings, config))
         self.started += 1
         self.engine = Engine(settings, config, self.folder / str(self.started), self.log, draft_config)
         return {"facts": self.engine.facts()}
@@ -89,6 +90,13 @@ class Worker:
         from moebook.models.tiny import training_facts
 
         return training_facts(reference)
+
+    def endpoint(self, workload: dict, repeats: int) -> dict:
+        """A server elsewhere under load, without an engine here."""
+        from moebook.engine.endpoint import bench
+
+        self.close()
+        return bench(workload, repeats, self.folder)
 
     def layer(self, **request) -> dict:
         """One MoE layer alone, without an engine beside it."""

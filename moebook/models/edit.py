@@ -1,4 +1,4 @@
-"""Edits of an Architecture: FFN width, experts, active experts, depth.
+"""Edits of an Architecture: FFN width, experts, active experts, depth; the language part of a multimodal one.
 
     >>> from moebook.models.catalog import load
     >>> edit(load("Mixtral-8x7B-v0.1"), ffn_dim=7168, num_experts=16).name
@@ -44,6 +44,23 @@ def edit(arch: Architecture, *, ffn_dim: int | None = None, num_experts: int | N
     edited = from_config(config, _name(base, new), base.source)
     _check_depth(base, edited)
     return replace(edited, base=base)
+
+
+def language_part(arch: Architecture, chunked: bool = True) -> Architecture:
+    """Llama 4 without its vision part, as the engine's text-only class takes it; models of other families unchanged.
+
+    chunked=False: all layers attend to all tokens, which is the same computation while a sequence is no longer than one
+    attention chunk. Positions end where RoPE scaling does: the engine holds a table of them all, 2.7 GB for Scout's
+    10 million.
+    """
+    if arch.family != "llama4":
+        return arch
+    config = {**language_config(arch.hf_config()), "architectures": ["Llama4ForCausalLM"]}
+    rope, attention = config["rope_scaling"], f"attention in chunks of {config['attention_chunk_size']}"
+    config["max_position_embeddings"] = int(rope["factor"] * rope["original_max_position_embeddings"])
+    if not chunked:
+        config["attention_chunk_size"], attention = None, "attention over all tokens"
+    return from_config(config, arch.name, f"{arch.source}; language part, {attention}")
 
 
 def _name(base: Architecture, new: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from moebook.params import NotebookParams, load
 
 STEMS = ("00_overview", "01_hyperparameter_scaling", "02_quantization", "03_pruning", "04_speculative_decoding",
-         "06_fused_moe", "07_load_balancing")
+         "05_parallelism", "06_fused_moe", "07_load_balancing", "08_accelerator_comparison", "09_model_comparison")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,188 @@
+"""What G devices would do, composed from one rank's measured time and the time ranks take to talk to each other.
+
+What vLLM sends, with one data-parallel group (model classes, vocab_parallel_embedding.py, logits_processor.py and
+fused_moe/runner/moe_runner.py of 0.26 and 0.32), for a step over T tokens with activations of w bytes:
+  TP, TP+EP   2 L + 1 all-reduces of T H w (after attention, after the experts, after the embedding), an all-gather of the
+              logits; OLMoE, which normalizes Q and K over all heads, two all-gathers a layer more. Every rank has every
+              token, so experts on other ranks need no dispatch: their outputs are summed by the same all-reduce. The
+              all-to-all of expert parallelism belongs to data-parallel attention
+  PP, PP+EP   G - 1 sends of 2 T H w: hidden states and residual
+
+    TP        TTFT = rank's TTFT(B) + sends of the prefill,   step = rank's step(B) + sends of a step
+    PP, serial  all B sequences in one batch, one stage works:  G stage(B) + (G - 1) sends
+    PP, filled  G micro-batches, all stages work:  step = G stage(B/G) + (G - 1) sends,  TTFT = (2 G - 1) stage(B/G) + sends
+A pipeline lies between the two; its row has the middle of both, and both as its ends. The sum counts embedding and head
+G times, so it is an upper bound of the time; a TP+EP rank alone skips the bookkeeping of experts that live elsewhere, so
+that sum is a lower one.
+
+Letters: B batch, S tokens, L layers, H hidden, G devices, T tokens of a step.
+"""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from moebook.analysis.collectives import Links, NoLinks, links_of, read_tables
+from moebook.models import catalog, shards
+from moebook.models.catalog import Architecture
+from moebook.models.widths import dtype_bytes
+
+NOTEBOOK = "05_parallelism"
+COMPOSED = "composed"                    # the sweep and the method of composed rows
+MAX_TOKENS = 16384                       # of one prefill step: vLLM's default for offline use on GPUs of 70 GiB and more
+TIMES = ("ttft_s", "tpot_s", "e2e_s")
+PARTS = ("compute_ttft_s", "comm_ttft_s", "compute_tpot_s", "comm_tpot_s")
+
+
+def count_of(rows: pd.DataFrame) -> pd.Series:
+    """Devices of each row."""
+    return rows["tensor_parallel"].astype(int) * rows["pipeline_parallel"].astype(int)
+
+
+def collectives(arch: Architecture, mode: str, ranks: int, tokens: int, sampled: int, width: int = 2) -> list[tuple]:
+    """(op, bytes, how often) of one step over `tokens` tokens, of which `sampled` get logits."""
+    hidden = tokens * arch.hidden_size * width
+    if mode.startswith("PP"):
+        return [("send", 2 * hidden, ranks - 1)]
+    found = [("all_reduce", hidden, 2 * arch.num_layers + 1), ("all_gather", sampled * arch.vocab_size * width, 1)]
+    if arch.qk_norm == "full":
+        found += [("all_gather", tokens * heads * arch.head_dim * width, arch.num_layers)
+                  for heads in (arch.num_heads, arch.num_kv_heads)]
+    return found
+
+
+def step_s(links: Links, arch: Architecture, mode: str, ranks: int, batch: int, width: int) -> float:
+    """Seconds of communication in one decode step."""
+    return sum(times * links.seconds(op, size, ranks, in_graph=True)
+               for op, size, times in collectives(arch, mode, ranks, batch, batch, width))
+
+
+def prefill_s(links: Links, arch: Architecture, mode: str, ranks: int, batch: int, length: int, width: int) -> float:
+    """Seconds of communication in the prefill of the batch, in chunks of at most MAX_TOKENS."""
+    chunks = -(-batch * length // MAX_TOKENS)
+    per_chunk = collectives(arch, mode, ranks, -(-batch * length // chunks), max(1, batch // chunks), width)
+    return chunks * sum(times * links.seconds(op, size, ranks) for op, size, times in per_chunk)
+
+
+def add_composed(summary: pd.DataFrame, output_root: str) -> pd.DataFrame:
+    """The summary of section 5 with a row more for every planned mode over several devices, of method `composed`; any
+    other summary as it is."""
+    ranks = summary[summary["series"].astype(str).str.startswith(shards.RANK)]
+    if ranks.empty:
+        return summary
+    known = ranks.dropna(subset=["device"])
+    facts = known.iloc[0] if len(known) else None
+    links = None if facts is None else links_of(facts["device_kind"], facts["device"], read_tables(output_root, NOTEBOOK))
+    return with_composed(summary, links)
+
+
+def with_composed(summary: pd.DataFrame, links: Links | None) -> pd.DataFrame:
+    """`add_composed` with the links given. The base of composed gains, one device, joins their sweep."""
+    modes = summary[summary["series"].isin(shards.MODES)]
+    made = [_row(planned, summary, links) for planned in modes.to_dict("records")]
+    base = (summary["series"] == shards.ONE) & summary["sweeps"].str.split(",").map(lambda s: "shards" in s)
+    sweeps = summary["sweeps"].mask(base, summary["sweeps"] + f",{COMPOSED}")
+    rows = pd.DataFrame([row for row in made if row is not None])
+    kinds = {c: summary[c].dtype for c in rows if c in summary}
+    return pd.concat([summary.assign(sweeps=sweeps), rows.astype(kinds)], ignore_index=True)
+
+
+def _row(planned: dict, summary: pd.DataFrame, links: Links | None) -> dict | None:
+    """The composed row beside a planned one; None where no rank of it is planned."""
+    mode, count, batch = planned["series"], int(planned["tensor_parallel"] * planned["pipeline_parallel"]), planned["batch"]
+    ranks = summary[(summary["series"] == shards.rank_series(mode, count)) & (summary["model"] == planned["model"])
+                    & (summary["input_tokens"] == planned["input_tokens"])]
+    whole, part = _at(ranks, batch), _at(ranks, batch / count) if mode.startswith("PP") else None
+    if whole is None:
+        return None
+    kept = {c: planned[c] for c in ("notebook", "model", "series", "num_layers", "hidden_size", "expert_ffn_dim",
+                                    "num_experts", "top_k", "dtype", "quantization", "kv_cache_dtype", "tensor_parallel",
+                                    "pipeline_parallel", "expert_parallel", "graphs", "weights", "batch", "input_tokens",
+                                    "output_tokens") if c in planned}
+    told = {c: whole.get(c) for c in ("device", "device_kind", "engine_version", "moe_backend", "n_repeats")}
+    row = {**kept, **told, "key": f"{planned['key']} {COMPOSED}", "sweeps": COMPOSED, "method": COMPOSED, "draft_tokens": 0}
+    if whole["status"] != "ok":
+        return {**row, "status": whole["status"], "reason": f"its rank alone: {whole['reason']}"}
+    arch = catalog.load(planned["model"])
+    return {**row, "status": "ok", "reason": None, "rounding": shards.rounding(arch, mode, count),
+            **_composed(arch, mode, count, whole, part, links)}
+
+
+def _at(ranks: pd.DataFrame, batch: float) -> dict | None:
+    rows = ranks[ranks["batch"] == batch].to_dict("records")
+    return rows[0] if rows else None
+
+
+def _composed(arch: Architecture, mode: str, count: int, whole: dict, part: dict | None, links: Links | None) -> dict:
+    """Times with their ends. Where nothing is known of the links, the compute alone, and a status that says so."""
+    batch, length, outputs = int(whole["batch"]), int(whole["input_tokens"]), int(whole["output_tokens"])
+    width = dtype_bytes(whole["dtype"])
+    try:
+        if links is None:
+            raise NoLinks("no rank was measured, so the device is not known")
+        comm = (prefill_s(links, arch, mode, count, batch, length, width), step_s(links, arch, mode, count, batch, width))
+        origin = links.told(count)
+    except NoLinks as error:
+        comm, origin = None, str(error)
+    ways = [_times(whole, comm, *((count, count) if mode.startswith("PP") else (1, 1)))]
+    if part is not None and part["status"] == "ok":
+        small = comm and (comm[0], step_s(links, arch, mode, count, batch // count, width))
+        ways.append(_times(part, small, 2 * count - 1, count))
+    compute = {f"compute_{name}": _middle(w[f"compute_{name}"][0] for w in ways) for name in ("ttft_s", "tpot_s")}
+    if comm is None:
+        return {**compute, "comm_from": origin, "status": "not_run", "reason": origin}
+    times = {name: _middle(w[name][0] for w in ways) for name in ("ttft_s", "tpot_s")}
+    ends = {f"{name}_{end}": pick(w[name][i] for w in ways)
+            for name in ("ttft_s", "tpot_s") for i, end, pick in ((1, "lo", min), (2, "hi", max))}
+    e2e = {f"e2e_s{end}": (times | ends)[f"ttft_s{end}"] + (outputs - 1) * (times | ends)[f"tpot_s{end}"]
+           for end in ("", "_lo", "_hi")}
+    tokens = {"throughput_tok_s": batch * (length + outputs), "output_throughput_tok_s": batch * outputs}
+    rates = {f"{name}{end}": n / e2e[f"e2e_s{other}"] for name, n in tokens.items()
+             for end, other in (("", ""), ("_lo", "_hi"), ("_hi", "_lo"))}
+    return {**compute, **{f"comm_{n}": times[n] - compute[f"compute_{n}"] for n in ("ttft_s", "tpot_s")}, **times, **ends,
+            **e2e, **rates, "comm_from": origin}
+
+
+def _times(rank: dict, comm: tuple[float, float] | None, ttfts: int, steps: int) -> dict:
+    """(median, least, most) seconds of a way to run: so many times a rank's TTFT and step, and communication."""
+    found = {}
+    for name, times, extra in (("ttft_s", ttfts, comm and comm[0]), ("tpot_s", steps, comm and comm[1])):
+        own = [times * float(rank[name + end]) for end in ("", "_lo", "_hi")]
+        found |= {f"compute_{name}": own, name: [v + (extra or 0.0) for v in own]}
+    return found
+
+
+def _middle(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def errors(summary: pd.DataFrame) -> pd.DataFrame:
+    """Modes both run and composed: the measured row with `composed_<time>` and `error_pct`, composed over measured E2E."""
+    rows = summary[summary["series"].isin(shards.MODES) & (summary["status"] == "ok")]
+    place = ["model", "series", "tensor_parallel", "pipeline_parallel", "batch", "input_tokens", "output_tokens"]
+    composed, run = (rows[(rows["method"] == COMPOSED) == flag] for flag in (True, False))
+    names = [name + end for name in TIMES for end in ("", "_lo", "_hi")]
+    both = run.merge(composed[[*place, *names]].rename(columns={n: f"composed_{n}" for n in names}), on=place)
+    return both.assign(error_pct=100 * (both["composed_e2e_s"] / both["e2e_s"] - 1))
+
+
+def over_devices(summary: pd.DataFrame) -> pd.DataFrame:
+    """Modes over devices at the largest batch of all modes: what was run, what was composed and one device, with `devices`
+    and `efficiency_pct` (and _lo, _hi), throughput over G times that of one device. A mode's row without a number is left
+    out where a composed one stands for it."""
+    sweeps = summary["sweeps"].str.split(",")
+    rows = summary[sweeps.map(lambda s: "modes" in s or COMPOSED in s)]
+    split = rows[rows["series"].isin(shards.MODES)]
+    if split.empty:
+        return rows.assign(devices=1, efficiency_pct=float("nan"))
+    rows = rows[rows["batch"] == split.loc[split["series"] != "TP", "batch"].max() if (split["series"] != "TP").any()
+                else rows["batch"] == split["batch"].max()]
+    rows = rows.assign(devices=count_of(rows))
+    composed = rows[(rows["method"] == COMPOSED) & (rows["status"] == "ok")]
+    place = ["model", "series", "devices"]
+    stands = rows[place].apply(tuple, axis=1).isin(set(composed[place].itertuples(index=False, name=None)))
+    rows = rows[(rows["status"] == "ok") | (rows["status"] == "oom") | ((rows["method"] != COMPOSED) & ~stands)]
+    base = rows[(rows["series"] == shards.ONE) & (rows["status"] == "ok")].drop_duplicates("model").set_index("model")
+    alone = rows["model"].map(base["throughput_tok_s"]) * rows["devices"]
+    return rows.assign(**{f"efficiency_pct{end}": 100 * rows[f"throughput_tok_s{end}"] / alone for end in ("", "_lo", "_hi")})

@@ -1,0 +1,148 @@
+"""Results of other devices beside one's own, and rooflines: the table that section 8's figures and readings take.
+
+    measured   an engine on the device, of this profile or of one in `beside`
+    endpoint   a server elsewhere, as seen from here
+    roofline   computed from published figures (analysis/accelerators.py), run nowhere
+
+`joined` adds to each row its `source_kind`, a `device_label`, the device's ceilings as measured and as published, and
+the lengths at which its curve should bend (analysis/bends.py). What other profiles have measured is read from their
+outputs and kept in beside.parquet, so that a profile's figures can be drawn again where those outputs are not. Claims
+are judged on one's own rows alone.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from moebook import devices, results
+from moebook.analysis import accelerators, bends
+from moebook.analysis.floor import Ceilings, case_of, no_ceiling
+from moebook.models import catalog
+from moebook.models.catalog import Architecture
+from moebook.models.edit import language_part
+from moebook.models.formats import SERIES
+from moebook.plan import Plan
+
+FILE = "beside.parquet"
+BENDS = ("bend_compute", "bend_bandwidth", "bend_capacity")
+PRECISIONS = ("bf16", "fp8", "int4 weights")     # of rooflines: the widest that the accelerator holds
+MEASURED = ("copy_bytes_per_s", "matmul_flops_per_s")
+PUBLISHED = ("published_bytes_per_s", "published_flops_per_s")
+
+
+def joined(res) -> pd.DataFrame:
+    """The summary of `res` (loading.Results), those of `beside`, and rooflines; a dry run has its own rows alone."""
+    own = _labelled(res.summary, res.plan, res.metadata["ceilings"])
+    if res.params.dry_run:
+        return own
+    table = _concat([own, *_others(res)])
+    return _concat([table, *_rooflines(res.params, table)])
+
+
+def _others(res) -> list[pd.DataFrame]:
+    """Each other profile's rows: from its outputs, else as kept. What is read is kept."""
+    kept = _kept(res.folder / FILE)
+    found = {profile: rows if (rows := _load(res, profile)) is not None else kept.get(profile)
+             for profile in res.params.beside}
+    found = {profile: rows for profile, rows in found.items() if rows is not None}
+    if any(rows is not kept.get(profile) for profile, rows in found.items()):
+        table = _concat(list(found.values()))
+        results.write(table, res.folder / FILE, {"profiles": list(found), "notebook": res.plan.notebook})
+    return list(found.values())
+
+
+def _kept(path: Path) -> dict[str, pd.DataFrame]:
+    return dict(list(results.read(path)[0].groupby("profile", sort=False))) if path.exists() else {}
+
+
+def _load(res, profile: str) -> pd.DataFrame | None:
+    """Rows that another profile's outputs hold; None where there are none."""
+    from moebook.loading import NoResults, load
+    from moebook.sections import find, parameters_of
+
+    file = Path("params") / profile / f"{res.plan.notebook}.yaml"
+    folder = Path(res.params.output_root) / profile / res.plan.notebook
+    if not file.exists() or not folder.exists():
+        return None
+    params, plan = parameters_of(find(res.plan.notebook), file)
+    try:
+        other = load(params.model_copy(update={"output_root": res.params.output_root}), plan)
+    except NoResults:
+        return None
+    return _labelled(other.summary, plan, other.metadata["ceilings"])
+
+
+def _labelled(summary: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
+    endpoint = summary["method"] == "endpoint"
+    known, published = ceilings or {}, devices.published(plan.device)
+    label = plan.device.upper()
+    here = summary["tensor_parallel"].map(lambda n: label if n == 1 else f"{n}×{label}")
+    rows = summary.assign(
+        profile=plan.profile, source_kind=endpoint.map({True: "endpoint", False: "measured"}),
+        device_label=here.mask(endpoint, summary["series"]),
+        **{name: known.get(name) for name in MEASURED},
+        **dict(zip(PUBLISHED, (published.bandwidth_bytes_per_s, published.bf16_flops_per_s), strict=True)))
+    rows.loc[endpoint, [*MEASURED, *PUBLISHED]] = None
+    limits = Ceilings(**known) if known else None
+    architectures = {p.key: p.architecture for p in plan.points}
+    told = [_bends(row, architectures.get(row["key"]), limits) for _, row in rows.iterrows()]
+    return rows.assign(**pd.DataFrame(told, columns=list(BENDS), index=rows.index, dtype="float64"))
+
+
+def _bends(row: pd.Series, arch: Architecture | None, ceilings: Ceilings | None) -> tuple:
+    """Lengths at which the row's curve should bend; None where the device's rates or memory are not known."""
+    if row["source_kind"] != "measured" or arch is None or ceilings is None:
+        return None, None, None
+    case = case_of(row, lambda _: arch)
+    compute = None if no_ceiling(case, ceilings) else bends.compute_bound_from(case, ceilings)
+    memory = row.get("device_memory_bytes")
+    memory = None if memory is None or pd.isna(memory) else float(memory) * case.num_devices
+    return compute, bends.kv_over_weights_from(case), memory and bends.fits_until(case, memory)
+
+
+def _rooflines(params, table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows of every accelerator at the batches and lengths that the source's model has in the table."""
+    arch = language_part(catalog.load(params.source_model), chunked=False)
+    places = table[(table["model"] == arch.name) & table["sweeps"].str.contains("scout|endpoint")]
+    places = places[["batch", "input_tokens", "output_tokens"]].drop_duplicates().itertuples(index=False)
+    places = list(places) or [(params.endpoint_batch, n, n) for n in params.endpoint_lengths]
+    rows = [row for name in params.rooflines for row in _roofline_rows(arch, accelerators.load(name), places)]
+    return [pd.DataFrame(rows)] if rows else []
+
+
+def _roofline_rows(arch: Architecture, accelerator: accelerators.Accelerator, places: list[tuple]) -> list[dict]:
+    series, reason = _precision(arch, accelerator, max(places, key=lambda p: p[0] * (p[1] + p[2])))
+    dtype, quantization, _ = SERIES[series]
+    rows = []
+    for batch, tokens_in, tokens_out in places:
+        row = {"model": arch.name, "num_layers": arch.num_layers, "sweeps": "scout", "method": "roofline",
+               "source_kind": "roofline", "series": series, "device_label": accelerator.name.removesuffix(" SXM"),
+               "dtype": dtype, "quantization": quantization, "batch": batch, "input_tokens": tokens_in,
+               "output_tokens": tokens_out, "status": "infeasible", "reason": reason, "tensor_parallel": 1,
+               "published_bytes_per_s": accelerator.bandwidth_bytes_per_s,
+               "published_flops_per_s": accelerator.flops_per_s["bf16"]}
+        if reason is None:
+            found = accelerators.roofline(arch, batch, tokens_in, tokens_out, accelerator, dtype, quantization)
+            row |= {"status": "ok", "reason": found.note or None, "tensor_parallel": found.devices,
+                    **{name.removeprefix("floor_"): value for name, value in vars(found.floor).items()}}
+        rows.append(row)
+    return rows
+
+
+def _precision(arch: Architecture, accelerator: accelerators.Accelerator, largest: tuple) -> tuple[str, str | None]:
+    """The widest of PRECISIONS that the accelerator has and that fits; else the last with the reason."""
+    reason = None
+    for series in PRECISIONS if not accelerator.spans else PRECISIONS[1:]:    # the source's CS-3 held FP8 weights
+        dtype, quantization, _ = SERIES[series]
+        try:
+            accelerators.roofline(arch, *largest, accelerator, dtype, quantization)
+            return series, None
+        except ValueError as error:
+            reason = str(error)
+    return series, reason
+
+
+def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables under each other, without columns that are empty in one of them deciding its type."""
+    first = tables[0]
+    return pd.concat([first, *(t.dropna(axis=1, how="all") for t in tables[1:])], ignore_index=True)

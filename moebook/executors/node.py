@@ -1,0 +1,145 @@
+"""What a task does on a node of a cluster: points that share an engine go through a worker, and come home one by one.
+
+A node shares no folder with the machine that asked: logs and counted expert choices lie in its temporary folder, and the
+counts travel with their record. Nothing here imports Ray.
+
+The worker imports vLLM for as long as engines take to start, so it outlives its task, in the process that ran it, for the
+next task there on the same devices. Its engine does not: another process may be given the GPU.
+"""
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+
+from moebook import devices
+from moebook.models import tiny
+from moebook.plan import Point
+from moebook.sweep import Sweep, references
+from moebook.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
+
+FORWARDED = ("MOEBOOK_", "VLLM_")           # environment variables that the user set where the sweep was started
+_kept: dict[str, WorkerHandle] = {}         # by the devices that its process sees
+
+
+class WrongNode(RuntimeError):
+    """A node whose device or engine is not the one that the results come from."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a node is told. source: device and engine that results come from; start: makes a worker that logs to a file."""
+
+    source: tuple[str, str]
+    limit_s: float
+    stop_at: float | None = None
+    start: Callable[[Path], WorkerHandle] = WorkerHandle
+    environment: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One point's record; counts: its file of expert choices; said: lines told since the message before."""
+
+    key: str
+    record: dict
+    counts: bytes | None
+    said: tuple[str, ...]
+
+
+def environment() -> dict[str, str | None]:
+    """What a task takes over from here. OMP_NUM_THREADS is among it because Ray sets it to a task's CPUs."""
+    here = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
+    return {**here, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
+
+
+def provenance(taken_over: dict[str, str | None]) -> dict:
+    """What every record of this node says of it."""
+    _take_over(taken_over)
+    return devices.provenance()
+
+
+def measure(points: list[Point], task: Task) -> Iterator[Message]:
+    """A message for each point, as soon as it has a record."""
+    _check(task)
+    if task.stop_at is not None and time.time() > task.stop_at:
+        return
+    said: list[str] = []
+    worker = _worker(task)
+    with tempfile.TemporaryDirectory(prefix="moebook-node-") as folder, _killed_after_error(worker):
+        tiny.ensure(references(points), said.append)
+        sweep = Sweep(worker, task.limit_s, lambda key: Path(folder) / f"{key}.npz", said.append)
+        in_time = takewhile(lambda _: task.stop_at is None or time.time() <= task.stop_at, points)
+        for point, record in sweep.records(in_time):
+            provenance = {**record["provenance"], "node": socket.gethostname()}
+            yield Message(point.key, {**record, "provenance": provenance}, _taken(sweep.counts_file(point.key)), tuple(said))
+            said.clear()
+        _release(sweep)
+
+
+def ceilings(dtype: str, task: Task) -> tuple[dict | None, list[str]]:
+    """The node's ceilings, or None, and what there is to say of it."""
+    _check(task)
+    said: list[str] = []
+    worker = _worker(task)
+    with _killed_after_error(worker):
+        return Sweep(worker, task.limit_s, Path, said.append).ceilings(dtype), said
+
+
+@contextmanager
+def _killed_after_error(worker: WorkerHandle) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        worker.kill()
+        raise
+
+
+def _check(task: Task) -> None:
+    here = devices.detect().name, devices.engine_version()
+    if here != task.source:
+        raise WrongNode(f"node {socket.gethostname()} has {' with '.join(here)}, the results come from "
+                        f"{' with '.join(task.source)}")
+
+
+def _take_over(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _worker(task: Task) -> WorkerHandle:
+    """The worker of this process on the devices that it sees now."""
+    _take_over(task.environment)
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    for other in set(_kept) - {seen}:
+        _kept.pop(other).kill()
+    if seen not in _kept:
+        log = f"worker-{socket.gethostname()}-{os.getpid()}.log"
+        _kept[seen] = task.start(Path(tempfile.gettempdir()) / f"moebook-{os.getuid()}" / log)
+    return _kept[seen]
+
+
+def _release(sweep: Sweep) -> None:
+    """No device memory stays taken: the worker is asked to end its engine, and ended itself where it may hold more, after a
+    failure or single layers."""
+    if sweep.running is None:
+        sweep.worker.kill()
+        return
+    try:
+        sweep.worker.ask({"op": "stop"}, START_LIMIT_S)
+    except (WorkerDied, WorkerTimeout):
+        pass                                # and so it has ended
+
+
+def _taken(file: Path) -> bytes | None:
+    """The file's content, which leaves this machine with it."""
+    if not file.exists():
+        return None
+    data = file.read_bytes()
+    file.unlink()
+    return data

@@ -1,0 +1,223 @@
+"""A plan over the nodes of a Ray cluster: a task for each build, records home one by one.
+
+Why a task is a build and not a point: an engine takes seconds to start (estimates.ENGINE_START_S), as long as most points,
+so points that share one stay together, in the plan's order. Single layers, which need no engine, are one task. A task asks
+for the GPUs of its engine, all on one node; on a CPU it takes a whole node, for two engines would share its cores.
+
+Each record comes home as soon as its point is done, and only the machine that asked writes. A task whose process or node is
+lost is started again without the points that are home, `RETRIES` times in a row; then the point it was at is recorded as
+failed with what was lost, and the rest goes on. Ray's own retries stay off: they would repeat a task from its first point.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from moebook.executors import Job, Measured, node
+from moebook.plan import Point, describe
+from moebook.worker_handle import WorkerHandle
+
+RETRIES = 2
+POLL_S = 5.0
+
+
+@dataclass
+class Build:
+    """The points of one task that are not home, by key; losses: how often it was lost since the last that came home."""
+
+    points: dict[str, Point]
+    need: int
+    losses: int = 0
+    stuck_since: float | None = None
+
+
+class RayCluster:
+    """address: as `ray.init` takes it; None is RAY_ADDRESS, else the cluster that runs on this machine, else one of this
+    machine alone. patience_s: how long points wait for a node that could hold them."""
+
+    def __init__(self, address: str | None = None, start: Callable[[Path], WorkerHandle] = WorkerHandle,
+                 patience_s: float = 60.0):
+        self.ray, self.address, self.start, self.patience_s = _ray(), address, start, patience_s
+        self.running: dict[object, Build] = {}
+        self.unfit: dict[str, dict] = {}
+
+    def __enter__(self) -> "RayCluster":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        self.owned = not self.ray.is_initialized()
+        if self.owned:
+            try:
+                self.ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            except (ConnectionError, ValueError) as error:
+                raise ValueError(f"no Ray cluster at {self.address or 'RAY_ADDRESS'}: {error}; start one with "
+                                 f"`ray start --head`, or leave --address out") from None
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.kill()
+        if self.owned:
+            self.ray.shutdown()
+
+    def source(self, kind: str) -> tuple[str, str]:
+        """Device and engine of the plan's kind that most nodes have. Nodes that have another stay unused."""
+        found = self._probe()
+        fit = [facts for facts in found.values() if facts["device_kind"] == kind]
+        if not fit:
+            have = ", ".join(sorted({f"{f['device_kind']} ({f['device']})" for f in found.values()})) or "none"
+            raise ValueError(f"this plan is for device {kind!r}; devices of this Ray cluster: {have}")
+        sources = Counter(map(_source, fit))
+        source = max(sources, key=lambda s: (s[1] != "none", sources[s]))
+        self.unfit = {name: facts for name, facts in found.items() if _source(facts) != source}
+        self.facts = next(facts for facts in fit if _source(facts) == source)
+        return source
+
+    def ceilings(self, dtype: str, job: Job) -> dict | None:
+        remote = self._remote(node.ceilings, 1, max_retries=RETRIES)
+        try:
+            found, said = self.ray.get(remote.remote(dtype, self._task(job)))
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self.ray.exceptions.RayError as error:
+            found, said = None, [f"the device's ceilings could not be measured, floors stay empty: {_first_line(error)}"]
+        for line in said:
+            job.say(line)
+        return found
+
+    def run(self, points: list[Point], job: Job) -> Iterator[Measured]:
+        for facts in self.unfit.values():
+            job.say(f"a node is not used: it has {' with '.join(_source(facts))}")
+        for build in _builds(points):
+            self._submit(build, job)
+        while self.running:
+            ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=POLL_S)
+            for stream in ready:
+                yield from self._next(stream, job)
+            if not ready:
+                self._leave_stuck(job)
+
+    def kill(self) -> None:
+        for stream in self.running:
+            self.ray.cancel(stream, force=True)
+        self.running = {}
+
+    def _next(self, stream, job: Job) -> Iterator[Measured]:
+        """What a task that has something to tell tells: a record, its end, or what became of it."""
+        build = self.running[stream]
+        try:
+            message = self.ray.get(next(stream))
+        except StopIteration:
+            del self.running[stream]
+        except node.WrongNode as error:
+            del self.running[stream]
+            for point in build.points.values():
+                yield self._failed(point, str(error.cause))
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self.ray.exceptions.RayError as error:
+            del self.running[stream]
+            yield from self._lost(build, _first_line(error), job)
+        else:
+            for line in message.said:
+                job.say(line)
+            build.losses = 0
+            yield Measured(build.points.pop(message.key), message.record, message.counts)
+
+    def _lost(self, build: Build, why: str, job: Job) -> Iterator[Measured]:
+        build.losses += 1
+        if build.losses > RETRIES and build.points:
+            point = build.points.pop(next(iter(build.points)))
+            yield self._failed(point, f"its process or node was lost {build.losses} times in a row, last: {why}")
+        if build.points:
+            job.say(f"a task was lost ({why}); {len(build.points)} points of it are tried again")
+            self._submit(build, job)
+
+    def _failed(self, point: Point, reason: str) -> Measured:
+        provenance = {**self.facts, "started_at": datetime.now(UTC).isoformat(), "node": None}
+        return Measured(point, {**describe(point), "status": "failed", "reason": reason, "repeats": [], "engine": {},
+                                "provenance": provenance, "worker": 0})
+
+    def _submit(self, build: Build, job: Job) -> None:
+        remote = self._remote(node.measure, build.need, max_retries=0, num_returns="streaming")
+        self.running[remote.remote(list(build.points.values()), self._task(job))] = build
+
+    def _task(self, job: Job) -> node.Task:
+        return node.Task(_source(self.facts), job.limit_s, job.stop_at, self.start, node.environment())
+
+    def _remote(self, function, need: int, **options):
+        """The function as a task on nodes that fit. Its process is used again (max_calls), which Ray by default does not
+        do with GPUs, so that the worker in it lives on."""
+        asked = {"num_gpus": need} if self._on_gpu else {"num_cpus": min(self._rooms(), default=1)}
+        if self.unfit:
+            asked["label_selector"] = {"ray.io/node-id": f"!in({','.join(self.unfit)})"}
+        return self.ray.remote(max_calls=0, **asked, **options)(function)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.facts["device_kind"] != "cpu"
+
+    def _rooms(self) -> list[float]:
+        """GPUs, or CPUs, of each living node that fits."""
+        alive = [n for n in self.ray.nodes() if n["Alive"] and n["NodeID"] not in self.unfit]
+        return [room for n in alive if (room := n["Resources"].get("GPU" if self._on_gpu else "CPU", 0))]
+
+    def _leave_stuck(self, job: Job) -> None:
+        """Points that no living node could hold wait for one, then are left to another run."""
+        rooms = self._rooms()
+        room = max(rooms, default=0) if self._on_gpu else float(bool(rooms))
+        for stream, build in list(self.running.items()):
+            if build.need <= room:
+                build.stuck_since = None
+                continue
+            build.stuck_since = build.stuck_since or time.monotonic()
+            if time.monotonic() - build.stuck_since > self.patience_s:
+                self.ray.cancel(stream, force=True)
+                del self.running[stream]
+                what = "GPUs of one node" if self._on_gpu else "CPU node"
+                job.say(f"{len(build.points)} points need {build.need} {what}, the largest now has {room:g}: they are left "
+                        f"to another run")
+
+    def _probe(self) -> dict[str, dict]:
+        """Provenance of each living node that has anything to measure on, by Ray's id of it."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        remote = self.ray.remote(num_cpus=0)(node.provenance)
+        nodes = [n["NodeID"] for n in self.ray.nodes() if n["Alive"] and {"CPU", "GPU"} & set(n["Resources"])]
+        asked = {name: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False))
+                 .remote(node.environment())
+                 for name in nodes}
+        found = {}
+        for name, ref in asked.items():
+            try:
+                found[name] = self.ray.get(ref)
+            except self.ray.exceptions.RayTaskError as error:
+                raise ValueError(f"a node of this Ray cluster cannot run moebook ({_first_line(error.cause)}): install "
+                                 f"the same moebook on every node") from None
+            except self.ray.exceptions.RayError:
+                continue                    # gone since
+        return found
+
+
+def _builds(points: Iterable[Point]) -> list[Build]:
+    groups: dict[object, dict[str, Point]] = {}
+    for point in points:
+        groups.setdefault(point.build_key if point.needs_engine else point.method, {})[point.key] = point
+    return [Build(group, max(p.engine.num_devices for p in group.values())) for group in groups.values()]
+
+
+def _source(facts: dict) -> tuple[str, str]:
+    return facts["device"], facts["engine_version"]
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+
+
+def _ray():
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("--executor ray needs Ray, which is not installed: pip install 'moebook[cluster]'") from None
+    return ray

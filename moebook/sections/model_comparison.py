@@ -1,0 +1,109 @@
+"""Section 9: nine published models under one workload (Figs 3 and 4), and speed against accuracy (Figs 17 and 18).
+
+Three parts: language models in each format; the language parts of vision-language models, whose image tokens are part of
+the prompt; one model with its routers and with imposed uniform routing, which is what imposing costs. Dummy weights of
+DeepSeek's models do not route near uniformly on a GPU, so `uniform_routing` names models whose routing is imposed.
+
+A model that does not fit a device in a format is a row `oom`; in `depth_formats` it is extrapolated from fewer layers.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from moebook import devices, params
+from moebook.estimates import check_fit
+from moebook.models import accuracies, catalog
+from moebook.models.formats import SERIES
+from moebook.plan import EngineSettings, Plan, Point, Workload, merge
+from moebook.sections import points
+from moebook.sections.points import EngineParams, full_or_by_depth
+
+NOTEBOOK = "09_model_comparison"
+UNIFORM = "zipf 0"
+
+
+class Params(EngineParams):
+    llms: params.Names = ("tiny-mixtral", "tiny-qwen2-moe", "tiny-deepseek-v2")
+    formats: params.Names = ("fp32", "bf16")
+    depth_formats: params.OptionalNames = ()
+    reduced_layers: params.Counts | None = None
+    gpu_memory_utilization: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.92
+    batch: params.Count = 8
+    tokens: params.Count = 64
+    vlms: params.OptionalNames = ("tiny-deepseek-v2",)
+    vlm_format: str = "bf16"
+    vlm_text_tokens: params.Count = 48
+    vlm_image_tokens: params.Count = 48
+    uniform_routing: params.OptionalNames = ("tiny-deepseek-v2",)
+    imposing_check: str | None = "tiny-mixtral"
+    accuracy_file: str | None = None
+
+    def problems(self) -> list[tuple[str, Any, str]]:
+        found = super().problems()
+        found += points.unknown("formats", self.formats, SERIES) + points.unknown("vlm_format", [self.vlm_format], SERIES)
+        found += points.unknown("depth_formats", self.depth_formats, self.formats)
+        if self.depth_formats and self.reduced_layers is None:
+            found.append(("reduced_layers", None, "two or more depths, which depth_formats needs"))
+        found += points.model_problems("llms", self.llms, self.tokens)
+        found += points.model_problems("vlms", self.vlms, -(-self._vlm_positions() // 2))
+        found += points.unknown("uniform_routing", self.uniform_routing, dict.fromkeys((*self.llms, *self.vlms)))
+        if self.imposing_check is not None:
+            found += points.unknown("imposing_check", [self.imposing_check],
+                                    [m for m in self.llms if m not in self.uniform_routing])
+        if self.accuracy_file is not None:
+            found += [("accuracy_file", self.accuracy_file, problem)
+                      for problem in accuracies.file_problems(Path(self.accuracy_file))]
+        return found
+
+    def _vlm_positions(self) -> int:
+        return self.vlm_text_tokens + self.vlm_image_tokens + self.tokens
+
+
+def plan(p: Params) -> Plan:
+    memory = devices.published(p.device).memory_bytes
+    found = [q for point in _language_models(p)
+             for q in full_or_by_depth(point, memory, p.reduced_layers if point.series in p.depth_formats else None)]
+    found += [check_fit(point, memory) for point in [*_vision_language_models(p), *_imposing(p)]]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(found))
+
+
+def figures() -> dict:
+    from moebook.sections import overview
+    from moebook.view import model_comparison as f
+    from moebook.view.checks import predicted_vs_measured
+
+    return {**overview.figures(), "fig03_llms": f.llms, "fig04_vlms": f.vlms, "fig17_throughput": f.throughput,
+            "fig18_latency": f.latency, "predicted_vs_measured": predicted_vs_measured}
+
+
+def _settings(p: Params, series: str, longest: int, imposed: bool) -> EngineSettings:
+    dtype, quantization, kv = SERIES[series]
+    return points.settings(p, {p.batch}, longest, dtype=dtype, quantization=quantization, kv_cache_dtype=kv,
+                           routing=UNIFORM if imposed else None, gpu_memory_utilization=p.gpu_memory_utilization)
+
+
+def _language_model(p: Params, name: str, series: str, imposed: bool, sweep: str = "llms") -> Point:
+    engine = _settings(p, series, 2 * p.tokens, imposed)
+    return points.point(p, NOTEBOOK, catalog.load(name), engine, p.batch, p.tokens, sweep, series=series)
+
+
+def _language_models(p: Params) -> list[Point]:
+    return [_language_model(p, name, series, name in p.uniform_routing) for series in p.formats for name in p.llms]
+
+
+def _vision_language_models(p: Params) -> list[Point]:
+    """Language parts: image tokens are random ids among the prompt's; the vision tower does not run."""
+    work = Workload(p.batch, p.vlm_text_tokens + p.vlm_image_tokens, p.tokens, p.seed)
+    return [replace(_language_model(p, name, p.vlm_format, name in p.uniform_routing, "vlms"), workload=work,
+                    engine=_settings(p, p.vlm_format, p._vlm_positions(), name in p.uniform_routing))
+            for name in p.vlms]
+
+
+def _imposing(p: Params) -> list[Point]:
+    """One model with its own routers and with imposed ones."""
+    if p.imposing_check is None:
+        return []
+    return [_language_model(p, p.imposing_check, p.formats[0], imposed, "imposing") for imposed in (False, True)]
