@@ -31,7 +31,7 @@ def exponent_rise(cells: Cells, at: int, endpoint: bool = False, source_device: 
         used += list(rows)
         told.append(f"{_name(cells, middle)}: {below[0]:.2f} from {x[0]:g}, {above[0]:.2f} to {x[-1]:g}")
     if not values:
-        raise Untested(f"no series measured below, at and above {at} tokens; lengths measured: {plain(sorted(set(lengths)))}")
+        raise Untested(f"no series measured below, at and above {at} tokens; measured: {plain(sorted(set(lengths)))}")
     return mean_of(np.column_stack(values), cells, "of exponent", cells.ok.iloc[sorted(set(used))], differs, "; ".join(told))
 
 
@@ -39,7 +39,7 @@ def endpoint_lead(cells: Cells, source_device: str) -> Effect:
     """Latency of one's own engine over the endpoint's at equal batch and length, geometric mean, x."""
     logs, used, differs = _ratios(cells, source_device)
     found = mean_of(np.column_stack(list(logs.values())), cells, "x", used, differs, "")
-    each = ", ".join(f"{length:g}: {np.exp(log[0]):.3g} x" for (_, length), log in sorted(logs.items(), key=str))
+    each = ", ".join(f"{length:g}: {np.exp(log[0]):.3g} x" for (_, length), log in sorted(logs.items(), key=lambda item: item[0]))
     return _exponential(found, each)
 
 
@@ -82,16 +82,20 @@ def _ratios(cells: Cells, source_device: str) -> tuple[dict, object, tuple[str, 
     """{(series, length): log of engine over endpoint, (R+1,)}, the rows used, and how the endpoint differs."""
     _, differs = _side(cells, True, source_device)
     served = cells.ok["method"] == "endpoint"
-    places = {(row.batch, row.input_tokens, row.output_tokens): row.Index for row in cells.ok[served].itertuples()}
+    places = {_place(row): row.Index for row in cells.ok[served].itertuples()}
     logs, used = {}, []
     for row in cells.ok[~served].itertuples():
-        j = places.get((row.batch, row.input_tokens, row.output_tokens))
+        j = places.get(_place(row))
         if j is not None:
             logs[row.series, float(row.input_tokens)] = np.log(cells.samples[:, row.Index] / cells.samples[:, j])
             used += [row.Index, j]
     if not logs:
-        raise Untested("no batch and length at which both an engine and the endpoint were measured")
+        raise Untested("no model, batch and length that both an engine and the endpoint were measured at")
     return logs, cells.ok.iloc[sorted(set(used))], differs
+
+
+def _place(row) -> tuple:
+    return row.model, row.batch, row.input_tokens, row.output_tokens
 
 
 def _slope(logs: np.ndarray, lengths: np.ndarray, i: int, j: int) -> np.ndarray:

@@ -10,7 +10,7 @@ Below the first, TTFT hardly grows with the prompt; above it, in proportion. Bel
 context; above it, in proportion to the context. Beyond the third nothing runs.
 
 A measured curve has a local exponent between neighbouring lengths, d log E2E / d log length: 1 where latency doubles with
-length. It bends where the exponent rises most from one pair of lengths to the next.
+length. It bends where the exponent rises most from one pair of lengths to the next, by LEAST_RISE or more.
 """
 
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from moebook.models import shapes
 REASONS = {"compute": "prefill computes longer than it reads", "bandwidth": "a step reads more KV cache than weights",
            "capacity": "the KV cache fills the memory", "measured": "the measured exponent rises most"}
 LONGEST = 1 << 24                        # tokens; where a condition does not hold by then, it does not bend there
+LEAST_RISE = 0.05                        # of the exponent: a doubling of length then costs 3.5 % more than the one before
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,11 @@ def local_exponents(lengths, seconds) -> pd.DataFrame:
 
 
 def measured_bend(lengths, seconds) -> Bend | None:
-    """Where the exponent rises most; None with fewer than three lengths, or where it rises nowhere."""
+    """Where the exponent rises most; None with fewer than three lengths, or where it rises nowhere by LEAST_RISE."""
     x = sorted(lengths)
     if len(x) < 3:
         return None
     exponents = local_exponents(lengths, seconds)["exponent"].to_numpy()
     rises = np.diff(exponents)
     at = int(rises.argmax())
-    return Bend(float(x[at + 1]), float(exponents[at]), float(exponents[at + 1])) if rises[at] > 0 else None
+    return Bend(float(x[at + 1]), float(exponents[at]), float(exponents[at + 1])) if rises[at] >= LEAST_RISE else None

@@ -58,7 +58,7 @@ class Links:
             base = min(measured, key=lambda g: (abs(g - ranks), g))
             return f"measured over {base} ranks ({self.origin}), scaled to {ranks} by the ring formula"
         rate, latency, source = self._published()
-        without = "" if latency else ", latency left out"
+        without = "" if latency else ", without latency and so a lower bound"
         return f"ring formula at {rate / 1e9:g} GB/s one way{without} ({source})"
 
     def _by_formula(self, op: str, num_bytes: float, ranks: int) -> float:

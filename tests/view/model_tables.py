@@ -24,7 +24,8 @@ def models(speed: dict = SPEED, formats=FORMATS, oom=NO_ROOM, imposed=("DeepSeek
                           key=f"{sweep}/{model}/{series}", skew=0.0 if model in imposed else None, **more)
             rows.append(row | {"quantization": quantization, "device_kind": "h100"})
     table = pd.DataFrame(rows)
-    return table.assign(**{f"predicted_{m}": table[m] * 1.1 for m in t.METRICS})
+    floors = {f"floor_{m}": table[m] * (1.7 if m == "throughput_tok_s" else 0.6) for m in t.METRICS}
+    return table.assign(**floors, **{f"predicted_{m}": table[m] * 1.1 for m in t.METRICS})
 
 
 def vision(speeds=(3.0, 1.5, 1.0)) -> pd.DataFrame:

@@ -1,0 +1,113 @@
+"""Section 5 in words (see this folder's __init__)."""
+
+import pandas as pd
+
+from moebook.analysis import parallelism as analysis
+from moebook.analysis.parallelism import COMPOSED
+from moebook.models.shards import MODES, ONE
+from moebook.view.readings.words import NOTHING, T, change, planned
+
+STAND_IN = "stand-in"
+
+
+def _split(summary: pd.DataFrame) -> pd.DataFrame:
+    """Modes over several devices with a number and a base, as `times` one device: what was run, else what was composed."""
+    rows = analysis.over_devices(summary)
+    rows = rows[rows["series"].isin(MODES) & (rows["status"] == "ok") & rows["efficiency_pct"].notna()]
+    rows = rows.assign(times=rows["efficiency_pct"] * rows["devices"] / 100, composed=rows["method"] == COMPOSED)
+    order = rows["composed"].astype(int) + 2 * rows["series"].map(MODES.index)
+    return rows.loc[order.sort_values(kind="stable").index].drop_duplicates(["model", "series", "devices"])
+
+
+def _how(composed: bool) -> str:
+    return "composed" if composed else "run"
+
+
+def headline(summary: pd.DataFrame) -> str:
+    """The finding in one sentence: the best mode per model at the largest number of devices."""
+    rows = _split(summary)
+    if rows.empty:
+        return "No mode over several devices has a number." + gone(summary)
+    told = []
+    for model, own in rows.groupby("model", sort=False):
+        own = own[own["devices"] == own["devices"].max()]
+        best, worst = own.loc[own["times"].idxmax()], own.loc[own["times"].idxmin()]
+        others = f", {worst['series']} least ({worst['times']:.2f})" if len(own) > 1 else ""
+        told.append(f"**{model}** on {best['devices']} devices: {best['series']} gives most, {best['times']:.2f} times one "
+                    f"device ({_how(best['composed'])}){others}")
+    return f"**Finding.** {'; '.join(told)}; batch {rows['batch'].iloc[0]}."
+
+
+def scaling(summary: pd.DataFrame) -> str:
+    """Fig 13: times one device, per mode and number of devices."""
+    rows = _split(summary)
+    if rows.empty:
+        return NOTHING + gone(summary)
+    told = []
+    for model, own in rows.groupby("model", sort=False):
+        modes = [f"{mode} " + ", ".join(f"{r.times:.2f} on {r.devices} ({_how(r.composed)})" for r in at.itertuples())
+                 for mode, at in own.sort_values("devices").groupby("series", sort=False)]
+        told.append(f"**{model}**: {'; '.join(modes)}")
+    return "Throughput in units of one device's: " + ". ".join(told) + "." + _base(summary) + gone(summary)
+
+
+def _base(summary: pd.DataFrame) -> str:
+    """Models whose one device is extrapolated, since they do not fit it."""
+    rows = summary[(summary["series"] == ONE) & (summary["status"] == "ok") & summary["method"].str.startswith("depth")]
+    names = ", ".join(dict.fromkeys(rows["model"]))
+    return (f" {names} does not fit one device: its base is extrapolated from engines with fewer layers, what a device with "
+            "more memory would do.") if names else ""
+
+
+def gone(summary: pd.DataFrame) -> str:
+    """Modes that the engine was not run in, with the reason."""
+    rows = planned(summary, "modes")
+    rows = rows[rows["status"] != "ok"].sort_values("batch", ascending=False, kind="stable")
+    rows = rows.drop_duplicates(["model", "series", "tensor_parallel", "pipeline_parallel"])
+    told = [f"{', '.join(dict.fromkeys(own['series']))}: {status} ({reason})"
+            for (status, reason), own in rows.groupby(["status", "reason"], sort=False)]
+    return f" Not run: {'; '.join(told)}." if told else ""
+
+
+def parts(summary: pd.DataFrame) -> str:
+    """Share of communication in a decode step, and where it is from."""
+    rows = summary[(summary["method"] == COMPOSED) & (summary["status"] == "ok")]
+    if rows.empty:
+        lost = summary.loc[(summary["method"] == COMPOSED) & summary["reason"].notna(), "reason"]
+        return "No communication time: " + "; ".join(dict.fromkeys(lost)) + "." if len(lost) else NOTHING
+    rows = rows[rows["batch"] == rows["batch"].max()]
+    rows = rows.assign(devices=analysis.count_of(rows), share=100 * rows["comm_tpot_s"] / rows["tpot_s"])
+    told = []
+    for model, own in rows.groupby("model", sort=False):
+        ends = [f"{r['share']:.1f} % ({r['series']} {r['devices']})"
+                for r in (own.loc[own["share"].idxmin()], own.loc[own["share"].idxmax()])]
+        told.append(f"**{model}** from {ends[0]} to {ends[1]}")
+    origin = "; ".join(dict.fromkeys(rows["comm_from"]))
+    return (f"Communication takes this much of a composed decode step: {'; '.join(told)}. Its time: {origin}."
+            + _notes(rows))
+
+
+def _notes(rows: pd.DataFrame) -> str:
+    notes = rows.dropna(subset=["rounding"]).drop_duplicates(["model", "rounding"])
+    return "".join(f" {r.model}, {r.series} {r.devices}: {r.rounding}." for r in notes.itertuples())
+
+
+def validation(summary: pd.DataFrame) -> str:
+    """How well compositions meet runs, and how the stand-in class meets the real one."""
+    rows = analysis.errors(summary)
+    text = "No mode was both run and composed, so the composition has no error here."
+    if len(rows):
+        error = rows["error_pct"]
+        text = (f"Composed over run E2E at {len(rows)} places: from {error.min():+.1f} to {error.max():+.1f} %, mean "
+                f"absolute error {error.abs().mean():.1f} %.")
+    return text + _stand_in(summary)
+
+
+def _stand_in(summary: pd.DataFrame) -> str:
+    rows = planned(summary, "check")
+    wide = rows[rows["status"] == "ok"].pivot_table(index=["model", "batch"], columns="series", values=T)
+    if not {ONE, STAND_IN} <= set(wide):
+        return ""
+    ratio = (wide[STAND_IN] / wide[ONE]).dropna()
+    return "".join(f" {model}'s stand-in against its own model class, whole on one device at batch {batch}: {change(r, 1)} "
+                   "throughput." for (model, batch), r in ratio.items())

@@ -1,0 +1,51 @@
+"""A double of WorkerHandle that measures nothing, for processes that a test cannot reach: what it does, files say.
+
+In the folder it is given, `done` gets a line for each request: op, process, batch. A file `slow` makes each point take that
+many seconds; `dies` tells how many more points end the process that asks, as if the system had killed it.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+REPEATS = [{"ttft_s": 0.1, "e2e_s": e} for e in (1.0, 1.01, 1.02)]
+
+
+class ScriptedWorker:
+    def __init__(self, folder: Path):
+        self.folder, self.count, self.settings = folder, 1, None
+
+    def ask(self, request: dict, limit_s: float) -> dict:
+        op = request["op"]
+        with (self.folder / "done").open("a") as file:
+            file.write(f"{op} {os.getpid()} {request.get('workload', {}).get('batch')}\n")
+        if op == "ceilings":
+            return {"ok": True, "ceilings": {"copy_bytes_per_s": 1e10, "matmul_flops_per_s": 1e11, "dtype": "bfloat16"}}
+        if op == "read":
+            Path(request["counts_file"]).write_bytes(b"counts of " + request["text"].encode())
+            return {"ok": True, "repeats": [], "facts": {}}
+        if op != "measure":
+            return {"ok": True, "facts": {"engine_start_s": 1.0}}
+        time.sleep(float(self._said("slow") or 0))
+        if left := int(self._said("dies") or 0):
+            (self.folder / "dies").write_text(str(left - 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"ok": True, "repeats": REPEATS, "peak_memory_bytes": 1}
+
+    def _said(self, name: str) -> str:
+        file = self.folder / name
+        return file.read_text() if file.exists() else ""
+
+    def kill(self) -> None:
+        pass
+
+
+class Start:
+    """What a task makes its worker with."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __call__(self, log: Path) -> ScriptedWorker:
+        return ScriptedWorker(self.folder)

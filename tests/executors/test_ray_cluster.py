@@ -1,0 +1,215 @@
+"""A plan over a Ray cluster of two nodes on this machine, with workers that measure nothing: records come home once, from
+all nodes, whatever is killed underneath."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from moebook import results, run, sections
+from moebook.executors import choose, node, ray_cluster
+from moebook.executors.ray_cluster import RayCluster
+from moebook.models import catalog
+from moebook.params import build
+from moebook.plan import EngineSettings
+from moebook.progress import Progress
+from moebook.store import Store
+
+ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+sys.path.insert(0, str(Path(__file__).parent))
+import scripted_worker  # noqa: E402
+
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+SECTION = sections.find("01")
+
+
+def patiently(start):
+    """Ray gives a node 30 s to start, which a machine with other work on it exceeds."""
+    for _ in range(4):
+        try:
+            return start()
+        except Exception as error:
+            assert "timed out during startup" in str(error)
+    pytest.skip("no Ray node starts within 30 s on this machine")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_health_check_failure_threshold", "2")
+        patch.setenv("RAY_health_check_period_ms", "1000")
+        ray.cloudpickle.register_pickle_by_value(scripted_worker)
+        started = patiently(lambda: Cluster(initialize_head=True, head_node_args=NODE))
+        patiently(lambda: started.add_node(**NODE))
+        ray.init(address=started.address, log_to_driver=False, logging_level="ERROR")
+        yield started
+        ray.shutdown()
+        started.shutdown()
+
+
+@pytest.fixture
+def executor(cluster, tmp_path):
+    (tmp_path / "worker").mkdir()
+    with RayCluster(cluster.address, start=scripted_worker.Start(tmp_path / "worker"), patience_s=5.0) as chosen:
+        yield chosen
+
+
+@pytest.fixture
+def plan():
+    small = {"ffn_dims": [128, 256], "expert_counts": [4], "active_experts": [1, 2], "comparison_models": ["tiny-qwen2-moe"],
+             "comparison_active_experts": [1], "batches": [1, 2], "lengths": [32], "validation_model": None}
+    return SECTION.plan(build(SECTION.params, small, "test"))
+
+
+def told(tmp_path, **said) -> None:
+    for name, value in said.items():
+        (tmp_path / "worker" / name).write_text(str(value))
+
+
+def asked(tmp_path) -> list[list[str]]:
+    return [line.split() for line in (tmp_path / "worker" / "done").read_text().splitlines()]
+
+
+def test_all_points_come_home_once_from_both_nodes(executor, plan, tmp_path, capsys):
+    told(tmp_path, slow=0.3)
+    counts = run.measure(plan, tmp_path, executor=executor)
+    assert counts == {"ok": len(plan.measured), "skipped": 0}
+    requests = asked(tmp_path)
+    assert [r[0] for r in requests].count("measure") == len(plan.measured)
+    assert [r[0] for r in requests].count("start") == plan.num_builds == 3, "a build is one task"
+    assert len({r[1] for r in requests if r[0] == "measure"}) == 2, "one process a node"
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
+    assert len(lines) == len(plan.measured) and lines[0].startswith(f"[1/{len(plan.measured)}]"), "one view"
+    store = Store(tmp_path, plan)
+    assert store.ceilings(run.devices.detect().name)["copy_bytes_per_s"] == 1e10
+    table = results.assemble(plan, store.records())
+    assert set(table.status) == {"ok"} and table.e2e_s.notna().all()
+    assert all(r["provenance"]["node"] for r in store.records().values())
+    assert run.measure(plan, tmp_path, executor=executor) == {"skipped": len(plan.measured)}
+
+
+def test_a_killed_task_is_tried_again_without_the_points_that_are_home(executor, plan, tmp_path, capsys):
+    told(tmp_path, dies=1)
+    counts = run.measure(plan, tmp_path, executor=executor)
+    assert counts == {"ok": len(plan.measured), "skipped": 0}
+    assert [r[0] for r in asked(tmp_path)].count("measure") == len(plan.measured) + 1
+    assert "a task was lost (WorkerCrashedError" in capsys.readouterr().out
+
+
+def test_a_point_lost_too_often_is_a_row_and_the_rest_goes_on(executor, plan, tmp_path):
+    one = plan.only(["batch_topk"])
+    told(tmp_path, dies=ray_cluster.RETRIES + 1)
+    counts = run.measure(one, tmp_path, executor=executor)
+    assert counts["failed"] == 1 and counts["ok"] == len(one.measured) - 1
+    bad = results.assemble(one, Store(tmp_path, plan).records()).query("status == 'failed'").iloc[0]
+    assert "lost 3 times in a row" in bad.reason and "WorkerCrashedError" in bad.reason
+    assert run.measure(one, tmp_path, executor=executor, retry=["failed"])["ok"] == 1
+
+
+def test_expert_counts_come_home_with_their_record(executor, tmp_path):
+    section = sections.find("07")
+    plan = section.plan(build(section.params, {}, "test"))
+    point = replace(next(p for p in plan.measured if p.method == "routing"), architecture=catalog.load("tiny-mixtral"),
+                    engine=EngineSettings(), text=str(tmp_path / "text"))
+    (tmp_path / "text").write_text("some text")
+    assert run.measure(replace(plan, points=(point,)), tmp_path, executor=executor)["ok"] == 1
+    assert Store(tmp_path, plan).counts_file(point.key).read_bytes() == f"counts of {tmp_path / 'text'}".encode()
+
+
+def test_a_plan_of_another_device_starts_nothing(executor, tmp_path):
+    elsewhere = SECTION.plan(build(SECTION.params, {"device": "h100", "profile": "h100"}, "test"))
+    with pytest.raises(ValueError, match="'h100'; devices of this Ray cluster: cpu"):
+        run.measure(elsewhere, tmp_path, executor=executor)
+    assert not (tmp_path / "worker" / "done").exists()
+
+
+def test_a_node_of_another_device_gives_no_number(executor, plan, tmp_path, monkeypatch):
+    source = executor.source("cpu")
+    monkeypatch.setattr(executor, "_task", lambda job: node.Task(("another", source[1]), 1.0, start=executor.start))
+    monkeypatch.setattr(executor, "ceilings", lambda dtype, job: None)
+    counts = run.measure(plan, tmp_path, executor=executor)
+    assert counts["failed"] == len(plan.measured)
+    reasons = {r["reason"] for r in Store(tmp_path, plan).records().values()}
+    assert len(reasons) == 1 and "results come from another" in reasons.pop()
+
+
+def test_stop_after_begins_no_further_point(executor, plan, tmp_path):
+    counts = run.measure(plan, tmp_path, executor=executor, stop_after_s=-1)
+    assert counts["not_run"] == len(plan.measured)
+    assert "measure" not in {r[0] for r in asked(tmp_path)}
+
+
+class Interrupting(Progress):
+    def advance(self, point, record):
+        super().advance(point, record)
+        if self.done == 2:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_the_tasks_and_the_same_command_resumes(executor, plan, tmp_path, capsys):
+    told(tmp_path, slow=0.3)
+    with pytest.raises(KeyboardInterrupt):
+        run.measure(plan, tmp_path, executor=executor, progress=Interrupting())
+    assert "2 of" in capsys.readouterr().out and executor.running == {}
+    time.sleep(1)
+    ended = len(asked(tmp_path))
+    time.sleep(1)
+    assert len(asked(tmp_path)) == ended, "nothing measures on"
+    assert run.measure(plan, tmp_path, executor=executor) == {"ok": len(plan.measured) - 2, "skipped": 2}
+
+
+def test_a_node_lost_in_mid_sweep(executor, cluster, plan, tmp_path, capsys):
+    lost = patiently(lambda: cluster.add_node(**NODE))
+    cluster.wait_for_nodes()
+    told(tmp_path, slow=1)
+    store = Store(tmp_path, plan)
+
+    def lose() -> None:
+        while not list(store.points_folder.glob("*.json")):
+            time.sleep(0.05)
+        cluster.remove_node(lost, allow_graceful=False)
+
+    losing = threading.Thread(target=lose)
+    losing.start()
+    counts = run.measure(plan, tmp_path, executor=executor)
+    losing.join()
+    assert counts == {"ok": len(plan.measured), "skipped": 0}
+    assert "a task was lost (" in capsys.readouterr().out
+    assert [r[0] for r in asked(tmp_path)].count("measure") > len(plan.measured)
+
+
+def test_points_that_no_node_can_hold_are_left_to_another_run(executor, plan, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(executor, "_rooms", lambda: [])
+    monkeypatch.setattr(executor, "_remote", lambda function, need, **options: ray.remote(num_gpus=1, **options)(function))
+    monkeypatch.setattr(executor, "ceilings", lambda dtype, job: None)
+    monkeypatch.setattr(ray_cluster, "POLL_S", 0.5)
+    executor.patience_s = 1.0
+    counts = run.measure(plan, tmp_path, executor=executor)
+    assert counts["not_run"] == len(plan.measured)
+    assert "they are left to another run" in capsys.readouterr().out
+
+
+def test_an_address_where_nothing_answers():
+    with pytest.raises(ValueError, match="no Ray cluster at 127.0.0.1:1"), RayCluster("127.0.0.1:1"):
+        pass
+
+
+def test_without_ray_the_message_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match=r"moebook\[cluster\]"):
+        choose("ray", None, Path("worker.log"))
+
+
+def test_plans_and_imports_know_nothing_of_ray():
+    program = ("import sys, moebook, moebook.cli, moebook.run, moebook.shard, moebook.executors.ray_cluster, "
+               "moebook.sections.hyperparameter_scaling; print('ray' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=dict(os.environ))
+    assert done.stdout.strip() == "False"

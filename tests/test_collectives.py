@@ -1,0 +1,46 @@
+"""benchmarks/collectives.py over two gloo ranks: a whole table, and plain words where there is nothing to measure."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path("benchmarks/collectives.py")
+
+
+@pytest.fixture(scope="module")
+def collectives():
+    spec = importlib.util.spec_from_file_location("collectives", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_two_ranks_give_a_row_per_collective_and_size(tmp_path):
+    done = subprocess.run([sys.executable, str(SCRIPT), "--profile", "two", "--output-root", str(tmp_path), "--ranks", "2",
+                           "--smallest", "10", "--largest", "12", "--repeats", "3"],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    table = json.loads((tmp_path / "two/05_parallelism/collectives.json").read_text())
+    rows = table["rows"]
+    assert {(r["op"], r["bytes"]) for r in rows if r["ranks"] == 2} == {
+        (op, 2**n) for op in ("all_reduce", "all_gather", "all_to_all", "send") for n in (10, 11, 12)}
+    assert all(0 < r["seconds_lo"] <= r["seconds"] <= r["seconds_hi"] for r in rows)
+    assert table["backend"] in ("gloo", "nccl") and table["device"] and table["torch"]
+
+
+def test_one_rank_is_told_that_there_is_nothing_to_measure(collectives):
+    with pytest.raises(SystemExit, match="need 2 ranks or more, and here is 1 device"):
+        collectives.rank_counts(None, 1)
+
+
+def test_ranks_are_powers_of_two_unless_asked_for(collectives):
+    assert collectives.rank_counts(None, 2) == [2]
+    assert collectives.rank_counts(None, 8) == [2, 4, 8]
+    assert collectives.rank_counts(None, 6) == [2, 4]
+    assert collectives.rank_counts([3], 4) == [3]
+    with pytest.raises(SystemExit, match="--ranks 8: here are 4 devices; allowed: 2 to 4"):
+        collectives.rank_counts([2, 8], 4)

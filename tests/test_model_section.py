@@ -1,0 +1,139 @@
+"""The plan of section 9: what the shipped profiles hold, what fits, whose routing is imposed, and bad parameters."""
+
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from moebook import devices, estimates, sections
+from moebook.engine.arguments import engine_environment
+from moebook.models import catalog
+from moebook.params import ParameterError, build
+from moebook.sections import parameters_of
+from moebook.settings import EngineSettings
+
+STEM = "09_model_comparison"
+SIX = {"Mixtral-8x7B-v0.1", "Qwen1.5-MoE-A2.7B", "Qwen3-30B-A3B", "DeepSeek-V2-Lite", "Phi-3.5-MoE-instruct",
+       "OLMoE-1B-7B-0125"}
+THREE = {f"deepseek-vl2-{size}-textonly" for size in ("tiny", "small", "base")}
+PROFILES = ("cpu", "h100", "h200", "4xh100")
+
+
+@cache
+def shipped(profile: str):
+    return parameters_of(sections.find(STEM), Path(f"params/{profile}/{STEM}.yaml"))
+
+
+def points(profile: str, sweep: str) -> list:
+    return [p for p in shipped(profile)[1].points if sweep in p.sweeps]
+
+
+def model(point) -> str:
+    return point.architecture.name.split("[")[0]
+
+
+def plan(**given):
+    found = sections.find(STEM)
+    return found.plan(build(found.params, given, "test"))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_shipped_file_plans_without_double_keys_and_costs_what_it_may(profile):
+    params, made = shipped(profile)
+    assert params.profile == profile and made.notebook == STEM and len({p.key for p in made.points}) == len(made.points)
+    most = {"cpu": 100, "h100": 360, "h200": 360, "4xh100": 3600}[profile]
+    assert estimates.plan_s(made, devices.published(params.device)) < most
+
+
+@pytest.mark.parametrize("profile", PROFILES[1:])
+def test_nine_models_at_the_studys_workload(profile):
+    llms, vlms = points(profile, "llms"), points(profile, "vlms")
+    assert {model(p) for p in llms} == SIX and {model(p) for p in vlms} == THREE
+    works = {(p.workload.batch, p.workload.input_tokens, p.workload.output_tokens) for p in (*llms, *vlms)}
+    assert works == {(64, 2048, 2048)}
+    assert all(p.engine.max_model_len == 4096 <= p.architecture.max_positions for p in (*llms, *vlms))
+
+
+def test_an_h100_has_all_six_in_fp8_and_those_in_bf16_that_fit_with_their_cache():
+    llms = points("h100", "llms")
+    fp8 = {model(p): p for p in llms if p.series == "fp8"}
+    assert set(fp8) == SIX and {p.status for p in fp8.values()} == {"ready"}
+    assert [m for m, p in fp8.items() if p.is_derived] == ["Mixtral-8x7B-v0.1"]
+    bf16 = {model(p): p.status for p in llms if p.series == "bf16"}
+    assert {m for m, status in bf16.items() if status == "ready"} == {"DeepSeek-V2-Lite", "OLMoE-1B-7B-0125"}
+    assert all("kv" in p.reason for p in llms if p.status == "oom")
+    own = [p for p in shipped("h100")[1].points if p.key in fp8["Mixtral-8x7B-v0.1"].own]
+    assert [p.architecture.num_layers for p in own] == [8, 16] and {p.sweeps for p in own} == {("support",)}
+
+
+def test_an_h200_has_everything_whole_in_bf16():
+    made = shipped("h200")[1].points
+    assert {p.status for p in made} == {"ready"} and not any(p.is_derived for p in made)
+    assert {p.series for p in made} == {"bf16"}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_routing_is_imposed_on_the_deepseek_family_and_on_one_check(profile):
+    params, made = shipped(profile)
+    for point in made.points:
+        imposed = point.engine.routing == "zipf 0"
+        assert imposed == ("deepseek" in model(point).lower()) or "imposing" in point.sweeps
+    check = points(profile, "imposing")
+    assert {model(p) for p in check} == {params.imposing_check} and {p.engine.routing for p in check} == {None, "zipf 0"}
+    assert len({p.workload for p in check}) == 1
+
+
+def test_the_check_shares_its_point_with_the_comparison():
+    (own,) = (p for p in points("h200", "imposing") if p.engine.routing is None)
+    assert set(own.sweeps) == {"llms", "imposing"}
+
+
+def test_image_tokens_are_part_of_the_prompt():
+    made = plan(vlm_text_tokens=30, vlm_image_tokens=12, tokens=8)
+    (vision,) = (p for p in made.points if "vlms" in p.sweeps)
+    assert (vision.workload.input_tokens, vision.workload.output_tokens) == (42, 8)
+    assert vision.engine.max_model_len == 50
+
+
+def test_a_language_part_without_mla_tells_the_engine():
+    """The smallest DeepSeek-VL2 has plain attention under a config that names a KV rank."""
+    def environment(name):
+        return engine_environment(asdict(EngineSettings(graphs="eager")), catalog.load(name).hf_config())
+
+    assert environment("deepseek-vl2-tiny-textonly") == environment("Mixtral-8x7B-v0.1") | {"VLLM_MLA_DISABLE": "1"}
+    assert environment("deepseek-vl2-small-textonly") == environment("Mixtral-8x7B-v0.1")
+
+
+def test_no_check_and_no_vision_models_may_be_asked_for():
+    made = plan(vlms=[], imposing_check=None, uniform_routing=[])
+    assert {s for p in made.points for s in p.sweeps} == {"llms"}
+
+
+@pytest.mark.parametrize("given, told", [
+    ({"llms": ["Mixtrall-8x7B"]}, "llms: given 'Mixtrall-8x7B'"),
+    ({"formats": ["bf61"]}, "nearest: 'bf16'"),
+    ({"vlm_format": "fp9"}, "vlm_format"),
+    ({"depth_formats": ["fp8"]}, "allowed: fp32, bf16"),
+    ({"depth_formats": ["bf16"]}, "two or more depths"),
+    ({"tokens": 10**6}, "positions"),
+    ({"vlm_image_tokens": 10**6}, "vlms: given 'tiny-deepseek-v2'"),
+    ({"uniform_routing": ["OLMoE"]}, "uniform_routing: given 'OLMoE'; allowed: tiny-mixtral"),
+    ({"imposing_check": "tiny-deepseek-v2"}, "imposing_check"),
+    ({"llms": ["Qwen3-0.6B"], "imposing_check": None}, "is a dense model"),
+    ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization"),
+    ({"accuracy_file": "nowhere.json"}, "cannot be read"),
+])
+def test_bad_parameters_are_told_with_what_is_allowed(given, told):
+    with pytest.raises(ParameterError) as error:
+        plan(**given)
+    assert told in str(error.value)
+
+
+def test_a_file_of_measured_accuracies_is_checked_when_planned(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"tiny-mixtral": {"boolq": {"acc,none": 0.5}}}')
+    plan(accuracy_file=str(path))
+    path.write_text('{"tiny-mixtral": {"boolq": {"acc,none": 50}}}')
+    with pytest.raises(ParameterError, match="from 0 to 1"):
+        plan(accuracy_file=str(path))

@@ -1,0 +1,170 @@
+"""Figures and prose of section 9: what is drawn and said is what the table has, missing and imposed things included."""
+
+import re
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from model_tables import LLMS, VLMS, everything, imposing, models, small, vision
+
+from moebook.sections import model_comparison as section
+from moebook.view import model_comparison as view
+from moebook.view import style
+from moebook.view.readings import model_comparison as r
+
+TABLES = {"gpu": everything(), "cpu": small()}
+LATENCY, ACCURACY = ("llms", "vlms"), ("throughput", "latency")
+DRAWN = [(n, d) for n in (*LATENCY, *ACCURACY) for d in TABLES if d == "gpu" or n in LATENCY]
+READINGS = [("llms",), ("vlms",), ("imposing",), ("headline",), ("sources",), ("accuracy", "throughput_tok_s"),
+            ("accuracy", "e2e_s")]
+
+
+@cache
+def draw(name, device="gpu", width="page"):
+    return getattr(view, name)(TABLES[device], width=width)
+
+
+def named(ax, gid):
+    return [line for line in ax.lines if line.get_gid() == gid]
+
+
+def words(fig):
+    return [text.get_text() for legend in fig.legends for text in legend.get_texts()]
+
+
+def test_every_figure_of_the_section_is_drawn_here_or_elsewhere():
+    assert list(section.figures()) == ["fig01_parameter_breakdown", "fig03_llms", "fig04_vlms", "fig17_throughput",
+                                       "fig18_latency", "predicted_vs_measured"]
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+@pytest.mark.parametrize(("name", "device"), DRAWN)
+def test_width_units_and_nothing_clipped_or_touching(name, device, width):
+    before = TABLES[device].copy()
+    fig, rows = draw(name, device, width)
+    assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
+    pd.testing.assert_frame_equal(before, TABLES[device])
+    labels = [x for ax in fig.axes for x in (ax.xaxis.label, ax.yaxis.label) if x.get_text()]
+    labels += [x for x in (fig._supxlabel, fig._supylabel) if x is not None]
+    assert labels and all("(" in x.get_text() and x.get_text().endswith(")") for x in labels)
+    box = fig.get_tightbbox()
+    assert box.x0 > -0.02 and box.y0 > -0.02
+    assert box.x1 < fig.get_figwidth() + 0.02 and box.y1 < fig.get_figheight() + 0.02
+    boxes = [x.get_window_extent() for x in (*labels, *(ax.title for ax in fig.axes if ax.get_title()), *fig.legends)]
+    for i, a in enumerate(boxes):
+        assert not [j for j, b in enumerate(boxes[:i]) if a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1
+                    and b.y0 < a.y1 - 1]
+    for ax in fig.axes:
+        low, high = sorted(ax.get_ylim())
+        ticks = [k.label1.get_window_extent() for k in ax.yaxis.get_major_ticks()
+                 if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high]
+        assert not [(i, j) for i, a in enumerate(ticks) for j, b in enumerate(ticks[:i]) if a.overlaps(b)]
+
+
+def test_bars_are_the_measured_latencies_and_hatched_where_routing_is_imposed():
+    fig, rows = draw("llms")
+    ok = rows[rows["status"] == "ok"]
+    assert [ax.get_xlabel().split(" (")[0] for ax in fig.axes] == ["time to first token", "time per output token",
+                                                                    "end-to-end latency"]
+    for ax, metric in zip(fig.axes, view.LATENCIES, strict=True):
+        bars = sorted(ax.patches, key=lambda bar: bar.get_width())
+        np.testing.assert_allclose([b.get_width() for b in bars], sorted(ok[metric]))
+        hatched = {round(b.get_width(), 9) for b in ax.patches if b.get_hatch()}
+        assert hatched == {round(v, 9) for v in ok.loc[ok["model"] == "DeepSeek-V2-Lite", metric]}
+        assert sorted(v for line in named(ax, "floor") for v in line.get_xdata()) == sorted(ok[f"floor_{metric}"])
+        assert sorted(v for line in named(ax, "predicted") for v in line.get_xdata()) == sorted(ok[f"predicted_{metric}"])
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == list(LLMS)
+
+
+def test_what_does_not_fit_is_a_mark_and_a_word():
+    fig, _ = draw("llms")
+    assert all(sum(len(line.get_xdata()) for line in named(ax, "missing")) == 2 for ax in fig.axes)
+    assert {"bf16", "fp8", "out of memory", "depth-extrapolated", "sampled", "floor", "prediction",
+            "routing imposed as uniform"} == set(words(fig))
+    plain = words(draw("vlms")[0])
+    assert "out of memory" not in plain and "bf16" in plain
+    assert {"floor", "prediction"} & set(words(draw("llms", "cpu")[0])) == set()
+
+
+def test_two_rows_of_one_model_and_format_are_refused():
+    with pytest.raises(ValueError, match="llms: 2 rows share one place"):
+        view.llms(pd.concat([models(), models().assign(key="again")], ignore_index=True))
+
+
+@pytest.mark.parametrize(("name", "metric", "rising"),
+                         [("throughput", "throughput_tok_s", False), ("latency", "e2e_s", True)])
+def test_points_and_front_against_accuracy(name, metric, rising):
+    fig, rows = draw(name)
+    assert len(fig.axes) == 3 == rows["suite"].nunique() and set(rows["series"]) == {"fp8"}
+    for ax, (_, own) in zip(fig.axes, rows.groupby("suite", sort=False), strict=True):
+        assert own["tasks"].iloc[0] == ax.get_title().split("\n", 1)[1].replace("\n", " ")
+        (line,) = named(ax, "front")
+        steps = np.diff(line.get_ydata())
+        assert (steps > 0).all() if rising else (steps < 0).all()
+        assert set(line.get_ydata()) <= set(own[metric]) and (np.diff(line.get_xdata()) > 0).all()
+    four = rows[rows["suite"] == "zero-shot"]
+    best = four.loc[four["model"] != "Qwen1.5-MoE-A2.7B", "accuracy_pct"]
+    assert set(named(fig.axes[0], "front")[0].get_xdata()) == set(best)
+
+
+@pytest.mark.parametrize("name", ACCURACY)
+def test_without_accuracies_the_figure_says_what_adds_them(name):
+    with pytest.raises(ValueError, match="`accuracy_file` adds measured ones"):
+        getattr(view, name)(TABLES["cpu"])
+    with pytest.raises(ValueError, match="needs sweep 'llms', of which the table has no row"):
+        getattr(view, name)(vision())
+
+
+def test_the_fastest_and_its_lead_are_told_format_by_format():
+    text = r.headline(TABLES["gpu"])
+    assert "in bf16 OLMoE-1B-7B-0125 is fastest" in text and "(4 models)" in text and "(6 models)" in text
+    assert text.count("+82 % over DeepSeek-V2-Lite") == 2 and "5.0 times Phi-3.5-MoE-instruct" in text
+
+
+def test_latencies_run_from_the_least_to_the_largest_and_what_lacks_is_told():
+    text = r.llms(models())
+    assert re.search(r"In \*\*fp8\*\*: first token from 54\.6 ms \(OLMoE-1B-7B-0125\) to 0\.273 s \(Phi-3\.5-MoE", text)
+    assert "Mixtral-8x7B-v0.1 in bf16: oom (synthetic oom)" in text
+    assert text.endswith("Routing is imposed as uniform on DeepSeek-V2-Lite.")
+
+
+def test_samples_a_second_are_batch_over_latency():
+    table = vision()
+    rate = 64 / table["e2e_s"].iloc[0]
+    assert f"{VLMS[0]} {rate:.3g}," in r.vlms(table) and "2048 tokens in" in r.vlms(table)
+
+
+def test_what_imposing_costs():
+    assert "E2E +3.1 %" in r.imposing(imposing(1 / 1.031))
+    assert r.imposing(models()) == "What imposing a routing costs is not measured."
+
+
+def test_who_stands_on_the_front_is_said_with_tasks_format_and_caution():
+    text = r.accuracy(models(), "e2e_s")
+    assert "**zero-shot, published** (ARC-c, ARC-e, BoolQ, HellaSwag, WinoGrande; fp8)" in text
+    assert "beaten in both: Qwen1.5-MoE-A2.7B." in text
+    assert text.count("reports differ, so a few points are no difference") == 1
+    assert "No accuracy is known of tiny-mixtral" in r.accuracy(small(), "e2e_s")
+
+
+def test_sources_name_each_report_and_what_was_not_found():
+    text = r.sources(TABLES["gpu"])
+    assert "arXiv 2401.04088" in text and "(Phi-3.5-MoE-instruct)" in text
+    assert "deepseek-vl2-tiny: not found" in text
+    assert "Nothing is published" in r.sources(small())
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_partly_measured_tables_are_read_without_holes(reading):
+    name, *arguments = reading
+    table = TABLES["gpu"]
+    rng = np.random.default_rng(0)
+    for share in (0.2, 0.5, 0.8, 1.0):
+        for _ in range(6):
+            gone = (rng.random(len(table)) < share) & (table["status"] == "ok").to_numpy()
+            lost = {c: table[c].where(~gone) for c in table if c.startswith(("throughput", "ttft", "tpot", "e2e"))}
+            part = table.assign(**lost, status=table["status"].mask(gone, "not_run"),
+                                reason=table["reason"].astype(object).mask(gone, "not measured yet"))
+            text = getattr(r, name)(part, *arguments)
+            assert text and not re.search(r"\bnan\b|NaT|None|<NA>|: ;|\(\)", text), text
