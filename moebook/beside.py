@@ -16,7 +16,7 @@ import pandas as pd
 
 from moebook import devices, results
 from moebook.analysis import accelerators, bends
-from moebook.analysis.floor import Ceilings, case_of, no_ceiling
+from moebook.analysis.floor import Case, Ceilings, case_of, no_ceiling
 from moebook.models import catalog
 from moebook.models.catalog import Architecture
 from moebook.models.edit import language_part
@@ -83,21 +83,29 @@ def _labelled(summary: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.Da
         **{name: known.get(name) for name in MEASURED},
         **dict(zip(PUBLISHED, (published.bandwidth_bytes_per_s, published.bf16_flops_per_s), strict=True)))
     rows.loc[endpoint, [*MEASURED, *PUBLISHED]] = None
-    limits = Ceilings(**known) if known else None
+    return rows.assign(**_bends(rows, plan, Ceilings(**known)) if known else dict.fromkeys(BENDS))
+
+
+def _bends(rows: pd.DataFrame, plan: Plan, ceilings: Ceilings) -> pd.DataFrame:
+    """Lengths at which each row's curve should bend; the same for all lengths of a curve, and none of an endpoint's."""
     architectures = {p.key: p.architecture for p in plan.points}
-    told = [_bends(row, architectures.get(row["key"]), limits) for _, row in rows.iterrows()]
-    return rows.assign(**pd.DataFrame(told, columns=list(BENDS), index=rows.index, dtype="float64"))
+    known: dict[tuple, tuple] = {}
+    for row in rows[rows["source_kind"] == "measured"].to_dict("records"):
+        arch = architectures[row["key"]]
+        case = case_of(row, lambda _, arch=arch: arch)
+        curve = (arch.name, arch.source, case.batch, case.dtype, case.quantization, row["device_memory_bytes"])
+        if curve not in known:
+            known[curve] = _bends_of(case, ceilings, row["device_memory_bytes"])
+        known[row["key"]] = known[curve]
+    told = [known.get(key, (None,) * len(BENDS)) for key in rows["key"]]
+    return pd.DataFrame(told, columns=list(BENDS), index=rows.index, dtype="float64")
 
 
-def _bends(row: pd.Series, arch: Architecture | None, ceilings: Ceilings | None) -> tuple:
-    """Lengths at which the row's curve should bend; None where the device's rates or memory are not known."""
-    if row["source_kind"] != "measured" or arch is None or ceilings is None:
-        return None, None, None
-    case = case_of(row, lambda _: arch)
+def _bends_of(case: Case, ceilings: Ceilings, memory_bytes) -> tuple:
+    """None where the device's rate in this dtype, or its memory, is not known."""
     compute = None if no_ceiling(case, ceilings) else bends.compute_bound_from(case, ceilings)
-    memory = row.get("device_memory_bytes")
-    memory = None if memory is None or pd.isna(memory) else float(memory) * case.num_devices
-    return compute, bends.kv_over_weights_from(case), memory and bends.fits_until(case, memory)
+    fits = None if pd.isna(memory_bytes) else bends.fits_until(case, float(memory_bytes) * case.num_devices)
+    return compute, bends.kv_over_weights_from(case), fits
 
 
 def _rooflines(params, table: pd.DataFrame) -> list[pd.DataFrame]:

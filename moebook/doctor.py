@@ -35,6 +35,9 @@ def checks() -> list[Check]:
         Check("repository root", Path("params").is_dir() and Path("notebooks").is_dir(),
               "params/ and notebooks/ are looked for in the current folder"),
     ]
+    ray = importlib.util.find_spec("ray") is not None
+    found.append(Check("ray", True, "there, for `moebook measure --executor ray`" if ray else "not installed; only `moebook "
+                       "measure --executor ray` needs it: pip install 'moebook[cluster]'"))
     if device.kind == "cpu":
         wrong = [m for m in BREAKS_TORCH_CPU if importlib.util.find_spec(m) is not None]
         found.append(Check("torch companions", not wrong, f"{', '.join(wrong)} break transformers beside a CPU torch: "

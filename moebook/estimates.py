@@ -48,11 +48,13 @@ def _kv_dtype(engine: EngineSettings) -> str:
 
 
 def estimate_s(point: Point, device: Published) -> float:
-    """Rough seconds for all repeats of a measured point: half the device's published rates, 3 ms of host a step."""
+    """Rough seconds for all repeats of a measured point: half the device's published rates, 3 ms of host a step. Ranks of
+    tensor parallelism share the work; stages of a pipeline are taken to wait for each other."""
     if not point.needs_engine:
         return LAYER_POINT_S
-    flops = 0.5 * (device.bf16_flops_per_s or CPU_FLOPS)
-    bandwidth = 0.5 * (device.bandwidth_bytes_per_s or CPU_BYTES)
+    ranks = 1 if device.kind == "cpu" else point.engine.tensor_parallel
+    flops = 0.5 * ranks * (device.bf16_flops_per_s or CPU_FLOPS)
+    bandwidth = 0.5 * ranks * (device.bandwidth_bytes_per_s or CPU_BYTES)
     work, arch = point.workload, point.architecture
 
     formats = {"dtype": point.engine.dtype, "quantization": point.engine.quantization, "kv_dtype": _kv_dtype(point.engine)}

@@ -17,7 +17,6 @@ from moebook.plan import Plan, Point
 from moebook.progress import Progress
 from moebook.shard import Shard
 from moebook.store import STATUSES, Store, write_atomic
-from moebook.sweep import request as _request  # noqa: F401  tests
 from moebook.worker_handle import WorkerDied, WorkerHandle, WorkerTimeout
 
 __all__ = ["WorkerDied", "WorkerHandle", "WorkerTimeout", "measure"]

@@ -65,6 +65,13 @@ def test_modes_over_more_devices_than_the_profile_has_are_infeasible(profile, ha
         assert (point.status, point.reason) == (("infeasible", reason) if reason else ("ready", None))
 
 
+def test_tensor_parallel_halves_the_estimate_and_a_pipeline_keeps_it():
+    made, device = shipped("2xh200")[1], devices.published("h200")
+    seconds = {p.series: estimates.estimate_s(p, device) for p in of(made, "modes")
+               if p.status == "ready" and p.workload.batch == 16 and p.architecture.name == MIXTRAL}
+    assert seconds["TP"] < 0.55 * seconds[ONE] and seconds["PP"] == seconds[ONE]
+
+
 def test_modes_set_the_engine_and_one_device_belongs_to_all_of_them():
     engines = {(p.series, p.engine.num_devices): p.engine for p in of(shipped("4xh200")[1], "modes")}
     told = {key: (e.tensor_parallel, e.pipeline_parallel, e.expert_parallel) for key, e in engines.items()}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from moebook.analysis.floor import of_those_under
+from moebook.analysis.pareto import front
 from moebook.models import accuracies
 from moebook.models.accuracies import MEASURED, Suite
 
@@ -32,9 +34,11 @@ def suites_of(summary: pd.DataFrame) -> list[Suite]:
 
 def accuracy_rows(summary: pd.DataFrame, kind: str = "llm") -> pd.DataFrame:
     """Rows of the models of each suite that were measured, in one format, with `suite`, `title`, `accuracy_pct`, `tasks`,
-    `evidence` (published or measured) and `alike`. Suites with under FEWEST such models, or no common task, have none."""
+    `evidence` (published or measured), `alike` and `under_floor`. Suites with under FEWEST such models, or no common task,
+    have none."""
     rows = summary[[SWEEPS[kind] in str(s).split(",") for s in summary["sweeps"]]]
     rows = rows[(rows["status"] == "ok") & rows["e2e_s"].notna()]
+    rows = rows.assign(under_floor=of_those_under(summary)[rows.index])
     found = [own for suite in suites_of(summary) if suite.kind == kind and (own := _of_suite(rows, suite)) is not None]
     return pd.concat(found, ignore_index=True) if found else rows.iloc[:0].assign(suite=None, accuracy_pct=None)
 
@@ -51,6 +55,13 @@ def _of_suite(rows: pd.DataFrame, suite: Suite) -> pd.DataFrame | None:
     return own.assign(suite=suite.name, title=suite.title, alike=suite.alike, tasks=", ".join(words[t] for t in tasks),
                       evidence=evidence,
                       accuracy_pct=[suite.mean_pct(m, tasks) for m in own["model"]])
+
+
+def on_front(rows: pd.DataFrame, metric: str, higher: bool) -> pd.Series:
+    """Which rows of a suite are on the Pareto front of accuracy and speed; a model under its floor has no place there."""
+    kept = rows[~rows["under_floor"]]
+    best = pd.Series(front(kept["accuracy_pct"], kept[metric], second_higher=higher), kept.index)
+    return best.reindex(rows.index, fill_value=False)
 
 
 def common_format(rows: pd.DataFrame, models: Iterable[str] = ()) -> str:

@@ -38,16 +38,25 @@ class Links:
     origin: str | None = None
 
     def seconds(self, op: str, num_bytes: float, ranks: int, in_graph: bool = False) -> float:
-        """Of one collective; in_graph: as a decode graph replays it, where the table has that. Raises NoLinks."""
+        """Of one collective; in_graph: as a decode graph replays it, where the table knows of that; a send stands between
+        two graphs. Raises NoLinks."""
         known = sorted(g for name, g in self.table if name == op)
         if not known:
             return self._by_formula(op, num_bytes, ranks)
         base = min(known, key=lambda g: (abs(g - ranks), g))
-        graph = (op + IN_GRAPH, base)
-        sizes, seconds = self.table[graph if in_graph and graph in self.table else (op, base)]
-        latency = seconds[0]
-        rest = max(0.0, _at(sizes, seconds, num_bytes) - latency)
+        sizes, seconds = self.table[op, base]
+        share = self._share_in_graph(base, (sizes[0], num_bytes)) if in_graph and op != "send" else (1.0, 1.0)
+        latency, whole = seconds[0] * share[0], _at(sizes, seconds, num_bytes) * share[1]
+        rest = max(0.0, whole - latency)
         return (latency * STEPS[op](ranks) / STEPS[op](base) + rest * SHARES[op](ranks) / SHARES[op](base))
+
+    def _share_in_graph(self, ranks: int, sizes: Iterable[float]) -> tuple[float, ...]:
+        """What replay from a graph leaves of a collective's seconds at each size: as of the all-reduce's, which alone the
+        table has both ways. Most of a small one is its launch by the host, and a graph spares that to all of them."""
+        ways = [self.table.get((f"all_reduce{way}", ranks)) for way in (IN_GRAPH, "")]
+        if None in ways:
+            return tuple(1.0 for _ in sizes)
+        return tuple(_at(*ways[0], size) / _at(*ways[1], size) for size in sizes)
 
     def told(self, ranks: int) -> str:
         """Where the seconds over so many ranks come from. Raises NoLinks."""
@@ -56,7 +65,7 @@ class Links:
             return f"measured over {ranks} ranks ({self.origin})"
         if measured:
             base = min(measured, key=lambda g: (abs(g - ranks), g))
-            return f"measured over {base} ranks ({self.origin}), scaled to {ranks} by the ring formula"
+            return f"measured over {base} ranks ({self.origin}), scaled to {ranks} by the ring formula, latency too"
         rate, latency, source = self._published()
         without = "" if latency else ", without latency and so a lower bound"
         return f"ring formula at {rate / 1e9:g} GB/s one way{without} ({source})"

@@ -9,6 +9,7 @@ latency.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -86,12 +87,14 @@ def _in(cells: Cells, column: str) -> Cells:
 def _one_series(cells: Cells, models: list[str]) -> tuple[Cells, str]:
     """The cells of the series in which most models are, of those in which all of `models` are, and a text on the models
     planned in it that have no number. Untested where no series has all of `models`."""
+    if absent := [m for m in models if m not in set(cells.planned["model"])]:
+        raise Untested(f"not among the models compared: {plain(absent)}")
     name = common_format(cells.ok, models)
     kept = cells.select(cells.ok["series"] == name, cells.planned["series"] == name)
     lacking = [m for m in models if m not in set(kept.ok["model"])]
     if lacking:
         reasons = cells.planned[cells.planned["model"].isin(lacking)]["reason"].dropna()
-        raise Untested(f"no format in which {plain(models)} were all measured; {plain(lacking)} not in {name}"
+        raise Untested(f"no format has a number of {plain(models)} alike; in {name} none of {plain(lacking)}"
                        + (f" ({reasons.iloc[0]})" if len(reasons) else ""))
     gone = kept.planned[kept.planned["status"] != "ok"].drop_duplicates("model")
     each = "; ".join(f"{row.model}: {row.reason or row.status}" for row in gone.itertuples())
@@ -111,7 +114,7 @@ def _effect(stat: np.ndarray, cells: Cells, n: int, text: str, told: str) -> Eff
     imposed = cells.ok["skew"].notna() if "skew" in cells.ok else cells.ok["model"].isna()
     drawn = f"; routing imposed as uniform: {plain(cells.ok.loc[imposed, 'model'])}" if imposed.any() else ""
     found = summarise(stat, "%", n, cells.ok, (), f"in {name}: {text}{drawn}")
-    return Effect(**{**found.__dict__, "whole": not told})
+    return replace(found, whole=not told)
 
 
 FUNCTIONS: dict[str, Callable[..., Effect]] = {

@@ -13,7 +13,7 @@ import numpy as np
 
 from moebook.analysis.cells import Cells, Untested
 from moebook.analysis.pairs import Effect, breakdown, mean_of, narrow, plain
-from moebook.analysis.parallelism import COMPOSED, count_of
+from moebook.analysis.parallelism import COMPOSED, count_of, shares_cores
 from moebook.models.shards import ONE
 
 PLACE = ("model", "batch", "input_tokens", "output_tokens")
@@ -21,6 +21,8 @@ PLACE = ("model", "batch", "input_tokens", "output_tokens")
 
 def _largest(cells: Cells, modes: list[str], devices: int) -> tuple[int, tuple[str, ...]]:
     """The source's number of devices where it was measured or composed, else the largest there is."""
+    if shares_cores(cells.ok):
+        raise Untested("ranks of a CPU share its cores: more of them are no more devices")
     have = count_of(cells.ok[cells.ok["series"].isin(modes)])
     if have.empty:
         told = cells.planned.loc[cells.planned["series"].isin(modes), "reason"].dropna()

@@ -30,7 +30,8 @@ from moebook.models.widths import dtype_bytes
 NOTEBOOK = "05_parallelism"
 COMPOSED = "composed"                    # the sweep and the method of composed rows
 MAX_TOKENS = 16384                       # of one prefill step: vLLM's default for offline use on GPUs of 70 GiB and more
-TIMES = ("ttft_s", "tpot_s", "e2e_s")
+STEP_TIMES = ("ttft_s", "tpot_s")
+TIMES = (*STEP_TIMES, "e2e_s")
 NOTES = ("comm_from", "rounding")
 PARTS = ("compute_ttft_s", "comm_ttft_s", "compute_tpot_s", "comm_tpot_s")
 
@@ -38,6 +39,11 @@ PARTS = ("compute_ttft_s", "comm_ttft_s", "compute_tpot_s", "comm_tpot_s")
 def count_of(rows: pd.DataFrame) -> pd.Series:
     """Devices of each row."""
     return rows["tensor_parallel"].astype(int) * rows["pipeline_parallel"].astype(int)
+
+
+def shares_cores(rows: pd.DataFrame) -> bool:
+    """Whether the ranks were those of one CPU: more of them are no more hardware."""
+    return "device_kind" in rows and (rows["device_kind"].dropna() == "cpu").any()
 
 
 def collectives(arch: Architecture, mode: str, ranks: int, tokens: int, sampled: int, width: int = 2) -> list[tuple]:
@@ -117,7 +123,7 @@ def _at(ranks: pd.DataFrame, batch: float) -> dict | None:
 
 def _composed(arch: Architecture, mode: str, count: int, whole: dict, part: dict | None, links: Links | None) -> dict:
     """Times with their ends. Where nothing is known of the links, the compute alone, and a status that says so."""
-    batch, length, outputs = int(whole["batch"]), int(whole["input_tokens"]), int(whole["output_tokens"])
+    batch, length = int(whole["batch"]), int(whole["input_tokens"])
     width = dtype_bytes(whole["dtype"])
     try:
         if links is None:
@@ -130,19 +136,24 @@ def _composed(arch: Architecture, mode: str, count: int, whole: dict, part: dict
     if part is not None and part["status"] == "ok":
         small = comm and (comm[0], step_s(links, arch, mode, count, batch // count, width))
         ways.append(_times(part, small, 2 * count - 1, count))
-    compute = {f"compute_{name}": _middle(w[f"compute_{name}"][0] for w in ways) for name in ("ttft_s", "tpot_s")}
+    compute = {f"compute_{name}": _middle(w[f"compute_{name}"][0] for w in ways) for name in STEP_TIMES}
     if comm is None:
         return {**compute, "comm_from": origin, "status": "not_run", "reason": origin}
-    times = {name: _middle(w[name][0] for w in ways) for name in ("ttft_s", "tpot_s")}
-    ends = {f"{name}_{end}": pick(w[name][i] for w in ways)
-            for name in ("ttft_s", "tpot_s") for i, end, pick in ((1, "lo", min), (2, "hi", max))}
-    e2e = {f"e2e_s{end}": (times | ends)[f"ttft_s{end}"] + (outputs - 1) * (times | ends)[f"tpot_s{end}"]
-           for end in ("", "_lo", "_hi")}
+    times = {name: _middle(w[name][0] for w in ways) for name in STEP_TIMES}
+    times |= {f"{name}_{end}": pick(w[name][i] for w in ways)
+              for name in STEP_TIMES for i, end, pick in ((1, "lo", min), (2, "hi", max))}
+    comms = {f"comm_{name}": times[name] - compute[f"compute_{name}"] for name in STEP_TIMES}
+    run = _whole_run(times, batch, length, int(whole["output_tokens"]))
+    return {**compute, **comms, **times, **run, "comm_from": origin}
+
+
+def _whole_run(times: dict, batch: int, length: int, outputs: int) -> dict:
+    """E2E latency and throughputs of TTFT and step, with their ends."""
+    e2e = {end: times[f"ttft_s{end}"] + (outputs - 1) * times[f"tpot_s{end}"] for end in ("", "_lo", "_hi")}
     tokens = {"throughput_tok_s": batch * (length + outputs), "output_throughput_tok_s": batch * outputs}
-    rates = {f"{name}{end}": n / e2e[f"e2e_s{other}"] for name, n in tokens.items()
+    rates = {f"{name}{end}": count / e2e[other] for name, count in tokens.items()
              for end, other in (("", ""), ("_lo", "_hi"), ("_hi", "_lo"))}
-    return {**compute, **{f"comm_{n}": times[n] - compute[f"compute_{n}"] for n in ("ttft_s", "tpot_s")}, **times, **ends,
-            **e2e, **rates, "comm_from": origin}
+    return {**{f"e2e_s{end}": seconds for end, seconds in e2e.items()}, **rates}
 
 
 def _times(rank: dict, comm: tuple[float, float] | None, ttfts: int, steps: int) -> dict:
@@ -170,19 +181,21 @@ def errors(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_devices(summary: pd.DataFrame) -> pd.DataFrame:
-    """Modes over devices at the largest batch of all modes: what was run, what was composed and one device, with `devices`
-    and `efficiency_pct` (and _lo, _hi), throughput over G times that of one device. A mode's row without a number is left
-    out where a composed one stands for it."""
+    """Modes over devices at the largest batch of all modes: what was run, what was composed and one device, with `devices`,
+    `added` (times the hardware of one: G, but ranks of a CPU share its cores) and `efficiency_pct` (and _lo, _hi),
+    throughput over `added` times that of one device. A mode's row without a number is left out where a composed one stands
+    for it."""
     rows = summary[summary["sweeps"].str.split(",").map(lambda s: "modes" in s or COMPOSED in s)]
     split = rows[rows["series"].isin(shards.MODES)]
     common = split.groupby("series")["batch"].max().min()
-    rows = rows[rows["batch"] == common]
-    rows = rows.assign(devices=count_of(rows))
+    rows = rows[rows["batch"] == common].copy()
+    devices = count_of(rows)
+    rows = rows.assign(devices=devices, added=1 if shares_cores(rows) else devices)
     ok, run = rows["status"] == "ok", rows["method"] != COMPOSED
     place = pd.Series(list(zip(rows["model"], rows["series"], rows["devices"], strict=True)), index=rows.index, dtype=object)
     rows = rows[ok | (run & ((rows["status"] == "oom") | ~place.isin(set(place[ok & ~run]))))]
     one = rows[(rows["series"] == shards.ONE) & (rows["status"] == "ok")].drop_duplicates("model")
     base = one.set_index("model")["throughput_tok_s"]
-    alone = rows["model"].map(base).astype(float) * rows["devices"]
+    alone = rows["model"].map(base).astype(float) * rows["added"]
     shares = {f"efficiency_pct{end}": 100 * rows[f"throughput_tok_s{end}"] / alone for end in ("", "_lo", "_hi")}
-    return rows.assign(**shares)
+    return pd.concat([rows, pd.DataFrame(shares)], axis=1)

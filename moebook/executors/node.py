@@ -23,7 +23,7 @@ from moebook.plan import Point
 from moebook.sweep import Sweep, references
 from moebook.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 
-FORWARDED = ("MOEBOOK_", "VLLM_")           # environment variables that the user set where the sweep was started
+FORWARDED = ("MOEBOOK_", "VLLM_")           # variables that the user set where the sweep was started; never a *_KEY
 _kept: dict[str, WorkerHandle] = {}         # by the devices that its process sees
 
 
@@ -54,7 +54,7 @@ class Message:
 
 def environment() -> dict[str, str | None]:
     """What a task takes over from here. OMP_NUM_THREADS is among it because Ray sets it to a task's CPUs."""
-    here = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
+    here = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED) and not name.endswith("_KEY")}
     return {**here, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
 
 

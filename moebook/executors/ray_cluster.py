@@ -47,15 +47,14 @@ class RayCluster:
         self.unfit: dict[str, dict] = {}
 
     def __enter__(self) -> "RayCluster":
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self.owned = not self.ray.is_initialized()
         if self.owned:
             try:
                 _reachable(self.address)            # Ray itself tries for minutes
                 self.ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-            except (OSError, ValueError) as error:
-                raise ValueError(f"no Ray cluster at {self.address or 'RAY_ADDRESS'}: {error}; start one with "
-                                 f"`ray start --head`, or leave --address out") from None
+            except Exception as error:              # Ray raises no narrower one where a node does not start in time
+                raise ValueError(f"no Ray cluster at {self.address or 'RAY_ADDRESS, and none started here'}: {error}; start "
+                                 f"one with `ray start --head` and give its --address") from None
         return self
 
     def __exit__(self, *exc) -> None:
@@ -167,19 +166,17 @@ class RayCluster:
 
     def _leave_stuck(self, job: Job) -> None:
         """Points that no living node could hold wait for one, then are left to another run."""
-        rooms = self._rooms()
-        room = max(rooms, default=0) if self._on_gpu else float(bool(rooms))
+        room = max(self._rooms(), default=0)
         for stream, build in list(self.running.items()):
-            if build.need <= room:
+            if build.need <= room or (room and not self._on_gpu):
                 build.stuck_since = None
                 continue
             build.stuck_since = build.stuck_since or time.monotonic()
             if time.monotonic() - build.stuck_since > self.patience_s:
                 self.ray.cancel(stream, force=True)
                 del self.running[stream]
-                what = "GPUs of one node" if self._on_gpu else "CPU node"
-                job.say(f"{len(build.points)} points need {build.need} {what}, the largest now has {room:g}: they are left "
-                        f"to another run")
+                need = f"{build.need} GPUs of one node, and the largest has {room:g}" if self._on_gpu else "a node"
+                job.say(f"{len(build.points)} points wait for {need}: they are left to another run")
 
     def _probe(self) -> dict[str, dict]:
         """Provenance of each living node that has anything to measure on, by Ray's id of it."""
@@ -187,9 +184,8 @@ class RayCluster:
 
         remote = self.ray.remote(num_cpus=0)(node.provenance)
         nodes = [n["NodeID"] for n in self.ray.nodes() if n["Alive"] and {"CPU", "GPU"} & set(n["Resources"])]
-        asked = {name: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False))
-                 .remote(node.environment())
-                 for name in nodes}
+        there = {name: NodeAffinitySchedulingStrategy(name, soft=False) for name in nodes}
+        asked = {name: remote.options(scheduling_strategy=at).remote(node.environment()) for name, at in there.items()}
         found = {}
         for name, ref in asked.items():
             try:
@@ -225,6 +221,8 @@ def _reachable(address: str | None) -> None:
 
 
 def _ray():
+    """Ray, told to report nothing to its makers."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError:

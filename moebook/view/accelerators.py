@@ -26,7 +26,7 @@ REFERENCE = Spec("reference", "reference", panel="panel", line="line", x="input_
 LATENCY = Spec("fig16_latency", None, panel="panel", line="line", x="input_tokens", metric="e2e_s", floors=False)
 THROUGHPUT = replace(LATENCY, name="fig16_throughput", metric="throughput_tok_s")
 SHARE = Spec("against_ceiling", None, panel="panel", line="line", x="input_tokens", metric="share_pct", floors=False,
-             log_y=False, y_label="time the device's ceilings allow over measured (%)")
+             log_y=False, y_label="share of the ceilings reached (%)")
 PHASES = {"ttft_s": "prefill", "tpot_s": "decode"}
 RATES = {"copy_bytes_per_s": ("published_bytes_per_s", 1e12, "memory bandwidth (TB/s)"),
          "matmul_flops_per_s": ("published_flops_per_s", 1e12, "bf16 matrix rate (TFLOP/s)")}
@@ -89,10 +89,12 @@ def throughput(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
 
 
 def against_ceiling(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """How near each measured point comes to its device's ceilings: floor over measured, of prefill and of a decode step."""
+    """How near measured points come to their device's ceilings: floor over measured, of prefill and of a decode step, at
+    the smallest and the largest batch."""
     columns = (*LABELS, *PHASES, *(f"floor_{phase}" for phase in PHASES))
     rows = named(of_models_here(rows_of(summary, "against_ceiling", None, columns)), short=True)
     rows = rows[(rows["status"] == "ok") & (rows["source_kind"] == "measured") & rows["floor_ttft_s"].notna()]
+    rows = rows[rows["batch"].isin(rows["batch"].agg(["min", "max"]))]
     parts = [rows.assign(share_pct=100 * rows[f"floor_{column}"].astype(float) / rows[column].astype(float),
                          panel=[f"{phase}, batch {b}" for b in rows["batch"]]) for column, phase in PHASES.items()]
     table = pd.concat(parts).sort_values("batch", kind="stable")
@@ -108,7 +110,8 @@ def bends(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.Dat
     if table.empty:
         raise ValueError("bends: no curve of three or more lengths was measured")
     with style.paper_style(width) as inches:
-        fig = Figure(figsize=(inches, 0.2 * len(table) + 0.7), layout="constrained")
+        on_page = width == "page"
+        fig = Figure(figsize=(inches, (0.2 if on_page else 0.31) * len(table) + 0.7), layout="constrained")
         ax = fig.subplots()
         for i, row in enumerate(table.itertuples()):
             ax.plot([row.shortest, row.longest], [i, i], color="0.8", linewidth=3, solid_capstyle="butt", gid="range")
@@ -118,7 +121,7 @@ def bends(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.Dat
         style.value_axis([ax], table[[*BENDS, "shortest"]].min(axis=None), table[[*BENDS, "longest"]].max(axis=None),
                          axis="x", log=True)
         ax.set(xlabel="prompt or context (tokens)", ylim=(len(table) - 0.5, -0.5))
-        ax.set_yticks(range(len(table)), table["line"].str.replace(", ", "\n" if width == "column" else ", ", n=1))
+        ax.set_yticks(range(len(table)), table["line"] if on_page else table["line"].map(_in_two))
         ax.tick_params(axis="y", length=0)
         handles: list = [Line2D([], [], linestyle="none", marker=m, color="black", markerfacecolor="black" if m == "o" else
                                 "none") for _, m in BENDS.values()]
@@ -139,8 +142,14 @@ def bend_rows(rows: pd.DataFrame) -> pd.DataFrame:
                       "bend_measured": bend and bend.length, "exponent_below": bend and bend.below,
                       "exponent_above": bend and bend.above, "shortest": own["input_tokens"].iloc[0],
                       "longest": own["input_tokens"].iloc[-1]})
-    return pd.DataFrame(found).convert_dtypes(convert_string=False).astype(
-        {c: "float64" for c in BENDS} if found else {})
+    numbers = dict.fromkeys((*BENDS, "exponent_below", "exponent_above"), "float64")
+    return pd.DataFrame(found).astype(numbers) if found else pd.DataFrame()
+
+
+def _in_two(line: str) -> str:
+    """A row's name in two lines: device and model, then the rest."""
+    parts = line.split(", ")
+    return ", ".join(parts[:2]) + "\n" + ", ".join(parts[2:])
 
 
 def _present(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from moebook.analysis.accuracy import accuracy_rows
-from moebook.analysis.pareto import front
+from moebook.analysis.accuracy import accuracy_rows, on_front
 from moebook.view import layout, panels, style
 from moebook.view.tables import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
 
@@ -91,7 +90,7 @@ def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], looks: panels.Looks, 
     ax.grid(False, axis="y")
     ax.tick_params(axis="y", length=0)
     drawn = [metric, f"{metric}_hi", f"floor_{metric}", f"predicted_{metric}"]
-    high = np.nanmax(rows[[c for c in drawn if c in rows]].to_numpy(float))
+    high = np.nanmax(rows.loc[rows["status"] == "ok", [c for c in drawn if c in rows]].to_numpy(float))
     style.value_axis([ax], 0.0, high, axis="x")
 
 
@@ -152,7 +151,10 @@ def _panel(ax: Axes, rows: pd.DataFrame, looks: panels.Looks, metric: str, highe
         if spread is not None:
             ax.errorbar(x, y, yerr=spread[:, i:i + 1], fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
         panels.draw_points(ax, x, y, [panels.method_kind(row["method"])], colour, marker, 1.2)
-    best = rows[front(rows["accuracy_pct"], rows[metric], second_higher=higher)].sort_values("accuracy_pct")
+        if row["under_floor"]:
+            ax.annotate("under its floor", (x[0], y[0]), (0, -7), textcoords="offset points", ha="center", va="top",
+                        fontsize=6.5, color=style.GREY)
+    best = rows[on_front(rows, metric, higher)].sort_values("accuracy_pct")
     ax.plot(best["accuracy_pct"], best[metric].to_numpy(float), color=style.GREY, linestyle=panels.DASHES, linewidth=0.8,
             zorder=1.5, gid="front")
     ax.margins(x=0.12)

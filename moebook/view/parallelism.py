@@ -32,8 +32,8 @@ def over_devices(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure,
 
 
 def efficiency(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Throughput over G times that of one device (%), a line per mode, a panel per model."""
-    return _lines(summary, "efficiency", "efficiency_pct", "scaling efficiency (% of G times one device)", width)
+    """Throughput over G times that of one device (%; on a CPU over one), a line per mode, a panel per model."""
+    return _lines(summary, "efficiency", "efficiency_pct", "scaling efficiency (% of the ideal)", width)
 
 
 def _lines(summary: pd.DataFrame, figure: str, metric: str, label: str, width: str) -> tuple[Figure, pd.DataFrame]:
@@ -94,14 +94,14 @@ def _dodged(rows: pd.DataFrame, mode: str) -> np.ndarray:
 
 
 def _ideal(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
-    """G times one device, and that device's own point."""
+    """What the hardware has over one device's, and that device's own point."""
     one = rows[(rows["series"] == ONE) & (rows["status"] == "ok") & rows[metric].notna()].head(1)
     if one.empty:
         return
-    devices = np.array(sorted(rows["devices"].unique()), float)
+    added = rows.drop_duplicates("devices").sort_values("devices")
     value = float(one[metric].iloc[0])
-    ideal = value * devices if metric == "throughput_tok_s" else np.full(len(devices), value)
-    ax.plot(devices, ideal, color="0.6", linewidth=0.9, zorder=1, gid="ideal")
+    ideal = value * added["added"].to_numpy(float) ** (metric == "throughput_tok_s")
+    ax.plot(added["devices"], ideal, color="0.6", linewidth=0.9, zorder=1, gid="ideal")
     panels.draw_points(ax, np.array([1.0]), np.array([value]), [panels.method_kind(one["method"].iloc[0])], style.GREY, "o")
 
 
@@ -132,7 +132,7 @@ def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
         handles.append(Patch(color=style.GREY, alpha=0.25))
         labels.append(BAND)
     handles.append(Line2D([], [], color="0.6", linewidth=0.9))
-    labels.append("ideal: G times one device")
+    labels.append("ideal: the same cores" if analysis.shares_cores(rows) else "ideal: G times one device")
     for status, (marker, label) in style.MISSING.items():
         if (rows["status"] == status).any():
             handles.append(Line2D([], [], linestyle="none", marker=marker, color=style.GREY))

@@ -56,8 +56,10 @@ def test_a_model_alone_or_absent_is_untested_with_the_reason():
     with pytest.raises(Untested, match="no other model"):
         model_lead(cells(t.models({OLMOE: 1.0})), OLMOE)
     only = t.models(formats={"bf16": (None, 1.0)})
-    with pytest.raises(Untested, match=rf"{PHI} not in bf16 \(synthetic oom\)"):
+    with pytest.raises(Untested, match=rf"in bf16 none of {PHI} \(synthetic oom\)"):
         model_lead(cells(only), PHI)
+    with pytest.raises(Untested, match=rf"not among the models compared: {OLMOE}"):
+        model_change(cells(t.small()), "tiny-mixtral", OLMOE)
 
 
 def test_a_planned_model_without_a_number_makes_the_effect_partial():

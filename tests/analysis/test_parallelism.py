@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import parallel_tables as t
 import pytest
 
@@ -48,6 +49,8 @@ def test_a_table_of_this_device_is_interpolated_and_goes_on_at_its_last_rate():
 
 def test_decode_takes_the_times_of_graphs_where_there_are_some():
     assert measured().seconds("all_reduce", 1024, 2, in_graph=True) == pytest.approx(1e-5 + 1024 / 1e11)
+    share = (1e-5 + 1024 / 1e11) / (2e-5 + 1024 / 1e11)
+    assert measured().seconds("all_gather", 1024, 2, in_graph=True) == pytest.approx(share * (3e-5 + 1024 / 1e11))
     assert measured().seconds("send", 1024, 2, in_graph=True) == pytest.approx(4e-5 + 1024 / 1e11)
 
 
@@ -141,7 +144,7 @@ def test_a_pipeline_lies_between_serial_and_filled(one_device, devices):
 
 def test_a_rounded_rank_says_so(one_device):
     assert "0.5 of a token's 2 expert choices" in row(one_device, "TP+EP", 4, MIXTRAL)["rounding"]
-    assert row(one_device, "TP+EP", 2, MIXTRAL)["rounding"] is None
+    assert pd.isna(row(one_device, "TP+EP", 2, MIXTRAL)["rounding"])
 
 
 def test_without_links_the_compute_stands_and_nothing_else():
@@ -205,9 +208,9 @@ def test_runs_decide_on_the_sources_scale_and_compositions_on_their_own():
 
 def test_the_exponent_is_that_of_the_planted_times():
     table = p.with_composed(t.summary("4xh200"), measured())
-    ratios = [row(table, "TP", 4, model, "sampled")["throughput_tok_s"] / row(table, ONE, 1, model, "sampled")["throughput_tok_s"]
-              for model in (MIXTRAL, OLMOE)]
-    wanted = np.log(ratios).mean() / np.log(4)
+    one, four = ([row(table, mode, devices, model, "sampled")["throughput_tok_s"] for model in (MIXTRAL, OLMOE)]
+                 for mode, devices in ((ONE, 1), ("TP", 4)))
+    wanted = np.log(np.array(four) / np.array(one)).mean() / np.log(4)
     assert verdicts(table)["tp-scales"].effect == pytest.approx(wanted)
     assert verdicts(table)["tp-beats-ep"].effect == pytest.approx(100 * (1.10 / 1.25 - 1))
 
@@ -221,3 +224,11 @@ def test_claims_without_any_number_say_why():
     table = t.summary("h100")
     assert verdicts(table)["tp-scales"].verdict == "untested"
     assert "needs 2 devices, this profile has 1" in verdicts(table)["tp-scales"].reason
+
+
+def test_ranks_of_a_cpu_add_no_device_and_decide_nothing():
+    table = p.with_composed(t.summary("cpu", ("synthetic", "cpu")), Links("cpu"))
+    found = verdicts(table)
+    assert {v.verdict for v in found.values()} == {"untested"}
+    assert all("share its cores" in v.reason for v in found.values())
+    assert set(p.over_devices(table)["added"]) == {1}

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 TOKEN_S = 0.01
-START_LIMIT_S = 300
+START_LIMIT_S = 600
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,6 +26,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        if self.path.endswith("completions"):            # what a redirected request becomes
+            self.server.asked.append((self.path, self.headers.get("Authorization"), {}))
         self.refuse(404, "Not Found")
 
     def do_POST(self) -> None:
@@ -48,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         self.refuse(401, f"Incorrect API key provided: {self.headers.get('Authorization')}, from {self.headers['Host']}")
 
     def redirect(self, body: dict) -> None:
-        self.refuse(307, "moved", Location=self.server.elsewhere)
+        self.refuse(302, "moved", Location=self.server.elsewhere)
 
     def chat_only(self, body: dict) -> None:
         if "messages" in body:
@@ -63,13 +65,9 @@ class Handler(BaseHTTPRequestHandler):
         self.stream(body, max(1, body["max_tokens"] // 2))
 
     def limited(self, body: dict) -> None:
-        """One request at a time is answered; those beside it are turned away."""
-        if not body.get("stream") or self.server.busy.acquire(blocking=False):
-            try:
-                return self.stream(body, body["max_tokens"])
-            finally:
-                if body.get("stream"):
-                    self.server.busy.release()
+        """The first streamed request is answered, those after it are turned away."""
+        if not body.get("stream") or self.server.allowed.acquire(blocking=False):
+            return self.stream(body, body["max_tokens"])
         self.refuse(429, "Rate limit reached")
 
     def disconnect(self, body: dict) -> None:
@@ -105,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
 def serving(day: str, prompt_tokens: int = 16):
     """A server having such a day, its address in `url`."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.day, server.asked, server.busy, server.prompt_tokens = day, [], threading.Lock(), prompt_tokens
+        server.day, server.asked, server.allowed, server.prompt_tokens = day, [], threading.Semaphore(), prompt_tokens
         server.daemon_threads = True
         server.url = f"http://127.0.0.1:{server.server_port}/v1"
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -127,8 +125,9 @@ def vllm_serving(model: Path, key: str, log: Path):
     port = free_port()
     environment = {**os.environ, "VLLM_API_KEY": key, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1",
                    "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
-               "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--dtype", "float32", "--max-model-len", "256"]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name",
+               "tiny", "--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--dtype", "float32",
+               "--max-model-len", "256"]
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
         try:

@@ -68,3 +68,15 @@ def test_a_plain_engine_memory_or_a_crash_stays_what_it_is(failure, settings):
 ])
 def test_a_line_loses_colours_prefixes_and_paths(line, told):
     assert clean(line) == told
+
+
+def test_what_one_of_several_ranks_died_of_is_told():
+    prefix = "(Worker_PP1 pid=17796) ERROR 11-24 20:53:27 [multiproc_executor.py:1063] "
+    raised = "\n".join(prefix + line for line in (
+        "Traceback (most recent call last):", '  File "runner.py", line 3174, in gather',
+        "    assert self.tensors is not None", "           ^^^^^^^^^^^^", "AssertionError"))
+    assert str(explain(KeyError("0-9f54b5a8"), raised)) == "AssertionError (assert self.tensors is not None)"
+    died = "ERROR [multiproc_executor.py:315] Worker proc VllmWorker-0 died unexpectedly (exit code: -11), shutting down."
+    told = str(explain(RuntimeError("cancelled"), f"!!!!!!! Segfault encountered !!!!!!!\n{died}"))
+    assert told == "Worker proc VllmWorker-0 died unexpectedly (exit code: -11): segmentation fault"
+    assert explain(RuntimeError("cancelled"), f"{died}\ntorch.OutOfMemoryError: CUDA out of memory").status == "oom"

@@ -1,7 +1,8 @@
 """A double of WorkerHandle that measures nothing, for processes that a test cannot reach: what it does, files say.
 
-In the folder it is given, `done` gets a line for each request: op, process, batch. A file `slow` makes each point take that
-many seconds; `dies` tells how many more points end the process that asks, as if the system had killed it.
+It works in the folder that the file `folder` names. There, `done` gets a line for each request: op, process, batch. A file
+`slow` makes each point take that many seconds; `dies` tells how many more points end the process that asks, as if the
+system had killed it.
 """
 
 import os
@@ -13,8 +14,12 @@ REPEATS = [{"ttft_s": 0.1, "e2e_s": e} for e in (1.0, 1.01, 1.02)]
 
 
 class ScriptedWorker:
-    def __init__(self, folder: Path):
-        self.folder, self.count, self.settings = folder, 1, None
+    def __init__(self, root: Path):
+        self.root, self.count = root, 1
+
+    @property
+    def folder(self) -> Path:
+        return Path((self.root / "folder").read_text())
 
     def ask(self, request: dict, limit_s: float) -> dict:
         op = request["op"]
@@ -44,8 +49,8 @@ class ScriptedWorker:
 class Start:
     """What a task makes its worker with."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, root: Path):
+        self.root = root
 
     def __call__(self, log: Path) -> ScriptedWorker:
-        return ScriptedWorker(self.folder)
+        return ScriptedWorker(self.root)

@@ -125,8 +125,22 @@ def test_the_fastest_and_its_lead_are_told_format_by_format():
 def test_latencies_run_from_the_least_to_the_largest_and_what_lacks_is_told():
     text = r.llms(models())
     assert re.search(r"In \*\*fp8\*\*: first token from 54\.6 ms \(OLMoE-1B-7B-0125\) to 0\.273 s \(Phi-3\.5-MoE", text)
-    assert "Mixtral-8x7B-v0.1 in bf16: oom (synthetic oom)" in text
+    assert "Not measured: Mixtral-8x7B-v0.1 in bf16, Phi-3.5-MoE-instruct in bf16: oom (synthetic oom)." in text
     assert text.endswith("Routing is imposed as uniform on DeepSeek-V2-Lite.")
+
+
+def test_a_model_under_its_floor_is_no_measure():
+    table = models()
+    qwen = (table["model"] == "Qwen3-30B-A3B") & (table["series"] == "fp8")
+    table = table.assign(floor_tpot_s=table["floor_tpot_s"].mask(qwen, 2 * table["tpot_s"]))
+    for text in (r.llms(table), r.accuracy(table, "e2e_s")):
+        assert text.endswith("no measure of the model: Qwen3-30B-A3B in fp8.")
+    assert "Faster than its floor" not in r.llms(models())
+    fig, rows = view.throughput(table)
+    for ax, (_, own) in zip(fig.axes, rows.groupby("suite", sort=False), strict=True):
+        under = own.loc[own["model"] == "Qwen3-30B-A3B", "accuracy_pct"]
+        assert not set(under) & set(named(ax, "front")[0].get_xdata())
+        assert [t.get_text() for t in ax.texts] == ["under its floor"] * len(under)
 
 
 def test_samples_a_second_are_batch_over_latency():
@@ -136,7 +150,8 @@ def test_samples_a_second_are_batch_over_latency():
 
 
 def test_what_imposing_costs():
-    assert "E2E +3.1 %" in r.imposing(imposing(1 / 1.031))
+    assert "E2E +3.1 %. This" in r.imposing(imposing(1 / 1.031))
+    assert "E2E +1.0 % (the repeats of both overlap)." in r.imposing(imposing(1 / 1.01))
     assert r.imposing(models()) == "What imposing a routing costs is not measured."
 
 

@@ -51,7 +51,7 @@ def against_ceiling(summary: pd.DataFrame) -> str:
         decode, prefill = (100 * own[f"floor_{p}"].astype(float) / own[p].astype(float) for p in ("tpot_s", "ttft_s"))
         told.append(f"**{device}** decodes at {decode.min():.0f} to {decode.max():.0f} % of what its ceilings allow and "
                     f"prefills at {prefill.min():.0f} to {prefill.max():.0f} %")
-    return "; ".join(told) + ". What is missing is launches, host and network between steps, and kernels off their peak."
+    return "; ".join(told) + ". The rest is launches, host work between steps, and kernels off their peak."
 
 
 def latency(summary: pd.DataFrame) -> str:
@@ -79,7 +79,9 @@ def like_for_like(summary: pd.DataFrame) -> str:
         for (model, series), own in wide[[base, other]].dropna().groupby(level=[0, 1], sort=False):
             ratio = own[other] / own[base]
             told.append(f"{other} over {base}, {model} in {series}: {change(ratio.min())} to {change(ratio.max())}")
-    return f"Like for like, throughput of {'; '.join(told)}." if told else "No precision of one model was measured on two devices."
+    if not told:
+        return "No precision of one model was measured on two devices."
+    return f"Like for like, throughput of {'; '.join(told)}."
 
 
 def rooflines(summary: pd.DataFrame) -> str:

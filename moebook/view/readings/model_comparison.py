@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from moebook.analysis.accuracy import accuracy_rows, suites_of
-from moebook.analysis.pareto import front
+from moebook.analysis.accuracy import accuracy_rows, on_front, suites_of
+from moebook.analysis.floor import is_under
 from moebook.models import accuracies
 from moebook.view.readings.words import NOTHING, T, change, in_order, measured, planned
 
@@ -12,7 +12,8 @@ WORDS = {T: "throughput", "e2e_s": "latency"}
 
 def llms(summary: pd.DataFrame) -> str:
     """Fig 3: the ends of each latency in each format, and what is not there."""
-    return _ends(summary, "llms") + _lacking(summary, "llms") + _imposed(measured(summary, "llms"))
+    rows = measured(summary, "llms")
+    return _ends(summary, "llms") + _lacking(summary, "llms") + _imposed(rows) + _under(rows)
 
 
 def vlms(summary: pd.DataFrame) -> str:
@@ -24,7 +25,8 @@ def vlms(summary: pd.DataFrame) -> str:
     speeds = ", ".join(f"{r.model} {r.batch / r.e2e_s:.3g}" for r in rows.itertuples())
     return (f"Language parts alone, {first['input_tokens']} tokens in (text and image together), "
             f"{first['output_tokens']} out. " + _ends(summary, "vlms")
-            + f" Samples of one image and one text per second: {speeds}." + _lacking(summary, "vlms") + _imposed(rows))
+            + f" Samples of one image and one text per second: {speeds}." + _lacking(summary, "vlms") + _imposed(rows)
+            + _under(rows))
 
 
 def _ends(summary: pd.DataFrame, sweep: str) -> str:
@@ -51,16 +53,25 @@ def _seconds(value: float) -> str:
 
 
 def _lacking(summary: pd.DataFrame, sweep: str) -> str:
-    """What is not measured, format by format, each reason once."""
+    """What is not measured, each reason once."""
     rows = planned(summary, sweep)
-    gone = rows[rows["status"] != "ok"]
-    told = "; ".join(f"{r.model} in {r.series}: {r.status} ({r.reason})" for r in gone.itertuples())
+    gone = rows[rows["status"] != "ok"].groupby(["status", "reason"], sort=False)
+    told = "; ".join(", ".join(f"{r.model} in {r.series}" for r in own.itertuples()) + f": {status} ({reason})"
+                     for (status, reason), own in gone)
     return f" Not measured: {told}." if told else ""
 
 
 def _imposed(rows: pd.DataFrame) -> str:
     drawn = in_order(rows[rows["skew"].notna()], "model") if "skew" in rows else []
     return f" Routing is imposed as uniform on {', '.join(drawn)}." if drawn else ""
+
+
+def _under(rows: pd.DataFrame) -> str:
+    """Models faster than their floor: of dummy weights, and no measure of the model."""
+    under = rows[is_under(rows)]
+    told = ", ".join(f"{r.model} in {r.series}" for r in under.itertuples())
+    return (" Faster than its floor, so its dummy weights read fewer experts than uniform routing would and its speed is "
+            f"no measure of the model: {told}." if told else "")
 
 
 def imposing(summary: pd.DataFrame) -> str:
@@ -72,6 +83,8 @@ def imposing(summary: pd.DataFrame) -> str:
     a, b = own.iloc[0], drawn.iloc[0]
     each = ", ".join(f"{name} {change(b[m] / a[m], 1)}" for m, name in
                      (("ttft_s", "TTFT"), ("tpot_s", "TPOT"), ("e2e_s", "E2E")))
+    apart = not (a.get("e2e_s_lo", 0) <= b.get("e2e_s_hi", 0) and b.get("e2e_s_lo", 0) <= a.get("e2e_s_hi", 0))
+    each += "" if apart else " (the repeats of both overlap)"
     return (f"On {a['model']} in {a['series']}, imposed uniform routing against its own routers: {each}. This is the cost "
             "of drawing experts, and what its own routing gains by being less even; compare models with and without "
             "imposed routing no closer than that.")
@@ -81,19 +94,19 @@ def accuracy(summary: pd.DataFrame, metric: str) -> str:
     """Figs 17 and 18: which models stand on the front of speed (`metric`) and accuracy, suite by suite."""
     rows = accuracy_rows(summary)
     if rows.empty:
-        return NOTHING + " " + _why_none(summary)
+        return (NOTHING + " " if measured(summary, "llms").empty else "") + _why_none(summary)
     told = []
     for _, own in rows.groupby("suite", sort=False):
         first = own.iloc[0]
-        best = own[front(own["accuracy_pct"], own[metric], second_higher=metric == T)].sort_values("accuracy_pct")
-        beaten = [m for m in own["model"] if m not in set(best["model"])]
+        best = own[on_front(own, metric, metric == T)].sort_values("accuracy_pct")
+        beaten = [m for m in own.loc[~own["under_floor"], "model"] if m not in set(best["model"])]
         each = ", ".join(f"{r.model} ({r.accuracy_pct:.1f} %, {_speed(getattr(r, metric), metric)})"
                          for r in best.itertuples())
         off = f"; beaten in both: {', '.join(beaten)}" if beaten else ""
         caution = "" if first["alike"] else "; reports differ, so a few points are no difference"
         told.append(f"**{first['title']}, {first['evidence']}** ({first['tasks']}; {first['series']}): on the front "
                     f"{each}{off}{caution}.")
-    return f"By {WORDS[metric]}. " + " ".join(told)
+    return f"By {WORDS[metric]}. " + " ".join(told) + _under(rows.drop_duplicates(["model", "series"]))
 
 
 def _speed(value: float, metric: str) -> str:
@@ -132,8 +145,9 @@ def headline(summary: pd.DataFrame) -> str:
             ranked = own.sort_values(T, ascending=False)
             best, next_, last = ranked.iloc[0], ranked.iloc[1], ranked.iloc[-1]
             told.append(f"in {series} {best['model']} is fastest at {best[T]:,.0f} tokens/s, "
-                        f"{change(best[T] / next_[T])} over {next_['model']} and {best[T] / last[T]:.1f} times "
-                        f"{last['model']} ({len(own)} models)")
+                        f"{change(best[T] / next_[T])} over {next_['model']}"
+                        + (f" and {best[T] / last[T]:.1f} times {last['model']}" if len(own) > 2 else "")
+                        + f" ({len(own)} models)")
     if not told:
         return "One model alone was measured in each format, so none can be compared." + _lacking(summary, "llms")
     return f"**Finding.** At batch {rows['batch'].iloc[0]}, " + "; ".join(told) + "."

@@ -8,13 +8,14 @@ from moebook.models.shards import MODES, ONE
 from moebook.view.readings.words import NOTHING, T, change, planned
 
 STAND_IN = "stand-in"
+SHARED = " Ranks of a CPU share its cores, so the best they can do is what one rank does with all of them."
 
 
 def _split(summary: pd.DataFrame) -> pd.DataFrame:
     """Modes over several devices with a number and a base, as `times` one device: what was run, else what was composed."""
     rows = analysis.over_devices(summary)
     rows = rows[rows["series"].isin(MODES) & (rows["status"] == "ok") & rows["efficiency_pct"].notna()]
-    rows = rows.assign(times=rows["efficiency_pct"] * rows["devices"] / 100, composed=rows["method"] == COMPOSED)
+    rows = rows.assign(times=rows["efficiency_pct"] * rows["added"] / 100, composed=rows["method"] == COMPOSED)
     order = rows["composed"].astype(int) + 2 * rows["series"].map(MODES.index)
     return rows.loc[order.sort_values(kind="stable").index].drop_duplicates(["model", "series", "devices"])
 
@@ -52,11 +53,12 @@ def scaling(summary: pd.DataFrame) -> str:
 
 
 def _base(summary: pd.DataFrame) -> str:
-    """Models whose one device is extrapolated, since they do not fit it."""
+    """What to know of the base: models that do not fit one device, and devices that are none."""
     rows = summary[(summary["series"] == ONE) & (summary["status"] == "ok") & summary["method"].str.startswith("depth")]
     names = ", ".join(dict.fromkeys(rows["model"]))
-    return (f" {names} does not fit one device: its base is extrapolated from engines with fewer layers, what a device with "
+    text = (f" {names} does not fit one device: its base is extrapolated from engines with fewer layers, what a device with "
             "more memory would do.") if names else ""
+    return text + (SHARED if analysis.shares_cores(summary) else "")
 
 
 def gone(summary: pd.DataFrame) -> str:
@@ -99,8 +101,19 @@ def validation(summary: pd.DataFrame) -> str:
     if len(rows):
         error = rows["error_pct"]
         text = (f"Composed over run E2E at {len(rows)} places: from {error.min():+.1f} to {error.max():+.1f} %, mean "
-                f"absolute error {error.abs().mean():.1f} %.")
+                f"absolute error {error.abs().mean():.1f} %." + _between(rows))
     return text + _stand_in(summary)
+
+
+def _between(rows: pd.DataFrame) -> str:
+    """Where a run pipeline lies between its two bounds."""
+    rows = rows[rows["series"].str.startswith("PP")]
+    low, high = rows["composed_tpot_s_lo"], rows["composed_tpot_s_hi"]
+    share = (100 * (high - rows["tpot_s"]) / (high - low)).dropna()
+    if share.empty:
+        return ""
+    return (f" A run pipeline's step lies {share.min():.0f} to {share.max():.0f} % of the way from its serial to its filled "
+            "bound: near 0 % the engine keeps the batch in one piece, and the stages wait for each other.")
 
 
 def _stand_in(summary: pd.DataFrame) -> str:
