@@ -5,9 +5,10 @@
     roofline   computed from published figures (analysis/accelerators.py), run nowhere
 
 `joined` adds to each row its `source_kind`, a `device_label`, the device's ceilings as measured and as published, and
-the lengths at which its curve should bend (analysis/bends.py). What other profiles have measured is read from their
-outputs and kept in beside.parquet, so that a profile's figures can be drawn again where those outputs are not. Claims
-are judged on one's own rows alone.
+the lengths at which its curve should bend (analysis/bends.py). Where an engine was faster than the measured ceilings
+allow, they are none (a CPU's engine can have better 16-bit kernels than the product that was timed), and floors are
+left out. What other profiles have measured is read from their outputs and kept in beside.parquet, so that a profile's
+figures can be drawn again where those outputs are not. Claims are judged on one's own rows alone.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ import pandas as pd
 
 from moebook import devices, results
 from moebook.analysis import accelerators, bends
-from moebook.analysis.floor import Case, Ceilings, case_of, no_ceiling
+from moebook.analysis.floor import FLOOR_COLUMNS, UNDER_FLOOR, Case, Ceilings, case_of, no_ceiling
 from moebook.models import catalog
 from moebook.models.catalog import Architecture
 from moebook.models.edit import language_part
@@ -27,6 +28,7 @@ FILE = "beside.parquet"
 BENDS = ("bend_compute", "bend_bandwidth", "bend_capacity")
 PRECISIONS = ("bf16", "fp8", "int4 weights")     # of rooflines: the widest that the accelerator holds
 MEASURED = ("copy_bytes_per_s", "matmul_flops_per_s")
+BEATEN = "measured faster than the device's measured ceilings allow: they are none for this engine's kernels"
 PUBLISHED = ("published_bytes_per_s", "published_flops_per_s")
 
 
@@ -83,7 +85,18 @@ def _labelled(summary: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.Da
         **{name: known.get(name) for name in MEASURED},
         **dict(zip(PUBLISHED, (published.bandwidth_bytes_per_s, published.bf16_flops_per_s), strict=True)))
     rows.loc[endpoint, [*MEASURED, *PUBLISHED]] = None
-    return rows.assign(**_bends(rows, plan, Ceilings(**known)) if known else dict.fromkeys(BENDS))
+    rows = rows.assign(**_bends(rows, plan, Ceilings(**known)) if known else dict.fromkeys(BENDS))
+    return _without_beaten(rows) if known else rows
+
+
+def _without_beaten(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without floors that a measurement beats, and without the bend that rests on a matrix rate so beaten."""
+    floors = [c for c in FLOOR_COLUMNS if c in rows]
+    beaten = {phase: rows[f"floor_{phase}"].astype(float) > (1 + UNDER_FLOOR) * rows[phase].astype(float)
+              for phase in ("ttft_s", "tpot_s")}
+    either = beaten["ttft_s"] | beaten["tpot_s"]
+    return rows.assign(**{c: rows[c].mask(either) for c in floors}, floor_reason=rows["floor_reason"].mask(either, BEATEN),
+                       bend_compute=rows["bend_compute"].mask(rows["dtype"].isin(rows.loc[beaten["ttft_s"], "dtype"])))
 
 
 def _bends(rows: pd.DataFrame, plan: Plan, ceilings: Ceilings) -> pd.DataFrame:

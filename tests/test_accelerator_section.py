@@ -169,6 +169,17 @@ def test_a_dry_run_reads_nothing_beside(root):
     assert set(shown["profile"]) == {"h100"} and set(shown["source_kind"]) == {"measured"}
 
 
+def test_ceilings_that_an_engine_beats_are_none(root):
+    res = h100(root, beside=())
+    fast = res.summary.copy()
+    at = fast.index[fast["status"] == "ok"][0]
+    fast.loc[at, "ttft_s"] = fast.loc[at, "floor_ttft_s"] / 2
+    rows = beside._labelled(fast, res.plan, res.metadata["ceilings"])
+    assert rows.loc[at, ["floor_ttft_s", "floor_e2e_s"]].isna().all() and rows.loc[at, "floor_reason"] == beside.BEATEN
+    assert rows["bend_compute"].isna().all() and rows["bend_bandwidth"].notna().any()
+    assert rows["floor_ttft_s"].notna().sum() == res.summary["floor_ttft_s"].notna().sum() - 1
+
+
 def test_sections_without_others_beside_show_their_own_summary(root):
     res = h100(root)
     assert res.shown is not res.summary

@@ -39,7 +39,7 @@ def endpoint_lead(cells: Cells, source_device: str) -> Effect:
     """Latency of one's own engine over the endpoint's at equal batch and length, geometric mean, x."""
     logs, used, differs = _ratios(cells, source_device)
     found = mean_of(np.column_stack(list(logs.values())), cells, "x", used, differs, "")
-    each = ", ".join(f"{length:g}: {np.exp(log[0]):.3g} x" for (_, length), log in sorted(logs.items(), key=lambda item: item[0]))
+    each = ", ".join(f"{length:g}: {np.exp(logs[name, length][0]):.3g} x" for name, length in sorted(logs))
     return _exponential(found, each)
 
 

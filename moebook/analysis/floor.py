@@ -249,19 +249,19 @@ def under_the_floor(summary: pd.DataFrame) -> list[str]:
     """Models measured faster than their floor by over UNDER_FLOOR without speculation: they read fewer experts than
     near-uniform routing would, so neither the floor nor a comparison by speed speaks of them. A CPU's caches can beat its
     copy rate, so there this tells nothing. Steps with a draft are judged apart, by `is_under`."""
-    under = is_under(summary)
-    if "draft_tokens" in summary:
-        under &= summary["draft_tokens"].fillna(0) == 0
-    return sorted(summary.loc[under, "model"].unique())
+    return sorted(summary.loc[of_those_under(summary), "model"].unique())
 
 
 def of_those_under(summary: pd.DataFrame) -> pd.Series:
-    """The rows of models under their floor. A model whose routing is imposed in some rows is judged apart in those: that
-    its own routers lie under the floor says nothing of them."""
+    """The rows of models under their floor: all of one notebook and number format in which the model's routing is its own,
+    or imposed, alike. Weights in another format, or choices imposed, are routed otherwise."""
+    under = is_under(summary)
+    if "draft_tokens" in summary:
+        under &= summary["draft_tokens"].fillna(0) == 0
     imposed = summary["skew"].notna() if "skew" in summary else pd.Series(False, summary.index)
-    under = {alike: under_the_floor(summary[imposed == alike]) for alike in (True, False)}
-    return pd.Series([model in under[alike] for model, alike in zip(summary["model"], imposed, strict=True)], summary.index,
-                     dtype=bool)
+    places = [summary[c].astype(str) for c in ("notebook", "model", "quantization") if c in summary]
+    alike = pd.Series(list(zip(*places, imposed, strict=True)), summary.index, dtype=object)
+    return alike.isin(set(alike[under]))
 
 
 def is_under(summary: pd.DataFrame) -> pd.Series:

@@ -11,6 +11,7 @@ UNSUPPORTED_TEXTS = ("not support", "unsupported", "No FP8 MoE backend", "NotImp
                      "Unknown quantization", "Invalid quantization", "is not available", "No module named", "requires",
                      "Failed to find a kernel", "must be divisible",
                      "Declaration: _C::")        # an operator of the extension that this build only declares
+COLOUR = r"\x1b\[[0-9;]*m"                   # of a log written for a terminal, as a notebook's is
 
 
 class EngineFailed(RuntimeError):
@@ -36,7 +37,8 @@ def explain(error: Exception, logged: str) -> EngineFailed:
 
 def _of_a_rank(logged: str) -> str | None:
     """What one of several ranks died of; the exception elsewhere is only that it is gone."""
-    if died := re.findall(r"Worker proc \S+ died unexpectedly \(exit code: -?\d+\)", logged):
+    logged = re.sub(COLOUR, "", logged)
+    if died := re.findall(r"Worker proc \S+ died unexpectedly \(exit code: [^)]*\)", logged):
         return died[-1] + ": segmentation fault" * ("Segfault encountered" in logged)
     lines = "\n".join(re.findall(r"^\(Worker\S* pid=\d+\) ERROR \S+ \S+ \[[^]]*\] ?(.*)$", logged, re.MULTILINE))
     raised = re.findall(r"^ +(\S.*)\n(?: +\^+\n)?(\w+(?:Error|Exception)\b.*)$", lines, re.MULTILINE)
@@ -54,6 +56,6 @@ def unsupported(failure: EngineFailed, settings: dict) -> EngineFailed:
 
 def clean(line: str) -> str:
     """One log line without colours, prefixes and paths, at most 300 characters."""
-    line = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    line = re.sub(COLOUR, "", line)
     line = re.sub(r"^(\(\w+ pid=\d+\)\s*)?(\w+ \d\d-\d\d [\d:]+ \[[^]]*\]\s*)?", "", line.strip())
     return re.sub(r"(?<![\w:/])/[\w./-]*/([\w.-]+)", r"\1", line).strip()[:300]

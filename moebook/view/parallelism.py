@@ -159,9 +159,11 @@ def step_parts(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
             _parts(ax, rows[rows["model"] == model])
             ax.set_title(f"{model}, batch {rows['batch'].iloc[0]:g}")
         fig.supxlabel("decode step (ms)")
-        handles: list = [Patch(color=colour) for colour in PART_COLOURS.values()]
-        handles += [Line2D([], [], linestyle="none", marker="D", color="black", markersize=3.5)]
-        layout.settle(fig, (handles, [*PART_COLOURS, "as run over the devices"]))
+        run = Line2D([], [], linestyle="none", marker="D", color="black", markersize=3.5)
+        legend = {part: Patch(color=colour) for part, colour in PART_COLOURS.items()} | {"as run over the devices": run}
+        shown = [label for label, column in zip(legend, (*PART_COLUMNS, "measured_tpot_s"), strict=True)
+                 if rows[column].notna().any()]
+        layout.settle(fig, ([legend[label] for label in shown], shown))
         return fig, plotted(rows, ["tpot_s"], ["series", "devices", *PART_COLUMNS, "measured_tpot_s", "comm_from"])
 
 

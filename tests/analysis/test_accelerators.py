@@ -64,7 +64,8 @@ def test_formats_multiply_in_the_rate_their_units_have():
     long = (16, 4096, 2)                     # prefill of 65536 tokens computes
     flops = shapes.prefill_cost(QWEN, 16, 4096).total_flops
     for name, quantization, rate in (("H100 SXM", None, 9.895e14), ("H200 SXM", "int4", 9.895e14),
-                                     ("H200 SXM", "fp8", 1.979e15), ("Gaudi 3", None, 1.835e15), ("Gaudi 3", "fp8", 1.835e15)):
+                                     ("H200 SXM", "fp8", 1.979e15), ("Gaudi 3", None, 1.835e15),
+                                     ("Gaudi 3", "fp8", 1.835e15)):
         found = roofline(QWEN, *long, load(name), quantization=quantization)
         assert found.floor.floor_ttft_s == pytest.approx(flops / rate, rel=1e-6), (name, quantization)
 

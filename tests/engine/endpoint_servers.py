@@ -149,3 +149,28 @@ def _wait(process: subprocess.Popen, address: str, log: Path) -> None:
         except OSError:
             time.sleep(1)
     raise RuntimeError(f"vllm serve did not start:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def own_timing(url: str, key: str) -> float:
+    """Seconds until two streamed requests at once are answered to the end."""
+    def ask(i: int) -> None:
+        body = {"model": "tiny", "prompt": [5 + i, *range(7, 70)], "max_tokens": 8, "ignore_eos": True, "stream": True}
+        request = urllib.request.Request(f"{url}/v1/completions", json.dumps(body).encode(),
+                                         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.read()
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(2)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - started
+
+
+def assert_nothing_leaked(texts: list[str], folder: Path) -> None:
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    for text in [*texts, *(p.read_text(errors="replace") for p in files)]:
+        found = [word for word in ("Sesame", "127.0.0.1") if word in text]
+        assert not found, f"{found} in {text[:300]}"

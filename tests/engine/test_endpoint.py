@@ -3,15 +3,13 @@ secret is in anything written or raised."""
 
 import itertools
 import json
-import threading
 import time
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from endpoint_servers import TOKEN_S, free_port, serving, vllm_serving
+from endpoint_servers import TOKEN_S, assert_nothing_leaked, free_port, own_timing, serving, vllm_serving
 
 from moebook import results, run, store
 from moebook.engine import endpoint, endpoint_access
@@ -245,31 +243,6 @@ def test_a_live_server_through_the_whole_pipe(at, model, tmp_path, monkeypatch):
     assert len(table) == 2 and not pd.isna(table[["ttft_s", "e2e_s", "step_p50_s", "request_e2e_p99_s"]]).any(axis=None)
     assert (table.ttft_s < table.e2e_s).all() and (table.step_p50_s < table.e2e_s).all()
     assert table.e2e_s.min() == pytest.approx(second, rel=0.7), "timed by a client of our own"
-    assert "vllm bench serve" in (log := next((tmp_path / "out").rglob("worker.log")).read_text()) or "Benchmark" in log
+    assert "Serving Benchmark Result" in next((tmp_path / "out").rglob("worker.log")).read_text()
     (tmp_path / "server.log").unlink()              # the server's own
     assert_nothing_leaked([], tmp_path)
-
-
-def own_timing(url: str, key: str) -> float:
-    """Seconds until two streamed requests at once are answered to the end."""
-    def ask(i: int) -> None:
-        body = {"model": "tiny", "prompt": [5 + i, *range(7, 70)], "max_tokens": 8, "ignore_eos": True, "stream": True}
-        request = urllib.request.Request(f"{url}/v1/completions", json.dumps(body).encode(),
-                                         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            answer.read()
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(2)]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - started
-
-
-def assert_nothing_leaked(texts: list[str], folder: Path) -> None:
-    files = [p for p in folder.rglob("*") if p.is_file()]
-    for text in [*texts, *(p.read_text(errors="replace") for p in files)]:
-        found = [word for word in ("Sesame", "127.0.0.1") if word in text]
-        assert not found, f"{found} in {text[:300]}"

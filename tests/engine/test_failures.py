@@ -75,7 +75,9 @@ def test_what_one_of_several_ranks_died_of_is_told():
     raised = "\n".join(prefix + line for line in (
         "Traceback (most recent call last):", '  File "runner.py", line 3174, in gather',
         "    assert self.tensors is not None", "           ^^^^^^^^^^^^", "AssertionError"))
-    assert str(explain(KeyError("0-9f54b5a8"), raised)) == "AssertionError (assert self.tensors is not None)"
+    coloured = raised.replace("(Worker_PP1 pid=17796)", "\x1b[0;36m(Worker_PP1 pid=17796)\x1b[0;0m")
+    for log in (raised, coloured):
+        assert str(explain(KeyError("0-9f54b5a8"), log)) == "AssertionError (assert self.tensors is not None)"
     died = "ERROR [multiproc_executor.py:315] Worker proc VllmWorker-0 died unexpectedly (exit code: -11), shutting down."
     told = str(explain(RuntimeError("cancelled"), f"!!!!!!! Segfault encountered !!!!!!!\n{died}"))
     assert told == "Worker proc VllmWorker-0 died unexpectedly (exit code: -11): segmentation fault"

@@ -6,6 +6,7 @@ import pandas as pd
 
 from moebook.analysis import accelerators
 from moebook.analysis.bends import REASONS
+from moebook.beside import BEATEN
 from moebook.view.accelerators import BENDS, RATES, bend_rows, named, of_models_here
 from moebook.view.readings.words import NOTHING, T, change, in_order, measured, planned
 
@@ -45,13 +46,14 @@ def against_ceiling(summary: pd.DataFrame) -> str:
     rows = _own(summary)
     rows = rows[rows["floor_tpot_s"].notna() & rows["tpot_s"].notna()] if "floor_tpot_s" in rows else rows.iloc[:0]
     if rows.empty:
-        return NOTHING
+        return NOTHING + _beaten(summary)
     told = []
     for device, own in rows.groupby("device_label", sort=False):
         decode, prefill = (100 * own[f"floor_{p}"].astype(float) / own[p].astype(float) for p in ("tpot_s", "ttft_s"))
         told.append(f"**{device}** decodes at {decode.min():.0f} to {decode.max():.0f} % of what its ceilings allow and "
                     f"prefills at {prefill.min():.0f} to {prefill.max():.0f} %")
-    return "; ".join(told) + ". The rest is launches, host work between steps, and kernels off their peak."
+    return "; ".join(told) + ". The rest is launches, host work between steps, and kernels off their peak." \
+        + _beaten(summary)
 
 
 def latency(summary: pd.DataFrame) -> str:
@@ -137,6 +139,13 @@ def _own(summary: pd.DataFrame) -> pd.DataFrame:
     """What engines measured of the models that this profile shows."""
     rows = of_models_here(summary)
     return rows[(rows["source_kind"] == "measured") & (rows["status"] == "ok")]
+
+
+def _beaten(summary: pd.DataFrame) -> str:
+    rows = _own(summary)
+    beaten = rows[rows["floor_reason"] == BEATEN] if "floor_reason" in rows else rows.iloc[:0]
+    return "".join(f" {device}: {count} of {(rows['device_label'] == device).sum()} points {BEATEN}."
+                   for device, count in beaten["device_label"].value_counts(sort=False).items())
 
 
 def _gone(rows: pd.DataFrame) -> str:
