@@ -1,8 +1,9 @@
 """Effects of splitting a model over G devices: they decide the claims of section 5.
 
 Cells are those of the sweeps `modes` (the engine over G devices) and `composed` (analysis/parallelism.py: one rank's time
-and the ranks' communication). Of one place, what was run counts and what was composed only stands in; then `differs` says
-so, so that a verdict on it is never one on the source's own scale. Gains over devices are exponents p of throughput ~ G^p,
+and the ranks' communication). What was run decides, on however many devices, and what was composed only stands in where a
+mode was run on none or a place is missing; then `differs` says so, so that a verdict on it is never one on the source's own
+scale. Gains over devices are exponents p of throughput ~ G^p,
 which compare 2 devices with 4: 1 is ideal scaling, 0 none, twice the throughput on 4 devices 1/2.
 """
 
@@ -20,10 +21,12 @@ PLACE = ("model", "batch", "input_tokens", "output_tokens")
 
 
 def _largest(cells: Cells, modes: list[str], devices: int) -> tuple[int, tuple[str, ...]]:
-    """The source's number of devices where it was measured or composed, else the largest there is."""
+    """The source's number of devices where the modes were run on it, else the largest they were; composed, where on none."""
     if shares_cores(cells.ok):
         raise Untested("ranks of a CPU share its cores: more of them are no more devices")
-    have = count_of(cells.ok[cells.ok["series"].isin(modes)])
+    rows = cells.ok[cells.ok["series"].isin(modes)]
+    run = rows[rows["method"] != COMPOSED]
+    have = count_of(rows if run.empty else run)
     if have.empty:
         told = cells.planned.loc[cells.planned["series"].isin(modes), "reason"].dropna()
         raise Untested(f"no point of {plain(modes)} has a number" + (f" ({told.iloc[0]})" if len(told) else ""))
