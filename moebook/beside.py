@@ -122,17 +122,24 @@ def _bends_of(case: Case, ceilings: Ceilings, memory_bytes) -> tuple:
 
 
 def _rooflines(params, table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Rows of every accelerator at the batches and lengths that the source's model has in the table."""
+    """Rows of every accelerator at the batches and lengths that the source's model has in the table: in the precisions
+    that were measured on it, else in the widest that it holds."""
     arch = language_part(catalog.load(params.source_model), chunked=False)
     places = table[(table["model"] == arch.name) & table["sweeps"].str.contains("scout|endpoint")]
     places = places[["batch", "input_tokens", "output_tokens"]].drop_duplicates().itertuples(index=False)
     places = list(places) or [(params.endpoint_batch, n, n) for n in params.endpoint_lengths]
-    rows = [row for name in params.rooflines for row in _roofline_rows(arch, accelerators.load(name), places)]
+    measured = table[(table["model"] == arch.name) & (table["source_kind"] == "measured") & (table["status"] == "ok")]
+    largest = max(places, key=lambda p: p[0] * (p[1] + p[2]))
+    rows = []
+    for accelerator in map(accelerators.load, params.rooflines):
+        own = measured.loc[measured["device_label"] == accelerator.name.removesuffix(" SXM"), "series"].unique()
+        for series in [s for s in own if s in SERIES] or [_widest(arch, accelerator, largest)]:
+            rows += _roofline_rows(arch, accelerator, places, series, _no_room(arch, accelerator, largest, series))
     return [pd.DataFrame(rows)] if rows else []
 
 
-def _roofline_rows(arch: Architecture, accelerator: accelerators.Accelerator, places: list[tuple]) -> list[dict]:
-    series, reason = _precision(arch, accelerator, max(places, key=lambda p: p[0] * (p[1] + p[2])))
+def _roofline_rows(arch: Architecture, accelerator: accelerators.Accelerator, places: list[tuple], series: str,
+                   reason: str | None) -> list[dict]:
     dtype, quantization, _ = SERIES[series]
     rows = []
     for batch, tokens_in, tokens_out in places:
@@ -150,17 +157,20 @@ def _roofline_rows(arch: Architecture, accelerator: accelerators.Accelerator, pl
     return rows
 
 
-def _precision(arch: Architecture, accelerator: accelerators.Accelerator, largest: tuple) -> tuple[str, str | None]:
-    """The widest of PRECISIONS that the accelerator has and that fits; else the last with the reason."""
-    reason = None
-    for series in PRECISIONS if not accelerator.spans else PRECISIONS[1:]:    # the source's CS-3 held FP8 weights
-        dtype, quantization, _ = SERIES[series]
-        try:
-            accelerators.roofline(arch, *largest, accelerator, dtype, quantization)
-            return series, None
-        except ValueError as error:
-            reason = str(error)
-    return series, reason
+def _widest(arch: Architecture, accelerator: accelerators.Accelerator, largest: tuple) -> str:
+    """The widest of PRECISIONS that the accelerator has and that fits, else the last."""
+    own = PRECISIONS if not accelerator.spans else PRECISIONS[1:]                # the source's CS-3 held FP8 weights
+    return next((series for series in own if _no_room(arch, accelerator, largest, series) is None), own[-1])
+
+
+def _no_room(arch: Architecture, accelerator: accelerators.Accelerator, largest: tuple, series: str) -> str | None:
+    """Why the accelerator has no roofline at the largest of the places in this precision, or None."""
+    dtype, quantization, _ = SERIES[series]
+    try:
+        accelerators.roofline(arch, *largest, accelerator, dtype, quantization)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -49,10 +49,10 @@ def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
 @pytest.mark.parametrize(("args", "text"), [
     (("run", "99"), "01_hyperparameter_scaling"),
     (("run", "01", "--profile", "h10"), "no such"),
-    (("study", "--profile", "nowhere"), "profiles here: 4xh100, cpu"),
+    (("study", "--profile", "nowhere"), "profiles here: 2xh100, 2xh200, 4xh100"),
     (("figures", "--profile", "h200", "--formats", "gif"), "allowed: pdf, svg, png"),
     (("figures", "--profile", "h200", "--width", "wide"), "allowed: column, page"),
-    (("claims", "--profile", "nowhere"), "profiles: 4xh100"),
+    (("claims", "--profile", "nowhere"), "profiles: 2xh100"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--sweep", "gird"), "it has: grid"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--retry", "faild"), "statuses: ok, oom"),
     (("figures", "--profile", "h100"), "run it on such a device"),

@@ -93,7 +93,8 @@ def _one_series(cells: Cells, models: list[str]) -> tuple[Cells, str]:
     kept = cells.select(cells.ok["series"] == name, cells.planned["series"] == name)
     lacking = [m for m in models if m not in set(kept.ok["model"])]
     if lacking:
-        reasons = cells.planned[cells.planned["model"].isin(lacking)]["reason"].dropna()
+        own = kept.planned[kept.planned["model"].isin(lacking)]
+        reasons = own["reason"].fillna(own["status"])
         raise Untested(f"no format has a number of {plain(models)} alike; in {name} none of {plain(lacking)}"
                        + (f" ({reasons.iloc[0]})" if len(reasons) else ""))
     gone = kept.planned[kept.planned["status"] != "ok"].drop_duplicates("model")

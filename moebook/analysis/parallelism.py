@@ -171,12 +171,14 @@ def _middle(values: Iterable[float]) -> float:
 
 
 def errors(summary: pd.DataFrame) -> pd.DataFrame:
-    """Modes both run and composed: the measured row with `composed_<time>` and `error_pct`, composed over measured E2E."""
+    """Modes both run and composed: the measured row with `composed_<time>`, PARTS and `error_pct`, composed over measured
+    E2E."""
     rows = summary[summary["series"].isin(shards.MODES) & (summary["status"] == "ok")]
     place = ["model", "series", "tensor_parallel", "pipeline_parallel", "batch", "input_tokens", "output_tokens"]
     composed, run = (rows[(rows["method"] == COMPOSED) == flag] for flag in (True, False))
     names = [name + end for name in TIMES for end in ("", "_lo", "_hi")]
-    both = run.merge(composed[[*place, *names]].rename(columns={n: f"composed_{n}" for n in names}), on=place).copy()
+    made = composed[[*place, *names, *PARTS]].rename(columns={n: f"composed_{n}" for n in names})
+    both = run.drop(columns=list(PARTS)).merge(made, on=place).copy()
     return both.assign(error_pct=100 * (both["composed_e2e_s"] / both["e2e_s"] - 1))
 
 

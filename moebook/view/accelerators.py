@@ -67,7 +67,11 @@ def _ceiling(ax: Axes, table: pd.DataFrame, measured: str, published: str, unit:
 
 def common(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Throughput of the same points on every device, over length, a panel per batch, with each device's floor."""
-    rows_of(summary, "common", "common", LABELS)
+    rows = rows_of(summary, "common", "common", LABELS)
+    own = rows[rows["profile"] == summary["profile"].iloc[0]]
+    if not (own["status"] == "ok").any():
+        raise ValueError("common: none of these points is measured on this profile's own device yet; others alone compare "
+                         "nothing")
     return panels.lines(_present(summary, "common"), COMMON, width=width, looks=_device_looks(summary))
 
 

@@ -49,7 +49,7 @@ def _lines(summary: pd.DataFrame, figure: str, metric: str, label: str, width: s
             _ideal(ax, own, metric)
             for mode in present:
                 _mode(ax, own, mode, metric)
-            _missing(ax, own, present)
+            _missing(ax, own[(own["series"] != ONE) | (metric != "efficiency_pct")], present)
             style.log2_axis(ax, rows["devices"])
             _scale(ax, own if metric != "efficiency_pct" else ok, metric)
             ax.tick_params(labelleft=True)
@@ -125,8 +125,10 @@ def _scale(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
 def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
     run = ok[ok["method"] != analysis.COMPOSED]
     handles, labels = panels.method_handles([panels.method_kind(m) for m in run["method"]])
+    labels = [f"{label}, run" if label == "sampled" else label for label in labels]
     if (ok["method"] == analysis.COMPOSED).any():
-        handles.append(Line2D([], [], color=style.GREY, linestyle=panels.DASHES, marker="o", markerfacecolor="white"))
+        handles.append(Line2D([], [], color=style.GREY, linestyle=panels.DASHES, marker="o", markersize=3.5,
+                              markerfacecolor="white"))
         labels.append(COMPOSED_LABEL)
     if ((ok["method"] == analysis.COMPOSED) & (ok["series"] == "PP")).any():
         handles.append(Patch(color=style.GREY, alpha=0.25))

@@ -70,8 +70,8 @@ def _under(rows: pd.DataFrame) -> str:
     """Models faster than their floor: of dummy weights, and no measure of the model."""
     under = rows[is_under(rows)]
     told = ", ".join(f"{r.model} in {r.series}" for r in under.itertuples())
-    return (" Faster than its floor, so its dummy weights read fewer experts than uniform routing would and its speed is "
-            f"no measure of the model: {told}." if told else "")
+    return (" Faster than its floor, probably because its dummy weights read fewer experts than uniform routing would, so "
+            f"its speed is no measure of the model: {told}." if told else "")
 
 
 def imposing(summary: pd.DataFrame) -> str:

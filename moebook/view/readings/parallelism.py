@@ -25,18 +25,26 @@ def _how(composed: bool) -> str:
 
 
 def headline(summary: pd.DataFrame) -> str:
-    """The finding in one sentence: the best mode per model at the largest number of devices."""
+    """The finding in one sentence: the best mode per model at the largest number of devices it was run on, and beyond that
+    composed."""
     rows = _split(summary)
     if rows.empty:
         return "No mode over several devices has a number." + gone(summary)
     told = []
     for model, own in rows.groupby("model", sort=False):
-        own = own[own["devices"] == own["devices"].max()]
-        best, worst = own.loc[own["times"].idxmax()], own.loc[own["times"].idxmin()]
-        others = f", {worst['series']} least ({worst['times']:.2f})" if len(own) > 1 else ""
-        told.append(f"**{model}** on {best['devices']} devices: {best['series']} gives most, {best['times']:.2f} times one "
-                    f"device ({_how(best['composed'])}){others}")
-    return f"**Finding.** {'; '.join(told)}; batch {rows['batch'].iloc[0]}."
+        run, most = own[~own["composed"]], own["devices"].max()
+        ways = [run[run["devices"] == run["devices"].max()]] if len(run) else []
+        if run.empty or most > run["devices"].max():
+            ways.append(own[own["devices"] == most])
+        told.append(f"**{model}** " + "; ".join(map(_best, ways)))
+    return f"**Finding.** {'. '.join(told)}. Batch {rows['batch'].iloc[0]}."
+
+
+def _best(own: pd.DataFrame) -> str:
+    best, worst = own.loc[own["times"].idxmax()], own.loc[own["times"].idxmin()]
+    others = f", {worst['series']} least ({worst['times']:.2f})" if len(own) > 1 else ""
+    return (f"on {best['devices']} devices: {best['series']} gives most, {best['times']:.2f} times one device "
+            f"({_how(best['composed'])}){others}")
 
 
 def scaling(summary: pd.DataFrame) -> str:
@@ -99,10 +107,21 @@ def validation(summary: pd.DataFrame) -> str:
     rows = analysis.errors(summary)
     text = "No mode was both run and composed, so the composition has no error here."
     if len(rows):
-        error = rows["error_pct"]
+        error, ttft = rows["error_pct"], 100 * (rows["composed_ttft_s"] / rows["ttft_s"] - 1)
         text = (f"Composed over run E2E at {len(rows)} places: from {error.min():+.1f} to {error.max():+.1f} %, mean "
-                f"absolute error {error.abs().mean():.1f} %." + _between(rows))
+                f"absolute error {error.abs().mean():.1f} %; TTFT from {ttft.min():+.1f} to {ttft.max():+.1f} %."
+                + _communication(rows) + _between(rows))
     return text + _stand_in(summary)
+
+
+def _communication(rows: pd.DataFrame) -> str:
+    """Communication as composed beside what the runs leave for it: their step less the rank's."""
+    rows = rows[rows["series"].str.startswith("TP")]
+    ways = [f"{r.model} {r.series} {r.tensor_parallel}, batch {r.batch}: {1e3 * r.comm_tpot_s:.2f} and "
+            f"{1e3 * (r.tpot_s - r.compute_tpot_s):.2f}" for r in rows.dropna(subset=["comm_tpot_s"]).itertuples()]
+    return (f" Communication of a decode step in ms, as composed and as the run leaves it (its step less the rank's): "
+            f"{'; '.join(ways)}. What is composed rests on NCCL; an engine's own kernels for small tensors are faster."
+            if ways else "")
 
 
 def _between(rows: pd.DataFrame) -> str:
