@@ -133,8 +133,9 @@ def rank_counts(given: list[int] | None, there: int) -> list[int]:
 
 
 def _rows(ranks: int, folder: Path, asked: argparse.Namespace) -> list[dict]:
-    """Rows of one number of ranks; where a rank died after the plain collectives, those."""
+    """Rows of one number of ranks, each of which has its own time; where a rank died after the plain collectives, those."""
     written = folder / f"rows{ranks}.json"
+    asked.stop_at = time.time() + asked.stop_after_seconds
     try:
         mp.spawn(one_rank, args=(ranks, str(folder), asked), nprocs=ranks)
     except Exception as error:
@@ -167,10 +168,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--smallest", type=int, default=10, help="log2 of the smallest size in bytes")
     parser.add_argument("--largest", type=int, default=28 if torch.cuda.is_available() else 22)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--stop-after-seconds", type=float, default=60.0, help="begin no further size after that long")
-    asked = parser.parse_args(argv)
-    asked.stop_at = time.time() + asked.stop_after_seconds
-    return asked
+    parser.add_argument("--stop-after-seconds", type=float, default=60.0,
+                        help="of each number of ranks, begin no further size after that long")
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:

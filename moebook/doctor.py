@@ -37,7 +37,7 @@ def checks() -> list[Check]:
     ]
     ray = importlib.util.find_spec("ray") is not None
     found.append(Check("ray", True, "there, for `moebook measure --executor ray`" if ray else "not installed; only `moebook "
-                       "measure --executor ray` needs it: pip install 'moebook[cluster]'"))
+                       "measure --executor ray` needs it: pip install -e '.[cluster]'"))
     if device.kind == "cpu":
         wrong = [m for m in BREAKS_TORCH_CPU if importlib.util.find_spec(m) is not None]
         found.append(Check("torch companions", not wrong, f"{', '.join(wrong)} break transformers beside a CPU torch: "

@@ -7,6 +7,7 @@ is the executor's (moebook/executors); this writes what comes from it, and nothi
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 from moebook import devices
@@ -24,12 +25,13 @@ __all__ = ["WorkerDied", "WorkerHandle", "WorkerTimeout", "measure"]
 
 def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None = None, limit_s: float = 600.0,
             retry: Iterable[str] = (), progress: Progress | None = None, stop_after_s: float | None = None,
-            executor=None, shard: Shard | None = None) -> Counter:
+            executor=None, shard: Shard | None = None, whole: Plan | None = None) -> Counter:
     """Measure every point of the plan that has no file yet; returns counts by status and of the `skipped`.
 
     limit_s: seconds one point may take, engine start apart. stop_after_s: begin no further point after that long.
     executor: where, by default a worker on this machine (`worker`, if it runs already). shard: the part of a job array that
-    this plan is; it shares the folder with the other parts.
+    this plan is; it shares the folder with the other parts. whole: the plan that this one is a part of, from which every
+    part takes the dtype of the device's ceilings.
     Raises FolderInUse or Unwritable before any engine starts, ValueError where the plan is for another device or
     `retry` names no status.
     """
@@ -47,24 +49,23 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
         if not todo:
             return Counter(skipped=skipped)
         stop_at = None if stop_after_s is None else time.time() + stop_after_s
-        try:
-            job = Job(limit_s, store.counts_file, progress.say, stop_at)
-            _ceilings(executor, plan, store, source[0], job)
-            counts = _written(executor.run(todo, job), store, source, progress)
-        except KeyboardInterrupt:
-            executor.kill()
-            progress.interrupted(store.folder)
-            raise
-        finally:
-            progress.close()
-            if owned:
-                executor.__exit__(None, None, None)
+        with executor if owned else nullcontext():
+            try:
+                job = Job(limit_s, store.counts_file, progress.say, stop_at)
+                _ceilings(executor, whole or plan, store, source[0], job)
+                counts = _written(executor.run(todo, job), store, source, progress)
+            except KeyboardInterrupt:
+                executor.kill()
+                progress.interrupted(store.folder)
+                raise
+            finally:
+                progress.close()
     left = {"not_run": len(todo) - counts.total()} if counts.total() < len(todo) else {}
     return Counter({**counts, **left, "skipped": skipped})
 
 
 def _ceilings(executor, plan: Plan, store: Store, device: str, job: Job) -> None:
-    """The device's copy bandwidth and matrix rate, in the dtype of most points, unless they are there."""
+    """The device's copy bandwidth and matrix rate, in the dtype of most of the plan's points, unless they are there."""
     if store.ceilings(device) is None:
         dtype = Counter(p.engine.dtype for p in plan.measured).most_common(1)[0][0]
         if (found := executor.ceilings(dtype, job)) is not None:
@@ -89,14 +90,11 @@ def _estimate(points: list[Point], plan: Plan) -> dict[str, float]:
 
 
 def _pending(plan: Plan, store: Store, retry: set[str], source: tuple[str, str]) -> tuple[list[Point], int]:
+    """What to measure, and how many points are there. A record to retry stays until another replaces it."""
     todo, skipped = [], 0
     for point in plan.measured:
-        path = store.path(point, *source)
-        record = store.read(path)
-        if record is not None and record["status"] in retry:
-            path.unlink()
-            record = None
-        if record is None:
+        record = store.read(store.path(point, *source))
+        if record is None or record["status"] in retry:
             todo.append(point)
         else:
             skipped += 1

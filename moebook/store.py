@@ -11,8 +11,10 @@ import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from moebook.plan import Plan, Point
 
@@ -28,18 +30,29 @@ class Unwritable(OSError):
     """The outputs folder cannot be written."""
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """All of the file or none of it, also when the machine stops in between."""
+def write_atomic(path: Path, data: bytes, place: Callable[[str, Path], None] = os.replace) -> None:
+    """All of the file or none of it, also when the machine stops in between. place: puts the whole file where it belongs."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        place(temporary, path)
     except OSError as error:
         raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder with "
                          f"`output_root` or make this one writable") from None
+
+
+def _unless_there(temporary: str, path: Path) -> None:
+    """As os.replace, but of several writers the first decides, also of two at the same moment."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:                         # a file system without links
+        return os.replace(temporary, path)
+    os.unlink(temporary)
 
 
 class Store:
@@ -103,10 +116,11 @@ class Store:
         return data if data["device"] == device_name else None
 
     def write_ceilings(self, ceilings: dict) -> None:
-        """Of several jobs that measure them at once, the first to write decides."""
+        """Of several jobs that measure them at once, the first to write decides; those of another device give way."""
         if self.ceilings(ceilings["device"]) is not None:
             return
-        write_atomic(self.folder / "ceilings.json", json.dumps(ceilings, indent=1).encode())
+        path = self.folder / "ceilings.json"
+        write_atomic(path, json.dumps(ceilings, indent=1).encode(), os.replace if path.exists() else _unless_there)
 
     @contextmanager
     def locked(self, part: str | None = None):
@@ -120,13 +134,7 @@ class Store:
     @contextmanager
     def _held(self, name: str, how: int):
         path = self.folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = path.open("a")
-        except OSError as error:
-            raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder with `output_root` "
-                             f"or make this one writable") from None
-        with handle:
+        with _lock_file(path) as handle:
             try:
                 fcntl.flock(handle, how | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -136,6 +144,16 @@ class Store:
                 raise Unwritable(f"cannot lock {path}: {error.strerror}; choose a file system that has locks with "
                                  f"`output_root`") from None
             yield
+
+
+def _lock_file(path: Path) -> IO[str]:
+    """Open to read and write: NFS turns `flock` into byte-range locks, whose shared kind needs a file that can be read."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+")
+    except OSError as error:
+        raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder with `output_root` "
+                         f"or make this one writable") from None
 
 
 def _set_aside(path: Path, what: str, so: str) -> None:

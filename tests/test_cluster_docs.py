@@ -39,12 +39,15 @@ def test_a_template_parses_and_names_what_is_there(file):
     assert f"name: {values['environment']}\n" in Path("environment.yml").read_text()
 
 
-@pytest.mark.parametrize(("file", "index", "count"), [
-    (TEMPLATES[0], "SLURM_ARRAY_TASK_ID", {"SLURM_ARRAY_TASK_COUNT": "8"}),
+@pytest.mark.parametrize(("file", "index", "alone"), [
+    (TEMPLATES[0], "SLURM_ARRAY_TASK_ID", {"SLURM_ARRAY_TASK_COUNT": "1"}),
     (TEMPLATES[1], "PBS_ARRAY_INDEX", {}),
 ], ids=["slurm", "pbs"])
-def test_a_job_of_the_array_measures_its_part_and_the_last_job_runs_the_notebook(file, index, count, tmp_path):
-    for name, body in (("conda", "true"), ("moebook", 'echo "$@"')):
+def test_a_job_of_the_array_measures_its_part_and_the_last_job_runs_the_notebook(file, index, alone, tmp_path):
+    """Also a job that is submitted again alone, as an array of one: its part is of as many as before. As conda's own
+    scripts may, the activation here uses a variable that is not set."""
+    activation = "'conda() { : $NOT_SET_BY_ANYONE; }'"
+    for name, body in (("conda", f"echo {activation}"), ("moebook", 'echo "$@"')):
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
         (tmp_path / name).chmod(0o755)
     def said(**variables: str) -> list[str]:
@@ -52,7 +55,7 @@ def test_a_job_of_the_array_measures_its_part_and_the_last_job_runs_the_notebook
                               capture_output=True, check=True)
         return done.stdout.split()
 
-    one, last = said(**{index: "3"}, **count), said()
+    one, last = said(**{index: "3"}, **alone), said()
     assert one[0] == "measure" and Path(one[1]).exists() and one[2] == "--shard"
     assert Shard.parse(one[3]) == Shard(3, 8)
     assert last[0] == "run" and last[2] == "--profile"

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,3 +45,19 @@ def test_ranks_are_powers_of_two_unless_asked_for(collectives):
     assert collectives.rank_counts([3], 4) == [3]
     with pytest.raises(SystemExit, match="--ranks 8: here are 4 devices; allowed: 2 to 4"):
         collectives.rank_counts([2, 8], 4)
+
+
+def test_each_number_of_ranks_has_its_own_time(collectives, tmp_path, monkeypatch):
+    clock, left = iter((0.0, 100.0)), []
+
+    def spawn(function, args, nprocs):
+        ranks, folder, asked = args
+        left.append(asked.stop_at)
+        Path(folder, f"rows{ranks}.json").write_text("[]")
+
+    monkeypatch.setattr(collectives.mp, "spawn", spawn)
+    monkeypatch.setattr(collectives, "time", SimpleNamespace(time=lambda: next(clock)))
+    asked = collectives.arguments(["--profile", "x", "--stop-after-seconds", "60"])
+    for ranks in (2, 4):
+        collectives._rows(ranks, tmp_path, asked)
+    assert left == [60.0, 160.0]

@@ -124,6 +124,31 @@ def test_retry_measures_failed_points_again_and_only_those(plan, tmp_path):
     assert worker.ops.count("measure") == 1
 
 
+def test_a_row_to_retry_stays_until_there_is_another(plan, tmp_path):
+    measure(plan, tmp_path, ScriptedWorker({1: {"ok": False, "status": "failed", "reason": "no"}}))
+    before = files(plan, tmp_path)
+    counts, _ = measure(plan, tmp_path, retry=["failed"], stop_after_s=-1)
+    assert counts == {"not_run": 1, "skipped": len(plan.measured) - 1} and files(plan, tmp_path) == before
+    assert measure(plan, tmp_path, retry=["failed"])[0]["ok"] == 1
+    assert {r["status"] for r in Store(tmp_path, plan).records().values()} == {"ok"}
+
+
+def test_an_executor_of_its_own_is_told_what_ended_the_run(plan, tmp_path, monkeypatch):
+    told = []
+
+    class Broken(run.Local):
+        def run(self, points, job):
+            raise LookupError
+
+        def __exit__(self, *exc):
+            told.append(exc[0])
+
+    monkeypatch.setattr(run, "Local", Broken)
+    with pytest.raises(LookupError):
+        measure(plan, tmp_path)
+    assert told == [LookupError]
+
+
 def test_a_retry_of_no_status_names_the_statuses_and_starts_nothing(plan, tmp_path):
     worker = ScriptedWorker()
     with pytest.raises(ValueError, match="faild.*statuses: ok, oom, failed"):

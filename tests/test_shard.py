@@ -1,13 +1,17 @@
 """Parts of a plan for a job array: over all profiles' plans no point falls to two parts or to none."""
 
+import fcntl
 import json
+import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from moebook import executors, sections
 from moebook import params as parameters
-from moebook import sections
+from moebook import store as store_module
 from moebook.cli import app
 from moebook.plan import Plan
 from moebook.shard import Shard, build_s
@@ -111,6 +115,63 @@ def test_shards_share_a_folder_with_each_other_and_with_no_whole_run(plans, tmp_
             pass
     with store.locked(), pytest.raises(FolderInUse), store.locked("1of2"):
         pass
+
+
+def test_a_lock_file_can_be_locked_as_nfs_does_it(tmp_path):
+    with store_module._lock_file(tmp_path / "new" / ".lock") as handle:
+        fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Listening:
+    """An executor that measures nothing and keeps the dtype that it is asked for ceilings in."""
+
+    def __init__(self):
+        self.dtypes = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+    def source(self, kind):
+        return "a device", "an engine"
+
+    def ceilings(self, dtype, job):
+        self.dtypes.append(dtype)
+
+    def run(self, points, job):
+        return iter(())
+
+
+def test_every_part_measures_ceilings_in_the_dtype_of_the_whole_plan(plans, tmp_path, monkeypatch):
+    def most_common(plan):
+        return Counter(p.engine.dtype for p in plan.measured).most_common(1)[0][0]
+
+    file = Path("params/cpu/02_quantization.yaml")
+    plan, listening = plans[file], Listening()
+    own = [part for (part,) in parts([plan], 8)]
+    assert {most_common(part) for part in own if part.points} > {most_common(plan)}, "this plan's parts differ"
+    monkeypatch.setattr(executors, "choose", lambda *_: listening)
+    for i in range(1, 9):
+        CliRunner().invoke(app, ["measure", str(file), "--output-root", str(tmp_path), "--shard", f"{i}/8"])
+    assert listening.dtypes == [most_common(plan)] * sum(bool(part.points) for part in own)
+
+
+def test_of_two_that_write_ceilings_at_once_the_first_decides(plans, tmp_path, monkeypatch):
+    first, second = (Store(tmp_path, plans[FILES[-1]]) for _ in range(2))
+    ceilings = {"device": "a", "copy_bytes_per_s": 1.0, "matmul_flops_per_s": 2.0, "dtype": "bfloat16"}
+
+    def link_after_the_other(temporary, path, link=os.link):
+        monkeypatch.setattr(os, "link", link)
+        first.write_ceilings(ceilings)
+        link(temporary, path)
+
+    monkeypatch.setattr(os, "link", link_after_the_other)
+    second.write_ceilings({**ceilings, "copy_bytes_per_s": 3.0})
+    assert second.ceilings("a") == ceilings
+    assert [p.name for p in first.folder.iterdir()] == ["ceilings.json"], "no temporary file is left"
 
 
 def test_the_first_ceilings_of_an_array_stand(plans, tmp_path):

@@ -11,6 +11,7 @@ password and host out of whatever is shown, logged or raised.
 
 import base64
 import http.client
+import ipaddress
 import json
 import os
 import re
@@ -26,6 +27,8 @@ from moebook.engine.failures import EngineFailed
 URL, MODEL, TOKENIZER, KEY = (f"MOEBOOK_ENDPOINT_{name}" for name in ("URL", "MODEL", "TOKENIZER", "KEY"))
 APIS = {"completions": {"prompt": "one"}, "chat/completions": {"messages": [{"role": "user", "content": "one"}]}}
 NOT_THERE = (404, 405, 501)             # what servers say of an API that they do not have
+IPV4 = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"
+IPV6 = r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4}(?!\w|:[0-9A-Fa-f:])"
 ANSWER_LIMIT_S = 60                     # for one token on a server that may be waking up
 AGAIN = "then measure again with `--retry infeasible,failed`"
 
@@ -60,6 +63,11 @@ class Access:
     def _host(self) -> str:
         return urlsplit(self.url).netloc.rpartition("@")[2]
 
+    @property
+    def _bare(self) -> str:
+        """The address without user and password; an @ of its path stays."""
+        return self.url.replace(f"{self._userinfo}@", "", 1) if self._userinfo else self.url
+
     def probe(self) -> str:
         """The first of APIS that answers with a token. EngineFailed with the server's words where none does."""
         for api, question in APIS.items():
@@ -73,7 +81,7 @@ class Access:
 
     def _ask(self, api: str, question: dict) -> tuple[int, str]:
         """Status and the server's words on a request for one token. EngineFailed where no answer came."""
-        address = f"{self.url.replace(f'{self._userinfo}@', '', 1)}/{api}"
+        address = f"{self._bare}/{api}"
         body = json.dumps({"model": self.model, "max_tokens": 1, **question}).encode()
         try:
             request = urllib.request.Request(address, body, self._headers())
@@ -95,7 +103,8 @@ class Access:
         return headers
 
     def scrub(self, text: str) -> str:
-        """The text without key, user, password and host, in whatever form they stand there."""
+        """The text without key, user, password and host, in whatever form they stand there. Errors of a connection name
+        the host by the number that its name stood for, so every IP address goes."""
         secrets = {self.key, self._userinfo, *self._userinfo.split(":", 1)} - {None, ""}
         forms = {f for s in secrets for f in (s, quote(s), quote(s, safe=""), unquote(s), json.dumps(s)[1:-1], repr(s)[1:-1],
                                               base64.b64encode(unquote(s).encode()).decode())}
@@ -103,6 +112,8 @@ class Access:
             text = text.replace(form, "<secret>")
         for host in filter(None, (self._host, urlsplit(self.url).hostname)):
             text = re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "<endpoint>", text, flags=re.IGNORECASE)
+        for form in (IPV4, IPV6):
+            text = re.sub(form, _hidden, text)
         return text
 
 
@@ -111,6 +122,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_args) -> None:
         return None
+
+
+def _hidden(found: re.Match) -> str:
+    try:
+        ipaddress.ip_address(found[0])
+    except ValueError:                      # a time of day, a version
+        return found[0]
+    return "<endpoint>"
 
 
 def told(status: int | str) -> str:

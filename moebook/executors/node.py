@@ -23,7 +23,9 @@ from moebook.plan import Point
 from moebook.sweep import Sweep, references
 from moebook.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 
-FORWARDED = ("MOEBOOK_", "VLLM_")           # variables that the user set where the sweep was started; never a *_KEY
+FORWARDED = ("MOEBOOK_", "VLLM_", "HF_HUB_OFFLINE")     # of what the user set where the sweep was started
+KEPT_BACK = ("MOEBOOK_ENDPOINT_", "VLLM_HOST_IP")       # secrets, and what is true of one machine only; nor any *_KEY
+_own = frozenset(name for name in os.environ if name.startswith("VLLM_"))     # set for this node, so they stand
 _kept: dict[str, WorkerHandle] = {}         # by the devices that its process sees
 
 
@@ -54,7 +56,8 @@ class Message:
 
 def environment() -> dict[str, str | None]:
     """What a task takes over from here. OMP_NUM_THREADS is among it because Ray sets it to a task's CPUs."""
-    here = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED) and not name.endswith("_KEY")}
+    here = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)
+            and not name.startswith(KEPT_BACK) and not name.endswith("_KEY")}
     return {**here, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
 
 
@@ -101,6 +104,8 @@ def _killed_after_error(worker: WorkerHandle) -> Iterator[None]:
 
 
 def _check(task: Task) -> None:
+    """WrongNode where results would not come from the task's source; looked at as the task's environment has it."""
+    _take_over(task.environment)
     here = devices.detect().name, devices.engine_version()
     if here != task.source:
         raise WrongNode(f"node {socket.gethostname()} has {' with '.join(here)}, the results come from "
@@ -109,12 +114,13 @@ def _check(task: Task) -> None:
 
 def _take_over(variables: dict[str, str | None]) -> None:
     for name, value in variables.items():
-        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        if name not in _own:
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    devices.forget()
 
 
 def _worker(task: Task) -> WorkerHandle:
     """The worker of this process on the devices that it sees now."""
-    _take_over(task.environment)
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     for other in set(_kept) - {seen}:
         _kept.pop(other).kill()

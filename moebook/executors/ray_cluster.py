@@ -2,7 +2,8 @@
 
 Why a task is a build and not a point: an engine takes seconds to start (estimates.ENGINE_START_S), as long as most points,
 so points that share one stay together, in the plan's order. Single layers, which need no engine, are one task. A task asks
-for the GPUs of its engine, all on one node; on a CPU it takes a whole node, for two engines would share its cores.
+for the GPUs of its engine, all on one node; on a CPU it takes a whole node, for two engines would share its cores. Points of
+an endpoint are left to the local executor: they need its key, which is sent nowhere.
 
 Each record comes home as soon as its point is done, and only the machine that asked writes. A task whose process or node is
 lost is started again without the points that are home, `RETRIES` times in a row; then the point it was at is recorded as
@@ -24,6 +25,8 @@ from moebook.worker_handle import WorkerHandle
 
 RETRIES = 2
 POLL_S = 5.0
+# Older Ray hides all GPUs from a task that asks for none. Only there, because such a task gets a process of its own.
+SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
 
 
 @dataclass
@@ -45,6 +48,8 @@ class RayCluster:
         self.ray, self.address, self.start, self.patience_s = _ray(), address, start, patience_s
         self.running: dict[object, Build] = {}
         self.unfit: dict[str, dict] = {}
+        self.any_home = False
+        _check_address(address or os.environ.get("RAY_ADDRESS"))
 
     def __enter__(self) -> "RayCluster":
         self.owned = not self.ray.is_initialized()
@@ -76,9 +81,10 @@ class RayCluster:
         return source
 
     def ceilings(self, dtype: str, job: Job) -> dict | None:
-        remote = self._remote(node.ceilings, 1, max_retries=RETRIES)
+        task = self._remote(node.ceilings, 1, max_retries=RETRIES).remote(dtype, self._task(job))
         try:
-            found, said = self.ray.get(remote.remote(dtype, self._task(job)))
+            self._await(task, Build({}, 1))
+            found, said = self.ray.get(task)
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:
@@ -87,10 +93,27 @@ class RayCluster:
             job.say(line)
         return found
 
+    def _await(self, task, build: Build) -> None:
+        """Until the task has ended; otherwise it is cancelled. A task that has ended must not be: Ray ends this process
+        where the cancelling meets the last word of the task."""
+        ended = []
+        try:
+            while not ended:
+                ended, _ = self.ray.wait([task], timeout=POLL_S)
+                if not ended and self._stuck(build):
+                    raise self.ray.exceptions.RayError("no node is left that could measure them")
+        finally:
+            if not ended:
+                self.ray.cancel(task, force=True)
+
     def run(self, points: list[Point], job: Job) -> Iterator[Measured]:
         for facts in self.unfit.values():
             job.say(f"a node is not used: it has {' with '.join(_source(facts))}")
-        for build in _builds(points):
+        sent = [p for p in points if p.method != "endpoint"]
+        if left := len(points) - len(sent):
+            job.say(f"{left} points are of an endpoint and not run: they need its key, which is not sent to other machines; "
+                    f"run the same command without --executor ray (or with --executor local)")
+        for build in _builds(sent):
             self._submit(build, job)
         while self.running:
             ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=POLL_S)
@@ -116,14 +139,18 @@ class RayCluster:
             for point in build.points.values():
                 yield self._failed(point, str(error.cause))
         except self.ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+            del self.running[stream]
+            if not self.any_home:                   # nothing works anywhere: a matter of what is installed
+                self.kill()
+                raise error.cause from None
+            yield from self._lost(build, _first_line(error.cause), job)
         except self.ray.exceptions.RayError as error:
             del self.running[stream]
             yield from self._lost(build, _first_line(error), job)
         else:
             for line in message.said:
                 job.say(line)
-            build.losses = 0
+            build.losses, self.any_home = 0, True
             yield Measured(build.points.pop(message.key), message.record, message.counts)
 
     def _lost(self, build: Build, why: str, job: Job) -> Iterator[Measured]:
@@ -131,6 +158,7 @@ class RayCluster:
         if build.losses > RETRIES and build.points:
             point = build.points.pop(next(iter(build.points)))
             yield self._failed(point, f"its process or node was lost {build.losses} times in a row, last: {why}")
+            build.losses = 0
         if build.points:
             job.say(f"a task was lost ({why}); {len(build.points)} points of it are tried again")
             self._submit(build, job)
@@ -150,7 +178,9 @@ class RayCluster:
     def _remote(self, function, need: int, **options):
         """The function as a task on nodes that fit. Its process is used again (max_calls), which Ray by default does not
         do with GPUs, so that the worker in it lives on."""
-        asked = {"num_gpus": need} if self._on_gpu else {"num_cpus": min(self._rooms(), default=1)}
+        asked = {"num_gpus": need, "num_cpus": 0} if self._on_gpu else {"num_cpus": min(self._rooms(), default=1)}
+        if self._on_gpu and not need:
+            asked["runtime_env"] = SEES_GPUS
         if self.unfit:
             asked["label_selector"] = {"ray.io/node-id": f"!in({','.join(self.unfit)})"}
         return self.ray.remote(max_calls=0, **asked, **options)(function)
@@ -164,18 +194,23 @@ class RayCluster:
         alive = [n for n in self.ray.nodes() if n["Alive"] and n["NodeID"] not in self.unfit]
         return [room for n in alive if (room := n["Resources"].get("GPU" if self._on_gpu else "CPU", 0))]
 
+    def _stuck(self, build: Build) -> bool:
+        """Whether for longer than patience no living node could hold it."""
+        room = max(self._rooms(), default=0)
+        if room and (build.need <= room or not self._on_gpu):
+            build.stuck_since = None
+            return False
+        build.stuck_since = build.stuck_since or time.monotonic()
+        return time.monotonic() - build.stuck_since > self.patience_s
+
     def _leave_stuck(self, job: Job) -> None:
         """Points that no living node could hold wait for one, then are left to another run."""
-        room = max(self._rooms(), default=0)
         for stream, build in list(self.running.items()):
-            if build.need <= room or (room and not self._on_gpu):
-                build.stuck_since = None
-                continue
-            build.stuck_since = build.stuck_since or time.monotonic()
-            if time.monotonic() - build.stuck_since > self.patience_s:
+            if self._stuck(build):
                 self.ray.cancel(stream, force=True)
                 del self.running[stream]
-                need = f"{build.need} GPUs of one node, and the largest has {room:g}" if self._on_gpu else "a node"
+                largest = max(self._rooms(), default=0)
+                need = f"{build.need} GPUs of one node, and the largest has {largest:g}" if self._on_gpu else "a node"
                 job.say(f"{len(build.points)} points wait for {need}: they are left to another run")
 
     def _probe(self) -> dict[str, dict]:
@@ -183,9 +218,10 @@ class RayCluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         remote = self.ray.remote(num_cpus=0)(node.provenance)
-        nodes = [n["NodeID"] for n in self.ray.nodes() if n["Alive"] and {"CPU", "GPU"} & set(n["Resources"])]
-        there = {name: NodeAffinitySchedulingStrategy(name, soft=False) for name in nodes}
-        asked = {name: remote.options(scheduling_strategy=at).remote(node.environment()) for name, at in there.items()}
+        nodes = [n for n in self.ray.nodes() if n["Alive"] and {"CPU", "GPU"} & set(n["Resources"])]
+        there = {n["NodeID"]: {"scheduling_strategy": NodeAffinitySchedulingStrategy(n["NodeID"], soft=False),
+                               **({"runtime_env": SEES_GPUS} if "GPU" in n["Resources"] else {})} for n in nodes}
+        asked = {name: remote.options(**options).remote(node.environment()) for name, options in there.items()}
         found = {}
         for name, ref in asked.items():
             try:
@@ -202,7 +238,12 @@ def _builds(points: Iterable[Point]) -> list[Build]:
     groups: dict[object, dict[str, Point]] = {}
     for point in points:
         groups.setdefault(point.build_key if point.needs_engine else point.method, {})[point.key] = point
-    return [Build(group, max(p.engine.num_devices for p in group.values())) for group in groups.values()]
+    return [Build(group, max(map(_gpus, group.values()))) for group in groups.values()]
+
+
+def _gpus(point: Point) -> int:
+    """GPUs that a point is measured on: what training recorded is only read, and a single layer runs on one."""
+    return 0 if point.method == "training" else 1 if point.is_layer else point.engine.num_devices
 
 
 def _source(facts: dict) -> tuple[str, str]:
@@ -213,11 +254,18 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
 
 
+def _check_address(address: str | None) -> None:
+    if address and address.startswith("ray://"):
+        raise ValueError(f"the address {address} is of a Ray client's server, through which no records can come one by "
+                         f"one: give HOST:PORT of the head, on a machine that is in the cluster (`ray start "
+                         f"--address=HOST:PORT`)")
+
+
 def _reachable(address: str | None) -> None:
-    """OSError where nothing listens at HOST:PORT."""
+    """OSError where nothing listens at HOST:PORT, or [HOST]:PORT."""
     host, _, port = (address or "").rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _ray():
@@ -226,5 +274,5 @@ def _ray():
     try:
         import ray
     except ImportError:
-        raise ValueError("--executor ray needs Ray, which is not installed: pip install 'moebook[cluster]'") from None
+        raise ValueError("--executor ray needs Ray, which is not installed: pip install -e '.[cluster]'") from None
     return ray

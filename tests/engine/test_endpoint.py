@@ -3,6 +3,7 @@ secret is in anything written or raised."""
 
 import itertools
 import json
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +92,21 @@ def test_no_form_of_a_secret_is_shown():
         assert keyed.scrub(f"key {form} refused").count("Sesame") == 0
     assert SECRET not in repr(keyed) and "Host" not in repr(access)
     assert Access("http://llm/v1", "m", "m").scrub("vllm at http://llm/v1") == "vllm at http://<endpoint>/v1"
+
+
+def test_no_number_that_the_host_stands_for_is_shown():
+    access = Access("http://localhost:8000/v1", "m", "m")
+    numbers = {str(found[4][0]) for found in socket.getaddrinfo("localhost", None)} | {"127.0.0.1", "::1", "10.1.2.3"}
+    for number in numbers:
+        shown = access.scrub(f"Connect call failed ('{number}', 8000), [{number}]:8000, {number}: refused; at {number}.")
+        assert number not in shown and shown.count("<endpoint>") == 4
+    kept = "12:34:56 vllm 0.26.0, torch 2.13, at::native, std::vector, 1.2.3.4.5, 999.1.2.3"
+    assert access.scrub(kept) == kept
+
+
+def test_only_user_and_password_leave_an_address():
+    assert Access("http://h/@org/v1", "m", "m")._bare == "http://h/@org/v1"
+    assert Access("http://me:hush@h/@org/v1", "m", "m")._bare == "http://h/@org/v1"
 
 
 def test_a_refused_key_is_a_failed_row_in_the_servers_words_without_the_key(at, tmp_path, capfd):

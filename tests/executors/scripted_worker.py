@@ -2,7 +2,7 @@
 
 It works in the folder that the file `folder` names. There, `done` gets a line for each request: op, process, batch. A file
 `slow` makes each point take that many seconds; `dies` tells how many more points end the process that asks, as if the
-system had killed it.
+system had killed it; `refuses` how many more points end with an error that no worker answers for.
 """
 
 import os
@@ -33,10 +33,17 @@ class ScriptedWorker:
         if op != "measure":
             return {"ok": True, "facts": {"engine_start_s": 1.0}}
         time.sleep(float(self._said("slow") or 0))
-        if left := int(self._said("dies") or 0):
-            (self.folder / "dies").write_text(str(left - 1))
+        if self._one_more("dies"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._one_more("refuses"):
+            raise RuntimeError("no engine on this node")
         return {"ok": True, "repeats": REPEATS, "peak_memory_bytes": 1}
+
+    def _one_more(self, name: str) -> bool:
+        left = int(self._said(name) or 0)
+        if left:
+            (self.folder / name).write_text(str(left - 1))
+        return left > 0
 
     def _said(self, name: str) -> str:
         file = self.folder / name

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,32 @@ def test_variables_of_the_user_go_along_and_keys_do_not(task, points, monkeypatc
     monkeypatch.setenv("VLLM_TEST", "before")
     list(node.measure(points, task(environment={"OMP_NUM_THREADS": None, "VLLM_TEST": "2"})))
     assert "OMP_NUM_THREADS" not in os.environ and os.environ["VLLM_TEST"] == "2"
+
+
+def test_what_is_of_one_machine_or_secret_stays_there(monkeypatch):
+    for name in ("MOEBOOK_ENDPOINT_URL", "MOEBOOK_ENDPOINT_MODEL", "VLLM_HOST_IP", "VLLM_API_KEY"):
+        monkeypatch.setenv(name, "mine")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    given = node.environment()
+    assert "mine" not in given.values() and given["HF_HUB_OFFLINE"] == "1"
+
+
+def test_what_vllm_was_told_on_the_node_itself_stands(task, points, monkeypatch):
+    monkeypatch.setenv("VLLM_TEST", "of the node")
+    monkeypatch.setattr(node, "_own", frozenset({"VLLM_TEST"}))
+    list(node.measure(points, task(environment={"VLLM_TEST": "2"})))
+    assert os.environ["VLLM_TEST"] == "of the node"
+
+
+@pytest.mark.parametrize("asked", ["provenance", "measure", "ceilings"])
+def test_a_process_that_is_used_again_looks_at_its_devices_again(asked, task, points, monkeypatch):
+    told, seen = task(), []
+    devices.provenance()
+    monkeypatch.setattr(devices, "_gpus", lambda: seen.append(os.environ.get("VLLM_TEST")))
+    monkeypatch.setenv("VLLM_TEST", "before")
+    if asked == "provenance":
+        node.provenance({"VLLM_TEST": "2"})
+    else:
+        told = replace(told, environment={"VLLM_TEST": "2"})
+        list(node.measure(points, told)) if asked == "measure" else node.ceilings("bfloat16", told)
+    assert seen == ["2"], "once, and in the environment of the task"

@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,14 +110,46 @@ def test_a_killed_task_is_tried_again_without_the_points_that_are_home(executor,
     assert "a task was lost (WorkerCrashedError" in capsys.readouterr().out
 
 
-def test_a_point_lost_too_often_is_a_row_and_the_rest_goes_on(executor, plan, tmp_path):
+@pytest.mark.parametrize("dies", [ray_cluster.RETRIES + 1, ray_cluster.RETRIES + 2])
+def test_a_point_lost_too_often_is_a_row_and_the_rest_goes_on(executor, plan, tmp_path, dies):
     one = plan.only(["batch_topk"])
-    told(tmp_path, dies=ray_cluster.RETRIES + 1)
+    told(tmp_path, dies=dies)
     counts = run.measure(one, tmp_path, executor=executor)
     assert counts["failed"] == 1 and counts["ok"] == len(one.measured) - 1
     bad = results.assemble(one, Store(tmp_path, plan).records()).query("status == 'failed'").iloc[0]
     assert "lost 3 times in a row" in bad.reason and "WorkerCrashedError" in bad.reason
     assert run.measure(one, tmp_path, executor=executor, retry=["failed"])["ok"] == 1
+
+
+def test_an_error_before_anything_came_home_ends_the_run_and_later_it_is_a_loss(executor, plan, tmp_path, capsys):
+    told(tmp_path, refuses=99)
+    with pytest.raises(RuntimeError, match="no engine on this node"):
+        run.measure(plan, tmp_path, executor=executor)
+    told(tmp_path, refuses=0)
+    one, *_ = plan.measured
+    assert run.measure(replace(plan, points=(one,)), tmp_path, executor=executor)["ok"] == 1
+    told(tmp_path, refuses=1)
+    assert run.measure(plan, tmp_path, executor=executor) == {"ok": len(plan.measured) - 1, "skipped": 1}
+    assert "a task was lost (RuntimeError: no engine on this node)" in capsys.readouterr().out
+
+
+def test_points_of_an_endpoint_are_left_to_the_local_executor(executor, plan, tmp_path, capsys):
+    one, other, *_ = plan.measured
+    both = replace(plan, points=(one, replace(other, method="endpoint")))
+    assert run.measure(both, tmp_path, executor=executor) == {"ok": 1, "not_run": 1, "skipped": 0}
+    assert "1 points are of an endpoint and not run: they need its key" in capsys.readouterr().out
+
+
+def test_a_task_asks_for_the_gpus_that_its_points_need(plan, monkeypatch):
+    chosen, options = RayCluster(), []
+    monkeypatch.setattr(chosen, "ray", SimpleNamespace(remote=lambda **given: options.append(given) or (lambda f: f)))
+    chosen.facts = {"device_kind": "h100"}
+    point = replace(plan.measured[0], engine=EngineSettings(tensor_parallel=4))
+    for method in ("training", "layer", "full"):
+        (build,) = ray_cluster._builds([replace(point, method=method)])
+        chosen._remote(node.measure, build.need)
+    assert [given["num_gpus"] for given in options] == [0, 1, 4] and {given["num_cpus"] for given in options} == {0}
+    assert ["runtime_env" in given for given in options] == [True, False, False], "Ray must not hide the GPUs of the node"
 
 
 def test_expert_counts_come_home_with_their_record(executor, tmp_path):
@@ -217,12 +250,12 @@ def test_a_node_lost_in_mid_sweep(executor, cluster, plan, tmp_path, capsys):
 def test_points_that_no_node_can_hold_are_left_to_another_run(executor, plan, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(executor, "_rooms", lambda: [])
     monkeypatch.setattr(executor, "_remote", lambda function, need, **options: ray.remote(num_gpus=1, **options)(function))
-    monkeypatch.setattr(executor, "ceilings", lambda dtype, job: None)
     monkeypatch.setattr(ray_cluster, "POLL_S", 0.5)
     executor.patience_s = 1.0
     counts = run.measure(plan, tmp_path, executor=executor)
     assert counts["not_run"] == len(plan.measured)
-    assert "they are left to another run" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "ceilings could not be measured" in out and "no node is left" in out and "they are left to another run" in out
 
 
 def test_an_address_where_nothing_answers_is_told_at_once():
@@ -233,9 +266,26 @@ def test_an_address_where_nothing_answers_is_told_at_once():
     assert "no Ray cluster at 127.0.0.1:1" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_client_address_is_refused_with_what_to_give(monkeypatch):
+    with pytest.raises(ValueError, match="ray://head:10001 .*give HOST:PORT"):
+        RayCluster("ray://head:10001")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(ValueError, match="give HOST:PORT"):
+        RayCluster()
+
+
+def test_an_ipv6_address_is_tried_without_its_brackets(monkeypatch):
+    tried = []
+    monkeypatch.setattr(ray_cluster.socket, "create_connection",
+                        lambda address, timeout: tried.append(address) or SimpleNamespace(close=lambda: None))
+    ray_cluster._reachable("[::1]:6379")
+    ray_cluster._reachable("head:6379")
+    assert tried == [("::1", 6379), ("head", 6379)]
+
+
 def test_without_ray_the_message_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ValueError, match=r"moebook\[cluster\]"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[cluster\]'"):
         choose("ray", None, Path("worker.log"))
 
 
