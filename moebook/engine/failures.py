@@ -41,7 +41,7 @@ def _of_a_rank(logged: str) -> str | None:
     if died := re.findall(r"Worker proc \S+ died unexpectedly \(exit code: [^)]*\)", logged):
         return died[-1] + ": segmentation fault" * ("Segfault encountered" in logged)
     lines = "\n".join(re.findall(r"^\(Worker\S* pid=\d+\) ERROR \S+ \S+ \[[^]]*\] ?(.*)$", logged, re.MULTILINE))
-    raised = re.findall(r"^ +(\S.*)\n(?: +\^+\n)?(\w+(?:Error|Exception)\b.*)$", lines, re.MULTILINE)
+    raised = re.findall(r"^ +([^\s^].*)\n(?: +\^+\n)?(\w+(?:Error|Exception)\b.*)$", lines, re.MULTILINE)
     return f"{raised[-1][1]} ({raised[-1][0]})" if raised else None
 
 
