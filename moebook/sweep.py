@@ -5,6 +5,7 @@ of the outputs folder. A worker or an engine that dies is replaced and the sweep
 of the point it died in.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -27,9 +28,12 @@ class Sweep:
         self.facts: dict = {}
         self.refused: dict[tuple, dict] = {}
 
-    def records(self, points: Iterable[Point]) -> Iterator[tuple[Point, dict]]:
-        """Each point with its record, as soon as it has one. Points of one build should stand together."""
+    def records(self, points: Iterable[Point], stop_at: float | None = None) -> Iterator[tuple[Point, dict]]:
+        """Each point with its record, as soon as it has one; none is begun after `stop_at` (seconds since 1970). Points of
+        one build should stand together."""
         for point in points:
+            if stop_at is not None and time.time() > stop_at:
+                return
             if self.running is not None and self.running.build_key != point.build_key:
                 self.running = None
             started = datetime.now(UTC)

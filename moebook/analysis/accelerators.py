@@ -80,7 +80,7 @@ def _table() -> dict[str, Accelerator]:
 
 def _accelerator(name: str, entry: dict) -> Accelerator:
     if kind := entry.get("device"):
-        entry = {**_measured_device(kind), **entry, "flops_per_s": {**_measured_device(kind)["flops_per_s"],
+        entry = {**_device_of(kind), **entry, "flops_per_s": {**_device_of(kind)["flops_per_s"],
                                                                     **entry["flops_per_s"]}}
     figures = {**{key: entry[key] for key in SINGLE}, **entry["flops_per_s"]}
     if "flops_at_most" in entry:
@@ -95,7 +95,7 @@ def _accelerator(name: str, entry: dict) -> Accelerator:
                        sources=sources, reasons=reasons)
 
 
-def _measured_device(kind: str) -> dict:
+def _device_of(kind: str) -> dict:
     """What devices.yaml keeps of a device that profiles run on."""
     known = devices.published(kind)
     def figure(value: float) -> dict:

@@ -1,8 +1,6 @@
 """One worker on this machine, one point after another."""
 
-import time
 from collections.abc import Iterator
-from itertools import takewhile
 from pathlib import Path
 
 from moebook import devices
@@ -40,8 +38,7 @@ class Local:
     def run(self, points: list[Point], job: Job) -> Iterator[Measured]:
         """Counts of expert choices are written where the job wants them, so none come with the records."""
         tiny.ensure(references(points), job.say)
-        in_time = takewhile(lambda _: job.stop_at is None or time.time() <= job.stop_at, points)
-        for point, record in self._sweep(job).records(in_time):
+        for point, record in self._sweep(job).records(points, job.stop_at):
             yield Measured(point, record)
 
     def kill(self) -> None:

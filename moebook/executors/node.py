@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 
 from moebook import devices
@@ -77,8 +76,7 @@ def measure(points: list[Point], task: Task) -> Iterator[Message]:
     with tempfile.TemporaryDirectory(prefix="moebook-node-") as folder, _killed_after_error(worker):
         tiny.ensure(references(points), said.append)
         sweep = Sweep(worker, task.limit_s, lambda key: Path(folder) / f"{key}.npz", said.append)
-        in_time = takewhile(lambda _: task.stop_at is None or time.time() <= task.stop_at, points)
-        for point, record in sweep.records(in_time):
+        for point, record in sweep.records(points, task.stop_at):
             provenance = {**record["provenance"], "node": socket.gethostname()}
             yield Message(point.key, {**record, "provenance": provenance}, _taken(sweep.counts_file(point.key)), tuple(said))
             said.clear()

@@ -40,6 +40,7 @@ def _lines(summary: pd.DataFrame, figure: str, metric: str, label: str, width: s
     rows_of(summary, figure, "modes", NEEDED)
     rows = analysis.over_devices(summary)
     ok = with_numbers(rows, figure, [metric])
+    marked = rows[(rows["series"] != ONE) | (metric != "efficiency_pct")]      # one device is 100 %, whatever ran
     models, present = list(dict.fromkeys(summary["model"])), [m for m in MODES if (rows["series"] == m).any()]
     with style.paper_style(width):
         fig = Figure(figsize=panels.panel_size(len(models), width), layout="constrained")
@@ -49,7 +50,7 @@ def _lines(summary: pd.DataFrame, figure: str, metric: str, label: str, width: s
             _ideal(ax, own, metric)
             for mode in present:
                 _mode(ax, own, mode, metric)
-            _missing(ax, own[(own["series"] != ONE) | (metric != "efficiency_pct")], present)
+            _missing(ax, marked[marked["model"] == model], present)
             style.log2_axis(ax, rows["devices"])
             _scale(ax, own if metric != "efficiency_pct" else ok, metric)
             ax.tick_params(labelleft=True)
@@ -57,7 +58,7 @@ def _lines(summary: pd.DataFrame, figure: str, metric: str, label: str, width: s
         fig.supxlabel("devices (count)")
         fig.supylabel(label)
         modes = ([Line2D([], [], color=LOOKS[m][0], marker=LOOKS[m][1]) for m in present], present)
-        layout.settle(fig, modes, _notes(rows, ok), handler_map=panels.HANDLERS)
+        layout.settle(fig, modes, _notes(marked, ok), handler_map=panels.HANDLERS)
         return fig, plotted(rows, [metric], ["series", "devices", "comm_from", "rounding"])
 
 
