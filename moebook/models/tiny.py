@@ -13,12 +13,14 @@ weights. `MOEBOOK_TEXT` names text files (joined as in PATH) to train on in plac
 
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -84,18 +86,28 @@ def folder(name: str) -> Path:
 
 
 def _pruned(whole: Path, pruning: str, window: int) -> Path:
-    from moebook.models import prune
+    from moebook import devices
 
-    kind, percent, criterion = PRUNING.fullmatch(pruning).groups()
     target = whole.parent / f"{whole.name}.{pruning}"
     with cache.locked(target):
         if not target.exists():
-            scores = None
-            if criterion in saliency.CALIBRATED:
-                text = whole.parent / "corpus" / "calibration.txt"
-                scores = saliency.collect_from_text(whole, text, windows=CALIBRATION_WINDOWS, length=window)
-            prune.prune_checkpoint(whole, target, kind=kind, ratio=float(percent) / 100, criterion=criterion, scores=scores)
+            if devices.detect().kind == "cpu":
+                _prune(whole, target, pruning, window)
+            else:      # a GPU's engines are forked, and a fork after OpenMP has run here would hang in its threads
+                with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+                    fresh.submit(_prune, whole, target, pruning, window).result()
     return target
+
+
+def _prune(whole: Path, target: Path, pruning: str, window: int) -> None:
+    from moebook.models import prune
+
+    kind, percent, criterion = PRUNING.fullmatch(pruning).groups()
+    scores = None
+    if criterion in saliency.CALIBRATED:
+        text = whole.parent / "corpus" / "calibration.txt"
+        scores = saliency.collect_from_text(whole, text, windows=CALIBRATION_WINDOWS, length=window)
+    prune.prune_checkpoint(whole, target, kind=kind, ratio=float(percent) / 100, criterion=criterion, scores=scores)
 
 
 def record(name: str) -> dict:

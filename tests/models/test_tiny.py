@@ -1,5 +1,7 @@
 """Names, configs and folders of the tiny family."""
 
+import multiprocessing
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +10,12 @@ import pytest
 import tiny_family
 from typer.testing import CliRunner
 
-from moebook import cli
+from moebook import cli, devices
 from moebook.models import catalog, shapes, tiny
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.models.recipes import PRESETS
 
+_PRUNE = tiny._prune
 MODELS = [f"tiny:{preset}/{member}" for preset, found in PRESETS.items() for member in found.members]
 
 
@@ -140,6 +143,21 @@ def test_pruned_folders_are_made_when_asked_for(family, pruning):
     assert folder == tiny.folder(name)
     assert catalog.load(str(folder)).shape == tiny.architecture(name).shape
     assert (folder / "tokenizer.json").is_file()
+
+
+def test_beside_a_gpu_a_process_of_its_own_prunes_as_this_one_would(family, monkeypatch):
+    here = tiny.folder("tiny:test/aux-0.01/inter-25-routed_activation")
+    before = (here / "model.safetensors").read_bytes()
+    shutil.rmtree(here)
+    monkeypatch.setattr(devices, "detect", lambda: devices.Device("h100", "NVIDIA H100", 1, 1 << 36))
+    monkeypatch.setattr(tiny, "_prune", _as_elsewhere)
+    assert (tiny.folder("tiny:test/aux-0.01/inter-25-routed_activation") / "model.safetensors").read_bytes() == before
+
+
+def _as_elsewhere(*arguments):
+    """Pickled by name, so that the child, which imports this file, checks where it runs."""
+    assert multiprocessing.parent_process() is not None
+    _PRUNE(*arguments)
 
 
 def test_ensure_trains_what_is_missing_in_a_process(family):
