@@ -96,12 +96,18 @@ def evaluate(table: pd.DataFrame | None, claims: list[Claim] | None = None, *, r
         raise ValueError(f"the table holds several devices ({', '.join(devices)}); give the rows of one")
     known: dict[tuple[str, str], Cells | Untested] = {}
     under = of_those_under(table)
-    kept, left_out = table[~under], sorted(table.loc[under, "model"].unique())
-    touched = {s for sweeps in table.loc[under, "sweeps"] for s in sweeps.split(",")}
-    verdicts = [_judge(claim, kept, known, resamples, seed) for claim in claims]
-    note = f"without {', '.join(left_out)}: measured under its floor, so its routing was not near uniform"
-    return [replace(v, reason=f"{v.reason}; {note}") if not c.untested and c.sweep in touched else v
-            for c, v in zip(claims, verdicts, strict=True)]
+    kept, verdicts = table[~under], []
+    for claim in claims:
+        verdict = _judge(claim, kept, known, resamples, seed)
+        left_out = [] if claim.untested else _models_of(table[under], claim.sweep)
+        verdicts.append(replace(verdict, reason=f"{verdict.reason}; without {', '.join(left_out)}: measured under its "
+                                                f"floor, so its routing was not near uniform") if left_out else verdict)
+    return verdicts
+
+
+def _models_of(rows: pd.DataFrame, sweep: str) -> list[str]:
+    wanted, named = set(sweep.split("|")), zip(rows["model"], rows["sweeps"], strict=True)
+    return sorted({model for model, sweeps in named if wanted & set(sweeps.split(","))})
 
 
 def _untested(claim: Claim, reason: str, parts: tuple[PartResult, ...] = ()) -> Verdict:

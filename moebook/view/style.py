@@ -48,7 +48,7 @@ RC = {
     "legend.frameon": False, "legend.handlelength": 1.8, "legend.columnspacing": 1.2, "legend.handletextpad": 0.5,
     "legend.labelspacing": 0.3, "hatch.linewidth": 0.5, "figure.facecolor": "white", "savefig.facecolor": "white",
     "figure.constrained_layout.h_pad": 0.03, "figure.constrained_layout.w_pad": 0.03,
-    "pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "moebook", "svg.fonttype": "path",
+    "pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "moebook", "svg.fonttype": "none",
 }
 METADATA = {
     "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
