@@ -119,9 +119,16 @@ def figures(profile: Profile = "cpu", section: Annotated[str | None, typer.Optio
         raise ValueError(f"unknown formats {sorted(unknown)}; allowed: pdf, svg, png")
     if width not in ("column", "page"):
         raise ValueError(f"unknown width {width!r}; allowed: column, page")
-    for stem in [sections.find(section).stem] if section else _in_profile(profile):
+    stems, drawn, without = [sections.find(section).stem] if section else _in_profile(profile), 0, ""
+    for stem in stems:
         found, params = _load(_file(profile, stem))
-        res = workbook.load(params, found.plan(params))
+        try:
+            res = workbook.load(params, found.plan(params))
+        except workbook.NoResults as error:
+            without = f"{stem}: {error}"
+            typer.echo(without)
+            continue
+        drawn += 1
         typer.echo(f"{stem}: {res.origin}")
         for name in found.figures:
             try:
@@ -130,6 +137,8 @@ def figures(profile: Profile = "cpu", section: Annotated[str | None, typer.Optio
                 typer.echo(f"  {name}: not drawn: {error}")
                 continue
             typer.echo(f"  {name}: " + " ".join(str(f) for f in files))
+    if not drawn:
+        raise ValueError(f"nothing to draw in profile {profile!r}; {without}")
 
 
 @app.command()

@@ -55,7 +55,8 @@ def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
     (("claims", "--profile", "nowhere"), "profiles: 2xh100"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--sweep", "gird"), "it has: grid"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--retry", "faild"), "statuses: ok, oom"),
-    (("figures", "--profile", "h100"), "run it on such a device"),
+    (("figures", "--profile", "4xh100"), "run it on such a device"),
+    (("figures", "--profile", "h100", "--section", "01"), "run it on such a device"),
 ])
 def test_wrong_words_name_the_right_ones(args, text):
     done = moebook(*args)

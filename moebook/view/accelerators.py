@@ -207,12 +207,12 @@ def _side_by_side(rows: pd.DataFrame, spec: Spec, width: str) -> tuple[Figure, p
     names, looks = values_of(order, spec.panel), _line_looks(order)
     spec = replace(spec, kind="kind")
     with style.paper_style(width):
-        fig = Figure(figsize=panels.panel_size(len(names), width), layout="constrained")
-        axes = panels.grid_of_axes(fig, len(names), width)
+        fig = Figure(figsize=panels.panel_size(len(names), width, most=3), layout="constrained")
+        axes = panels.grid_of_axes(fig, len(names), width, most=3)       # each has labels of its own
         for ax, name in zip(axes, names, strict=True):
             own = rows[rows[spec.panel] == name]
             panels.draw_lines(ax, own, spec, looks)
-            ax.set_title(panels.panel_title(name, len(names), width))
+            ax.set_title(panels.panel_title(name, len(names), width, most=3))
             ax.tick_params(labelleft=True, labelbottom=True)
             panels.x_scale([ax], own, spec, width)
             ok = own[(own["status"] == "ok") & own[spec.metric].notna()]

@@ -64,15 +64,15 @@ def method_kind(method: str) -> str:
     return "depth" if str(method).startswith("depth") else str(method)
 
 
-def shape_of(count: int, width: str) -> tuple[int, int]:
-    """(rows, columns) of `count` panels: as few rows as can be, evenly filled."""
-    rows = -(-count // (4 if width == "page" else 2))
+def shape_of(count: int, width: str, most: int = 4) -> tuple[int, int]:
+    """(rows, columns) of `count` panels: as few rows of at most `most` as can be (two in a column), evenly filled."""
+    rows = -(-count // (most if width == "page" else min(most, 2)))
     return rows, -(-count // rows)
 
 
-def grid_of_axes(fig: Figure, count: int, width: str, **share) -> list[Axes]:
-    """`count` panels, at most four in a row on a page and two in a column, without empty axes."""
-    rows, columns = shape_of(count, width)
+def grid_of_axes(fig: Figure, count: int, width: str, most: int = 4, **share) -> list[Axes]:
+    """`count` panels, at most `most` in a row on a page and two in a column, without empty axes."""
+    rows, columns = shape_of(count, width, most)
     axes = fig.subplots(rows, columns, squeeze=False, **share)
     for ax in axes.flat[count:]:
         ax.remove()
@@ -81,14 +81,14 @@ def grid_of_axes(fig: Figure, count: int, width: str, **share) -> list[Axes]:
     return list(axes.flat[:count])
 
 
-def panel_title(text: str, count: int, width: str) -> str:
+def panel_title(text: str, count: int, width: str, most: int = 4) -> str:
     """A title, in two lines at its comma where panels stand as close as they may."""
-    return text.replace(", ", "\n", 1) if shape_of(count, width)[1] == (4 if width == "page" else 2) else text
+    return text.replace(", ", "\n", 1) if shape_of(count, width, most)[1] == (4 if width == "page" else 2) else text
 
 
-def panel_size(count: int, width: str) -> tuple[float, float]:
+def panel_size(count: int, width: str, most: int = 4) -> tuple[float, float]:
     """Figure size in inches for `count` panels; legends add to the height."""
-    rows, columns = shape_of(count, width)
+    rows, columns = shape_of(count, width, most)
     tall = {1: 2.3, 2: 2.1}.get(columns, 1.8) if width == "page" else {1: 1.9}.get(columns, 1.45)
     return style.width_in(width), rows * tall + 0.35
 

@@ -92,7 +92,7 @@ def _with_speed(rows: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     weights = rows["weights_bytes"].astype(float) / 1e9 if "weights_bytes" in rows else float("nan")
     rows = rows.assign(weights_gb=weights, speed_label="")
     ends = [f"throughput_tok_s{end}" for end in ("", "_lo", "_hi")]
-    rows = rows.drop(columns=[c for c in ends if c in rows])
+    rows = rows.drop(columns=[c for c in ends if c in rows]).copy()
     ladder = summary[["formats" in str(names).split(",") for names in summary["sweeps"]]]
     ladder = ladder[(ladder["status"] == "ok") & ladder["series"].isin(rows["series"])]
     if ladder.empty or "throughput_tok_s" not in ladder:
@@ -124,7 +124,8 @@ def _points(ax: Axes, rows: pd.DataFrame, x: str, y: str, looks: panels.Looks) -
 
 
 def _limits(ax: Axes, rows: pd.DataFrame, ok: pd.DataFrame, marks: int) -> None:
-    across = np.append(rows["gain_pct"].dropna().to_numpy(float), 0.0)
+    across = np.append(rows[["gain_pct", "gain_pct_lo", "gain_pct_hi"]].to_numpy(float).ravel(), 0.0)
+    across = across[~np.isnan(across)]
     room = 0.06 * max(np.ptp(across), 1.0)
     style.value_axis([ax], across.min() - room, across.max() + room, axis="x")
     up = np.append(ok[["increase_pct", "increase_pct_lo", "increase_pct_hi"]].to_numpy(float).ravel(), 0.0)

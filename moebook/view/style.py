@@ -5,6 +5,7 @@ each time: no dates, a fixed salt for SVG ids, embedded TrueType fonts.
 """
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -187,7 +188,12 @@ def render(fig: Figure, name: str = "png") -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context(RC):
         fig.savefig(buffer, format=name, metadata=METADATA[name], dpi=PNG_DPI)
-    return _few_colours(buffer) if name == "png" else buffer.getvalue()
+    return {"png": _few_colours, "svg": _short}.get(name, io.BytesIO.getvalue)(buffer)
+
+
+def _short(svg: io.BytesIO) -> bytes:
+    """The drawing to a hundredth of a point: three quarters of the bytes."""
+    return re.sub(rb"(\d\.\d\d)\d+", rb"\1", svg.getvalue())
 
 
 def _few_colours(png: io.BytesIO) -> bytes:
