@@ -1,3 +1,6 @@
+import re
+from xml.etree import ElementTree
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -17,6 +20,16 @@ def test_two_saves_give_the_same_bytes_also_from_a_second_drawing(tmp_path):
         assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (tmp_path / "b" / f"x.{suffix}").read_bytes()
     pdf, svg = ((tmp_path / "a" / f"x.{s}").read_bytes() for s in ("pdf", "svg"))
     assert b"CreationDate" not in pdf and b"dc:date" not in svg and b"/Type3" not in pdf and b"/Type0" in pdf
+
+
+def test_an_svg_keeps_its_numbers_and_only_shortens_where_they_stand():
+    fig = Figure(figsize=(3, 2))
+    ax = fig.subplots()
+    ax.plot([0.0, 0.123456], [0.0, 1 / 3])
+    ax.set(xticks=[0.0625, 0.12345], title="0.98765 < 1.23456")
+    svg = style.render(fig, "svg").decode()
+    assert all(text in svg for text in (">0.0625<", ">0.12345<", "0.98765 &lt; 1.23456"))
+    assert not re.search(r'<path d="[^"]*\d\.\d{3}', svg) and ElementTree.fromstring(svg).tag.endswith("svg")
 
 
 def test_save_writes_the_rows_beside_the_figure_and_leaves_nothing_else(tmp_path):
