@@ -28,7 +28,7 @@ def test_an_svg_keeps_its_numbers_and_only_shortens_where_they_stand():
     ax.plot([0.0, 0.123456], [0.0, 1 / 3])
     ax.set(xticks=[0.0625, 0.12345], title="0.98765 < 1.23456")
     svg = style.render(fig, "svg").decode()
-    assert all(text in svg for text in (">0.0625<", ">0.12345<", "0.98765 &lt; 1.23456"))
+    assert all(text in svg for text in (">0.06250<", ">0.12345<", "0.98765 &lt; 1.23456"))
     assert not re.search(r'<path d="[^"]*\d\.\d{3}', svg) and ElementTree.fromstring(svg).tag.endswith("svg")
 
 
