@@ -27,7 +27,7 @@ class Params(EngineParams):
     expert_counts: params.Counts = (4, 8)
     active_experts: params.Counts = (1, 2, 4)
     grid_batch: params.Count = 8
-    grid_tokens: params.Count = 64
+    grid_tokens: params.Count = 32
     capacity_limit_gb: params.Fraction | None = None
     reduced_layers: params.Count | None = None
     comparison_models: params.Names = ("tiny-deepseek-v2", "tiny-qwen2-moe")
