@@ -74,11 +74,12 @@ def test_an_h200_has_everything_whole_in_bf16():
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_routing_is_imposed_on_the_deepseek_family_and_on_one_check(profile):
+def test_routing_is_imposed_where_named_on_all_of_the_deepseek_family_and_on_one_check(profile):
     params, made = shipped(profile)
+    assert {m for m in map(model, made.points) if "deepseek" in m.lower()} <= set(params.uniform_routing)
     for point in made.points:
         imposed = point.engine.routing == "zipf 0"
-        assert imposed == ("deepseek" in model(point).lower()) or "imposing" in point.sweeps
+        assert imposed == (model(point) in params.uniform_routing) or "imposing" in point.sweeps
     check = points(profile, "imposing")
     assert {model(p) for p in check} == {params.imposing_check} and {p.engine.routing for p in check} == {None, "zipf 0"}
     assert len({p.workload for p in check}) == 1

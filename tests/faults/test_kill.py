@@ -20,7 +20,12 @@ def sweep(tmp_path: Path) -> subprocess.Popen:
     file = tmp_path / "01_hyperparameter_scaling.yaml"
     file.write_text(yaml.safe_dump({**SMALL, "output_root": str(tmp_path / "outputs")}))
     return subprocess.Popen([sys.executable, "-m", "moebook.cli", "measure", str(file)], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+                            stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=_take_ctrl_c)
+
+
+def _take_ctrl_c() -> None:
+    """A shell's background job has Ctrl-C ignored, and its children with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def points(tmp_path: Path) -> dict[str, bytes]:
