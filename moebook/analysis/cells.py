@@ -44,10 +44,9 @@ class Cells:
         """Points of `sweep` (several: separated by |) with their `metric`. Untested when the table has none, or none that
         was measured."""
         _check(table, NEEDED, metric)
-        wanted = set(sweep.split("|"))
-        rows = table[[bool(wanted & set(str(s).split(","))) for s in table["sweeps"]]]
+        rows = of_sweep(table, sweep)
         if rows.empty:
-            raise Untested(f"the table has no points of the sweep {' or '.join(sorted(wanted))}")
+            raise Untested(f"the table has no points of the sweep {' or '.join(sorted(sweep.split('|')))}")
         _check(table, (metric,), metric)
         points = _per_point(rows, metric)
         ok = points[(points["status"] == "ok") & points["values"].map(len).gt(0)].reset_index(drop=True)
@@ -92,6 +91,12 @@ def _per_point(rows: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     rank = points.assign(_failed=points["status"] != "ok", _order=order)
     rank = rank.sort_values(["_failed", "_order"], kind="stable").drop_duplicates(identity)
     return rank.drop(columns=["_failed", "_order"]).sort_index().reset_index(drop=True)
+
+
+def of_sweep(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    """The rows of a sweep, or of several separated by |."""
+    wanted = set(sweep.split("|"))
+    return table[np.array([bool(wanted & set(str(names).split(","))) for names in table["sweeps"]], dtype=bool)]
 
 
 def _share_sweeps(points: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from moebook.analysis.book import FUNCTIONS, Book, Claim, ClaimError, Part, Rule, load
-from moebook.analysis.cells import Cells, Untested, status_counts
+from moebook.analysis.cells import Cells, Untested, of_sweep, status_counts
 from moebook.analysis.floor import of_those_under
 from moebook.analysis.pairs import Effect
 
@@ -99,15 +99,10 @@ def evaluate(table: pd.DataFrame | None, claims: list[Claim] | None = None, *, r
     kept, verdicts = table[~under], []
     for claim in claims:
         verdict = _judge(claim, kept, known, resamples, seed)
-        left_out = [] if claim.untested else _models_of(table[under], claim.sweep)
+        left_out = [] if claim.untested else sorted(of_sweep(table[under], claim.sweep)["model"].unique())
         verdicts.append(replace(verdict, reason=f"{verdict.reason}; without {', '.join(left_out)}: measured under its "
                                                 f"floor, so its routing was not near uniform") if left_out else verdict)
     return verdicts
-
-
-def _models_of(rows: pd.DataFrame, sweep: str) -> list[str]:
-    wanted, named = set(sweep.split("|")), zip(rows["model"], rows["sweeps"], strict=True)
-    return sorted({model for model, sweeps in named if wanted & set(sweeps.split(","))})
 
 
 def _untested(claim: Claim, reason: str, parts: tuple[PartResult, ...] = ()) -> Verdict:
