@@ -30,7 +30,7 @@ class Params(EngineParams):
     grid_tokens: params.Count = 32
     capacity_limit_gb: params.Fraction | None = None
     reduced_layers: params.Count | None = None
-    comparison_models: params.Names = ("tiny-deepseek-v2", "tiny-qwen2-moe")
+    comparison_models: params.OptionalNames = ("tiny-deepseek-v2", "tiny-qwen2-moe")
     comparison_active_experts: params.Counts = (1, 4)
     comparison_tokens: params.Count = 32
     batches: params.Counts = (1, 4, 16)
