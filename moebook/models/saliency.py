@@ -68,7 +68,8 @@ class Scores:
             raise CheckpointError(f"{path} holds no scores ({error}); give a file that Scores.save wrote") from error
 
 
-def collect_from_text(folder: str | Path, text: str | Path, *, windows: int = 32, length: int = 512) -> Scores:
+def collect_from_text(folder: str | Path, text: str | Path, *, windows: int = 32, length: int = 512,
+                      device: str = "cpu") -> Scores:
     """`collect_from_folder` over the first `windows` windows of `length` tokens (at most the model's positions) of a text
     file, by the folder's tokenizer. CheckpointError where the text is shorter than one window."""
     import torch
@@ -79,7 +80,7 @@ def collect_from_text(folder: str | Path, text: str | Path, *, windows: int = 32
     count = min(windows, len(ids) // length)
     if count < 1:
         raise CheckpointError(f"{text} has {len(ids)} tokens; calibration needs at least {length}: give a longer text")
-    return collect_from_folder(folder, torch.tensor(ids[:count * length]).view(count, length))
+    return collect_from_folder(folder, torch.tensor(ids[:count * length]).view(count, length), device=device)
 
 
 def norm_scores(folder: Path) -> Scores:

@@ -93,21 +93,25 @@ def _pruned(whole: Path, pruning: str, window: int) -> Path:
         if not target.exists():
             if devices.detect().kind == "cpu":
                 _prune(whole, target, pruning, window)
-            else:      # a GPU's engines are forked, and a fork after OpenMP has run here would hang in its threads
+            else:      # a GPU's engines are forked, and a fork after OpenMP or CUDA has run here would hang or fail
                 with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
                     fresh.submit(_prune, whole, target, pruning, window).result()
     return target
 
 
 def _prune(whole: Path, target: Path, pruning: str, window: int) -> None:
+    import torch
+
     from moebook.models import prune
 
     kind, percent, criterion = PRUNING.fullmatch(pruning).groups()
     scores = None
     if criterion in saliency.CALIBRATED:
         text = whole.parent / "corpus" / "calibration.txt"
-        scores = saliency.collect_from_text(whole, text, windows=CALIBRATION_WINDOWS, length=window)
-    prune.prune_checkpoint(whole, target, kind=kind, ratio=float(percent) / 100, criterion=criterion, scores=scores)
+        scores = saliency.collect_from_text(whole, text, windows=CALIBRATION_WINDOWS, length=window,
+                                            device="cuda" if torch.cuda.is_available() else "cpu")
+    prune.prune_checkpoint(whole, target, kind=kind, ratio=float(percent) / 100, criterion=criterion, scores=scores,
+                           overwrite=True)      # an earlier process, cut off, may have ended its work since
 
 
 def record(name: str) -> dict:
