@@ -7,6 +7,8 @@ of that profile are read and drawn again, and the notebook says so.
 import importlib
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,26 +99,35 @@ def draw(res: Results, stem: str, width: str = "page"):
     Where the results hold no row for it, the reason is returned as text instead."""
     from IPython.display import Image, Markdown
 
+    from moebook.view import style
+
     try:
-        files = save_figure(res, stem, width=width)
+        with _figure(res, stem, width) as (fig, rows):
+            style.save(fig, rows, res.folder / "figures", stem, width=width)
+            shown = Image(style.render(fig, dpi=style.SCREEN_DPI))
     except ValueError as error:
         return Markdown(f"*{stem} is not drawn: {error}*")
     res.drawn.append(stem)
-    png = next(f for f in files if f.suffix == ".png")
-    return Image(png.read_bytes(), width=900 if width == "page" else 450)
+    return shown
 
 
 def save_figure(res: Results, stem: str, width: str = "page", formats=("pdf", "svg", "png")) -> list[Path]:
     """Write one figure and its rows into the outputs folder; ValueError where its rows are missing."""
-    import matplotlib.pyplot as plt
-
     from moebook.view import style
 
-    figures = sections.find(res.plan.notebook).figures
-    fig, rows = figures[stem](res.shown, width=width)
-    files = style.save(fig, rows, res.folder / "figures", stem, formats=formats, width=width)
-    plt.close(fig)
-    return files
+    with _figure(res, stem, width) as (fig, rows):
+        return style.save(fig, rows, res.folder / "figures", stem, formats=formats, width=width)
+
+
+@contextmanager
+def _figure(res: Results, stem: str, width: str) -> Iterator[tuple]:
+    import matplotlib.pyplot as plt
+
+    fig, rows = sections.find(res.plan.notebook).figures[stem](res.shown, width=width)
+    try:
+        yield fig, rows
+    finally:
+        plt.close(fig)
 
 
 def show_table(res: Results, limit: int = 24):

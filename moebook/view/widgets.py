@@ -12,7 +12,7 @@ import os
 import pandas as pd
 
 from moebook.view.panels import Spec, lines
-from moebook.view.style import render
+from moebook.view.style import SCREEN_DPI, render
 from moebook.view.tables import AXES, METRICS, values_of
 
 SWEEP_SPECS = {
@@ -108,7 +108,7 @@ def explorer(summary: pd.DataFrame, *, live: bool | None = None):
             except ValueError as error:
                 print(error)
             else:
-                display(Image(render(fig), width=900))
+                display(Image(render(fig, dpi=SCREEN_DPI)))
 
     def reset(_change: object = None) -> None:
         quiet[0] = True

@@ -1,4 +1,5 @@
 import re
+from io import BytesIO
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 import view_tables as t
 from matplotlib.figure import Figure
+from PIL import Image
 
 from moebook.view import figures, style
 
@@ -30,6 +32,13 @@ def test_an_svg_keeps_its_numbers_and_only_shortens_where_they_stand():
     svg = style.render(fig, "svg").decode()
     assert all(text in svg for text in (">0.06250<", ">0.12345<", "0.98765 &lt; 1.23456"))
     assert not re.search(r'<path d="[^"]*\d\.\d{3}', svg) and ElementTree.fromstring(svg).tag.endswith("svg")
+
+
+def test_an_svg_has_no_indentation_and_a_png_the_pixels_of_its_dpi():
+    fig, _ = figures.ffn_scaling(t.tiny_grid())
+    assert b"\n <" not in style.render(fig, "svg")
+    widths = {dpi: Image.open(BytesIO(style.render(fig, dpi=dpi))).width for dpi in (style.PNG_DPI, style.SCREEN_DPI)}
+    assert widths == {200: 1400, 128: 896}
 
 
 def test_save_writes_the_rows_beside_the_figure_and_leaves_nothing_else(tmp_path):
