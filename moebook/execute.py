@@ -24,6 +24,7 @@ from moebook.sections import Section, parameters_of
 from moebook.store import Store
 from moebook.sweep import references
 
+PAPERMILL = "import moebook.imports; from papermill.__main__ import papermill; papermill()"
 MOST_AT_ONCE = 4              # notebooks: a kernel takes about half a gigabyte
 POLL_S = 0.5                  # between looks at whether to stop
 
@@ -68,7 +69,7 @@ def execute(section: Section, file: Path, limit_minutes: float = 120.0, stop: Ev
 
 
 def _papermill(section: Section, file: Path, output: Path, limit_s: float, stop: Event) -> tuple[int, str]:
-    command = [sys.executable, "-m", "papermill", str(section.notebook), str(output), "-f", str(file),
+    command = [sys.executable, "-c", PAPERMILL, str(section.notebook), str(output), "-f", str(file),
                "--no-progress-bar", "--log-output", "-k", "python3"]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "MOEBOOK_HEADLESS": "1"}

@@ -28,6 +28,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import moebook.imports  # noqa: F401  first, also in ranks of an engine and the process of layers, which begin here
+
 
 def _die_with_parent() -> None:
     """Ask Linux to kill this process when its parent goes, so that no engine outlives a killed notebook."""
@@ -69,10 +71,13 @@ class Worker:
         self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
 
     def start(self, settings: dict, config: dict, draft_config: dict | None = None) -> dict:
+        from moebook import devices
         from moebook.engine.arguments import engine_environment
         from moebook.engine.vllm_engine import Engine
 
-        self.close()
+        self.stop()
+        if devices.detect().kind != "cpu":           # the process that measures layers holds memory of the GPU
+            self.close()
         if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
         self._set(engine_environment(settings, config))
