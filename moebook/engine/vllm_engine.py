@@ -11,15 +11,16 @@ that sequences do not fall into one path, and prefix caching is off.
 vLLM 0.26 on a GPU, 0.32 on a CPU; nothing here differs between them but the environment the worker sets.
 """
 
-import gc
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from moebook import devices
+from moebook.engine import garbage
 from moebook.engine.arguments import engine_arguments
 from moebook.engine.failures import EngineFailed, explain, unsupported
 from moebook.engine.inside import inspect_worker, read_peak_memory, recapture, set_top_k
@@ -70,7 +71,8 @@ class Engine:
         started = time.perf_counter()
         mend_scan()
         try:
-            self.llm = LLM(**engine_arguments(settings, hf_config, folder, draft_config))
+            with garbage.uncollected() if devices.detect().kind == "cpu" else nullcontext():      # a GPU's is forked
+                self.llm = LLM(**engine_arguments(settings, hf_config, folder, draft_config))
             self.chosen = {**self.rpc(inspect_worker), **self._chosen_in_log()}
             self._install(settings["moe_backend"])
             self._install_routing(skew_of(settings["routing"]))
@@ -104,11 +106,10 @@ class Engine:
 
     def stop(self) -> None:
         if getattr(self, "llm", None) is not None:
-            with _without_collecting():
+            with garbage.uncollected():
                 self.llm.llm_engine.engine_core.shutdown()
             del self.llm
-        gc.collect()
-        gc.freeze()            # modules are left: the next engine collects three times as it starts, 0.5 s each with them
+        garbage.collect()
 
     def facts(self) -> dict:
         return {"engine_start_s": self.start_s, "kv_capacity_tokens": self.kv_capacity_tokens, **self.chosen}
@@ -291,16 +292,6 @@ class Engine:
         elif "Using configuration from" in logged:
             chosen["moe_config_tuned"] = True
         return chosen
-
-
-@contextmanager
-def _without_collecting():
-    """vLLM collects garbage twice as it shuts down, 0.5 s each with all of its modules: once afterwards does."""
-    plain, gc.collect = gc.collect, lambda *generation: 0
-    try:
-        yield
-    finally:
-        gc.collect = plain
 
 
 def _request_times(outputs) -> dict[str, np.ndarray]:
