@@ -10,13 +10,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from moebook import devices, run
+from moebook.models import tiny
 from moebook.params import NotebookParams
+from moebook.plan import Plan
 from moebook.sections import Section, parameters_of
 from moebook.store import Store
+from moebook.sweep import references
+
+PAPERMILL = "import moebook.imports; from papermill.__main__ import papermill; papermill()"
+MOST_AT_ONCE = 4              # notebooks: a kernel takes about half a gigabyte
+POLL_S = 0.5                  # between looks at whether to stop
 
 
 @dataclass(frozen=True)
@@ -40,15 +50,16 @@ class Outcome:
                 + (f"\n  {self.detail}" if self.detail else ""))
 
 
-def execute(section: Section, file: Path, limit_minutes: float = 120.0) -> Outcome:
-    """Check the parameters, run the notebook, read its completion record. ParameterError before anything starts."""
+def execute(section: Section, file: Path, limit_minutes: float = 120.0, stop: Event | None = None) -> Outcome:
+    """Check the parameters, run the notebook, read its completion record. ParameterError before anything starts. `stop`,
+    once set, ends the notebook."""
     params, plan = parameters_of(section, file)
     folder = Store(params.output_root, plan).folder
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "DONE.json"
     record.unlink(missing_ok=True)
     started = time.monotonic()
-    code, detail = _papermill(section, file, folder / "notebook.ipynb", 60 * limit_minutes)
+    code, detail = _papermill(section, file, folder / "notebook.ipynb", 60 * limit_minutes, stop or Event())
     minutes = (time.monotonic() - started) / 60
     done = json.loads(record.read_text()) if record.exists() else None
     if code == 0 and (done is not None or params.dry_run):
@@ -57,24 +68,36 @@ def execute(section: Section, file: Path, limit_minutes: float = 120.0) -> Outco
     return Outcome(section.stem, "failed", {}, minutes, folder / "figures", detail)
 
 
-def _papermill(section: Section, file: Path, output: Path, limit_s: float) -> tuple[int, str]:
-    command = [sys.executable, "-m", "papermill", str(section.notebook), str(output), "-f", str(file),
+def _papermill(section: Section, file: Path, output: Path, limit_s: float, stop: Event) -> tuple[int, str]:
+    command = [sys.executable, "-c", PAPERMILL, str(section.notebook), str(output), "-f", str(file),
                "--no-progress-bar", "--log-output", "-k", "python3"]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "MOEBOOK_HEADLESS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                env=environment, start_new_session=True)
     try:
-        text, _ = process.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return 124, f"stopped after {limit_s / 60:.1f} min; points already measured are kept"
+        text = _output(process, limit_s, stop)
     except BaseException:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
         raise
+    if text is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        why = "interrupted" if stop.is_set() else f"stopped after {limit_s / 60:.1f} min"
+        return 124, f"{why}; points already measured are kept"
     return process.returncode, "" if process.returncode == 0 else _last_error(text)
+
+
+def _output(process: subprocess.Popen, limit_s: float, stop: Event) -> str | None:
+    """All that it printed, once it has ended; None where it has not within the limit or until `stop` is set."""
+    deadline = time.monotonic() + limit_s
+    while not stop.is_set() and time.monotonic() < deadline:
+        try:
+            return process.communicate(timeout=POLL_S)[0]
+        except subprocess.TimeoutExpired:
+            continue
+    return None
 
 
 def _last_error(text: str) -> str:
@@ -84,20 +107,42 @@ def _last_error(text: str) -> str:
 
 
 def run_study(work: list[tuple[Section, Path]]) -> list[Outcome]:
-    """All parameter files checked, all plans measured in one worker, then all notebooks executed."""
+    """All parameter files checked, small models trained that are missing, all plans measured in one worker, then the
+    notebooks executed, as many at once as there are cores."""
     prepared = [(section, file, *parameters_of(section, file)) for section, file in work]
+    here = devices.detect().kind
+    measured = [(section, params, plan) for section, _, params, plan in prepared if plan.measured and plan.device == here]
+    _train([(params, plan) for _, params, plan in measured])
     with run.WorkerHandle(_log(prepared)) as worker:
-        for section, _, params, plan in prepared:
-            if plan.measured and plan.device == devices.detect().kind:
-                print(f"== {section.stem}: measuring", flush=True)
-                run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes)
-    outcomes = []
-    for section, file, _, _ in prepared:
-        print(f"== {section.stem}: executing the notebook", flush=True)
-        outcomes.append(execute(section, file))
-        if not outcomes[-1].whole:
-            print(outcomes[-1].line(), flush=True)
+        for section, params, plan in measured:
+            print(f"== {section.stem}: measuring", flush=True)
+            run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes)
+    print("== executing the notebooks", flush=True)
+    outcomes = execute_all([(section, file) for section, file, _, _ in prepared])
     print(table(outcomes))
+    return outcomes
+
+
+def _train(plans: list[tuple[NotebookParams, Plan]]) -> None:
+    """The members that points without a result need, of all plans at once: they are trained side by side."""
+    left = [point for params, plan in plans for point in run.pending(plan, params.output_root)]
+    tiny.ensure(references(left), lambda line: print(line, flush=True))
+
+
+def execute_all(work: list[tuple[Section, Path]], at_once: int | None = None,
+                say: Callable[[str], None] = print) -> list[Outcome]:
+    """Outcomes in the order of `work`; each is told as soon as those before it are. Interrupted, no notebook goes on."""
+    stop, outcomes = Event(), []
+    with ThreadPoolExecutor(at_once or min(MOST_AT_ONCE, len(os.sched_getaffinity(0)))) as pool:
+        running = [pool.submit(execute, section, file, stop=stop) for section, file in work]
+        try:
+            for future in running:
+                outcomes.append(future.result())
+                say(outcomes[-1].line())
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
     return outcomes
 
 

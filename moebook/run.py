@@ -20,7 +20,7 @@ from moebook.shard import Shard
 from moebook.store import STATUSES, Store, write_atomic
 from moebook.worker_handle import WorkerDied, WorkerHandle, WorkerTimeout
 
-__all__ = ["WorkerDied", "WorkerHandle", "WorkerTimeout", "measure"]
+__all__ = ["WorkerDied", "WorkerHandle", "WorkerTimeout", "measure", "pending"]
 
 
 def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None = None, limit_s: float = 600.0,
@@ -62,6 +62,12 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
                 progress.close()
     left = {"not_run": len(todo) - counts.total()} if counts.total() < len(todo) else {}
     return Counter({**counts, **left, "skipped": skipped})
+
+
+def pending(plan: Plan, output_root: str | Path) -> list[Point]:
+    """Points of a plan for this machine that have no result yet."""
+    source = devices.detect().name, devices.engine_version()
+    return _pending(plan, Store(output_root, plan), set(), source)[0]
 
 
 def _ceilings(executor, plan: Plan, store: Store, device: str, job: Job) -> None:

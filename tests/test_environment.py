@@ -55,6 +55,13 @@ def test_imports_stay_light(module, heavy):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["papermill.iorw", "jsonschema"])
+def test_no_grammar_of_iris_is_compiled(module):
+    program = f"import sys, moebook.imports, {module}; print(sys.modules.get('rfc3987_syntax'), 'lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "None False"
+
+
 def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):

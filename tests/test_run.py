@@ -324,7 +324,7 @@ def test_what_was_infeasible_is_asked_again_only_on_demand(layers, tmp_path):
 def test_a_layer_request_has_its_shape_and_no_engine(layers):
     point = next(p for p in layers.points if (p.series, p.workload.batch) == ("fused Triton", 16))
     shape = {"hidden_size": 256, "expert_ffn_dim": 512, "num_experts": 8, "top_k": 2}
-    assert sweep.request(point, COUNTS) == {"op": "layer", "shape": shape, "dtype": "bfloat16", "quantization": None,
+    assert sweep.request(point, COUNTS) == {"op": "layer", "shape": shape, "dtype": "float32", "quantization": None,
                                    "backend": "triton", "skew": None, "seed": 0, "tokens": 16, "repeats": 3}
     quantized = replace(point, engine=replace(point.engine, quantization="fp8", moe_backend=None))
     assert {**sweep.request(point, COUNTS), "quantization": "fp8", "backend": "auto"} == sweep.request(quantized, COUNTS)
@@ -356,7 +356,7 @@ def test_a_title_names_the_model_the_series_and_the_work(layers, formats):
     quality = next(p for p in formats.points if p.method == "perplexity" and p.series == "fp8")
     assert progress.title(quality) == "tiny-mixtral fp8 B=12 256+1 perplexity"
     engine = next(p for p in formats.points if p.method == "full" and p.series == "bf16")
-    assert progress.title(replace(engine, series="")) == "tiny-mixtral B=1 32+32 full"
+    assert progress.title(replace(engine, series="")) == "tiny-mixtral B=1 16+16 full"
 
 
 def test_every_layer_point_has_its_line(layers, tmp_path, capsys):

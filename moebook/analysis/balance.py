@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 EP_DEGREES = (2, 4, 8)
 PER_LAYER = ("max_over_mean", "cv", "entropy", "gini")     # what balance_layers tells of each layer
@@ -123,7 +123,7 @@ def sampling_floor(tokens: int, top_k: int, num_experts: int) -> dict[str, float
     are binomial, so cv^2 = (1 - K/E) / (T K/E); the largest of E such counts in the normal approximation (Blom)."""
     share = top_k / num_experts
     cv = float(np.sqrt((1 - share) / (tokens * share)))
-    highest = norm.ppf((num_experts - 0.375) / (num_experts + 0.25)) if num_experts > 1 else 0.0
+    highest = ndtri((num_experts - 0.375) / (num_experts + 0.25)) if num_experts > 1 else 0.0
     return {"cv": cv, "max_over_mean": float(1 + cv * highest)}
 
 

@@ -32,12 +32,15 @@ def speculative_config(speculation: dict, draft_config: dict | None, folder: Pat
 
 def mend_scan() -> None:
     """vLLM 0.32 looks through the attributes of every loaded module when a CPU engine starts, and fails on an object of
-    llvmlite whose `__dict__` is no dict, which n-gram lookup brings in: such objects count as having no attributes."""
+    llvmlite whose `__dict__` is no dict, which n-gram lookup brings in: such objects count as having no attributes. What
+    one engine's scan has replaced stays replaced: later engines need none."""
     try:
         from vllm.triton_utils import dispatcher
     except ImportError:                  # vLLM 0.26 has no such scan
         return
     dispatcher.vars = lambda value: found if isinstance(found := vars(value), dict) else {}
+    if dispatcher._registry:
+        dispatcher.register_kernels = lambda overrides: None
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,16 @@ that sequences do not fall into one path, and prefix caching is off.
 vLLM 0.26 on a GPU, 0.32 on a CPU; nothing here differs between them but the environment the worker sets.
 """
 
-import gc
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from moebook import devices
+from moebook.engine import garbage
 from moebook.engine.arguments import engine_arguments
 from moebook.engine.failures import EngineFailed, explain, unsupported
 from moebook.engine.inside import inspect_worker, read_peak_memory, recapture, set_top_k
@@ -70,7 +71,8 @@ class Engine:
         started = time.perf_counter()
         mend_scan()
         try:
-            self.llm = LLM(**engine_arguments(settings, hf_config, folder, draft_config))
+            with garbage.uncollected() if devices.detect().kind == "cpu" else nullcontext():      # a GPU's is forked
+                self.llm = LLM(**engine_arguments(settings, hf_config, folder, draft_config))
             self.chosen = {**self.rpc(inspect_worker), **self._chosen_in_log()}
             self._install(settings["moe_backend"])
             self._install_routing(skew_of(settings["routing"]))
@@ -104,9 +106,10 @@ class Engine:
 
     def stop(self) -> None:
         if getattr(self, "llm", None) is not None:
-            self.llm.llm_engine.engine_core.shutdown()
+            with garbage.uncollected():
+                self.llm.llm_engine.engine_core.shutdown()
             del self.llm
-        gc.collect()
+        garbage.collect()
 
     def facts(self) -> dict:
         return {"engine_start_s": self.start_s, "kv_capacity_tokens": self.kv_capacity_tokens, **self.chosen}

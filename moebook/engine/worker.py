@@ -15,7 +15,7 @@ reply per line on the file descriptor; standard output and error go to the log, 
   a failure                                                       -> {"ok": false, "status": "oom", "reason": "..."}
 
 On a GPU this process never touches CUDA, so that vLLM's own engine process can be forked from it with everything
-imported: 5.5-8 s an engine, all memory back when it exits. On a CPU engines live inside: 2.5-5 s against 20 s.
+imported: 5.5-8 s an engine, all memory back when it exits. On a CPU engines live inside: 1-3 s against 20 s.
 """
 
 import ctypes
@@ -27,6 +27,8 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+
+import moebook.imports  # noqa: F401  first, also in ranks of an engine and the process of layers, which begin here
 
 
 def _die_with_parent() -> None:
@@ -48,7 +50,12 @@ def set_environment(on_gpu: bool) -> None:
         "VLLM_USE_DEEP_GEMM": "0",
         "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0",   # 1.5 s an engine for graphs of 0.05 GiB
     }
-    cpu = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    cpu = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        # libgomp's own count where threads outnumber cores: its default, 300 000, costs a step on busy cores twentyfold
+        "GOMP_SPINCOUNT": "1000",
+    }
     for name, value in {**common, **(gpu if on_gpu else cpu)}.items():
         os.environ.setdefault(name, value)
 
@@ -60,13 +67,17 @@ class Worker:
         self.before: dict[str, str | None] = {}      # environment variables set for the engine, as they were
         self.started = 0
         self.folder = Path(tempfile.mkdtemp(prefix="moebook-"))
+        self.ceilings_in: dict[str, dict] = {}       # by dtype: the device is the same for all plans
         self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
 
     def start(self, settings: dict, config: dict, draft_config: dict | None = None) -> dict:
+        from moebook import devices
         from moebook.engine.arguments import engine_environment
         from moebook.engine.vllm_engine import Engine
 
-        self.close()
+        self.stop()
+        if devices.detect().kind != "cpu":           # the process that measures layers holds memory of the GPU
+            self.close()
         if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
         self._set(engine_environment(settings, config))
@@ -109,9 +120,12 @@ class Worker:
         return self.layers.ask(request)
 
     def ceilings(self, dtype: str) -> dict:
+        """Measured at the first request for this dtype."""
         from moebook.engine.ceilings import measure_in_child
 
-        return {"ceilings": measure_in_child(dtype)}
+        if dtype not in self.ceilings_in:
+            self.ceilings_in[dtype] = measure_in_child(dtype)
+        return {"ceilings": self.ceilings_in[dtype]}
 
     def stop(self) -> dict:
         engine, self.engine = self.engine, None

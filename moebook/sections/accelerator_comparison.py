@@ -38,7 +38,7 @@ class Params(EngineParams):
     common_layers: params.Count = 2
     common_batches: params.Counts = (1, 16)
     common_lengths: params.Counts = (16, 32, 128)
-    common_most_tokens: params.Count | None = 256    # batch x length: a CPU takes minutes for thousands
+    common_most_tokens: params.Count | None = 128    # batch x length: a CPU takes minutes for thousands
     model: str = "tiny-mixtral"
     precisions: params.Names = ("fp32", "bf16")
     lengths: params.Counts = (32, 64, 128, 256)

@@ -40,8 +40,8 @@ class Params(EngineParams):
     ladder_model: str = "tiny-mixtral"
     ladder: params.Names = ("fused", "grouped GEMM", "expert loop")
     ladder_batches: params.Counts = (1, 4, 16)
-    ladder_batch_tokens: params.Count = 32
-    ladder_lengths: params.Counts = (32, 64)
+    ladder_batch_tokens: params.Count = 16
+    ladder_lengths: params.Counts = (16, 32)
     ladder_length_batch: params.Count = 4
     reduced_layers: params.Counts | None = None
 

@@ -26,15 +26,15 @@ class Params(EngineParams):
     ffn_dims: params.Counts = (128, 512, 2048)
     expert_counts: params.Counts = (4, 8)
     active_experts: params.Counts = (1, 2, 4)
-    grid_batch: params.Count = 8
-    grid_tokens: params.Count = 32
+    grid_batch: params.Count = 4
+    grid_tokens: params.Count = 16
     capacity_limit_gb: params.Fraction | None = None
     reduced_layers: params.Count | None = None
     comparison_models: params.OptionalNames = ("tiny-deepseek-v2", "tiny-qwen2-moe")
     comparison_active_experts: params.Counts = (1, 4)
-    comparison_tokens: params.Count = 32
+    comparison_tokens: params.Count = 16
     batches: params.Counts = (1, 4, 16)
-    lengths: params.Counts = (32, 64)
+    lengths: params.Counts = (16, 32)
     validation_model: str | None = "tiny-mixtral"
     validation_tokens: Annotated[int, Field(strict=True, ge=128)] = 128
 

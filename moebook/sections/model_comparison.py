@@ -32,11 +32,11 @@ class Params(EngineParams):
     reduced_layers: params.Counts | None = None
     gpu_memory_utilization: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.92
     batch: params.Count = 8
-    tokens: params.Count = 64
+    tokens: params.Count = 16
     vlms: params.OptionalNames = ("tiny-deepseek-v2",)
     vlm_format: str = "bf16"
-    vlm_text_tokens: params.Count = 48
-    vlm_image_tokens: params.Count = 48
+    vlm_text_tokens: params.Count = 24
+    vlm_image_tokens: params.Count = 24
     uniform_routing: params.OptionalNames = ("tiny-deepseek-v2",)
     imposing_check: str | None = "tiny-mixtral"
     accuracy_file: str | None = None

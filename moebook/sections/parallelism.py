@@ -32,12 +32,12 @@ OptionalCounts = Annotated[tuple[params.Count, ...], BeforeValidator(params.as_t
 class Params(EngineParams):
     num_devices: params.Count = 2
     models: params.Names = ("tiny-mixtral",)
-    modes: params.Names = MODES
+    modes: params.Names = ("TP", "TP+EP", "PP")
     device_counts: params.Counts = (1, 2)
     shard_device_counts: OptionalCounts = (2,)
     batches: params.Counts = (8,)
     tp_batches: OptionalCounts = (1,)    # further batches, of one device and of TP alone
-    tokens: params.Count = 64
+    tokens: params.Count = 32
     reduced_layers: params.Counts | None = None
 
     def problems(self) -> list[tuple[str, Any, str]]:

@@ -20,7 +20,7 @@ DTYPES = ("bfloat16", "float16", "float32")
 class EngineParams(params.NotebookParams):
     """What every notebook takes that starts engines."""
 
-    dtype: str = "bfloat16"
+    dtype: str = "float32"
     graphs: Graphs = "eager"
     tensor_parallel: params.Count = 1
     kv_cache_gib: params.Count | None = 1

@@ -32,10 +32,10 @@ class Params(EngineParams):
     checked_graphs: points.Graphs | None = None
     draft_tokens: params.Counts = (1, 3)
     draft_tokens_fixed: params.Count = 3
-    lengths: params.Counts = (32, 64)
+    lengths: params.Counts = (16, 32)
     batches: params.Counts = (1, 4)
     batch: params.Count = 4
-    tokens: params.Count = 32
+    tokens: params.Count = 16
     trained_target: str = "tiny:cpu/aux-0.01"
     trained_drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-medium", "tiny:cpu/draft-large")
     temperatures: params.NonNegatives = (0.0,)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -109,6 +110,22 @@ def test_the_kv_cache_of_one_engine_does_not_pass_to_the_next(worker, facts):
     twice = start(worker, kv_cache_gib=2)["facts"]["kv_capacity_tokens"]
     assert twice == pytest.approx(2 * facts["kv_capacity_tokens"], rel=0.01)
     assert start(worker, kv_cache_gib=None)["facts"]["kv_capacity_tokens"] == facts["kv_capacity_tokens"]
+
+
+def test_an_engines_memory_is_free_when_another_has_taken_its_place(worker):
+    def resident() -> int:
+        pages = Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
+
+    assert start(worker)["ok"]
+    before = resident()
+    assert all(start(worker)["ok"] for _ in range(2))
+    assert resident() < before + 2**29, "each holds a KV cache of 2^30 bytes"
+
+
+def test_ceilings_are_measured_once_in_a_worker(worker):
+    first, second = (worker.ask({"op": "ceilings", "dtype": "float32"}, 300) for _ in range(2))
+    assert first["ok"] and first == second
 
 
 def test_a_killed_worker_is_told_and_replaced(worker):
