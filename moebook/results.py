@@ -184,11 +184,14 @@ def select(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, path: Path, metadata: dict) -> None:
-    """Parquet with `metadata` (JSON) under the key `moebook`."""
+    """Parquet with `metadata` (JSON) under the key `moebook`. Without Arrow's own copy of the schema, which for tables of
+    many columns and few rows would be the larger part of the file; pandas' is kept, so that frames read as written."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     extra = json.dumps({"moebook_version": __version__, **metadata}, sort_keys=True).encode()
     buffer = io.BytesIO()
-    pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"moebook": extra}), buffer)
+    with pq.ParquetWriter(buffer, arrow.schema, compression="zstd", store_schema=False, write_statistics=False) as writer:
+        writer.write_table(arrow)
+        writer.add_key_value_metadata({**(arrow.schema.metadata or {}), b"moebook": extra})
     write_atomic(path, buffer.getvalue())
 
 

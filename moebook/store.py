@@ -83,7 +83,7 @@ class Store:
         return record
 
     def write(self, path: Path, record: dict) -> None:
-        write_atomic(path, json.dumps(record, indent=1, sort_keys=True).encode())
+        write_atomic(path, json.dumps(record, separators=(",", ":"), sort_keys=True).encode())
 
     def records(self, device: str | None = None) -> dict[str, dict]:
         """Records by key, all of one device and engine; `device` (a name) chooses where the folder holds several."""

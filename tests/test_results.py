@@ -108,7 +108,7 @@ def test_point_id_depends_on_device_engine_and_every_setting(plan):
     point = plan.measured[0]
     ids = {point.point_id("a", "1"), point.point_id("b", "1"), point.point_id("a", "2"),
            replace(point, repeats=4).point_id("a", "1"),
-           replace(point, engine=replace(point.engine, dtype="float32")).point_id("a", "1"),
+           replace(point, engine=replace(point.engine, dtype="bfloat16")).point_id("a", "1"),
            replace(point, workload=replace(point.workload, seed=1)).point_id("a", "1")}
     assert len(ids) == 6
 
