@@ -37,7 +37,7 @@ ENDPOINT_FACTS = ("endpoint_model", "endpoint_api", "requests_ok", "requests_fai
 CLIENT = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "sm_clock_mhz",
           "power_limit_w", "temperature_c")      # what the record of an endpoint point says of the machine that asked
 ENGINE_FACTS = ("engine_start_s", "kv_capacity_tokens", "attention_backend", "moe_backend", "moe_config_tuned",
-                "top_k_switched", "weights_bytes")
+                "top_k_switched", "weights_bytes", "training")
 PROVENANCE = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "git_commit",
               "sm_clock_mhz", "power_limit_w", "temperature_c", "started_at")
 METRICS = ("ttft_s", "e2e_s", "tpot_s", "itl_paper_s", "itl_predecessor_s", "throughput_tok_s",

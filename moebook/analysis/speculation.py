@@ -158,13 +158,15 @@ def acceptance_rows(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def same_output(summary: pd.DataFrame) -> pd.DataFrame:
-    """Per series at temperature 0: `same` of `of` sequences whose tokens are those of plain decoding, and the share."""
+    """Per series at temperature 0: `same` of `of` sequences whose tokens are those of plain decoding, and the share. Plain
+    decoding of the same training: on a GPU two trainings of one recipe differ, and so do their tokens."""
     rows = acceptance_rows(summary)
+    rows = rows.assign(training=rows.get("training", pd.Series(None, rows.index, dtype=object)).fillna(""))
     rows = rows[(rows["temperature"] == 0) & rows.get("output_digests", pd.Series(None, rows.index)).notna()]
-    plain = {row.text: row.output_digests.split(",") for row in rows[rows["series"] == PLAIN].itertuples()}
+    plain = {(row.text, row.training): row.output_digests.split(",") for row in rows[rows["series"] == PLAIN].itertuples()}
     counts: dict[str, list[bool]] = {}
     for row in rows[rows["series"] != PLAIN].itertuples():
-        pairs = zip(row.output_digests.split(","), plain.get(row.text, ()), strict=False)
+        pairs = zip(row.output_digests.split(","), plain.get((row.text, row.training), ()), strict=False)
         counts.setdefault(row.series, []).extend(a == b for a, b in pairs)
     return pd.DataFrame([{"series": name, "same": sum(found), "of": len(found), "share": sum(found) / len(found)}
                          for name, found in counts.items() if found], columns=["series", "same", "of", "share"])

@@ -27,6 +27,7 @@ from moebook.engine.inside import inspect_worker, read_peak_memory, recapture, s
 from moebook.engine.moe_variants import OWN, install_variant
 from moebook.engine.routing import impose, mend_bias
 from moebook.engine.speculative import Counters, mend_scan
+from moebook.models import tiny
 from moebook.settings import skew_of
 
 SPREAD = 1.35                 # the luckiest of 64 sequences gains this much over the mean of 50 speculative steps
@@ -74,6 +75,8 @@ class Engine:
             with garbage.uncollected() if devices.detect().kind == "cpu" else nullcontext():      # a GPU's is forked
                 self.llm = LLM(**engine_arguments(settings, hf_config, folder, draft_config))
             self.chosen = {**self.rpc(inspect_worker), **self._chosen_in_log()}
+            if tiny.is_tiny(settings["weights"]):
+                self.chosen["training"] = tiny.training_id(settings["weights"])
             self._install(settings["moe_backend"])
             self._install_routing(skew_of(settings["routing"]))
         except Exception as error:

@@ -119,6 +119,13 @@ def record(name: str) -> dict:
     return json.loads((folder(parse(name).parent) / RECORD).read_text())
 
 
+def training_id(name: str) -> str:
+    """Which training the member's weights are of: on a GPU two of one recipe differ. Eight hexadecimal digits of its losses
+    and perplexity."""
+    found = record(name)
+    return hashlib.sha256(json.dumps([found["loss"], found["perplexity"]]).encode()).hexdigest()[:8]
+
+
 def training_facts(name: str) -> dict:
     """What a point of method `training` tells: its `repeats` and `facts` (results.POINT_NUMBERS, POINT_TEXTS)."""
     found = record(name)

@@ -102,6 +102,9 @@ def test_equal_greedy_outputs_are_counted_per_sequence():
     assert found.loc["n-gram", "share"] == pytest.approx(0.75)
     assert s.same_output(t.trained(temperatures=(1.0,))).empty
     assert s.same_output(t.trained().drop(columns="output_digests")).empty
+    other = t.trained(differ=2)
+    other["training"] = np.where(other["series"] == s.PLAIN, "a", np.where(other["series"] == "n-gram", "b", "a"))
+    assert "n-gram" not in set(s.same_output(other)["series"])      # another training's tokens say nothing of this one's
     table = t.trained()
     assert s.same_output(table[(table["series"] != s.PLAIN) | (table["text"] == "code")])["of"].unique() == [3 * 8]
 

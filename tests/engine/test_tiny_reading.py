@@ -58,6 +58,7 @@ def test_removing_an_expert_changes_the_perplexity_and_nothing_stays_changed(fou
 def test_greedy_output_with_drafts_is_the_plain_one_token_by_token(found, way):
     plain, own = ([row["output_digests"] for row in found[w]["rows"]] for w in ("plain", way))
     assert own == plain and all(len(d.split(",")) == 3 for d in own)
+    assert len(found[way]["training"]) == 8 and found[way]["training"] == found["plain"]["training"]
 
 
 @pytest.mark.engine

@@ -74,7 +74,7 @@ def speculate(weights: str, out: Path, spec: Speculation | None) -> dict:
     rows = engine.read("acceptance", workload=WORK, text=TEXT, weights=weights, repeats=2)["repeats"]
     timed = engine.measure({"batch": 2, "input_tokens": 16, "output_tokens": 16, "seed": 0}, "full", 3)
     engine.stop()
-    return {"rows": rows, "timed": timed}
+    return {"rows": rows, "timed": timed, "training": engine.facts()["training"]}
 
 
 def skewed(weights: str, out: Path, routing: str) -> dict:

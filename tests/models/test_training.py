@@ -56,7 +56,7 @@ def test_the_checkpoint_holds_the_parameters_that_the_config_speaks_of(member):
 
 
 @pytest.mark.parametrize("member", ["aux-0.01", "loss-free"])
-def test_a_cut_run_ends_as_an_uncut_one(tmp_path, member):
+def test_a_cut_run_ends_as_an_uncut_one(tmp_path, member, monkeypatch):
     """Cut after step 30 of 60, its last checkpoint being that of step 25."""
     with pytest.raises(Cut):
         train(tmp_path, member, cut_at=30)
@@ -64,6 +64,9 @@ def test_a_cut_run_ends_as_an_uncut_one(tmp_path, member):
     again, first = train(tmp_path, member), tiny.record(f"tiny:test/{member}")
     assert again["loss"] == first["loss"] and again["load"] == first["load"]
     assert again["perplexity"] == first["perplexity"]
+    monkeypatch.setattr(tiny, "record", {"first": first, "again": again, "other": {**first, "loss": []}}.get)
+    assert tiny.training_id("first") == tiny.training_id("again") != tiny.training_id("other")
+    monkeypatch.undo()
     assert not (tmp_path / f".{member}.checkpoint.pt").exists()
     assert (tmp_path / member / "model.safetensors").read_bytes() == (
         tiny.folder(f"tiny:test/{member}") / "model.safetensors").read_bytes()
