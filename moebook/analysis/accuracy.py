@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from moebook.analysis.cells import of_sweep
 from moebook.analysis.floor import of_those_under
 from moebook.analysis.pareto import front
 from moebook.models import accuracies
@@ -32,14 +33,14 @@ def suites_of(summary: pd.DataFrame) -> list[Suite]:
     return found
 
 
-def accuracy_rows(summary: pd.DataFrame, kind: str = "llm") -> pd.DataFrame:
-    """Rows of the models of each suite that were measured, in one format, with `suite`, `title`, `accuracy_pct`, `tasks`,
-    `evidence` (published or measured), `alike` and `under_floor`. Suites with under FEWEST such models, or no common task,
-    have none."""
-    rows = summary[[SWEEPS[kind] in str(s).split(",") for s in summary["sweeps"]]]
-    rows = rows[(rows["status"] == "ok") & rows["e2e_s"].notna()]
+def accuracy_rows(summary: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the models of each suite that were measured, in one format, with `suite`, `title`, `kind`, `accuracy_pct`,
+    `tasks`, `evidence` (published or measured), `alike` and `under_floor`. Suites with under FEWEST such models, or no
+    common task, have none."""
+    rows = summary[(summary["status"] == "ok") & summary["e2e_s"].notna()]
     rows = rows.assign(under_floor=of_those_under(summary)[rows.index])
-    found = [own for suite in suites_of(summary) if suite.kind == kind and (own := _of_suite(rows, suite)) is not None]
+    suites = [_of_suite(of_sweep(rows, SWEEPS[suite.kind]), suite) for suite in suites_of(summary)]
+    found = [own for own in suites if own is not None]
     return pd.concat(found, ignore_index=True) if found else rows.iloc[:0].assign(suite=None, accuracy_pct=None)
 
 
@@ -52,8 +53,8 @@ def _of_suite(rows: pd.DataFrame, suite: Suite) -> pd.DataFrame | None:
     if len(own) < FEWEST[evidence] or not tasks:
         return None
     words = accuracies.TASKS[suite.kind]
-    return own.assign(suite=suite.name, title=suite.title, alike=suite.alike, tasks=", ".join(words[t] for t in tasks),
-                      evidence=evidence,
+    return own.assign(suite=suite.name, title=suite.title, kind=suite.kind, alike=suite.alike, evidence=evidence,
+                      tasks=", ".join(words[t] for t in tasks),
                       accuracy_pct=[suite.mean_pct(m, tasks) for m in own["model"]])
 
 

@@ -125,12 +125,14 @@ def _against_accuracy(summary: pd.DataFrame, figure: str, metric: str, width: st
     looks = panels.looks_of(models)
     label, higher = SPEEDS[metric]
     with style.paper_style(width) as inches:
-        on_page = width == "page"
-        shape = (1, len(suites)) if on_page else (len(suites), 1)
-        fig = Figure(figsize=(inches, 2.6 if on_page else 1.9 * len(suites)), layout="constrained")
-        axes = fig.subplots(*shape, sharey=True, squeeze=False).flat
-        for ax, suite in zip(axes, suites, strict=True):
+        beside = 1 if width == "column" else len(suites) if len(suites) <= 3 else 2
+        high = -(-len(suites) // beside)
+        fig = Figure(figsize=(inches, 2.6 if high == 1 else 1.9 * high), layout="constrained")
+        axes = fig.subplots(high, beside, sharey=True, squeeze=False).flatten()
+        for ax, suite in zip(axes, suites, strict=False):
             _panel(ax, rows[rows["suite"] == suite], looks, metric, higher)
+        for ax in axes[len(suites):]:
+            ax.remove()
         style.value_axis(fig.axes, 0.0, rows[[c for c in (metric, f"{metric}_hi") if c in rows]].max().max())
         fig.supylabel(label)
         fig.supxlabel("accuracy, mean over the tasks named (%)")

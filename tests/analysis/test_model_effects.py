@@ -141,7 +141,10 @@ def test_accuracy_is_joined_within_a_suite_and_a_format():
     mmlu = rows[rows["suite"] == "mmlu"].set_index("model")
     assert len(mmlu) == 6 and mmlu.loc[OLMOE, "accuracy_pct"] == pytest.approx(54.27) and set(mmlu["tasks"]) == {"MMLU"}
     assert not rows[rows["suite"] == "mmlu"]["alike"].any() and set(rows["evidence"]) == {"published"}
-    assert accuracy_rows(t.small()).empty and accuracy_rows(t.vision()).empty
+    assert accuracy_rows(t.small()).empty
+    vision = accuracy_rows(t.vision())
+    assert set(vision["kind"]) == {"vlm"} and set(vision["tasks"]) == {"TextVQA, AI2D, DocVQA, MMMU, InfoVQA"}
+    assert vision.set_index("model").loc[t.VLMS[0], "accuracy_pct"] == pytest.approx((71.6 + 88.9 + 66.1 + 40.7 + 80.7) / 5)
 
 
 def test_measured_accuracies_stand_beside_the_published(tmp_path):

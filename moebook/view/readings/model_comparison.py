@@ -106,6 +106,8 @@ def accuracy(summary: pd.DataFrame, metric: str) -> str:
         caution = "" if first["alike"] else "; reports differ, so a few points are no difference"
         told.append(f"**{first['title']}, {first['evidence']}** ({first['tasks']}; {first['series']}): on the front "
                     f"{each}{off}{caution}.")
+    if "vlm" in set(rows["kind"]):
+        told.append("Of vision tasks the accuracy is the whole model's, the speed its language part's.")
     return f"By {WORDS[metric]}. " + " ".join(told) + _under(rows.drop_duplicates(["model", "series"]))
 
 
