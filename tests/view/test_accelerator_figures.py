@@ -172,7 +172,7 @@ def test_readings_tell_the_tables_numbers(tables):
     assert "1,024 tokens" in readings.headline(table) and f"{LABEL} (endpoint)" in readings.headline(table)
     assert f"{100 * 3e12 / 3.35e12:.0f} % of the published" in readings.ceilings(table)
     assert "H100, fp8: oom (needs 110.1 GB" in readings.latency(table)
-    assert "At the 4 points that all devices have, over CPU" in readings.common(table)
+    assert "At the 3 points that all devices have, over CPU" in readings.common(table)
     scout = table[(table["series"] == "int4 weights") & (table["source_kind"] == "measured")]
     wide = scout.pivot_table(index=["batch", "input_tokens"], columns="device_label", values="throughput_tok_s")
     least = 100 * ((wide["H200"] / wide["H100"]).min() - 1)
