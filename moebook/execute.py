@@ -106,6 +106,10 @@ def _last_error(text: str) -> str:
     return "\n  ".join(lines[-12:])
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
 def run_study(work: list[tuple[Section, Path]]) -> list[Outcome]:
     """All parameter files checked, small models trained that are missing, all plans measured in one worker, then the
     notebooks executed, as many at once as there are cores."""
@@ -115,9 +119,9 @@ def run_study(work: list[tuple[Section, Path]]) -> list[Outcome]:
     _train([(params, plan) for _, params, plan in measured])
     with run.WorkerHandle(_log(prepared)) as worker:
         for section, params, plan in measured:
-            print(f"== {section.stem}: measuring", flush=True)
+            _say(f"== {section.stem}: measuring")
             run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes)
-    print("== executing the notebooks", flush=True)
+    _say("== executing the notebooks")
     outcomes = execute_all([(section, file) for section, file, _, _ in prepared])
     print(table(outcomes))
     return outcomes
@@ -126,11 +130,11 @@ def run_study(work: list[tuple[Section, Path]]) -> list[Outcome]:
 def _train(plans: list[tuple[NotebookParams, Plan]]) -> None:
     """The members that points without a result need, of all plans at once: they are trained side by side."""
     left = [point for params, plan in plans for point in run.pending(plan, params.output_root)]
-    tiny.ensure(references(left), lambda line: print(line, flush=True))
+    tiny.ensure(references(left), _say)
 
 
 def execute_all(work: list[tuple[Section, Path]], at_once: int | None = None,
-                say: Callable[[str], None] = print) -> list[Outcome]:
+                say: Callable[[str], None] = _say) -> list[Outcome]:
     """Outcomes in the order of `work`; each is told as soon as those before it are. Interrupted, no notebook goes on."""
     stop, outcomes = Event(), []
     with ThreadPoolExecutor(at_once or min(MOST_AT_ONCE, len(os.sched_getaffinity(0)))) as pool:
