@@ -42,7 +42,7 @@ def test_every_sweep_of_the_cost_has_the_target_alone_beside_each_draft():
 
 def test_graphs_hold_the_drafting_and_the_checking_step_of_every_batch():
     point = next(p for p in of(plan("04", **COST), "spec_batch") if p.engine.speculation)
-    assert point.engine.graph_batch_sizes == (1, 5, 16, 80)
+    assert point.engine.graph_batch_sizes == (5, 10, 20, 80, 100)
 
 
 def test_one_engine_a_draft_and_token_count():

@@ -6,6 +6,7 @@ text. What a step costs over what it yields is the speed-up; analysis/speculatio
 """
 
 from dataclasses import replace
+from math import ceil
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -117,8 +118,15 @@ def _speculating(p: Params, spec: Speculation) -> EngineSettings:
     batches = {p.batch, *p.batches} if spec.num_tokens == p.draft_tokens_fixed else {p.batch}
     longest = max(p.tokens, *p.lengths)
     engine = settings(p, batches, 2 * longest, weights=points.weights_of(p.target), speculation=spec)
-    sizes = {b * n for b in batches for n in (1, spec.num_tokens + 1)}      # drafting, and the target's check
-    return replace(engine, graph_batch_sizes=tuple(sorted(sizes)))
+    return replace(engine, graph_batch_sizes=_graph_sizes(batches, spec.num_tokens))
+
+
+def _graph_sizes(batches: set[int], draft_tokens: int) -> tuple[int, ...]:
+    """Tokens of a step's forward passes: one a sequence while drafting, `draft_tokens` + 1 where the target checks them,
+    one more where the draft first reads what was checked. Left out, that pass runs without graphs, paced by the host.
+    In multiples of `draft_tokens` + 1: the engine drops a size that it would have to round up beyond the largest."""
+    checked = draft_tokens + 1
+    return tuple(sorted({ceil(b * n / checked) * checked for b in batches for n in (1, checked, checked + 1)}))
 
 
 def _cells(p: Params, engine: EngineSettings, series: str, check: str | None = None) -> list[Point]:
