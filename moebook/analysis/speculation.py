@@ -25,7 +25,7 @@ from moebook.models.shapes import distinct_experts
 
 PLAIN, NGRAM = "no speculation", "n-gram"
 COST_SWEEPS = ("spec_length", "spec_tokens", "spec_batch")
-GRID = np.linspace(0.0, 1.0, 101)
+GRID = np.linspace(0.0, 1.0, 51)
 ENDS = ("", "_lo", "_hi")
 
 
