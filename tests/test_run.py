@@ -356,7 +356,7 @@ def test_a_title_names_the_model_the_series_and_the_work(layers, formats):
     quality = next(p for p in formats.points if p.method == "perplexity" and p.series == "fp8")
     assert progress.title(quality) == "tiny-mixtral fp8 B=12 256+1 perplexity"
     engine = next(p for p in formats.points if p.method == "full" and p.series == "bf16")
-    assert progress.title(replace(engine, series="")) == "tiny-mixtral B=1 16+16 full"
+    assert progress.title(replace(engine, series="")) == "tiny-mixtral B=1 8+8 full"
 
 
 def test_every_layer_point_has_its_line(layers, tmp_path, capsys):

@@ -27,14 +27,14 @@ class Params(EngineParams):
     expert_counts: params.Counts = (4, 8)
     active_experts: params.Counts = (1, 2, 4)
     grid_batch: params.Count = 4
-    grid_tokens: params.Count = 16
+    grid_tokens: params.Count = 8
     capacity_limit_gb: params.Fraction | None = None
     reduced_layers: params.Count | None = None
     comparison_models: params.OptionalNames = ("tiny-deepseek-v2", "tiny-qwen2-moe")
     comparison_active_experts: params.Counts = (1, 4)
-    comparison_tokens: params.Count = 16
+    comparison_tokens: params.Count = 8
     batches: params.Counts = (1, 4, 16)
-    lengths: params.Counts = (16, 32)
+    lengths: params.Counts = (8, 16)
     validation_model: str | None = "tiny-mixtral"
     validation_tokens: Annotated[int, Field(strict=True, ge=128)] = 128
 

@@ -37,7 +37,7 @@ class Params(EngineParams):
     skew_layer_backend: str = "auto"
     skew_model: str = "tiny-mixtral"
     skew_batches: params.Counts = (4, 16)
-    skew_tokens: params.Count = 16
+    skew_tokens: params.Count = 8
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()

@@ -32,7 +32,7 @@ class Params(EngineParams):
     reduced_layers: params.Counts | None = None
     gpu_memory_utilization: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.92
     batch: params.Count = 8
-    tokens: params.Count = 16
+    tokens: params.Count = 8
     vlms: params.OptionalNames = ("tiny-deepseek-v2",)
     vlm_format: str = "bf16"
     vlm_text_tokens: params.Count = 24

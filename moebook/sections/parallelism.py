@@ -37,7 +37,7 @@ class Params(EngineParams):
     shard_device_counts: OptionalCounts = (2,)
     batches: params.Counts = (8,)
     tp_batches: OptionalCounts = (1,)    # further batches, of one device and of TP alone
-    tokens: params.Count = 32
+    tokens: params.Count = 16
     reduced_layers: params.Counts | None = None
 
     def problems(self) -> list[tuple[str, Any, str]]:

@@ -27,7 +27,7 @@ class Params(EngineParams):
     ratios_pct: params.Fractions = (12.5, 25.0, 50.0)
     active_experts: params.Counts | None = None
     batch: params.Count = 8
-    tokens: params.Count = 16
+    tokens: params.Count = 8
     quality_target: str | None = "tiny:cpu/aux-0.01"
     quality_ratios_pct: params.Fractions = (50.0,)
     criteria: params.Names = CRITERIA

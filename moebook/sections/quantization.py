@@ -26,12 +26,12 @@ class Params(EngineParams):
     models: params.Names = ("tiny-mixtral",)
     pair: params.Names = ("fp32", "bf16")
     batches: params.Counts = (1, 4, 16)
-    batch_tokens: params.Count = 32
-    lengths: params.Counts = (16, 32)
+    batch_tokens: params.Count = 16
+    lengths: params.Counts = (8, 16)
     formats_model: str = "tiny-mixtral"
     formats: params.Names = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights")
     formats_batches: params.Counts = (1, 16)
-    formats_tokens: params.Count = 16
+    formats_tokens: params.Count = 8
     reduced_layers: params.Counts | None = None
     weights: str = "tiny:cpu/aux-0.01"
     quality_text: str | None = None

@@ -29,7 +29,7 @@ def settle(fig: Figure, *legends: tuple[Sequence, Sequence[str]], handler_map: d
         fig.draw_without_rendering()
     for ax in fig.axes:
         _thin_ticks(ax)
-    fig.set_layout_engine("none")
+    fig.set_layout_engine(None)
     _center_labels(fig)
     return fig
 
