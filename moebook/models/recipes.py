@@ -82,7 +82,7 @@ _TEST = Shape(hidden=64, layers=2, heads=2, head_dim=32, ffn=32, experts=8, top_
 _TEST_DRAFTS = {"small": Shape(32, 1, 1, 32, 64), "medium": Shape(64, 1, 2, 32, 128), "large": Shape(64, 2, 2, 32, 128)}
 
 PRESETS = {
-    "cpu": Preset(_family(Recipe(_CPU, 170, 3e-3), 0.002, _CPU_DRAFTS, Recipe(_CPU, 160, 4e-3), _CUT), "cpu", "float32",
+    "cpu": Preset(_family(Recipe(_CPU, 260, 3e-3), 0.002, _CPU_DRAFTS, Recipe(_CPU, 240, 4e-3), _CUT), "cpu", "float32",
                   share=0.15, batch=4, window=128, checkpoint_every=80, eval_windows=48, load_windows=16, warmup=0.5),
     "gpu": Preset(_family(Recipe(_GPU, 360, 1e-3), 0.001, _GPU_DRAFTS, Recipe(_GPU, 360, 1e-3)), "cuda", "bfloat16",
                   share=1.0, batch=64, window=512, checkpoint_every=120, eval_windows=64, load_windows=16),
