@@ -40,9 +40,12 @@ def test_every_sweep_of_the_cost_has_the_target_alone_beside_each_draft():
     assert tokens == {("no speculation", 0), *((f"draft Qwen3-{s}", k) for s in ("0.6B", "1.7B") for k in (1, 2, 4))}
 
 
-def test_graphs_hold_the_drafting_and_the_checking_step_of_every_batch():
-    point = next(p for p in of(plan("04", **COST), "spec_batch") if p.engine.speculation)
+def test_graphs_hold_the_drafting_the_checking_and_the_drafts_first_pass_of_every_batch():
+    made = plan("04", **COST)
+    point = next(p for p in of(made, "spec_batch") if p.engine.speculation)
     assert point.engine.graph_batch_sizes == (5, 10, 20, 80, 100)
+    alone = next(p for p in of(made, "spec_tokens") if p.engine.speculation and p.engine.speculation.num_tokens == 2)
+    assert alone.engine.graph_batch_sizes == (18, 48, 66)        # 16, 48 and 64 tokens, in multiples of 3
 
 
 def test_one_engine_a_draft_and_token_count():
