@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moebook import devices, estimates, sections
-from moebook.engine.arguments import engine_environment
+from moebook.engine.arguments import engine_arguments, engine_environment
 from moebook.models import catalog
 from moebook.params import ParameterError, build
 from moebook.sections import parameters_of
@@ -104,6 +104,16 @@ def test_a_language_part_without_mla_tells_the_engine():
 
     assert environment("deepseek-vl2-tiny-textonly") == environment("Mixtral-8x7B-v0.1") | {"VLLM_MLA_DISABLE": "1"}
     assert environment("deepseek-vl2-small-textonly") == environment("Mixtral-8x7B-v0.1")
+
+
+@pytest.mark.parametrize("name, dtype, on_gpu, told", [
+    ("tiny-deepseek-v2", "float32", False, "CPU_MLA"), ("tiny-deepseek-v2", "bfloat16", False, None),
+    ("tiny-deepseek-v2", "float16", True, None), ("tiny-mixtral", "float32", False, None),
+    ("deepseek-vl2-tiny-textonly", "float32", False, None)])
+def test_a_cpu_is_told_an_mla_kernel_where_the_fast_one_lacks_the_dtype(name, dtype, on_gpu, told, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: on_gpu)
+    made = engine_arguments(asdict(EngineSettings(dtype=dtype)), catalog.load(name).hf_config(), tmp_path)
+    assert made.get("attention_backend") == told
 
 
 def test_no_check_and_no_vision_models_may_be_asked_for():

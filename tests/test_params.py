@@ -117,6 +117,7 @@ def checkpoint(tmp_path):
 @pytest.mark.parametrize(("section", "given", "key", "value", "allowed"), [
     ("02", {"formats": ["bf16", "fp8 per chanel"]}, "formats", "fp8 per chanel", r"bf16, fp16.*nearest: 'fp8 per channel'"),
     ("02", {"pair": ["bf16", "int8 expert"]}, "pair", "int8 expert", "nearest: 'int8 experts'"),
+    ("02", {"uniform_routing": ["OLMoE"]}, "uniform_routing", "OLMoE", "allowed: tiny-mixtral"),
     ("02", {"pair": ["bf16"]}, "pair", ("bf16",), "two formats"),
     ("02", {"pair": ["bf16", "fp8", "fp16"]}, "pair", ("bf16", "fp8", "fp16"), "two formats"),
     ("02", {"models": ["Mixtral-8x7B"]}, "models", "Mixtral-8x7B", "Mixtral-8x7B-v0.1"),

@@ -67,6 +67,13 @@ def test_the_pair_is_planned_for_four_models_over_four_batches_and_five_lengths(
             for p in points(profile, "02_quantization", "quant_batch")} == {True}
 
 
+@pytest.mark.parametrize("profile", ["h100", "h200", "4xh100"])
+def test_the_pair_imposes_routing_where_dummy_weights_in_fp8_do_not_route_near_uniform(profile):
+    pair = [p for sweep in ("quant_batch", "quant_length") for p in points(profile, "02_quantization", sweep)]
+    assert {model(p) for p in pair if p.engine.routing == "zipf 0"} == {"Qwen3-30B-A3B", "DeepSeek-V2-Lite"}
+    assert {model(p) for p in pair if p.engine.routing is None} == {MIXTRAL, OLMOE}
+
+
 @pytest.mark.parametrize(("profile", "by_depth"), [("h100", True), ("h200", False)])
 def test_mixtral_in_bf16_is_by_depth_on_80_gb_and_whole_on_141_gb(profile, by_depth):
     for sweep in ("quant_batch", "quant_length", "formats"):

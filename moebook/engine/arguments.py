@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import torch
+
 from moebook.engine.speculative import speculative_config
 from moebook.models import formats, tiny
 
@@ -27,7 +29,7 @@ def engine_arguments(settings: dict, hf_config: dict, folder: Path, draft_config
         "kv_cache_dtype": settings["kv_cache_dtype"], "max_model_len": settings["max_model_len"],
         "tensor_parallel_size": settings["tensor_parallel"], "pipeline_parallel_size": settings["pipeline_parallel"],
         "enable_expert_parallel": settings["expert_parallel"], "trust_remote_code": settings["trust_remote_code"],
-        "gpu_memory_utilization": settings["gpu_memory_utilization"],
+        "gpu_memory_utilization": settings["gpu_memory_utilization"], **_attention(settings["dtype"], hf_config),
     }
     if settings["graphs"] == "eager":
         arguments["enforce_eager"] = True
@@ -54,6 +56,13 @@ def engine_environment(settings: dict, hf_config: dict) -> dict[str, str]:
     pieces = {"VLLM_USE_BREAKABLE_CUDAGRAPH": "1"} if settings["graphs"] == "pieces" else {}
     plain = {"VLLM_MLA_DISABLE": "1"} if hf_config.get("use_mla") is False else {}
     return {**formats.environment(settings["quantization"]), **pieces, **plain, **_ranks_on_cpu(settings)}
+
+
+def _attention(dtype: str, hf_config: dict) -> dict[str, str]:
+    """On a CPU with AMX the engine chooses an MLA kernel that has bfloat16 alone, and fails at other dtypes: there its
+    reference kernel is asked for."""
+    mla = hf_config.get("kv_lora_rank") and hf_config.get("use_mla") is not False
+    return {"attention_backend": "CPU_MLA"} if mla and dtype != "bfloat16" and not torch.cuda.is_available() else {}
 
 
 def _ranks_on_cpu(settings: dict) -> dict[str, str]:

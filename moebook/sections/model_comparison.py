@@ -22,7 +22,6 @@ from moebook.sections import points
 from moebook.sections.points import EngineParams, full_or_by_depth
 
 NOTEBOOK = "09_model_comparison"
-UNIFORM = "zipf 0"
 
 
 class Params(EngineParams):
@@ -82,7 +81,7 @@ def figures() -> dict:
 def _settings(p: Params, series: str, longest: int, imposed: bool) -> EngineSettings:
     dtype, quantization, kv = SERIES[series]
     return points.settings(p, {p.batch}, longest, dtype=dtype, quantization=quantization, kv_cache_dtype=kv,
-                           routing=UNIFORM if imposed else None, gpu_memory_utilization=p.gpu_memory_utilization)
+                           routing=points.UNIFORM if imposed else None, gpu_memory_utilization=p.gpu_memory_utilization)
 
 
 def _language_model(p: Params, name: str, series: str, imposed: bool, sweep: str = "llms") -> Point:

@@ -15,6 +15,7 @@ from moebook.plan import EngineSettings, Point, Workload
 
 Graphs = Literal["light", "pieces", "compiled", "default", "eager"]
 DTYPES = ("bfloat16", "float16", "float32")
+UNIFORM = "zipf 0"            # routing imposed as uniform, on models whose dummy weights do not route so
 
 
 class EngineParams(params.NotebookParams):

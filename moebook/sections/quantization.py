@@ -33,6 +33,7 @@ class Params(EngineParams):
     formats_batches: params.Counts = (1, 16)
     formats_tokens: params.Count = 8
     reduced_layers: params.Counts | None = None
+    uniform_routing: params.OptionalNames = ()
     weights: str = "tiny:cpu/aux-0.01"
     quality_text: str | None = None
     quality_sequences: params.Count = 12
@@ -43,6 +44,7 @@ class Params(EngineParams):
         found += points.unknown("pair", self.pair, SERIES) + points.unknown("formats", self.formats, SERIES)
         if len(set(self.pair)) != 2 or len(self.pair) != 2:
             found.append(("pair", self.pair, "two formats: the one gains are over first, the other second"))
+        found += points.unknown("uniform_routing", self.uniform_routing, dict.fromkeys(self.models))
         longest = max(self.batch_tokens, *self.lengths)
         found += points.model_problems("models", self.models, longest)
         found += points.model_problems("formats_model", [self.formats_model], self.formats_tokens)
@@ -86,10 +88,11 @@ def figures() -> dict:
     }
 
 
-def _settings(p: Params, series: str, longest: int) -> EngineSettings:
+def _settings(p: Params, series: str, longest: int, imposed: bool = False) -> EngineSettings:
     dtype, quantization, kv = SERIES[series]
     batches = {*p.batches, *p.formats_batches}
-    return points.settings(p, batches, 2 * longest, dtype=dtype, quantization=quantization, kv_cache_dtype=kv)
+    return points.settings(p, batches, 2 * longest, dtype=dtype, quantization=quantization, kv_cache_dtype=kv,
+                           routing=points.UNIFORM if imposed else None)
 
 
 def _pairs(p: Params) -> list[Point]:
@@ -97,7 +100,7 @@ def _pairs(p: Params) -> list[Point]:
     for name in p.models:
         arch = catalog.load(name)
         for series in p.pair:
-            engine = _settings(p, series, longest)
+            engine = _settings(p, series, longest, name in p.uniform_routing)
             cells = [(b, p.batch_tokens, "quant_batch") for b in p.batches]
             cells += [(max(p.batches), tokens, "quant_length") for tokens in p.lengths]
             found += [points.point(p, NOTEBOOK, arch, engine, b, tokens, sweep, series=series)
