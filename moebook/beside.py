@@ -17,7 +17,8 @@ import pandas as pd
 
 from moebook import devices, results
 from moebook.analysis import accelerators, bends
-from moebook.analysis.floor import FLOOR_COLUMNS, UNDER_FLOOR, Case, Ceilings, case_of, no_ceiling
+from moebook.analysis.floor import FLOOR_COLUMNS, Case, Ceilings, case_of, no_ceiling
+from moebook.analysis.under_floor import UNDER_FLOOR
 from moebook.models import catalog
 from moebook.models.catalog import Architecture
 from moebook.models.edit import language_part

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from moebook.analysis.cells import of_sweep
-from moebook.analysis.floor import of_those_under
 from moebook.analysis.pareto import front
+from moebook.analysis.under_floor import of_those_under
 from moebook.models import accuracies
 from moebook.models.accuracies import MEASURED, Suite
 

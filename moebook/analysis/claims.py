@@ -19,8 +19,8 @@ import pandas as pd
 
 from moebook.analysis.book import FUNCTIONS, Book, Claim, ClaimError, Part, Rule, load
 from moebook.analysis.cells import Cells, Untested, of_sweep, status_counts
-from moebook.analysis.floor import of_those_under
 from moebook.analysis.pairs import Effect
+from moebook.analysis.under_floor import of_those_under
 
 __all__ = ["Book", "Claim", "ClaimError", "Part", "PartResult", "Rule", "Verdict", "evaluate", "load", "to_frame",
            "to_json"]

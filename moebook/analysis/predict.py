@@ -37,8 +37,8 @@ from moebook.analysis.floor import (
     floor_row,
     no_ceiling,
     no_model,
-    under_the_floor,
 )
+from moebook.analysis.under_floor import under_the_floor
 from moebook.models.formats import OWN_BACKENDS
 
 __all__ = ["Calibration", "Ceilings", "CrossValidation", "Factors", "Floor", "Score", "add_floor", "cross_validate",

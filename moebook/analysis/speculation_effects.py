@@ -13,9 +13,9 @@ import pandas as pd
 
 from moebook.analysis import effects
 from moebook.analysis.cells import SERIES_OF, Cells, Untested, series_keys
-from moebook.analysis.floor import is_under
 from moebook.analysis.pairs import NAMES, Effect, mean_of, plain, series
 from moebook.analysis.series_effects import series_gain
+from moebook.analysis.under_floor import is_under
 
 
 def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:

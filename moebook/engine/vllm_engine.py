@@ -13,8 +13,7 @@ vLLM 0.26 on a GPU, 0.32 on a CPU; nothing here differs between them but the env
 
 import re
 import time
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -27,39 +26,12 @@ from moebook.engine.inside import inspect_worker, read_peak_memory, recapture, s
 from moebook.engine.moe_variants import OWN, install_variant
 from moebook.engine.routing import impose, mend_bias
 from moebook.engine.speculative import Counters, mend_scan
+from moebook.engine.trace import STEPS_DISCARDED, Trace, traced
 from moebook.models import tiny
 from moebook.settings import skew_of
 
 SPREAD = 1.35                 # the luckiest of 64 sequences gains this much over the mean of 50 speculative steps
 STEPS_PER_WINDOW = 16         # decode steps averaged into one repeat of a sampled measurement
-STEPS_DISCARDED = 4           # after the last sequence joins: the first replay of a decode graph is slower
-
-
-@dataclass
-class Trace:
-    """Times (s) at which the engine's steps delivered, how many sequences gained a token in each, how many had one by
-    then, and whether any has ended."""
-
-    times: list[float] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    joined: list[int] = field(default_factory=list)
-    ended: list[bool] = field(default_factory=list)
-
-    def steady_steps(self, batch: int) -> np.ndarray:
-        """Seconds of consecutive steps in which all `batch` sequences advance; the first few are left out. A pipeline's
-        micro-batches deliver in turn: there a step is the time in which as many tokens as sequences come."""
-        times = np.array([t for t, n in zip(self.times, self.tokens, strict=True) if n == batch])
-        if not len(times):
-            times = self._rounds(batch)
-        return np.diff(times)[STEPS_DISCARDED:]
-
-    def _rounds(self, batch: int) -> np.ndarray:
-        """Times at which another `batch` tokens were there, from the last sequence's first token to the first one's last."""
-        steady = [i for i, (n, over) in enumerate(zip(self.joined, self.ended, strict=True)) if n == batch and not over]
-        times, had = np.array(self.times)[steady], np.cumsum(np.array(self.tokens)[steady])
-        if not len(had):
-            return times
-        return times[np.searchsorted(had, np.arange(batch, had[-1] + 1, batch))]
 
 
 class Engine:
@@ -229,7 +201,7 @@ class Engine:
 
     def _run(self, rng, b: int, s_in: int, s_out: int) -> tuple[float, dict, Trace]:
         """Generate `s_out` tokens for `b` fresh prompts: (seconds, per-request seconds, step trace)."""
-        with self._traced() as trace:
+        with traced(self.llm) as trace:
             seconds, outputs = self.run_prompts(rng.integers(0, self.vocab_size, (b, s_in)).tolist(), s_out,
                                                 self.temperature)
         return seconds, _request_times(outputs), trace
@@ -248,31 +220,6 @@ class Engine:
             raise EngineFailed("failed", f"{len(outputs)} of {len(windows)} sequences returned, {len(short)} shorter than "
                                          f"{s_out}")
         return seconds, outputs
-
-    @contextmanager
-    def _traced(self):
-        """Record every delivery of the engine core while the block runs."""
-        core, trace = self.llm.llm_engine.engine_core, Trace()
-        plain, seen, over = core.get_output, set(), False
-
-        def traced():
-            nonlocal over
-            out = plain()
-            gained = [o for o in out.outputs if o.new_token_ids]
-            if gained:
-                seen.update(o.request_id for o in gained)
-                over = over or any(o.finish_reason is not None for o in gained)
-                trace.times.append(time.perf_counter())
-                trace.tokens.append(len(gained))
-                trace.joined.append(len(seen))
-                trace.ended.append(over)
-            return out
-
-        core.get_output = traced
-        try:
-            yield trace
-        finally:
-            core.get_output = plain
 
     def failure(self, error: Exception) -> EngineFailed:
         """The engine's own reason, from the exception or, when a child died, from its log."""

@@ -1,9 +1,8 @@
 """A plan over the nodes of a Ray cluster: a task for each build, records home one by one.
 
-Why a task is a build and not a point: an engine takes seconds to start (estimates.ENGINE_START_S), as long as most points,
-so points that share one stay together, in the plan's order. Single layers, which need no engine, are one task. A task asks
-for the GPUs of its engine, all on one node; on a CPU it takes a whole node, for two engines would share its cores. Points of
-an endpoint are left to the local executor: they need its key, which is sent nowhere.
+What a task measures stands in builds.py. It asks for the GPUs of its engine, all on one node; on a CPU it takes a whole
+node, for two engines would share its cores. Points of an endpoint are left to the local executor: they need its key, which
+is sent nowhere.
 
 Each record comes home as soon as its point is done, and only the machine that asked writes. A task whose process or node is
 lost is started again without the points that are home, `RETRIES` times in a row; then the point it was at is recorded as
@@ -14,12 +13,12 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from moebook.executors import Job, Measured, node
+from moebook.executors.builds import Build, builds
 from moebook.plan import Point, describe
 from moebook.worker_handle import WorkerHandle
 
@@ -27,16 +26,6 @@ RETRIES = 2
 POLL_S = 5.0
 # Older Ray hides all GPUs from a task that asks for none. Only there, because such a task gets a process of its own.
 SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
-
-
-@dataclass
-class Build:
-    """The points of one task that are not home, by key; losses: how often it was lost since the last that came home."""
-
-    points: dict[str, Point]
-    need: int
-    losses: int = 0
-    stuck_since: float | None = None
 
 
 class RayCluster:
@@ -113,7 +102,7 @@ class RayCluster:
         if left := len(points) - len(sent):
             job.say(f"{left} points are of an endpoint and not run: they need its key, which is not sent to other machines; "
                     f"run the same command without --executor ray (or with --executor local)")
-        for build in _builds(sent):
+        for build in builds(sent):
             self._submit(build, job)
         while self.running:
             ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=POLL_S)
@@ -232,18 +221,6 @@ class RayCluster:
             except self.ray.exceptions.RayError:
                 continue                    # gone since
         return found
-
-
-def _builds(points: Iterable[Point]) -> list[Build]:
-    groups: dict[object, dict[str, Point]] = {}
-    for point in points:
-        groups.setdefault(point.build_key if point.needs_engine else point.method, {})[point.key] = point
-    return [Build(group, max(map(_gpus, group.values()))) for group in groups.values()]
-
-
-def _gpus(point: Point) -> int:
-    """GPUs that a point is measured on: what training recorded is only read, and a single layer runs on one."""
-    return 0 if point.method == "training" else 1 if point.is_layer else point.engine.num_devices
 
 
 def _source(facts: dict) -> tuple[str, str]:

@@ -13,8 +13,8 @@ import model_tables as t  # noqa: E402
 from moebook.analysis import claims  # noqa: E402
 from moebook.analysis.accuracy import accuracy_rows, common_format, with_measured  # noqa: E402
 from moebook.analysis.cells import Cells, Untested  # noqa: E402
-from moebook.analysis.floor import of_those_under  # noqa: E402
 from moebook.analysis.model_effects import ffn_share, model_change, model_lead, model_order, over_fastest  # noqa: E402
+from moebook.analysis.under_floor import of_those_under  # noqa: E402
 from moebook.models import catalog, shapes  # noqa: E402
 
 OLMOE, PHI, MIXTRAL, QWEN3, LITE = "OLMoE-1B-7B-0125", "Phi-3.5-MoE-instruct", "Mixtral-8x7B-v0.1", "Qwen3-30B-A3B", \

@@ -138,7 +138,7 @@ def test_predictions_reach_unmeasured_points_and_stop_at_what_is_not_modelled():
 def test_a_model_under_its_floor_neither_calibrates_nor_is_predicted():
     import pandas as pd
 
-    from moebook.analysis.floor import under_the_floor
+    from moebook.analysis.under_floor import under_the_floor
 
     rows = pd.DataFrame({"model": ["A", "A", "B", "C"], "tpot_s": [1.0, 0.7, 0.99, 0.5], "floor_tpot_s": 1.0,
                          "device_kind": ["h200", "h200", "h200", "cpu"]})

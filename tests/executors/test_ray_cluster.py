@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from moebook import results, run, sections
-from moebook.executors import choose, node, ray_cluster
+from moebook.executors import builds, choose, node, ray_cluster
 from moebook.executors.ray_cluster import RayCluster
 from moebook.models import catalog
 from moebook.params import build
@@ -146,7 +146,7 @@ def test_a_task_asks_for_the_gpus_that_its_points_need(plan, monkeypatch):
     chosen.facts = {"device_kind": "h100"}
     point = replace(plan.measured[0], engine=EngineSettings(tensor_parallel=4))
     for method in ("training", "layer", "full"):
-        (build,) = ray_cluster._builds([replace(point, method=method)])
+        (build,) = builds.builds([replace(point, method=method)])
         chosen._remote(node.measure, build.need)
     assert [given["num_gpus"] for given in options] == [0, 1, 4] and {given["num_cpus"] for given in options} == {0}
     assert ["runtime_env" in given for given in options] == [True, False, False], "Ray must not hide the GPUs of the node"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from moebook.analysis.floor import under_the_floor
+from moebook.analysis.under_floor import under_the_floor
 from moebook.analysis.validation import validation_table
 from moebook.view.readings.words import NOTHING, T, change, measured
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from moebook.analysis.accuracy import accuracy_rows, on_front, suites_of
-from moebook.analysis.floor import is_under
+from moebook.analysis.under_floor import is_under
 from moebook.models import accuracies
 from moebook.view.readings.words import NOTHING, T, change, in_order, measured, planned
 

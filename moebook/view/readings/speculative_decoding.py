@@ -3,9 +3,9 @@
 import pandas as pd
 
 from moebook.analysis import speculation
-from moebook.analysis.floor import is_under
 from moebook.analysis.gains import gains
 from moebook.analysis.speculation import PLAIN
+from moebook.analysis.under_floor import is_under
 from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, with_gain
 
 COMPARED_AT = 0.7             # acceptance at which drafts are compared where none was set
