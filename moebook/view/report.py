@@ -85,7 +85,9 @@ def results_table(summary: pd.DataFrame, limit: int = 30):
     numbers = [c for c in frame if c in (*QUANTITIES, "spread (%)")]
     styler = frame.style.hide(axis="index").set_caption(line).set_uuid("results")
     styler = styler.apply(lambda row: ["" if row["status"] == "ok" else "background-color: #fdecea"] * len(row), axis=1)
-    return styler.set_properties(subset=numbers, **{"text-align": "right"}).set_table_styles(
+    styler = styler.set_properties(subset=[c for c in ("reason",) if c in frame],
+                                   **{"min-width": "26em", "text-align": "left"})
+    return styler.set_properties(subset=numbers, **{"text-align": "right", "white-space": "nowrap"}).set_table_styles(
         [{"selector": "caption", "props": "caption-side: bottom; text-align: left"}])
 
 

@@ -32,6 +32,7 @@ def test_units_and_spread():
 
 def test_results_table_tints_rows_without_a_number():
     html = report.results_table(t.grid(), limit=13).to_html()
+    assert "min-width: 26em" in html, "a long reason must not make its row tall"
     assert "51 left out" in html and "#fdecea" in html and "synthetic oom" in html
     assert "#fdecea" not in report.results_table(t.grid().head(3)).to_html()
 
