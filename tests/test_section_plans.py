@@ -139,6 +139,11 @@ def test_single_layers_of_six_models_from_1_to_8192_tokens(profile, tokens):
         assert len(own) == 6 * 4 * 8
 
 
+def test_quantized_layers_take_16_bits_where_the_profile_has_32():
+    assert {p.engine.dtype for p in points("cpu", "06_fused_moe", "layer_quantized")} == {"bfloat16"}
+    assert {p.engine.dtype for p in points("cpu", "06_fused_moe", "layer")} == {"float32"}
+
+
 @pytest.mark.parametrize("profile", ["h100", "h200"])
 def test_quantized_and_tuned_layers_and_the_ladder(profile):
     quantized = points(profile, "06_fused_moe", "layer_quantized")

@@ -93,7 +93,9 @@ def _layers(p: Params) -> list[Point]:
 
 
 def _layer(p: Params, model: str, backend: str, tokens: int, sweep: str, quantization: str | None = None) -> Point:
-    engine = EngineSettings(dtype=p.dtype, quantization=quantization, moe_backend=backend, graphs="eager")
+    """Quantized experts take activations of 16 bits alone."""
+    dtype = "bfloat16" if quantization and p.dtype == "float32" else p.dtype
+    engine = EngineSettings(dtype=dtype, quantization=quantization, moe_backend=backend, graphs="eager")
     label = BACKEND_SERIES.get(backend, backend) + f", {quantization}" * bool(quantization)
     return Point(NOTEBOOK, catalog.load(model), engine, Workload(tokens, 1, 1, p.seed), method="layer",
                  repeats=p.repeats, sweeps=(sweep,), series=label)

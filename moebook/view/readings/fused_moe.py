@@ -73,7 +73,7 @@ def roofline(summary: pd.DataFrame) -> str:
 
 
 def quantized(summary: pd.DataFrame) -> str:
-    """FP8 backends against the fused kernel in 16 bits."""
+    """Quantized layers against the fused kernel without quantization."""
     rows, plain = measured(summary, "layer_quantized"), measured(summary, "layer")
     fused = _fused(plain)
     if rows.empty or fused is None:
@@ -85,7 +85,7 @@ def quantized(summary: pd.DataFrame) -> str:
         ratio = (base / own).dropna()
         if ratio.empty:
             continue
-        told.append(f"{series} is {ratio.min():.2f} to {ratio.max():.2f} times as fast as {fused} in 16 bits (median "
+        told.append(f"{series} is {ratio.min():.2f} to {ratio.max():.2f} times as fast as unquantized {fused} (median "
                     f"{ratio.median():.2f})")
     return ("; ".join(told) + "." if told else NOTHING) + missing(summary, "layer_quantized")
 
