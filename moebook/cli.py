@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
                   help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.")
 
 ParamsFile = Annotated[Path, typer.Argument(help="a parameter file, e.g. params/cpu/01_hyperparameter_scaling.yaml")]
-Profile = Annotated[str, typer.Option(help="folder of params/ to use: cpu, h100, h200, 4xh100")]
+Profile = Annotated[str, typer.Option(help="folder of params/ to use, e.g. cpu, h100, h200, 2xh200")]
 OutputRoot = Annotated[str | None, typer.Option(help="outputs folder, in place of the parameter file's")]
 
 

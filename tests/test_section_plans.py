@@ -74,6 +74,12 @@ def test_the_pair_imposes_routing_where_dummy_weights_in_fp8_do_not_route_near_u
     assert {model(p) for p in pair if p.engine.routing is None} == {MIXTRAL, OLMOE}
 
 
+def test_a_model_of_pair_and_ladder_is_routed_alike_in_both_and_by_its_own_routers_where_it_is_read():
+    made = plan("02", uniform_routing=["tiny-mixtral"]).points
+    assert {p.engine.routing for p in made if "quality" not in p.sweeps} == {"zipf 0"}
+    assert {p.engine.routing for p in made if "quality" in p.sweeps} == {None}
+
+
 @pytest.mark.parametrize(("profile", "by_depth"), [("h100", True), ("h200", False)])
 def test_mixtral_in_bf16_is_by_depth_on_80_gb_and_whole_on_141_gb(profile, by_depth):
     for sweep in ("quant_batch", "quant_length", "formats"):

@@ -5,7 +5,7 @@ Cells are compared at equal model, active experts, batch and lengths. `series` a
 planned workloads are not measured the effect is not `whole`, and the verdict holds in part.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -84,17 +84,31 @@ def series_gain_slope(cells: Cells, series, over: str, along: str, model: str | 
                       instead: dict | None = None) -> Effect:
     """How the gain of `series` over `over` grows with `along`: percentage points per doubling, least squares."""
     pairs, gain, differs, cells = _gains(cells, series, over, None, model, like, instead)
-    at = cells.ok.iloc[pairs.low].reset_index(drop=True)
-    slopes = []
-    for _, rows in at[at[along].notna()].groupby(series_keys(at, (along,)), sort=True):
-        x = np.log2(rows[along].to_numpy(float))
-        if len(np.unique(x)) > 1:
-            slopes.append(slopes_of(x, gain[:, rows.index]))
-    if not slopes:
-        raise Untested(f"no gain at two values of {NAMES[along]} with all else equal")
+    slopes = [slopes_of(np.log2(x), own) for x, own in _along(cells, pairs, gain, along)]
     found = mean_of(np.column_stack(slopes), cells, f"points per doubling of {NAMES[along]}", pairs.used, differs,
                     pairs.text + _by(gain[0], cells, pairs.low, along))
     return replace(found, whole=pairs.whole)
 
 
-FUNCTIONS: dict[str, Callable[..., Effect]] = {f.__name__: f for f in (series_gain, series_wins, series_gain_slope)}
+def series_gain_steps(cells: Cells, series, over: str, along: str, model: str | None = None, like: str | None = None,
+                      instead: dict | None = None) -> Effect:
+    """Share of the steps from one value of `along` to the next at which the gain of `series` over `over` grows, %."""
+    pairs, gain, differs, cells = _gains(cells, series, over, None, model, like, instead)
+    grows = np.column_stack([100.0 * (np.diff(own, axis=1) > 0) for _, own in _along(cells, pairs, gain, along)])
+    text = f"{pairs.text}: grows at {int(grows[0].sum() / 100)} of {grows.shape[1]} steps of {NAMES[along]}"
+    return replace(mean_of(grows, cells, "% of steps", pairs.used, differs, text), whole=pairs.whole)
+
+
+def _along(cells: Cells, pairs: Pairs, gain: np.ndarray, along: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Values of `along`, ascending, and the gains there (samples, values), for each set of workloads that are equal else.
+    Untested where none has two values."""
+    at = cells.ok.iloc[pairs.low].reset_index(drop=True)
+    sets = [rows.sort_values(along) for _, rows in at[at[along].notna()].groupby(series_keys(at, (along,)), sort=True)
+            if rows[along].nunique() > 1]
+    if not sets:
+        raise Untested(f"no gain at two values of {NAMES[along]} with all else equal")
+    return ((rows[along].to_numpy(float), gain[:, rows.index]) for rows in sets)
+
+
+FUNCTIONS: dict[str, Callable[..., Effect]] = {
+    f.__name__: f for f in (series_gain, series_wins, series_gain_slope, series_gain_steps)}

@@ -59,8 +59,8 @@ def engine_environment(settings: dict, hf_config: dict) -> dict[str, str]:
 
 
 def _attention(dtype: str, hf_config: dict) -> dict[str, str]:
-    """On a CPU with AMX the engine chooses an MLA kernel that has bfloat16 alone, and fails at other dtypes: there its
-    reference kernel is asked for."""
+    """At dtypes other than bfloat16 a CPU is asked for the engine's reference kernel of MLA: where it has AMX, the engine
+    would choose a kernel that has bfloat16 alone."""
     mla = hf_config.get("kv_lora_rank") and hf_config.get("use_mla") is not False
     return {"attention_backend": "CPU_MLA"} if mla and dtype != "bfloat16" and not torch.cuda.is_available() else {}
 

@@ -1,6 +1,6 @@
 """A plan over the nodes of a Ray cluster: a task for each build, records home one by one.
 
-What a task measures stands in builds.py. It asks for the GPUs of its engine, all on one node; on a CPU it takes a whole
+What a task measures stands in builds.py. A task asks for the GPUs of its engine, all on one node; on a CPU it takes a whole
 node, for two engines would share its cores. Points of an endpoint are left to the local executor: they need its key, which
 is sent nowhere.
 

@@ -44,7 +44,7 @@ class Params(EngineParams):
         found += points.unknown("pair", self.pair, SERIES) + points.unknown("formats", self.formats, SERIES)
         if len(set(self.pair)) != 2 or len(self.pair) != 2:
             found.append(("pair", self.pair, "two formats: the one gains are over first, the other second"))
-        found += points.unknown("uniform_routing", self.uniform_routing, dict.fromkeys(self.models))
+        found += points.unknown("uniform_routing", self.uniform_routing, dict.fromkeys((*self.models, self.formats_model)))
         longest = max(self.batch_tokens, *self.lengths)
         found += points.model_problems("models", self.models, longest)
         found += points.model_problems("formats_model", [self.formats_model], self.formats_tokens)
@@ -110,7 +110,9 @@ def _pairs(p: Params) -> list[Point]:
 
 def _ladder(p: Params) -> list[Point]:
     arch, longest = catalog.load(p.formats_model), max(p.batch_tokens, p.formats_tokens, *p.lengths)
-    return [points.point(p, NOTEBOOK, arch, _settings(p, series, longest), b, p.formats_tokens, "formats", series=series)
+    imposed = p.formats_model in p.uniform_routing
+    return [points.point(p, NOTEBOOK, arch, _settings(p, series, longest, imposed), b, p.formats_tokens, "formats",
+                         series=series)
             for series in p.formats for b in p.formats_batches]
 
 

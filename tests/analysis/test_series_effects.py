@@ -6,7 +6,14 @@ import pytest
 from analysis_tables import MIXTRAL, QWEN, row
 
 from moebook.analysis.cells import Cells, Untested
-from moebook.analysis.series_effects import FUNCTIONS, series_gain, series_gain_slope, series_wins, versus
+from moebook.analysis.series_effects import (
+    FUNCTIONS,
+    series_gain,
+    series_gain_slope,
+    series_gain_steps,
+    series_wins,
+    versus,
+)
 
 QUANTIZED = {"bf16": None, "fp8": "fp8", "int4 weights": "int4"}
 BATCHES = (1, 2, 4, 8)
@@ -101,9 +108,18 @@ def test_a_slope_is_in_points_per_doubling():
     assert (over_length.value, over_length.n) == (pytest.approx(30), 4)
 
 
-def test_a_slope_needs_two_values_with_all_else_equal():
+def test_a_gain_that_rises_and_falls_grows_at_some_of_its_steps():
+    table = formats(lambda n, b, s, m: {1: 30, 2: 60, 4: 55, 8: 50}[b] + (1000 / b if s == 256 else 0), lengths=(128, 256))
+    found = series_gain_steps(cells(table.sample(frac=1, random_state=1)), "fp8", "bf16", "batch")
+    assert (found.value, found.n, found.unit) == (pytest.approx(100 / 6), 6, "% of steps")
+    assert found.text.endswith("grows at 1 of 6 steps of batch")
+    assert series_gain_slope(cells(table.query("input_tokens == 128")), "fp8", "bf16", "batch").value > 0
+
+
+@pytest.mark.parametrize("function", [series_gain_slope, series_gain_steps])
+def test_growth_needs_two_values_with_all_else_equal(function):
     with pytest.raises(Untested, match="two values of batch"):
-        series_gain_slope(cells(formats(lambda n, b, s, m: 1, batches=(4,))), "fp8", "bf16", "batch")
+        function(cells(formats(lambda n, b, s, m: 1, batches=(4,))), "fp8", "bf16", "batch")
 
 
 def test_a_stand_in_is_taken_where_the_series_is_missing_and_named():
@@ -131,7 +147,7 @@ def test_pruned_shapes_pair_with_the_whole_model_at_equal_top_k():
 def test_what_was_not_measured_is_untested_with_the_engines_reason():
     table = cells(formats(lambda n, b, s, m: 1, gone={"fp8": "FP8 is not supported on this CPU"}))
     for function in FUNCTIONS.values():
-        extra = {"along": "batch"} if function is series_gain_slope else {}
+        extra = {"along": "batch"} if function in (series_gain_slope, series_gain_steps) else {}
         with pytest.raises(Untested, match=r"no measured points of fp8 \(FP8 is not supported on this CPU\)"):
             function(table, "fp8", "bf16", **extra)
         with pytest.raises(Untested, match="no measured points of int4 weights; series measured: bf16"):

@@ -264,7 +264,7 @@ def test_quantized_layers_are_held_against_the_plain_kernel():
     rows = [layer("Marlin, fp8", n, us, "layer_quantized") for n, us in ((1, 40), (64, 125))]
     rows += [layer("CUTLASS, fp8", n, None, "layer_quantized") for n in (1, 64)]
     text = fused_moe.quantized(pd.DataFrame(plain + rows))
-    assert "Marlin, fp8 is 0.80 to 2.50 times as fast as unquantized fused Triton (median 1.65)" in text
+    assert "Marlin, fp8 is 0.80 to 2.50 times as fast as fused Triton in bfloat16 (median 1.65)" in text
     assert text.endswith("Not measured: CUTLASS, fp8: infeasible (no such kernel here).")
 
 

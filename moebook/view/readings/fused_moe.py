@@ -78,14 +78,15 @@ def quantized(summary: pd.DataFrame) -> str:
     fused = _fused(plain)
     if rows.empty or fused is None:
         return NOTHING + missing(summary, "layer_quantized")
-    base = plain[plain["series"] == fused].set_index(["model", "batch"])["layer_time_s"]
+    plain = plain[plain["series"] == fused]
+    base, dtype = plain.set_index(["model", "batch"])["layer_time_s"], plain["dtype"].iloc[0]
     told = []
     for series in in_order(rows):
         own = rows[rows["series"] == series].set_index(["model", "batch"])["layer_time_s"]
         ratio = (base / own).dropna()
         if ratio.empty:
             continue
-        told.append(f"{series} is {ratio.min():.2f} to {ratio.max():.2f} times as fast as unquantized {fused} (median "
+        told.append(f"{series} is {ratio.min():.2f} to {ratio.max():.2f} times as fast as {fused} in {dtype} (median "
                     f"{ratio.median():.2f})")
     return ("; ".join(told) + "." if told else NOTHING) + missing(summary, "layer_quantized")
 
