@@ -58,6 +58,15 @@ def test_switched_top_k_equals_a_fresh_build(summary):
     assert compared == 4
 
 
+def test_another_host_repeats_section_4_but_for_batch_1_which_the_host_paces():
+    points = json.loads((DATA / "other_host_h200.json").read_text())["points"]
+    table, _ = results.read(ROOT / "outputs/h200/04_speculative_decoding/results.parquet")
+    here = table.groupby("key")["e2e_s"].median()
+    slower = {(p["draft"], p["batch"], p["input_tokens"]): sorted(p["e2e_s"])[1] / here[p["key"]] - 1 for p in points}
+    assert len(slower) == 14 and max(abs(s) for (_, batch, _), s in slower.items() if batch > 1) < 0.06
+    assert {draft: round(100 * s) for (draft, batch, _), s in slower.items() if batch == 1} == {None: 35, "Qwen3-0.6B": 15}
+
+
 def test_moebooks_loop_agrees_with_vllm_bench_latency():
     told = json.loads((DATA / "fidelity_h200.json").read_text())
     medians = [sorted(told[k])[len(told[k]) // 2] for k in ("moebook_e2e_s", "vllm_bench_e2e_s")]
