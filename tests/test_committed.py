@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from moebook import results
+from moebook.analysis.under_floor import is_under
 from moebook.analysis.validation import validation_table
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +67,13 @@ def test_another_host_repeats_section_4_but_for_batch_1_which_the_host_paces():
     slower = {(p["draft"], p["batch"], p["input_tokens"]): sorted(p["e2e_s"])[1] / here[p["key"]] - 1 for p in points}
     assert len(slower) == 14 and max(abs(s) for (_, batch, _), s in slower.items() if batch > 1) < 0.06
     assert {draft: round(100 * s) for (draft, batch, _), s in slower.items() if batch == 1} == {None: 35, "Qwen3-0.6B": 15}
+
+
+def test_dummy_weights_in_fp8_do_not_route_near_uniform_and_are_told_by_their_floor():
+    points = pd.DataFrame(json.loads((DATA / "own_routing_h200.json").read_text())["points"])
+    under = is_under(points.assign(device_kind="h200"))
+    assert set(zip(points["series"][under], points["batch"][under], strict=True)) == {("fp8", 32), ("fp8", 64)}
+    assert under.sum() == 6 and (points["series"] == "bf16").sum() == 8
 
 
 def test_moebooks_loop_agrees_with_vllm_bench_latency():
