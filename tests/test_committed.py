@@ -16,7 +16,7 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture(scope="module")
 def summary():
-    table, meta = results.read(ROOT / "outputs/h200/01_hyperparameter_scaling/results.parquet")
+    table, meta = results.read(ROOT / "outputs/reference/h200/01_hyperparameter_scaling/results.parquet")
     assert meta["profile"] == "h200" and meta["ceilings"]["device"] == "NVIDIA H200"
     assert table["device"].dropna().unique().tolist() == ["NVIDIA H200"]
     return results.summarize(table)
@@ -62,7 +62,7 @@ def test_switched_top_k_equals_a_fresh_build(summary):
 
 def test_another_host_repeats_section_4_but_for_batch_1_which_the_host_paces():
     points = json.loads((DATA / "other_host_h200.json").read_text())["points"]
-    table, _ = results.read(ROOT / "outputs/h200/04_speculative_decoding/results.parquet")
+    table, _ = results.read(ROOT / "outputs/reference/h200/04_speculative_decoding/results.parquet")
     here = table.groupby("key")["e2e_s"].median()
     slower = {(p["draft"], p["batch"], p["input_tokens"]): sorted(p["e2e_s"])[1] / here[p["key"]] - 1 for p in points}
     assert len(slower) == 14 and max(abs(s) for (_, batch, _), s in slower.items() if batch > 1) < 0.06

@@ -128,7 +128,7 @@ def test_committed_results_are_read_where_the_device_is_not(tmp_path):
         workbook.get_results(params, plan)
     folder = tmp_path / "h200/01_hyperparameter_scaling"
     folder.mkdir(parents=True)
-    shutil.copy(Path("outputs/h200/01_hyperparameter_scaling/results.parquet"), folder)
+    shutil.copy(Path("outputs/reference/h200/01_hyperparameter_scaling/results.parquet"), folder)
     res = workbook.get_results(params, plan)
     assert "committed results, measured on NVIDIA H200" in res.origin and res.counts()["ok"] > 100
     assert not (folder / "points").exists()

@@ -13,7 +13,7 @@ from moebook.models import catalog
 from moebook.params import ParameterError, build
 from moebook.sections import parameters_of, pruning
 
-OUTPUTS = Path("outputs/h200")
+OUTPUTS = Path("outputs/reference/h200")
 STEMS = ("02_quantization", "03_pruning", "04_speculative_decoding", "06_fused_moe", "07_load_balancing")
 FILES = sorted(f for s in STEMS for f in Path("params").glob(f"*/{s}.yaml"))
 MIXTRAL, OLMOE, QWEN = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125", "Qwen1.5-MoE-A2.7B"

@@ -28,7 +28,7 @@ def test_unset_later_fields_are_no_part_of_the_identity():
 def test_committed_points_keep_their_keys(stem):
     section = sections.find(stem)
     planned = {p.key for p in section.plan(load(section.params, f"params/h200/{stem}.yaml")).points}
-    measured = {json.loads(f.read_text())["key"] for f in Path(f"outputs/h200/{stem}/points").glob("*.json")}
+    measured = {json.loads(f.read_text())["key"] for f in Path(f"outputs/reference/h200/{stem}/points").glob("*.json")}
     assert measured and measured <= planned
 
 
