@@ -7,15 +7,15 @@
 `joined` adds to each row its `source_kind`, a `device_label`, the device's ceilings as measured and as published, and
 the lengths at which its curve should bend (analysis/bends.py). Where an engine was faster than the measured ceilings
 allow, they are none (a CPU's engine can have better 16-bit kernels than the product that was timed), and floors are
-left out. What other profiles have measured is read from their outputs and kept in beside.parquet, so that a profile's
-figures can be drawn again where those outputs are not. Claims are judged on one's own rows alone.
+left out. What other profiles have measured is read from their outputs and, by `keep`, kept in beside.parquet, so that a
+profile's figures can be drawn again where those outputs are not. Claims are judged on one's own rows alone.
 """
 
 from pathlib import Path
 
 import pandas as pd
 
-from moebook import devices, results
+from moebook import devices, paths, results
 from moebook.analysis import accelerators, bends
 from moebook.analysis.floor import FLOOR_COLUMNS, Case, Ceilings, case_of, no_ceiling
 from moebook.analysis.under_floor import UNDER_FLOOR
@@ -38,39 +38,46 @@ def joined(res) -> pd.DataFrame:
     own = _labelled(res.summary, res.plan, res.metadata["ceilings"])
     if res.params.dry_run:
         return own
-    table = _concat([own, *_others(res)])
+    table = _concat([own, *others(res)])
     return _concat([table, *_rooflines(res.params, table)])
 
 
-def _others(res) -> list[pd.DataFrame]:
-    """Each other profile's rows: from its outputs, else as kept. What is read is kept."""
-    kept = _kept(res.folder / FILE)
-    found = {profile: rows if (rows := _load(res, profile)) is not None else kept.get(profile)
-             for profile in res.params.beside}
-    found = {profile: rows for profile, rows in found.items() if rows is not None}
-    if any(rows is not kept.get(profile) for profile, rows in found.items()):
-        table = _concat(list(found.values()))
-        results.write(table, res.folder / FILE, {"profiles": list(found), "notebook": res.plan.notebook})
-    return list(found.values())
+def others(res) -> list[pd.DataFrame]:
+    """Each other profile's rows: as measured here, else as kept, else the reference's. Beside the reference stands only
+    the reference."""
+    kept = _kept(res.source_folder / FILE)
+    found = [_measured(res, profile, kept.get(profile)) for profile in res.params.beside]
+    return [rows for rows in found if rows is not None]
+
+
+def keep(res) -> None:
+    """Write the other profiles' rows into one's own outputs, for machines that lack theirs."""
+    if found := others(res):
+        table = _concat(found)
+        results.write(table, res.folder / FILE, {"profiles": list(table["profile"].unique()),
+                                                 "notebook": res.plan.notebook})
 
 
 def _kept(path: Path) -> dict[str, pd.DataFrame]:
     return dict(list(results.read(path)[0].groupby("profile", sort=False))) if path.exists() else {}
 
 
-def _load(res, profile: str) -> pd.DataFrame | None:
-    """Rows that another profile's outputs hold; None where there are none."""
-    from moebook.loading import NoResults, load
+def _measured(res, profile: str, kept: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Rows of another profile; None where there are none at all."""
+    from moebook import loading
     from moebook.sections import find, parameters_of
 
-    file = Path("params") / profile / f"{res.plan.notebook}.yaml"
-    folder = Path(res.params.output_root) / profile / res.plan.notebook
-    if not file.exists() or not folder.exists():
-        return None
+    file = paths.params_file(profile, res.plan.notebook)
+    if not file.exists():
+        return kept
     params, plan = parameters_of(find(res.plan.notebook), file)
+    params = params.model_copy(update={"output_root": res.params.output_root})
+    own = None if res.is_reference else loading.own_results(params, plan)
+    if own is None and kept is not None:
+        return kept
     try:
-        other = load(params.model_copy(update={"output_root": res.params.output_root}), plan)
-    except NoResults:
+        other = own or loading.reference_results(params, plan)
+    except loading.NoResults:
         return None
     return _labelled(other.summary, plan, other.metadata["ceilings"])
 

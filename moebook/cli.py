@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -11,55 +12,75 @@ from typing import Annotated
 import typer
 
 from moebook import params as parameters
-from moebook import sections
+from moebook import paths, sections
+from moebook.problems import choices
 from moebook.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.")
 
-ParamsFile = Annotated[Path, typer.Argument(help="a parameter file, e.g. params/cpu/01_hyperparameter_scaling.yaml")]
-Profile = Annotated[str, typer.Option(help="folder of params/ to use, e.g. cpu, h100, h200, 2xh200")]
+ParamsFile = Annotated[Path, typer.Argument(help="a parameter file of any name, e.g. params/cpu/02_quantization.yaml")]
+Notebook = Annotated[str, typer.Option(help="the notebook a parameter file is for, where neither its name nor its key "
+                                            "`notebook` says so: 02_quantization or 02")]
+Profile = Annotated[str, typer.Option(help="folder of params/ to use, e.g. cpu, gpu, h200, 2xh200")]
 OutputRoot = Annotated[str | None, typer.Option(help="outputs folder, in place of the parameter file's")]
+AllowFailed = Annotated[bool, typer.Option("--allow-failed", help="exit 0 also where points failed, ran out of time or "
+                                                                  "memory, or were not run")]
 
 
-def _load(path: Path, output_root: str | None = None):
-    section = sections.find(str(path))
-    params = parameters.load(section.params, path)
-    return section, params.model_copy(update={"output_root": output_root}) if output_root else params
+def _load(path: Path, output_root: str | None = None, notebook: str = ""):
+    section = sections.of_file(path, notebook)
+    return section, _into(parameters.load(section.params, path), output_root)
+
+
+def _into(params, output_root: str | None):
+    """The parameters with the outputs folder of --output-root, which lies where the command was called."""
+    return params if output_root is None else params.model_copy(update={"output_root": _root(output_root)})
 
 
 def _file(profile: str, stem: str) -> Path:
-    return Path("params") / profile / f"{stem}.yaml"
+    if not re.fullmatch(parameters.PROFILE, profile):
+        raise ValueError(f"--profile: given {profile!r}; the name of a folder of params/: "
+                         f"{', '.join(paths.profiles())}")
+    return paths.params_file(profile, stem)
 
 
-def _in_profile(profile: str) -> list[str]:
+def _in_profile(profile: str, section: str | None = None) -> list[str]:
+    """Stems of the notebooks that a profile has parameters for; of the one section where it is named."""
+    if section is not None:
+        stem = sections.find(section).stem
+        if not _file(profile, stem).exists():
+            raise ValueError(f"--profile: given {profile!r}, which has no {stem}; {choices(profile, paths.profiles(stem))}")
+        return [stem]
     stems = [s for s in sections.STEMS if _file(profile, s).exists()]
     if not stems:
-        have = sorted(p.name for p in Path("params").glob("*") if p.is_dir())
-        raise ValueError(f"no parameter files in params/{profile}; profiles here: {', '.join(have) or 'none'} "
-                         f"(run from the repository's root)")
+        raise ValueError(f"--profile: given {profile!r}; {choices(profile, paths.profiles())}")
     return stems
 
 
 @app.command()
-def plan(file: ParamsFile, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def plan(file: ParamsFile, notebook: Notebook = "", output_root: OutputRoot = None,
+         as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Points, memory, estimated minutes, and what will not fit and why. Starts nothing."""
     from moebook import devices, estimates, workbook
 
-    section, params = _load(file)
+    section, params = _load(file, output_root, notebook)
+    made = section.plan(params)
     if as_json:
-        frame = estimates.to_frame(section.plan(params), devices.published(params.device))
+        frame = estimates.to_frame(made, devices.published(params.device))
         typer.echo(frame.to_json(orient="records", indent=1))
         return
     from moebook.view.report import plan_lines
 
-    frame = workbook.plan_table(section.plan(params))
+    frame = workbook.plan_table(made)
     typer.echo("\n".join(plan_lines(frame)))
+    typer.echo(workbook.present(params, made))
 
 
 @app.command()
 def measure(
     file: ParamsFile,
+    notebook: Notebook = "",
     output_root: OutputRoot = None,
     sweep: Annotated[str, typer.Option(help="only these sweeps, in this order: grid,batch_topk; a+b share engines")] = "",
     retry: Annotated[str, typer.Option(help="statuses to measure again: oom,failed,timeout")] = "",
@@ -67,87 +88,170 @@ def measure(
     executor: Annotated[str, typer.Option(help="local: a worker here; ray: the nodes of a Ray cluster")] = "local",
     address: Annotated[str | None, typer.Option(help="of the Ray cluster; by default the one this machine is in")] = None,
     shard: Annotated[str, typer.Option(help="only this part, for one job of an array: 3/8 is the third of eight")] = "",
+    allow_failed: AllowFailed = False,
 ) -> None:
     """Measure every point of a parameter file that has no result yet; notebooks then only draw."""
     from moebook import executors, run
     from moebook.shard import Shard
 
-    section, params = _load(file, output_root)
+    section, params = _load(file, output_root, notebook)
     plan = section.plan(params)
     parts = [plan.only(names.split("+")) for names in sweep.split(",")] if sweep else [plan]
     part = Shard.parse(shard) if shard else None
     log = Store(params.output_root, plan).folder / (f"worker.{part.name}.log" if part else "worker.log")
-    started, counts = time.monotonic(), Counter()
+    started, counts, left = time.monotonic(), Counter(), Counter()
     with executors.choose(executor, address, log) as chosen:
         for own in part.of(parts) if part else parts:
-            left = None if stop_after_minutes is None else 60 * stop_after_minutes - (time.monotonic() - started)
-            counts += run.measure(own, params.output_root, limit_s=60 * params.point_limit_minutes, stop_after_s=left,
+            rest = None if stop_after_minutes is None else 60 * stop_after_minutes - (time.monotonic() - started)
+            counts += run.measure(own, params.output_root, limit_s=60 * params.point_limit_minutes, stop_after_s=rest,
                                   retry=[s for s in retry.split(",") if s], executor=chosen, shard=part,
                                   whole=plan)
+            left += Counter(run.unfinished(own, params.output_root, chosen.source(plan.device)))
     typer.echo(json.dumps(counts))
-    raise typer.Exit(1 if set(counts) & {"failed", "timeout", "not_run"} else 0)
+    if left:
+        typer.echo(f"of this plan are without a number: {_told(left)}"
+                   + f"; measure them again with --retry {','.join(s for s in left if s != 'not_run')}"
+                   * bool(set(left) - {"not_run"}))
+    raise typer.Exit(1 if left and not allow_failed else 0)
+
+
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {status}" for status, n in counts.items())
 
 
 @app.command(name="run")
-def run_notebook(section: str, profile: Profile = "cpu",
-                 limit_minutes: Annotated[float, typer.Option(help="end the notebook after this long")] = 120.0) -> None:
-    """Execute one notebook headlessly (01, or 01_hyperparameter_scaling) with a profile's parameters."""
+def run_notebook(section: Annotated[str, typer.Argument(help="a notebook (02, 02_quantization) or a parameter file")],
+                 profile: Profile = "cpu", notebook: Notebook = "", output_root: OutputRoot = None,
+                 limit_minutes: Annotated[float, typer.Option(help="end the notebook after this long")] = 120.0,
+                 allow_failed: AllowFailed = False) -> None:
+    """Execute one notebook headlessly, with a profile's parameters or those of a file."""
     from moebook.execute import execute
 
-    outcome = execute(sections.find(section), _file(profile, sections.find(section).stem), limit_minutes)
+    if section.endswith((".yaml", ".yml")):
+        file = Path(section)
+        found = sections.of_file(file, notebook)
+    else:
+        found = sections.find(section)
+        _in_profile(profile, found.stem)
+        file = _file(profile, found.stem)
+    outcome = execute(found, file, limit_minutes, output_root=_root(output_root), allow_failed=allow_failed)
     typer.echo(outcome.line())
     raise typer.Exit(0 if outcome.whole else 1)
 
 
+def _root(output_root: str | None) -> str | None:
+    """--output-root as it is handed on, checked and whole."""
+    if output_root is not None and (wrong := paths.output_root_problem(output_root)):
+        raise ValueError(f"--output-root: given {output_root!r}; {wrong}")
+    return None if output_root is None else str(Path.cwd() / output_root)
+
+
 @app.command()
-def study(profile: Profile = "cpu") -> None:
+def study(profile: Profile = "cpu", output_root: OutputRoot = None, allow_failed: AllowFailed = False) -> None:
     """Measure the plans of all of a profile's notebooks in one worker, execute the notebooks, print a table."""
     from moebook.execute import run_study
 
-    outcomes = run_study([(sections.find(s), _file(profile, s)) for s in _in_profile(profile)])
+    work = [(sections.find(s), _file(profile, s)) for s in _in_profile(profile)]
+    outcomes = run_study(work, output_root=_root(output_root), allow_failed=allow_failed)
     raise typer.Exit(0 if all(o.whole for o in outcomes) else 1)
 
 
 @app.command()
 def figures(profile: Profile = "cpu", section: Annotated[str | None, typer.Option(help="only this notebook")] = None,
-            formats: str = "pdf,svg,png", width: str = "page") -> None:
-    """Draw all figures of a profile again from its results, and say where they are."""
+            formats: str = "pdf,svg,png", width: str = "page", output_root: OutputRoot = None,
+            output: Annotated[Path | None, typer.Option(help="folder to write the figures to; by default the outputs "
+                                                             "folder of each notebook")] = None) -> None:
+    """Draw all figures of a profile from its results, one's own or else the reference's, and say where they are."""
     from moebook import workbook
+    from moebook.view import style
 
     wanted = formats.split(",")
-    if unknown := set(wanted) - {"pdf", "svg", "png"}:
-        raise ValueError(f"unknown formats {sorted(unknown)}; allowed: pdf, svg, png")
-    if width not in ("column", "page"):
-        raise ValueError(f"unknown width {width!r}; allowed: column, page")
-    stems, drawn, without = [sections.find(section).stem] if section else _in_profile(profile), 0, ""
-    for stem in stems:
-        found, params = _load(_file(profile, stem))
+    if unknown := set(wanted) - set(style.FORMATS):
+        raise ValueError(f"--formats: given {sorted(unknown)}; allowed: {', '.join(style.FORMATS)}")
+    style.width_in(width)
+    without, drawn = [], 0
+    for stem in _in_profile(profile, section):
+        found, params = _load(_file(profile, stem), output_root)
         try:
-            res = workbook.load(params, found.plan(params))
+            res = workbook.load(params, found.plan(params)) if stem != sections.STEMS[0] else \
+                workbook.empty_results(params, stem)
         except workbook.NoResults as error:
-            without = f"{stem}: {error}"
-            typer.echo(without)
+            without.append(f"{stem}: {error}")
+            typer.echo(without[-1])
             continue
-        drawn += 1
+        drawn += bool(res.plan.points)
         typer.echo(f"{stem}: {res.origin}")
+        folder = res.folder / "figures" if output is None else output / stem
         for name in found.figures:
             try:
-                files = workbook.save_figure(res, name, width=width, formats=wanted)
+                with workbook.figure(res, name, width) as (fig, rows):
+                    files = style.save(fig, rows, folder, _sized(name, width), formats=wanted, width=width)
             except ValueError as error:
                 typer.echo(f"  {name}: not drawn: {error}")
                 continue
-            typer.echo(f"  {name}: " + " ".join(str(f) for f in files))
-    if not drawn:
-        raise ValueError(f"nothing to draw in profile {profile!r}; {without}")
+            typer.echo(f"  {name}: " + " ".join(paths.shown(f) for f in files))
+    if without and not drawn:
+        raise ValueError(f"nothing to draw in profile {profile!r}; {without[-1]}")
+
+
+def _sized(name: str, width: str) -> str:
+    """Figures at column width have names of their own, so that neither width overwrites the other."""
+    return name if width == "page" else f"{name}-{width}"
 
 
 @app.command()
-def claims(profile: Profile = "cpu", as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def compare(profile: Profile = "cpu", section: Annotated[str | None, typer.Option(help="only this notebook")] = None,
+            output_root: OutputRoot = None, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Own results beside the reference's, point by point: ratio and both ranges. Exits 1 where there is none of one."""
+    import pandas as pd
+
+    from moebook import compare as comparing
+
+    found = []
+    for stem in _in_profile(profile, section):
+        own, params = _load(_file(profile, stem), output_root)
+        made = own.plan(params)
+        if made.points:
+            found.append(comparing.compare(params, made))
+    tables = [c.table for c in found if not c.table.empty]
+    if as_json:
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(comparing.COLUMNS))
+        typer.echo(table.to_json(orient="records", indent=1))
+    else:
+        for one in found:
+            typer.echo("\n".join([one.text, *comparing.lines(one.table)]))
+    raise typer.Exit(0 if tables else 1)
+
+
+@app.command(name="results")
+def results_of(profile: Annotated[str, typer.Option(help="only this profile; all by default")] = "",
+               output_root: OutputRoot = None,
+               listed: Annotated[bool, typer.Option("--list", help="devices and engines that points come from")] = False,
+               discard: Annotated[str, typer.Option(help="a device or an engine, as listed: set its points aside")] = "",
+               ) -> None:
+    """What was measured, by device and engine; --discard moves one source's points to `discarded/` beside them."""
+    from moebook import inventory
+
+    if discard and not profile:
+        raise ValueError(f"--discard {discard!r}: say which profile's with --profile; those here: "
+                         f"{', '.join(inventory.profiles(output_root)) or 'none'}")
+    if discard:
+        moved = inventory.discard(output_root, profile, discard)
+        typer.echo("\n".join(f"{len(files)} points of {discard} set aside in {paths.shown(folder)}"
+                             for folder, files in moved.items()))
+        return
+    typer.echo("\n".join(inventory.lines(output_root, profile)) or "nothing is measured yet")
+
+
+@app.command()
+def claims(profile: Profile = "cpu", output_root: OutputRoot = None,
+           as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """A verdict on each of the paper's claims, from a profile's results."""
     from moebook.overview import all_verdicts
     from moebook.view.report import verdict_lines
 
-    verdicts, origins = all_verdicts(profile)
+    _in_profile(profile)
+    verdicts, origins = all_verdicts(profile, _root(output_root))
     if as_json:
         from moebook.analysis import claims as judge
 

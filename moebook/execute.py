@@ -12,16 +12,16 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
-from moebook import devices, run
+from moebook import devices, paths, run
 from moebook.models import tiny
 from moebook.params import NotebookParams
 from moebook.plan import Plan
 from moebook.sections import Section, parameters_of
-from moebook.store import Store
+from moebook.store import Store, Unwritable
 from moebook.sweep import references
 
 PAPERMILL = "import moebook.imports; from papermill.__main__ import papermill; papermill()"
@@ -50,26 +50,49 @@ class Outcome:
                 + (f"\n  {self.detail}" if self.detail else ""))
 
 
-def execute(section: Section, file: Path, limit_minutes: float = 120.0, stop: Event | None = None) -> Outcome:
+def execute(section: Section, file: Path, limit_minutes: float = 120.0, stop: Event | None = None, *,
+            output_root: str | None = None, allow_failed: bool = False) -> Outcome:
     """Check the parameters, run the notebook, read its completion record. ParameterError before anything starts. `stop`,
-    once set, ends the notebook."""
-    params, plan = parameters_of(section, file)
+    once set, ends the notebook. allow_failed: points without a number do not make the run incomplete."""
+    params, plan = _prepared(section, file, output_root)
     folder = Store(params.output_root, plan).folder
-    folder.mkdir(parents=True, exist_ok=True)
     record = folder / "DONE.json"
-    record.unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        record.unlink(missing_ok=True)
+    except OSError as error:
+        raise Unwritable(f"cannot write {folder}: {error.strerror}; choose another folder with --output-root") from None
     started = time.monotonic()
-    code, detail = _papermill(section, file, folder / "notebook.ipynb", 60 * limit_minutes, stop or Event())
+    given = _given(section, file, params, output_root)
+    code, detail = _papermill(section, given, folder / "notebook.ipynb", 60 * limit_minutes, stop or Event())
     minutes = (time.monotonic() - started) / 60
     done = json.loads(record.read_text()) if record.exists() else None
-    if code == 0 and (done is not None or params.dry_run):
-        return Outcome(section.stem, "ok", (done or {}).get("points", {}), minutes, folder / "figures")
-    detail = detail or "papermill exited 0, but the notebook's last cell did not run: its kernel was killed"
-    return Outcome(section.stem, "failed", {}, minutes, folder / "figures", detail)
+    ended = Outcome(section.stem, "ok", (done or {}).get("points", {}), minutes, folder / "figures")
+    if code != 0 or (done is None and not params.dry_run):
+        detail = detail or "papermill exited 0, but the notebook's last cell did not write: see its last output"
+        return replace(ended, status="failed", counts={}, detail=detail)
+    if (left := (done or {}).get("unfinished", {})) and not allow_failed:
+        told = ", ".join(f"{n} {status}" for status, n in left.items())
+        return replace(ended, status="incomplete", detail=f"points of the plan without a number: {told}; their reasons "
+                       "stand in the notebook's table. --allow-failed accepts them, `moebook measure FILE --retry "
+                       f"{','.join(left)}` tries again")
+    return ended
 
 
-def _papermill(section: Section, file: Path, output: Path, limit_s: float, stop: Event) -> tuple[int, str]:
-    command = [sys.executable, "-c", PAPERMILL, str(section.notebook), str(output), "-f", str(file),
+def _prepared(section: Section, file: Path, output_root: str | None) -> tuple[NotebookParams, Plan]:
+    params, plan = parameters_of(section, file)
+    return params if output_root is None else params.model_copy(update={"output_root": output_root}), plan
+
+
+def _given(section: Section, file: Path, params: NotebookParams, output_root: str | None) -> list[str]:
+    """What papermill is told: the profile's name alone, where the file is the profile's own."""
+    own = paths.params_file(params.profile, section.stem)
+    given = ["-r", "profile", params.profile] if own.exists() and own.samefile(file) else ["-f", str(file)]
+    return given + ["-r", "output_root", output_root] * (output_root is not None)
+
+
+def _papermill(section: Section, given: list[str], output: Path, limit_s: float, stop: Event) -> tuple[int, str]:
+    command = [sys.executable, "-c", PAPERMILL, str(section.notebook), str(output), *given,
                "--no-progress-bar", "--log-output", "-k", "python3"]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "MOEBOOK_HEADLESS": "1"}
@@ -110,19 +133,20 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def run_study(work: list[tuple[Section, Path]]) -> list[Outcome]:
+def run_study(work: list[tuple[Section, Path]], output_root: str | None = None,
+              allow_failed: bool = False) -> list[Outcome]:
     """All parameter files checked, small models trained that are missing, all plans measured in one worker, then the
     notebooks executed, as many at once as there are cores."""
-    prepared = [(section, file, *parameters_of(section, file)) for section, file in work]
+    prepared = [(section, *_prepared(section, file, output_root)) for section, file in work]
     here = devices.detect().kind
-    measured = [(section, params, plan) for section, _, params, plan in prepared if plan.measured and plan.device == here]
+    measured = [(section, params, plan) for section, params, plan in prepared if plan.measured and plan.device == here]
     _train([(params, plan) for _, params, plan in measured])
     with run.WorkerHandle(_log(prepared)) as worker:
         for section, params, plan in measured:
             _say(f"== {section.stem}: measuring")
             run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes)
     _say("== executing the notebooks")
-    outcomes = execute_all([(section, file) for section, file, _, _ in prepared])
+    outcomes = execute_all(work, output_root=output_root, allow_failed=allow_failed)
     print(table(outcomes))
     return outcomes
 
@@ -134,11 +158,12 @@ def _train(plans: list[tuple[NotebookParams, Plan]]) -> None:
 
 
 def execute_all(work: list[tuple[Section, Path]], at_once: int | None = None,
-                say: Callable[[str], None] = _say) -> list[Outcome]:
-    """Outcomes in the order of `work`; each is told as soon as those before it are. Interrupted, no notebook goes on."""
+                say: Callable[[str], None] = _say, **how) -> list[Outcome]:
+    """Outcomes in the order of `work`; each is told as soon as those before it are. Interrupted, no notebook goes on.
+    how: output_root and allow_failed, as `execute` takes them."""
     stop, outcomes = Event(), []
     with ThreadPoolExecutor(at_once or min(MOST_AT_ONCE, len(os.sched_getaffinity(0)))) as pool:
-        running = [pool.submit(execute, section, file, stop=stop) for section, file in work]
+        running = [pool.submit(execute, section, file, stop=stop, **how) for section, file in work]
         try:
             for future in running:
                 outcomes.append(future.result())
@@ -150,9 +175,9 @@ def execute_all(work: list[tuple[Section, Path]], at_once: int | None = None,
     return outcomes
 
 
-def _log(prepared: list[tuple[Section, Path, NotebookParams, object]]) -> Path:
-    _, _, params, plan = prepared[0]
-    return Path(params.output_root) / plan.profile / "worker.log"
+def _log(prepared: list[tuple[Section, NotebookParams, Plan]]) -> Path:
+    _, params, plan = prepared[0]
+    return paths.output_root(params.output_root) / plan.profile / "worker.log"
 
 
 def table(outcomes: list[Outcome]) -> str:

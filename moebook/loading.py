@@ -1,4 +1,8 @@
-"""Results of a plan as a notebook uses them: from point files where there are any, from the committed table otherwise."""
+"""Results of a plan as a notebook uses them: one's own where there are any, the shipped reference otherwise.
+
+Both lie in files of the same kind: a JSON per point, or where those are not at hand the whole table in results.parquet.
+Reading writes nothing.
+"""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -6,16 +10,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook import devices, results
+from moebook import devices, paths, results
 from moebook.analysis import balance, layers, metrics, parallelism, predict
 from moebook.params import NotebookParams
 from moebook.plan import Plan
-from moebook.store import Store
+from moebook.store import Found, Store
+
+TABLE = "results.parquet"
 
 
 @dataclass(frozen=True)
 class Results:
-    """The table (a row per repeat), its summary (a row per point), and where both come from."""
+    """The table (a row per repeat), its summary (a row per point), and where both come from.
+
+    is_reference: these are results that ship with moebook, not the user's. drawn: figures drawn so far, name -> their
+    files by name, which `workbook.finish` writes.
+    """
 
     plan: Plan
     params: NotebookParams
@@ -23,12 +33,32 @@ class Results:
     summary: pd.DataFrame
     metadata: dict
     origin: str
+    is_reference: bool = False
     calibration: object | None = None
-    drawn: list[str] = field(default_factory=list)
+    drawn: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
+        """Where results of one's own are written; those of the reference are only read."""
         return Store(self.params.output_root, self.plan).folder
+
+    @property
+    def source_folder(self) -> Path:
+        """Where these results lie."""
+        return Store.reference(self.plan).folder if self.is_reference else self.folder
+
+    @property
+    def roots(self) -> list[Path]:
+        """Outputs folders that belong with these results: the reference stands alone, one's own rest on it."""
+        return [paths.reference()] if self.is_reference else [paths.output_root(self.params.output_root), paths.reference()]
+
+    @property
+    def footer(self) -> str:
+        """What a figure says of the reference's numbers; empty for one's own."""
+        if not self.is_reference:
+            return ""
+        named = self.table[["device", "engine_version"]].dropna().drop_duplicates()
+        return "reference results of moebook: " + "; ".join(map(", ".join, named.itertuples(index=False)))
 
     @cached_property
     def shown(self) -> pd.DataFrame:
@@ -43,28 +73,57 @@ class Results:
 
 
 class NoResults(RuntimeError):
-    """Nothing was measured for this profile, and this machine cannot measure it."""
+    """Nothing was measured for this profile, here or in the reference."""
 
 
 def load(params: NotebookParams, plan: Plan) -> Results:
-    """The results that exist: of point files where there are any, of the committed table otherwise."""
+    """One's own results where there are any, else the reference's. NoResults where there are neither."""
+    own = own_results(params, plan)
+    return own if own is not None else reference_results(params, plan)
+
+
+def own_results(params: NotebookParams, plan: Plan) -> Results | None:
+    """What was measured below the parameters' outputs folder; None where nothing was."""
     store = Store(params.output_root, plan)
     device = devices.detect()
     here = device.kind == plan.device
-    records = store.records(device.name if here else None)
-    path = store.folder / "results.parquet"
-    if not records:
-        return _committed(params, plan, path)
-    table = results.assemble(plan, _with_balance(store, records))
-    source = next(iter(records.values()))["provenance"]
-    ceilings = store.ceilings(source["device"])
-    table = _enrich(table, plan, ceilings)
-    meta = results.metadata(plan, params.model_dump(mode="json"), ceilings)
-    results.write(table, path, meta)
+    found = store.found(device.name if here else None)
+    if not found.records:
+        return _from_table(params, plan, store) if (store.folder / TABLE).exists() else None
+    source = next(iter(found.records.values()))["provenance"]
     origin = f"measured on {source['device']} with {source['engine_version']}"
     if not here:
         origin += f"; drawn on a machine without that device ({device.name})"
-    return _results(params, plan, table, meta, origin)
+    if found.older:
+        origin += (f". Left out, as the newest engine's are used: {', '.join(found.older)} "
+                   "(`moebook results --list` shows all)")
+    return _from_points(params, plan, store, found, origin)
+
+
+def reference_results(params: NotebookParams, plan: Plan) -> Results:
+    """The results that ship with moebook. NoResults where none of the plan's points is among them."""
+    store = Store.reference(plan)
+    found = store.found()
+    if not found.records and not (store.folder / TABLE).exists():
+        device = devices.detect()
+        raise NoResults(f"nothing of this plan was measured here, and no reference results ship for {plan.notebook} of "
+                        f"profile {plan.profile!r}, which is for device {plan.device!r} (this machine: {device.name}). "
+                        "Measure it on such a device, or choose another profile")
+    if found.records:
+        source = next(iter(found.records.values()))["provenance"]
+        origin = (f"reference results that ship with moebook, measured on {source['device']} with "
+                  f"{source['engine_version']}; nothing of this plan was measured here")
+        return _from_points(params, plan, store, found, origin, is_reference=True)
+    return _from_table(params, plan, store, is_reference=True)
+
+
+def _from_points(params: NotebookParams, plan: Plan, store: Store, found: Found, origin: str,
+                 is_reference: bool = False) -> Results:
+    table = results.assemble(plan, _with_balance(store, found.records))
+    source = next(iter(found.records.values()))["provenance"]
+    ceilings = store.ceilings(source["device"])
+    meta = results.metadata(plan, params.model_dump(mode="json"), ceilings)
+    return _results(Results(plan, params, _enrich(table, plan, ceilings), table, meta, origin, is_reference))
 
 
 def _with_balance(store: Store, records: dict[str, dict]) -> dict[str, dict]:
@@ -80,11 +139,9 @@ def _with_balance(store: Store, records: dict[str, dict]) -> dict[str, dict]:
     return found
 
 
-def _committed(params: NotebookParams, plan: Plan, path: Path) -> Results:
-    device = devices.detect()
-    if not path.exists():
-        raise NoResults(f"profile {plan.profile!r} is for device {plan.device!r}, this machine has {device.kind!r}, and "
-                        f"there are no results in {path}: run it on such a device, or choose another profile")
+def _from_table(params: NotebookParams, plan: Plan, store: Store, is_reference: bool = False) -> Results:
+    """From the whole table, where the files of its points are not at hand."""
+    path = store.folder / TABLE
     table, meta = results.read(path)
     known = set(table["key"])
     matching = sum(p.key in known for p in plan.points)
@@ -94,9 +151,9 @@ def _committed(params: NotebookParams, plan: Plan, path: Path) -> Results:
     table = table[table["key"].isin({p.key for p in plan.points})]
     source = table.loc[table["device"].notna(), ["device", "engine_version"]].drop_duplicates()
     where = "; ".join(f"{d} with {v}" for d, v in source.itertuples(index=False))
-    origin = (f"committed results, measured on {where}; this machine ({device.name}) has measured nothing of them. "
-              f"{matching} of {len(plan.points)} points of this plan are there")
-    return _results(params, plan, table, meta, origin)
+    whose = "reference results that ship with moebook" if is_reference else "results"
+    origin = f"{whose}, measured on {where}, from {TABLE}: {matching} of {len(plan.points)} points of this plan are there"
+    return _results(Results(plan, params, table, table, meta, origin, is_reference))
 
 
 def _enrich(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
@@ -111,24 +168,25 @@ def _architecture_of(plan: Plan):
     return lambda row: architectures[row["key"]]
 
 
-def _results(params, plan: Plan, table: pd.DataFrame, meta: dict, origin: str) -> Results:
-    found = _calibrated(params, plan, table, meta, origin)
-    return replace(found, summary=parallelism.add_composed(found.summary, params.output_root))
+def _results(res: Results) -> Results:
+    found = _calibrated(res)
+    return replace(found, summary=parallelism.add_composed(found.summary, res.roots))
 
 
-def _calibrated(params, plan: Plan, table: pd.DataFrame, meta: dict, origin: str) -> Results:
-    ceilings = predict.Ceilings(**meta["ceilings"]) if meta["ceilings"] else None
-    summary = results.summarize(table)
+def _calibrated(res: Results) -> Results:
+    """With the summary of its table and, where there are enough points, what the calibrated model predicts of them."""
+    ceilings = predict.Ceilings(**res.metadata["ceilings"]) if res.metadata["ceilings"] else None
+    summary = results.summarize(res.table)
     if (summary["method"] == "layer").any():
         summary = layers.add_layers(summary, ceilings)
     if ceilings is None:
-        return Results(plan, params, table, summary, meta, origin)
-    of = _architecture_of(plan)
+        return replace(res, summary=summary)
+    of = _architecture_of(res.plan)
     try:
         calibration = predict.fit(summary, ceilings, of)
     except ValueError as error:                     # too few points: there is no prediction, and this says why
-        return Results(plan, params, table, summary, {**meta, "no_prediction": str(error)}, origin)
-    return Results(plan, params, table, predict.predict(summary, calibration, of), meta, origin, calibration)
+        return replace(res, summary=summary, metadata={**res.metadata, "no_prediction": str(error)})
+    return replace(res, summary=predict.predict(summary, calibration, of), calibration=calibration)
 
 
 def prediction(res: Results) -> str:

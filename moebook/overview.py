@@ -1,10 +1,8 @@
 """What notebook 00 tells of the whole study: Table 1 beside the slide's, parameter shares, verdicts of all sections."""
 
-from pathlib import Path
-
 import pandas as pd
 
-from moebook import sections, workbook
+from moebook import compare, paths, sections, workbook
 from moebook.analysis import claims
 from moebook.models import catalog, shapes
 from moebook.sections import parameters_of
@@ -46,26 +44,45 @@ def conflicts() -> pd.DataFrame:
         columns={"also_says": "also says"})
 
 
-def all_verdicts(profile: str) -> tuple[list, list[str]]:
+def all_verdicts(profile: str, output_root: str | None = None) -> tuple[list, list[str]]:
     """(verdicts of every claim, a line per notebook on where its results come from)."""
     tables, origins = [], []
-    for stem in sections.STEMS:
-        file = Path("params") / profile / f"{stem}.yaml"
-        section = sections.find(stem)
-        if not file.exists() or stem == "00_overview":
-            continue
+    for stem, params, plan in measured_plans(profile, output_root):
         try:
-            res = workbook.load(*parameters_of(section, file))
+            res = workbook.load(params, plan)
         except workbook.NoResults as error:
             origins.append(f"{stem}: {error}")
             continue
         tables.append(res.summary)
         origins.append(f"{stem}: {res.origin}")
     if not tables and not origins:
-        have = ", ".join(sorted(p.name for p in Path("params").glob("*") if p.is_dir()))
-        raise ValueError(f"no parameter files for profile {profile!r}; profiles: {have}")
+        raise ValueError(f"no parameter files for profile {profile!r}; profiles: {', '.join(paths.profiles())}")
     summary = pd.concat(tables, ignore_index=True) if tables else None
     return claims.evaluate(summary), origins
+
+
+def measured_plans(profile: str, output_root: str | None = None):
+    """(stem, parameters, plan) of each notebook of a profile that measures something."""
+    for stem in sections.STEMS:
+        file = paths.params_file(profile, stem)
+        if file.exists() and stem != sections.STEMS[0]:
+            params, plan = parameters_of(sections.find(stem), file)
+            yield stem, params if output_root is None else params.model_copy(update={"output_root": output_root}), plan
+
+
+def compared(params) -> pd.DataFrame | None:
+    """Own results over the reference's, a row a notebook; what there is to say of each is printed."""
+    if params.dry_run:
+        print("dry run: no results are read")
+        return None
+    found = [compare.compare(own, plan) for _, own, plan in measured_plans(params.profile, params.output_root)]
+    print("\n".join(one.text for one in found) or "no notebook of this profile measures anything")
+    tables = [one.table for one in found if not one.table.empty]
+    if not tables:
+        return None
+    by_notebook = pd.concat(tables).groupby("notebook", sort=False)
+    return by_notebook.agg(points=("ratio", "size"), median=("ratio", "median"), least=("ratio", "min"),
+                           most=("ratio", "max"), ranges_overlap=("within", "sum")).reset_index()
 
 
 def shares_reading():
@@ -87,6 +104,6 @@ def claims_table(params):
     """All claims with the verdicts of the profile's results; where they come from is printed."""
     from moebook.view.report import verdict_table
 
-    verdicts, origins = ([], []) if params.dry_run else all_verdicts(params.profile)
+    verdicts, origins = ([], []) if params.dry_run else all_verdicts(params.profile, params.output_root)
     print("\n".join(origins) or "dry run: no results are read")
     return verdict_table(verdicts)

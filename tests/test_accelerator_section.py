@@ -147,7 +147,10 @@ def test_rows_of_several_devices_stand_in_one_table_and_claims_keep_to_ones_own(
 
 
 def test_what_others_measured_is_kept_for_machines_without_their_outputs(root, tmp_path):
-    before = h100(root).shown
+    res = h100(root)
+    before = res.shown
+    assert not (root / "h100" / section.NOTEBOOK / beside.FILE).exists(), "reading writes nothing"
+    beside.keep(res)
     shutil.copytree(root / "h100", tmp_path / "h100")
     after = h100(tmp_path).shown
     columns = ["profile", "device_label", "source_kind", "series", "batch", "input_tokens", "e2e_s", "bend_compute"]

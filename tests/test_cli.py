@@ -48,15 +48,15 @@ def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
 
 @pytest.mark.parametrize(("args", "text"), [
     (("run", "99"), "01_hyperparameter_scaling"),
-    (("run", "01", "--profile", "h10"), "no such"),
-    (("study", "--profile", "nowhere"), "profiles here: 2xh100, 2xh200, 4xh100"),
+    (("run", "01", "--profile", "h10"), "given 'h10', which has no 01_hyperparameter_scaling; allowed: 2xh200, 4xh100"),
+    (("study", "--profile", "nowhere"), "given 'nowhere'; allowed: 2xh100, 2xh200, 4xh100"),
     (("figures", "--profile", "h200", "--formats", "gif"), "allowed: pdf, svg, png"),
     (("figures", "--profile", "h200", "--width", "wide"), "allowed: column, page"),
-    (("claims", "--profile", "nowhere"), "profiles: 2xh100"),
+    (("claims", "--profile", "nowhere"), "given 'nowhere'; allowed: 2xh100"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--sweep", "gird"), "it has: grid"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--retry", "faild"), "statuses: ok, oom"),
-    (("figures", "--profile", "4xh100"), "run it on such a device"),
-    (("figures", "--profile", "h100", "--section", "01"), "run it on such a device"),
+    (("figures", "--profile", "4xh100"), "nothing of this plan was measured here, and no reference results ship"),
+    (("figures", "--profile", "h100", "--section", "01"), "nothing of this plan was measured here, and no reference results ship"),
 ])
 def test_wrong_words_name_the_right_ones(args, text):
     done = moebook(*args)

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from moebook import params, sections
@@ -191,3 +193,83 @@ def test_a_checkpoint_has_a_perplexity_planned_in_every_format(checkpoint, tmp_p
     (tmp_path / "another.txt").write_text("other words")
     other = made.model_copy(update={"quality_text": str(tmp_path / "another.txt")})
     assert not {p.key for p in points} & {p.key for p in section.plan(other).points}
+
+
+def from_cell(**names):
+    return params.from_notebook(SECTION.params, names, "nb", headless=True)
+
+
+@pytest.mark.parametrize(("given", "kept"), [
+    (np.array([1, 2]), (1, 2)), (2 ** np.arange(2), (1, 2)), (range(1, 3), (1, 2)), ((1, 2), (1, 2)),
+    ([np.int64(1), 2], (1, 2)), (pd.Series([1, 2]), (1, 2)),
+])
+def test_names_decide_and_values_of_any_kind_are_read(given, kept):
+    assert from_cell(active_experts=given).active_experts == kept
+
+
+@pytest.mark.parametrize(("given", "text"), [
+    ({1, 2}, "a set has no order"), (lambda: 1, "a function is no value"), ((k for k in "ab"), "a generator"),
+])
+def test_what_cannot_be_read_is_refused_by_name(given, text):
+    with pytest.raises(params.ParameterError, match=text) as caught:
+        from_cell(active_experts=given)
+    assert [p.key for p in caught.value.problems] == ["active_experts"]
+
+
+def test_one_edit_takes_all_of_another_profile():
+    made = from_cell(profile="h200", ffn_dims=None, seed=np.int64(7))
+    shipped = params.load(SECTION.params, "params/h200/01_hyperparameter_scaling.yaml")
+    assert made.model_dump() == shipped.model_copy(update={"seed": 7}).model_dump()
+    assert made.origins["ffn_dims"] == "params/h200/01_hyperparameter_scaling.yaml" and made.origins["seed"] == "nb"
+
+
+def test_none_is_the_profiles_value_in_the_cell_and_no_value_where_papermill_or_a_file_says_so(tmp_path):
+    names = {"profile": "h200", "capacity_limit_gb": None}
+    assert from_cell(**names).capacity_limit_gb is not None
+    assert from_cell(**names, In=["", "# Parameters\ncapacity_limit_gb = None\n"]).capacity_limit_gb is None
+    assert from_cell(profile="h200", capacity_limit_gb="none").capacity_limit_gb is None
+    file = tmp_path / "mine.yaml"
+    file.write_text("profile: h200\ncapacity_limit_gb: null\n")
+    assert params.load(SECTION.params, file).capacity_limit_gb is None
+
+
+@pytest.mark.parametrize("text", ["device: h200\ngrid_model: Mixtral-8x7B-v0.1\n",
+                                  "profile: mine\ndevice: h200\ngrid_model: Mixtral-8x7B-v0.1\n"])
+def test_a_file_of_two_keys_gets_its_devices_values_for_the_rest(tmp_path, text):
+    file = tmp_path / "01.yaml"
+    file.write_text(text)
+    made = params.load(SECTION.params, file)
+    shipped = params.load(SECTION.params, "params/h200/01_hyperparameter_scaling.yaml")
+    assert made.model_dump(exclude={"profile"}) == shipped.model_dump(exclude={"profile"})
+    assert made.profile == ("mine" if "mine" in text else "h200")
+
+
+def test_a_mistyped_profile_is_refused_and_a_new_name_is_ones_own():
+    with pytest.raises(params.ParameterError, match="nearest: 'h200'"):
+        from_cell(profile="h20")
+    assert from_cell(profile="small").device == "cpu"
+
+
+def test_a_file_is_for_the_notebook_it_names(tmp_path):
+    file = tmp_path / "my_sweep.yaml"
+    with pytest.raises(ValueError, match="say which notebook"):
+        file.write_text("seed: 1\n")
+        sections.of_file(file)
+    assert sections.of_file(file, "02").stem == "02_quantization"
+    file.write_text("notebook: 02_quantization\n")
+    section = sections.of_file(file)
+    assert section.stem == "02_quantization" and params.load(section.params, file).seed == 0
+    with pytest.raises(params.ParameterError, match="notebook: given '02_quantization'"):
+        params.load(SECTION.params, file)
+
+
+@pytest.mark.parametrize("root", ["outputs/reference", "outputs/reference/h200", "s3://b/x", "file:///tmp/x"])
+def test_results_are_written_to_a_folder_of_ones_own(root):
+    with pytest.raises(params.ParameterError, match="output_root"):
+        from_cell(output_root=root)
+
+
+def test_a_path_is_whole_whichever_folder_it_was_given_from(monkeypatch):
+    monkeypatch.chdir("notebooks")
+    made = params.build(sections.find("02").params, {"weights": "dummy", "quality_text": "docs/cluster.md"}, "nb")
+    assert made.quality_text == str(Path(__file__).parents[1] / "docs/cluster.md")

@@ -1,15 +1,17 @@
 """The table: rows per repeat, failures as rows, depth points from what they rest on, file and back."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from moebook import results, sections
+from moebook import paths, results, sections, workbook
 from moebook.models import catalog
-from moebook.params import build
+from moebook.params import build, load
 from moebook.plan import Plan
+from moebook.store import Store
 
 SECTION = sections.find("01")
 
@@ -113,28 +115,63 @@ def test_point_id_depends_on_device_engine_and_every_setting(plan):
     assert len(ids) == 6
 
 
-def test_committed_results_are_read_where_the_device_is_not(tmp_path):
-    """Only results.parquet, no point files, as a clone without them has it."""
-    import shutil
-    from pathlib import Path
-
-    from moebook import workbook
-    from moebook.params import load
-
-    params = load(SECTION.params, "params/h200/01_hyperparameter_scaling.yaml").model_copy(
-        update={"output_root": str(tmp_path)})
+def test_the_reference_is_shown_where_nothing_was_measured_and_named_as_such(tmp_path, capsys):
+    params = load_of(tmp_path)
     plan = SECTION.plan(params)
-    with pytest.raises(workbook.NoResults, match="run it on such a device"):
-        workbook.get_results(params, plan)
-    folder = tmp_path / "h200/01_hyperparameter_scaling"
-    folder.mkdir(parents=True)
-    shutil.copy(Path("outputs/reference/h200/01_hyperparameter_scaling/results.parquet"), folder)
     res = workbook.get_results(params, plan)
-    assert "committed results, measured on NVIDIA H200" in res.origin and res.counts()["ok"] > 100
-    assert not (folder / "points").exists()
-    other = SECTION.plan(params.model_copy(update={"seed": 7}))
+    assert "Nothing is measured" in capsys.readouterr().out
+    assert res.is_reference and res.counts()["ok"] > 100
+    assert res.origin.startswith("reference results that ship with moebook, measured on NVIDIA H200")
+    assert res.footer == "reference results of moebook: NVIDIA H200, vllm 0.26.0"
+    assert res.source_folder == paths.reference() / "h200" / SECTION.stem and res.folder == tmp_path / "h200" / SECTION.stem
+    assert not list(tmp_path.iterdir()), "reading writes nothing"
+    workbook.show_table(res)
+    assert str(res.source_folder) in capsys.readouterr().out
     with pytest.raises(workbook.NoResults, match="other parameters"):
-        workbook.load(params, other)
+        workbook.load(params, SECTION.plan(params.model_copy(update={"seed": 7})))
+
+
+def test_ones_own_results_stand_before_the_reference(tmp_path):
+    params = load_of(tmp_path)
+    plan = SECTION.plan(params)
+    point = plan.measured[0]
+    mine = {**record(point), "status": "ok"}
+    mine["provenance"] = {**mine["provenance"], "device": "NVIDIA H200", "engine_version": "vllm 0.99.0"}
+    store = Store(tmp_path, plan)
+    store.write(store.path(point, "NVIDIA H200", "vllm 0.99.0"), mine)
+    res = workbook.load(params, plan)
+    assert not res.is_reference and res.footer == "" and res.origin.startswith("measured on NVIDIA H200 with vllm 0.99.0")
+    assert res.counts()["ok"] == 1
+
+
+def test_of_two_engines_the_newest_decides_and_the_older_is_told_and_can_be_set_aside(tmp_path):
+    params = load_of(tmp_path)
+    plan = SECTION.plan(params)
+    store = Store(tmp_path, plan)
+    for point, versions in zip(plan.measured, (("0.9.0", "0.10.0"), ("0.9.0",)), strict=False):
+        for version in versions:
+            of_one = {**record(point), "provenance": {**record(point)["provenance"], "engine_version": f"vllm {version}"}}
+            store.write(store.path(point, of_one["provenance"]["device"], f"vllm {version}"), of_one)
+    res = workbook.load(params, plan)
+    assert res.counts()["ok"] == 1 and "Left out, as the newest engine's are used: 2 points of vllm 0.9.0" in res.origin
+    assert len(store.discard("vllm 0.10.0")) == 1 and store.found().older == ()
+    assert workbook.load(params, plan).counts()["ok"] == 2
+    assert len(list(store.folder.glob("discarded/vllm-0.10.0/*.json"))) == 1
+
+
+def test_a_table_alone_is_read_where_the_points_are_not_at_hand(tmp_path):
+    shutil.copytree(paths.reference() / "h200" / SECTION.stem, tmp_path / "h200" / SECTION.stem,
+                    ignore=shutil.ignore_patterns("points", "figures"))
+    params = load_of(tmp_path)
+    res = workbook.load(params, SECTION.plan(params))
+    assert not res.is_reference and "from results.parquet" in res.origin and res.counts()["ok"] > 100
+    with pytest.raises(workbook.NoResults, match="other parameters"):
+        workbook.load(params, SECTION.plan(params.model_copy(update={"seed": 7})))
+
+
+def load_of(outputs):
+    params = load(SECTION.params, paths.params_file("h200", SECTION.stem))
+    return params.model_copy(update={"output_root": str(outputs)})
 
 
 LAYERS = sections.find("06")

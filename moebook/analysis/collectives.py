@@ -103,10 +103,10 @@ def links_of(device_kind: str, device: str, tables: Iterable[dict]) -> Links:
     return Links(device_kind, table, f"{device}, {own[0]['backend']}" if own else None)
 
 
-def read_tables(output_root: str | Path, notebook: str) -> list[dict]:
-    """The measured tables of all profiles. ValueError where a file is none."""
+def read_tables(roots: Iterable[str | Path], notebook: str) -> list[dict]:
+    """The measured tables of all profiles below the outputs folders. ValueError where a file is none."""
     tables = []
-    for path in sorted(Path(output_root).glob(f"*/{notebook}/collectives.json")):
+    for path in [p for root in roots for p in sorted(Path(root).glob(f"*/{notebook}/collectives.json"))]:
         try:
             data = json.loads(path.read_text())
             _ = data["device"], data["backend"], [(r["op"], r["ranks"], r["bytes"], r["seconds"]) for r in data["rows"]]

@@ -19,6 +19,7 @@ Letters: B batch, S tokens, L layers, H hidden, G devices, T tokens of a step.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
@@ -71,15 +72,15 @@ def prefill_s(links: Links, arch: Architecture, mode: str, ranks: int, batch: in
     return chunks * sum(times * links.seconds(op, size, ranks) for op, size, times in per_chunk)
 
 
-def add_composed(summary: pd.DataFrame, output_root: str) -> pd.DataFrame:
+def add_composed(summary: pd.DataFrame, roots: Iterable[str | Path]) -> pd.DataFrame:
     """The summary of section 5 with a row more for every planned mode over several devices, of method `composed`; any
-    other summary as it is."""
+    other summary as it is. roots: outputs folders whose measured links are used."""
     ranks = summary[summary["series"].astype(str).str.startswith(shards.RANK)]
     if ranks.empty:
         return summary
     known = ranks.dropna(subset=["device"])
     facts = known.iloc[0] if len(known) else None
-    links = None if facts is None else links_of(facts["device_kind"], facts["device"], read_tables(output_root, NOTEBOOK))
+    links = None if facts is None else links_of(facts["device_kind"], facts["device"], read_tables(roots, NOTEBOOK))
     return with_composed(summary, links)
 
 

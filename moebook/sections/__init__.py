@@ -5,7 +5,10 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from moebook import paths
+from moebook.given import read_yaml
 from moebook.params import NotebookParams, load
+from moebook.problems import ParameterError, Problem, choices
 
 STEMS = ("00_overview", "01_hyperparameter_scaling", "02_quantization", "03_pruning", "04_speculative_decoding",
          "05_parallelism", "06_fused_moe", "07_load_balancing", "08_accelerator_comparison", "09_model_comparison")
@@ -30,7 +33,7 @@ class Section:
 
     @property
     def notebook(self) -> Path:
-        return Path("notebooks") / f"{self.stem}.ipynb"
+        return paths.notebook(self.stem)
 
 
 def find(name: str) -> Section:
@@ -43,6 +46,18 @@ def find(name: str) -> Section:
         raise ValueError(f"no section {name!r}; sections: {', '.join(STEMS)}{hint}")
     module = importlib.import_module(f"moebook.sections.{stems[0][3:]}")
     return Section(stems[0], module.Params)
+
+
+def of_file(file: Path, notebook: str = "") -> Section:
+    """The section of a parameter file of any name: `notebook` (the option --notebook), else what the file's key
+    `notebook` says, else its name. ParameterError where none of them names a section."""
+    wanted = notebook or read_yaml(file).get("notebook") or file.stem
+    try:
+        return find(str(wanted))
+    except ValueError:
+        key = "--notebook" if notebook else "notebook"
+        raise ParameterError([Problem(str(file), key, wanted, "say which notebook the file is for: `notebook: "
+                                      f"{STEMS[1]}` in it, or --notebook; {choices(wanted, STEMS)}")]) from None
 
 
 def parameters_of(section: Section, file: Path):

@@ -13,7 +13,7 @@ accelerators in analysis/accelerators.yaml.
 """
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,7 @@ PROFILES = ("cpu", "h100", "h200", "4xh100")
 
 
 class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
     sample_from_tokens: Annotated[int, Field(strict=True, ge=128)] | None = 128
     common_model: str = "OLMoE-1B-7B-0125"
     common_layers: params.Count = 2

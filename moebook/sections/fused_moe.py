@@ -5,7 +5,7 @@ kernel, and every other backend the engine has.
 Two levels: one MoE layer alone over token counts (no engine), and whole engines over batch and length.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
@@ -28,6 +28,7 @@ LADDER = {"fused": (None, False), "fused, no graphs": (None, True), "grouped GEM
 
 
 class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
     layer_models: params.Names = ("tiny-mixtral", "tiny-qwen2-moe")
     layer_tokens: params.Counts = (1, 4, 16, 64, 256, 1024)
     layer_backends: params.Names = ("loop", "grouped", "auto", "triton")

@@ -6,7 +6,7 @@ extrapolated; cells that exceed `capacity_limit_gb` stay out of memory.
 """
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ NOTEBOOK = "01_hyperparameter_scaling"
 
 
 class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
     grid_model: str = "tiny-mixtral"
     ffn_dims: params.Counts = (128, 512, 2048)
     expert_counts: params.Counts = (4, 8)

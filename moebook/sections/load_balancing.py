@@ -5,7 +5,7 @@ and of any checkpoint; perplexity with each expert taken out; throughput against
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from moebook import devices, params
 from moebook.estimates import check_fit
@@ -20,6 +20,7 @@ FORMAT = "tiny:{}/{}"
 
 
 class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
     preset: str = "cpu"
     variants: params.Names = tiny.TARGETS
     texts: params.Names = ("code", "prose", "numbers")

@@ -9,7 +9,7 @@ A model that does not fit a device in a format is a row `oom`; in `depth_formats
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ NOTEBOOK = "09_model_comparison"
 
 
 class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
     llms: params.Names = ("tiny-mixtral", "tiny-qwen2-moe", "tiny-deepseek-v2")
     formats: params.Names = ("fp32", "bf16")
     depth_formats: params.OptionalNames = ()

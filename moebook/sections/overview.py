@@ -1,5 +1,7 @@
 """Section 0: models, parameter shares, the source's conflicts and the claims table. Measures nothing itself."""
 
+from typing import Literal
+
 from moebook import params
 from moebook.plan import Plan
 
@@ -7,7 +9,7 @@ NOTEBOOK = "00_overview"
 
 
 class Params(params.NotebookParams):
-    pass
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
 
 
 def plan(p: Params) -> Plan:

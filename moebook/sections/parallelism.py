@@ -10,7 +10,7 @@ Three sweeps:
 Letters: B batch, S tokens, L layers, K experts per token, G devices.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
@@ -30,6 +30,7 @@ OptionalCounts = Annotated[tuple[params.Count, ...], BeforeValidator(params.as_t
 
 
 class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
     num_devices: params.Count = 2
     models: params.Names = ("tiny-mixtral",)
     modes: params.Names = ("TP", "TP+EP", "PP")

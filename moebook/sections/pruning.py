@@ -6,7 +6,7 @@ trained model of the tiny family, pruned by each criterion of `models/saliency.p
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from moebook import devices, params
 from moebook.estimates import check_fit
@@ -23,6 +23,7 @@ BASELINE = "baseline"
 
 
 class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
     models: params.Names = ("tiny-qwen2-moe",)
     ratios_pct: params.Fractions = (12.5, 25.0, 50.0)
     active_experts: params.Counts | None = None

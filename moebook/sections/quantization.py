@@ -5,7 +5,7 @@ a trained checkpoint in each format. A format that the machine lacks becomes a r
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from moebook import devices, params
 from moebook.estimates import check_fit
@@ -23,6 +23,7 @@ PACKED = ("the engine cannot make this format of 16-bit weights as it loads: qua
 
 
 class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
     models: params.Names = ("tiny-mixtral",)
     pair: params.Names = ("fp32", "bf16")
     batches: params.Counts = (1, 4, 16)

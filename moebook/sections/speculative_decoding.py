@@ -7,7 +7,7 @@ text. What a step costs over what it yields is the speed-up; analysis/speculatio
 
 from dataclasses import replace
 from math import ceil
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ Acceptance = Annotated[float, Field(strict=True, gt=0, lt=1)]
 
 
 class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
     target: str = "tiny:cpu/aux-0.01"
     drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-large")
     acceptance: Acceptance | None = None

@@ -86,3 +86,9 @@ def _center_labels(fig: Figure) -> None:
         fig._supylabel.set_y((box.y0 + box.y1) / 2)
     if fig._supxlabel is not None:
         fig._supxlabel.set_x((box.x0 + box.x1) / 2)
+
+
+def footer(fig: Figure, text: str) -> None:
+    """A small grey line at the foot that says where the numbers come from; nothing where there is nothing to say."""
+    if text:
+        fig.text(0.005, 0.002, text, fontsize=5.5, color="0.45", va="bottom", ha="left")

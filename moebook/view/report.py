@@ -79,9 +79,11 @@ def _with_spread(row: pd.Series, column: str, factor: float, form: str) -> str:
     return f"{text} ± {format(factor * (hi - lo) / 2, form)}"
 
 
-def results_table(summary: pd.DataFrame, limit: int = 30):
-    """`results_frame` as a pandas Styler for a notebook: rows without a number tinted, the line below as caption."""
+def results_table(summary: pd.DataFrame, limit: int = 30, source: str = ""):
+    """`results_frame` as a pandas Styler for a notebook: rows without a number tinted, the line below as caption, after
+    `source` where the rows are not the user's."""
     frame, line = results_frame(summary, limit)
+    line = f"{source[:1].upper()}{source[1:]}. {line}" if source else line
     numbers = [c for c in frame if c in (*QUANTITIES, "spread (%)")]
     styler = frame.style.hide(axis="index").set_caption(line).set_uuid("results")
     styler = styler.apply(lambda row: ["" if row["status"] == "ok" else "background-color: #fdecea"] * len(row), axis=1)

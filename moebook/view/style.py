@@ -164,10 +164,18 @@ def error_bars(rows: pd.DataFrame, metric: str, over: pd.Series | None = None) -
 
 def save(fig: Figure, rows: pd.DataFrame, folder: str | Path, stem: str, formats: Iterable[str] = FORMATS,
          width: str | None = None) -> list[Path]:
-    """Write `<stem>.<format>` for each format and the plotted rows as `<stem>.csv`; the files, CSV last.
+    """Write the `files` of a figure into a folder, each whole or not at all; their paths, CSV last."""
+    made = files(fig, rows, stem, formats, width)
+    for name, data in made.items():
+        write_atomic(Path(folder) / name, data)
+    return [Path(folder) / name for name in made]
 
-    Each file is written whole or not at all. `width` (column, page) checks the figure's width. ValueError for an
-    unknown format or a figure of another width.
+
+def files(fig: Figure, rows: pd.DataFrame, stem: str, formats: Iterable[str] = FORMATS,
+          width: str | None = None) -> dict[str, bytes]:
+    """`<stem>.<format>` for each format and the plotted rows as `<stem>.csv`, by name.
+
+    `width` (column, page) checks the figure's width. ValueError for an unknown format or a figure of another width.
     """
     formats = tuple(formats)
     if unknown := sorted(set(formats) - set(FORMATS)):
@@ -175,13 +183,8 @@ def save(fig: Figure, rows: pd.DataFrame, folder: str | Path, stem: str, formats
     if width is not None and abs(fig.get_figwidth() - width_in(width)) > 1e-6:
         raise ValueError(f"figure {stem} is {fig.get_figwidth():g} in wide, width {width!r} is {width_in(width):g} in; "
                          f"draw it with width={width!r}")
-    files = []
-    for name in formats:
-        files.append(Path(folder) / f"{stem}.{name}")
-        write_atomic(files[-1], render(fig, name))
-    files.append(Path(folder) / f"{stem}.csv")
-    write_atomic(files[-1], rows.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
-    return files
+    made = {f"{stem}.{name}": render(fig, name) for name in formats}
+    return {**made, f"{stem}.csv": rows.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()}
 
 
 def render(fig: Figure, name: str = "png", dpi: int = PNG_DPI) -> bytes:

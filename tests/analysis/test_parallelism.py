@@ -65,10 +65,10 @@ def test_tables_are_read_from_every_profile_and_others_are_refused(tmp_path):
     folder = tmp_path / "2xh100" / "05_parallelism"
     folder.mkdir(parents=True)
     (folder / "collectives.json").write_text(json.dumps(TABLE))
-    assert [table["device"] for table in read_tables(tmp_path, "05_parallelism")] == ["synthetic"]
+    assert [table["device"] for table in read_tables([tmp_path], "05_parallelism")] == ["synthetic"]
     (folder / "collectives.json").write_text('{"rows": [{}]}')
     with pytest.raises(ValueError, match="collectives.json holds no table"):
-        read_tables(tmp_path, "05_parallelism")
+        read_tables([tmp_path], "05_parallelism")
 
 
 def test_a_step_under_tensor_parallelism_reduces_twice_a_layer_and_olmoe_gathers_besides():
@@ -165,14 +165,14 @@ def test_a_rank_that_was_not_measured_leaves_its_reason():
 def test_another_sections_summary_is_left_alone():
     table = t.summary("h200")
     other = table[~table["series"].str.startswith("rank of")]
-    assert p.add_composed(other, "nowhere") is other
+    assert p.add_composed(other, ["nowhere"]) is other
 
 
 def test_composed_rows_carry_the_devices_of_a_table_beside_them(tmp_path):
     folder = tmp_path / "2xh200" / p.NOTEBOOK
     folder.mkdir(parents=True)
     (folder / "collectives.json").write_text(json.dumps(TABLE))
-    table = p.add_composed(t.summary("h200"), tmp_path)
+    table = p.add_composed(t.summary("h200"), [tmp_path])
     assert row(table, "TP", 2)["comm_from"] == "measured over 2 ranks (synthetic, nccl)"
 
 

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 import yaml
 
+from moebook import params as parameters
 from moebook import sections
 from moebook.execute import execute
 
@@ -37,19 +38,21 @@ def test_cells_are_thin_and_one_is_tagged_parameters(path):
     cells = code_cells(path)
     tagged = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1
-    assert all(len(c.source.splitlines()) <= 12 for c in cells)
+    assert all(len(c.source.splitlines()) <= 12 for c in cells if c not in tagged)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_the_parameters_cell_is_the_cpu_profile(path):
+def test_the_parameters_cell_names_every_parameter_and_leaves_it_to_the_profile(path):
     (cell,) = (c for c in code_cells(path) if "parameters" in c.metadata.get("tags", []))
     names: dict = {}
     exec(cell.source, names)
     section = sections.find(str(path))
-    given = {k: v for k, v in names.items() if k in section.params.model_fields}
-    assert set(given) == {k for k in names if not k.startswith("__")}
-    shipped = yaml.safe_load(Path("params/cpu", f"{path.stem}.yaml").read_text())
-    assert all(section.params(**shipped).model_dump()[k] == v for k, v in section.params(**given).model_dump().items())
+    given = {k: v for k, v in names.items() if not k.startswith("__")}
+    assert set(given) == set(section.params.model_fields)
+    assert {k: v for k, v in given.items() if v is not None} == {"profile": "cpu", "notebook": path.stem}
+    assert all("#" in line for line in cell.source.splitlines() if not line.startswith("notebook")), "each says what it is"
+    shipped = parameters.load(section.params, Path("params/cpu", f"{path.stem}.yaml"))
+    assert parameters.from_notebook(section.params, names, "nb", headless=True).model_dump() == shipped.model_dump()
 
 
 def test_every_section_has_a_notebook_and_parameters_and_they_have_a_section():
@@ -58,10 +61,44 @@ def test_every_section_has_a_notebook_and_parameters_and_they_have_a_section():
         assert sections.find(str(file)).notebook.exists()
 
 
-def papermill(tmp_path: Path, *args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "papermill", "notebooks/01_hyperparameter_scaling.ipynb",
+def papermill(tmp_path: Path, *args: str, stem: str = "01_hyperparameter_scaling") -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "papermill", f"notebooks/{stem}.ipynb",
                            str(tmp_path / "out.ipynb"), "-k", "python3", "--no-progress-bar", *args],
                           capture_output=True, text=True, timeout=400)
+
+
+def tracked_changes() -> str:
+    return subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("file", sorted(Path("params").glob("*/*.yaml")), ids=str)
+def test_papermill_knows_every_parameter_of_every_shipped_file(file, tmp_path):
+    stem = file.stem
+    done = papermill(tmp_path, "-f", str(file), "--prepare-only", stem=stem)
+    assert done.returncode == 0 and "unknown parameter" not in done.stderr
+
+
+def test_another_devices_profile_shows_the_reference_and_changes_nothing_that_ships(tmp_path):
+    before = tracked_changes()
+    outputs = tmp_path / "outputs"
+    done = papermill(tmp_path, "-p", "profile", "h200", "-p", "output_root", str(outputs), "--cwd", str(tmp_path),
+                     stem="02_quantization")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "unknown parameter" not in done.stderr
+    text = " ".join(o.get("text", "") for c in code_cells(tmp_path / "out.ipynb") for o in c.outputs)
+    assert "Nothing is measured: profile 'h200'" in text and "reference results that ship with moebook" in text
+    assert "params/h200/02_quantization.yaml" in text, "each value says where it came from"
+    folder = outputs / "h200/02_quantization"
+    assert not (folder / "points").exists() and not (folder / "results.parquet").exists()
+    assert (folder / "figures/fig10_batch.pdf").exists()
+    assert json.loads((folder / "DONE.json").read_text())["reference"] is True
+    assert tracked_changes() == before
+
+
+def test_a_profile_and_a_device_that_disagree_are_refused(tmp_path):
+    done = papermill(tmp_path, "-p", "profile", "h200", "-p", "device", "cpu", "-p", "output_root", str(tmp_path / "out"))
+    assert done.returncode != 0 and "profile 'h200' is for device 'h200'" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,5 @@
+"""`python -m moebook`: the `moebook` command."""
+
+from moebook.cli import main
+
+main()

@@ -1,0 +1,108 @@
+"""What a user gave, as plain values: the mapping of a YAML file, or the names of a notebook.
+
+Names decide, not types: a name of a parameter is that parameter, whatever it holds. Arrays, ranges and numpy's numbers
+become lists and numbers; what has no order or no value to read is refused.
+"""
+
+import ast
+import difflib
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from moebook.problems import ParameterError, Problem
+
+_OF_IPYTHON = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
+_INJECTED = "# Parameters"              # papermill's injected cell begins so, our own does not
+_PLAIN = (bool, int, float, str)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    def construct_mapping(self, node, deep=False):
+        seen: set = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path) -> dict:
+    """The mapping in a parameter file; ParameterError for a missing, unreadable or ambiguous one."""
+    path = Path(path)
+    def fail(value: Any, allowed: str) -> ParameterError:
+        return ParameterError([Problem(str(path), "(file)", value, allowed)])
+
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except FileNotFoundError:
+        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.exists() else []
+        raise fail(path.name, "no such file; " + (f"here are {', '.join(near)}" if near else "no such folder")) from None
+    except OSError as error:
+        raise fail(path.name, f"cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise fail(path.name, f"not a valid YAML mapping: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise fail(data, "a parameter file is a mapping `name: value`")
+    return data
+
+
+def of_notebook(names: dict, fields: Iterable[str], source: str, headless: bool) -> dict[str, Any]:
+    """What a notebook's globals set. None is "the profile's", unless papermill injected it.
+
+    Headless, every other value is an unknown parameter and is given back as such; in a live kernel, where users make
+    names of their own, only what looks like a misspelt parameter is. ParameterError for values that cannot be read.
+    """
+    fields, injected = list(fields), _injected_nones(names.get("In", ()))
+    given, problems = {}, []
+    for name, value in names.items():
+        if name not in fields and not _is_unknown(name, value, fields, headless):
+            continue
+        if value is None and name in fields and name not in injected:
+            continue
+        try:
+            given[name] = plain(value)
+        except TypeError as error:
+            problems.append(Problem(source, name, value, str(error)))
+    if problems:
+        raise ParameterError(problems)
+    return given
+
+
+def plain(value: Any) -> Any:
+    """Numbers, text, and lists of them, from whatever holds such. TypeError says what to give instead."""
+    if value is None or type(value) in _PLAIN:
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "tolist"):                       # numpy's arrays and numbers, pandas' series
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple, range)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        raise TypeError("a set has no order: give a list")
+    raise TypeError(f"a {type(value).__name__} is no value of a parameter: give a number, text or a list")
+
+
+def _is_unknown(name: str, value: Any, fields: list[str], headless: bool) -> bool:
+    """Whether a name that is no parameter was meant to be one."""
+    if name.startswith("_") or name in _OF_IPYTHON or callable(value) or isinstance(value, ModuleType):
+        return False
+    return headless or bool(difflib.get_close_matches(name, fields, n=1, cutoff=0.8))
+
+
+def _injected_nones(cells: Iterable[str]) -> set[str]:
+    """Names that papermill's injected cell sets to None."""
+    found = set()
+    for text in (cell for cell in cells if cell.lstrip().startswith(_INJECTED)):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and node.value.value is None:
+                found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found

@@ -1,0 +1,83 @@
+"""Where things lie: the repository's root from wherever a process stands, and all other paths from it.
+
+JupyterLab, VS Code and nbconvert start a kernel in the notebook's folder, papermill where it was called or in `--cwd`, the
+command in the user's folder. So the root is looked for from the current folder upwards; outside any checkout it is the one
+that this package was installed from.
+
+    params/<profile>/<notebook>.yaml                the profiles
+    outputs/<profile>/<notebook>/                   results of one's own, ignored by git
+    outputs/reference/<profile>/<notebook>/         results that ship with moebook; no command writes there
+"""
+
+import os
+import re
+from pathlib import Path
+
+OUTPUTS = "outputs"
+REFERENCE = "reference"
+_MARKS = ("notebooks", "params", "moebook/paths.py")
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
+
+
+class NoCheckout(ValueError):
+    """Neither the current folder nor the installed package lies in a checkout of moebook."""
+
+
+def root() -> Path:
+    """The root of the checkout around the current folder, else of the one the package lies in."""
+    here = Path.cwd()
+    installed = Path(__file__).resolve().parents[1]
+    for folder in (here, *here.parents, installed):
+        if all((folder / mark).exists() for mark in _MARKS):
+            return folder
+    raise NoCheckout(f"no checkout of moebook (a folder with {', '.join(_MARKS[:2])}) at or above {here}; "
+                     "go to one, or install the package from one: pip install -e PATH")
+
+
+def params_file(profile: str, stem: str) -> Path:
+    return root() / "params" / profile / f"{stem}.yaml"
+
+
+def profiles(stem: str = "*") -> list[str]:
+    """Profiles that have a parameter file of this notebook (of any)."""
+    return sorted({file.parent.name for file in (root() / "params").glob(f"*/{stem}.yaml")})
+
+
+def notebook(stem: str) -> Path:
+    return root() / "notebooks" / f"{stem}.ipynb"
+
+
+def output_root(text: str | Path) -> Path:
+    """The outputs folder; a relative one lies under the root."""
+    return root() / text
+
+
+def output_root_problem(text: str) -> str | None:
+    """What is wrong with an outputs folder, or None."""
+    if _URL.match(text):
+        return "is an address; results are written to a folder of this machine: give its path"
+    if "\0" in text:
+        return "holds a NUL byte; give the path of a folder"
+    if output_root(text).resolve().is_relative_to(reference().resolve()):
+        return "holds the results that ship with moebook, which nothing writes; give another folder"
+    return None
+
+
+def reference() -> Path:
+    """The shipped results: <profile>/<notebook>/ below it."""
+    return root() / OUTPUTS / REFERENCE
+
+
+def given(text: str) -> str:
+    """A path that a user gave, whole: from the current folder where it exists there, else from the root where it exists
+    there; anything else as it stands."""
+    for folder in (Path.cwd(), root()):
+        if (folder / text).exists():
+            return os.path.abspath(folder / text)
+    return text
+
+
+def shown(path: str | Path) -> str:
+    """A path as people read it: from the current folder where it lies below, else whole."""
+    path = Path(path)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
