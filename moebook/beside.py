@@ -135,7 +135,9 @@ def _rooflines(params, table: pd.DataFrame) -> list[pd.DataFrame]:
     arch = language_part(catalog.load(params.source_model), chunked=False)
     places = table[(table["model"] == arch.name) & table["sweeps"].str.contains("scout|endpoint")]
     places = places[["batch", "input_tokens", "output_tokens"]].drop_duplicates().itertuples(index=False)
-    places = list(places) or [(params.endpoint_batch, n, n) for n in params.endpoint_lengths]
+    places = list(places) or [(params.endpoint_batch, n.tokens_in, n.tokens_out) for n in params.endpoint_lengths]
+    if not places:
+        return []
     measured = table[(table["model"] == arch.name) & (table["source_kind"] == "measured") & (table["status"] == "ok")]
     largest = max(places, key=lambda p: p[0] * (p[1] + p[2]))
     rows = []

@@ -16,8 +16,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from moebook import devices, paths
 from moebook.given import of_notebook, read_yaml
+from moebook.lengths import Length, Lengths
+from moebook.models import fitting
 from moebook.problems import ParameterError, Problem, choices
 
+__all__ = ["PROFILE", "Count", "Counts", "Depths", "Flag", "Fraction", "Fractions", "Length", "Lengths", "Models", "Names",
+           "NonNegatives", "NotebookParams", "ParameterError", "Problem", "build", "choices", "from_notebook", "load",
+           "read_yaml"]
 PROFILE = r"[a-z0-9][a-z0-9_-]*"
 
 
@@ -25,15 +30,22 @@ def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def as_models(value: Any) -> Any:
+    """A list of models; `fitting` and `fitting N` stand for one."""
+    return (value,) if isinstance(value, str) and fitting.is_word(value) else as_tuple(value)
+
+
 Count = Annotated[int, Field(strict=True, gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
 Fraction = Annotated[float, Field(strict=True, gt=0)]
-Counts = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=1)]
-Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(as_tuple), Field(min_length=1)]
-Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)]
-OptionalNames = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
-NonNegatives = Annotated[tuple[Annotated[float, Field(strict=True, ge=0)], ...], BeforeValidator(as_tuple),
-                         Field(min_length=1)]
+# Of a sweep: an empty list leaves it out.
+Counts = Annotated[tuple[Count, ...], BeforeValidator(as_tuple)]
+Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(as_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+Models = Annotated[tuple[str, ...], BeforeValidator(as_models)]
+NonNegatives = Annotated[tuple[Annotated[float, Field(strict=True, ge=0)], ...], BeforeValidator(as_tuple)]
+# Depths that a model is extrapolated from: a line takes two.
+Depths = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=2)]
 
 
 class NotebookParams(BaseModel):
@@ -108,7 +120,7 @@ def _from_pydantic(error: dict, data: dict, source: str, fields: list[str]) -> P
     if error["type"] == "extra_forbidden":
         return Problem(source, top, data.get(top), f"unknown parameter; {choices(top, fields)}")
     allowed = error["msg"][0].lower() + error["msg"][1:]
-    if isinstance(error["input"], str) and ("tuple" in error["type"] or "int" in error["type"]):
+    if isinstance(error["input"], str) and any(kind in error["type"] for kind in ("tuple", "int", "length")):
         allowed += _hint_string(error["input"])
     return Problem(source, key, error["input"], allowed)
 

@@ -13,6 +13,8 @@ from moebook.problems import ParameterError, Problem, choices
 STEMS = ("00_overview", "01_hyperparameter_scaling", "02_quantization", "03_pruning", "04_speculative_decoding",
          "05_parallelism", "06_fused_moe", "07_load_balancing", "08_accelerator_comparison", "09_model_comparison")
 
+MEASURE_NOTHING = ("00_overview",)
+
 
 @dataclass(frozen=True)
 class Section:
@@ -20,7 +22,12 @@ class Section:
     params: type[NotebookParams]
 
     def plan(self, params: NotebookParams):
-        return self._module.plan(params)
+        """The points of the parameters. ParameterError where all sweeps of a section that measures are left out."""
+        made = self._module.plan(params)
+        if not made.points and self.stem not in MEASURE_NOTHING:
+            raise ParameterError([Problem(f"plan of {self.stem}", "(all sweeps)", "left out",
+                                          "no point is left to measure: give at least one sweep its models and values")])
+        return made
 
     @property
     def figures(self) -> dict:

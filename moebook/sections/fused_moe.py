@@ -5,12 +5,11 @@ kernel, and every other backend the engine has.
 Two levels: one MoE layer alone over token counts (no engine), and whole engines over batch and length.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator
-
-from moebook import devices, params
+from moebook import params
 from moebook.estimates import check_fit
+from moebook.lengths import Length, both, longest
 from moebook.models import catalog
 from moebook.models.formats import FORMATS, MOE_BACKENDS
 from moebook.plan import EngineSettings, Plan, Point, Workload, merge
@@ -29,22 +28,22 @@ LADDER = {"fused": (None, False), "fused, no graphs": (None, True), "grouped GEM
 
 class Params(EngineParams):
     notebook: Literal[NOTEBOOK] = NOTEBOOK
-    layer_models: params.Names = ("tiny-mixtral", "tiny-qwen2-moe")
+    layer_models: params.Models = ("tiny-mixtral", "tiny-qwen2-moe")
     layer_tokens: params.Counts = (1, 4, 16, 64, 256, 1024)
     layer_backends: params.Names = ("loop", "grouped", "auto", "triton")
-    quantized_formats: Annotated[tuple[str, ...], BeforeValidator(params.as_tuple)] = ("int8_experts",)
-    quantized_models: params.Names = ("tiny-mixtral",)
+    quantized_formats: params.Names = ("int8_experts",)
+    quantized_models: params.Models = ("tiny-mixtral",)
     quantized_backends: params.Names = ("auto",)
     quantized_tokens: params.Counts = (1, 16, 256)
     tuned_model: str | None = "tiny-mixtral"
     tuned_tokens: params.Counts = (16,)
-    ladder_model: str = "tiny-mixtral"
+    ladder_model: str | None = "tiny-mixtral"
     ladder: params.Names = ("fused", "grouped GEMM", "expert loop")
     ladder_batches: params.Counts = (1, 4, 16)
-    ladder_batch_tokens: params.Count = 16
-    ladder_lengths: params.Counts = (16, 32)
+    ladder_batch_tokens: Length = Length(16, 16)
+    ladder_lengths: params.Lengths = both(16, 32)
     ladder_length_batch: params.Count = 4
-    reduced_layers: params.Counts | None = None
+    reduced_layers: params.Depths | None = None
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
@@ -54,15 +53,21 @@ class Params(EngineParams):
         found += points.unknown("ladder", self.ladder, LADDER)
         quantizations = [q for q, known in FORMATS.items() if q and set(known.engine) == {"quantization"}]
         found += points.unknown("quantized_formats", self.quantized_formats, quantizations)
-        found += points.model_problems("layer_models", self.layer_models, 1)
-        found += points.model_problems("quantized_models", self.quantized_models, 1)
-        found += points.model_problems("tuned_model", [self.tuned_model] if self.tuned_model else [], 1)
-        longest = max(self.ladder_batch_tokens, *self.ladder_lengths)
-        return found + points.model_problems("ladder_model", [self.ladder_model], longest)
+        for key in ("layer_models", "quantized_models"):
+            found += points.model_problems(key, points.named(getattr(self, key)))
+        found += points.model_problems("tuned_model", points.named([self.tuned_model]))
+        return found + points.model_problems("ladder_model", points.named([self.ladder_model]), longest(self._in_ladder()))
+
+    def _in_ladder(self) -> list[Length]:
+        """Lengths of whole engines."""
+        return [*([self.ladder_batch_tokens] if self.ladder_batches else []), *self.ladder_lengths]
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
+    memory = points.memory_of(p)
+    alone = points.fits(p, [1], [])
+    engines = points.fits(p, [*p.ladder_batches, p.ladder_length_batch], p._in_ladder())
+    p = points.with_models(p, layer_models=alone, quantized_models=alone, tuned_model=alone, ladder_model=engines)
     planned = [q for point in _ladder(p) for q in full_or_by_depth(point, memory, p.reduced_layers)]
     planned = [check_fit(q, memory) for q in [*_layers(p), *planned]]
     return Plan(NOTEBOOK, p.profile, p.device, merge(planned))
@@ -103,12 +108,13 @@ def _layer(p: Params, model: str, backend: str, tokens: int, sweep: str, quantiz
 
 
 def _ladder(p: Params) -> list[Point]:
-    arch, found = catalog.load(p.ladder_model), []
-    batches = {*p.ladder_batches, p.ladder_length_batch}
-    longest = max(p.ladder_batch_tokens, *p.ladder_lengths)
+    most, found = longest(p._in_ladder()), []
+    if p.ladder_model is None or most is None:
+        return found
+    arch, batches = catalog.load(p.ladder_model), {*p.ladder_batches, p.ladder_length_batch}
     for series in p.ladder:
         backend, eager = LADDER[series]
-        engine = points.settings(p, batches, 2 * longest, moe_backend=backend, graphs="eager" if eager else p.graphs)
+        engine = points.settings(p, batches, most.total, moe_backend=backend, graphs="eager" if eager else p.graphs)
         cells = [(b, p.ladder_batch_tokens, "ladder_batch") for b in p.ladder_batches]
         cells += [(p.ladder_length_batch, n, "ladder_length") for n in p.ladder_lengths]
         found += [points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=series) for b, n, sweep in cells]

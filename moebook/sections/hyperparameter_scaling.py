@@ -8,10 +8,11 @@ extrapolated; cells that exceed `capacity_limit_gb` stay out of memory.
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator
 
-from moebook import devices, params
+from moebook import params
 from moebook.estimates import check_fit
+from moebook.lengths import Length, both, longest
 from moebook.models import catalog, shapes
 from moebook.models.edit import edit
 from moebook.plan import Plan, Point, merge
@@ -19,42 +20,58 @@ from moebook.sections import points
 from moebook.sections.points import EngineParams, derived, reduced, settings, try_edit, unless
 
 NOTEBOOK = "01_hyperparameter_scaling"
+LEAST_VALIDATED = 128         # tokens out that sampling needs
+
+
+def _long_enough(length: Length) -> Length:
+    if length.tokens_out < LEAST_VALIDATED:
+        raise ValueError(f"at least {LEAST_VALIDATED} tokens out, which sampling needs")
+    return length
 
 
 class Params(EngineParams):
     notebook: Literal[NOTEBOOK] = NOTEBOOK
-    grid_model: str = "tiny-mixtral"
+    grid_model: str | None = "tiny-mixtral"
     ffn_dims: params.Counts = (128, 512, 2048)
     expert_counts: params.Counts = (4, 8)
     active_experts: params.Counts = (1, 2, 4)
     grid_batch: params.Count = 4
-    grid_tokens: params.Count = 8
+    grid_tokens: Length = Length(8, 8)
     capacity_limit_gb: params.Fraction | None = None
     reduced_layers: params.Count | None = None
-    comparison_models: params.OptionalNames = ("tiny-deepseek-v2", "tiny-qwen2-moe")
+    comparison_models: params.Models = ("tiny-deepseek-v2", "tiny-qwen2-moe")
     comparison_active_experts: params.Counts = (1, 4)
-    comparison_tokens: params.Count = 8
+    comparison_tokens: Length = Length(8, 8)
     batches: params.Counts = (1, 4, 16)
-    lengths: params.Counts = (8, 16)
+    lengths: params.Lengths = both(8, 16)
     validation_model: str | None = "tiny-mixtral"
-    validation_tokens: Annotated[int, Field(strict=True, ge=128)] = 128
+    validation_tokens: Annotated[Length, AfterValidator(_long_enough)] = Length(128, 128)
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
-        for key, names, tokens in (
+        for key, names, length in (
             ("grid_model", [self.grid_model], self.grid_tokens),
-            ("comparison_models", self.comparison_models, max(self.comparison_tokens, *self.lengths)),
-            ("validation_model", [self.validation_model] if self.validation_model else [], self.validation_tokens),
+            ("comparison_models", self.comparison_models, longest(self._compared())),
+            ("validation_model", [self.validation_model], self.validation_tokens),
         ):
-            found += points.model_problems(key, names, tokens)
-        if not found and all(k > e for k in self.active_experts for e in self.expert_counts):
+            found += points.model_problems(key, points.named(names), length)
+        gridded = self.grid_model and self.ffn_dims and self.expert_counts and self.active_experts
+        if not found and gridded and all(k > e for k in self.active_experts for e in self.expert_counts):
             found.append(("active_experts", self.active_experts,
                           f"every value exceeds every expert count {self.expert_counts}: the grid is empty"))
         return found
 
+    def _compared(self) -> list[Length]:
+        """Lengths of the sweeps over batch."""
+        return [*([self.comparison_tokens] if self.comparison_active_experts else []), *self.lengths]
+
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
+    memory = points.memory_of(p)
+    p = points.with_models(
+        p, grid_model=points.fits(p, [p.grid_batch], [p.grid_tokens]),
+        comparison_models=points.fits(p, p.batches, p._compared()),
+        validation_model=points.fits(p, [p.grid_batch], [p.validation_tokens]))
     planned = [*_grid(p, memory), *_batch_sweeps(p), *_validation(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in planned))
 
@@ -82,8 +99,10 @@ def _point(p: Params, *args, **given) -> Point:
 
 
 def _grid(p: Params, memory: int | None) -> list[Point]:
+    if p.grid_model is None:
+        return []
     base = catalog.load(p.grid_model)
-    engine = settings(p, (p.grid_batch,), 2 * p.grid_tokens)
+    engine = settings(p, (p.grid_batch,), p.grid_tokens.total)
     cells = []
     for ffn in p.ffn_dims:
         for experts in p.expert_counts:
@@ -140,11 +159,11 @@ def _anchor_check(p: Params, anchor: Point, anchor_low: Point, fitting: list[Poi
 
 
 def _batch_sweeps(p: Params) -> list[Point]:
-    found = []
-    for name in p.comparison_models:
+    found, most = [], longest(p._compared())
+    for name in p.comparison_models if most else ():
         base = catalog.load(name)
-        engine = settings(p, p.batches, 2 * max(p.comparison_tokens, *p.lengths))
-        found += [_point(p, base, engine, b, tokens, "batch_length") for b in p.batches for tokens in p.lengths]
+        engine = settings(p, p.batches, most.total)
+        found += [_point(p, base, engine, b, length, "batch_length") for b in p.batches for length in p.lengths]
         for active in p.comparison_active_experts:
             arch, reason = try_edit(base, top_k=active)
             for b in p.batches:
@@ -157,10 +176,10 @@ def _validation(p: Params) -> list[Point]:
     """One model in full, sampled, and extrapolated from a quarter and a half of its layers."""
     if p.validation_model is None:
         return []
-    arch, tokens = catalog.load(p.validation_model), p.validation_tokens
-    engine = settings(p, (p.grid_batch,), 2 * tokens)
+    arch, length = catalog.load(p.validation_model), p.validation_tokens
+    engine = settings(p, (p.grid_batch,), length.total)
     def at(arch: catalog.Architecture, method: str, sweep: str) -> Point:
-        return _point(p, arch, engine, p.grid_batch, tokens, sweep, method=method)
+        return _point(p, arch, engine, p.grid_batch, length, sweep, method=method)
 
     low, high = (edit(arch, num_layers=max(arch.num_dense_layers + 1, arch.num_layers // n)) for n in (4, 2))
     found = [at(arch, "full", "validation"), at(arch, "sampled", "validation")]

@@ -7,8 +7,9 @@ and of any checkpoint; perplexity with each expert taken out; throughput against
 from dataclasses import replace
 from typing import Any, Literal
 
-from moebook import devices, params
+from moebook import params
 from moebook.estimates import check_fit
+from moebook.lengths import Length
 from moebook.models import catalog, tiny
 from moebook.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.sections import points
@@ -28,17 +29,17 @@ class Params(EngineParams):
     capture_tokens: params.Count = 256
     capture_dtype: str = "float32"
     capture_ways: params.Names = ("hooks",)
-    checkpoints: params.OptionalNames = ()
-    checkpoint_texts: params.OptionalNames = ()
-    ablated: params.OptionalNames = ("no-balance", "aux-0.01")
+    checkpoints: params.Names = ()
+    checkpoint_texts: params.Names = ()
+    ablated: params.Names = ("no-balance", "aux-0.01")
     ablation_sequences: params.Count = 6
     skews: params.NonNegatives = (0.0, 1.0, 2.0)
-    skew_layer_models: params.Names = ("tiny-mixtral",)
+    skew_layer_models: params.Models = ("tiny-mixtral",)
     skew_layer_tokens: params.Counts = (16, 256)
     skew_layer_backend: str = "auto"
-    skew_model: str = "tiny-mixtral"
+    skew_model: str | None = "tiny-mixtral"
     skew_batches: params.Counts = (4, 16)
-    skew_tokens: params.Count = 8
+    skew_tokens: Length = Length(8, 8)
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
@@ -48,9 +49,9 @@ class Params(EngineParams):
         found += points.unknown("texts", self.texts, tiny.DOMAINS)
         found += points.unknown("capture_ways", self.capture_ways, WAYS)
         found += points.unknown("capture_dtype", [self.capture_dtype], points.DTYPES)
-        found += points.model_problems("skew_model", [self.skew_model], self.skew_tokens)
-        found += points.model_problems("skew_layer_models", self.skew_layer_models, 1)
-        found += points.model_problems("checkpoints", self.checkpoints, self.capture_tokens // 2)
+        found += points.model_problems("skew_model", points.named([self.skew_model]), self.skew_tokens)
+        found += points.model_problems("skew_layer_models", points.named(self.skew_layer_models))
+        found += points.model_problems("checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1))
         if self.ablation_sequences % self.repeats:
             found.append(("ablation_sequences", self.ablation_sequences, f"a multiple of repeats = {self.repeats}"))
         if self.checkpoints and not self.checkpoint_texts:
@@ -62,7 +63,9 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
+    memory = points.memory_of(p)
+    p = points.with_models(p, skew_layer_models=points.fits(p, [1], []),
+                           skew_model=points.fits(p, p.skew_batches, [p.skew_tokens]))
     found = [*_training(p), *_captures(p), *_ablations(p), *_skewed_layers(p), *_skewed_engines(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in found))
 
@@ -92,12 +95,14 @@ def _training(p: Params) -> list[Point]:
 
 def _captures(p: Params) -> list[Point]:
     """Every model on every text by the first way; one of them by all ways, to compare."""
+    if not p.capture_ways:
+        return []
     texts = [f"tiny:{p.preset}/heldout/{text}" for text in p.texts]
     members = [(FORMAT.format(p.preset, variant), variant) for variant in p.variants]
     found = [_capture(p, name, text, variant, p.capture_ways[0]) for name, variant in members for text in texts]
     found += [_capture(p, name, text, "trained", p.capture_ways[0])
               for name in p.checkpoints for text in p.checkpoint_texts]
-    if len(p.capture_ways) > 1:
+    if len(p.capture_ways) > 1 and members and texts:
         found += [_capture(p, members[0][0], texts[0], way, way, "capture_check") for way in p.capture_ways]
     return found
 
@@ -120,14 +125,16 @@ def _ablations(p: Params) -> list[Point]:
 
 def _skewed_layers(p: Params) -> list[Point]:
     return [Point(NOTEBOOK, catalog.load(name),
-                  settings(p, {1}, p.skew_tokens, moe_backend=p.skew_layer_backend, routing=routing(skew)),
+                  settings(p, {1}, p.skew_tokens.tokens_in, moe_backend=p.skew_layer_backend, routing=routing(skew)),
                   Workload(tokens, 1, 1, p.seed), "layer", p.repeats, ("skew_layer",), routing(skew))
             for name in p.skew_layer_models for tokens in p.skew_layer_tokens for skew in p.skews]
 
 
 def _skewed_engines(p: Params) -> list[Point]:
-    arch = catalog.load(p.skew_model)
-    return [points.point(p, NOTEBOOK, arch, settings(p, p.skew_batches, 2 * p.skew_tokens, routing=routing(skew)), batch,
+    if p.skew_model is None:
+        return []
+    arch, longest = catalog.load(p.skew_model), p.skew_tokens.total
+    return [points.point(p, NOTEBOOK, arch, settings(p, p.skew_batches, longest, routing=routing(skew)), batch,
                          p.skew_tokens, "skew_engine", series=routing(skew))
             for skew in p.skews for batch in p.skew_batches]
 

@@ -10,12 +10,11 @@ Three sweeps:
 Letters: B batch, S tokens, L layers, K experts per token, G devices.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator
-
-from moebook import devices, params
+from moebook import params
 from moebook.estimates import check_fit
+from moebook.lengths import Length
 from moebook.models import catalog
 from moebook.models.catalog import Architecture
 from moebook.models.shards import MODES, ONE, indivisible, rank_series, shard, stand_in
@@ -26,34 +25,34 @@ from moebook.sections.points import EngineParams, full_or_by_depth, unless
 NOTEBOOK = "05_parallelism"
 STAND_IN = "stand-in"
 
-OptionalCounts = Annotated[tuple[params.Count, ...], BeforeValidator(params.as_tuple)]
-
 
 class Params(EngineParams):
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     num_devices: params.Count = 2
-    models: params.Names = ("tiny-mixtral",)
+    models: params.Models = ("tiny-mixtral",)
     modes: params.Names = ("TP", "TP+EP", "PP")
     device_counts: params.Counts = (1, 2)
-    shard_device_counts: OptionalCounts = (2,)
+    shard_device_counts: params.Counts = (2,)
     batches: params.Counts = (8,)
-    tp_batches: OptionalCounts = (1,)    # further batches, of one device and of TP alone
-    tokens: params.Count = 16
-    reduced_layers: params.Counts | None = None
+    tp_batches: params.Counts = (1,)     # further batches, of one device and of TP alone
+    tokens: Length = Length(16, 16)
+    reduced_layers: params.Depths | None = None
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
         found += points.unknown("modes", self.modes, MODES)
-        found += points.model_problems("models", self.models, self.tokens)
-        if 1 not in self.device_counts:
-            found.append(("device_counts", self.device_counts, "1 among them: it is what gains are over"))
+        found += points.model_problems("models", points.named(self.models), self.tokens)
+        if self.device_counts and 1 not in self.device_counts:
+            found.append(("device_counts", self.device_counts, "1 among them: it is what gains are over; or [], which leaves "
+                                                               "the engine over several devices out"))
         if self.tensor_parallel != 1:
             found.append(("tensor_parallel", self.tensor_parallel, "1: `modes` and `device_counts` set it here"))
         return found
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
+    memory = points.memory_of(p)
+    p = points.with_models(p, models=points.fits(p, [*p.batches, *p.tp_batches], [p.tokens]))
     architectures = [catalog.load(name) for name in p.models]
     planned = [q for arch in architectures for q in (*_modes(p, arch), *_shards(p, arch), *_check(p, arch))]
     planned += [q for arch in architectures for cell in _alone(p, arch)
@@ -76,7 +75,7 @@ def _engine(p: Params, **parallel) -> EngineSettings:
     """Graphs for every power of two up to the batch: a pipeline's micro-batches are of any size."""
     batches = {*p.batches, *p.tp_batches}
     halves = {2**i for i in range(max(batches).bit_length())}
-    return points.settings(p, batches | halves, 2 * p.tokens, **parallel)
+    return points.settings(p, batches | halves, p.tokens.total, **parallel)
 
 
 def _parallel(mode: str, count: int) -> dict:
@@ -94,6 +93,8 @@ def _point(p: Params, arch: Architecture, engine: EngineSettings, batch: int, sw
 
 def _modes(p: Params, arch: Architecture) -> list[Point]:
     """The engine over G devices; one device is one point, which all modes share."""
+    if not (p.modes and p.device_counts):
+        return []
     found = [_point(p, arch, _engine(p), b, "modes", ONE) for b in _batches(p, ONE)]
     for mode in p.modes:
         for count in (c for c in p.device_counts if c > 1):
@@ -121,7 +122,7 @@ def _shards(p: Params, arch: Architecture) -> list[Point]:
 
 def _check(p: Params, arch: Architecture) -> list[Point]:
     """The whole model in the class that its shards are written in, and in its own."""
-    other = stand_in(arch) if p.shard_device_counts else None
+    other = stand_in(arch) if p.modes and p.shard_device_counts else None
     if other is None:
         return []
     return [_point(p, a, _engine(p), b, "check", series)
@@ -130,4 +131,6 @@ def _check(p: Params, arch: Architecture) -> list[Point]:
 
 def _alone(p: Params, arch: Architecture) -> list[Point]:
     """One device, which composed gains are over: extrapolated from fewer layers where the model does not fit it."""
-    return [_point(p, arch, _engine(p), b, "shards", ONE) for b in _batches(p, ONE)] if p.shard_device_counts else []
+    if not (p.modes and p.shard_device_counts):
+        return []
+    return [_point(p, arch, _engine(p), b, "shards", ONE) for b in _batches(p, ONE)]

@@ -1,15 +1,16 @@
 """What sections share on the way from parameters to points: engine settings, edited models, full depth or the way round."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from moebook import params
+from moebook import devices, params
 from moebook.estimates import check_fit
-from moebook.models import catalog, tiny
+from moebook.lengths import Length, longest
+from moebook.models import catalog, fitting, tiny
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.plan import EngineSettings, Point, Workload
 
@@ -33,7 +34,60 @@ class EngineParams(params.NotebookParams):
             found.append(("dtype", self.dtype, f"allowed: {', '.join(DTYPES)}"))
         if self.tensor_parallel > self.num_devices:
             found.append(("tensor_parallel", self.tensor_parallel, f"at most num_devices = {self.num_devices}"))
-        return found
+        return found or self._word_problems()
+
+    def _word_problems(self) -> list[tuple[str, Any, str]]:
+        """`fitting` where the device's memory is not known, and `fitting N` for one model."""
+        words = [(key, value) for key, value in self for name in _as_names(value) if fitting.is_word(name)]
+        if words and memory_of(self) is None:
+            return [(key, value, f"names of models: the memory of device {self.device!r} is not known, so `fitting` "
+                                 "chooses none") for key, value in words]
+        return [(key, value, "`fitting` alone, or a name: this is one model") for key, value in words
+                if isinstance(value, str) and value != fitting.WORD]
+
+
+def _as_names(value: Any) -> list[str]:
+    """The texts of a parameter that is a text or a list of them."""
+    return [v for v in (value if isinstance(value, tuple) else [value]) if isinstance(v, str)]
+
+
+def memory_of(p: params.NotebookParams) -> int | None:
+    """Bytes of one device; None where they are not known."""
+    return devices.published(p.device).memory_bytes
+
+
+def named(names: Iterable[str | None]) -> list[str]:
+    """Models that are named, `fitting` and null left out."""
+    return [name for name in names if name is not None and not fitting.is_word(name)]
+
+
+def nameable(names: Iterable[str]) -> list[str]:
+    """What a parameter may say of models besides these: any of the catalog, as one file serves several choices of models."""
+    return list(dict.fromkeys([*named(names), *catalog.names()]))
+
+
+def fits(p: "EngineParams", batches: Collection[int], lengths: Iterable[Length | None], **engine) -> fitting.Fits:
+    """Whether a model runs whole at the largest batch and the longest length: its positions, and the device's memory."""
+    most, batch, memory = longest(lengths) or Length(1, 1), max(batches, default=1), memory_of(p)
+
+    def ask(arch: catalog.Architecture) -> bool:
+        cell = point(p, "", arch, settings(p, [batch], most.total, **engine), batch, most, "")
+        return most.total <= arch.max_positions and check_fit(cell, memory).status == "ready"
+
+    return ask
+
+
+def with_models(p, kinds: dict[str, fitting.Kind] | None = None, **asked: fitting.Fits):
+    """The parameters, `fitting` in those named replaced by the models that it stands for. `kinds`: which models those
+    are, where not any."""
+    found: dict[str, Any] = {}
+    for key, ask in asked.items():
+        given, kind = getattr(p, key), (kinds or {}).get(key, "any")
+        if given == fitting.WORD:
+            found[key] = fitting.largest(ask, fitting.candidates(kind))
+        elif isinstance(given, tuple):
+            found[key] = fitting.resolve(given, ask, kind)
+    return p.model_copy(update=found)
 
 
 def unknown(key: str, given: Iterable[str], allowed: Iterable[str]) -> list[tuple[str, Any, str]]:
@@ -42,20 +96,20 @@ def unknown(key: str, given: Iterable[str], allowed: Iterable[str]) -> list[tupl
     return [(key, name, params.choices(name, allowed)) for name in given if name not in allowed]
 
 
-def model_problems(key: str, names: Iterable[str], tokens: int) -> list[tuple[str, Any, str]]:
-    """What is wrong with the models of a parameter: unknown, dense, or too short for `tokens` in and as many out."""
-    return [(key, name, text) for name in names for text in _model_problems(name, tokens)]
+def model_problems(key: str, names: Iterable[str], length: Length | None = None) -> list[tuple[str, Any, str]]:
+    """What is wrong with the models of a parameter: unknown, dense, or too short for the length."""
+    return [(key, name, text) for name in names for text in _model_problems(name, length)]
 
 
-def _model_problems(name: str, tokens: int) -> list[str]:
+def _model_problems(name: str, length: Length | None) -> list[str]:
     try:
         arch = catalog.load(name)
     except ValueError as error:
         return [str(error)]
     if not arch.num_experts:
         return ["is a dense model; this section needs a Mixture-of-Experts model"]
-    if 2 * tokens > arch.max_positions:
-        return [f"{tokens} input + {tokens} output tokens exceed its {arch.max_positions} positions"]
+    if length is not None and length.total > arch.max_positions:
+        return [f"{length.tokens_in} input + {length.tokens_out} output tokens exceed its {arch.max_positions} positions"]
     return []
 
 
@@ -133,11 +187,12 @@ def settings(p: EngineParams, batches: Iterable[int], max_model_len: int, **give
                              "tensor_parallel": p.tensor_parallel, **given})
 
 
-def point(p: EngineParams, notebook: str, arch: catalog.Architecture, engine: EngineSettings, batch: int, tokens: int,
+def point(p: EngineParams, notebook: str, arch: catalog.Architecture, engine: EngineSettings, batch: int, length: Length,
           sweep: str, **given) -> Point:
-    """A point of `tokens` in and out; sampled from `sample_from_tokens` on."""
-    sampled = p.sample_from_tokens is not None and tokens >= p.sample_from_tokens
-    return Point(notebook, arch, engine, Workload(batch, tokens, tokens, p.seed), repeats=p.repeats, sweeps=(sweep,),
+    """A point of one length; sampled from `sample_from_tokens` tokens out on."""
+    sampled = p.sample_from_tokens is not None and length.tokens_out >= p.sample_from_tokens
+    work = Workload(batch, length.tokens_in, length.tokens_out, p.seed)
+    return Point(notebook, arch, engine, work, repeats=p.repeats, sweeps=(sweep,),
                  **{"method": "sampled" if sampled else "full", **given})
 
 

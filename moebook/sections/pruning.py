@@ -8,8 +8,9 @@ trained model of the tiny family, pruned by each criterion of `models/saliency.p
 from dataclasses import replace
 from typing import Any, Literal
 
-from moebook import devices, params
+from moebook import params
 from moebook.estimates import check_fit
+from moebook.lengths import Length
 from moebook.models import catalog, tiny
 from moebook.models.edit import ImpossibleEdit
 from moebook.models.saliency import CRITERIA
@@ -24,11 +25,11 @@ BASELINE = "baseline"
 
 class Params(EngineParams):
     notebook: Literal[NOTEBOOK] = NOTEBOOK
-    models: params.Names = ("tiny-qwen2-moe",)
+    models: params.Models = ("tiny-qwen2-moe",)
     ratios_pct: params.Fractions = (12.5, 25.0, 50.0)
     active_experts: params.Counts | None = None
     batch: params.Count = 8
-    tokens: params.Count = 8
+    tokens: Length = Length(8, 8)
     quality_target: str | None = "tiny:cpu/aux-0.01"
     quality_ratios_pct: params.Fractions = (50.0,)
     criteria: params.Names = CRITERIA
@@ -45,14 +46,14 @@ class Params(EngineParams):
         if self.quality_target is not None:
             found += points.trained_problems("quality_target", self.quality_target)
         found += [("ratios_pct", r, "percent that is pruned: over 0 and under 100") for r in self.ratios_pct if r >= 100]
-        found += points.model_problems("models", self.models, self.tokens)
+        found += points.model_problems("models", points.named(self.models), self.tokens)
         if any(key == "models" for key, *_ in found):
             return found
-        for name in self.models:
+        for name in points.named(self.models):
             published = catalog.load(name).top_k
             found += [("active_experts", k, f"at most the {published} that {name} was trained with")
                       for k in self.active_experts or () if k > published]
-        return found or [p for name in self.models for p in self._same_shapes(catalog.load(name))]
+        return found or [p for name in points.named(self.models) for p in self._same_shapes(catalog.load(name))]
 
     def _same_shapes(self, base: catalog.Architecture) -> list[tuple[str, Any, str]]:
         """Ratios that round to a shape another series has."""
@@ -69,7 +70,8 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
+    memory = points.memory_of(p)
+    p = points.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
     planned = [point for name in p.models for point in _of_model(p, catalog.load(name))] + _quality(p)
     return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in planned))
 
@@ -88,14 +90,15 @@ def series_name(kind: str, ratio_pct: float) -> str:
 
 def active_counts(p: Params, arch: catalog.Architecture) -> list[int]:
     """Powers of two up to the pretrained top-k, and that one."""
-    if p.active_experts:
+    if p.active_experts is not None:
         return sorted(p.active_experts)
     return sorted({2**i for i in range(arch.top_k.bit_length()) if 2**i <= arch.top_k} | {arch.top_k})
 
 
 def _of_model(p: Params, base: catalog.Architecture) -> list[Point]:
-    engine = settings(p, (p.batch,), 2 * p.tokens)
-    shapes: list[tuple[str, catalog.Architecture, str | None]] = [(BASELINE, base, None)]
+    """The whole model and its pruned shapes; without a ratio there is nothing to compare, and nothing is planned."""
+    engine = settings(p, (p.batch,), p.tokens.total)
+    shapes: list[tuple[str, catalog.Architecture, str | None]] = [(BASELINE, base, None)] if p.ratios_pct else []
     for kind in KINDS:
         shapes += [(series_name(kind, r), *_pruned(base, kind, r)) for r in p.ratios_pct]
     found = []
@@ -120,7 +123,7 @@ def _pruned(base: catalog.Architecture, kind: str, ratio_pct: float) -> tuple[ca
 
 def _quality(p: Params) -> list[Point]:
     """Perplexity of the trained target, whole and pruned by every kind, ratio and criterion."""
-    if p.quality_target is None:
+    if p.quality_target is None or not (p.quality_ratios_pct and p.criteria):
         return []
     names = [(BASELINE, p.quality_target)]
     names += [(series_name(kind, ratio), f"{p.quality_target}/{kind}-{ratio:g}-{criterion}")

@@ -1,15 +1,17 @@
 """Section 2: what a number format gains (Fig 10), what it saves of memory, and what it costs in quality.
 
-Three parts: two formats of each model over batch and over length; a ladder of formats on one model; the perplexity of
-a trained checkpoint in each format. A format that the machine lacks becomes a row with the engine's own reason.
+Three parts: two formats of each model over batch and, at the largest batch, over length; a ladder of formats on one
+model; the perplexity of a trained checkpoint in each format. A format that the machine lacks becomes a row with the
+engine's own reason.
 """
 
 from dataclasses import replace
 from typing import Any, Literal
 
-from moebook import devices, params
+from moebook import params
 from moebook.estimates import check_fit
-from moebook.models import catalog, formats, tiny
+from moebook.lengths import Length, both, longest
+from moebook.models import catalog, fitting, formats, tiny
 from moebook.models.formats import SERIES
 from moebook.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.sections import points
@@ -24,18 +26,18 @@ PACKED = ("the engine cannot make this format of 16-bit weights as it loads: qua
 
 class Params(EngineParams):
     notebook: Literal[NOTEBOOK] = NOTEBOOK
-    models: params.Names = ("tiny-mixtral",)
+    models: params.Models = ("tiny-mixtral",)
     pair: params.Names = ("fp32", "bf16")
     batches: params.Counts = (1, 4, 16)
-    batch_tokens: params.Count = 16
-    lengths: params.Counts = (8, 16)
-    formats_model: str = "tiny-mixtral"
+    batch_tokens: Length | None = Length(16, 16)
+    lengths: params.Lengths = both(8, 16)
+    formats_model: str | None = "tiny-mixtral"
     formats: params.Names = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights")
     formats_batches: params.Counts = (1, 16)
-    formats_tokens: params.Count = 8
-    reduced_layers: params.Counts | None = None
-    uniform_routing: params.OptionalNames = ()
-    weights: str = "tiny:cpu/aux-0.01"
+    formats_tokens: Length = Length(8, 8)
+    reduced_layers: params.Depths | None = None
+    uniform_routing: params.Names = ()
+    weights: str | None = "tiny:cpu/aux-0.01"
     quality_text: str | None = None
     quality_sequences: params.Count = 12
     quality_tokens: params.Count = 256
@@ -43,32 +45,42 @@ class Params(EngineParams):
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
         found += points.unknown("pair", self.pair, SERIES) + points.unknown("formats", self.formats, SERIES)
-        if len(set(self.pair)) != 2 or len(self.pair) != 2:
-            found.append(("pair", self.pair, "two formats: the one gains are over first, the other second"))
-        found += points.unknown("uniform_routing", self.uniform_routing, dict.fromkeys((*self.models, self.formats_model)))
-        longest = max(self.batch_tokens, *self.lengths)
-        found += points.model_problems("models", self.models, longest)
-        found += points.model_problems("formats_model", [self.formats_model], self.formats_tokens)
-        if self.weights != "dummy":
+        if self.pair and (len(set(self.pair)) != 2 or len(self.pair) != 2):
+            found.append(("pair", self.pair, "two formats: the one gains are over first, the other second; or [], which "
+                                             "leaves them out"))
+        models = [*self.models, *([self.formats_model] if self.formats_model else [])]
+        found += points.unknown("uniform_routing", self.uniform_routing, points.nameable(models))
+        found += points.model_problems("models", points.named(self.models), longest(self._compared()))
+        found += points.model_problems("formats_model", points.named([self.formats_model]), self.formats_tokens)
+        if self.weights == "dummy" and self.formats_model is None:
+            found.append(("weights", "dummy", "null where formats_model is: there is nothing to read a text with"))
+        if self.weights not in (None, "dummy"):
             found += points.checkpoint_problems(self.weights, self.text())
         if self.quality_sequences < self.repeats:
             found.append(("quality_sequences", self.quality_sequences, f"at least repeats = {self.repeats}, a part each"))
-        if not found and self.quality_tokens > (most := catalog.load(self._quality_model()).max_positions):
-            found.append(("quality_tokens", self.quality_tokens, f"at most the model's {most} positions"))
+        for name in points.named([self._quality_model()]) if not found else ():
+            if self.quality_tokens > (most := catalog.load(name).max_positions):
+                found.append(("quality_tokens", self.quality_tokens, f"at most the model's {most} positions"))
         return found
 
     def text(self) -> str | None:
         """The held-out text; of a member of the tiny family its family's own, where none is given."""
-        if self.quality_text is None and tiny.is_tiny(self.weights):
+        if self.quality_text is None and self.weights and tiny.is_tiny(self.weights):
             return f"tiny:{tiny.parse(self.weights).preset}/heldout/all"
         return self.quality_text
 
-    def _quality_model(self) -> str:
+    def _quality_model(self) -> str | None:
         return self.formats_model if self.weights == "dummy" else self.weights
+
+    def _compared(self) -> list[Length]:
+        """Lengths of the pair's sweeps."""
+        return [*([self.batch_tokens] if self.batch_tokens and self.batches else []), *self.lengths]
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
+    memory = points.memory_of(p)
+    p = points.with_models(p, models=_fits(p, p.pair, p.batches, p._compared()),
+                           formats_model=_fits(p, p.formats, p.formats_batches, [p.formats_tokens]))
     planned = [q for point in [*_ladder(p), *_pairs(p)] for q in full_or_by_depth(point, memory, p.reduced_layers)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(q, memory) for q in [*planned, *_quality(p)]))
 
@@ -89,42 +101,53 @@ def figures() -> dict:
     }
 
 
-def _settings(p: Params, series: str, longest: int, imposed: bool = False) -> EngineSettings:
+def _fits(p: Params, formats: tuple[str, ...], batches: tuple[int, ...], lengths: list[Length]) -> fitting.Fits:
+    """In the first of the formats, the one that gains are over."""
+    dtype, quantization, kv = SERIES[formats[0]] if formats else (p.dtype, None, "auto")
+    return points.fits(p, batches, lengths, dtype=dtype, quantization=quantization, kv_cache_dtype=kv)
+
+
+def _settings(p: Params, series: str, max_model_len: int, imposed: bool = False) -> EngineSettings:
     dtype, quantization, kv = SERIES[series]
-    batches = {*p.batches, *p.formats_batches}
-    return points.settings(p, batches, 2 * longest, dtype=dtype, quantization=quantization, kv_cache_dtype=kv,
+    batches = {*p.batches, *p.formats_batches} or {1}
+    return points.settings(p, batches, max_model_len, dtype=dtype, quantization=quantization, kv_cache_dtype=kv,
                            routing=points.UNIFORM if imposed else None)
 
 
 def _pairs(p: Params) -> list[Point]:
-    found, longest = [], max(p.batch_tokens, *p.lengths)
-    for name in p.models:
+    most = longest(p._compared())
+    cells = [(b, p.batch_tokens, "quant_batch") for b in p.batches if p.batch_tokens]
+    cells += [(max(p.batches, default=1), length, "quant_length") for length in p.lengths]
+    found = []
+    for name in p.models if most else ():
         arch = catalog.load(name)
         for series in p.pair:
-            engine = _settings(p, series, longest, name in p.uniform_routing)
-            cells = [(b, p.batch_tokens, "quant_batch") for b in p.batches]
-            cells += [(max(p.batches), tokens, "quant_length") for tokens in p.lengths]
-            found += [points.point(p, NOTEBOOK, arch, engine, b, tokens, sweep, series=series)
-                      for b, tokens, sweep in cells]
+            engine = _settings(p, series, most.total, name in p.uniform_routing)
+            found += [points.point(p, NOTEBOOK, arch, engine, b, length, sweep, series=series)
+                      for b, length, sweep in cells]
     return found
 
 
 def _ladder(p: Params) -> list[Point]:
-    arch, longest = catalog.load(p.formats_model), max(p.batch_tokens, p.formats_tokens, *p.lengths)
+    if p.formats_model is None:
+        return []
+    arch, most = catalog.load(p.formats_model), longest([*p._compared(), p.formats_tokens])
     imposed = p.formats_model in p.uniform_routing
-    return [points.point(p, NOTEBOOK, arch, _settings(p, series, longest, imposed), b, p.formats_tokens, "formats",
+    return [points.point(p, NOTEBOOK, arch, _settings(p, series, most.total, imposed), b, p.formats_tokens, "formats",
                          series=series)
             for series in p.formats for b in p.formats_batches]
 
 
 def _quality(p: Params) -> list[Point]:
     """Perplexity per format, of the checkpoint; of dummy weights a row that says what is missing."""
+    if p.weights is None:
+        return []
     trained = p.weights != "dummy"
     arch = catalog.load(p._quality_model())
     work = Workload(p.quality_sequences, p.quality_tokens, 1, p.seed)
     found = []
     for series in p.formats:
-        engine = replace(_settings(p, series, p.quality_tokens), weights=p.weights)
+        engine = replace(_settings(p, series, 2 * p.quality_tokens), weights=p.weights)
         point = Point(NOTEBOOK, arch, engine, work, method="perplexity", repeats=p.repeats, sweeps=("quality",),
                       series=series, text=p.text() if trained else None)
         packed = PACKED if formats.needs_packed(engine.quantization) else None

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from moebook import devices, params
+from moebook import params
 from moebook.estimates import check_fit
+from moebook.lengths import Length, both, longest
 from moebook.models import catalog, tiny
 from moebook.plan import EngineSettings, Plan, Point, Speculation, Workload, merge
 from moebook.sections import points
@@ -27,18 +28,18 @@ Acceptance = Annotated[float, Field(strict=True, gt=0, lt=1)]
 
 class Params(EngineParams):
     notebook: Literal[NOTEBOOK] = NOTEBOOK
-    target: str = "tiny:cpu/aux-0.01"
+    target: str | None = "tiny:cpu/aux-0.01"
     drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-large")
     acceptance: Acceptance | None = None
     checked_acceptance: Acceptance | None = None
     checked_graphs: points.Graphs | None = None
     draft_tokens: params.Counts = (1, 3)
     draft_tokens_fixed: params.Count = 3
-    lengths: params.Counts = (16, 32)
+    lengths: params.Lengths = both(16, 32)
     batches: params.Counts = (1, 4)
     batch: params.Count = 4
-    tokens: params.Count = 16
-    trained_target: str = "tiny:cpu/aux-0.01"
+    tokens: Length = Length(16, 16)
+    trained_target: str | None = "tiny:cpu/aux-0.01"
     trained_drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-medium", "tiny:cpu/draft-large")
     temperatures: params.NonNegatives = (0.0,)
     texts: params.Names = ("code", "prose", "numbers")
@@ -53,24 +54,26 @@ class Params(EngineParams):
         found += points.unknown("trained_dtype", [self.trained_dtype], points.DTYPES)
         found += [("draft_tokens", k, f"at most {MOST_DRAFT_TOKENS}")
                   for k in (*self.draft_tokens, self.draft_tokens_fixed) if k > MOST_DRAFT_TOKENS]
-        found += points.trained_problems("trained_target", self.trained_target)
+        if self.trained_target is not None:
+            found += points.trained_problems("trained_target", self.trained_target)
         if self.device == "cpu" and self.acceptance is not None:
             found.append(("acceptance", self.acceptance, "null on a CPU, whose engine cannot set it: trained drafts "
                                                          "give their own"))
-        if self.device == "cpu" and max(self.temperatures) > 0:
+        if self.device == "cpu" and max(self.temperatures, default=0) > 0:
             found.append(("temperatures", self.temperatures, "0 alone on a CPU, whose engine accepts hardly any draft token "
                                                              "at others"))
-        longest = max(self.tokens, *self.lengths)
-        prompt = self.trained_prompt_tokens + self.trained_output_tokens
-        for names, target, tokens in ((("target", "drafts"), self.target, longest),
-                                      (("trained_target", "trained_drafts"), self.trained_target, prompt // 2)):
-            found += points.model_problems(names[0], [target], tokens)
-            found += points.draft_problems(names[1], target, getattr(self, names[1]))
+        trained = Length(self.trained_prompt_tokens, self.trained_output_tokens)
+        for names, length in ((("target", "drafts"), longest([self.tokens, *self.lengths])),
+                              (("trained_target", "trained_drafts"), trained)):
+            target = getattr(self, names[0])
+            if target is not None:
+                found += points.model_problems(names[0], [target], length)
+                found += points.draft_problems(names[1], target, getattr(self, names[1]))
         return found
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
+    memory = points.memory_of(p)
     found = [*_cost(p), *_acceptance(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in found))
 
@@ -90,6 +93,8 @@ def series_name(draft: str) -> str:
 
 def _cost(p: Params) -> list[Point]:
     """The target alone, then with each draft: all its lengths and batches in one engine, each draft-token count in one."""
+    if p.target is None or not p.drafts:
+        return []
     found = _cells(p, _plain(p), PLAIN)
     for draft in p.drafts:
         for k in dict.fromkeys((p.draft_tokens_fixed, *p.draft_tokens)):
@@ -111,14 +116,14 @@ def _checks(p: Params) -> list[Point]:
 
 
 def _plain(p: Params) -> EngineSettings:
-    longest = max(p.tokens, *p.lengths)
-    return settings(p, {p.batch, *p.batches}, 2 * longest, weights=points.weights_of(p.target))
+    most = longest([p.tokens, *p.lengths])
+    return settings(p, {p.batch, *p.batches}, most.total, weights=points.weights_of(p.target))
 
 
 def _speculating(p: Params, spec: Speculation) -> EngineSettings:
     batches = {p.batch, *p.batches} if spec.num_tokens == p.draft_tokens_fixed else {p.batch}
-    longest = max(p.tokens, *p.lengths)
-    engine = settings(p, batches, 2 * longest, weights=points.weights_of(p.target), speculation=spec)
+    most = longest([p.tokens, *p.lengths])
+    engine = settings(p, batches, most.total, weights=points.weights_of(p.target), speculation=spec)
     return replace(engine, graph_batch_sizes=_graph_sizes(batches, spec.num_tokens))
 
 
@@ -137,7 +142,8 @@ def _cells(p: Params, engine: EngineSettings, series: str, check: str | None = N
     if check:
         cells = [(*place, check)]
     else:
-        cells = [(*place, "spec_tokens")] if spec is None or spec.num_tokens in p.draft_tokens else []
+        here = bool(p.draft_tokens) if spec is None else spec.num_tokens in p.draft_tokens
+        cells = [(*place, "spec_tokens")] if here else []
         if spec is None or spec.num_tokens == p.draft_tokens_fixed:
             cells += [(p.batch, n, "spec_length") for n in p.lengths] + [(b, p.tokens, "spec_batch") for b in p.batches]
     found = [points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=series) for b, n, sweep in cells]
@@ -148,6 +154,8 @@ def _cells(p: Params, engine: EngineSettings, series: str, check: str | None = N
 
 def _acceptance(p: Params) -> list[Point]:
     """A trained target with each draft, n-gram lookup, and alone: eager, so that experts hit can be counted."""
+    if p.trained_target is None:
+        return []
     arch = catalog.load(p.trained_target)
     ways: list[tuple[str, Speculation | None]] = [(PLAIN, None)]
     ways += [(series_name(d), Speculation("draft_model", p.draft_tokens_fixed, d)) for d in p.trained_drafts]

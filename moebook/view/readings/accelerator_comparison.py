@@ -8,7 +8,7 @@ from moebook.analysis import accelerators
 from moebook.analysis.bends import REASONS
 from moebook.beside import BEATEN
 from moebook.view.accelerators import BENDS, RATES, bend_rows, named, of_models_here
-from moebook.view.readings.words import NOTHING, T, change, in_order, measured, planned
+from moebook.view.readings.words import NOTHING, T, change, in_order, measured, nothing, planned
 
 
 def ceilings(summary: pd.DataFrame) -> str:
@@ -31,7 +31,7 @@ def common(summary: pd.DataFrame) -> str:
     """How many times faster each device is at the points that all have."""
     rows = measured(summary, "common")
     if rows.empty:
-        return NOTHING
+        return nothing(summary, "common", NOTHING)
     wide = rows.pivot_table(index=["batch", "input_tokens"], columns="device_label", values=T).dropna()
     if len(wide.columns) < 2 or wide.empty:
         return f"Measured on one device alone: {', '.join(in_order(rows, 'device_label'))}."
@@ -61,7 +61,7 @@ def latency(summary: pd.DataFrame) -> str:
     rows = planned(of_models_here(summary), "scout")
     ok = rows[(rows["status"] == "ok") & (rows["source_kind"] == "measured")]
     if ok.empty:
-        return NOTHING + _gone(rows) + _endpoint(summary)
+        return nothing(summary, "scout", NOTHING + _gone(rows)) + _endpoint(summary)
     ok = named(ok[ok["batch"] == ok["batch"].min()])
     told = []
     for line, own in ok.groupby("line", sort=False):
@@ -123,7 +123,7 @@ def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     rows = planned(_own(summary), "scout")
     if rows.empty:
-        return "Fig 16's model is not measured." + _gone(planned(summary, "scout"))
+        return nothing(summary, "scout", "Fig 16's model is not measured." + _gone(planned(summary, "scout")))
     steep = bend_rows(named(rows))
     steep = steep[steep["bend_measured"].notna()] if len(steep) else steep
     told = "latency bends upward nowhere"

@@ -4,7 +4,7 @@ import pandas as pd
 
 from moebook.analysis.gains import gains
 from moebook.analysis.layers import turning_points
-from moebook.view.readings.words import NOTHING, T, from_to, in_order, measured, missing, tokens, with_gain
+from moebook.view.readings.words import NOTHING, T, from_to, in_order, measured, missing, nothing, tokens, with_gain
 
 FUSED = ("fused Triton", "fused (engine's choice)")
 LOOP, GROUPED = "expert loop", "grouped GEMM"
@@ -18,7 +18,7 @@ def layer(summary: pd.DataFrame) -> str:
     """Times at the ends, and agreement with the reference."""
     rows = measured(summary, "layer")
     if rows.empty:
-        return NOTHING + missing(summary, "layer")
+        return nothing(summary, "layer")
     worst = rows.groupby("series", sort=False)["relative_error"].max()
     told = []
     for series in in_order(rows):
@@ -36,7 +36,7 @@ def speedup(summary: pd.DataFrame) -> str:
     rows = measured(summary, "layer")
     fused = _fused(rows)
     if fused is None:
-        return NOTHING
+        return nothing(summary, "layer", NOTHING)
     wide = rows.pivot_table(index=["model", "batch"], columns="series", values="layer_time_s")
     told = []
     for series in in_order(rows):
@@ -54,7 +54,7 @@ def roofline(summary: pd.DataFrame) -> str:
     """Best share of the ceilings, and where each variant turns from reading to computing."""
     rows = measured(summary, "layer")
     if rows.empty or rows["floor_layer_s"].isna().all():
-        return NOTHING
+        return nothing(summary, "layer", NOTHING)
     turns = turning_points(rows)
     told = []
     by_calls = set(rows.loc[rows["layer_timing"] == "calls", "series"]) if rows["layer_timing"].eq("graph").any() else set()
@@ -77,7 +77,7 @@ def quantized(summary: pd.DataFrame) -> str:
     rows, plain = measured(summary, "layer_quantized"), measured(summary, "layer")
     fused = _fused(plain)
     if rows.empty or fused is None:
-        return NOTHING + missing(summary, "layer_quantized")
+        return nothing(summary, "layer_quantized")
     plain = plain[plain["series"] == fused]
     base, dtype = plain.set_index(["model", "batch"])["layer_time_s"], plain["dtype"].iloc[0]
     told = []
@@ -102,7 +102,7 @@ def tuning(summary: pd.DataFrame) -> str:
                 + (", ".join(without) if without else "none") + ". ")
     rows = measured(summary, "layer_tuned")
     if rows.empty:
-        return text + "Nothing was tuned here." + missing(summary, "layer_tuned")
+        return text + nothing(summary, "layer_tuned", "Nothing was tuned here." + missing(summary, "layer_tuned"))
     told = ", ".join(f"{100 * (1 - r.layer_time_s / r.default_time_s):.0f} % of the time at {r.batch} tokens "
                      f"({r.configs_tried} tried)" for r in rows.itertuples())
     return text + f"Tuning {rows['model'].iloc[0]} saves {told}."
@@ -112,7 +112,7 @@ def engines(summary: pd.DataFrame, sweep: str) -> str:
     """Fig 14: gain of the fused engine over each other series along the sweep."""
     rows, axis = measured(summary, sweep), {"ladder_batch": "batch", "ladder_length": "input_tokens"}[sweep]
     if rows.empty or "fused" not in set(rows["series"]):
-        return NOTHING + missing(summary, sweep)
+        return nothing(summary, sweep)
     wide = rows.pivot_table(index=axis, columns="series", values=T)
     name = {"batch": "batch", "input_tokens": "length"}[axis]
     told = []
@@ -138,7 +138,7 @@ def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     rows = measured(summary, "ladder_batch")
     if not {"fused", LOOP} <= set(rows["series"]):
-        return "The ladder of engines is not measured." + missing(summary, "ladder_batch")
+        return nothing(summary, "ladder_batch", "The ladder of engines is not measured." + missing(summary, "ladder_batch"))
     base = "fused, no graphs" if "fused, no graphs" in set(rows["series"]) else "fused"
     loop = -with_gain(gains(summary, "ladder_batch", over=base).query("series == @LOOP"))["gain_pct"]
     if loop.empty:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from moebook.analysis.under_floor import under_the_floor
 from moebook.analysis.validation import validation_table
-from moebook.view.readings.words import NOTHING, T, change, measured
+from moebook.view.readings.words import NOTHING, T, change, measured, nothing
 
 
 def _ends(rows: pd.DataFrame, axis: str) -> tuple[pd.Series, int, int]:
@@ -21,7 +21,7 @@ def _along(summary: pd.DataFrame, axis: str, name: str) -> str:
     """Change of throughput from the smallest to the largest value of `axis`, whole and by active experts."""
     ratio, low, high = _ends(measured(summary, "grid"), axis)
     if ratio.empty:
-        return NOTHING
+        return nothing(summary, "grid", NOTHING)
     by_k = ", ".join(f"{k}: {change(r)}" for k, r in ratio.groupby("top_k").mean().items())
     return (f"From {name.format(low)} to {high} throughput changes by **{change(ratio.mean())}** on average over "
             f"{len(ratio)} pairs of cells (from {change(ratio.min())} to {change(ratio.max())}). "
@@ -36,7 +36,7 @@ def ffn(summary: pd.DataFrame) -> str:
 def experts(summary: pd.DataFrame) -> str:
     """Fig 8."""
     text = _along(summary, "num_experts", "{} experts")
-    if text == NOTHING:
+    if _ends(measured(summary, "grid"), "num_experts")[0].empty:
         return text
     return text + (" A decode step reads every expert that some sequence of the batch picked: more experts and more picks "
                    "mean more distinct experts read.")
@@ -46,7 +46,7 @@ def active(summary: pd.DataFrame) -> str:
     """Fig 9."""
     ratio, low, high = _ends(measured(summary, "grid"), "top_k")
     if ratio.empty:
-        return NOTHING
+        return nothing(summary, "grid", NOTHING)
     gap = 1 / ratio
     by_e = gap.groupby("num_experts").mean()
     return (f"{low} active expert is **{change(gap.mean())}** faster than {high} on average over {len(gap)} cells, "
@@ -59,7 +59,7 @@ def grid(summary: pd.DataFrame) -> str:
     """The heat map of the grid."""
     own = summary[summary["sweeps"].str.split(",").map(lambda s: "grid" in s)]
     if own.empty:
-        return NOTHING
+        return nothing(summary, "grid")
     ok, counts = own[own["status"] == "ok"], own["status"].value_counts()
     by_method = ", ".join(f"{n} {m}" for m, n in ok["method"].value_counts().items())
     rest = ", ".join(f"{n} {s.replace('oom', 'out of memory')}" for s, n in counts.items() if s != "ok") or "none missing"
@@ -76,9 +76,17 @@ def floor(summary: pd.DataFrame) -> str:
     if "floor_tpot_s" not in ok or ok["floor_tpot_s"].isna().all():
         return "The device's ceilings were not measured, so there is no floor."
     cells = measured(summary, "grid")
+    if cells.empty:
+        return nothing(summary, "grid") + _under(summary)
     step, first = cells["tpot_s"] / cells["floor_tpot_s"], cells["ttft_s"] / cells["floor_ttft_s"]
     text = (f"Over the grid a decode step takes {step.median():.2f} times its floor (from {step.min():.2f} to "
             f"{step.max():.2f}), the first token {first.median():.2f} times (from {first.min():.2f} to {first.max():.2f}).")
+    return text + _under(summary)
+
+
+def _under(summary: pd.DataFrame) -> str:
+    """Models that measured faster than their floor."""
+    ok, text = summary[summary["status"] == "ok"], ""
     for model in under_the_floor(summary):
         own = ok[ok["model"] == model]
         lowest = (own["tpot_s"] / own["floor_tpot_s"]).min()
@@ -92,7 +100,7 @@ def batch(summary: pd.DataFrame, sweep: str, line: str) -> str:
     """Figs 5 and 6: growth with batch, and the effect of `line` (top_k or input_tokens) at the largest batch."""
     rows = measured(summary, sweep)
     if rows.empty:
-        return NOTHING
+        return nothing(summary, sweep, NOTHING)
     name = {"top_k": "active experts", "input_tokens": "tokens in and out"}[line]
     sentences = []
     for model, own in rows.groupby("model", sort=False):
@@ -115,7 +123,7 @@ def validation(summary: pd.DataFrame) -> str:
     """How far `sampled` and `depth` are from the better method, misses included."""
     table = validation_table(summary)
     if table.empty:
-        return NOTHING
+        return nothing(summary, "validation", NOTHING)
     rows = [f"{r.label}: {r.method} against {r.reference} {r.error_pct:+.1f} %"
             + (" (**a miss**: over 3 %)" if abs(r.error_pct) > 3 else "") for r in table.itertuples()]
     return "Error in E2E: " + "; ".join(rows) + "."
@@ -126,7 +134,7 @@ def headline(summary: pd.DataFrame) -> str:
     ratio, low, high = _ends(measured(summary, "grid"), "expert_ffn_dim")
     gap, k_low, k_high = _ends(measured(summary, "grid"), "top_k")
     if ratio.empty or gap.empty:
-        return "The grid is not measured."
+        return nothing(summary, "grid", "The grid is not measured.")
     return (f"**Finding.** Growing the experts' FFN from {low} to {high} changes throughput by {change(ratio.mean())} on "
             f"average, and {k_low} active expert is {change(1 / gap.max())} to {change(1 / gap.min())} faster than "
             f"{k_high}: what counts is how many bytes of distinct experts a step reads.")

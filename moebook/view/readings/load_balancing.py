@@ -9,7 +9,7 @@ from moebook.analysis.balance import overall, sampling_floor, statistics
 from moebook.analysis.balance_effects import importance as rank_of
 from moebook.analysis.balance_effects import increase_pct
 from moebook.view.readings.skew import skew_engine, skew_ep, skew_layer
-from moebook.view.readings.words import NOTHING, in_order, measured, missing
+from moebook.view.readings.words import NOTHING, in_order, measured, missing, nothing
 
 __all__ = ["domains", "ep", "headline", "heat", "importance", "over_training", "quality", "skew_engine", "skew_ep",
            "skew_layer", "training", "ways"]
@@ -21,7 +21,7 @@ def training(summary: pd.DataFrame) -> str:
     """What was trained, how long, and what it learned."""
     rows = _with(measured(summary, "training"), "perplexity")
     if rows.empty:
-        return NOTHING + missing(summary, "training")
+        return nothing(summary, "training")
     first = rows.iloc[0]
     told = ", ".join(f"{r.series} {r.perplexity:.2f}" for r in rows.itertuples())
     facts = []
@@ -44,7 +44,7 @@ def heat(summary: pd.DataFrame) -> str:
     """Fig 15: how uneven each variant is, all texts together, against chance."""
     rows = _with(measured(summary, "balance"), "expert_counts")
     if rows.empty:
-        return NOTHING + missing(summary, "balance")
+        return nothing(summary, "balance")
     told = []
     for name, own in _named(rows).groupby("variant", sort=False):
         counts = _counts(own)
@@ -75,7 +75,7 @@ def domains(summary: pd.DataFrame) -> str:
         by_text = f", coefficient of variation {cv.min():.2f} to {cv.max():.2f} by text" if cv.notna().any() else ""
         told.append(f"**{name}** {100 * np.mean(moved):.0f} %{by_text}")
     if not told:
-        return NOTHING + missing(summary, "balance")
+        return nothing(summary, "balance")
     return ("Share of choices that go to other experts from one text to another, mean over pairs of texts and layers: "
             + "; ".join(told) + ". A model that is even over all texts can still be uneven on one.")
 
@@ -84,7 +84,7 @@ def over_training(summary: pd.DataFrame) -> str:
     """When imbalance comes, on the fixed batch."""
     rows = _with(measured(summary, "training"), "load_counts", "load_steps")
     if rows.empty:
-        return NOTHING + missing(summary, "training")
+        return nothing(summary, "training")
     told = []
     for row in rows.to_dict("records"):
         cv, steps = overall(statistics(np.array(json.loads(row["load_counts"]), float))["cv"]), json.loads(row["load_steps"])
@@ -101,7 +101,7 @@ def quality(summary: pd.DataFrame) -> str:
     cv = rows.groupby("series", sort=False)["balance_cv"].mean() if len(rows) else pd.Series(dtype=float)
     both = [s for s in trained.index if s in cv.index]
     if not both:
-        return NOTHING + missing(summary, "training")
+        return nothing(summary, "training")
     if BASE not in both:
         return "; ".join(f"**{s}** perplexity {trained.loc[s, 'perplexity']:.2f} at {cv[s]:.2f}" for s in both) + "."
     base = trained.loc[BASE, "perplexity"]
@@ -117,7 +117,7 @@ def ep(summary: pd.DataFrame) -> str:
     columns = [f"balance_ep{d}_max_over_mean" for d in (2, 4, 8)]
     rows = measured(summary, "balance")
     if rows.empty or not set(columns) <= set(rows):
-        return NOTHING + missing(summary, "balance")
+        return nothing(summary, "balance")
     rows, told = _named(rows), []
     for name, own in rows.groupby("variant", sort=False):
         means = {c: pd.to_numeric(own[c]).mean() for c in columns}
@@ -133,7 +133,7 @@ def importance(summary: pd.DataFrame) -> str:
     """Whether the most chosen experts are those whose loss hurts."""
     rows = _with(measured(summary, "importance"), "perplexity", "ablation_perplexity", "expert_counts")
     if rows.empty:
-        return NOTHING + missing(summary, "importance")
+        return nothing(summary, "importance")
     told = []
     for _, row in rows.iterrows():
         found, rise = rank_of(row), increase_pct(row)
@@ -149,7 +149,8 @@ def ways(summary: pd.DataFrame) -> str:
     """Whether both ways of counting choices agree."""
     rows = _with(measured(summary, "capture_check"), "expert_counts")
     if len(rows) < 2:
-        return "Expert choices were counted in one way only, so there is nothing to compare."
+        return nothing(summary, "capture_check",
+                       "Expert choices were counted in one way only, so there is nothing to compare.")
     a, b = (_one(text) for text in rows["expert_counts"].iloc[:2])
     moved = 0.5 * np.abs(a - b).sum() / max(a.sum(), 1)
     return (f"The same text counted at the routers and from the engine's output: {100 * moved:.3f} % of "
@@ -162,7 +163,7 @@ def headline(summary: pd.DataFrame) -> str:
     means = rows.groupby("series", sort=False)[["balance_cv", "balance_max_over_mean"]].mean() if len(rows) else rows
     others = [s for s in means.index if s not in (BASE, TRAINED)]
     if BASE not in means.index or not others:
-        return "The balance of trained models is not measured." + missing(summary, "balance")
+        return nothing(summary, "balance", "The balance of trained models is not measured." + missing(summary, "balance"))
     most, least = means.loc[BASE], means.loc[means.loc[others, "balance_cv"].idxmin()]
     rho = _with(measured(summary, "importance"), "perplexity", "ablation_perplexity", "expert_counts")
     rho = [f"{r.series} {rank_of(r).value:+.2f}" for r in rho.itertuples()]

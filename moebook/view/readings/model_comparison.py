@@ -5,7 +5,7 @@ import pandas as pd
 from moebook.analysis.accuracy import accuracy_rows, on_front, suites_of
 from moebook.analysis.under_floor import is_under
 from moebook.models import accuracies
-from moebook.view.readings.words import NOTHING, T, change, in_order, measured, planned
+from moebook.view.readings.words import NOTHING, T, change, in_order, measured, nothing, planned
 
 WORDS = {T: "throughput", "e2e_s": "latency"}
 
@@ -20,7 +20,7 @@ def vlms(summary: pd.DataFrame) -> str:
     """Fig 4: the same of language parts, in samples a second, too."""
     rows = measured(summary, "vlms")
     if rows.empty:
-        return NOTHING + _lacking(summary, "vlms")
+        return nothing(summary, "vlms", NOTHING + _lacking(summary, "vlms"))
     first = rows.iloc[0]
     speeds = ", ".join(f"{r.model} {r.batch / r.e2e_s:.3g}" for r in rows.itertuples())
     return (f"Language parts alone, {first['input_tokens']} tokens in (text and image together), "
@@ -33,7 +33,7 @@ def _ends(summary: pd.DataFrame, sweep: str) -> str:
     """`In fp8: first token from 1.2 s (A) to 3.4 s (B); ...`"""
     rows = measured(summary, sweep)
     if rows.empty:
-        return NOTHING
+        return nothing(summary, sweep, NOTHING)
     told = []
     for series, own in rows.groupby("series", sort=False):
         each = [f"{name} {_from_to(own, metric)}" for metric, name in
@@ -79,7 +79,7 @@ def imposing(summary: pd.DataFrame) -> str:
     rows = measured(summary, "imposing")
     own, drawn = rows[rows["skew"].isna()], rows[rows["skew"].notna()]
     if own.empty or drawn.empty:
-        return "What imposing a routing costs is not measured."
+        return nothing(summary, "imposing", "What imposing a routing costs is not measured.")
     a, b = own.iloc[0], drawn.iloc[0]
     each = ", ".join(f"{name} {change(b[m] / a[m], 1)}" for m, name in
                      (("ttft_s", "TTFT"), ("tpot_s", "TPOT"), ("e2e_s", "E2E")))
@@ -94,7 +94,9 @@ def accuracy(summary: pd.DataFrame, metric: str) -> str:
     """Figs 17 and 18: which models stand on the front of speed (`metric`) and accuracy, suite by suite."""
     rows = accuracy_rows(summary)
     if rows.empty:
-        return (NOTHING + " " if measured(summary, "llms").empty else "") + _why_none(summary)
+        if measured(summary, "llms").empty:
+            return nothing(summary, "llms", f"{NOTHING} {_why_none(summary)}")
+        return _why_none(summary)
     told = []
     for _, own in rows.groupby("suite", sort=False):
         first = own.iloc[0]
@@ -140,7 +142,7 @@ def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     rows = measured(summary, "llms")
     if rows.empty:
-        return "No language model was measured." + _lacking(summary, "llms")
+        return nothing(summary, "llms", "No language model was measured." + _lacking(summary, "llms"))
     told = []
     for series, own in rows.groupby("series", sort=False):
         if own["model"].nunique() > 1:

@@ -5,7 +5,7 @@ import pandas as pd
 from moebook.analysis import parallelism as analysis
 from moebook.analysis.parallelism import COMPOSED
 from moebook.models.shards import MODES, ONE
-from moebook.view.readings.words import NOTHING, T, change, planned
+from moebook.view.readings.words import NOTHING, T, change, nothing, planned
 
 STAND_IN = "stand-in"
 SHARED = " Ranks of a CPU share its cores, so the best they can do is what one rank does with all of them."
@@ -29,7 +29,7 @@ def headline(summary: pd.DataFrame) -> str:
     composed."""
     rows = _split(summary)
     if rows.empty:
-        return "No mode over several devices has a number." + gone(summary)
+        return nothing(summary, "modes", "No mode over several devices has a number." + gone(summary))
     told = []
     for model, own in rows.groupby("model", sort=False):
         run, most = own[~own["composed"]], own["devices"].max()
@@ -51,7 +51,7 @@ def scaling(summary: pd.DataFrame) -> str:
     """Fig 13: times one device, per mode and number of devices."""
     rows = _split(summary)
     if rows.empty:
-        return NOTHING + gone(summary)
+        return nothing(summary, "modes", NOTHING + gone(summary))
     told = []
     for model, own in rows.groupby("model", sort=False):
         modes = [f"{mode} " + ", ".join(f"{r.times:.2f} on {r.devices} ({_how(r.composed)})" for r in at.itertuples())
@@ -84,7 +84,8 @@ def parts(summary: pd.DataFrame) -> str:
     rows = summary[(summary["method"] == COMPOSED) & (summary["status"] == "ok")]
     if rows.empty:
         lost = summary.loc[(summary["method"] == COMPOSED) & summary["reason"].notna(), "reason"]
-        return "No communication time: " + "; ".join(dict.fromkeys(lost)) + "." if len(lost) else NOTHING
+        told = "No communication time: " + "; ".join(dict.fromkeys(lost)) + "." if len(lost) else NOTHING
+        return nothing(summary, "shards", told)
     rows = rows[rows["batch"] == rows["batch"].max()]
     rows = rows.assign(devices=analysis.count_of(rows), share=100 * rows["comm_tpot_s"] / rows["tpot_s"])
     told = []

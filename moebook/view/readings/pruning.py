@@ -4,7 +4,7 @@ import pandas as pd
 
 from moebook.analysis.gains import BASELINE, gains, pruned
 from moebook.analysis.quality import quality_rows
-from moebook.view.readings.words import NOTHING, T, in_order, measured, missing, planned, with_gain
+from moebook.view.readings.words import NOTHING, T, in_order, measured, nothing, planned, with_gain
 
 SWEEP = "pruning"
 CRITERIA = {"random": "random choice", "norm": "weight norm", "frequency": "activation frequency",
@@ -27,7 +27,7 @@ def absolute(summary: pd.DataFrame) -> str:
     """Fig 11: the whole model over active experts, and what cannot be."""
     rows = measured(summary, SWEEP)
     if rows.empty:
-        return NOTHING
+        return nothing(summary, SWEEP, NOTHING)
     told = []
     for model, own in rows[rows["series"] == BASELINE].groupby("model", sort=False):
         own = own.sort_values("top_k")
@@ -43,7 +43,7 @@ def gain(summary: pd.DataFrame) -> str:
     """Mean gain per kind and ratio, with the range over top-k."""
     found = _gains(summary)
     if found.empty:
-        return NOTHING + missing(summary, SWEEP)
+        return nothing(summary, SWEEP)
     told = []
     for model, own in found.groupby("model", sort=False):
         parts = []
@@ -58,8 +58,10 @@ def gain(summary: pd.DataFrame) -> str:
 def floor(summary: pd.DataFrame) -> str:
     """A decode step over its floor, whole against pruned most."""
     rows = measured(summary, SWEEP)
-    if rows.empty or "floor_tpot_s" not in rows or rows["floor_tpot_s"].isna().all():
-        return "The device's ceilings were not measured, so there is no floor." if not rows.empty else NOTHING
+    if rows.empty:
+        return nothing(summary, SWEEP, NOTHING)
+    if "floor_tpot_s" not in rows or rows["floor_tpot_s"].isna().all():
+        return "The device's ceilings were not measured, so there is no floor."
     over = (rows["tpot_s"] / rows["floor_tpot_s"]).groupby([rows["model"], rows["series"]], sort=False).median()
     told = []
     for model in in_order(rows, "model"):
@@ -73,7 +75,7 @@ def floor(summary: pd.DataFrame) -> str:
 def quality(summary: pd.DataFrame) -> str:
     """Which criterion loses least perplexity at each kind and ratio, with random choice as the reference."""
     if BASELINE not in set(planned(summary, "quality")["series"]):
-        return "No perplexity: the plan has no trained model to prune."
+        return nothing(summary, "quality", "No perplexity: the plan has no trained model to prune.")
     rows = quality_rows(summary)
     whole = rows[rows["series"] == BASELINE].iloc[0]
     cut = rows[rows["kind"].notna() & rows["criterion"].notna()]
@@ -119,7 +121,7 @@ def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     found = _gains(summary)
     if found.empty:
-        return "Pruning is not measured."
+        return nothing(summary, SWEEP, "Pruning is not measured.")
     most = found[found["ratio_pct"] == found["ratio_pct"].max()]
     means = most.groupby("kind", sort=False)["gain_pct"].mean()
     by_kind = ", ".join(f"{kind}-expert {g:+.1f} %" for kind, g in means.items())

@@ -4,7 +4,7 @@ import pandas as pd
 
 from moebook.analysis.gains import gains
 from moebook.analysis.quality import quality_rows
-from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, planned, with_gain
+from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, nothing, planned, with_gain
 
 PAIR = ("quant_batch", "quant_length")
 
@@ -26,7 +26,7 @@ def pair(summary: pd.DataFrame, sweep: str) -> str:
     """Fig 10: gain per model from the smallest to the largest batch or length."""
     found, axis = _gain(summary, sweep), {"quant_batch": "batch", "quant_length": "input_tokens"}[sweep]
     if found.empty:
-        return NOTHING + missing(summary, sweep)
+        return nothing(summary, sweep)
     base, other = _pair(summary)
     name = {"batch": "batch", "input_tokens": "length"}[axis]
     told = []
@@ -42,14 +42,14 @@ def widening(summary: pd.DataFrame) -> str:
     base_other = _pair(summary)
     rows = measured(summary, PAIR[0])
     if base_other is None or rows.empty:
-        return NOTHING
+        return nothing(summary, PAIR[0], NOTHING)
     wide = rows.pivot_table(index=["model", "batch"], columns="series", values=["ttft_s", "tpot_s"])
     if not set(base_other) <= set(wide["ttft_s"]):
-        return NOTHING + missing(summary, PAIR[0])
+        return nothing(summary, PAIR[0])
     base, other = base_other
     ttft, tpot = ((wide[m][base] / wide[m][other]).dropna() for m in ("ttft_s", "tpot_s"))
     if ttft.empty or tpot.empty:
-        return NOTHING + missing(summary, PAIR[0])
+        return nothing(summary, PAIR[0])
     many = "workloads" if len(ttft) > 1 else "workload"
     return (f"By phase, over {len(ttft)} {many}: the first token comes {_range(ttft)} faster, a decode step {_range(tpot)} "
             f"faster. Prefill computes, so it shows the matrix rate; a decode step reads, so it "
@@ -66,7 +66,7 @@ def ladder(summary: pd.DataFrame) -> str:
     """The ladder of formats at its largest batch."""
     rows = measured(summary, "formats")
     if rows.empty:
-        return NOTHING + missing(summary, "formats")
+        return nothing(summary, "formats")
     batches = sorted(rows["batch"].unique())
     told = []
     for batch in dict.fromkeys((batches[0], batches[-1])):
@@ -82,7 +82,7 @@ def memory(summary: pd.DataFrame) -> str:
     rows = measured(summary, "formats").drop_duplicates("series")
     rows = rows[rows["weights_bytes"].notna()]
     if rows.empty:
-        return NOTHING
+        return nothing(summary, "formats", NOTHING)
     most = rows.loc[rows["weights_bytes"].astype(float).idxmax()]
     least = rows.loc[rows["weights_bytes"].astype(float).idxmin()]
     roomy = rows.loc[rows["kv_capacity_tokens"].astype(float).idxmax()]
@@ -98,7 +98,7 @@ def quality(summary: pd.DataFrame) -> str:
     rows = planned(summary, "quality")
     ok = rows[rows["status"] == "ok"]
     if ok.empty:
-        return "No perplexity: " + "; ".join(dict.fromkeys(rows["reason"].dropna())) + "."
+        return nothing(summary, "quality", "No perplexity: " + "; ".join(dict.fromkeys(rows["reason"].dropna())) + ".")
     told = ", ".join(f"{r.series} {r.perplexity:.3f}" for r in ok.itertuples())
     return f"Perplexity: {told}." + _loss(summary, in_order(rows)[0]) + missing(summary, "quality") + _scale(ok)
 
@@ -127,7 +127,7 @@ def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     found = _gain(summary, PAIR[0])
     if found.empty:
-        return "The pair of formats is not measured." + missing(summary, "formats")
+        return nothing(summary, PAIR[0], "The pair of formats is not measured." + missing(summary, "formats"))
     base, other = _pair(summary)
     best = found.loc[found["gain_pct"].idxmax()]
     by_model = found.groupby("model", sort=False)["gain_pct"].mean()

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from moebook.view.readings.words import NOTHING, T, change, measured, missing, tokens
+from moebook.view.readings.words import T, change, measured, missing, nothing, tokens
 from moebook.view.skew import UNIFORM, ep_times, layer_ratios
 
 LIMIT = 0.02                 # change of time under which a layer is said not to change
@@ -12,7 +12,7 @@ def skew_layer(summary: pd.DataFrame) -> str:
     """One device: skew lowers the experts read, and time where reading binds."""
     rows = _ratios(summary)
     if rows.empty:
-        return NOTHING + missing(summary, "skew_layer")
+        return nothing(summary, "skew_layer")
     told = []
     for model, own in rows.groupby("model", sort=False):
         at = own[own["skew"] == own["skew"].max()].sort_values("ratio")
@@ -51,7 +51,7 @@ def skew_engine(summary: pd.DataFrame) -> str:
             told.append(f"batch {batch} {change(last[T] / base[batch])} at zipf {last['skew']:g} "
                         f"({base[batch]:,.0f} to {last[T]:,.0f} tokens/s)")
     if not told:
-        return NOTHING + missing(summary, "skew_engine")
+        return nothing(summary, "skew_engine")
     return (f"{rows['model'].iloc[0]}, against uniform routing: " + "; ".join(told) + f". Of {ratio.notna().sum()} "
             f"skewed points {int((ratio > 1 + LIMIT).sum())} are faster by over {100 * LIMIT:.0f} %, "
             f"{int((ratio < 1 - LIMIT).sum())} slower. On one device skew reduces the distinct experts that a step reads; a "
@@ -61,7 +61,7 @@ def skew_engine(summary: pd.DataFrame) -> str:
 def skew_ep(summary: pd.DataFrame) -> str:
     """What ranks are predicted to pay, beside one device."""
     if _ratios(summary).empty:
-        return NOTHING + missing(summary, "skew_layer")
+        return nothing(summary, "skew_layer")
     rows = ep_times(summary, "skew_ep")
     told = []
     for panel, own in rows.groupby("panel", sort=False):

@@ -6,7 +6,7 @@ from moebook.analysis import speculation
 from moebook.analysis.gains import gains
 from moebook.analysis.speculation import PLAIN
 from moebook.analysis.under_floor import is_under
-from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, with_gain
+from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, nothing, with_gain
 
 COMPARED_AT = 0.7             # acceptance at which drafts are compared where none was set
 WINNER, SMALLEST = "1.7B", "0.6B"
@@ -37,7 +37,7 @@ def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     found = _gain(summary, "spec_tokens")
     if found.empty:
-        return "Speculative decoding is not measured." + missing(summary, "spec_tokens")
+        return nothing(summary, "spec_tokens", "Speculative decoding is not measured." + missing(summary, "spec_tokens"))
     k = speculation.fixed_tokens(summary)
     found = found[found["draft_tokens"] == (k if k in set(found["draft_tokens"]) else found["draft_tokens"].max())]
     best, worst = (found.loc[found["gain_pct"].agg(f)] for f in ("idxmax", "idxmin"))
@@ -58,7 +58,7 @@ def length(summary: pd.DataFrame) -> str:
         if len(own) > 1:
             told.append(f"{_short(series)} {change(own[T].iloc[-1] / own[T].iloc[0])}")
     if not told:
-        return NOTHING + missing(summary, "spec_length")
+        return nothing(summary, "spec_length")
     ends = sorted(rows["input_tokens"].unique())
     over = _gain(summary, "spec_length")
     wins = f" A draft is faster than no speculation at {int((over['gain_pct'] > 0).sum())} of {len(over)} points." if len(
@@ -71,7 +71,7 @@ def tokens(summary: pd.DataFrame) -> str:
     """Fig 12: the best number of draft tokens of each draft, and what the most of them gives."""
     found, told = _gain(summary, "spec_tokens"), []
     if found.empty:
-        return NOTHING + missing(summary, "spec_tokens")
+        return nothing(summary, "spec_tokens")
     for series in in_order(found):
         own = found[found["series"] == series].sort_values("draft_tokens")
         best, last = own.loc[own["gain_pct"].idxmax()], own.iloc[-1]
@@ -88,7 +88,7 @@ def batch(summary: pd.DataFrame) -> str:
     """Gain over no speculation from the smallest to the largest batch."""
     found = _gain(summary, "spec_batch")
     if found.empty:
-        return NOTHING + missing(summary, "spec_batch")
+        return nothing(summary, "spec_batch")
     told = []
     for series in in_order(found):
         own = found[found["series"] == series].set_index("batch")["gain_pct"].sort_index()
@@ -101,7 +101,7 @@ def acceptance(summary: pd.DataFrame) -> str:
     rows = speculation.acceptance_rows(summary)
     rows = rows[(rows["draft_tokens"] > 0) & rows["tokens_per_step"].notna()]
     if rows.empty:
-        return NOTHING + missing(summary, "acceptance")
+        return nothing(summary, "acceptance")
     heats = sorted(rows["temperature"].unique())
     told = []
     for series in in_order(rows):
@@ -131,7 +131,7 @@ def position(summary: pd.DataFrame) -> str:
             rates = [r for r in speculation.conditional_rates(mean) if r == r]
             told.append(f"**{_short(series)}** {rates[0]:.2f} at position 1, {rates[-1]:.2f} at {len(rates)}")
     if not told:
-        return NOTHING + missing(summary, "acceptance")
+        return nothing(summary, "acceptance")
     return ("Acceptance of a draft token given that those before it were accepted (mean over texts): " + "; ".join(told)
             + ". One acceptance for all positions describes a draft as well as these two agree.")
 
@@ -140,7 +140,7 @@ def speedup(summary: pd.DataFrame) -> str:
     """Cost ratio and break-even of each draft, and which drafts pay at what the trained ones reached."""
     rows = speculation.measured_ratio(summary, "spec_tokens")
     if rows.empty:
-        return NOTHING + missing(summary, "spec_tokens")
+        return nothing(summary, "spec_tokens")
     k = speculation.fixed_tokens(summary)
     k = k if k in set(rows["draft_tokens"]) else int(rows["draft_tokens"].max())
     rows, told = rows[rows["draft_tokens"] == k], []
@@ -215,7 +215,7 @@ def experts(summary: pd.DataFrame) -> str:
     """Distinct experts per step against the formula and against plain decoding."""
     rows = speculation.experts(summary)
     if rows.empty:
-        return NOTHING + missing(summary, "acceptance")
+        return nothing(summary, "acceptance")
     told = []
     for series in in_order(rows):
         own = rows[rows["series"] == series]
@@ -233,8 +233,8 @@ def which_cell(summary: pd.DataFrame) -> str:
     a = float(given.iloc[0]) if len(given) else COMPARED_AT
     rows = speculation.matching(summary, a)
     if len(rows) < 2:
-        return ("Which draft is best cannot be told: fewer than two drafts have a cost. " + NOTHING
-                + missing(summary, "spec_tokens"))
+        return nothing(summary, "spec_tokens", "Which draft is best cannot be told: fewer than two drafts have a cost. "
+                       + NOTHING + missing(summary, "spec_tokens"))
     first, told = rows.iloc[0], []
     for row in rows.iloc[1:].itertuples():
         never = row.needed != row.needed

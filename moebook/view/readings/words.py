@@ -16,6 +16,14 @@ def planned(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
     return summary[summary["sweeps"].str.split(",").map(lambda s: sweep in s)]
 
 
+def nothing(summary: pd.DataFrame, sweep: str, said: str | None = None) -> str:
+    """Why there is nothing to tell of a sweep: the plan lacks it, else what is said, by default that nothing was measured
+    and what stood in the way."""
+    if planned(summary, sweep).empty:
+        return f"Not part of this plan: sweep `{sweep}`."
+    return NOTHING + missing(summary, sweep) if said is None else said
+
+
 def change(ratio: float, digits: int = 0) -> str:
     """1.25 as `+25 %`"""
     return f"{100 * (ratio - 1):+.{digits}f} %"
