@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from moebook import loading, params, sections
+from moebook.analysis import claims
 
 # section, what is left out, sweeps that the plan then lacks
 LEFT_OUT = [
@@ -64,6 +65,7 @@ def show(results, stem: str) -> tuple[dict[str, str], dict[tuple, str]]:
             plt.close(fig)
         except ValueError as error:
             reasons[name] = str(error)
+    assert all(verdict.verdict for verdict in claims.evaluate(results.summary) if verdict.notebook == section.stem)
     module = importlib.import_module(f"moebook.view.readings.{section.stem[3:]}")
     return reasons, {call: getattr(module, call[0])(results.shown, *call[1:]) for call in made_up.said(section.stem)}
 

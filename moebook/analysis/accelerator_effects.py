@@ -31,7 +31,8 @@ def exponent_rise(cells: Cells, at: int, endpoint: bool = False, source_device: 
         used += list(rows)
         told.append(f"{_name(cells, middle)}: {below[0]:.2f} from {x[0]:g}, {above[0]:.2f} to {x[-1]:g}")
     if not values:
-        raise Untested(f"no series measured below, at and above {at} tokens; measured: {plain(sorted(set(lengths)))}")
+        raise Untested(f"no series measured below, at and above {at} tokens; measured: "
+                       f"{plain(sorted(set(lengths[~np.isnan(lengths)])))}")
     return mean_of(np.column_stack(values), cells, "of exponent", cells.ok.iloc[sorted(set(used))], differs, "; ".join(told))
 
 
@@ -86,7 +87,7 @@ def _ratios(cells: Cells, source_device: str) -> tuple[dict, object, tuple[str, 
     logs, used = {}, []
     for row in cells.ok[~served].itertuples():
         j = places.get(_place(row))
-        if j is not None:
+        if j is not None and row.input_tokens == row.output_tokens:
             logs[row.series, float(row.input_tokens)] = np.log(cells.samples[:, row.Index] / cells.samples[:, j])
             used += [row.Index, j]
     if not logs:

@@ -84,7 +84,7 @@ def narrow(cells: Cells, where: dict | None, model: str | None = None,
         values = [v for v in spec["values"] if v in planned]
         if not values:
             if len(planned) < 2:
-                raise Untested(f"{NAMES[axis]} has one value ({plain(planned)}); "
+                raise Untested(f"{NAMES[axis]} has {f'one value ({plain(planned)})' if planned else 'no value'}; "
                                f"the claim speaks of {plain(spec['values'])}")
             half = len(planned) // 2
             values = planned[:half] if spec["side"] == "smallest" else planned[-half:]

@@ -175,6 +175,7 @@ def errors(summary: pd.DataFrame) -> pd.DataFrame:
     """Modes both run and composed: the measured row with `composed_<time>`, PARTS and `error_pct`, composed over measured
     E2E."""
     rows = summary[summary["series"].isin(shards.MODES) & (summary["status"] == "ok")]
+    rows = rows.reindex(columns=[*rows, *(c for c in PARTS if c not in rows)])       # nothing composed where no rank is
     place = ["model", "series", "tensor_parallel", "pipeline_parallel", "batch", "input_tokens", "output_tokens"]
     composed, run = (rows[(rows["method"] == COMPOSED) == flag] for flag in (True, False))
     names = [name + end for name in TIMES for end in ("", "_lo", "_hi")]

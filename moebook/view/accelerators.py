@@ -15,12 +15,11 @@ from matplotlib.lines import Line2D
 
 from moebook.analysis import bends as reasons
 from moebook.analysis.bends import measured_bend
-from moebook.view import layout, panels, style
+from moebook.view import layout, lengths, panels, style
 from moebook.view.panels import Spec
 from moebook.view.tables import AXES, METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
 
 LABELS = ("device_label", "source_kind")
-LENGTH = AXES["input_tokens"][0]
 COMMON = Spec("common", "common", panel="batch", line="device_label", x="input_tokens")
 REFERENCE = Spec("reference", "reference", panel="panel", line="line", x="input_tokens")
 LATENCY = Spec("fig16_latency", None, panel="panel", line="line", x="input_tokens", metric="e2e_s", floors=False)
@@ -135,9 +134,11 @@ def bends(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.Dat
 
 
 def bend_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row per curve of three or more lengths: bends computed from shapes, and the measured one (analysis/bends.py)."""
+    """A row per curve of three or more lengths, as many tokens in as out: bends computed from shapes, and the measured one
+    (analysis/bends.py)."""
     found = []
     for (line, batch), own in rows.groupby(["line", "batch"], sort=False):
+        own = own[[n.tokens_in == n.tokens_out for n in lengths.lengths_of(own)]]
         own = own.drop_duplicates("input_tokens").sort_values("input_tokens")
         if len(own) < 3:
             continue
@@ -202,6 +203,7 @@ def of_models_here(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _side_by_side(rows: pd.DataFrame, spec: Spec, width: str) -> tuple[Figure, pd.DataFrame]:
     """Panels with a scale of their own each: measured ones, then rooflines."""
+    rows, spec = lengths.placed(rows, spec)
     one_per_place(rows, spec.name, (spec.panel, spec.line, spec.x))
     order = rows.sort_values("source_kind", key=lambda kinds: kinds == "roofline", kind="stable")
     names, looks = values_of(order, spec.panel), _line_looks(order)
@@ -220,7 +222,7 @@ def _side_by_side(rows: pd.DataFrame, spec: Spec, width: str) -> tuple[Figure, p
                 panels.y_scale([ax], own, ok, spec, True, None)
         for line in (x for ax in axes for x in ax.get_lines() if "roofline" in str(x.get_label())):
             line.set_linestyle(panels.DASHES)
-        fig.supxlabel(LENGTH)
+        fig.supxlabel(AXES[spec.x][0])
         fig.supylabel(METRICS[spec.metric])
         ok = rows[(rows["status"] == "ok") & (rows["source_kind"] != "roofline")]
         layout.settle(fig, _legend(looks), panels.notes_legend(rows, ok, spec), handler_map=panels.HANDLERS)

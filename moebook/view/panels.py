@@ -15,7 +15,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from moebook.view import layout, style
+from moebook.view import layout, lengths, style
 from moebook.view.tables import AXES, METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
 
 METHODS = {"full": "measured (full)", "sampled": "sampled", "depth": "depth-extrapolated",
@@ -131,6 +131,7 @@ def lines(summary: pd.DataFrame, spec: Spec, *, width: str = "page", looks: Look
     too. ValueError where rows or columns are missing, or several rows share one place."""
     style.width_in(width)
     rows = rows_of(summary, spec.name, spec.sweep, (spec.panel, spec.line, spec.x, spec.kind, spec.metric))
+    rows, spec = lengths.placed(rows, spec)
     ok = with_numbers(rows, spec.name, [spec.metric])
     rows = rows.assign(status=rows["status"].mask((rows["status"] == "ok") & rows[spec.metric].isna(), "failed"))
     one_per_place(rows, spec.name, (spec.panel, spec.line, spec.x))
@@ -149,7 +150,8 @@ def lines(summary: pd.DataFrame, spec: Spec, *, width: str = "page", looks: Look
         fig.supxlabel(AXES[spec.x][0])
         fig.supylabel(spec.y_label or METRICS[spec.metric])
         layout.settle(fig, series_legend(spec, looks), notes_legend(rows, ok, spec, floor), handler_map=HANDLERS)
-        return fig, plotted(rows, [spec.metric], [spec.panel, spec.line, spec.x, spec.kind, *FLOORS.values()])
+        shown = [lengths.LENGTH if c == lengths.PLACE else c for c in (spec.panel, spec.line, spec.x, spec.kind)]
+        return fig, plotted(rows, [spec.metric], [*shown, *FLOORS.values()])
 
 
 def _readable_floor(ok: pd.DataFrame, spec: Spec, log_y: bool, width: str) -> str | None:
@@ -199,7 +201,9 @@ def _missing(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: dict) -> None:
 
 
 def x_scale(axes: list[Axes], rows: pd.DataFrame, spec: Spec, width: str) -> None:
-    """A base-2 axis with a tick per value; of more than seven, evenly thinned."""
+    """A base-2 axis with a tick per value; of more than seven, evenly thinned. Pairs of lengths stand side by side."""
+    if spec.x == lengths.PLACE:
+        lengths.ticks(axes, rows, MOST_TICKS[width])
     if not spec.log_x:
         return
     values = values_of(rows, spec.x)

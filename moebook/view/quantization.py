@@ -9,11 +9,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from moebook.view import layout, panels, style
+from moebook.view import layout, lengths, panels, style
 from moebook.view.gains import gain_label, gain_rows, series_of
 from moebook.view.panels import Spec, lines
 from moebook.view.quantization_quality import quality, quality_and_speed
-from moebook.view.tables import AXES, METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
+from moebook.view.tables import (
+    AXES,
+    METRICS,
+    has_sweep,
+    one_per_place,
+    plotted,
+    reading,
+    rows_of,
+    values_of,
+    with_numbers,
+)
 
 __all__ = ["formats", "gain", "memory", "over_batch", "over_length", "quality", "quality_and_speed"]
 
@@ -21,6 +31,7 @@ SPECS = {spec.name: spec for spec in (
     Spec("over_batch", "quant_batch", panel="model", line="series", x="batch"),
     Spec("over_length", "quant_length", panel="model", line="series", x="input_tokens"),
 )}
+SIDES = (("quant_batch", "batch", "over batch"), ("quant_length", "input_tokens", "over length"))    # of `gain`
 SOURCE_PAIR = ["bf16", "fp8"]
 SOURCE_RANGE_PCT = {"quant_batch": (25, 30), "quant_length": (20, 25)}   # at its largest batch; across its lengths
 SOURCE_LABEL = "the source's range"
@@ -43,19 +54,22 @@ def over_length(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, 
 
 def gain(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """What the pair's second format gains over its first (%), over batch and over length, a line per model."""
-    pair = series_of(summary, "gain", "quant_batch")[:2]
+    shown = [side for side in SIDES if has_sweep(summary, side[0])] or SIDES
+    pair = series_of(summary, "gain", shown[0][0])[:2]
     sides = {}
-    for sweep, x, title in (("quant_batch", "batch", "over batch"), ("quant_length", "input_tokens", "over length")):
+    for sweep, x, title in shown:
         rows = gain_rows(summary, "gain", sweep, pair[0])
-        sides[sweep] = Spec("gain", sweep, "panel", "model", x, metric="gain_pct", level=0, level_label="no gain"), \
-            rows[rows["series"] == pair[1]].assign(panel=f"{title}\n{_held(rows, x)}")
+        spec = Spec("gain", sweep, "panel", "model", x, metric="gain_pct", level=0, level_label="no gain")
+        own = rows[rows["series"] == pair[1]].assign(panel=f"{title}\n{_held(rows, x)}")
+        own, spec = lengths.placed(own, spec)
+        sides[sweep] = spec, own
     both = pd.concat([rows for _, rows in sides.values()], ignore_index=True)
     ok = with_numbers(both, "gain", ["gain_pct"])
     looks = panels.looks_of(values_of(both, "model"))
     shaded = pair == SOURCE_PAIR
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 2.6), layout="constrained")
-        axes = list(fig.subplots(1, 2, sharey=True))
+        axes = list(fig.subplots(1, len(sides), sharey=True, squeeze=False).flat)
         for ax, (spec, rows) in zip(axes, sides.values(), strict=True):
             one_per_place(rows, "gain", ("model", spec.x))
             panels.draw_lines(ax, rows, spec, looks)
@@ -74,8 +88,8 @@ def gain(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.Data
 
 def _held(rows: pd.DataFrame, x: str) -> str:
     """What a side of `gain` holds fixed, as its title says it."""
-    other = "input_tokens" if x == "batch" else "batch"
-    return ", ".join(reading(other, value) for value in values_of(rows, other))
+    held = lengths.words_of(rows) if x == "batch" else [reading("batch", value) for value in values_of(rows, "batch")]
+    return ", ".join(held)
 
 
 def _shade(ax: Axes, spec: Spec) -> None:

@@ -15,7 +15,7 @@ from moebook.analysis.speculation import PLAIN
 from moebook.view import layout, panels, style
 from moebook.view.acceptance import acceptance, by_position, experts_hit, looks_of
 from moebook.view.panels import Spec, lines
-from moebook.view.tables import AXES, one_per_place, plotted, reading, rows_of, values_of, with_numbers
+from moebook.view.tables import AXES, has_sweep, one_per_place, plotted, reading, rows_of, values_of, with_numbers
 
 __all__ = ["acceptance", "break_even", "by_position", "experts_hit", "over_batch", "over_draft_tokens", "over_length",
            "speedup"]
@@ -26,6 +26,7 @@ SPECS = {spec.name: spec for spec in (
     Spec("over_batch", "spec_batch", panel="model", line="series", x="batch"),
     Spec("break_even", "spec_tokens", panel="panel", line="series", x="draft_tokens", metric="break_even", level=0.0),
 )}
+SIDES = (("spec_tokens", "draft_tokens"), ("spec_batch", "batch"))      # of `break_even`
 COST = ("series", "method", "draft_tokens", "tokens_per_step", "tpot_s", *PLACE)
 SPEEDUP_LABEL = "speed-up of decoding (×)"
 BREAK_EVEN_LABEL = "break-even acceptance (share)"
@@ -137,7 +138,8 @@ def _reached(axes: list[Axes], summary: pd.DataFrame) -> tuple[list, list[str]]:
 
 def break_even(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """The acceptance from which a draft pays, over draft tokens and over batch, a line per draft."""
-    rows = _ratios(summary, "break_even", ("spec_tokens", "spec_batch"))
+    sides = [side for side in SIDES if has_sweep(summary, side[0])] or SIDES
+    rows = _ratios(summary, "break_even", tuple(sweep for sweep, _ in sides))
     ok = (rows["status"] == "ok") & rows["cost_ratio"].notna()
     even = [speculation.break_even(r, int(k))[0] if good else None
             for r, k, good in zip(rows["cost_ratio"], rows["draft_tokens"], ok, strict=True)]
@@ -145,8 +147,8 @@ def break_even(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
     looks = looks_of(values_of(rows, "series"))
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 2.2), layout="constrained")
-        axes = list(fig.subplots(1, 2, sharey=True))
-        for ax, sweep, x in zip(axes, ("spec_tokens", "spec_batch"), ("draft_tokens", "batch"), strict=True):
+        axes = list(fig.subplots(1, len(sides), sharey=True, squeeze=False).flat)
+        for ax, (sweep, x) in zip(axes, sides, strict=True):
             own = rows[rows["sweep"] == sweep]
             _even(ax, own, Spec(**{**vars(SPECS["break_even"]), "x": x}), looks, width)
             held = "batch" if x == "draft_tokens" else "draft_tokens"

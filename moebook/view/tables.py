@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from moebook.lengths import Length
+
 # column -> (axis label with unit, how one value reads in a legend or panel title)
 AXES = {
     "expert_ffn_dim": ("expert FFN dimension (channels)", "FFN {}"),
@@ -11,6 +13,8 @@ AXES = {
     "top_k": ("active experts per token (count)", "{} active"),
     "batch": ("batch size (sequences)", "batch {}"),
     "input_tokens": ("input = output length (tokens)", "{} in + out"),
+    "length": ("input length (tokens)", "{}"),
+    "length_place": ("input length (tokens), with + its output length", "{}"),
     "num_layers": ("layers (count)", "{} layers"),
     "model": ("model", "{}"),
     "dtype": ("dtype", "{}"),
@@ -66,6 +70,11 @@ def rows_of(summary: pd.DataFrame, figure: str, sweep: str | None, columns: Iter
     return rows
 
 
+def has_sweep(summary: pd.DataFrame, sweep: str) -> bool:
+    """Whether the plan of the table has points of a sweep."""
+    return "sweeps" in summary and any(sweep in str(names).split(",") for names in summary["sweeps"])
+
+
 def with_numbers(rows: pd.DataFrame, figure: str, columns: Iterable[str]) -> pd.DataFrame:
     """Rows that are ok and have every one of `columns`. ValueError where none has."""
     columns = list(columns)
@@ -104,5 +113,7 @@ def values_of(rows: pd.DataFrame, column: str) -> list:
 
 def reading(column: str, value: object) -> str:
     """One value of a shape column as a legend or title says it: `8 experts`."""
+    if isinstance(value, Length):
+        return value.words
     text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
     return AXES.get(column, (column, "{}"))[1].format(text)

@@ -8,7 +8,7 @@ from moebook.analysis import accelerators
 from moebook.analysis.bends import REASONS
 from moebook.beside import BEATEN
 from moebook.view.accelerators import BENDS, RATES, bend_rows, named, of_models_here
-from moebook.view.readings.words import NOTHING, T, change, in_order, measured, nothing, planned
+from moebook.view.readings.words import NOTHING, T, change, in_order, measured, nothing, planned, with_length
 
 
 def ceilings(summary: pd.DataFrame) -> str:
@@ -32,7 +32,7 @@ def common(summary: pd.DataFrame) -> str:
     rows = measured(summary, "common")
     if rows.empty:
         return nothing(summary, "common", NOTHING)
-    wide = rows.pivot_table(index=["batch", "input_tokens"], columns="device_label", values=T).dropna()
+    wide = rows.pivot_table(index=["batch", "input_tokens", "output_tokens"], columns="device_label", values=T).dropna()
     if len(wide.columns) < 2 or wide.empty:
         return f"Measured on one device alone: {', '.join(in_order(rows, 'device_label'))}."
     slow = wide.mean().idxmin()
@@ -65,17 +65,19 @@ def latency(summary: pd.DataFrame) -> str:
     ok = named(ok[ok["batch"] == ok["batch"].min()])
     told = []
     for line, own in ok.groupby("line", sort=False):
-        own = own.sort_values("input_tokens")
+        own = with_length(own).sort_values("length")
         first, last = own.iloc[0], own.iloc[-1]
-        told.append(f"{line}: {first['e2e_s']:.3g} s at {first['input_tokens']} tokens, {last['e2e_s']:.3g} s at "
-                    f"{last['input_tokens']}")
+        told.append(f"{line}: {first['e2e_s']:.3g} s at {first['length']} tokens, {last['e2e_s']:.3g} s at {last['length']}")
     return "; ".join(told) + "." + _gone(rows) + _endpoint(summary)
 
 
 def like_for_like(summary: pd.DataFrame) -> str:
     """Fig 16's model on two devices in one precision, and in what each holds."""
     rows = planned(_own(summary), "scout")
-    wide = rows.pivot_table(index=["model", "series", "batch", "input_tokens"], columns="device_label", values=T)
+    if rows.empty:
+        return nothing(summary, "scout", "No precision of one model was measured on two devices.")
+    place = ["model", "series", "batch", "input_tokens", "output_tokens"]
+    wide = rows.pivot_table(index=place, columns="device_label", values=T)
     told = []
     for base, other in combinations(wide.columns, 2):
         for (model, series), own in wide[[base, other]].dropna().groupby(level=[0, 1], sort=False):
@@ -92,10 +94,11 @@ def rooflines(summary: pd.DataFrame) -> str:
     ok = rows[rows["status"] == "ok"]
     if ok.empty:
         return "No roofline is drawn." + _reasons(rows)
-    at = ok[(ok["batch"] == ok["batch"].min()) & (ok["input_tokens"] == ok["input_tokens"].max())]
+    ok = with_length(ok)
+    at = ok[(ok["batch"] == ok["batch"].min()) & (ok["length"] == ok["length"].max())]
     told = [f"{r.device_label}{f' ×{r.tensor_parallel:.0f}' if r.tensor_parallel > 1 else ''} {r.e2e_s:.3g} s ({r.series})"
             for r in at.sort_values("e2e_s").itertuples()]
-    tokens = at["input_tokens"].iloc[0]
+    tokens = at["length"].iloc[0]
     spans = [a for a in map(accelerators.load, accelerators.names()) if a.spans and a.name in set(at["device_label"])]
     more = "".join(f" {a.name}: {a.memory_bytes / 1e9:.0f} GB of memory each, so the model spans several, layer after "
                    "layer; its rate is a printed one whose dtype is not said." for a in spans)

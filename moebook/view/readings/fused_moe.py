@@ -4,7 +4,18 @@ import pandas as pd
 
 from moebook.analysis.gains import gains
 from moebook.analysis.layers import turning_points
-from moebook.view.readings.words import NOTHING, T, from_to, in_order, measured, missing, nothing, tokens, with_gain
+from moebook.view.readings.words import (
+    NOTHING,
+    T,
+    from_to,
+    in_order,
+    measured,
+    missing,
+    nothing,
+    tokens,
+    with_gain,
+    with_length,
+)
 
 FUSED = ("fused Triton", "fused (engine's choice)")
 LOOP, GROUPED = "expert loop", "grouped GEMM"
@@ -110,11 +121,10 @@ def tuning(summary: pd.DataFrame) -> str:
 
 def engines(summary: pd.DataFrame, sweep: str) -> str:
     """Fig 14: gain of the fused engine over each other series along the sweep."""
-    rows, axis = measured(summary, sweep), {"ladder_batch": "batch", "ladder_length": "input_tokens"}[sweep]
+    rows, axis = measured(summary, sweep), {"ladder_batch": "batch", "ladder_length": "length"}[sweep]
     if rows.empty or "fused" not in set(rows["series"]):
         return nothing(summary, sweep)
-    wide = rows.pivot_table(index=axis, columns="series", values=T)
-    name = {"batch": "batch", "input_tokens": "length"}[axis]
+    wide = with_length(rows).pivot_table(index=axis, columns="series", values=T)
     told = []
     for series in in_order(rows):
         over = "fused, no graphs" if series == LOOP and "fused, no graphs" in wide else "fused"
@@ -122,7 +132,7 @@ def engines(summary: pd.DataFrame, sweep: str) -> str:
             continue
         gain = 100 * (wide[over] / wide[series] - 1).dropna()
         if len(gain):
-            told.append(f"{over} over {series}: {from_to(gain, name)} (mean {gain.mean():+.0f} %)"
+            told.append(f"{over} over {series}: {from_to(gain, axis)} (mean {gain.mean():+.0f} %)"
                         + _unlike(rows, over, series))
     return ("; ".join(told) + "." if told else NOTHING) + missing(summary, sweep)
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from moebook.analysis.under_floor import under_the_floor
 from moebook.analysis.validation import validation_table
-from moebook.view.readings.words import NOTHING, T, change, measured, nothing
+from moebook.view.readings.words import NOTHING, T, change, measured, nothing, with_length
 
 
 def _ends(rows: pd.DataFrame, axis: str) -> tuple[pd.Series, int, int]:
@@ -103,7 +103,8 @@ def batch(summary: pd.DataFrame, sweep: str, line: str) -> str:
         return nothing(summary, sweep, NOTHING)
     name = {"top_k": "active experts", "input_tokens": "tokens in and out"}[line]
     sentences = []
-    for model, own in rows.groupby("model", sort=False):
+    line = {"input_tokens": "length"}.get(line, line)
+    for model, own in with_length(rows).groupby("model", sort=False):
         wide = own.pivot_table(index="batch", columns=line, values=T)
         grown = (wide.loc[wide.index.max()] / wide.loc[wide.index.min()]).dropna()
         text = f"**{model}**: "

@@ -13,8 +13,12 @@ SHARED = " Ranks of a CPU share its cores, so the best they can do is what one r
 
 def _split(summary: pd.DataFrame) -> pd.DataFrame:
     """Modes over several devices with a number and a base, as `times` one device: what was run, else what was composed."""
+    if planned(summary, "modes").empty:
+        return summary.head(0)
     rows = analysis.over_devices(summary)
     rows = rows[rows["series"].isin(MODES) & (rows["status"] == "ok") & rows["efficiency_pct"].notna()]
+    if rows.empty:
+        return rows
     rows = rows.assign(times=rows["efficiency_pct"] * rows["added"] / 100, composed=rows["method"] == COMPOSED)
     order = rows["composed"].astype(int) + 2 * rows["series"].map(MODES.index)
     return rows.loc[order.sort_values(kind="stable").index].drop_duplicates(["model", "series", "devices"])

@@ -4,14 +4,32 @@ import pandas as pd
 
 from moebook.analysis.gains import gains
 from moebook.analysis.quality import quality_rows
-from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, nothing, planned, with_gain
+from moebook.view.readings.words import (
+    NOTHING,
+    T,
+    change,
+    from_to,
+    in_order,
+    measured,
+    missing,
+    nothing,
+    planned,
+    with_gain,
+    with_length,
+)
 
 PAIR = ("quant_batch", "quant_length")
+SPANS = {"quant_batch": "batches", "quant_length": "lengths"}
+
+
+def _first(summary: pd.DataFrame) -> str:
+    """The sweep that the pair is told of: over batch, where the plan has it."""
+    return PAIR[1] if planned(summary, PAIR[0]).empty and len(planned(summary, PAIR[1])) else PAIR[0]
 
 
 def _pair(summary: pd.DataFrame) -> tuple[str, str] | None:
     """(base, other): the two series of the pair, in the plan's order."""
-    names = in_order(planned(summary, PAIR[0]))
+    names = in_order(planned(summary, _first(summary)))
     return (names[0], names[1]) if len(names) >= 2 else None
 
 
@@ -24,14 +42,13 @@ def _gain(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
 
 def pair(summary: pd.DataFrame, sweep: str) -> str:
     """Fig 10: gain per model from the smallest to the largest batch or length."""
-    found, axis = _gain(summary, sweep), {"quant_batch": "batch", "quant_length": "input_tokens"}[sweep]
+    found, axis = _gain(summary, sweep), {"quant_batch": "batch", "quant_length": "length"}[sweep]
     if found.empty:
         return nothing(summary, sweep)
     base, other = _pair(summary)
-    name = {"batch": "batch", "input_tokens": "length"}[axis]
     told = []
-    for model, own in found.groupby("model", sort=False):
-        told.append(f"**{model}** {from_to(own.set_index(axis)['gain_pct'].sort_index(), name)}")
+    for model, own in with_length(found).groupby("model", sort=False):
+        told.append(f"**{model}** {from_to(own.set_index(axis)['gain_pct'].sort_index(), axis)}")
     slower = int((found["gain_pct"] < 0).sum())
     return (f"{other} over {base}: " + "; ".join(told) + f". Slower at {slower} of {len(found)} workloads measured in both."
             + missing(summary, sweep))
@@ -125,14 +142,15 @@ def _scale(ok: pd.DataFrame) -> str:
 
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
-    found = _gain(summary, PAIR[0])
+    sweep = _first(summary)
+    found = _gain(summary, sweep)
     if found.empty:
-        return nothing(summary, PAIR[0], "The pair of formats is not measured." + missing(summary, "formats"))
+        return nothing(summary, sweep, "The pair of formats is not measured." + missing(summary, "formats"))
     base, other = _pair(summary)
     best = found.loc[found["gain_pct"].idxmax()]
     by_model = found.groupby("model", sort=False)["gain_pct"].mean()
     means = ", ".join(f"{m} {g:+.0f} %" for m, g in by_model.items())
-    of = planned(summary, PAIR[0]).drop_duplicates(["model", "batch"])
+    of = planned(summary, sweep).drop_duplicates(["model", "batch", "input_tokens", "output_tokens"])
     return (f"**Finding.** {other} changes throughput over {base} by {found['gain_pct'].min():+.0f} % to "
-            f"{best['gain_pct']:+.0f} % ({best['model']}, batch {best['batch']}); mean over the batches measured: {means} "
-            f"({len(found)} of {len(of)} planned workloads).")
+            f"{best['gain_pct']:+.0f} % ({best['model']}, batch {best['batch']}); mean over the {SPANS[sweep]} measured: "
+            f"{means} ({len(found)} of {len(of)} planned workloads).")

@@ -6,7 +6,19 @@ from moebook.analysis import speculation
 from moebook.analysis.gains import gains
 from moebook.analysis.speculation import PLAIN
 from moebook.analysis.under_floor import is_under
-from moebook.view.readings.words import NOTHING, T, change, from_to, in_order, measured, missing, nothing, with_gain
+from moebook.view.readings.words import (
+    NOTHING,
+    T,
+    change,
+    from_to,
+    in_order,
+    length_of,
+    measured,
+    missing,
+    nothing,
+    with_gain,
+    with_length,
+)
 
 COMPARED_AT = 0.7             # acceptance at which drafts are compared where none was set
 WINNER, SMALLEST = "1.7B", "0.6B"
@@ -46,20 +58,20 @@ def headline(summary: pd.DataFrame) -> str:
     drafts = "draft" if len(found) == 1 else "drafts"
     return (f"**Finding.** With {best['draft_tokens']} draft tokens and {_acceptances(found)}, {_short(best['series'])} "
             f"changes throughput over plain decoding by {best['gain_pct']:+.0f} %{rest}; {wins} of {len(found)} {drafts} "
-            f"{'is' if wins == 1 else 'are'} faster (batch {best['batch']}, {best['input_tokens']} tokens in and out)."
+            f"{'is' if wins == 1 else 'are'} faster (batch {best['batch']}, {length_of(best)} tokens in and out)."
             + missing(summary, "spec_tokens"))
 
 
 def length(summary: pd.DataFrame) -> str:
     """Fig 12: throughput from the shortest to the longest input, per series."""
-    rows, told = measured(summary, "spec_length"), []
+    rows, told = with_length(measured(summary, "spec_length")), []
     for series in in_order(rows):
-        own = rows[rows["series"] == series].sort_values("input_tokens")
+        own = rows[rows["series"] == series].sort_values("length")
         if len(own) > 1:
             told.append(f"{_short(series)} {change(own[T].iloc[-1] / own[T].iloc[0])}")
     if not told:
         return nothing(summary, "spec_length")
-    ends = sorted(rows["input_tokens"].unique())
+    ends = sorted(rows["length"].unique())
     over = _gain(summary, "spec_length")
     wins = f" A draft is faster than no speculation at {int((over['gain_pct'] > 0).sum())} of {len(over)} points." if len(
         over) else ""
@@ -148,7 +160,7 @@ def speedup(summary: pd.DataFrame) -> str:
         even, why = speculation.break_even(row.cost_ratio, k)
         pays = f"pays from acceptance {even:.2f}" if why is None else f"never pays: {why}"
         told.append(f"**{_short(row.series)}** costs {row.cost_ratio:.2f} plain steps and {pays}")
-    return (f"With {k} draft tokens a step (batch {rows['batch'].iloc[0]}, {rows['input_tokens'].iloc[0]} tokens): "
+    return (f"With {k} draft tokens a step (batch {rows['batch'].iloc[0]}, {length_of(rows.iloc[0])} tokens): "
             + "; ".join(told) + "." + _at_reached(summary, rows, k) + missing(summary, "spec_tokens"))
 
 
@@ -188,7 +200,7 @@ def check(summary: pd.DataFrame) -> str:
 def graphs(summary: pd.DataFrame) -> str:
     """What the engine's own compilation changes, where it was measured beside."""
     rows, own = measured(summary, "spec_graphs"), summary[summary["status"] == "ok"]
-    place = ["series", "batch", "input_tokens", "draft_tokens", "set_acceptance"]
+    place = ["series", "batch", "input_tokens", "output_tokens", "draft_tokens", "set_acceptance"]
     usual = own[own["sweeps"].str.contains("spec_(?:tokens|length|batch)")]
     both = rows.merge(usual, on=place, suffixes=("", "_usual"))
     if both.empty:

@@ -2,6 +2,9 @@
 
 import pandas as pd
 
+from moebook.lengths import Length
+from moebook.view.lengths import lengths_of
+
 T = "throughput_tok_s"
 NOTHING = "Nothing was measured for this figure."
 
@@ -33,6 +36,16 @@ def from_to(gain: pd.Series, name: str) -> str:
     """`+29 % at batch 1, +60 % at 64`: a gain in percent at the ends of its index."""
     first = f"{gain.iloc[0]:+.0f} % at {name} {gain.index[0]}"
     return first if len(gain) == 1 else f"{first}, {gain.iloc[-1]:+.0f} % at {gain.index[-1]}"
+
+
+def with_length(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `length`, which reads `128` or, where another number goes out, `1024 + 256`."""
+    return rows.assign(length=pd.Series(lengths_of(rows), index=rows.index, dtype=object))
+
+
+def length_of(row) -> Length:
+    """The length of one row."""
+    return Length(int(row["input_tokens"]), int(row["output_tokens"]))
 
 
 def tokens(count: int) -> str:
