@@ -37,8 +37,7 @@ def test_every_problem_is_reported_at_once():
     ("absent.yaml", "(file)", "no such file"),
     ("context_too_long.yaml", "grid_model", "positions"),
     ("all_active_exceed.yaml", "active_experts", "exceeds every expert count"),
-    ("empty_grid.yaml", "ffn_dims", "at least 1 item"),
-    ("negative_length.yaml", "grid_tokens", "greater than 0"),
+    ("negative_length.yaml", "grid_tokens", "whole numbers from 1 on"),
     ("unknown_model.yaml", "grid_model", "Mixtral-8x7B-v0.1"),
     ("booleans_for_numbers.yaml", "repeats", "valid integer"),
 ])
@@ -127,7 +126,7 @@ def checkpoint(tmp_path):
     ("02", {"lengths": [32, 4096]}, "models", "tiny-mixtral", r"4096 input \+ 4096 output tokens exceed its \d+ positions"),
     ("02", {"dtype": "bf16"}, "dtype", "bf16", "bfloat16, float16, float32"),
     ("02", {"tensor_parallel": 2}, "tensor_parallel", 2, "at most num_devices = 1"),
-    ("02", {"formats": []}, "formats", [], "at least 1 item"),
+    ("02", {"reduced_layers": [8]}, "reduced_layers", [8], "at least 2 items"),
     ("03", {"ratios_pct": [50.0, 100.0]}, "ratios_pct", 100.0, "over 0 and under 100"),
     ("03", {"ratios_pct": [0.0]}, "ratios_pct.0", 0.0, "greater than 0"),
     ("03", {"active_experts": [1, 8]}, "active_experts", 8, "at most the 4 that tiny-qwen2-moe was trained with"),

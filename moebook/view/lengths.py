@@ -47,4 +47,4 @@ def ticks(axes: list[Axes], rows: pd.DataFrame, most: int) -> None:
     labels = [f"{length.tokens_in}\n+ {length.tokens_out}" for length in known[LENGTH]]
     for ax in axes:
         ax.set_xticks(known[PLACE].iloc[::step], labels[::step])
-        ax.set_xlim(-0.4, len(known) - 0.6)
+        ax.set_xlim(known[PLACE].iloc[0] - 0.4, known[PLACE].iloc[-1] + 0.4)

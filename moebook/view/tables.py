@@ -14,7 +14,7 @@ AXES = {
     "batch": ("batch size (sequences)", "batch {}"),
     "input_tokens": ("input = output length (tokens)", "{} in + out"),
     "length": ("input length (tokens)", "{}"),
-    "length_place": ("input length (tokens), with + its output length", "{}"),
+    "length_place": ("input length (tokens)\n+ output length (tokens)", "{}"),
     "num_layers": ("layers (count)", "{} layers"),
     "model": ("model", "{}"),
     "dtype": ("dtype", "{}"),

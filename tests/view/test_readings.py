@@ -176,7 +176,7 @@ def test_criteria_without_a_number_are_told_with_their_reason():
     text = pruning.quality(q.pruning(increases={**q.INCREASES, ("intra", 25): (33.0, None, 12.0, -5.0)}))
     assert "Without a number: intra 25 % by weight norm: failed (synthetic failure)." in text
     assert "activation frequency loses less than weight norm in 2 of 3" in text and "routed activation (-5.0 %)" in text
-    assert pruning.quality(t.pruning()) == "No perplexity: the plan has no trained model to prune."
+    assert pruning.quality(t.pruning()) == "Not part of this plan: sweep `quality`."
     whole = q.pruning()
     gone = (whole["series"] == "baseline") & (whole["sweeps"] == "quality")
     lost = pruning.quality(unmeasured(whole, gone.to_numpy()))
@@ -276,7 +276,7 @@ def test_tuning_names_the_shapes_without_a_configuration_and_what_it_saved():
     text = fused_moe.tuning(table)
     assert f"Of 2 shapes the engine has no tuned configuration on this device for {OTHER}. " in text
     assert f"Tuning {MODEL} saves 25 % of the time at 16 tokens (40 tried)." in text
-    assert "Nothing was tuned here." in fused_moe.tuning(table.query("sweeps == 'layer'"))
+    assert fused_moe.tuning(table.query("sweeps == 'layer'")).endswith("Not part of this plan: sweep `layer_tuned`.")
 
 
 def engines(**speeds) -> pd.DataFrame:

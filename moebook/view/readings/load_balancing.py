@@ -149,8 +149,7 @@ def ways(summary: pd.DataFrame) -> str:
     """Whether both ways of counting choices agree."""
     rows = _with(measured(summary, "capture_check"), "expert_counts")
     if len(rows) < 2:
-        return nothing(summary, "capture_check",
-                       "Expert choices were counted in one way only, so there is nothing to compare.")
+        return "Expert choices were counted in one way only, so there is nothing to compare."
     a, b = (_one(text) for text in rows["expert_counts"].iloc[:2])
     moved = 0.5 * np.abs(a - b).sum() / max(a.sum(), 1)
     return (f"The same text counted at the routers and from the engine's output: {100 * moved:.3f} % of "
