@@ -4,7 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from moebook import loading, results, sections
+from moebook.given import read_yaml
+from moebook.params import build as checked
 
 ROOT = Path(__file__).parents[1]
 CEILINGS = {"copy_bytes_per_s": 1e12, "matmul_flops_per_s": 1e14, "dtype": "bfloat16", "device": "made-up device"}
@@ -36,7 +40,8 @@ def measured(params, plan) -> loading.Results:
     """Results of a plan as if all of it had been measured."""
     table = results.assemble(plan, {p.key: record(p) for p in plan.measured})
     meta = results.metadata(plan, params.model_dump(mode="json"), CEILINGS)
-    return loading._results(params, plan, loading._enrich(table, plan, CEILINGS), meta, "made up")
+    table = loading._enrich(table, plan, CEILINGS)
+    return loading._results(loading.Results(plan, params, table, pd.DataFrame(), meta, "made up"))
 
 
 def said(stem: str) -> list[tuple[str, ...]]:
@@ -48,9 +53,6 @@ def said(stem: str) -> list[tuple[str, ...]]:
 
 def build(stem: str, profile: str = "cpu", **changes):
     """(parameters, plan) of a profile's file with some values changed."""
-    from moebook.params import build as checked
-    from moebook.params import read_yaml
-
     section = sections.find(stem)
     given = read_yaml(ROOT / "params" / profile / f"{section.stem}.yaml") | changes
     params = checked(section.params, given, "test")

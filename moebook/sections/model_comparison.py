@@ -51,8 +51,10 @@ class Params(EngineParams):
         found += points.model_problems("llms", points.named(self.llms), self.tokens)
         found += points.model_problems("vlms", points.named(self.vlms), self._vlm_length())
         found += points.unknown("uniform_routing", self.uniform_routing, points.nameable((*self.llms, *self.vlms)))
-        found += points.unknown("imposing_check", points.named([self.imposing_check]),
+        checked = points.named([self.imposing_check])
+        found += points.unknown("imposing_check", checked,
                                 [m for m in points.nameable(self.llms) if m not in self.uniform_routing])
+        found += points.model_problems("imposing_check", [m for m in checked if m not in self.llms], self.tokens)
         if self.accuracy_file is not None:
             found += [("accuracy_file", self.accuracy_file, problem)
                       for problem in accuracies.file_problems(Path(self.accuracy_file))]

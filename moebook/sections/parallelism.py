@@ -43,8 +43,8 @@ class Params(EngineParams):
         found += points.unknown("modes", self.modes, MODES)
         found += points.model_problems("models", points.named(self.models), self.tokens)
         if self.device_counts and 1 not in self.device_counts:
-            found.append(("device_counts", self.device_counts, "1 among them: it is what gains are over; or [], which leaves "
-                                                               "the engine over several devices out"))
+            found.append(("device_counts", self.device_counts, "1 among them: it is what gains are over; or [], which "
+                                                               "leaves the engine over several devices out"))
         if self.tensor_parallel != 1:
             found.append(("tensor_parallel", self.tensor_parallel, "1: `modes` and `device_counts` set it here"))
         return found
