@@ -1,0 +1,73 @@
+"""Parameter files: each names every parameter of its section, and those of profile `gpu` suit any card from 16 GB."""
+
+import re
+
+import pytest
+
+from moebook import estimates, paths, sections
+from moebook.devices import published
+from moebook.given import read_yaml
+from moebook.params import NotebookParams, load
+from moebook.sections import points
+
+FILES = sorted(paths.root().glob("params/*/*.yaml"))
+GPU = [f for f in FILES if f.parent.name == "gpu" and f.stem != "00_overview"]
+CARDS = {"16 GB as vendors count": 16 * 10**9, "24 GB": 25.3e9, "80 GB": 85.5e9, "H200": 150.75e9}
+COMMON = set(NotebookParams.model_fields) - {"profile", "device"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_a_file_names_every_parameter_of_its_section(file):
+    section, given = sections.find(str(file)), read_yaml(file)
+    assert set(section.params.model_fields) - COMMON - set(given) == set()
+    assert given["profile"] == file.parent.name
+    loaded = load(section.params, file).model_dump(mode="json")
+    lists = {k: [v] if isinstance(v, str) and isinstance(loaded[k], list) else v for k, v in given.items()}
+    assert {k: loaded[k] for k in given} == lists
+
+
+@pytest.fixture
+def card(request, monkeypatch):
+    monkeypatch.setattr(points, "memory_of", lambda p: int(CARDS[request.param]))
+    return request.param
+
+
+def planned(file):
+    section = sections.find(str(file))
+    return section.plan(load(section.params, file))
+
+
+@pytest.mark.parametrize("file", GPU, ids=lambda f: f.stem)
+@pytest.mark.parametrize("card", CARDS, indirect=True)
+def test_every_point_of_the_gpu_profile_fits_the_card(file, card):
+    plan = planned(file)
+    assert plan.device == "gpu" and not any(p.status == "oom" for p in plan.points)
+    assert len(plan.measured) >= 1
+    assert not any(re.search(r"\bfitting\b", p.architecture.name) for p in plan.points)
+
+
+@pytest.mark.parametrize("card", ["16 GB as vendors count", "H200"], indirect=True)
+def test_the_models_that_fit_are_those_expected(card):
+    file = next(f for f in GPU if f.stem.startswith("09"))
+    found = {sweep: [p.architecture.name for p in planned(file).points if sweep in p.sweeps] for sweep in ("llms", "vlms")}
+    tiny, base = "deepseek-vl2-tiny-textonly", "deepseek-vl2-base-textonly"
+    assert found == ({"llms": [tiny], "vlms": [tiny]} if card != "H200" else
+                     {"llms": [tiny, "Qwen1.5-MoE-A2.7B", "Qwen3-30B-A3B", "Mixtral-8x7B-v0.1"], "vlms": [tiny, base]})
+    again = {sweep: [p.architecture.name for p in planned(file).points if sweep in p.sweeps] for sweep in ("llms", "vlms")}
+    assert again == found
+
+
+@pytest.mark.parametrize("card", ["H200"], indirect=True)
+def test_sections_of_the_gpu_profile_take_minutes_on_an_h200(card):
+    minutes = {file.stem: estimates.plan_s(planned(file), published("h200")) / 60 for file in GPU}
+    assert max(minutes.values()) < 5, minutes
+
+
+def test_the_gpu_profile_has_all_sections_but_that_of_several_cards():
+    assert {f.stem[:2] for f in GPU} == {"01", "02", "03", "04", "06", "07", "08", "09"}
+
+
+@pytest.mark.parametrize("card", ["16 GB as vendors count"], indirect=True)
+def test_the_imposing_check_is_left_out_where_no_model_keeps_its_own_routing(card):
+    file = next(f for f in GPU if f.stem.startswith("09"))
+    assert not any("imposing" in p.sweeps for p in planned(file).points)
