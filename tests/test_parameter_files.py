@@ -9,6 +9,7 @@ from moebook.devices import published
 from moebook.given import read_yaml
 from moebook.params import NotebookParams, load
 from moebook.sections import points
+from moebook.store import Store
 
 FILES = sorted(paths.root().glob("params/*/*.yaml"))
 GPU = [f for f in FILES if f.parent.name == "gpu" and f.stem != "00_overview"]
@@ -71,3 +72,39 @@ def test_the_gpu_profile_has_all_sections_but_that_of_several_cards():
 def test_the_imposing_check_is_left_out_where_no_model_keeps_its_own_routing(card):
     file = next(f for f in GPU if f.stem.startswith("09"))
     assert not any("imposing" in p.sweeps for p in planned(file).points)
+
+
+# docs/parameters.md
+
+DOCS = (paths.root() / "docs" / "parameters.md").read_text()
+EXAMPLE = "\n".join(line.strip() for line in DOCS.split("\n\n")[2].splitlines())
+
+
+def own_file(tmp_path, *more: str):
+    file = tmp_path / "my_question.yaml"
+    file.write_text("\n".join([EXAMPLE, *more]))
+    section = sections.of_file(file)
+    params = load(section.params, file)
+    return params, section.plan(params)
+
+
+def test_the_first_question_is_said_in_five_lines(tmp_path):
+    assert len(EXAMPLE.splitlines()) == 5
+    params, plan = own_file(tmp_path)
+    point = next(p for p in plan.points if "llms" in p.sweeps)
+    work = point.workload
+    assert (point.architecture.name, work.batch, work.input_tokens, work.output_tokens, point.status) == (
+        "OLMoE-1B-7B-0125", 32, 1024, 256, "ready")
+    assert (plan.notebook, plan.profile, params.dtype, params.graphs) == ("09_model_comparison", "h200", "bfloat16", "light")
+
+
+def test_its_results_lie_in_a_folder_of_their_own_and_all_else_can_be_left_out(tmp_path):
+    params, plan = own_file(tmp_path, "profile: chat", "vlms: []", "imposing_check: null")
+    assert [(p.architecture.name, p.sweeps) for p in plan.points] == [("OLMoE-1B-7B-0125", ("llms",))]
+    assert Store(params.output_root, plan).folder == paths.root() / "outputs" / "chat" / "09_model_comparison"
+
+
+def test_every_parameter_that_the_documentation_names_exists():
+    fields = {name for stem in sections.STEMS for name in sections.find(stem).params.model_fields}
+    named = {m for m in re.findall(r"`([a-z_]+)(?::[^`]*)?`", DOCS)} - {"fitting", "gpu", "h200", "null"}
+    assert named <= fields, named - fields

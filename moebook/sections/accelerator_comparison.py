@@ -70,7 +70,7 @@ class Params(EngineParams):
         found += points.model_problems("model", model, longest([*usual, *(self.chunked_lengths or ())]))
         found += points.model_problems("reference_models", points.named(self.reference_models), longest(usual))
         found += points.model_problems("source_model", [self.source_model], longest(self.endpoint_lengths))
-        common = points.named([self.common_model])
+        common = [self.common_model] if self.common_model is not None else []
         problems = points.model_problems("common_model", common, longest(self.common_lengths))
         found += problems or [p for name in common for p in self._too_deep(name)]
         return found + [p for name in model for p in self._chunks(name, longest(usual))]

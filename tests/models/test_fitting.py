@@ -2,7 +2,8 @@
 
 import pytest
 
-from moebook import params, sections
+from moebook import params, paths, sections
+from moebook.given import read_yaml
 from moebook.models import catalog, fitting, shapes
 
 SIZES = [shapes.weight_bytes(catalog.load(name), "bfloat16") for name in fitting.candidates()]
@@ -59,9 +60,26 @@ def test_what_is_the_word(text, is_word):
     ("02", {"formats_model": "fitting 2", "device": "h200"}, "formats_model.*this is one model"),
     ("02", {"models": "fitting", "device": "cpu"}, "the memory of device 'cpu' is not known"),
     ("04", {"target": "fitting", "device": "h200"}, "target.*no catalog model"),
+    ("08", {"common_model": "fitting", "device": "h200"}, "common_model.*no catalog model"),
+    ("07", {"checkpoints": ["fitting"], "device": "h200"}, "checkpoints.*no catalog model"),
     ("04", {"drafts": "fitting", "device": "h200"}, "drafts.*valid tuple"),
 ])
 def test_the_word_out_of_place_is_refused(stem, given, message):
     section = sections.find(stem)
     with pytest.raises(params.ParameterError, match=message):
         params.build(section.params, given, "test")
+
+
+@pytest.mark.parametrize(("stem", "keys"), [
+    ("01", ("grid_model", "comparison_models", "validation_model")), ("02", ("models", "formats_model")), ("03", ("models",)),
+    ("05", ("models",)), ("06", ("layer_models", "quantized_models", "tuned_model", "ladder_model")),
+    ("07", ("skew_layer_models", "skew_model")), ("08", ("model", "reference_models")),
+    ("09", ("llms", "vlms", "imposing_check")),
+])
+def test_every_section_that_takes_the_word_plans_published_models_for_it(stem, keys):
+    section = sections.find(stem)
+    given = read_yaml(paths.params_file("h200", section.stem)) | dict.fromkeys(keys, "fitting")
+    plan = section.plan(params.build(section.params, given, "test"))
+    models = {point.architecture.name.split("[")[0].split(" ")[0] for point in plan.points}
+    assert "fitting" not in models and len(plan.measured) > 1
+    assert models & set(fitting.candidates())
