@@ -54,12 +54,12 @@ def keep(res) -> None:
     """Write the other profiles' rows into one's own outputs, for machines that lack theirs."""
     if found := others(res):
         table = _concat(found)
-        results.write(table, res.folder / FILE, {"profiles": list(table["profile"].unique()),
-                                                 "notebook": res.plan.notebook})
+        results.write_frame(table, res.folder / FILE, {"profiles": list(table["profile"].unique()),
+                                                       "notebook": res.plan.notebook})
 
 
 def _kept(path: Path) -> dict[str, pd.DataFrame]:
-    return dict(list(results.read(path)[0].groupby("profile", sort=False))) if path.exists() else {}
+    return dict(list(results.read_frame(path)[0].groupby("profile", sort=False))) if path.exists() else {}
 
 
 def _measured(res, profile: str, kept: pd.DataFrame | None) -> pd.DataFrame | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook import devices, paths, results
+from moebook import devices, paths, results, results_schema
 from moebook.analysis import balance, layers, metrics, parallelism, predict
 from moebook.params import NotebookParams
 from moebook.plan import Plan
@@ -158,9 +158,9 @@ def _from_table(params: NotebookParams, plan: Plan, store: Store, is_reference: 
 
 def _enrich(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
     table = metrics.add_metrics(table)
-    if ceilings is None:
-        return table
-    return predict.add_floor(table, predict.Ceilings(**ceilings), _architecture_of(plan))
+    if ceilings is not None:
+        table = predict.add_floor(table, predict.Ceilings(**ceilings), _architecture_of(plan))
+    return results_schema.as_table(table)
 
 
 def _architecture_of(plan: Plan):
