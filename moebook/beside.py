@@ -153,6 +153,7 @@ def _roofline_rows(arch: Architecture, accelerator: accelerators.Accelerator, pl
     for batch, tokens_in, tokens_out in places:
         row = {"model": arch.name, "num_layers": arch.num_layers, "sweeps": "scout", "method": "roofline",
                "source_kind": "roofline", "series": series, "device_label": accelerator.name.removesuffix(" SXM"),
+               "decides": False, "note": "a roofline: run nowhere, decides nothing",
                "dtype": dtype, "quantization": quantization, "batch": batch, "input_tokens": tokens_in,
                "output_tokens": tokens_out, "status": "infeasible", "reason": reason, "tensor_parallel": 1,
                "published_bytes_per_s": accelerator.bandwidth_bytes_per_s,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from moebook import devices, paths, results, results_schema
-from moebook.analysis import balance, layers, metrics, parallelism, predict
+from moebook.analysis import balance, deciding, layers, metrics, parallelism, predict
 from moebook.params import NotebookParams
 from moebook.plan import Plan
 from moebook.store import Found, Store
@@ -170,7 +170,7 @@ def _architecture_of(plan: Plan):
 
 def _results(res: Results) -> Results:
     found = _calibrated(res)
-    return replace(found, summary=parallelism.add_composed(found.summary, res.roots))
+    return replace(found, summary=deciding.with_decisions(parallelism.add_composed(found.summary, res.roots)))
 
 
 def _calibrated(res: Results) -> Results:
@@ -203,4 +203,5 @@ def prediction(res: Results) -> str:
 
 def unmeasured(params: NotebookParams, plan: Plan, origin: str) -> Results:
     table = metrics.add_metrics(results.assemble(plan, {}))
-    return Results(plan, params, table, results.summarize(table), {"ceilings": None}, origin)
+    summary = deciding.with_decisions(results.summarize(table))
+    return Results(plan, params, table, summary, {"ceilings": None}, origin)

@@ -157,7 +157,8 @@ def write_frame(frame: pd.DataFrame, path: Path, metadata: dict) -> None:
     """Any columns of the schema as parquet. Without Arrow's own copy of the schema, which for tables of many columns and few
     rows would be the larger part of the file; pandas' is kept, so that frames read as written."""
     arrow = pa.Table.from_pandas(schema.typed(frame), schema.arrow(frame), preserve_index=False)
-    extra = json.dumps({"moebook_version": __version__, "schema_version": schema.VERSION, **metadata}, sort_keys=True).encode()
+    told = {"moebook_version": __version__, **metadata, "schema_version": schema.VERSION}
+    extra = json.dumps(told, sort_keys=True).encode()
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, arrow.schema, compression="zstd", store_schema=False, write_statistics=False) as writer:
         writer.write_table(arrow)
