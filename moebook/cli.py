@@ -297,11 +297,11 @@ def train(
     text: Annotated[list[Path] | None, typer.Option(help="UTF-8 text to train on, in place of Python's library")] = None,
 ) -> None:
     """Train the small models of the tiny family that are not trained yet; vLLM and transformers load them unchanged."""
-    from moebook.models import references, tiny
+    from moebook.models import own_text, references, tiny
 
     if family != "tiny":
         raise ValueError(f"{family!r} is no family that moebook trains; allowed: tiny")
-    wanted, texts = [m for m in members.split(",") if m], tuple(map(str, text or ())) or tiny.texts()
+    wanted, texts = [m for m in members.split(",") if m], tuple(map(str, text or ())) or own_text.files()
     for member in wanted or tiny.preset(preset).members:
         references.check_member(preset, member)
     folder = tiny.family_folder(preset, texts)
@@ -310,7 +310,7 @@ def train(
     records = training.train_family(preset, wanted, texts, lambda line: print(line, flush=True))
     typer.echo(tiny.table(records, folder))
     if text:
-        typer.echo(f"to use them: export {tiny.TEXT_VARIABLE}={os.pathsep.join(texts)}")
+        typer.echo(f"to use them: export {own_text.VARIABLE}={os.pathsep.join(texts)}")
 
 
 @app.command()

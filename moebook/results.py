@@ -60,7 +60,8 @@ def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
         return [shared]
     times = next((t for t in TIMES if t in repeats[0]), None)
     unstable = times is not None and _spread_pct([r[times] for r in repeats]) > UNSTABLE_PCT
-    return [{**shared, "repeat": i, "unstable": unstable, **{m: row.get(m) for m in (*REPEAT_METRICS, *CONTEXTS, *REPEAT_TEXTS)}}
+    names = (*REPEAT_METRICS, *CONTEXTS, *REPEAT_TEXTS)
+    return [{**shared, "repeat": i, "unstable": unstable, **{name: row.get(name) for name in names}}
             for i, row in enumerate(repeats)]
 
 
@@ -181,8 +182,8 @@ def read_frame(path: Path) -> tuple[pd.DataFrame, dict]:
         raise ValueError(f"{path} is no results table of moebook ({error}); remove it and run again") from None
     version = metadata.get("schema_version", 1)
     if version > schema.VERSION:
-        raise ValueError(f"{path} was written by moebook {metadata['moebook_version']} with schema {version}; this is moebook "
-                         f"{__version__}, which reads up to schema {schema.VERSION}: update it")
+        raise ValueError(f"{path} has schema {version}, written by moebook {metadata['moebook_version']}; this is "
+                         f"moebook {__version__}, which reads up to schema {schema.VERSION}: update it")
     return schema.typed(arrow.to_pandas()), metadata
 
 
