@@ -202,6 +202,6 @@ def prediction(res: Results) -> str:
 
 
 def unmeasured(params: NotebookParams, plan: Plan, origin: str) -> Results:
-    table = metrics.add_metrics(results.assemble(plan, {}))
+    table = _enrich(results.assemble(plan, {}), plan, None)
     summary = deciding.with_decisions(results.summarize(table))
     return Results(plan, params, table, summary, {"ceilings": None}, origin)
