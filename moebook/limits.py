@@ -31,7 +31,8 @@ def number_hint(given: Any, whole: bool) -> str:
         number = float(given)
     except (TypeError, ValueError):
         return ""
-    if isinstance(given, bool) or not math.isfinite(number):
+    quoted = isinstance(given, str) and given.strip().lstrip("+-").isdigit()    # another hint's
+    if quoted or isinstance(given, bool) or not math.isfinite(number):
         return ""
     if whole and number.is_integer() and abs(number) < 1e15:
         where = " in YAML" if isinstance(given, str) else ""

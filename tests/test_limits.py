@@ -78,7 +78,7 @@ def test_a_number_that_yaml_reads_otherwise_gets_the_right_hint(tmp_path, line, 
 
 @pytest.mark.parametrize(("given", "whole", "hint"), [
     (1.5, True, ""), ("1.5", True, ""), ("x", True, ""), (None, True, ""), (math.inf, True, ""), ("nan", False, ""),
-    (True, True, ""), ("7", False, ""), (2.0, True, "2.0 is no whole number: write 2")])
+    (True, True, ""), ("7", False, ""), ("3", True, ""), (" -3 ", True, ""), (2.0, True, "2.0 is no whole number: write 2")])
 def test_hints_are_given_only_where_there_is_one(given, whole, hint):
     assert limits.number_hint(given, whole) == hint
 

@@ -29,6 +29,16 @@ def rows() -> int:
     return sum(pq.read_metadata(file).num_rows for file in SHIPPED)
 
 
+@pytest.mark.parametrize("place", ["h200/06_fused_moe", "h100/07_load_balancing", "2xh100/05_parallelism"])
+def test_a_table_made_of_the_shipped_points_is_the_shipped_table(place):
+    from moebook.loading import reference_results
+    from moebook.sections import parameters_of
+
+    section = sections.find(place.split("/")[1])
+    made = reference_results(*parameters_of(section, ROOT / f"params/{place}.yaml")).table
+    pd.testing.assert_frame_equal(made, results.read(ROOT / f"outputs/reference/{place}/results.parquet")[0])
+
+
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: "/".join(file.parts[-3:-1]))
 def test_every_shipped_table_has_exactly_the_schema(file):
     stored = pq.read_schema(file)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from moebook import paths
 from moebook.models.corpus import BLOCK, CorpusError, Document, blocks
 
 VARIABLE = "MOEBOOK_TEXT"
@@ -20,8 +21,8 @@ LEAST = 50 * BLOCK                       # characters; of fewer, often none woul
 
 
 def files() -> tuple[str, ...]:
-    """The files that MOEBOOK_TEXT names."""
-    return tuple(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
+    """The files that MOEBOOK_TEXT names, from the current folder or from the checkout's root."""
+    return tuple(paths.given(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name)
 
 
 def identity() -> dict:

@@ -105,6 +105,19 @@ def test_a_folder_and_a_name_too_long_are_told(tmp_path, monkeypatch):
             own_text.identity()
 
 
+def test_a_relative_name_is_the_same_text_in_a_notebooks_kernel(tmp_path, monkeypatch):
+    for folder in ("notebooks", "params", "moebook"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "moebook/paths.py").touch()
+    (tmp_path / "mine.txt").write_text("a line\n" * 10_000)
+    monkeypatch.setenv("MOEBOOK_TEXT", "mine.txt")
+    found = []
+    for folder in (tmp_path, tmp_path / "notebooks"):
+        monkeypatch.chdir(folder)
+        found.append((own_text.files(), str(own_text.identity())))
+    assert found[0] == found[1] and found[0][0] == (str(tmp_path / "mine.txt"),)
+
+
 def test_the_command_says_it_in_one_line_and_starts_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "moebook.cli", "measure", "params/cpu/07_load_balancing.yaml", "--output-root",
