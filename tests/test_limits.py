@@ -54,9 +54,11 @@ def problems(tmp_path: Path, section: str, text: str) -> str:
 
 
 def test_ratios_of_a_parameter_file_are_asked_back_too(tmp_path):
-    told = problems(tmp_path, "03", "ratios_pct: [0.25, 50.0]\nquality_ratios_pct: [150.0]\n")
-    assert "ratios_pct: given 0.25; 0.25 % removes nothing; for a quarter write 25" in told
-    assert "quality_ratios_pct: given 150.0; percent that is pruned: over 0 and under 100" in told
+    told = problems(tmp_path, "03", "ratios_pct: [150.0]\nquality_ratios_pct: [0.25, 100.0]\n")
+    assert "quality_ratios_pct: given 0.25; 0.25 % removes nothing; for a quarter write 25" in told
+    assert "quality_ratios_pct: given 100.0; percent that is pruned: over 0 and under 100" in told
+    assert " ratios_pct: given 150.0; percent that is pruned: over 0 and under 100" in told
+    assert "the shape of the whole model" in problems(tmp_path, "03", "ratios_pct: [0.25]\n")
 
 
 @pytest.mark.parametrize(("line", "said"), [

@@ -40,10 +40,10 @@ class Params(EngineParams):
         found = super().problems()
         found += points.unknown("criteria", self.criteria, CRITERIA)
         found += points.unknown("quality_dtype", [self.quality_dtype], points.DTYPES)
-        found += [(key, ratio, wrong) for key in ("quality_ratios_pct", "ratios_pct") for ratio in getattr(self, key)
-                  if (wrong := limits.percent_problem(ratio))]
+        found += [("quality_ratios_pct", r, wrong) for r in self.quality_ratios_pct if (wrong := limits.percent_problem(r))]
         if self.quality_target is not None:
             found += points.trained_problems("quality_target", self.quality_target)
+        found += [("ratios_pct", r, "percent that is pruned: over 0 and under 100") for r in self.ratios_pct if r >= 100]
         found += points.model_problems("models", self.models, self.tokens)
         if any(key == "models" for key, *_ in found):
             return found
