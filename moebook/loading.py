@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook import devices, paths, results
-from moebook.analysis import balance, layers, metrics, parallelism, predict
+from moebook import devices, paths, results, results_schema
+from moebook.analysis import balance, deciding, layers, metrics, parallelism, predict
 from moebook.params import NotebookParams
 from moebook.plan import Plan
 from moebook.store import Found, Store
@@ -158,9 +158,9 @@ def _from_table(params: NotebookParams, plan: Plan, store: Store, is_reference: 
 
 def _enrich(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
     table = metrics.add_metrics(table)
-    if ceilings is None:
-        return table
-    return predict.add_floor(table, predict.Ceilings(**ceilings), _architecture_of(plan))
+    if ceilings is not None:
+        table = predict.add_floor(table, predict.Ceilings(**ceilings), _architecture_of(plan))
+    return results_schema.as_table(table)
 
 
 def _architecture_of(plan: Plan):
@@ -170,7 +170,7 @@ def _architecture_of(plan: Plan):
 
 def _results(res: Results) -> Results:
     found = _calibrated(res)
-    return replace(found, summary=parallelism.add_composed(found.summary, res.roots))
+    return replace(found, summary=deciding.with_decisions(parallelism.add_composed(found.summary, res.roots)))
 
 
 def _calibrated(res: Results) -> Results:
@@ -202,5 +202,6 @@ def prediction(res: Results) -> str:
 
 
 def unmeasured(params: NotebookParams, plan: Plan, origin: str) -> Results:
-    table = metrics.add_metrics(results.assemble(plan, {}))
-    return Results(plan, params, table, results.summarize(table), {"ceilings": None}, origin)
+    table = _enrich(results.assemble(plan, {}), plan, None)
+    summary = deciding.with_decisions(results.summarize(table))
+    return Results(plan, params, table, summary, {"ceilings": None}, origin)

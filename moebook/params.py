@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from moebook import devices, paths
+from moebook import devices, limits, paths
 from moebook.given import of_notebook, read_yaml
 from moebook.problems import ParameterError, Problem, choices
 
@@ -27,13 +27,13 @@ def as_tuple(value: Any) -> Any:
 
 Count = Annotated[int, Field(strict=True, gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
-Fraction = Annotated[float, Field(strict=True, gt=0)]
+Fraction = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Counts = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 OptionalNames = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
-NonNegatives = Annotated[tuple[Annotated[float, Field(strict=True, ge=0)], ...], BeforeValidator(as_tuple),
-                         Field(min_length=1)]
+NonNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+NonNegatives = Annotated[tuple[NonNegative, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 
 
 class NotebookParams(BaseModel):
@@ -48,7 +48,7 @@ class NotebookParams(BaseModel):
     output_root: str = "outputs"
     repeats: Annotated[int, Field(strict=True, ge=3, le=100)] = 3
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
-    point_limit_minutes: Fraction = 10.0
+    point_limit_minutes: Annotated[Fraction, Field(le=limits.MOST_MINUTES)] = 10.0
     dry_run: Flag = False
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -108,6 +108,9 @@ def _from_pydantic(error: dict, data: dict, source: str, fields: list[str]) -> P
     if error["type"] == "extra_forbidden":
         return Problem(source, top, data.get(top), f"unknown parameter; {choices(top, fields)}")
     allowed = error["msg"][0].lower() + error["msg"][1:]
+    if ("int" in error["type"] or "float" in error["type"]) and (
+            hint := limits.number_hint(error["input"], whole="int" in error["type"])):
+        return Problem(source, key, error["input"], f"{allowed}; {hint}")
     if isinstance(error["input"], str) and ("tuple" in error["type"] or "int" in error["type"]):
         allowed += _hint_string(error["input"])
     return Problem(source, key, error["input"], allowed)

@@ -8,7 +8,7 @@ A reference names one:
 
 Config and shapes need no training; `folder` needs it, and `ensure` does it. Trained folders lie in the cache
 (`$MOEBOOK_CACHE` or ~/.cache/moebook) under a digest of all that changes the weights, so a changed recipe never meets old
-weights. `MOEBOOK_TEXT` names text files (joined as in PATH) to train on in place of the standard library.
+weights. `MOEBOOK_TEXT` names text files to train on in place of the standard library (own_text.py).
 """
 
 import hashlib
@@ -24,12 +24,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from moebook.models import cache, corpus, saliency
+from moebook.models import cache, corpus, own_text, saliency
 from moebook.models.recipes import PRESETS, hf_config
 from moebook.models.references import PREFIX, PRUNING, Ref, UnknownTiny, is_tiny, one_of, parse, preset
 
 RECORD = "training.json"
-TEXT_VARIABLE = "MOEBOOK_TEXT"
 DOMAINS = corpus.DOMAINS
 TARGETS = tuple(member for member, recipe in PRESETS["cpu"].members.items() if recipe.shape.experts)
 CALIBRATION_WINDOWS = 64
@@ -62,16 +61,11 @@ def architecture(name: str):
     return catalog.from_config(pruned.hf_config(), f"tiny-{ref.member}/{ref.pruning}", source)
 
 
-def texts() -> tuple[str, ...]:
-    """Text files of the user, from MOEBOOK_TEXT."""
-    return tuple(filter(None, os.environ.get(TEXT_VARIABLE, "").split(os.pathsep)))
-
-
 def family_folder(preset_name: str, text_files: Iterable[str] | None = None) -> Path:
     """Where the members of a preset lie: named by all that changes their weights."""
-    files = texts() if text_files is None else text_files
+    files = own_text.files() if text_files is None else text_files
     facts = [asdict(preset(preset_name)), corpus.RULE, corpus.MIX, sys.version_info[:2] if not files else None,
-             [hashlib.sha256(corpus.read(file).encode()).hexdigest() for file in files]]
+             own_text.facts(files)]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     return cache.root() / "tiny" / f"{preset_name}-{digest}"
 
@@ -215,7 +209,7 @@ def ensure(names: Iterable[str], say: Callable[[str], object] = print) -> None:
         ref = parse(parent)
         by_preset.setdefault(ref.preset, []).append(ref.member)
     for preset_name, members in by_preset.items():
-        texts_given = [argument for file in texts() for argument in ("--text", file)]
+        texts_given = [argument for file in own_text.files() for argument in ("--text", file)]
         run([sys.executable, "-m", "moebook.cli", "train", "tiny", "--preset", preset_name, "--members", ",".join(members),
              *texts_given], say)
 

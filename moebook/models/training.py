@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from moebook.models import cache, corpus, shapes, tiny
+from moebook.models import cache, corpus, own_text, shapes, tiny
 from moebook.models.recipes import PRESETS
 from moebook.models.references import check_member
 from moebook.models.trainer import Training
@@ -46,7 +46,7 @@ def prepare_corpus(preset: str, texts: Iterable[str] = (), say: Callable[[str], 
     found, folder = PRESETS[preset], tiny.family_folder(preset, texts) / "corpus"
     with cache.locked(folder):
         if not folder.exists():
-            documents = corpus.user_texts(texts) if texts else corpus.stdlib(found.share)
+            documents = own_text.documents(texts) if texts else corpus.stdlib(found.share)
             facts = corpus.prepare(folder, documents, vocab_size=found.vocab, window=found.window)
             say(f"corpus: {facts['train_tokens']} tokens of {facts['modules']} modules to train on, "
                 f"{facts['heldout_tokens']} of {facts['heldout_modules']} held out; {folder}")

@@ -8,7 +8,7 @@ trained model of the tiny family, pruned by each criterion of `models/saliency.p
 from dataclasses import replace
 from typing import Any, Literal
 
-from moebook import devices, params
+from moebook import devices, limits, params
 from moebook.estimates import check_fit
 from moebook.models import catalog, tiny
 from moebook.models.edit import ImpossibleEdit
@@ -40,8 +40,7 @@ class Params(EngineParams):
         found = super().problems()
         found += points.unknown("criteria", self.criteria, CRITERIA)
         found += points.unknown("quality_dtype", [self.quality_dtype], points.DTYPES)
-        found += [("quality_ratios_pct", r, "percent that is pruned: over 0 and under 100")
-                  for r in self.quality_ratios_pct if r >= 100]
+        found += [("quality_ratios_pct", r, wrong) for r in self.quality_ratios_pct if (wrong := limits.percent_problem(r))]
         if self.quality_target is not None:
             found += points.trained_problems("quality_target", self.quality_target)
         found += [("ratios_pct", r, "percent that is pruned: over 0 and under 100") for r in self.ratios_pct if r >= 100]
