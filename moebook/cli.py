@@ -356,7 +356,7 @@ def main() -> None:
     except (ValueError, FolderInUse, Unwritable) as error:
         sys.exit(f"moebook: {error}")
     except RuntimeError as error:
-        if type(error).__name__ not in ("NoResults", "NoWorker", "TrainingFailed"):
+        if type(error).__name__ not in ("NoResults", "NoWorker", "TrainingFailed", "DeviceInUse", "DeviceBusy"):
             raise
         sys.exit(f"moebook: {error}")
 

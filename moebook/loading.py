@@ -85,15 +85,14 @@ def load(params: NotebookParams, plan: Plan) -> Results:
 def own_results(params: NotebookParams, plan: Plan) -> Results | None:
     """What was measured below the parameters' outputs folder; None where nothing was."""
     store = Store(params.output_root, plan)
-    device = devices.detect()
-    here = device.kind == plan.device
-    found = store.found(device.name if here else None)
+    device = devices.detect(plan.device)
+    found = store.found(device.name if device is not None else None)
     if not found.records:
         return _from_table(params, plan, store) if (store.folder / TABLE).exists() else None
     source = next(iter(found.records.values()))["provenance"]
     origin = f"measured on {source['device']} with {source['engine_version']}"
-    if not here:
-        origin += f"; drawn on a machine without that device ({device.name})"
+    if device is None:
+        origin += f"; drawn on a machine without that device ({devices.detect().name})"
     if found.older:
         origin += (f". Left out, as the newest engine's are used: {', '.join(found.older)} "
                    "(`moebook results --list` shows all)")
@@ -105,9 +104,8 @@ def reference_results(params: NotebookParams, plan: Plan) -> Results:
     store = Store.reference(plan)
     found = store.found()
     if not found.records and not (store.folder / TABLE).exists():
-        device = devices.detect()
         raise NoResults(f"nothing of this plan was measured here, and no reference results ship for {plan.notebook} of "
-                        f"profile {plan.profile!r}, which is for device {plan.device!r} (this machine: {device.name}). "
+                        f"profile {plan.profile!r}, which is for device {plan.device!r} (this machine: {devices.here()}). "
                         "Measure it on such a device, or choose another profile")
     if found.records:
         source = next(iter(found.records.values()))["provenance"]

@@ -59,9 +59,9 @@ class NotebookParams(BaseModel):
 
     def problems(self) -> list[tuple[str, Any, str]]:
         """(key, value, what is allowed) of everything that types alone cannot tell."""
-        found = []
-        if self.device not in devices.kinds():
-            found.append(("device", self.device, choices(self.device, devices.kinds())))
+        found, allowed = [], devices.allowed()
+        if self.device not in allowed:
+            found.append(("device", self.device, choices(self.device, allowed)))
         if wrong := paths.output_root_problem(self.output_root):
             found.append(("output_root", self.output_root, wrong))
         return found

@@ -19,7 +19,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -70,24 +70,25 @@ def family_folder(preset_name: str, text_files: Iterable[str] | None = None) -> 
     return cache.root() / "tiny" / f"{preset_name}-{digest}"
 
 
-def folder(name: str) -> Path:
-    """The trained Hugging Face folder; a pruned one is made when first asked for. Raises UnknownTiny and NotTrained."""
+def folder(name: str, forks_engines: bool = False) -> Path:
+    """The trained Hugging Face folder; a pruned one is made when first asked for. Raises UnknownTiny and NotTrained.
+
+    forks_engines: this process starts a GPU's engines, which are forked: it prunes in another one.
+    """
     ref = parse(name)
     whole = family_folder(ref.preset) / ref.member
     if not (whole / RECORD).is_file():
         raise NotTrained(f"{ref.parent} is not trained yet (no {whole}); run `moebook train tiny --preset {ref.preset}`")
-    return whole if ref.pruning is None else _pruned(whole, ref.pruning, PRESETS[ref.preset].window)
+    return whole if ref.pruning is None else _pruned(whole, ref.pruning, PRESETS[ref.preset].window, forks_engines)
 
 
-def _pruned(whole: Path, pruning: str, window: int) -> Path:
-    from moebook import devices
-
+def _pruned(whole: Path, pruning: str, window: int, forks_engines: bool) -> Path:
     target = whole.parent / f"{whole.name}.{pruning}"
     with cache.locked(target):
         if not target.exists():
-            if devices.detect().kind == "cpu":
+            if not forks_engines:
                 _prune(whole, target, pruning, window)
-            else:      # a GPU's engines are forked, and a fork after OpenMP or CUDA has run here would hang or fail
+            else:      # a fork after OpenMP or CUDA has run here would hang or fail
                 with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
                     fresh.submit(_prune, whole, target, pruning, window).result()
     return target
@@ -202,8 +203,11 @@ def _whole(parent: str) -> Path:
     return family_folder(ref.preset) / ref.member
 
 
-def ensure(names: Iterable[str], say: Callable[[str], object] = print) -> None:
-    """Trains the members that are missing, each preset in one process. Raises TrainingFailed."""
+def ensure(names: Iterable[str], say: Callable[[str], object] = print, environment: Mapping[str, str] | None = None) -> None:
+    """Trains the members that are missing, each preset in one process. Raises TrainingFailed.
+
+    environment: of that process besides this one's, such as the device that it may use.
+    """
     by_preset: dict[str, list[str]] = {}
     for parent in missing(names):
         ref = parse(parent)
@@ -211,10 +215,11 @@ def ensure(names: Iterable[str], say: Callable[[str], object] = print) -> None:
     for preset_name, members in by_preset.items():
         texts_given = [argument for file in own_text.files() for argument in ("--text", file)]
         run([sys.executable, "-m", "moebook.cli", "train", "tiny", "--preset", preset_name, "--members", ",".join(members),
-             *texts_given], say)
+             *texts_given], say, environment=environment)
 
 
-def run(command: list[str], say: Callable[[str], object], own_session: bool = True) -> None:
+def run(command: list[str], say: Callable[[str], object], own_session: bool = True,
+        environment: Mapping[str, str] | None = None) -> None:
     """A moebook process, its lines passed on as they come; killed when this one is interrupted.
 
     own_session: it has children, which are killed with it.
@@ -222,7 +227,7 @@ def run(command: list[str], say: Callable[[str], object], own_session: bool = Tr
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                start_new_session=own_session,
-                               env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"})
+                               env={**os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"})
     last: list[str] = []
     try:
         for line in process.stdout:

@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from moebook import devices, params
+from moebook import params
 from moebook.analysis import accelerators
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.models import catalog
 from moebook.models.catalog import Architecture
 from moebook.models.edit import edit, language_part
@@ -90,8 +90,7 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
-    own = [check_fit(point, memory) for point in [*_common(p), *_scout(p), *_references(p), *_chunked(p)]]
+    own = [check(point, p.device) for point in [*_common(p), *_scout(p), *_references(p), *_chunked(p)]]
     return Plan(NOTEBOOK, p.profile, p.device, merge([*own, *_endpoint(p)]))
 
 

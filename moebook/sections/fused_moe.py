@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from moebook import devices, params
-from moebook.estimates import check_fit
+from moebook import params
+from moebook.estimates import check
 from moebook.models import catalog
 from moebook.models.formats import FORMATS, MOE_BACKENDS
 from moebook.plan import EngineSettings, Plan, Point, Workload, merge
@@ -62,9 +62,8 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
-    planned = [q for point in _ladder(p) for q in full_or_by_depth(point, memory, p.reduced_layers)]
-    planned = [check_fit(q, memory) for q in [*_layers(p), *planned]]
+    planned = [q for point in _ladder(p) for q in full_or_by_depth(point, p.device, p.reduced_layers)]
+    planned = [check(q, p.device) for q in [*_layers(p), *planned]]
     return Plan(NOTEBOOK, p.profile, p.device, merge(planned))
 
 

@@ -7,8 +7,8 @@ and of any checkpoint; perplexity with each expert taken out; throughput against
 from dataclasses import replace
 from typing import Any, Literal
 
-from moebook import devices, params
-from moebook.estimates import check_fit
+from moebook import params
+from moebook.estimates import check
 from moebook.models import catalog, tiny
 from moebook.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.sections import points
@@ -62,9 +62,8 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
     found = [*_training(p), *_captures(p), *_ablations(p), *_skewed_layers(p), *_skewed_engines(p)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in found))
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
 def figures() -> dict:

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from moebook import devices, params
-from moebook.estimates import check_fit
+from moebook import params
+from moebook.estimates import check
 from moebook.models import catalog
 from moebook.models.catalog import Architecture
 from moebook.models.shards import MODES, ONE, indivisible, rank_series, shard, stand_in
@@ -53,12 +53,11 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
     architectures = [catalog.load(name) for name in p.models]
     planned = [q for arch in architectures for q in (*_modes(p, arch), *_shards(p, arch), *_check(p, arch))]
     planned += [q for arch in architectures for cell in _alone(p, arch)
-                for q in full_or_by_depth(cell, memory, p.reduced_layers)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(q, memory) for q in planned))
+                for q in full_or_by_depth(cell, p.device, p.reduced_layers)]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in planned))
 
 
 def figures() -> dict:

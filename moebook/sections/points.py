@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moebook import params
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.models import catalog, tiny
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.plan import EngineSettings, Point, Workload
@@ -165,12 +165,12 @@ def derived(cell: Point, own: Iterable[Point], anchor: Iterable[Point] = (), **c
     return replace(cell, method=method, own=tuple(o.key for o in own), anchor=tuple(a.key for a in anchor), **changes)
 
 
-def full_or_by_depth(cell: Point, memory_bytes: int | None, layers: tuple[int, ...] | None) -> list[Point]:
+def full_or_by_depth(cell: Point, device_kind: str, layers: tuple[int, ...] | None) -> list[Point]:
     """The cell where it fits the device; else its points at `layers` and the cell extrapolated from them."""
-    whole = check_fit(cell, memory_bytes)
-    if whole.status == "ready" or layers is None:
+    whole = check(cell, device_kind)
+    if whole.status != "oom" or layers is None:
         return [whole]
     own = [reduced(cell, n) for n in layers]
-    if any(check_fit(o, memory_bytes).status != "ready" for o in own):
+    if any(check(o, device_kind).status != "ready" for o in own):
         return [whole]
     return [*own, derived(cell, own)]

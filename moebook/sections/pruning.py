@@ -8,8 +8,8 @@ trained model of the tiny family, pruned by each criterion of `models/saliency.p
 from dataclasses import replace
 from typing import Any, Literal
 
-from moebook import devices, limits, params
-from moebook.estimates import check_fit
+from moebook import limits, params
+from moebook.estimates import check
 from moebook.models import catalog, tiny
 from moebook.models.edit import ImpossibleEdit
 from moebook.models.saliency import CRITERIA
@@ -68,9 +68,8 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
     planned = [point for name in p.models for point in _of_model(p, catalog.load(name))] + _quality(p)
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in planned))
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 
 
 def figures() -> dict:

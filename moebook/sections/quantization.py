@@ -7,8 +7,8 @@ a trained checkpoint in each format. A format that the machine lacks becomes a r
 from dataclasses import replace
 from typing import Any, Literal
 
-from moebook import devices, params
-from moebook.estimates import check_fit
+from moebook import params
+from moebook.estimates import check
 from moebook.models import catalog, formats, tiny
 from moebook.models.formats import SERIES
 from moebook.plan import EngineSettings, Plan, Point, Workload, merge
@@ -68,9 +68,8 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
-    planned = [q for point in [*_ladder(p), *_pairs(p)] for q in full_or_by_depth(point, memory, p.reduced_layers)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(q, memory) for q in [*planned, *_quality(p)]))
+    planned = [q for point in [*_ladder(p), *_pairs(p)] for q in full_or_by_depth(point, p.device, p.reduced_layers)]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*planned, *_quality(p)]))
 
 
 def figures() -> dict:

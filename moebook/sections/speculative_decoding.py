@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from moebook import devices, params
-from moebook.estimates import check_fit
+from moebook import params
+from moebook.estimates import check
 from moebook.models import catalog, tiny
 from moebook.plan import EngineSettings, Plan, Point, Speculation, Workload, merge
 from moebook.sections import points
@@ -70,9 +70,8 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = devices.published(p.device).memory_bytes
     found = [*_cost(p), *_acceptance(p)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in found))
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
 def figures() -> dict:
