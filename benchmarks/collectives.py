@@ -6,12 +6,13 @@
     send         bytes from rank 0 to rank 1                    (PP: activations to the next stage)
     all_reduce in graph   the all-reduces replayed from a CUDA graph, as decode steps run them
 
-Backend NCCL on GPUs, gloo on a CPU. A repeat is the mean of back-to-back calls, the slowest rank's; a row has the median,
-the smallest and the largest of its repeats. Reading: flat at first (latency), then bytes over bandwidth.
+On the profile's device: NCCL on GPUs, gloo on a CPU. A repeat is the mean of back-to-back calls, the slowest rank's; a row
+has the median, the smallest and the largest of its repeats. Reading: flat at first (latency), then bytes over bandwidth.
 
     python3 benchmarks/collectives.py --profile 2xh100          # seconds, after the start of the ranks
 
 Writes outputs/<profile>/05_parallelism/collectives.json, all of it or none: {device, device_kind, versions, backend, rows}.
+Nothing is measured for a profile whose device is not here, and the results that ship with moebook are never written.
 """
 
 import argparse
@@ -29,9 +30,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from moebook import devices
+from moebook import devices, paths, sections
+from moebook.devices import lock
+from moebook.params import load
 from moebook.store import write_atomic
 
+NOTEBOOK = "05_parallelism"
 SMALL_BYTES, LARGE_BYTES = 2**20, 2**26
 WARM_UP = 3
 OPS = ("all_reduce", "all_gather", "all_to_all", "send")
@@ -145,28 +149,47 @@ def _rows(ranks: int, folder: Path, asked: argparse.Namespace) -> list[dict]:
     return json.loads(written.read_text())
 
 
-def measure(asked: argparse.Namespace) -> dict:
-    """The table over every number of ranks, and where and with what it was measured."""
-    on_gpu = torch.cuda.is_available()
-    there = torch.cuda.device_count() if on_gpu else len(os.sched_getaffinity(0))
-    device = devices.detect()
-    rows = []
-    for ranks in rank_counts(asked.ranks, there):
-        with tempfile.TemporaryDirectory() as folder:
-            rows += _rows(ranks, Path(folder), asked)
-    nccl = ".".join(map(str, torch.cuda.nccl.version())) if on_gpu else None
+def measure(asked: argparse.Namespace, device: devices.Device, path: Path) -> dict:
+    """The table over every number of ranks, and where and with what it was measured. path: where it goes."""
+    there = device.count if device.on_gpu else devices.cores()
+    counts, rows = rank_counts(asked.ranks, there), []
+    os.environ.update(device.environment())              # before anything here looks for CUDA, and so for all ranks
+    asked.largest = asked.largest or (28 if device.on_gpu else 22)
+    with lock.held(device, path, max(counts)):
+        for ranks in counts:
+            with tempfile.TemporaryDirectory() as folder:
+                rows += _rows(ranks, Path(folder), asked)
+    nccl = ".".join(map(str, torch.cuda.nccl.version())) if device.on_gpu else None
     return {"device": device.name, "device_kind": device.kind, "device_count": there, "driver": device.driver,
-            "torch": torch.__version__, "backend": "nccl" if on_gpu else "gloo", "nccl": nccl,
+            "torch": torch.__version__, "backend": "nccl" if device.on_gpu else "gloo", "nccl": nccl,
             "nccl_nvls_enable": os.environ.get("NCCL_NVLS_ENABLE"), "rows": rows}
+
+
+def device_of(profile: str) -> devices.Device:
+    """The device of a profile's section 5, as this machine has it. SystemExit for no profile, or where it is not here."""
+    if profile not in (have := paths.profiles(NOTEBOOK)):
+        raise SystemExit(f"--profile {profile}: no profile of section 5; profiles: {', '.join(have)}")
+    try:
+        params = load(sections.find(NOTEBOOK).params, paths.params_file(profile, NOTEBOOK))
+        return devices.require(params.device)
+    except ValueError as error:
+        raise SystemExit(f"--profile {profile}: {error}") from None
+
+
+def own_file(asked: argparse.Namespace) -> Path:
+    """Where the table goes. SystemExit for the folder of the results that ship with moebook."""
+    if wrong := paths.output_root_problem(asked.output_root):
+        raise SystemExit(f"--output-root {asked.output_root}: {wrong}")
+    return paths.output_root(asked.output_root) / asked.profile / NOTEBOOK / "collectives.json"
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", required=True, help="folder of outputs/ to write into")
-    parser.add_argument("--output-root", default="outputs")
+    parser.add_argument("--profile", required=True, help="whose device is measured; folder of outputs/ to write into")
+    parser.add_argument("--output-root", default=paths.OUTPUTS)
     parser.add_argument("--ranks", type=int, nargs="+", help="numbers of ranks; default: 2, 4, ... up to what is there")
     parser.add_argument("--smallest", type=int, default=10, help="log2 of the smallest size in bytes")
-    parser.add_argument("--largest", type=int, default=28 if torch.cuda.is_available() else 22)
+    parser.add_argument("--largest", type=int, help="likewise of the largest; default: 28, on a CPU 22")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--stop-after-seconds", type=float, default=60.0,
                         help="of each number of ranks, begin no further size after that long")
@@ -175,8 +198,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     asked = arguments(argv)
-    table = measure(asked)
-    path = Path(asked.output_root) / asked.profile / "05_parallelism" / "collectives.json"
+    device, path = device_of(asked.profile), own_file(asked)
+    try:
+        table = measure(asked, device, path)
+    except devices.DeviceInUse as error:
+        raise SystemExit(str(error)) from None
     write_atomic(path, json.dumps(table, indent=1).encode())
     print(f"{len(table['rows'])} rows of {table['device']} ({table['backend']}) in {path}")
 

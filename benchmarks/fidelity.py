@@ -8,6 +8,7 @@ loop times it. Expected: within 3 % on a GPU. Prints one JSON line.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -33,7 +34,7 @@ if __name__ == "__main__":
 """
 
 
-def through_vllm(arch, settings: EngineSettings, batch: int, tokens: int, repeats: int, folder: Path) -> list[float]:
+def through_vllm(device, arch, settings: EngineSettings, batch: int, tokens: int, repeats: int, folder: Path) -> list[float]:
     (folder / "config.json").write_text(json.dumps(arch.hf_config()))
     graphs = {"eager": ["--enforce-eager"], "default": [], "light": ["--compilation-config", json.dumps(
         {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": [batch]})]}[settings.graphs]
@@ -43,15 +44,15 @@ def through_vllm(arch, settings: EngineSettings, batch: int, tokens: int, repeat
                "--output-len", str(tokens), "--num-iters-warmup", "2", "--num-iters", str(repeats),
                "--gpu-memory-utilization", str(settings.gpu_memory_utilization),
                "--output-json", str(folder / "latency.json"), *graphs]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **device.environment()})
     if done.returncode:
         sys.exit(f"vllm bench latency failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     return json.loads((folder / "latency.json").read_text())["latencies"]
 
 
-def through_moebook(arch, settings: EngineSettings, batch: int, tokens: int, repeats: int, log: Path) -> list[float]:
+def through_moebook(device, arch, settings: EngineSettings, batch: int, tokens: int, repeats: int, log: Path) -> list[float]:
     workload = {"batch": batch, "input_tokens": tokens, "output_tokens": tokens, "seed": 0}
-    with WorkerHandle(log) as worker:
+    with WorkerHandle(log, device) as worker:
         for request in ({"op": "start", "settings": asdict(settings), "config": arch.hf_config()},
                         {"op": "measure", "workload": workload, "method": "full", "repeats": repeats}):
             reply = worker.ask(request, 600)
@@ -70,16 +71,16 @@ def main() -> None:
     parser.add_argument("--graphs", default="eager", choices=("eager", "light", "default"))
     given = parser.parse_args()
     device = devices.detect()
-    set_environment(device.kind != "cpu")
+    set_environment(device.on_gpu)
     arch = edit(catalog.load(given.model), num_layers=given.layers)
     settings = EngineSettings(graphs=given.graphs, graph_batch_sizes=(given.batch,), max_model_len=2 * given.tokens,
-                              kv_cache_gib=1 if device.kind == "cpu" else None)
+                              kv_cache_gib=None if device.on_gpu else 1)
     with tempfile.TemporaryDirectory() as folder:
-        theirs = through_vllm(arch, settings, given.batch, given.tokens, given.repeats, Path(folder))
-        ours = through_moebook(arch, settings, given.batch, given.tokens, given.repeats, Path(folder) / "worker.log")
+        theirs = through_vllm(device, arch, settings, given.batch, given.tokens, given.repeats, Path(folder))
+        ours = through_moebook(device, arch, settings, given.batch, given.tokens, given.repeats, Path(folder) / "worker.log")
     difference = 100 * (statistics.median(ours) / statistics.median(theirs) - 1)
     print(json.dumps({"benchmark": "fidelity", **vars(given), "device": device.name,
-                      "engine": devices.engine_version(), "vllm_bench_e2e_s": theirs, "moebook_e2e_s": ours,
+                      "engine": devices.engine_version(device.kind), "vllm_bench_e2e_s": theirs, "moebook_e2e_s": ours,
                       "difference_pct": round(difference, 2)}))
 
 

@@ -31,9 +31,10 @@ def main() -> None:
         seconds.append(round(time.monotonic() - started, 1))
         if not outcome.whole:
             sys.exit(outcome.line())
-    records = store.records(devices.detect().name).values()
+    device = devices.require(plan.device)
+    records = store.records(device.name).values()
     built = [r["engine"]["engine_start_s"] for r in records if not r["engine"].get("top_k_switched")]
-    print(json.dumps({"benchmark": "notebook_run", "params": str(file), "device": devices.detect().name,
+    print(json.dumps({"benchmark": "notebook_run", "params": str(file), "device": device.name,
                       "from_nothing_s": seconds[0], "again_s": seconds[1], "configurations": plan.num_engines,
                       "builds": plan.num_builds, "workers": max(r["worker"] for r in records),
                       "engine_start_median_s": round(statistics.median(built), 2), "points": outcome.counts}))

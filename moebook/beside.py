@@ -54,12 +54,12 @@ def keep(res) -> None:
     """Write the other profiles' rows into one's own outputs, for machines that lack theirs."""
     if found := others(res):
         table = _concat(found)
-        results.write(table, res.folder / FILE, {"profiles": list(table["profile"].unique()),
-                                                 "notebook": res.plan.notebook})
+        results.write_frame(table, res.folder / FILE, {"profiles": list(table["profile"].unique()),
+                                                       "notebook": res.plan.notebook})
 
 
 def _kept(path: Path) -> dict[str, pd.DataFrame]:
-    return dict(list(results.read(path)[0].groupby("profile", sort=False))) if path.exists() else {}
+    return dict(list(results.read_frame(path)[0].groupby("profile", sort=False))) if path.exists() else {}
 
 
 def _measured(res, profile: str, kept: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -155,6 +155,7 @@ def _roofline_rows(arch: Architecture, accelerator: accelerators.Accelerator, pl
     for batch, tokens_in, tokens_out in places:
         row = {"model": arch.name, "num_layers": arch.num_layers, "sweeps": "scout", "method": "roofline",
                "source_kind": "roofline", "series": series, "device_label": accelerator.name.removesuffix(" SXM"),
+               "decides": False, "note": "a roofline: run nowhere, decides nothing",
                "dtype": dtype, "quantization": quantization, "batch": batch, "input_tokens": tokens_in,
                "output_tokens": tokens_out, "status": "infeasible", "reason": reason, "tensor_parallel": 1,
                "published_bytes_per_s": accelerator.bandwidth_bytes_per_s,

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from moebook import options, paths, sections
 from moebook import params as parameters
-from moebook import paths, sections
 from moebook.problems import choices
 from moebook.store import Store
 
@@ -23,7 +23,8 @@ ParamsFile = Annotated[Path, typer.Argument(help="a parameter file of any name, 
 Notebook = Annotated[str, typer.Option(help="the notebook a parameter file is for, where neither its name nor its key "
                                             "`notebook` says so: 02_quantization or 02")]
 Profile = Annotated[str, typer.Option(help="folder of params/ to use, e.g. cpu, gpu, h200, 2xh200")]
-OutputRoot = Annotated[str | None, typer.Option(help="outputs folder, in place of the parameter file's")]
+OutputRoot = Annotated[str | None, typer.Option(callback=options.folder,
+                                                help="outputs folder, in place of the parameter file's")]
 AllowFailed = Annotated[bool, typer.Option("--allow-failed", help="exit 0 also where points failed, ran out of time or "
                                                                   "memory, or were not run")]
 
@@ -84,7 +85,8 @@ def measure(
     output_root: OutputRoot = None,
     sweep: Annotated[str, typer.Option(help="only these sweeps, in this order: grid,batch_topk; a+b share engines")] = "",
     retry: Annotated[str, typer.Option(help="statuses to measure again: oom,failed,timeout")] = "",
-    stop_after_minutes: Annotated[float | None, typer.Option(help="begin no further point after this long")] = None,
+    stop_after_minutes: Annotated[float | None, typer.Option(callback=options.minutes, help="begin no further point "
+                                                                                         "after this long")] = None,
     executor: Annotated[str, typer.Option(help="local: a worker here; ray: the nodes of a Ray cluster")] = "local",
     address: Annotated[str | None, typer.Option(help="of the Ray cluster; by default the one this machine is in")] = None,
     shard: Annotated[str, typer.Option(help="only this part, for one job of an array: 3/8 is the third of eight")] = "",
@@ -122,7 +124,8 @@ def _told(counts: dict[str, int]) -> str:
 @app.command(name="run")
 def run_notebook(section: Annotated[str, typer.Argument(help="a notebook (02, 02_quantization) or a parameter file")],
                  profile: Profile = "cpu", notebook: Notebook = "", output_root: OutputRoot = None,
-                 limit_minutes: Annotated[float, typer.Option(help="end the notebook after this long")] = 120.0,
+                 limit_minutes: Annotated[float, typer.Option(callback=options.minutes, help="end the notebook after "
+                                                                                            "this long")] = 120.0,
                  allow_failed: AllowFailed = False) -> None:
     """Execute one notebook headlessly, with a profile's parameters or those of a file."""
     from moebook.execute import execute
@@ -140,9 +143,7 @@ def run_notebook(section: Annotated[str, typer.Argument(help="a notebook (02, 02
 
 
 def _root(output_root: str | None) -> str | None:
-    """--output-root as it is handed on, checked and whole."""
-    if output_root is not None and (wrong := paths.output_root_problem(output_root)):
-        raise ValueError(f"--output-root: given {output_root!r}; {wrong}")
+    """--output-root as it is handed on, whole."""
     return None if output_root is None else str(Path.cwd() / output_root)
 
 
@@ -159,8 +160,8 @@ def study(profile: Profile = "cpu", output_root: OutputRoot = None, allow_failed
 @app.command()
 def figures(profile: Profile = "cpu", section: Annotated[str | None, typer.Option(help="only this notebook")] = None,
             formats: str = "pdf,svg,png", width: str = "page", output_root: OutputRoot = None,
-            output: Annotated[Path | None, typer.Option(help="folder to write the figures to; by default the outputs "
-                                                             "folder of each notebook")] = None) -> None:
+            output: Annotated[Path | None, typer.Option(callback=options.folder, help="folder to write the figures to; by "
+                              "default the outputs folder of each notebook")] = None) -> None:
     """Draw all figures of a profile from its results, one's own or else the reference's, and say where they are."""
     from moebook import workbook
     from moebook.view import style
@@ -265,7 +266,8 @@ def prune(
     source: Annotated[Path, typer.Argument(help="folder of a Hugging Face checkpoint (safetensors)")],
     target: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
     kind: Annotated[str, typer.Option(help="inter: whole experts; intra: the FFN dim of every expert")] = "inter",
-    ratio_pct: Annotated[float, typer.Option("--ratio", help="percent to prune")] = 50.0,
+    ratio_pct: Annotated[float, typer.Option("--ratio", callback=options.percent,
+                                             help="percent to prune: 25 is a quarter")] = 50.0,
     criterion: Annotated[str, typer.Option(help="random, norm, frequency, routed_activation")] = "norm",
     text: Annotated[Path | None, typer.Option(help="calibration text of the last two criteria")] = None,
     overwrite: bool = False,
@@ -297,11 +299,11 @@ def train(
     text: Annotated[list[Path] | None, typer.Option(help="UTF-8 text to train on, in place of Python's library")] = None,
 ) -> None:
     """Train the small models of the tiny family that are not trained yet; vLLM and transformers load them unchanged."""
-    from moebook.models import references, tiny
+    from moebook.models import own_text, references, tiny
 
     if family != "tiny":
         raise ValueError(f"{family!r} is no family that moebook trains; allowed: tiny")
-    wanted, texts = [m for m in members.split(",") if m], tuple(map(str, text or ())) or tiny.texts()
+    wanted, texts = [m for m in members.split(",") if m], tuple(map(str, text or ())) or own_text.files()
     for member in wanted or tiny.preset(preset).members:
         references.check_member(preset, member)
     folder = tiny.family_folder(preset, texts)
@@ -310,7 +312,7 @@ def train(
     records = training.train_family(preset, wanted, texts, lambda line: print(line, flush=True))
     typer.echo(tiny.table(records, folder))
     if text:
-        typer.echo(f"to use them: export {tiny.TEXT_VARIABLE}={os.pathsep.join(texts)}")
+        typer.echo(f"to use them: export {own_text.VARIABLE}={os.pathsep.join(texts)}")
 
 
 @app.command()
@@ -354,7 +356,7 @@ def main() -> None:
     except (ValueError, FolderInUse, Unwritable) as error:
         sys.exit(f"moebook: {error}")
     except RuntimeError as error:
-        if type(error).__name__ not in ("NoResults", "NoWorker", "TrainingFailed"):
+        if type(error).__name__ not in ("NoResults", "NoWorker", "TrainingFailed", "DeviceInUse", "DeviceBusy"):
             raise
         sys.exit(f"moebook: {error}")
 

@@ -1,17 +1,24 @@
-"""What `moebook doctor` looks at: Python, the engine, its dependencies, the device, memory and disk."""
+"""What `moebook doctor` looks at: Python, the engine, its dependencies, the devices, memory and
+disk."""
 
 import importlib.util
+import os
 import platform
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from moebook import devices
+import yaml
 
-NEEDED = ("papermill", "ipykernel", "matplotlib", "seaborn", "pandas", "pyarrow", "pydantic", "ipywidgets",
-          "transformers", "torch", "vllm")
+from moebook import devices, paths
+from moebook.devices import cards
+from moebook.devices.visible import VARIABLE, Card
+
+NEEDED = ("papermill", "ipykernel", "matplotlib", "seaborn", "pandas", "pyarrow", "pydantic",
+          "ipywidgets", "transformers", "torch", "vllm")
 BREAKS_TORCH_CPU = ("torchvision", "torchaudio", "torchcodec")
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -22,24 +29,86 @@ class Check:
 
 
 def checks() -> list[Check]:
-    device = devices.detect()
     missing = [m for m in NEEDED if importlib.util.find_spec(m) is None]
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    version = devices.engine_version()
-    found = [
-        Check("python", sys.version_info >= (3, 11), f"{platform.python_version()} (needed: 3.11 or newer)"),
-        Check("packages", not missing, f"missing {', '.join(missing)}: `make venv`" if missing else "all there"),
-        Check("engine", version != "none", version if version != "none" else "no vLLM: `make venv` or environment.yml"),
-        Check("device", True, f"{device.kind}: {device.name}, {device.memory_bytes / 1e9:.0f} GB"),
+    return [
+        Check("python", sys.version_info >= (3, 11),
+              f"{platform.python_version()} (needed: 3.11 or newer)"),
+        Check("packages", not missing,
+              f"missing {', '.join(missing)}: `make venv`" if missing else "all there"),
+        *_engines(),
+        *_devices(),
         Check("disk", free > 5, f"{free:.0f} GB free here (needed: 5)"),
-        Check("repository root", Path("params").is_dir() and Path("notebooks").is_dir(),
-              "params/ and notebooks/ are looked for in the current folder"),
+        _root(),
+        _ray(),
+        *_torch_companions(),
     ]
-    ray = importlib.util.find_spec("ray") is not None
-    found.append(Check("ray", True, "there, for `moebook measure --executor ray`" if ray else "not installed; only `moebook "
-                       "measure --executor ray` needs it: pip install -e '.[cluster]'"))
-    if device.kind == "cpu":
-        wrong = [m for m in BREAKS_TORCH_CPU if importlib.util.find_spec(m) is not None]
-        found.append(Check("torch companions", not wrong, f"{', '.join(wrong)} break transformers beside a CPU torch: "
-                           f"uninstall them" if wrong else "none of those that break a CPU torch"))
-    return found
+
+
+def _engines() -> list[Check]:
+    """The build of the engine for each device here. A machine that can measure on one is whole."""
+    kinds = dict.fromkeys([*(devices.kind_of(card.name) for card in cards.seen().cards), "cpu"])
+    problems = {kind: devices.engine_problem(kind) for kind in kinds}
+    whole = not all(problems.values())
+    return [Check("engine", whole, f"{kind}: {problem or devices.engine_version(kind)}")
+            for kind, problem in problems.items()]
+
+
+def _devices() -> list[Check]:
+    """Visible cards, what hides others, the CPU; any of them is right."""
+    cpu, seen, every = devices.detect("cpu"), cards.seen(), cards.here()
+    told = [_card(card) for card in seen.cards]
+    if hidden := len(every) - len(seen.cards):
+        by = f"{VARIABLE}={os.environ[VARIABLE]!r}" if VARIABLE in os.environ else "MIG"
+        why = f": {seen.note}" if seen.note else ""
+        told.append(f"{by} hides {hidden} of {len(every)} cards{why}")
+    told.append(f"cpu: {cpu.name}, {devices.cores()} cores, {cpu.memory_bytes / GIB:.1f} GiB; "
+                f"profiles: {_profiles('cpu', 1)}")
+    return [Check("device", True, line) for line in told]
+
+
+def _card(card: Card) -> str:
+    kind = devices.kind_of(card.name)
+    profiles = _profiles(kind, devices.detect(kind).count, card.memory_bytes)
+    return (f"{kind}: {card.name}, {card.memory_bytes / GIB:.1f} GiB, {card.uuid}; "
+            f"profiles: {profiles}")
+
+
+def _root() -> Check:
+    try:
+        return Check("repository root", True, str(paths.root()))
+    except paths.NoCheckout as error:
+        return Check("repository root", False, str(error))
+
+
+def _profiles(kind: str, count: int, memory_bytes: int = 0) -> str:
+    """Profiles whose plans a device of this kind measures, so many of which are here."""
+    if not _root().ok:
+        return "none, outside a checkout"
+    found = []
+    for profile in paths.profiles():
+        folder = paths.root() / "params" / profile
+        files = [yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")]
+        plans = [given for given in files if isinstance(given, dict)]
+        need = max((p.get("num_devices", 1) for p in plans), default=1)
+        suit = any(devices.suits(p.get("device", "cpu"), kind, memory_bytes) for p in plans)
+        if suit and (kind == "cpu" or need <= count):
+            found.append(profile)
+    return ", ".join(found) or "none"
+
+
+def _ray() -> Check:
+    there = importlib.util.find_spec("ray") is not None
+    return Check("ray", True, "there, for `moebook measure --executor ray`" if there else
+                 "not installed; only `moebook measure --executor ray` needs it: "
+                 "pip install -e '.[cluster]'")
+
+
+def _torch_companions() -> list[Check]:
+    if devices.engine_problem("cpu") is not None:
+        return []
+    wrong = [m for m in BREAKS_TORCH_CPU if importlib.util.find_spec(m) is not None]
+    detail = "none of those that break a CPU torch"
+    if wrong:
+        detail = f"{', '.join(wrong)} break transformers beside a CPU torch: uninstall them"
+    return [Check("torch companions", not wrong, detail)]

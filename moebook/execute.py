@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Event
 
 from moebook import devices, paths, run
+from moebook.executors.local import Local
 from moebook.models import tiny
 from moebook.params import NotebookParams
 from moebook.plan import Plan
@@ -138,13 +139,11 @@ def run_study(work: list[tuple[Section, Path]], output_root: str | None = None,
     """All parameter files checked, small models trained that are missing, all plans measured in one worker, then the
     notebooks executed, as many at once as there are cores."""
     prepared = [(section, *_prepared(section, file, output_root)) for section, file in work]
-    here = devices.detect().kind
-    measured = [(section, params, plan) for section, params, plan in prepared if plan.measured and plan.device == here]
+    measured = [(section, params, plan) for section, params, plan in prepared
+                if plan.measured and devices.detect(plan.device) is not None]
     _train([(params, plan) for _, params, plan in measured])
-    with run.WorkerHandle(_log(prepared)) as worker:
-        for section, params, plan in measured:
-            _say(f"== {section.stem}: measuring")
-            run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes)
+    for kind in dict.fromkeys(plan.device for _, _, plan in measured):
+        _measure([own for own in measured if own[2].device == kind], _log(prepared))
     _say("== executing the notebooks")
     outcomes = execute_all(work, output_root=output_root, allow_failed=allow_failed)
     print(table(outcomes))
@@ -154,7 +153,20 @@ def run_study(work: list[tuple[Section, Path]], output_root: str | None = None,
 def _train(plans: list[tuple[NotebookParams, Plan]]) -> None:
     """The members that points without a result need, of all plans at once: they are trained side by side."""
     left = [point for params, plan in plans for point in run.pending(plan, params.output_root)]
-    tiny.ensure(references(left), _say)
+    if left:
+        tiny.ensure(references(left), _say, devices.require(plans[0][1].device).environment())
+
+
+def _measure(plans: list[tuple[Section, NotebookParams, Plan]], log: Path) -> None:
+    """All plans of one device in one worker, which holds the device throughout. DeviceBusy where others take its memory: the
+    notebooks would find it so, too."""
+    with Local(log) as executor:
+        for section, params, plan in plans:
+            _say(f"== {section.stem}: measuring")
+            counts = run.measure(plan, params.output_root, executor=executor, limit_s=60 * params.point_limit_minutes)
+            if counts["not_run"]:
+                raise devices.DeviceBusy(f"{executor.device.name} is busy: the study ends here, {counts['not_run']} points "
+                                         f"of {section.stem} are not measured; the same command goes on once it is free")
 
 
 def execute_all(work: list[tuple[Section, Path]], at_once: int | None = None,
@@ -162,7 +174,7 @@ def execute_all(work: list[tuple[Section, Path]], at_once: int | None = None,
     """Outcomes in the order of `work`; each is told as soon as those before it are. Interrupted, no notebook goes on.
     how: output_root and allow_failed, as `execute` takes them."""
     stop, outcomes = Event(), []
-    with ThreadPoolExecutor(at_once or min(MOST_AT_ONCE, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(at_once or min(MOST_AT_ONCE, devices.cores())) as pool:
         running = [pool.submit(execute, section, file, stop=stop, **how) for section, file in work]
         try:
             for future in running:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook import devices, paths, results
-from moebook.analysis import balance, layers, metrics, parallelism, predict
+from moebook import devices, paths, results, results_schema
+from moebook.analysis import balance, deciding, layers, metrics, parallelism, predict
 from moebook.params import NotebookParams
 from moebook.plan import Plan
 from moebook.store import Found, Store
@@ -85,15 +85,14 @@ def load(params: NotebookParams, plan: Plan) -> Results:
 def own_results(params: NotebookParams, plan: Plan) -> Results | None:
     """What was measured below the parameters' outputs folder; None where nothing was."""
     store = Store(params.output_root, plan)
-    device = devices.detect()
-    here = device.kind == plan.device
-    found = store.found(device.name if here else None)
+    device = devices.detect(plan.device)
+    found = store.found(device.name if device is not None else None)
     if not found.records:
         return _from_table(params, plan, store) if (store.folder / TABLE).exists() else None
     source = next(iter(found.records.values()))["provenance"]
     origin = f"measured on {source['device']} with {source['engine_version']}"
-    if not here:
-        origin += f"; drawn on a machine without that device ({device.name})"
+    if device is None:
+        origin += f"; drawn on a machine without that device ({devices.detect().name})"
     if found.older:
         origin += (f". Left out, as the newest engine's are used: {', '.join(found.older)} "
                    "(`moebook results --list` shows all)")
@@ -105,9 +104,8 @@ def reference_results(params: NotebookParams, plan: Plan) -> Results:
     store = Store.reference(plan)
     found = store.found()
     if not found.records and not (store.folder / TABLE).exists():
-        device = devices.detect()
         raise NoResults(f"nothing of this plan was measured here, and no reference results ship for {plan.notebook} of "
-                        f"profile {plan.profile!r}, which is for device {plan.device!r} (this machine: {device.name}). "
+                        f"profile {plan.profile!r}, which is for device {plan.device!r} (this machine: {devices.here()}). "
                         "Measure it on such a device, or choose another profile")
     if found.records:
         source = next(iter(found.records.values()))["provenance"]
@@ -158,9 +156,9 @@ def _from_table(params: NotebookParams, plan: Plan, store: Store, is_reference: 
 
 def _enrich(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
     table = metrics.add_metrics(table)
-    if ceilings is None:
-        return table
-    return predict.add_floor(table, predict.Ceilings(**ceilings), _architecture_of(plan))
+    if ceilings is not None:
+        table = predict.add_floor(table, predict.Ceilings(**ceilings), _architecture_of(plan))
+    return results_schema.as_table(table)
 
 
 def _architecture_of(plan: Plan):
@@ -170,7 +168,7 @@ def _architecture_of(plan: Plan):
 
 def _results(res: Results) -> Results:
     found = _calibrated(res)
-    return replace(found, summary=parallelism.add_composed(found.summary, res.roots))
+    return replace(found, summary=deciding.with_decisions(parallelism.add_composed(found.summary, res.roots)))
 
 
 def _calibrated(res: Results) -> Results:
@@ -202,5 +200,6 @@ def prediction(res: Results) -> str:
 
 
 def unmeasured(params: NotebookParams, plan: Plan, origin: str) -> Results:
-    table = metrics.add_metrics(results.assemble(plan, {}))
-    return Results(plan, params, table, results.summarize(table), {"ceilings": None}, origin)
+    table = _enrich(results.assemble(plan, {}), plan, None)
+    summary = deciding.with_decisions(results.summarize(table))
+    return Results(plan, params, table, summary, {"ceilings": None}, origin)

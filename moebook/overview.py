@@ -76,10 +76,11 @@ def compared(params) -> pd.DataFrame | None:
         print("dry run: no results are read")
         return None
     found = [compare.compare(own, plan) for _, own, plan in measured_plans(params.profile, params.output_root)]
-    print("\n".join(one.text for one in found) or "no notebook of this profile measures anything")
     tables = [one.table for one in found if not one.table.empty]
     if not tables:
+        print(f"No point of profile {params.profile!r} was measured both here and for the reference: nothing to compare.")
         return None
+    print("\n".join(one.text for one in found))
     by_notebook = pd.concat(tables).groupby("notebook", sort=False)
     return by_notebook.agg(points=("ratio", "size"), median=("ratio", "median"), least=("ratio", "min"),
                            most=("ratio", "max"), ranges_overlap=("within", "sum")).reset_index()

@@ -14,15 +14,15 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from moebook import devices, paths
+from moebook import devices, limits, paths
 from moebook.given import of_notebook, read_yaml
 from moebook.lengths import Length, Lengths
 from moebook.models import fitting
 from moebook.problems import ParameterError, Problem, choices
 
-__all__ = ["PROFILE", "Count", "Counts", "Depths", "Flag", "Fraction", "Fractions", "Length", "Lengths", "Models", "Names",
-           "NonNegatives", "NotebookParams", "ParameterError", "Problem", "build", "choices", "from_notebook", "load",
-           "read_yaml"]
+__all__ = ["PROFILE", "Count", "Counts", "Depths", "Flag", "Fraction", "Fractions", "Length", "Lengths",
+           "Models", "Names", "NonNegative", "NonNegatives", "NotebookParams", "ParameterError", "Problem", "build",
+           "choices", "from_notebook", "load", "read_yaml"]
 PROFILE = r"[a-z0-9][a-z0-9_-]*"
 
 
@@ -37,13 +37,14 @@ def as_models(value: Any) -> Any:
 
 Count = Annotated[int, Field(strict=True, gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
-Fraction = Annotated[float, Field(strict=True, gt=0)]
+Fraction = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 # Of a sweep: an empty list leaves it out.
 Counts = Annotated[tuple[Count, ...], BeforeValidator(as_tuple)]
 Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 Models = Annotated[tuple[str, ...], BeforeValidator(as_models)]
-NonNegatives = Annotated[tuple[Annotated[float, Field(strict=True, ge=0)], ...], BeforeValidator(as_tuple)]
+NonNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+NonNegatives = Annotated[tuple[NonNegative, ...], BeforeValidator(as_tuple)]
 # Depths that a model is extrapolated from: a line takes two.
 Depths = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=2)]
 
@@ -60,7 +61,7 @@ class NotebookParams(BaseModel):
     output_root: str = "outputs"
     repeats: Annotated[int, Field(strict=True, ge=3, le=100)] = 3
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
-    point_limit_minutes: Fraction = 10.0
+    point_limit_minutes: Annotated[Fraction, Field(le=limits.MOST_MINUTES)] = 10.0
     dry_run: Flag = False
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -71,9 +72,9 @@ class NotebookParams(BaseModel):
 
     def problems(self) -> list[tuple[str, Any, str]]:
         """(key, value, what is allowed) of everything that types alone cannot tell."""
-        found = []
-        if self.device not in devices.kinds():
-            found.append(("device", self.device, choices(self.device, devices.kinds())))
+        found, allowed = [], devices.allowed()
+        if self.device not in allowed:
+            found.append(("device", self.device, choices(self.device, allowed)))
         if wrong := paths.output_root_problem(self.output_root):
             found.append(("output_root", self.output_root, wrong))
         return found
@@ -120,6 +121,9 @@ def _from_pydantic(error: dict, data: dict, source: str, fields: list[str]) -> P
     if error["type"] == "extra_forbidden":
         return Problem(source, top, data.get(top), f"unknown parameter; {choices(top, fields)}")
     allowed = error["msg"][0].lower() + error["msg"][1:]
+    whole = "int" in error["type"] or error["type"] == "length"
+    if (whole or "float" in error["type"]) and (hint := limits.number_hint(error["input"], whole=whole)):
+        return Problem(source, key, error["input"], f"{allowed}; {hint}")
     if isinstance(error["input"], str) and any(kind in error["type"] for kind in ("tuple", "int", "length")):
         allowed += _hint_string(error["input"])
     return Problem(source, key, error["input"], allowed)

@@ -72,7 +72,7 @@ def given(text: str) -> str:
     """A path that a user gave, whole: from the current folder where it exists there, else from the root where it exists
     there; anything else as it stands."""
     for folder in (Path.cwd(), root()):
-        if (folder / text).exists():
+        if os.path.exists(folder / text):               # False also for names that no file can have
             return os.path.abspath(folder / text)
     return text
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from moebook.models import tiny
+from moebook.models import own_text, tiny
 from moebook.models.catalog import Architecture
 from moebook.settings import EngineSettings, Speculation, Workload, identity
 
@@ -71,6 +71,7 @@ class Point:
             **({"text": _text_identity(self.text)} if self.text else {}),
             **({"recipe": tiny.recipe_id(self.engine.weights)} if tiny.is_tiny(self.engine.weights) else {}),
             **({"endpoint": self.series} if self.method == "endpoint" else {}),   # another label, another server
+            **(own_text.identity() if self.rests_on_tiny else {}),                # text of the user's own
         }
         return _digest(what)
 
@@ -84,6 +85,12 @@ class Point:
         """Points equal in this differ in top-k at most, which a running engine can switch."""
         arch = self.architecture
         return (arch.name.split("[")[0], arch.source, arch.num_layers, arch.expert_ffn_dim, arch.num_experts, self.engine)
+
+    @property
+    def rests_on_tiny(self) -> bool:
+        """Whether weights, a draft or the text are of the tiny family."""
+        spec = self.engine.speculation
+        return any(name and tiny.is_tiny(name) for name in (self.engine.weights, spec and spec.draft, self.text))
 
     @property
     def is_derived(self) -> bool:

@@ -15,60 +15,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moebook import __version__
+from moebook import results_schema as schema
 from moebook.plan import Plan, Point, describe
 from moebook.store import write_atomic
 
-REPEAT_METRICS = (
-    "ttft_s", "e2e_s", "request_ttft_p50_s", "request_ttft_p99_s", "request_e2e_p50_s", "request_e2e_p99_s",
-    "step_p50_s", "step_p99_s", "step_first_s", "step_last_s", "step_first_context", "step_last_context",
-    "layer_s", "layer_graph_s", "perplexity", "tokens_per_step", "acceptance_rate", "step_tokens", "experts_per_step",
-    *(f"accepted_pos{i}" for i in range(1, 9)),
-)
-BALANCE = ("max_over_mean", "cv", "entropy", "gini", "top_share", "ep2_max_over_mean", "ep4_max_over_mean",
-           "ep8_max_over_mean")          # what analysis/balance.py tells of a routing point
-REPEAT_TEXTS = ("output_digests",)       # comma-separated, one per sequence
-# What a point tells besides its repeats; lists are JSON text.
-POINT_NUMBERS = ("base_perplexity", "perplexity_code", "perplexity_prose", "perplexity_numbers", "unigram_perplexity",
-                 "parameters", "train_steps", "train_tokens", "train_seconds",
-                 *(f"balance_{name}{end}" for name in BALANCE for end in ("", "_lo", "_hi")))
-POINT_TEXTS = ("loss_curve", "load_steps", "load_counts", "expert_counts", "balance_layers", "ablation_perplexity")
-LAYER_FACTS = ("relative_error", "experts_hit", "default_layer_s", "default_layer_graph_s", "configs_tried", "graph_reason")
-ENDPOINT_FACTS = ("endpoint_model", "endpoint_api", "requests_ok", "requests_failed", "prompt_tokens")
-CLIENT = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "sm_clock_mhz",
-          "power_limit_w", "temperature_c")      # what the record of an endpoint point says of the machine that asked
-ENGINE_FACTS = ("engine_start_s", "kv_capacity_tokens", "attention_backend", "moe_backend", "moe_config_tuned",
-                "top_k_switched", "weights_bytes", "training")
-PROVENANCE = ("device", "device_kind", "device_count", "device_memory_bytes", "driver", "engine_version", "git_commit",
-              "sm_clock_mhz", "power_limit_w", "temperature_c", "started_at")
-METRICS = ("ttft_s", "e2e_s", "tpot_s", "itl_paper_s", "itl_predecessor_s", "throughput_tok_s",
-           "output_throughput_tok_s", "request_ttft_p50_s", "request_ttft_p99_s", "request_e2e_p50_s",
-           "request_e2e_p99_s", "step_p50_s", "step_p99_s", "step_first_s", "step_last_s", "layer_s", "layer_graph_s",
-           "perplexity", "tokens_per_step", "acceptance_rate", "step_tokens", "experts_per_step",
-           *(f"accepted_pos{i}" for i in range(1, 9)))
+REPEAT_METRICS, CONTEXTS, REPEAT_TEXTS = map(schema.names, ("repeat", "context", "digest"))
+POINT_NUMBERS, POINT_TEXTS = map(schema.names, ("point_number", "point_text"))   # lists are JSON text
+LAYER_FACTS, ENDPOINT_FACTS, ENGINE_FACTS = map(schema.names, ("layer_fact", "endpoint_fact", "engine_fact"))
+CLIENT = schema.names("client")          # what the record of an endpoint point says of the machine that asked
+PROVENANCE = schema.names("client", "run")
+METRICS = schema.names(*schema.SUMMARISED)
 TIMES = ("e2e_s", "layer_s")  # what a point's spread is told of, the first that it has
 UNSTABLE_PCT = 5.0            # repeats that spread wider than this flag their point
 
 
 def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
-    """The table of a plan from its records by key; points without a record are rows `not_run`."""
+    """The table of a plan from its records by key; points without a record are rows `not_run`. Columns that are computed
+    from others (metrics, floors) are null."""
     rows = [row for point in plan.points for row in _rows(point, plan, records)]
-    table = pd.DataFrame(rows, columns=_columns())
-    flags = ("unstable", "moe_config_tuned", "top_k_switched")
-    counts = ("repeat", "peak_memory_bytes", "kv_capacity_tokens", "weights_bytes", "device_memory_bytes", "device_count",
-              "experts_hit", "configs_tried", "requests_ok", "requests_failed")
-    kinds = {**dict.fromkeys(flags, "boolean"), **dict.fromkeys(counts, "Int64")}
-    numbers = [*REPEAT_METRICS, *POINT_NUMBERS, "set_acceptance", "temperature", "skew", "relative_error", "default_layer_s",
-               "default_layer_graph_s", "prompt_tokens", "engine_start_s", "sm_clock_mhz", "power_limit_w", "temperature_c"]
-    return table.astype({**kinds, **dict.fromkeys(numbers, "float64")}).copy()      # one block a type
-
-
-def _columns() -> list[str]:
-    return ["point_id", "key", "notebook", "sweeps", "model", "series", "method", "status", "reason", "repeat", "unstable",
-            "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
-            "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "weights",
-            "asked_moe_backend", "speculative", "draft", "draft_tokens", "set_acceptance", "temperature", "text", "skew",
-            "batch", "input_tokens", "output_tokens", "repeats_planned", *REPEAT_METRICS, *REPEAT_TEXTS, *POINT_NUMBERS,
-            *POINT_TEXTS, "peak_memory_bytes", *LAYER_FACTS, *ENDPOINT_FACTS, *ENGINE_FACTS, *PROVENANCE]
+    return schema.as_table(pd.DataFrame(rows))
 
 
 def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
@@ -95,7 +60,8 @@ def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
         return [shared]
     times = next((t for t in TIMES if t in repeats[0]), None)
     unstable = times is not None and _spread_pct([r[times] for r in repeats]) > UNSTABLE_PCT
-    return [{**shared, "repeat": i, "unstable": unstable, **{m: row.get(m) for m in (*REPEAT_METRICS, *REPEAT_TEXTS)}}
+    names = (*REPEAT_METRICS, *CONTEXTS, *REPEAT_TEXTS)
+    return [{**shared, "repeat": i, "unstable": unstable, **{name: row.get(name) for name in names}}
             for i, row in enumerate(repeats)]
 
 
@@ -184,10 +150,16 @@ def select(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, path: Path, metadata: dict) -> None:
-    """Parquet with `metadata` (JSON) under the key `moebook`. Without Arrow's own copy of the schema, which for tables of
-    many columns and few rows would be the larger part of the file; pandas' is kept, so that frames read as written."""
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
-    extra = json.dumps({"moebook_version": __version__, **metadata}, sort_keys=True).encode()
+    """A results.parquet: exactly the columns of the schema, `metadata` (JSON) under the key `moebook`."""
+    write_frame(schema.as_table(table), path, metadata)
+
+
+def write_frame(frame: pd.DataFrame, path: Path, metadata: dict) -> None:
+    """Any columns of the schema as parquet. Without Arrow's own copy of the schema, which for tables of many columns and few
+    rows would be the larger part of the file; pandas' is kept, so that frames read as written."""
+    arrow = pa.Table.from_pandas(schema.typed(frame), schema.arrow(frame), preserve_index=False)
+    told = {"moebook_version": __version__, **metadata, "schema_version": schema.VERSION}
+    extra = json.dumps(told, sort_keys=True).encode()
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, arrow.schema, compression="zstd", store_schema=False, write_statistics=False) as writer:
         writer.write_table(arrow)
@@ -196,13 +168,23 @@ def write(table: pd.DataFrame, path: Path, metadata: dict) -> None:
 
 
 def read(path: Path) -> tuple[pd.DataFrame, dict]:
-    """Table and metadata of a results.parquet. ValueError where the file is none."""
+    """Table and metadata of a results.parquet, in today's schema. ValueError where the file is none, or is newer."""
+    frame, metadata = read_frame(path)
+    return schema.as_table(frame), metadata
+
+
+def read_frame(path: Path) -> tuple[pd.DataFrame, dict]:
+    """Any file of `write_frame`, its columns typed."""
     try:
         arrow = pq.read_table(path)
         metadata = json.loads(arrow.schema.metadata[b"moebook"])
     except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{path} is no results table of moebook ({error}); remove it and run again") from None
-    return arrow.to_pandas(), metadata
+    version = metadata.get("schema_version", 1)
+    if version > schema.VERSION:
+        raise ValueError(f"{path} has schema {version}, written by moebook {metadata['moebook_version']}; this is "
+                         f"moebook {__version__}, which reads up to schema {schema.VERSION}: update it")
+    return schema.typed(arrow.to_pandas()), metadata
 
 
 def metadata(plan: Plan, parameters: dict, ceilings: dict | None) -> dict:

@@ -32,8 +32,8 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
     executor: where, by default a worker on this machine (`worker`, if it runs already). shard: the part of a job array that
     this plan is; it shares the folder with the other parts. whole: the plan that this one is a part of, from which every
     part takes the dtype of the device's ceilings.
-    Raises FolderInUse or Unwritable before any engine starts, ValueError where the plan is for another device or
-    `retry` names no status.
+    Raises before any engine starts: FolderInUse, Unwritable, DeviceInUse, DeviceBusy, and ValueError where the plan is for
+    another device, no engine for it is installed or `retry` names no status.
     """
     retry = set(retry)
     if unknown := retry - set(STATUSES):
@@ -52,6 +52,7 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
         stop_at = None if stop_after_s is None else time.time() + stop_after_s
         with executor if owned else nullcontext():
             try:
+                executor.claim(todo, store.folder)
                 job = Job(limit_s, store.counts_file, progress.say, stop_at)
                 _ceilings(executor, whole or plan, store, source[0], job)
                 counts = _written(executor.run(todo, job), store, source, progress)
@@ -67,7 +68,7 @@ def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None 
 
 def pending(plan: Plan, output_root: str | Path) -> list[Point]:
     """Points of a plan for this machine that have no result yet."""
-    source = devices.detect().name, devices.engine_version()
+    source = devices.require(plan.device).name, devices.engine_version(plan.device)
     return _pending(plan, Store(output_root, plan), set(), source)[0]
 
 
@@ -80,14 +81,18 @@ def _ceilings(executor, plan: Plan, store: Store, device: str, job: Job) -> None
 
 
 def _written(found: Iterable[Measured], store: Store, source: tuple[str, str], progress: Progress) -> Counter:
-    """Each record in its file as soon as it is there; counts by status."""
+    """Each record in its file as soon as it is there; counts by status. A device that turns out to be busy ends it."""
     counts: Counter = Counter()
-    for point, record, expert_counts in found:
-        if expert_counts is not None:
-            write_atomic(store.counts_file(point.key), expert_counts)
-        store.write(store.path(point, *source), record)
-        counts[record["status"]] += 1
-        progress.advance(point, record)
+    try:
+        for point, record, expert_counts in found:
+            if expert_counts is not None:
+                write_atomic(store.counts_file(point.key), expert_counts)
+            store.write(store.path(point, *source), record)
+            counts[record["status"]] += 1
+            progress.advance(point, record)
+    except devices.DeviceBusy as error:
+        progress.say(f"{error}; stopped, and nothing is recorded of this point: the same command "
+                     "goes on once the device is free")
     return counts
 
 

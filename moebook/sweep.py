@@ -16,21 +16,26 @@ from moebook.models import catalog, tiny
 from moebook.plan import TEXT_METHODS, Point, describe
 from moebook.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 
+BUSY_WAIT_S = 10.0            # a killed process' memory of a card is free within seconds
+
 
 class Sweep:
-    """limit_s: seconds one point may take, engine start apart. counts_file: where the expert choices of a point, by its
-    key, are counted. say: what to tell besides records."""
+    """device: the worker's. limit_s: seconds one point may take, engine start apart. counts_file:
+    where the expert choices of a point, by its key, are counted. say: what to tell besides records.
+    """
 
-    def __init__(self, worker: WorkerHandle, limit_s: float, counts_file: Callable[[str], Path],
+    def __init__(self, worker: WorkerHandle, device: devices.Device, limit_s: float, counts_file: Callable[[str], Path],
                  say: Callable[[str], None]):
-        self.worker, self.limit_s, self.counts_file, self.say = worker, limit_s, counts_file, say
+        self.worker, self.device = worker, device
+        self.limit_s, self.counts_file, self.say = limit_s, counts_file, say
         self.running: Point | None = None
         self.facts: dict = {}
         self.refused: dict[tuple, dict] = {}
+        self.engines = 0
 
     def records(self, points: Iterable[Point], stop_at: float | None = None) -> Iterator[tuple[Point, dict]]:
         """Each point with its record, as soon as it has one; none is begun after `stop_at` (seconds since 1970). Points of
-        one build should stand together."""
+        one build should stand together. DeviceBusy, without a record, where others hold the device's memory."""
         for point in points:
             if stop_at is not None and time.time() > stop_at:
                 return
@@ -39,15 +44,20 @@ class Sweep:
             started = datetime.now(UTC)
             failure = self._ready(point)
             record = failure or self._point(point)
-            provenance = {**devices.provenance(), **devices.gpu_state(), "started_at": started.isoformat()}
-            yield point, {**describe(point), "repeats": [], **record, "engine": self.facts, "provenance": provenance,
-                          "worker": self.worker.count}
+            if record["status"] == "busy":
+                raise devices.DeviceBusy(f"busy: {self.device.name}: {record['reason']}")
+            yield point, {**describe(point), "repeats": [], **record, "engine": self.facts,
+                          "provenance": self._provenance(point, started), "worker": self.worker.count}
+
+    def _provenance(self, point: Point, started: datetime) -> dict:
+        origin = devices.provenance(self.device, point.engine.num_devices)
+        return {**origin, **devices.gpu_state(self.device), "started_at": started.isoformat()}
 
     def ceilings(self, dtype: str) -> dict | None:
         """The device's copy bandwidth and matrix rate, or None, said why."""
         reply = self._guarded({"op": "ceilings", "dtype": dtype}, START_LIMIT_S)
         if reply["ok"]:
-            return {"device": devices.detect().name, **reply["ceilings"]}
+            return {"device": self.device.name, **reply["ceilings"]}
         self.say(f"the device's ceilings could not be measured, floors stay empty: {reply['reason']}")
         return None
 
@@ -69,9 +79,19 @@ class Sweep:
             return self.refused[point.engine_key]
         request = {"op": "start", "settings": asdict(point.engine), "config": point.architecture.hf_config(),
                    "draft_config": _draft_config(point)}
-        reply = self._guarded(request, START_LIMIT_S)
+        reply = self._started(request)
         self.running, self.facts = (point, reply["facts"]) if reply["ok"] else (None, {})
         return None if reply["ok"] else self._refusal(reply, point.engine_key)
+
+    def _started(self, request: dict) -> dict:
+        """The worker's reply to a request for an engine. Memory of one before it can be free a moment later than its end: a
+        busy device is asked once more."""
+        reply = self._guarded(request, START_LIMIT_S)
+        if self.engines and reply.get("status") == "busy":
+            time.sleep(BUSY_WAIT_S)
+            reply = self._guarded(request, START_LIMIT_S)
+        self.engines += 1
+        return reply
 
     def _refusal(self, reply: dict, key: tuple) -> dict:
         """Why a point has no number; what this machine cannot do is not tried again for points with the same `key`."""

@@ -64,6 +64,8 @@ def plan_table(plan: Plan) -> pd.DataFrame:
     derived = sum(p.is_derived for p in plan.points)
     print(f"{len(frame)} points ({counts}; {derived} of them derived), "
           f"{plan.num_engines} configurations on {plan.num_builds} engines, about {seconds / 60:.1f} min on {plan.device}")
+    if plan.device == devices.ANY and devices.detect(devices.ANY) is None:
+        print(f"planned for a card of {devices.ANY_BYTES / 2**30:.0f} GiB: no NVIDIA card of 16 GB or more is here")
     return frame
 
 
@@ -71,7 +73,7 @@ def present(params: NotebookParams, plan: Plan) -> str:
     """`34 to measure` on the plan's device, or where the results are that would be shown."""
     if not plan.points:
         return "nothing to measure"
-    if devices.detect().kind == plan.device:
+    if devices.detect(plan.device) is not None:
         left, folder = run.pending(plan, params.output_root), Store(params.output_root, plan).folder
         return f"{len(plan.measured) - len(left)} points present, {len(left)} to measure, in {folder}"
     return f"this machine is no {plan.device}: nothing can be measured here"
@@ -101,9 +103,9 @@ def get_results(params: NotebookParams, plan: Plan, *, measure: bool = True,
     run measures and reads nothing: all its points are `not_run`."""
     if params.dry_run:
         return unmeasured(params, plan, "dry run: the plan stands above, nothing was measured or read")
-    here = devices.detect()
-    if here.kind != plan.device:
-        print(f"Nothing is measured: profile {plan.profile!r} is for device {plan.device!r}, this machine has {here.name}.")
+    if devices.detect(plan.device) is None:
+        print(f"Nothing is measured: profile {plan.profile!r} is for device {plan.device!r}, this machine has "
+              f"{devices.here()}.")
     elif measure:
         run.measure(plan, params.output_root, worker=worker, limit_s=60 * params.point_limit_minutes,
                     progress=Progress(live=not is_headless()))
@@ -198,7 +200,8 @@ def finish(res: Results) -> str:
 def _write(res: Results) -> None:
     files = [(res.folder / "figures" / name, data) for drawn in res.drawn.values() for name, data in drawn.items()]
     left = unfinished(res)
-    provenance = {"origin": res.origin, "here": devices.provenance(), "python": sys.version.split()[0],
+    here = devices.detect(res.plan.device) or devices.detect()
+    provenance = {"origin": res.origin, "here": devices.provenance(here), "python": sys.version.split()[0],
                   "parameters": res.params.model_dump(mode="json")}
     done = {"notebook": res.plan.notebook, "profile": res.plan.profile, "points": res.counts(), "unfinished": left,
             "reference": res.is_reference, "figures": sorted(res.drawn), "finished_at": datetime.now(UTC).isoformat()}

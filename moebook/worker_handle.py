@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from moebook import devices
 from moebook.store import Unwritable
 
 START_LIMIT_S = 600.0         # worker import, or one engine; compilation with default graphs takes minutes
@@ -27,10 +28,13 @@ class WorkerTimeout(RuntimeError):
 
 
 class WorkerHandle:
-    """A worker process started at first use and replaced after it dies. Use as a context manager."""
+    """A worker process started at first use and replaced after it dies. Use as a context manager.
 
-    def __init__(self, log: Path):
-        self.log = log
+    device: the one that it uses and sees no other than; by default the first visible card, else the CPU.
+    """
+
+    def __init__(self, log: Path, device: devices.Device | None = None):
+        self.log, self.device = log, device or devices.detect()
         self.process: subprocess.Popen | None = None
         self.count = 0
 
@@ -60,11 +64,12 @@ class WorkerHandle:
         except OSError as error:
             raise Unwritable(f"cannot write {self.log}: {error.strerror}") from None
         read, write = os.pipe()
-        command = [sys.executable, "-m", "moebook.engine.worker", str(write), str(self.log.resolve())]
+        command = [sys.executable, "-m", "moebook.engine.worker", self.device.kind, str(write), str(self.log.resolve())]
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, **self.device.environment(), "PYTHONPATH": path}
         with log:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[write],
-                                            start_new_session=True, env={**os.environ, "PYTHONPATH": path})
+                                            start_new_session=True, env=environment)
         os.close(write)
         self.replies = os.fdopen(read, "rb", buffering=0)
         self.pending = b""

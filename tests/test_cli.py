@@ -55,8 +55,13 @@ def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
     (("claims", "--profile", "nowhere"), "given 'nowhere'; allowed: 2xh100"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--sweep", "gird"), "it has: grid"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--retry", "faild"), "statuses: ok, oom"),
-    (("figures", "--profile", "4xh100"), "nothing of this plan was measured here, and no reference results ship"),
-    (("figures", "--profile", "h100", "--section", "01"), "nothing of this plan was measured here, and no reference results ship"),
+    (("figures", "--profile", "4xh100"), "no reference results ship"),
+    (("figures", "--profile", "h100", "--section", "01"), "nothing of this plan was measured here"),
+    (("figures", "--profile", "h200", "--output-root", "s3://b/x"), "is an address"),
+    (("run", "02", "--output-root", "outputs/reference"), "which nothing writes"),
+    (("plan", "params/cpu/01_hyperparameter_scaling.yaml", "--notebook", "tables"), "say which notebook"),
+    (("results", "--discard", "vllm 0.1"), "say which profile's"),
+    (("results", "--profile", "cpu", "--discard", "vllm 0.1", "--output-root", "tests"), "has points of: nothing"),
 ])
 def test_wrong_words_name_the_right_ones(args, text):
     done = moebook(*args)

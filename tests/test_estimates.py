@@ -103,3 +103,40 @@ def test_the_table_has_no_seconds_for_what_is_not_measured():
     assert frame["estimate_s"].isna().tolist() == [False, True, True, False]
     assert frame["reason"].tolist()[2] == "no such kernel" and (frame["weights_bytes"] > 0).all()
     assert list(estimates.to_frame(plan(), H100).columns) == ["status", "reason", "estimate_s"]
+
+
+@pytest.mark.parametrize(("given", "device", "status", "reason"), [
+    ({"tensor_parallel": 2}, "cpu", "ready", None),
+    ({"tensor_parallel": 2, "expert_parallel": True}, "cpu", "infeasible", "segmentation fault with expert"),
+    ({"pipeline_parallel": 2}, "cpu", "infeasible", "KeyError with pipeline"),
+    ({"pipeline_parallel": 2, "expert_parallel": True}, "cpu", "infeasible", "KeyError"),
+    ({"pipeline_parallel": 2, "tensor_parallel": 2}, "h100", "ready", None),
+    ({"tensor_parallel": 4, "expert_parallel": True}, "h100", "ready", None),
+    ({}, "h100", "oom", "which have 78.7 GB usable"), ({}, "h200", "ready", None), ({}, "cpu", "ready", None),
+])
+def test_what_the_devices_engine_and_memory_cannot_do_is_known_before(machine, given, device, status, reason):
+    machine()
+    point = run(**given)
+    told = estimates.check(point, device)
+    assert told.status == status and told.key == point.key
+    assert told.reason is None if reason is None else reason in told.reason
+
+
+def test_what_is_known_already_stays_and_a_server_elsewhere_is_not_judged(machine):
+    machine()
+    gone = replace(run(pipeline_parallel=2), status="infeasible", reason="needs 2 devices")
+    assert estimates.check(gone, "cpu") is gone
+    elsewhere = replace(run(weights="endpoint"), method="endpoint")
+    assert estimates.check(elsewhere, "h100") is elsewhere
+
+
+def test_the_plan_takes_the_memory_of_the_card_that_is_here(machine):
+    machine("NVIDIA H100 80GB HBM3|139")
+    assert estimates.check(run(), "h100").status == "ready"
+    machine("NVIDIA GeForce RTX 4090|24")
+    assert "which have 23.7 GB usable" in estimates.check(run(), "gpu").reason
+
+
+def test_a_gpu_without_published_rates_is_not_estimated_as_a_cpu():
+    unknown = devices.published("nvidia-t400-4gb")
+    assert estimates.estimate_s(run(), H100) < estimates.estimate_s(run(), unknown) < estimates.estimate_s(run(), CPU) / 10

@@ -80,6 +80,11 @@ def test_lengths_given_as_text_get_the_hint_of_papermill():
         made_up.build("02", lengths="[128, 256]")
 
 
+def test_a_length_with_an_exponent_gets_the_hint_of_every_whole_number():
+    with pytest.raises(params.ParameterError, match="grid_tokens: given '1e3'.*write 1000"):
+        made_up.build("01", grid_tokens="1e3")
+
+
 def test_the_longest_takes_most_positions_not_the_longest_input():
     assert longest([Length(100, 1), Length(60, 60), None]) == Length(60, 60)
     assert longest([]) is None and longest([None]) is None

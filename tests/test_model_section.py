@@ -110,9 +110,8 @@ def test_a_language_part_without_mla_tells_the_engine():
     ("tiny-deepseek-v2", "float32", False, "CPU_MLA"), ("tiny-deepseek-v2", "bfloat16", False, None),
     ("tiny-deepseek-v2", "float16", True, None), ("tiny-mixtral", "float32", False, None),
     ("deepseek-vl2-tiny-textonly", "float32", False, None)])
-def test_a_cpu_is_told_an_mla_kernel_where_the_fast_one_lacks_the_dtype(name, dtype, on_gpu, told, tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: on_gpu)
-    made = engine_arguments(asdict(EngineSettings(dtype=dtype)), catalog.load(name).hf_config(), tmp_path)
+def test_a_cpu_is_told_an_mla_kernel_where_the_fast_one_lacks_the_dtype(name, dtype, on_gpu, told, tmp_path):
+    made = engine_arguments(asdict(EngineSettings(dtype=dtype)), catalog.load(name).hf_config(), tmp_path, on_gpu=on_gpu)
     assert made.get("attention_backend") == told
 
 

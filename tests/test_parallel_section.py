@@ -48,10 +48,12 @@ def test_there_is_a_profile_of_one_two_and_four_devices_of_both_kinds():
     assert {f.parent.name for f in FILES} == {"cpu", "h100", "h200", "2xh100", "2xh200", "4xh100", "4xh200"}
 
 
-def test_the_small_profile_runs_one_and_two_ranks_in_about_a_minute():
+def test_the_small_profile_runs_one_and_two_ranks_and_tells_what_its_engine_cannot_do():
     made = shipped("cpu")[1]
     assert places(of(made, "modes")) == {(ONE, 1, 1), (ONE, 1, 8), ("TP", 2, 1), *((m, 2, 8) for m in ("TP", "TP+EP", "PP"))}
-    assert {p.status for p in made.points} == {"ready"}
+    cannot = {p.series: p.reason for p in made.points if p.status != "ready"}
+    assert {p.status for p in made.points} == {"ready", "infeasible"} and set(cannot) == {"TP+EP", "PP"}
+    assert "segmentation fault" in cannot["TP+EP"] and "KeyError" in cannot["PP"]
     assert estimates.plan_s(made, devices.published("cpu")) < 100
 
 

@@ -4,11 +4,9 @@ import re
 
 import pytest
 
-from moebook import estimates, paths, sections
-from moebook.devices import published
+from moebook import devices, estimates, paths, sections
 from moebook.given import read_yaml
 from moebook.params import NotebookParams, load
-from moebook.sections import points
 from moebook.store import Store
 
 FILES = sorted(paths.root().glob("params/*/*.yaml"))
@@ -29,7 +27,7 @@ def test_a_file_names_every_parameter_of_its_section(file):
 
 @pytest.fixture
 def card(request, monkeypatch):
-    monkeypatch.setattr(points, "memory_of", lambda p: int(CARDS[request.param]))
+    monkeypatch.setattr(devices, "memory_bytes", lambda kind: int(CARDS[request.param]))
     return request.param
 
 
@@ -60,7 +58,7 @@ def test_the_models_that_fit_are_those_expected(card):
 
 @pytest.mark.parametrize("card", ["H200"], indirect=True)
 def test_sections_of_the_gpu_profile_take_minutes_on_an_h200(card):
-    minutes = {file.stem: estimates.plan_s(planned(file), published("h200")) / 60 for file in GPU}
+    minutes = {file.stem: estimates.plan_s(planned(file), devices.published("h200")) / 60 for file in GPU}
     assert max(minutes.values()) < 5, minutes
 
 

@@ -142,6 +142,7 @@ def test_an_executor_of_its_own_is_told_what_ended_the_run(plan, tmp_path, monke
 
         def __exit__(self, *exc):
             told.append(exc[0])
+            super().__exit__(*exc)
 
     monkeypatch.setattr(run, "Local", Broken)
     with pytest.raises(LookupError):

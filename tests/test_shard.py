@@ -138,6 +138,9 @@ class Listening:
     def source(self, kind):
         return "a device", "an engine"
 
+    def claim(self, points, folder):
+        pass
+
     def ceilings(self, dtype, job):
         self.dtypes.append(dtype)
 

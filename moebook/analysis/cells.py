@@ -43,11 +43,11 @@ class Cells:
     def of(cls, table: pd.DataFrame, sweep: str, resamples: int, seed: int, metric: str = METRIC) -> "Cells":
         """Points of `sweep` (several: separated by |) with their `metric`. Untested when the table has none, or none that
         was measured."""
-        _check(table, NEEDED, metric)
+        check_columns(table, NEEDED, metric)
         rows = of_sweep(table, sweep)
         if rows.empty:
             raise Untested(f"the table has no points of the sweep {' or '.join(sorted(sweep.split('|')))}")
-        _check(table, (metric,), metric)
+        check_columns(table, (metric,), metric)
         points = _per_point(rows, metric)
         ok = points[(points["status"] == "ok") & points["values"].map(len).gt(0)].reset_index(drop=True)
         if ok.empty:
@@ -62,7 +62,8 @@ class Cells:
                      self.samples[:, mask], self.seed)
 
 
-def _check(table: pd.DataFrame, columns: tuple[str, ...], metric: str) -> None:
+def check_columns(table: pd.DataFrame, columns: tuple[str, ...], metric: str) -> None:
+    """ValueError where the table lacks one of them."""
     missing = [c for c in columns if c not in table]
     if missing:
         raise ValueError(f"columns {missing} are missing; claims need {', '.join((*NEEDED, metric))}")

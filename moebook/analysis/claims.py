@@ -18,7 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from moebook.analysis.book import FUNCTIONS, Book, Claim, ClaimError, Part, Rule, load
-from moebook.analysis.cells import Cells, Untested, of_sweep, status_counts
+from moebook.analysis.cells import METRIC, NEEDED, Cells, Untested, check_columns, of_sweep, status_counts
+from moebook.analysis.deciding import why_not
 from moebook.analysis.pairs import Effect
 from moebook.analysis.under_floor import of_those_under
 
@@ -43,6 +44,7 @@ class PartResult:
     text: str
     decides: bool = True
     whole: bool = True                   # False: some of the planned cells it speaks of are not measured
+    rows: tuple[str, ...] = ()           # point_id of the rows that it rests on
 
     def __str__(self) -> str:
         if self.effect is None:
@@ -73,6 +75,7 @@ class Verdict:
     conditions: str = ""
     reason: str = ""
     parts: tuple[PartResult, ...] = ()
+    rows: tuple[str, ...] = ()           # point_id of the rows that its deciding parts rest on
 
     @property
     def label(self) -> str:
@@ -94,9 +97,9 @@ def evaluate(table: pd.DataFrame | None, claims: list[Claim] | None = None, *, r
         return [_untested(claim, claim.untested or "there are no results") for claim in claims]
     if "device" in table and len(devices := table["device"].dropna().unique()) > 1:
         raise ValueError(f"the table holds several devices ({', '.join(devices)}); give the rows of one")
+    check_columns(table, NEEDED, METRIC)
     known: dict[tuple[str, str], Cells | Untested] = {}
-    under = of_those_under(table)
-    kept, verdicts = table[~under], []
+    under, kept, verdicts = of_those_under(table), table[why_not(table).isna()], []
     for claim in claims:
         verdict = _judge(claim, kept, known, resamples, seed)
         left_out = [] if claim.untested else sorted(of_sweep(table[under], claim.sweep)["model"].unique())
@@ -133,7 +136,7 @@ def _judge(claim: Claim, table: pd.DataFrame, known: dict, resamples: int, seed:
     return Verdict(claim.id, claim.section, claim.notebook, claim.statement, _combine([r for r, _ in told]),
                    head.effect, head.effect_lo, head.effect_hi, head.unit, head.n, claim.source_range,
                    "own" if differs else "source", _conditions(claim, cells, told[0][1].used, differs),
-                   " | ".join(map(str, parts)), parts)
+                   " | ".join(map(str, parts)), parts, tuple(dict.fromkeys(row for r, _ in told for row in r.rows)))
 
 
 def _measure(part: Part, cells: Cells) -> tuple[PartResult, Effect | None]:
@@ -143,7 +146,7 @@ def _measure(part: Part, cells: Cells) -> tuple[PartResult, Effect | None]:
         return PartResult(part.name, "untested", None, None, None, None, 0, str(reason), part.decides), None
     verdict = part.rule.decide(effect.value, effect.lo, effect.hi)
     return PartResult(part.name, verdict, effect.value, effect.lo, effect.hi, effect.unit, effect.n, effect.text,
-                      part.decides, effect.whole), effect
+                      part.decides, effect.whole, rows_of(effect)), effect
 
 
 def _combine(parts: list[PartResult]) -> str:
@@ -194,13 +197,24 @@ def _list(values) -> str:
     return ", ".join(f"{v:g}" if isinstance(v, (int, float)) else str(v) for v in values)
 
 
+def rows_of(effect: Effect) -> tuple[str, ...]:
+    """point_id of the rows behind an effect: of a composed row, those of the rows it was composed of."""
+    used = effect.used if effect.basis is None else effect.basis
+    if "point_id" not in used:
+        return ()
+    ids = used["point_id"]
+    if "rests_on" in used:
+        ids = ids.fillna(used["rests_on"])
+    return tuple(dict.fromkeys(row for own in ids.dropna() for row in own.split(",")))
+
+
 def to_frame(verdicts: list[Verdict]) -> pd.DataFrame:
-    """One row per claim, with `label`; parts stay in `reason`, source_range as text."""
+    """One row per claim, with `label`; parts stay in `reason`, source_range and rows as text."""
     rows = []
     for verdict in verdicts:
         row = {k: v for k, v in asdict(verdict).items() if k != "parts"}
         row["source_range"] = ", ".join(f"{k} {v}" for k, v in verdict.source_range.items())
-        rows.append({**row, "label": verdict.label})
+        rows.append({**row, "rows": ",".join(verdict.rows), "label": verdict.label})
     columns = [name for name in Verdict.__dataclass_fields__ if name != "parts"] + ["label"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("effect", "effect_lo", "effect_hi"), "float64"))
 

@@ -40,7 +40,8 @@ def model_change(cells: Cells, model: str, over: str, column: str = METRIC, of: 
     cells, told = _one_series(_in(cells, column), [model, over])
     ratio = cells.samples[:, _at(cells, model)] / cells.samples[:, _at(cells, over)]
     text = ", ".join(f"{m} {_reading(cells.samples[0, _at(cells, m)], column)}" for m in (over, model))
-    return _effect(100 * ((1 / ratio if of == "latency" else ratio) - 1), cells, 1, text, "")
+    found = _effect(100 * ((1 / ratio if of == "latency" else ratio) - 1), cells, 1, text, "")
+    return replace(found, basis=cells.ok.iloc[[_at(cells, model), _at(cells, over)]])
 
 
 def over_fastest(cells: Cells, models: list[str], of: str = "change") -> Effect:
@@ -60,7 +61,8 @@ def model_order(cells: Cells, models: list[str], column: str) -> Effect:
     values = cells.samples[:, [_at(cells, m) for m in models]]
     steps = 100 * (values[:, 1:] / values[:, :-1] - 1)
     text = ", ".join(f"{m} {_reading(v, column)}" for m, v in zip(models, values[0], strict=True))
-    return _effect(steps.min(axis=1), cells, steps.shape[1], text, "")
+    found = _effect(steps.min(axis=1), cells, steps.shape[1], text, "")
+    return replace(found, basis=cells.ok.iloc[[_at(cells, m) for m in models]])
 
 
 def ffn_share(cells: Cells, models: list[str], of: str) -> Effect:

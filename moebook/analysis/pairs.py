@@ -18,7 +18,8 @@ NAMES = {"expert_ffn_dim": "expert FFN dim", "num_experts": "experts", "top_k": 
 
 @dataclass(frozen=True)
 class Effect:
-    """value with its 95 % interval, over n pairs, series or steps; `used` are the rows that entered."""
+    """value with its 95 % interval, over n pairs, series or steps; `used` are the rows that entered, `basis` those that the
+    value rests on where they are fewer."""
 
     value: float
     lo: float
@@ -29,6 +30,7 @@ class Effect:
     differs: tuple[str, ...] = ()
     text: str = ""
     whole: bool = True                   # False: planned cells that the effect speaks of are not measured
+    basis: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ def _row(planned: dict, summary: pd.DataFrame, links: Links | None) -> dict | No
                                     "output_tokens") if c in planned}
     told = {c: whole.get(c) for c in ("device", "device_kind", "engine_version", "moe_backend", "n_repeats")}
     row = {**kept, **told, "key": f"{planned['key']} {COMPOSED}", "sweeps": COMPOSED, "method": COMPOSED, "draft_tokens": 0}
+    basis = [own["point_id"] for own in (whole, part) if own is not None and pd.notna(own.get("point_id"))]
+    row["rests_on"] = ",".join(dict.fromkeys(basis)) or None
     if whole["status"] != "ok":
         return {**row, "status": whole["status"], "reason": f"its rank alone: {whole['reason']}"}
     arch = catalog.load(planned["model"])

@@ -4,24 +4,25 @@ import json
 import os
 from pathlib import Path
 
-import torch
-
+from moebook import devices
 from moebook.engine.speculative import speculative_config
 from moebook.models import formats, tiny
 
-CORES = sorted(os.sched_getaffinity(0))      # before any engine binds this process to fewer
+CORES = devices.core_ids()      # before any engine binds this process to fewer
 BIND = "VLLM_CPU_OMP_THREADS_BIND"
 USER_BINDS = BIND in os.environ
 
 
-def engine_arguments(settings: dict, hf_config: dict, folder: Path, draft_config: dict | None = None) -> dict:
+def engine_arguments(settings: dict, hf_config: dict, folder: Path, draft_config: dict | None = None,
+                     on_gpu: bool = False) -> dict:
     """Arguments of vLLM's LLM(...). settings: fields of plan.EngineSettings; folder: where a dummy model's config goes."""
     folder.mkdir(parents=True, exist_ok=True)
     model = folder
     if settings["weights"] == "dummy":
         (folder / "config.json").write_text(json.dumps(formats.with_format(hf_config, settings["quantization"])))
     else:
-        model = tiny.folder(settings["weights"]) if tiny.is_tiny(settings["weights"]) else Path(settings["weights"])
+        name = settings["weights"]
+        model = tiny.folder(name, forks_engines=on_gpu) if tiny.is_tiny(name) else Path(name)
     arguments = {
         "model": str(model), "load_format": "dummy" if settings["weights"] == "dummy" else "auto",
         "skip_tokenizer_init": True, "enable_prefix_caching": False, "disable_log_stats": False, "seed": 0,
@@ -29,7 +30,7 @@ def engine_arguments(settings: dict, hf_config: dict, folder: Path, draft_config
         "kv_cache_dtype": settings["kv_cache_dtype"], "max_model_len": settings["max_model_len"],
         "tensor_parallel_size": settings["tensor_parallel"], "pipeline_parallel_size": settings["pipeline_parallel"],
         "enable_expert_parallel": settings["expert_parallel"], "trust_remote_code": settings["trust_remote_code"],
-        "gpu_memory_utilization": settings["gpu_memory_utilization"], **_attention(settings["dtype"], hf_config),
+        "gpu_memory_utilization": settings["gpu_memory_utilization"], **_attention(settings["dtype"], hf_config, on_gpu),
     }
     if settings["graphs"] == "eager":
         arguments["enforce_eager"] = True
@@ -58,11 +59,11 @@ def engine_environment(settings: dict, hf_config: dict) -> dict[str, str]:
     return {**formats.environment(settings["quantization"]), **pieces, **plain, **_ranks_on_cpu(settings)}
 
 
-def _attention(dtype: str, hf_config: dict) -> dict[str, str]:
+def _attention(dtype: str, hf_config: dict, on_gpu: bool) -> dict[str, str]:
     """At dtypes other than bfloat16 a CPU is asked for the engine's reference kernel of MLA: where it has AMX, the engine
     would choose a kernel that has bfloat16 alone."""
     mla = hf_config.get("kv_lora_rank") and hf_config.get("use_mla") is not False
-    return {"attention_backend": "CPU_MLA"} if mla and dtype != "bfloat16" and not torch.cuda.is_available() else {}
+    return {"attention_backend": "CPU_MLA"} if mla and dtype != "bfloat16" and not on_gpu else {}
 
 
 def _ranks_on_cpu(settings: dict) -> dict[str, str]:

@@ -5,7 +5,10 @@ import re
 from moebook.models.formats import OWN_BACKENDS
 
 OOM_TEXTS = ("out of memory", "No available memory for the cache blocks", "larger than the available KV cache memory",
-             "Available KV cache memory", "less than desired GPU memory utilization", "Failed to allocate")
+             "Available KV cache memory", "Failed to allocate")
+# What vLLM says where other processes hold, or have just let go of, memory of its card.
+BUSY_TEXTS = ("less than desired GPU memory utilization", "less than the engine's budget after excluding",
+              "when other processes sharing the same container release GPU memory")
 # What vLLM says where a device, a build or a shape lacks a format or a kernel.
 UNSUPPORTED_TEXTS = ("not support", "unsupported", "No FP8 MoE backend", "NotImplementedError", "not implemented",
                      "Unknown quantization", "Invalid quantization", "is not available", "No module named", "requires",
@@ -15,7 +18,7 @@ COLOUR = r"\x1b\[[0-9;]*m"                   # of a log written for a terminal, 
 
 
 class EngineFailed(RuntimeError):
-    """The engine did not start or died; `status` is oom, failed or infeasible, the text is the engine's own reason."""
+    """The engine did not start or died; `status` is oom, busy, failed or infeasible, the text is the engine's own reason."""
 
     def __init__(self, status: str, reason: str):
         super().__init__(reason)
@@ -25,7 +28,10 @@ class EngineFailed(RuntimeError):
 def explain(error: Exception, logged: str) -> EngineFailed:
     """From an exception and what the engine wrote to its log since it was started."""
     text = f"{type(error).__name__}: {error}"
-    found = [line for line in (text + "\n" + logged).splitlines() if any(t in line for t in OOM_TEXTS)]
+    lines = (text + "\n" + logged).splitlines()
+    if busy := [line for line in lines if any(t in line for t in BUSY_TEXTS)]:
+        return EngineFailed("busy", clean(busy[-1]))
+    found = [line for line in lines if any(t in line for t in OOM_TEXTS)]
     if found and not ("Available KV cache memory" in found[-1] and len(found) == 1):
         return EngineFailed("oom", clean(found[-1]))
     errors = re.findall(r"^.*\b(?:\w+Error|\w+Exception): .+$", logged, re.MULTILINE)

@@ -18,7 +18,8 @@ class LayerProcess:
     """ask() a request {"shape", "dtype", "quantization", "backend", "seed", "tokens", "repeats"} (and "tune_seconds",
     "skew"); the reply is {"ok": True, **LayerBench.measure(...)} or {"ok": False, "status", "reason"}."""
 
-    def __init__(self):
+    def __init__(self, on_gpu: bool = False):
+        self.on_gpu = on_gpu
         self.process, self.connection = None, None
 
     def ask(self, request: dict) -> dict:
@@ -45,9 +46,7 @@ class LayerProcess:
         self.process, self.connection = None, None
 
     def _start(self) -> None:
-        from moebook import devices
-
-        context = multiprocessing.get_context("spawn" if devices.detect().kind == "cpu" else "fork")
+        context = multiprocessing.get_context("fork" if self.on_gpu else "spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, self.connection), daemon=True)
         self.process.start()

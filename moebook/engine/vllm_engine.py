@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from moebook import devices
 from moebook.engine import garbage
 from moebook.engine.arguments import engine_arguments
 from moebook.engine.failures import EngineFailed, explain, unsupported
@@ -36,7 +35,7 @@ STEPS_PER_WINDOW = 16         # decode steps averaged into one repeat of a sampl
 
 class Engine:
     def __init__(self, settings: dict, hf_config: dict, folder: Path, log: Path | None = None,
-                 draft_config: dict | None = None):
+                 draft_config: dict | None = None, on_gpu: bool = False):
         """Start an engine. settings: fields of plan.EngineSettings; folder: where its config.json is written."""
         from vllm import LLM
 
@@ -44,8 +43,8 @@ class Engine:
         started = time.perf_counter()
         mend_scan()
         try:
-            with garbage.uncollected() if devices.detect().kind == "cpu" else nullcontext():      # a GPU's is forked
-                self.llm = LLM(**engine_arguments(settings, hf_config, folder, draft_config))
+            with nullcontext() if on_gpu else garbage.uncollected():      # a GPU's engine is forked
+                self.llm = LLM(**engine_arguments(settings, hf_config, folder, draft_config, on_gpu))
             self.chosen = {**self.rpc(inspect_worker), **self._chosen_in_log()}
             if tiny.is_tiny(settings["weights"]):
                 self.chosen["training"] = tiny.training_id(settings["weights"])

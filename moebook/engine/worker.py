@@ -1,7 +1,8 @@
 """The worker: a process of its own that imports vLLM once and starts engines one after another.
 
-`python -m moebook.engine.worker REPLY_FD LOG` reads one JSON request per line on standard input and writes one JSON
-reply per line on the file descriptor; standard output and error go to the log, where vLLM writes.
+`python -m moebook.engine.worker KIND REPLY_FD LOG` reads one JSON request per line on standard input and writes one JSON
+reply per line on the file descriptor; standard output and error go to the log, where vLLM writes. KIND: of the device that
+its environment shows it.
 
   {"op": "start", "settings": {...}, "config": {...}}             -> {"ok": true, "facts": {...}}
   {"op": "switch", "top_k": 2}                                    -> {"ok": true, "facts": {...}}
@@ -51,6 +52,7 @@ def set_environment(on_gpu: bool) -> None:
         "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0",   # 1.5 s an engine for graphs of 0.05 GiB
     }
     cpu = {
+        "VLLM_TARGET_DEVICE": "cpu",                       # also where cards or another build of vLLM are
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         # libgomp's own count where threads outnumber cores: its default, 300 000, costs a step on busy cores twentyfold
@@ -61,8 +63,8 @@ def set_environment(on_gpu: bool) -> None:
 
 
 class Worker:
-    def __init__(self, log: Path):
-        self.log = log
+    def __init__(self, log: Path, on_gpu: bool = False):
+        self.log, self.on_gpu = log, on_gpu
         self.engine, self.layers = None, None
         self.before: dict[str, str | None] = {}      # environment variables set for the engine, as they were
         self.started = 0
@@ -71,18 +73,17 @@ class Worker:
         self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
 
     def start(self, settings: dict, config: dict, draft_config: dict | None = None) -> dict:
-        from moebook import devices
         from moebook.engine.arguments import engine_environment
         from moebook.engine.vllm_engine import Engine
 
         self.stop()
-        if devices.detect().kind != "cpu":           # the process that measures layers holds memory of the GPU
+        if self.on_gpu:           # the process that measures layers holds memory of the GPU
             self.close()
         if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
         self._set(engine_environment(settings, config))
         self.started += 1
-        self.engine = Engine(settings, config, self.folder / str(self.started), self.log, draft_config)
+        self.engine = Engine(settings, config, self.folder / str(self.started), self.log, draft_config, self.on_gpu)
         return {"facts": self.engine.facts()}
 
     def switch(self, top_k: int) -> dict:
@@ -116,7 +117,7 @@ class Worker:
         if self.layers is None:
             from moebook.engine.layer_process import LayerProcess
 
-            self.layers = LayerProcess()
+            self.layers = LayerProcess(self.on_gpu)
         return self.layers.ask(request)
 
     def ceilings(self, dtype: str) -> dict:
@@ -159,18 +160,15 @@ class Worker:
 
 
 def main() -> None:
-    reply_fd, log = int(sys.argv[1]), Path(sys.argv[2])
+    on_gpu, reply_fd, log = sys.argv[1] != "cpu", int(sys.argv[2]), Path(sys.argv[3])
     _die_with_parent()
     os.register_at_fork(after_in_child=_die_with_parent)
-    from moebook import devices
-
-    on_gpu = devices.detect().kind != "cpu"
     set_environment(on_gpu)
     if on_gpu:
         multiprocessing.set_start_method("fork", force=True)
     import vllm  # noqa: F401  once, before any engine
 
-    worker = Worker(log)
+    worker = Worker(log, on_gpu)
     with os.fdopen(reply_fd, "w") as replies:
         print(json.dumps({"ok": True, "ready": True}), file=replies, flush=True)
         for line in sys.stdin:

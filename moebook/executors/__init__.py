@@ -1,8 +1,9 @@
 """Where points are measured: on this machine (`local`), or on the nodes of a Ray cluster (`ray`).
 
 An executor is a context manager. `source(kind)` says which device and engine results will come from, or raises ValueError
-where there is none of the plan's kind; `ceilings` measures that device's; `run` yields each point with its record as soon
-as there is one. It writes nothing: the caller's store stays the single truth.
+where there is none of the plan's kind; `claim` takes the device for points that are measured into a
+folder, or says why it cannot; `ceilings` measures that device's; `run` yields each point with its
+record as soon as there is one. It writes nothing: the caller's store stays the single truth.
 """
 
 from collections.abc import Callable

@@ -7,6 +7,7 @@ one stay together, in the plan's order.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from moebook import devices
 from moebook.plan import Point
 
 
@@ -31,3 +32,12 @@ def builds(points: Iterable[Point]) -> list[Build]:
 def _gpus(point: Point) -> int:
     """GPUs that a point is measured on: what training recorded is only read, and a single layer runs on one."""
     return 0 if point.method == "training" else 1 if point.is_layer else point.engine.num_devices
+
+
+def cards_for(points: Iterable[Point], device: devices.Device) -> int:
+    """Cards of the device that these points are measured on. ValueError where it has fewer."""
+    need = max(1, *map(_gpus, points))
+    if device.on_gpu and need > device.count:
+        raise ValueError(f"these points need {need} of {device.name}, and {device.count} can be seen "
+                         "here: plan for as many, or show more of them in CUDA_VISIBLE_DEVICES")
+    return need

@@ -17,13 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moebook import devices
+from moebook.devices import busy, lock
+from moebook.executors.builds import cards_for
+from moebook.executors.local import largest_share
 from moebook.models import tiny
 from moebook.plan import Point
 from moebook.sweep import Sweep, references
 from moebook.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 
 FORWARDED = ("MOEBOOK_", "VLLM_", "HF_HUB_OFFLINE")     # of what the user set where the sweep was started
-KEPT_BACK = ("MOEBOOK_ENDPOINT_", "VLLM_HOST_IP")       # secrets, and what is true of one machine only; nor any *_KEY
+# Secrets, and what is true of one machine only; nor any *_KEY.
+KEPT_BACK = ("MOEBOOK_ENDPOINT_", lock.VARIABLE, "VLLM_HOST_IP")
 _own = frozenset(name for name in os.environ if name.startswith("VLLM_"))     # set for this node, so they stand
 _kept: dict[str, WorkerHandle] = {}         # by the devices that its process sees
 
@@ -34,12 +38,15 @@ class WrongNode(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """What a node is told. source: device and engine that results come from; start: makes a worker that logs to a file."""
+    """What a node is told. kind: the plan's device; source: device and engine that results come from; start: makes a worker
+    that logs to a file and uses a device; folder: where the records go to, which the device's lock tells others."""
 
+    kind: str
     source: tuple[str, str]
     limit_s: float
     stop_at: float | None = None
-    start: Callable[[Path], WorkerHandle] = WorkerHandle
+    start: Callable[[Path, devices.Device], WorkerHandle] = WorkerHandle
+    folder: str = ""
     environment: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -60,22 +67,23 @@ def environment() -> dict[str, str | None]:
     return {**here, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
 
 
-def provenance(taken_over: dict[str, str | None]) -> dict:
-    """What every record of this node says of it."""
+def provenance(taken_over: dict[str, str | None], kind: str) -> dict:
+    """What every record of this node says of it: of the device for plans of this kind, or of another where it has none."""
     _take_over(taken_over)
-    return devices.provenance()
+    return devices.provenance(devices.detect(kind) or devices.detect())
 
 
 def measure(points: list[Point], task: Task) -> Iterator[Message]:
     """A message for each point, as soon as it has a record."""
-    _check(task)
+    device = _device(task)
     if task.stop_at is not None and time.time() > task.stop_at:
         return
     said: list[str] = []
-    worker = _worker(task)
-    with tempfile.TemporaryDirectory(prefix="moebook-node-") as folder, _killed_after_error(worker):
-        tiny.ensure(references(points), said.append)
-        sweep = Sweep(worker, task.limit_s, lambda key: Path(folder) / f"{key}.npz", said.append)
+    worker = _worker(task, device)
+    with (_claimed(device, points, task), tempfile.TemporaryDirectory(prefix="moebook-node-") as folder,
+          _killed_after_error(worker)):
+        tiny.ensure(references(points), said.append, device.environment())
+        sweep = Sweep(worker, device, task.limit_s, lambda key: Path(folder) / f"{key}.npz", said.append)
         for point, record in sweep.records(points, task.stop_at):
             provenance = {**record["provenance"], "node": socket.gethostname()}
             yield Message(point.key, {**record, "provenance": provenance}, _taken(sweep.counts_file(point.key)), tuple(said))
@@ -85,11 +93,23 @@ def measure(points: list[Point], task: Task) -> Iterator[Message]:
 
 def ceilings(dtype: str, task: Task) -> tuple[dict | None, list[str]]:
     """The node's ceilings, or None, and what there is to say of it."""
-    _check(task)
+    device = _device(task)
     said: list[str] = []
-    worker = _worker(task)
-    with _killed_after_error(worker):
-        return Sweep(worker, task.limit_s, Path, said.append).ceilings(dtype), said
+    worker = _worker(task, device)
+    with lock.held(device, task.folder), _killed_after_error(worker):
+        return Sweep(worker, device, task.limit_s, Path, said.append).ceilings(dtype), said
+
+
+@contextmanager
+def _claimed(device: devices.Device, points: list[Point], task: Task) -> Iterator[None]:
+    """The device is this task's, unless its points only read what training recorded: those share a node with others."""
+    if all(p.method == "training" for p in points):
+        yield
+        return
+    used = cards_for(points, device)
+    with lock.held(device, task.folder, used):
+        busy.check(device, largest_share(points), used)
+        yield
 
 
 @contextmanager
@@ -101,13 +121,18 @@ def _killed_after_error(worker: WorkerHandle) -> Iterator[None]:
         raise
 
 
-def _check(task: Task) -> None:
-    """WrongNode where results would not come from the task's source; looked at as the task's environment has it."""
+def _device(task: Task) -> devices.Device:
+    """This node's, looked at as the task's environment has it. WrongNode where results would not come from the task's
+    source, ValueError where no engine for it is installed."""
     _take_over(task.environment)
-    here = devices.detect().name, devices.engine_version()
+    device = devices.detect(task.kind) or devices.detect()
+    here = device.name, devices.engine_version(device.kind)
     if here != task.source:
         raise WrongNode(f"node {socket.gethostname()} has {' with '.join(here)}, the results come from "
                         f"{' with '.join(task.source)}")
+    if problem := devices.engine_problem(device.kind):
+        raise ValueError(f"node {socket.gethostname()}: {problem}")
+    return device
 
 
 def _take_over(variables: dict[str, str | None]) -> None:
@@ -117,14 +142,14 @@ def _take_over(variables: dict[str, str | None]) -> None:
     devices.forget()
 
 
-def _worker(task: Task) -> WorkerHandle:
+def _worker(task: Task, device: devices.Device) -> WorkerHandle:
     """The worker of this process on the devices that it sees now."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     for other in set(_kept) - {seen}:
         _kept.pop(other).kill()
     if seen not in _kept:
         log = f"worker-{socket.gethostname()}-{os.getpid()}.log"
-        _kept[seen] = task.start(Path(tempfile.gettempdir()) / f"moebook-{os.getuid()}" / log)
+        _kept[seen] = task.start(Path(tempfile.gettempdir()) / f"moebook-{os.getuid()}" / log, device)
     return _kept[seen]
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from moebook import devices
 from moebook.executors import Job, Measured, node
 from moebook.executors.builds import Build, builds
 from moebook.plan import Point, describe
@@ -32,9 +33,10 @@ class RayCluster:
     """address: as `ray.init` takes it; None is RAY_ADDRESS, else the cluster that runs on this machine, else one of this
     machine alone. patience_s: how long points wait for a node that could hold them."""
 
-    def __init__(self, address: str | None = None, start: Callable[[Path], WorkerHandle] = WorkerHandle,
-                 patience_s: float = 60.0):
+    def __init__(self, address: str | None = None,
+                 start: Callable[[Path, devices.Device], WorkerHandle] = WorkerHandle, patience_s: float = 60.0):
         self.ray, self.address, self.start, self.patience_s = _ray(), address, start, patience_s
+        self.kind, self.folder = "", ""
         self.running: dict[object, Build] = {}
         self.unfit: dict[str, dict] = {}
         self.any_home = False
@@ -58,8 +60,9 @@ class RayCluster:
 
     def source(self, kind: str) -> tuple[str, str]:
         """Device and engine of the plan's kind that most nodes have. Nodes that have another stay unused."""
-        found = self._probe()
-        fit = [facts for facts in found.values() if facts["device_kind"] == kind]
+        found, self.kind = self._probe(kind), kind
+        fit = [facts for facts in found.values()
+               if devices.suits(kind, facts["device_kind"], facts["device_memory_bytes"])]
         if not fit:
             have = ", ".join(sorted({f"{f['device_kind']} ({f['device']})" for f in found.values()})) or "none"
             raise ValueError(f"this plan is for device {kind!r}; devices of this Ray cluster: {have}")
@@ -68,6 +71,10 @@ class RayCluster:
         self.unfit = {name: facts for name, facts in found.items() if _source(facts) != source}
         self.facts = next(facts for facts in fit if _source(facts) == source)
         return source
+
+    def claim(self, points: list[Point], folder: Path) -> None:
+        """Devices are taken on their nodes, by each task for itself."""
+        self.folder = str(folder)
 
     def ceilings(self, dtype: str, job: Job) -> dict | None:
         task = self._remote(node.ceilings, 1, max_retries=RETRIES).remote(dtype, self._task(job))
@@ -127,6 +134,9 @@ class RayCluster:
             del self.running[stream]
             for point in build.points.values():
                 yield self._failed(point, str(error.cause))
+        except (devices.DeviceBusy, devices.DeviceInUse) as error:
+            del self.running[stream]
+            job.say(f"{error.cause}; {len(build.points)} points are left to another run")
         except self.ray.exceptions.RayTaskError as error:
             del self.running[stream]
             if not self.any_home:                   # nothing works anywhere: a matter of what is installed
@@ -162,7 +172,8 @@ class RayCluster:
         self.running[remote.remote(list(build.points.values()), self._task(job))] = build
 
     def _task(self, job: Job) -> node.Task:
-        return node.Task(_source(self.facts), job.limit_s, job.stop_at, self.start, node.environment())
+        return node.Task(self.kind, _source(self.facts), job.limit_s, job.stop_at, self.start, self.folder,
+                         node.environment())
 
     def _remote(self, function, need: int, **options):
         """The function as a task on nodes that fit. Its process is used again (max_calls), which Ray by default does not
@@ -202,15 +213,15 @@ class RayCluster:
                 need = f"{build.need} GPUs of one node, and the largest has {largest:g}" if self._on_gpu else "a node"
                 job.say(f"{len(build.points)} points wait for {need}: they are left to another run")
 
-    def _probe(self) -> dict[str, dict]:
-        """Provenance of each living node that has anything to measure on, by Ray's id of it."""
+    def _probe(self, kind: str) -> dict[str, dict]:
+        """Provenance of each living node that has anything to measure on, for plans of this kind, by Ray's id of it."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         remote = self.ray.remote(num_cpus=0)(node.provenance)
         nodes = [n for n in self.ray.nodes() if n["Alive"] and {"CPU", "GPU"} & set(n["Resources"])]
         there = {n["NodeID"]: {"scheduling_strategy": NodeAffinitySchedulingStrategy(n["NodeID"], soft=False),
                                **({"runtime_env": SEES_GPUS} if "GPU" in n["Resources"] else {})} for n in nodes}
-        asked = {name: remote.options(**options).remote(node.environment()) for name, options in there.items()}
+        asked = {name: remote.options(**options).remote(node.environment(), kind) for name, options in there.items()}
         found = {}
         for name, ref in asked.items():
             try:

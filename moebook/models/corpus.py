@@ -8,9 +8,9 @@ tell apart:
     numbers  modules of which digits are over 10 % of the characters, such as the tables of encodings/cp*.py
 
 A module is held out (8 of 100, by the hash of its path) in all domains or in none. Near-copies exist all the same: cp1250
-resembles cp1252, so held-out numbers are easy. Files of the user form the one domain `all`, held out by paragraphs. The
-domain `all` of the library mixes the three as training does (MIX). Text is cut into blocks of about BLOCK characters, in
-hash order, so that the head of a file is a sample of the whole.
+resembles cp1252, so held-out numbers are easy. Files of the user (own_text.py) form the one domain `all`, held out by
+paragraphs. The domain `all` of the library mixes the three as training does (MIX). Text is cut into blocks of about BLOCK
+characters, in hash order, so that the head of a file is a sample of the whole.
 """
 
 import ast
@@ -36,6 +36,10 @@ _TOPICS = "pydoc_data/topics.py"
 
 class CorpusError(ValueError):
     """There is no text to train on, or what was named is none."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows this in place of a traceback."""
+        return str(self).splitlines()
 
 
 @dataclass(frozen=True)
@@ -123,29 +127,6 @@ def split_docstrings(source: str) -> tuple[str, str]:
     return code, "\n\n".join(text for _, text in sorted(prose))
 
 
-def user_texts(paths: Iterable[Path | str]) -> list[Document]:
-    """Paragraphs of the user's text files. Raises CorpusError."""
-    found = [Document(block, "all", block) for path in paths for block in blocks(read(path))]
-    if not found:
-        raise CorpusError("the text to train on is empty; name files that hold text with --text FILE")
-    return found
-
-
-def read(path: Path | str) -> str:
-    """A text file. Raises CorpusError where it is missing or no text."""
-    path = Path(path)
-    if not path.is_file():
-        raise CorpusError(f"--text {path}: no such file; name a UTF-8 text file")
-    data = path.read_bytes()
-    if b"\0" in data:
-        raise CorpusError(f"--text {path} is a binary file (it holds NUL bytes); name a UTF-8 text file")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"--text {path} is no UTF-8 text ({error.reason} at byte {error.start}); convert it to UTF-8 "
-                          "first") from None
-
-
 def blocks(text: str, size: int = BLOCK) -> list[str]:
     """The text in pieces of about `size` characters, cut at line ends."""
     found, piece, length = [], [], 0
@@ -211,7 +192,7 @@ def prepare(folder: Path, documents: list[Document], *, vocab_size: int, window:
     missing = set(train) ^ set(held) or (set() if train else {"all"})
     if missing:
         raise CorpusError(f"too little text to hold a part out ({', '.join(sorted(missing))}); give a longer text, "
-                          f"{200 * BLOCK} characters or more")
+                          f"{200 * BLOCK} characters or more, that does not repeat itself")
     tokenizer = train_tokenizer((b for d in sorted(train) for t in train[d] for b in blocks(t)), vocab_size)
     heldout = sample(held)
     tokens = {d: _encode(tokenizer, many) for d, many in sorted(train.items())}

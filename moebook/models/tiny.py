@@ -8,7 +8,7 @@ A reference names one:
 
 Config and shapes need no training; `folder` needs it, and `ensure` does it. Trained folders lie in the cache
 (`$MOEBOOK_CACHE` or ~/.cache/moebook) under a digest of all that changes the weights, so a changed recipe never meets old
-weights. `MOEBOOK_TEXT` names text files (joined as in PATH) to train on in place of the standard library.
+weights. `MOEBOOK_TEXT` names text files to train on in place of the standard library (own_text.py).
 """
 
 import hashlib
@@ -19,17 +19,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from moebook.models import cache, corpus, saliency
+from moebook.models import cache, corpus, own_text, saliency
 from moebook.models.recipes import PRESETS, hf_config
 from moebook.models.references import PREFIX, PRUNING, Ref, UnknownTiny, is_tiny, one_of, parse, preset
 
 RECORD = "training.json"
-TEXT_VARIABLE = "MOEBOOK_TEXT"
 DOMAINS = corpus.DOMAINS
 TARGETS = tuple(member for member, recipe in PRESETS["cpu"].members.items() if recipe.shape.experts)
 CALIBRATION_WINDOWS = 64
@@ -62,38 +61,34 @@ def architecture(name: str):
     return catalog.from_config(pruned.hf_config(), f"tiny-{ref.member}/{ref.pruning}", source)
 
 
-def texts() -> tuple[str, ...]:
-    """Text files of the user, from MOEBOOK_TEXT."""
-    return tuple(filter(None, os.environ.get(TEXT_VARIABLE, "").split(os.pathsep)))
-
-
 def family_folder(preset_name: str, text_files: Iterable[str] | None = None) -> Path:
     """Where the members of a preset lie: named by all that changes their weights."""
-    files = texts() if text_files is None else text_files
+    files = own_text.files() if text_files is None else text_files
     facts = [asdict(preset(preset_name)), corpus.RULE, corpus.MIX, sys.version_info[:2] if not files else None,
-             [hashlib.sha256(corpus.read(file).encode()).hexdigest() for file in files]]
+             own_text.facts(files)]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     return cache.root() / "tiny" / f"{preset_name}-{digest}"
 
 
-def folder(name: str) -> Path:
-    """The trained Hugging Face folder; a pruned one is made when first asked for. Raises UnknownTiny and NotTrained."""
+def folder(name: str, forks_engines: bool = False) -> Path:
+    """The trained Hugging Face folder; a pruned one is made when first asked for. Raises UnknownTiny and NotTrained.
+
+    forks_engines: this process starts a GPU's engines, which are forked: it prunes in another one.
+    """
     ref = parse(name)
     whole = family_folder(ref.preset) / ref.member
     if not (whole / RECORD).is_file():
         raise NotTrained(f"{ref.parent} is not trained yet (no {whole}); run `moebook train tiny --preset {ref.preset}`")
-    return whole if ref.pruning is None else _pruned(whole, ref.pruning, PRESETS[ref.preset].window)
+    return whole if ref.pruning is None else _pruned(whole, ref.pruning, PRESETS[ref.preset].window, forks_engines)
 
 
-def _pruned(whole: Path, pruning: str, window: int) -> Path:
-    from moebook import devices
-
+def _pruned(whole: Path, pruning: str, window: int, forks_engines: bool) -> Path:
     target = whole.parent / f"{whole.name}.{pruning}"
     with cache.locked(target):
         if not target.exists():
-            if devices.detect().kind == "cpu":
+            if not forks_engines:
                 _prune(whole, target, pruning, window)
-            else:      # a GPU's engines are forked, and a fork after OpenMP or CUDA has run here would hang or fail
+            else:      # a fork after OpenMP or CUDA has run here would hang or fail
                 with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
                     fresh.submit(_prune, whole, target, pruning, window).result()
     return target
@@ -208,19 +203,23 @@ def _whole(parent: str) -> Path:
     return family_folder(ref.preset) / ref.member
 
 
-def ensure(names: Iterable[str], say: Callable[[str], object] = print) -> None:
-    """Trains the members that are missing, each preset in one process. Raises TrainingFailed."""
+def ensure(names: Iterable[str], say: Callable[[str], object] = print, environment: Mapping[str, str] | None = None) -> None:
+    """Trains the members that are missing, each preset in one process. Raises TrainingFailed.
+
+    environment: of that process besides this one's, such as the device that it may use.
+    """
     by_preset: dict[str, list[str]] = {}
     for parent in missing(names):
         ref = parse(parent)
         by_preset.setdefault(ref.preset, []).append(ref.member)
     for preset_name, members in by_preset.items():
-        texts_given = [argument for file in texts() for argument in ("--text", file)]
+        texts_given = [argument for file in own_text.files() for argument in ("--text", file)]
         run([sys.executable, "-m", "moebook.cli", "train", "tiny", "--preset", preset_name, "--members", ",".join(members),
-             *texts_given], say)
+             *texts_given], say, environment=environment)
 
 
-def run(command: list[str], say: Callable[[str], object], own_session: bool = True) -> None:
+def run(command: list[str], say: Callable[[str], object], own_session: bool = True,
+        environment: Mapping[str, str] | None = None) -> None:
     """A moebook process, its lines passed on as they come; killed when this one is interrupted.
 
     own_session: it has children, which are killed with it.
@@ -228,7 +227,7 @@ def run(command: list[str], say: Callable[[str], object], own_session: bool = Tr
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                start_new_session=own_session,
-                               env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"})
+                               env={**os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"})
     last: list[str] = []
     try:
         for line in process.stdout:

@@ -8,7 +8,6 @@ threads, and results do not hang on the machine. Locks in the cache see to it th
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from moebook.models import cache, corpus, shapes, tiny
+from moebook import devices
+from moebook.models import cache, corpus, own_text, shapes, tiny
 from moebook.models.recipes import PRESETS
 from moebook.models.references import check_member
 from moebook.models.trainer import Training
@@ -34,7 +34,7 @@ def train_family(preset: str, members: Iterable[str] = (), texts: Iterable[str] 
     folder = tiny.family_folder(preset, texts)
     prepare_corpus(preset, texts, say)
     left = [m for m in members if not (folder / m / tiny.RECORD).is_file()]
-    workers = min(len(left), GPU_PROCESSES if found.device == "cuda" else os.cpu_count() or 1)
+    workers = min(len(left), GPU_PROCESSES if found.device == "cuda" else devices.cores())
     if workers > 1:
         _in_processes(workers, preset, sorted(left, key=lambda m: -_cost(preset, m)), texts, say)
     train_members(preset, left, folder, say)
@@ -46,7 +46,7 @@ def prepare_corpus(preset: str, texts: Iterable[str] = (), say: Callable[[str], 
     found, folder = PRESETS[preset], tiny.family_folder(preset, texts) / "corpus"
     with cache.locked(folder):
         if not folder.exists():
-            documents = corpus.user_texts(texts) if texts else corpus.stdlib(found.share)
+            documents = own_text.documents(texts) if texts else corpus.stdlib(found.share)
             facts = corpus.prepare(folder, documents, vocab_size=found.vocab, window=found.window)
             say(f"corpus: {facts['train_tokens']} tokens of {facts['modules']} modules to train on, "
                 f"{facts['heldout_tokens']} of {facts['heldout_modules']} held out; {folder}")

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from moebook import params
 from moebook.analysis import accelerators
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.lengths import Length, both, longest
 from moebook.models import catalog
 from moebook.models.catalog import Architecture
@@ -99,10 +99,9 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = points.memory_of(p)
     sixteen_bits = points.fits(p, [1, p.large_batch], p._over_length(), dtype="bfloat16")
     p = points.with_models(p, model=sixteen_bits, reference_models=sixteen_bits)
-    own = [check_fit(point, memory) for point in [*_common(p), *_scout(p), *_references(p), *_chunked(p)]]
+    own = [check(point, p.device) for point in [*_common(p), *_scout(p), *_references(p), *_chunked(p)]]
     return Plan(NOTEBOOK, p.profile, p.device, merge([*own, *_endpoint(p)]))
 
 

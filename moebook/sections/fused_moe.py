@@ -8,7 +8,7 @@ Two levels: one MoE layer alone over token counts (no engine), and whole engines
 from typing import Any, Literal
 
 from moebook import params
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.lengths import Length, both, longest
 from moebook.models import catalog
 from moebook.models.formats import FORMATS, MOE_BACKENDS
@@ -64,12 +64,11 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = points.memory_of(p)
     alone = points.fits(p, [1], [])
     engines = points.fits(p, [*p.ladder_batches, p.ladder_length_batch], p._in_ladder())
     p = points.with_models(p, layer_models=alone, quantized_models=alone, tuned_model=alone, ladder_model=engines)
-    planned = [q for point in _ladder(p) for q in full_or_by_depth(point, memory, p.reduced_layers)]
-    planned = [check_fit(q, memory) for q in [*_layers(p), *planned]]
+    planned = [q for point in _ladder(p) for q in full_or_by_depth(point, p.device, p.reduced_layers)]
+    planned = [check(q, p.device) for q in [*_layers(p), *planned]]
     return Plan(NOTEBOOK, p.profile, p.device, merge(planned))
 
 

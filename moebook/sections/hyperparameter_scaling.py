@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from moebook import params
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.lengths import Length, both, longest
 from moebook.models import catalog, shapes
 from moebook.models.edit import edit
@@ -67,13 +67,12 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = points.memory_of(p)
     p = points.with_models(
         p, grid_model=points.fits(p, [p.grid_batch], [p.grid_tokens]),
         comparison_models=points.fits(p, p.batches, p._compared()),
         validation_model=points.fits(p, [p.grid_batch], [p.validation_tokens]))
-    planned = [*_grid(p, memory), *_batch_sweeps(p), *_validation(p)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in planned))
+    planned = [*_grid(p), *_batch_sweeps(p), *_validation(p)]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 
 
 def figures() -> dict:
@@ -98,7 +97,7 @@ def _point(p: Params, *args, **given) -> Point:
     return points.point(p, NOTEBOOK, *args, **given)
 
 
-def _grid(p: Params, memory: int | None) -> list[Point]:
+def _grid(p: Params) -> list[Point]:
     if p.grid_model is None:
         return []
     base = catalog.load(p.grid_model)
@@ -111,10 +110,10 @@ def _grid(p: Params, memory: int | None) -> list[Point]:
                 cell = _point(p, arch, engine, p.grid_batch, p.grid_tokens, "grid")
                 cells.append(unless(cell, reason))
     cells = [_within_capacity(p, cell) for cell in cells]
-    fitting = [c for c in cells if check_fit(c, memory).status == "ready"]
+    fitting = [c for c in cells if check(c, p.device).status == "ready"]
     if p.reduced_layers is None or len(fitting) == len(cells) or not fitting:
         return cells
-    return _by_depth(p, cells, fitting, memory)
+    return _by_depth(p, cells, fitting)
 
 
 def _within_capacity(p: Params, cell: Point) -> Point:
@@ -125,7 +124,7 @@ def _within_capacity(p: Params, cell: Point) -> Point:
     return replace(cell, status="oom", reason=reason)
 
 
-def _by_depth(p: Params, cells: list[Point], fitting: list[Point], memory: int | None) -> list[Point]:
+def _by_depth(p: Params, cells: list[Point], fitting: list[Point]) -> list[Point]:
     """Cells too large for the device, as depth points on a reduced engine of their own and the anchor's pair.
 
     The anchor is the largest cell that fits, at its fewest active experts: run at both depths, it gives the intercept
@@ -135,12 +134,12 @@ def _by_depth(p: Params, cells: list[Point], fitting: list[Point], memory: int |
     anchor_low = reduced(anchor, p.reduced_layers)
     out = [replace(anchor_low, sweeps=("support",))]
     for cell in cells:
-        if cell.status != "ready" or check_fit(cell, memory).status == "ready":
+        if cell.status != "ready" or check(cell, p.device).status == "ready":
             out.append(cell)
             continue
-        low = check_fit(reduced(cell, p.reduced_layers), memory)
+        low = check(reduced(cell, p.reduced_layers), p.device)
         if low.status != "ready":
-            out.append(check_fit(cell, memory))
+            out.append(check(cell, p.device))
             continue
         out += [low, derived(cell, [low], [anchor, anchor_low])]
     return out + _anchor_check(p, anchor, anchor_low, fitting)

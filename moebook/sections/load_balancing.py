@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from moebook import params
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.lengths import Length
 from moebook.models import catalog, tiny
 from moebook.plan import EngineSettings, Plan, Point, Workload, merge
@@ -63,11 +63,10 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = points.memory_of(p)
     p = points.with_models(p, skew_layer_models=points.fits(p, [1], []),
                            skew_model=points.fits(p, p.skew_batches, [p.skew_tokens]))
     found = [*_training(p), *_captures(p), *_ablations(p), *_skewed_layers(p), *_skewed_engines(p)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in found))
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
 def figures() -> dict:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moebook import params
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.lengths import Length
 from moebook.models import accuracies, catalog, fitting
 from moebook.models.formats import SERIES
@@ -66,10 +66,10 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory, p = points.memory_of(p), _with_models(p)
+    p = _with_models(p)
     found = [q for point in _language_models(p)
-             for q in full_or_by_depth(point, memory, p.reduced_layers if point.series in p.depth_formats else None)]
-    found += [check_fit(point, memory) for point in [*_vision_language_models(p), *_imposing(p)]]
+             for q in full_or_by_depth(point, p.device, p.reduced_layers if point.series in p.depth_formats else None)]
+    found += [check(point, p.device) for point in [*_vision_language_models(p), *_imposing(p)]]
     return Plan(NOTEBOOK, p.profile, p.device, merge(found))
 
 

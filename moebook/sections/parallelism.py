@@ -13,7 +13,7 @@ Letters: B batch, S tokens, L layers, K experts per token, G devices.
 from typing import Any, Literal
 
 from moebook import params
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.lengths import Length
 from moebook.models import catalog
 from moebook.models.catalog import Architecture
@@ -51,13 +51,12 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = points.memory_of(p)
     p = points.with_models(p, models=points.fits(p, [*p.batches, *p.tp_batches], [p.tokens]))
     architectures = [catalog.load(name) for name in p.models]
     planned = [q for arch in architectures for q in (*_modes(p, arch), *_shards(p, arch), *_check(p, arch))]
     planned += [q for arch in architectures for cell in _alone(p, arch)
-                for q in full_or_by_depth(cell, memory, p.reduced_layers)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(q, memory) for q in planned))
+                for q in full_or_by_depth(cell, p.device, p.reduced_layers)]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in planned))
 
 
 def figures() -> dict:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moebook import devices, params
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.lengths import Length, longest
 from moebook.models import catalog, fitting, tiny
 from moebook.models.edit import ImpossibleEdit, edit
@@ -39,7 +39,7 @@ class EngineParams(params.NotebookParams):
     def _word_problems(self) -> list[tuple[str, Any, str]]:
         """`fitting` where the device's memory is not known, and `fitting N` for one model."""
         words = [(key, value) for key, value in self for name in _as_names(value) if fitting.is_word(name)]
-        if words and memory_of(self) is None:
+        if words and devices.memory_bytes(self.device) is None:
             return [(key, value, f"names of models: the memory of device {self.device!r} is not known, so `fitting` "
                                  "chooses none") for key, value in words]
         return [(key, value, "`fitting` alone, or a name: this is one model") for key, value in words
@@ -49,11 +49,6 @@ class EngineParams(params.NotebookParams):
 def _as_names(value: Any) -> list[str]:
     """The texts of a parameter that is a text or a list of them."""
     return [v for v in (value if isinstance(value, tuple) else [value]) if isinstance(v, str)]
-
-
-def memory_of(p: params.NotebookParams) -> int | None:
-    """Bytes of one device; None where they are not known."""
-    return devices.published(p.device).memory_bytes
 
 
 def named(names: Iterable[str | None]) -> list[str]:
@@ -68,11 +63,11 @@ def nameable(names: Iterable[str]) -> list[str]:
 
 def fits(p: "EngineParams", batches: Collection[int], lengths: Iterable[Length | None], **engine) -> fitting.Fits:
     """Whether a model runs whole at the largest batch and the longest length: its positions, and the device's memory."""
-    most, batch, memory = longest(lengths) or Length(1, 1), max(batches, default=1), memory_of(p)
+    most, batch = longest(lengths) or Length(1, 1), max(batches, default=1)
 
     def ask(arch: catalog.Architecture) -> bool:
         cell = point(p, "", arch, settings(p, [batch], most.total, **engine), batch, most, "")
-        return most.total <= arch.max_positions and check_fit(cell, memory).status == "ready"
+        return most.total <= arch.max_positions and check(cell, p.device).status == "ready"
 
     return ask
 
@@ -220,12 +215,12 @@ def derived(cell: Point, own: Iterable[Point], anchor: Iterable[Point] = (), **c
     return replace(cell, method=method, own=tuple(o.key for o in own), anchor=tuple(a.key for a in anchor), **changes)
 
 
-def full_or_by_depth(cell: Point, memory_bytes: int | None, layers: tuple[int, ...] | None) -> list[Point]:
+def full_or_by_depth(cell: Point, device_kind: str, layers: tuple[int, ...] | None) -> list[Point]:
     """The cell where it fits the device; else its points at `layers` and the cell extrapolated from them."""
-    whole = check_fit(cell, memory_bytes)
-    if whole.status == "ready" or layers is None:
+    whole = check(cell, device_kind)
+    if whole.status != "oom" or layers is None:
         return [whole]
     own = [reduced(cell, n) for n in layers]
-    if any(check_fit(o, memory_bytes).status != "ready" for o in own):
+    if any(check(o, device_kind).status != "ready" for o in own):
         return [whole]
     return [*own, derived(cell, own)]

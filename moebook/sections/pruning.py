@@ -8,8 +8,8 @@ trained model of the tiny family, pruned by each criterion of `models/saliency.p
 from dataclasses import replace
 from typing import Any, Literal
 
-from moebook import params
-from moebook.estimates import check_fit
+from moebook import limits, params
+from moebook.estimates import check
 from moebook.lengths import Length
 from moebook.models import catalog, tiny
 from moebook.models.edit import ImpossibleEdit
@@ -41,8 +41,7 @@ class Params(EngineParams):
         found = super().problems()
         found += points.unknown("criteria", self.criteria, CRITERIA)
         found += points.unknown("quality_dtype", [self.quality_dtype], points.DTYPES)
-        found += [("quality_ratios_pct", r, "percent that is pruned: over 0 and under 100")
-                  for r in self.quality_ratios_pct if r >= 100]
+        found += [("quality_ratios_pct", r, wrong) for r in self.quality_ratios_pct if (wrong := limits.percent_problem(r))]
         if self.quality_target is not None:
             found += points.trained_problems("quality_target", self.quality_target)
         found += [("ratios_pct", r, "percent that is pruned: over 0 and under 100") for r in self.ratios_pct if r >= 100]
@@ -70,10 +69,9 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = points.memory_of(p)
     p = points.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
     planned = [point for name in p.models for point in _of_model(p, catalog.load(name))] + _quality(p)
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in planned))
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 
 
 def figures() -> dict:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from moebook import params
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.lengths import Length, both, longest
 from moebook.models import catalog, fitting, formats, tiny
 from moebook.models.formats import SERIES
@@ -78,11 +78,10 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = points.memory_of(p)
     p = points.with_models(p, models=_fits(p, p.pair, p.batches, p._compared()),
                            formats_model=_fits(p, p.formats, p.formats_batches, [p.formats_tokens]))
-    planned = [q for point in [*_ladder(p), *_pairs(p)] for q in full_or_by_depth(point, memory, p.reduced_layers)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(q, memory) for q in [*planned, *_quality(p)]))
+    planned = [q for point in [*_ladder(p), *_pairs(p)] for q in full_or_by_depth(point, p.device, p.reduced_layers)]
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*planned, *_quality(p)]))
 
 
 def figures() -> dict:

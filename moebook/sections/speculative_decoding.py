@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moebook import params
-from moebook.estimates import check_fit
+from moebook.estimates import check
 from moebook.lengths import Length, both, longest
 from moebook.models import catalog, tiny
 from moebook.plan import EngineSettings, Plan, Point, Speculation, Workload, merge
@@ -73,9 +73,8 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    memory = points.memory_of(p)
     found = [*_cost(p), *_acceptance(p)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check_fit(point, memory) for point in found))
+    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
 def figures() -> dict:

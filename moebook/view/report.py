@@ -18,13 +18,14 @@ QUANTITIES = {
 }
 SHAPE = {"model": "model", "series": "series", "expert_ffn_dim": "FFN", "num_experts": "E", "top_k": "K", "num_layers": "L",
          "batch": "B", "input_tokens": "in", "output_tokens": "out", "method": "method", "status": "status"}
+NOTES = ("reason", "note")               # columns of sentences
 GROUPS = {"supported": 0, "contradicted": 1, "mixed": 2, "untested": 3}
 
 
 def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame, str]:
     """(table as text, a line on what was left out). Failures first, at most a third of the rows where there are others,
-    then the summary's order; medians with half the range of the repeats; nulls as an en dash. ValueError for a limit
-    under 1."""
+    then one of each kind that has a number and decides nothing, then the summary's order; medians with half the range of
+    the repeats; nulls as an en dash. ValueError for a limit under 1."""
     if limit < 1:
         raise ValueError(f"limit {limit}: at least 1 row must be shown")
     ordered = _failures_first(summary, limit)
@@ -34,8 +35,10 @@ def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame,
     data |= {name: [_with_spread(row, *how) for _, row in shown.iterrows()] for name, how in _quantities(summary).items()}
     if "spread_pct" in shown:
         data["spread (%)"] = shown["spread_pct"].map(lambda v: "–" if pd.isna(v) else f"{v:.1f}")
-    if "reason" in shown and shown["reason"].notna().any():
-        data["reason"] = shown["reason"].map(_text)
+    if "decides" in shown:
+        data["decides"] = shown["decides"].map({True: "yes", False: "no"})
+    told = shown.assign(note=shown["note"].where(shown["status"] == "ok")) if "note" in shown else shown
+    data |= {name: told[name].map(_text) for name in NOTES if name in told and told[name].notna().any()}
     return pd.DataFrame(data).reset_index(drop=True), _left_out(ordered, limit)
 
 
@@ -52,11 +55,23 @@ def _failures_first(summary: pd.DataFrame, limit: int) -> pd.DataFrame:
     again = summary[~ok].duplicated([c for c in ("model", "series", "status", "reason") if c in summary])
     bad = pd.concat([summary[~ok][~again], summary[~ok][again]])
     first = len(bad) if not ok.any() else max(limit // 3, limit - int(ok.sum()), 1)
-    return pd.concat([bad.iloc[:first], summary[ok], bad.iloc[first:]])
+    return pd.concat([bad.iloc[:first], _undecided_first(summary[ok], limit), bad.iloc[first:]])
+
+
+def _undecided_first(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """One of each kind of row that decides nothing before all others, at most a third of the rows shown."""
+    if "decides" not in rows:
+        return rows
+    undecided = rows[~rows["decides"]]
+    kinds = undecided.assign(note=undecided["note"].str.replace(r"\d+", "", regex=True))
+    told = kinds.drop_duplicates([c for c in ("model", "note") if c in rows]).head(limit // 3).index
+    return pd.concat([rows.loc[told], rows.drop(index=told)])
 
 
 def _left_out(ordered: pd.DataFrame, limit: int) -> str:
     counts = ", ".join(f"{n} {status}" for status, n in ordered["status"].value_counts().items())
+    if "decides" in ordered and (silent := int((~ordered["decides"] & (ordered["status"] == "ok")).sum())):
+        counts += f"; {silent} of those ok decide nothing, and their note says why"
     rest = ordered["status"].iloc[limit:]
     if rest.empty:
         return f"{len(ordered)} points: {counts}."
@@ -87,7 +102,7 @@ def results_table(summary: pd.DataFrame, limit: int = 30, source: str = ""):
     numbers = [c for c in frame if c in (*QUANTITIES, "spread (%)")]
     styler = frame.style.hide(axis="index").set_caption(line).set_uuid("results")
     styler = styler.apply(lambda row: ["" if row["status"] == "ok" else "background-color: #fdecea"] * len(row), axis=1)
-    styler = styler.set_properties(subset=[c for c in ("reason",) if c in frame],
+    styler = styler.set_properties(subset=[c for c in NOTES if c in frame],
                                    **{"min-width": "26em", "text-align": "left"})
     return styler.set_properties(subset=numbers, **{"text-align": "right", "white-space": "nowrap"}).set_table_styles(
         [{"selector": "caption", "props": "caption-side: bottom; text-align: left"}])

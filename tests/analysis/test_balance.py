@@ -8,7 +8,10 @@ import pytest
 from moebook.analysis import balance as b
 from moebook.analysis import balance_cost as c
 from moebook.models.shapes import distinct_experts
-from moebook.results import BALANCE
+from moebook.results import POINT_NUMBERS
+
+BALANCE = tuple(name.removeprefix("balance_") for name in POINT_NUMBERS
+                if name.startswith("balance_") and not name.endswith(("_lo", "_hi")))
 
 
 def stat(counts, name):

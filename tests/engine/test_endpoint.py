@@ -205,7 +205,7 @@ def model(tmp_path_factory) -> Path:
     """A trained tiny model with its tokenizer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOEBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv(tiny.TEXT_VARIABLE, raising=False)
+        patch.delenv("MOEBOOK_TEXT", raising=False)
         tiny.ensure(["tiny:test/aux-0.01"], lambda line: None)
         yield tiny.folder("tiny:test/aux-0.01")
 

@@ -13,12 +13,27 @@ CACHE = "INFO 07-01 12:00:00 [worker.py:10] Available KV cache memory: 10.00 GiB
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
     "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`",
     "ValueError: the model needs 12 GiB KV cache, which is larger than the available KV cache memory (3 GiB)",
-    "ValueError: Free memory on device is less than desired GPU memory utilization (0.92)",
     "RuntimeError: Failed to allocate 8 GiB",
 ])
 def test_every_way_to_lack_memory_is_oom_with_that_line(line):
     told = explain(ROOT, f"INFO starting\n(EngineCore pid=12) {line}\nINFO done")
     assert told.status == "oom" and str(told) == line
+
+
+@pytest.mark.parametrize("line", [
+    "ValueError: Free memory on device cuda:0 (7/139 GiB) on startup is less than desired GPU memory utilization (0.92, "
+    "128.6 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
+    "ValueError: Free memory on device cuda:0 (7/139 GiB) on startup is less than the engine's budget after excluding "
+    "external process's weights (0.92, 128.6 GiB).",
+    "AssertionError: Error in memory profiling. Initial free memory 7 GiB, current free memory 9 GiB. This happens when "
+    "other processes sharing the same container release GPU memory while vLLM is profiling during initialization.",
+])
+@pytest.mark.parametrize("more", ["", "\ntorch.OutOfMemoryError: CUDA out of memory"])
+def test_memory_that_others_hold_is_busy_and_not_oom(line, more):
+    told = explain(ROOT, f"INFO starting\n(EngineCore pid=12) {line}{more}\nINFO done")
+    assert told.status == "busy" and str(told) == line[:300]
+    assert explain(ValueError(line.partition(": ")[2]), "").status == "busy"
+    assert unsupported(told, {**PLAIN, "quantization": "fp8"}) is told
 
 
 def test_an_exception_that_tells_it_itself_needs_no_log():

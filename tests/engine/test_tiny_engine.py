@@ -19,7 +19,7 @@ def perplexities(tmp_path_factory) -> dict:
     """By reference the perplexities of three parts of a text, by the engine ("ours") and by transformers ("theirs")."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOEBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv(tiny.TEXT_VARIABLE, raising=False)
+        patch.delenv("MOEBOOK_TEXT", raising=False)
         tiny.ensure(NAMES, lambda line: None)
         folders = {name: str(tiny.folder(name)) for name in NAMES}
         command = [sys.executable, str(SCRIPT), str(tiny.heldout("test", "all")), *folders.values()]

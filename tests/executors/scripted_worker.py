@@ -59,5 +59,5 @@ class Start:
     def __init__(self, root: Path):
         self.root = root
 
-    def __call__(self, log: Path) -> ScriptedWorker:
+    def __call__(self, log: Path, device) -> ScriptedWorker:
         return ScriptedWorker(self.root)

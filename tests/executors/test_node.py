@@ -1,9 +1,11 @@
 """What a task does on a node, without a cluster: its messages, its worker, and what is left when it ends."""
 
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,12 +48,12 @@ def workers(monkeypatch):
 @pytest.fixture
 def task(workers):
     def make(told=(), stop_at=None, source=None, environment=()):
-        def start(log):
+        def start(log, device):
             workers.append(Recorded(log, dict(told)))
             return workers[-1]
 
-        here = devices.detect().name, devices.engine_version()
-        return node.Task(source or here, 10.0, stop_at, start, dict(environment))
+        here = devices.detect("cpu").name, devices.engine_version("cpu")
+        return node.Task("cpu", source or here, 10.0, stop_at, start, "outputs/here", dict(environment))
 
     return make
 
@@ -117,7 +119,7 @@ def test_another_device_or_engine_is_refused_before_anything_starts(task, worker
 def test_ceilings_carry_the_device(task):
     asked = task({2: {"ok": False, "status": "failed", "reason": "no kernel"}})
     found, said = node.ceilings("bfloat16", asked)
-    assert found == {"device": devices.detect().name, "dtype": "bfloat16"} and said == []
+    assert found == {"device": devices.detect("cpu").name, "dtype": "bfloat16"} and said == []
     found, said = node.ceilings("bfloat16", asked)
     assert found is None and "no kernel" in said[0]
 
@@ -152,11 +154,14 @@ def test_what_vllm_was_told_on_the_node_itself_stands(task, points, monkeypatch)
 @pytest.mark.parametrize("asked", ["provenance", "measure", "ceilings"])
 def test_a_process_that_is_used_again_looks_at_its_devices_again(asked, task, points, monkeypatch):
     told, seen = task(), []
-    devices.provenance()
-    monkeypatch.setattr(devices, "_gpus", lambda: seen.append(os.environ.get("VLLM_TEST")))
+    devices.detect("h200")
+    pynvml = SimpleNamespace(nvmlInit=lambda: seen.append(os.environ.get("VLLM_TEST")),
+                             nvmlDeviceGetCount=lambda: 0, NVMLError=RuntimeError)
+    monkeypatch.setitem(sys.modules, "pynvml", pynvml)
+    told = replace(told, kind="h200")
     monkeypatch.setenv("VLLM_TEST", "before")
     if asked == "provenance":
-        node.provenance({"VLLM_TEST": "2"})
+        node.provenance({"VLLM_TEST": "2"}, "h200")
     else:
         told = replace(told, environment={"VLLM_TEST": "2"})
         list(node.measure(points, told)) if asked == "measure" else node.ceilings("bfloat16", told)

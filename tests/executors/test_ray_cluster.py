@@ -39,16 +39,21 @@ def patiently(start):
     pytest.skip("four times no Ray node started within 15 s: this machine is too busy")
 
 
+def node_with(tmp_path_factory) -> dict:
+    """A node with device locks of its own: both stand for machines of their own."""
+    return {**NODE, "env_vars": {"MOEBOOK_LOCKS": str(tmp_path_factory.mktemp("locks"))}}
+
+
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(tmp_path_factory):
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_health_check_failure_threshold", "2")
         patch.setenv("RAY_health_check_period_ms", "1000")
         ray.cloudpickle.register_pickle_by_value(scripted_worker)
-        started = patiently(lambda: Cluster(initialize_head=True, head_node_args=NODE))
-        patiently(lambda: started.add_node(**NODE))
+        started = patiently(lambda: Cluster(initialize_head=True, head_node_args=node_with(tmp_path_factory)))
+        patiently(lambda: started.add_node(**node_with(tmp_path_factory)))
         ray.init(address=started.address, log_to_driver=False, logging_level="ERROR")
         yield started
         ray.shutdown()
@@ -170,10 +175,10 @@ def test_a_plan_of_another_device_starts_nothing(executor, tmp_path):
 
 
 def test_a_node_with_another_device_is_left_out(executor, plan, tmp_path, monkeypatch, capsys):
-    found = executor._probe()
+    found = executor._probe("cpu")
     other = next(iter(found))
     found[other] = {**found[other], "device_kind": "h100", "device": "NVIDIA H100"}
-    monkeypatch.setattr(executor, "_probe", lambda: found)
+    monkeypatch.setattr(executor, "_probe", lambda kind: found)
     told(tmp_path, slow=0.2)
     assert run.measure(plan, tmp_path, executor=executor)["ok"] == len(plan.measured)
     assert "a node is not used: it has NVIDIA H100" in capsys.readouterr().out
@@ -184,17 +189,19 @@ def test_results_come_from_what_most_nodes_of_the_kind_have(monkeypatch):
     chosen = RayCluster()
     kinds = {"a": ("cpu", "a CPU", "none"), "b": ("h100", "H100 PCIe", "vllm 1"), "c": ("h100", "H100", "vllm 1"),
              "d": ("h100", "H100", "vllm 1"), **{name: ("h100", "H100", "none") for name in "efg"}}
-    facts = {name: dict(zip(("device_kind", "device", "engine_version"), kind, strict=True)) for name, kind in kinds.items()}
-    monkeypatch.setattr(chosen, "_probe", lambda: facts)
+    facts = {name: {**dict(zip(("device_kind", "device", "engine_version"), kind, strict=True)),
+                    "device_memory_bytes": 80 * 10**9} for name, kind in kinds.items()}
+    monkeypatch.setattr(chosen, "_probe", lambda kind: facts)
     assert chosen.source("h100") == ("H100", "vllm 1")
     assert set(chosen.unfit) == set("abefg")
+    assert chosen.source("gpu") == ("H100", "vllm 1")
     with pytest.raises(ValueError, match="'h200'; devices of this Ray cluster: cpu .a CPU., h100"):
         chosen.source("h200")
 
 
 def test_a_node_of_another_device_gives_no_number(executor, plan, tmp_path, monkeypatch):
     source = executor.source("cpu")
-    monkeypatch.setattr(executor, "_task", lambda job: node.Task(("another", source[1]), 1.0, start=executor.start))
+    monkeypatch.setattr(executor, "_task", lambda job: node.Task("cpu", ("another", source[1]), 1.0, start=executor.start))
     monkeypatch.setattr(executor, "ceilings", lambda dtype, job: None)
     counts = run.measure(plan, tmp_path, executor=executor)
     assert counts["failed"] == len(plan.measured)

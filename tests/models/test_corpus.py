@@ -2,7 +2,7 @@
 
 import pytest
 
-from moebook.models import corpus
+from moebook.models import corpus, own_text
 
 FUNCTION = 'def f{}():\n    """Adds {} things, slowly and with care."""\n    return thing + other\n'
 PROSE = "\n\n".join(FUNCTION.format(i, i) for i in range(80))
@@ -75,7 +75,7 @@ def test_the_head_of_the_mixed_text_holds_the_domains_in_their_shares():
 
 def test_user_text_is_one_domain_split_by_paragraph(tmp_path):
     (tmp_path / "a.txt").write_text("".join(f"line {i} of a text\n" for i in range(20_000)))
-    found = corpus.user_texts([tmp_path / "a.txt"])
+    found = own_text.documents([tmp_path / "a.txt"])
     assert {d.domain for d in found} == {"all"}
     assert 0 < sum(d.held_out for d in found) < len(found) / 4
     assert "".join(d.text for d in found) == (tmp_path / "a.txt").read_text()
@@ -86,12 +86,12 @@ def test_user_text_is_one_domain_split_by_paragraph(tmp_path):
 def test_text_that_is_none(tmp_path, data, said):
     (tmp_path / "x.txt").write_bytes(data)
     with pytest.raises(corpus.CorpusError, match=said):
-        corpus.user_texts([tmp_path / "x.txt"])
+        own_text.documents([tmp_path / "x.txt"])
 
 
 def test_a_missing_text_and_an_empty_library(tmp_path):
-    with pytest.raises(corpus.CorpusError, match="no such file"):
-        corpus.user_texts([tmp_path / "none.txt"])
+    with pytest.raises(corpus.CorpusError, match="there is no file"):
+        own_text.documents([tmp_path / "none.txt"])
     with pytest.raises(corpus.CorpusError, match="too few to train on"):
         corpus.stdlib(1, tmp_path)
 
@@ -100,7 +100,7 @@ def test_a_missing_text_and_an_empty_library(tmp_path):
 def test_a_text_shorter_than_a_window(tmp_path, length):
     (tmp_path / "x.txt").write_text("".join(f"number {i}\n" for i in range(length)))
     with pytest.raises(corpus.CorpusError, match="give a longer text"):
-        corpus.prepare(tmp_path / "corpus", corpus.user_texts([tmp_path / "x.txt"]), vocab_size=300, window=4096)
+        corpus.prepare(tmp_path / "corpus", own_text.documents([tmp_path / "x.txt"]), vocab_size=300, window=4096)
     assert not (tmp_path / "corpus").exists()
 
 

@@ -71,8 +71,8 @@ def test_the_word_out_of_place_is_refused(stem, given, message):
 
 
 @pytest.mark.parametrize(("stem", "keys"), [
-    ("01", ("grid_model", "comparison_models", "validation_model")), ("02", ("models", "formats_model")), ("03", ("models",)),
-    ("05", ("models",)), ("06", ("layer_models", "quantized_models", "tuned_model", "ladder_model")),
+    ("01", ("grid_model", "comparison_models", "validation_model")), ("02", ("models", "formats_model")),
+    ("03", ("models",)), ("05", ("models",)), ("06", ("layer_models", "quantized_models", "tuned_model", "ladder_model")),
     ("07", ("skew_layer_models", "skew_model")), ("08", ("model", "reference_models")),
     ("09", ("llms", "vlms", "imposing_check")),
 ])

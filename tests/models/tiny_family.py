@@ -15,9 +15,9 @@ def trained(folder, members=MEMBERS):
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)             # small matrices on busy cores: two threads wait for each other
-    before = {k: os.environ.get(k) for k in ("MOEBOOK_CACHE", tiny.TEXT_VARIABLE)}
+    before = {k: os.environ.get(k) for k in ("MOEBOOK_CACHE", "MOEBOOK_TEXT")}
     os.environ["MOEBOOK_CACHE"] = str(folder)
-    os.environ.pop(tiny.TEXT_VARIABLE, None)
+    os.environ.pop("MOEBOOK_TEXT", None)
     try:
         training.prepare_corpus("test")
         training.train_members("test", members, tiny.family_folder("test"), lambda line: None)

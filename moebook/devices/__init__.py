@@ -1,0 +1,29 @@
+"""Devices: which one a plan is measured on here, what is published about its kind, and that one run
+has it to itself.
+
+    visible.py    CUDA_VISIBLE_DEVICES, as CUDA reads it
+    cards.py      the NVIDIA cards of this machine, through NVML
+    host.py       its CPU
+    facts.py      devices.yaml: kinds, their exact names, published figures
+    device.py     the device of a kind, as this machine has it
+    installed.py  the build of the engine for it
+    origin.py     what a record says of it
+    lock.py       one measurement at a time
+    busy.py       memory that others use
+
+Nothing here imports torch.
+"""
+
+from moebook.devices.busy import DeviceBusy
+from moebook.devices.cards import forget
+from moebook.devices.device import Device, allowed, detect, gpu_state, here, memory_bytes, require
+from moebook.devices.facts import ANY, ANY_BYTES, Published, kind_of, kinds, published, suits
+from moebook.devices.host import core_ids, cores
+from moebook.devices.installed import engine_problem, engine_version
+from moebook.devices.lock import DeviceInUse, DeviceLock
+from moebook.devices.origin import git_commit, provenance
+
+__all__ = ["ANY", "ANY_BYTES", "Device", "DeviceBusy", "DeviceInUse", "DeviceLock", "Published",
+           "allowed", "core_ids", "cores", "detect", "engine_problem", "engine_version", "forget",
+           "git_commit", "gpu_state", "here", "kind_of", "kinds", "memory_bytes", "provenance",
+           "published", "require", "suits"]

@@ -1,0 +1,138 @@
+"""The NVIDIA cards of this machine, through NVML: which there are, which CUDA shows, and how one is
+doing right now.
+
+Cards are asked by UUID: an index means another card in another process. NVML says the same to
+processes that see fewer cards.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from moebook.devices import host
+from moebook.devices.visible import VARIABLE, Card, Visible, visible
+
+
+class MemoryUse(NamedTuple):
+    """Bytes of a card's memory; pids: of the processes that compute on it, as far as the driver
+    tells."""
+
+    used: int
+    total: int
+    pids: tuple[int, ...]
+
+
+@functools.cache
+def _found() -> dict[str, tuple[Card, Any]]:
+    """By UUID every card and instance with NVML's handle of it."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return {}
+    found: dict[str, tuple[Card, Any]] = {}
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        instances = _instances(handle)
+        parts = None if instances is None else tuple(_card(part) for part in instances)
+        card = _card(handle, parts)
+        found[card.uuid] = card, handle
+        found |= {p.uuid: (p, own) for p, own in zip(parts or (), instances or (), strict=True)}
+    return found
+
+
+def _card(handle: Any, instances: tuple[Card, ...] | None = None) -> Card:
+    import pynvml
+
+    uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
+    return Card(uuid, name, _memory(handle).total, instances)
+
+
+def _memory(handle: Any) -> MemoryUse:
+    """Of a card that shares its host's memory the driver tells none: the host's, as if nobody used
+    it."""
+    import pynvml
+
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError:
+        return MemoryUse(0, host.memory_bytes(), ())
+    return MemoryUse(memory.used, memory.total, ())
+
+
+def _instances(handle: Any) -> list | None:
+    """NVML's handles of the MIG instances that a card is cut into; None for a whole card."""
+    import pynvml
+
+    if not hasattr(pynvml, "nvmlDeviceGetMigMode"):        # an NVML from before MIG
+        return None
+    try:
+        if not pynvml.nvmlDeviceGetMigMode(handle)[0]:
+            return None
+        most = pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)
+    except pynvml.NVMLError:                               # a card that cannot be cut
+        return None
+    found = []
+    for index in range(most):
+        try:
+            found.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
+        except pynvml.NVMLError:                           # no instance of this number
+            continue
+    return found
+
+
+def here() -> tuple[Card, ...]:
+    """All cards of this machine, seen by CUDA or not."""
+    parts = {part.uuid for card, _ in _found().values() for part in card.instances or ()}
+    return tuple(card for card, _ in _found().values() if card.uuid not in parts)
+
+
+def seen() -> Visible:
+    """The cards that CUDA shows to a process started now."""
+    return visible(os.environ.get(VARIABLE), here())
+
+
+def forget() -> None:
+    """Look again at the next question."""
+    _found.cache_clear()
+
+
+def driver() -> str:
+    import pynvml
+
+    return pynvml.nvmlSystemGetDriverVersion()
+
+
+def memory_use(uuid: str) -> MemoryUse:
+    """Of the whole machine's processes, now."""
+    import pynvml
+
+    handle = _found()[uuid][1]
+    try:
+        pids = tuple(p.pid for p in pynvml.nvmlDeviceGetComputeRunningProcesses(handle))
+    except (AttributeError, pynvml.NVMLError):             # not told in every container
+        pids = ()
+    return _memory(handle)._replace(pids=pids)
+
+
+def state(uuid: str) -> dict:
+    """Clocks (MHz), power limit (W) and temperature (°C); None for what a card does not tell."""
+    import pynvml
+
+    handle = _found()[uuid][1]
+
+    def told(ask: Callable, *what: int) -> float | None:
+        try:
+            return ask(handle, *what)
+        except pynvml.NVMLError:
+            return None
+
+    limit_mw = told(pynvml.nvmlDeviceGetEnforcedPowerLimit)
+    return {
+        "sm_clock_mhz": told(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM),
+        "memory_clock_mhz": told(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM),
+        "power_limit_w": None if limit_mw is None else limit_mw / 1000,
+        "temperature_c": told(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
+    }

@@ -1,0 +1,57 @@
+"""The CPU of this machine: its name, the cores that this process may use, its memory. Linux and
+macOS."""
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def core_ids() -> list[int]:
+    """Numbers of the cores that this process may use; macOS does not say, there it is all of them.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def cores() -> int:
+    return len(core_ids())
+
+
+def memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def cpu_name() -> str:
+    """The model's name, without cores: a machine pinned to fewer of them is the same CPU."""
+    if CPUINFO.exists():
+        return named_in(CPUINFO.read_text(), platform.machine())
+    if platform.system() == "Darwin":
+        return _of_macos()
+    return f"{platform.machine()} CPU"
+
+
+def named_in(cpuinfo: str, machine: str) -> str:
+    """From the text of /proc/cpuinfo. An Arm one has no model name but numbers of implementer and
+    part."""
+    def first(key: str) -> str | None:
+        found = re.search(rf"^{key}\s*:\s*(.+?)\s*$", cpuinfo, re.MULTILINE)
+        return found and found[1]
+
+    if name := first("model name"):
+        return name
+    numbers = [n for n in (first("CPU implementer"), first("CPU part")) if n]
+    return " ".join([f"{machine} CPU", *numbers])
+
+
+def _of_macos() -> str:
+    asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return f"{platform.machine()} CPU"
+    return done.stdout.strip() or f"{platform.machine()} CPU"

@@ -1,0 +1,118 @@
+"""One measurement at a time on a device: a lock per card, or for the CPU, that all of moebook on
+this machine shares.
+
+The lock is `flock` on a file named by the card's UUID, or `cpu`, in a folder of the machine:
+`moebook-locks` among the temporary files, or what MOEBOOK_LOCKS names. It ends with its holder,
+however that ends; what the file says of a holder is only told while the file is locked.
+"""
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from moebook.devices.device import Device
+
+VARIABLE = "MOEBOOK_LOCKS"
+
+
+class DeviceInUse(RuntimeError):
+    """Another measurement runs on the device; the message names it."""
+
+
+class DeviceLock:
+    """The cards of a device that one run measures on. Taken again it takes further cards, and says
+    what is measured now."""
+
+    def __init__(self) -> None:
+        self.handles: dict[str, int] = {}
+
+    def take(self, device: Device, what: str | Path, used: int = 1) -> None:
+        """The device's first `used` cards, or the CPU. what: the folder measured into. DeviceInUse,
+        and then none of them that was not held before."""
+        before = set(self.handles)
+        try:
+            for name in device.uuids[:used] or ("cpu",):
+                if name not in self.handles:
+                    self.handles[name] = _locked(name, device)
+                _write(self.handles[name], what)
+        except DeviceInUse:
+            self.release(set(self.handles) - before)
+            raise
+
+    def release(self, names: set[str] | None = None) -> None:
+        for name in set(self.handles) if names is None else names:
+            handle = self.handles.pop(name)
+            os.ftruncate(handle, 0)
+            os.close(handle)
+
+
+@contextmanager
+def held(device: Device, what: str | Path, used: int = 1) -> Iterator[None]:
+    """The device's first `used` cards, or the CPU, within the block."""
+    lock = DeviceLock()
+    lock.take(device, what, used)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def folder() -> Path:
+    return Path(os.environ.get(VARIABLE) or Path(tempfile.gettempdir()) / "moebook-locks")
+
+
+def _locked(name: str, device: Device) -> int:
+    path = folder() / name.replace("/", "_")
+    try:
+        handle = _open(path)
+    except OSError as error:
+        raise ValueError(f"cannot write the device's lock {path}: {error.strerror}; name a folder "
+                         f"for locks with {VARIABLE}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise DeviceInUse(_in_use(path, device, name)) from None
+    return handle
+
+
+def _open(path: Path) -> int:
+    """Open to all users of the machine. Existing files without O_CREAT: in a folder such as /tmp
+    Linux refuses it on those of another user."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o1777)
+    try:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        os.fchmod(handle, 0o666)
+        return handle
+
+
+def _write(handle: int, what: str | Path) -> None:
+    since = datetime.now().isoformat(timespec="seconds")
+    holder = {"pid": os.getpid(), "folder": str(what), "since": since}
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps(holder).encode(), 0)
+
+
+def _in_use(path: Path, device: Device, name: str) -> str:
+    label = f"{device.name} ({name})" if device.on_gpu else device.name
+    other = " or choose another card with CUDA_VISIBLE_DEVICES" if device.on_gpu else ""
+    return f"device {label} is in use by {_holder(path)}; wait for it{other}"
+
+
+def _holder(path: Path) -> str:
+    try:
+        found = json.loads(path.read_text())
+        since = datetime.fromisoformat(found["since"])
+        clock = "%H:%M" if since.date() == datetime.now().date() else "%Y-%m-%d %H:%M"
+        return f"process {found['pid']}, measuring {found['folder']} since {since:{clock}}"
+    except (OSError, ValueError, KeyError, TypeError):      # it has just begun or just ended
+        return "another measurement"

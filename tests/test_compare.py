@@ -1,0 +1,67 @@
+"""Own results over the reference's, by planted ratios."""
+
+import json
+import shutil
+
+import pytest
+
+from moebook import compare, inventory, loading, paths, sections
+from moebook.params import load
+
+SECTION = sections.find("09")
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Section 9 of the H200 as measured here: every time 1.1 times the reference's, that of one model twice."""
+    params = load(SECTION.params, paths.params_file("h200", SECTION.stem))
+    params = params.model_copy(update={"output_root": str(tmp_path)})
+    folder = tmp_path / "h200" / SECTION.stem
+    shutil.copytree(paths.reference() / "h200" / SECTION.stem / "points", folder / "points")
+    for file in (folder / "points").iterdir():
+        record = json.loads(file.read_text())
+        factor = 2.0 if record["model"] == "OLMoE-1B-7B-0125" else 1.1
+        record["repeats"] = [{**row, "ttft_s": factor * row["ttft_s"], "e2e_s": factor * row["e2e_s"]}
+                             for row in record["repeats"]]
+        file.write_text(json.dumps(record))
+    return params
+
+
+def test_the_ratio_of_every_point_that_both_have(own):
+    plan = SECTION.plan(own)
+    found = compare.compare(own, plan)
+    reference = loading.reference_results(own, plan)
+    assert len(found.table) == reference.counts()["ok"] and tuple(found.table) == compare.COLUMNS
+    olmoe = found.table["model"] == "OLMoE-1B-7B-0125"
+    assert found.table.loc[olmoe, "ratio"].tolist() == pytest.approx([2.0] * olmoe.sum()) and olmoe.any()
+    assert found.table.loc[~olmoe, "ratio"].tolist() == pytest.approx([1.1] * (~olmoe).sum())
+    assert not found.table["within"].any()
+    assert "NVIDIA H200 over the reference's NVIDIA H200" in found.text and "farthest 2.000" in found.text
+    line = compare.lines(found.table)[0]
+    assert line.startswith("  1.100") or line.startswith("  2.000")
+
+
+def test_equal_results_lie_within_each_others_ranges(own):
+    summary = loading.reference_results(own, SECTION.plan(own)).summary
+    table = compare.ratios(summary, summary)
+    assert (table["ratio"] == 1).all() and table["within"].all()
+
+
+def test_where_there_is_nothing_of_ones_own_it_says_so(own, tmp_path):
+    params = own.model_copy(update={"output_root": str(tmp_path / "empty")})
+    found = compare.compare(params, SECTION.plan(params))
+    assert found.table.empty and found.text.endswith("nothing of this plan was measured here")
+
+
+def test_sources_are_listed_and_set_aside_by_name(own, tmp_path):
+    (line,) = inventory.lines(str(tmp_path), "h200")
+    assert "of NVIDIA H200 with vllm 0.26.0" in line
+    with pytest.raises(ValueError, match="has points of: NVIDIA H200, vllm 0.26.0"):
+        inventory.discard(str(tmp_path), "h200", "vllm 0.1")
+    (files,) = inventory.discard(str(tmp_path), "h200", "vllm 0.26.0").values()
+    assert files and inventory.lines(str(tmp_path), "h200") == []
+    assert loading.own_results(own, SECTION.plan(own)) is None
+
+
+def test_the_reference_is_in_no_list_of_ones_own():
+    assert not [line for line in inventory.lines(None, "") if "reference" in line]

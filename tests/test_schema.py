@@ -1,0 +1,157 @@
+"""One schema of all result tables: shipped and written ones, read at once, and its dictionary."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from moebook import results, sections
+from moebook import results_schema as schema
+from moebook.analysis import metrics
+from moebook.params import load
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = sorted((ROOT / "outputs/reference").glob("*/*/results.parquet"))
+LIST = [str(file) for file in SHIPPED]
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    section = sections.find("01")
+    plan = section.plan(load(section.params, ROOT / "params/cpu/01_hyperparameter_scaling.yaml"))
+    return results.assemble(plan, {})
+
+
+def rows() -> int:
+    return sum(pq.read_metadata(file).num_rows for file in SHIPPED)
+
+
+@pytest.mark.parametrize("place", ["h200/06_fused_moe", "h100/07_load_balancing", "2xh100/05_parallelism"])
+def test_a_table_made_of_the_shipped_points_is_the_shipped_table(place):
+    from moebook.loading import reference_results
+    from moebook.sections import parameters_of
+
+    section = sections.find(place.split("/")[1])
+    made = reference_results(*parameters_of(section, ROOT / f"params/{place}.yaml")).table
+    pd.testing.assert_frame_equal(made, results.read(ROOT / f"outputs/reference/{place}/results.parquet")[0])
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: "/".join(file.parts[-3:-1]))
+def test_every_shipped_table_has_exactly_the_schema(file):
+    stored = pq.read_schema(file)
+    assert stored.remove_metadata() == schema.arrow(schema.table())
+    assert json.loads(stored.metadata[b"moebook"])["schema_version"] == schema.VERSION
+
+
+def test_what_is_kept_of_other_devices_is_typed_too():
+    for file in (ROOT / "outputs/reference").glob("*/*/beside.parquet"):
+        stored = pq.read_schema(file)
+        assert stored.remove_metadata() == schema.arrow(stored.names)
+
+
+def test_pyarrow_reads_all_shipped_tables_as_one():
+    found = pyarrow.dataset.dataset(LIST).to_table()
+    assert found.num_rows == rows() > 3000 and tuple(found.column_names) == schema.table()
+    assert {"NVIDIA H200", "NVIDIA H100 80GB HBM3"} <= set(found["device"].to_pylist())
+
+
+def test_pandas_reads_them_as_one():
+    found = pd.read_parquet(LIST)
+    assert len(found) == rows() and found["peak_memory_bytes"].dtype == "Int64"
+
+
+def test_polars_reads_them_as_one():
+    polars = pytest.importorskip("polars")
+    assert polars.scan_parquet(LIST).collect().shape == (rows(), len(schema.table()))
+
+
+def test_duckdb_reads_them_as_one():
+    duckdb = pytest.importorskip("duckdb")
+    assert duckdb.read_parquet(LIST).aggregate("count(floor_reason), count(*)").fetchone()[1] == rows()
+
+
+def test_a_table_is_the_same_after_the_file(table, tmp_path):
+    table = metrics.add_metrics(table)
+    results.write(table, tmp_path / "r.parquet", {"profile": "cpu"})
+    back, told = results.read(tmp_path / "r.parquet")
+    pd.testing.assert_frame_equal(back, schema.as_table(table))
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "r.parquet"), back)
+    assert told["profile"] == "cpu" and told["schema_version"] == schema.VERSION
+    results.write(back, tmp_path / "again.parquet", told)
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "r.parquet").read_bytes()
+
+
+def test_empty_columns_have_their_type(table, tmp_path):
+    results.write(table, tmp_path / "r.parquet", {})
+    stored = pq.read_table(tmp_path / "r.parquet")
+    empty = [name for name in stored.column_names if stored[name].null_count == len(stored)]
+    assert {"device_uuid", "device_cores", "output_digests", "floor_reason", "ttft_s"} <= set(empty)
+    assert not [name for name in empty if str(stored.schema.field(name).type) == "null"]
+
+
+def test_a_table_of_the_first_schema_is_read_in_todays(table, tmp_path):
+    old = table.drop(columns=["device_uuid", "device_cores"])
+    results.write_frame(old, tmp_path / "r.parquet", {"ceilings": None})
+    assert "device_uuid" not in pq.read_schema(tmp_path / "r.parquet").names
+    pd.testing.assert_frame_equal(results.read(tmp_path / "r.parquet")[0], table)
+
+
+def test_a_newer_schema_is_told_clearly(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "VERSION", 99)
+    results.write(table, tmp_path / "r.parquet", {})
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"r\.parquet has schema 99, .* reads up to schema 2: update"):
+        results.read(tmp_path / "r.parquet")
+
+
+def test_columns_that_nobody_described_are_refused(table, tmp_path):
+    with pytest.raises(ValueError, match="no column speed in result tables"):
+        results.write(table.assign(speed=1.0), tmp_path / "r.parquet", {})
+    with pytest.raises(ValueError, match=r"no column speed in moebook/columns\.yaml"):
+        results.write_frame(table.assign(speed=1.0), tmp_path / "r.parquet", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_column_that_always_has_a_value_takes_no_null(table):
+    with pytest.raises((ValueError, TypeError)):
+        schema.as_table(table.drop(columns="num_layers"))
+
+
+def test_an_unknown_group_is_told():
+    with pytest.raises(ValueError, match="no group engines; there are identity, repeat"):
+        schema.names("engines")
+
+
+def test_the_dictionary_is_the_schemas():
+    assert (ROOT / "docs/data_dictionary.md").read_text(encoding="utf-8") == schema.dictionary(), (
+        "write it again: python -m moebook.results_schema > docs/data_dictionary.md")
+
+
+def test_every_column_is_described():
+    for column in schema.columns().values():
+        told = (column.meaning, column.unit, column.source, column.missing)
+        assert all(isinstance(word, str) and word for word in told), column
+        assert column.type in schema.ARROW and "|" not in "".join(told), column
+        assert column.unit == "none" or column.type != "flag", column
+
+
+@pytest.mark.parametrize(("end", "unit"), [
+    ("_s", "s"), ("_bytes", "bytes"), ("_tok_s", "tokens/s"), ("_pct", "%"), ("_mhz", "MHz"), ("_w", "W"),
+    ("_tokens", "tokens"), ("_bytes_per_s", "bytes/s"), ("_flops_per_s", "FLOPs/s")])
+def test_units_are_those_of_the_names(end, unit):
+    ends = {"_s": ("_tok_s", "_per_s")}
+    named = [c for c in schema.columns().values() if c.name.endswith(end) and not c.name.endswith(ends.get(end, "-"))]
+    assert named and {c.unit for c in named} == {unit}
+
+
+def test_every_column_of_a_summary_is_described():
+    from moebook.workbook import load as results_of
+
+    for profile, stem in (("h200", "01"), ("2xh100", "05"), ("h200", "06"), ("h200", "08")):
+        section = sections.find(stem)
+        params = load(section.params, ROOT / f"params/{profile}/{section.stem}.yaml")
+        shown = results_of(params, section.plan(params)).shown
+        assert not [name for name in shown if name not in schema.columns()], (profile, stem)
