@@ -16,7 +16,7 @@ def _split(summary: pd.DataFrame) -> pd.DataFrame:
     rows = analysis.over_devices(summary)
     rows = rows[rows["series"].isin(MODES) & (rows["status"] == "ok") & rows["efficiency_pct"].notna()]
     rows = rows.assign(times=rows["efficiency_pct"] * rows["added"] / 100, composed=rows["method"] == COMPOSED)
-    order = rows["composed"].astype(int) + 2 * rows["series"].map(MODES.index)
+    order = rows["composed"].astype(int) + 2 * rows["series"].map(MODES.index).astype(int)      # also of no rows
     return rows.loc[order.sort_values(kind="stable").index].drop_duplicates(["model", "series", "devices"])
 
 
