@@ -26,9 +26,11 @@ class Local:
         return self
 
     def __exit__(self, *exc) -> None:
-        if self.owned and self.worker is not None:
-            self.worker.__exit__(*exc)
-        self.lock.release()
+        try:
+            if self.owned and self.worker is not None:
+                self.worker.__exit__(*exc)
+        finally:
+            self.lock.release()
 
     def source(self, kind: str) -> tuple[str, str]:
         self.device = devices.require(kind)

@@ -143,8 +143,8 @@ def _take_over(variables: dict[str, str | None]) -> None:
 
 
 def _worker(task: Task, device: devices.Device) -> WorkerHandle:
-    """The worker of this process on the devices that it sees now."""
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    """The worker of this process on the device, among those that it sees now."""
+    seen = f"{device.kind} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
     for other in set(_kept) - {seen}:
         _kept.pop(other).kill()
     if seen not in _kept:

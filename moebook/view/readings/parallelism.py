@@ -20,7 +20,7 @@ def _split(summary: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         return rows
     rows = rows.assign(times=rows["efficiency_pct"] * rows["added"] / 100, composed=rows["method"] == COMPOSED)
-    order = rows["composed"].astype(int) + 2 * rows["series"].map(MODES.index)
+    order = rows["composed"].astype(int) + 2 * rows["series"].map(MODES.index).astype(int)      # also of no rows
     return rows.loc[order.sort_values(kind="stable").index].drop_duplicates(["model", "series", "devices"])
 
 
