@@ -24,7 +24,7 @@ def parameter_breakdown(table: pd.DataFrame, *, width: str = "page") -> tuple[Fi
         raise ValueError(f"parameter_breakdown needs a table with {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     if table.empty:
         raise ValueError("parameter_breakdown: the table has no row; give at least one model")
-    rows = _pool_small(table[list(COLUMNS)])
+    rows = pool_small(table[list(COLUMNS)])
     models, parts = list(dict.fromkeys(rows["model"])), _ordered(rows["component"].unique())
     colour = dict(zip(parts, style.colours(len(parts)), strict=True))
     with style.paper_style(width) as inches:
@@ -38,7 +38,7 @@ def parameter_breakdown(table: pd.DataFrame, *, width: str = "page") -> tuple[Fi
         return layout.settle(fig, (handles, [WORDS.get(p, p) for p in parts])), rows
 
 
-def _pool_small(table: pd.DataFrame) -> pd.DataFrame:
+def pool_small(table: pd.DataFrame) -> pd.DataFrame:
     """Components that no reader could see become one, named after them, with their shares in percent."""
     def share(kind: str) -> pd.Series:
         return 100 * table[kind] / table.groupby("model")[kind].transform("sum")
