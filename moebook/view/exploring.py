@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from moebook.view import panels
 from moebook.view.panels import Spec
-from moebook.view.tables import AXES, reading, values_of
+from moebook.view.tables import AXES, IDENTITY, reading, values_of
 from moebook.view.views import View, metrics_of
 
 ROLES = ("x", "line", "panel")
@@ -83,17 +83,26 @@ def moved(choice: Choice, role: str, column: str | None) -> Choice:
 
 def picture(rows: pd.DataFrame, choice: Choice, width: str = "page") -> tuple[Figure, pd.DataFrame, list[str]]:
     """(Figure, rows in it, notes on what was left out or added). ValueError where no row has a number to draw."""
+    rows, spec, notes = arranged(rows, choice)
+    fig, drawn = panels.lines(rows, spec, width=width)
+    return fig, drawn, notes
+
+
+def arranged(rows: pd.DataFrame, choice: Choice) -> tuple[pd.DataFrame, Spec, list[str]]:
+    """What `picture` draws: rows with names and places, one each, how they are laid out, and the notes."""
     notes: list[str] = []
     if choice.only is not None:
         rows = rows[rows[choice.only[0]] == choice.only[1]]
-    rows = _with_place(_drawable(rows.reset_index(drop=True).copy(), choice.metric, notes), choice.x, notes)
+    needed = {*COLUMNS, *IDENTITY, "layer_timing", choice.metric, f"{choice.metric}_lo", f"{choice.metric}_hi",
+              panels.FLOORS.get(choice.metric)}
+    rows = _drawable(rows[[c for c in rows if c in needed]].reset_index(drop=True), choice.metric, notes)
+    rows = _with_place(rows, choice.x, notes)
     rows, in_row = _named(rows, choice, notes)
     rows = rows.assign(got=[_how(row) for row in rows.to_dict("records")])
     spec = Spec("explorer", None, "panel_label", "line_label", "place", metric=choice.metric, kind="got",
                 **_scales(rows, choice, notes), floors=not rows["name"].any(), panels_in_row=in_row,
                 x_label=AXES.get(choice.x, (choice.x,))[0], names=_names(rows))
-    fig, drawn = panels.lines(rows, spec, width=width)
-    return fig, drawn, notes
+    return rows, spec, notes
 
 
 def _numbers(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -145,8 +154,9 @@ def _telling(rows: pd.DataFrame, places: list[str]) -> list[str]:
     """As few columns as tell apart the rows that share a place, those that tell most first."""
     chosen: list[str] = []
     doubles = int(rows.duplicated(places).sum())
-    while doubles:
-        left = {c: int(rows.duplicated([*places, *chosen, c]).sum()) for c in COLUMNS if c in rows}
+    vary = [c for c in COLUMNS if c in rows and rows[c].nunique(dropna=False) > 1] if doubles else []
+    while doubles and vary:
+        left = {c: int(rows.duplicated([*places, *chosen, c]).sum()) for c in vary}
         best = min(left, key=left.get)
         if left[best] == doubles:
             break

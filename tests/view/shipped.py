@@ -1,0 +1,23 @@
+"""The shipped results as a notebook has them, and every profile and notebook that has some."""
+
+from functools import cache
+from pathlib import Path
+
+from moebook import sections, workbook
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "outputs" / "reference"
+
+
+def every() -> list[tuple[str, str]]:
+    """(profile, notebook) of all shipped results, and of the overview, which needs none."""
+    found = sorted((f.parent.parent.name, f.parent.name) for f in REFERENCE.glob("*/*/results.parquet"))
+    return [("cpu", "00_overview"), *(pair for pair in found if pair[1] != "00_overview")]
+
+
+@cache
+def results(profile: str, stem: str) -> workbook.Results:
+    section = sections.find(stem)
+    params, plan = sections.parameters_of(section, ROOT / "params" / profile / f"{stem}.yaml")
+    params = params.model_copy(update={"output_root": str(REFERENCE)})
+    return workbook.load(params, plan) if plan.points else workbook.empty_results(params, stem)
