@@ -48,8 +48,9 @@ def sizes_to_explore(names: tuple[str, ...] = TABLE_1) -> pd.DataFrame:
     """Shapes and sizes of models as the explorer takes rows."""
     rows = []
     for arch in map(catalog.load, names):
-        rows.append({"model": arch.name, "num_layers": arch.num_layers, "expert_ffn_dim": arch.expert_ffn_dim,
-                     "num_experts": arch.num_experts, "top_k": arch.top_k, "weights_bytes": shapes.weight_bytes(arch),
+        rows.append({"model": arch.name, "num_layers": arch.num_layers,
+                     "expert_ffn_dim": arch.expert_ffn_dim, "num_experts": arch.num_experts,
+                     "top_k": arch.top_k, "weights_bytes": shapes.weight_bytes(arch),
                      "total_parameters": shapes.total_parameters(arch),
                      "active_parameters": shapes.active_parameters(arch)})
     return pd.DataFrame(rows).assign(status="ok", method="computed")

@@ -71,9 +71,9 @@ def views() -> tuple:
     from moebook.view.tables import layer_rows
     from moebook.view.views import View
 
-    return (View("one layer", "layer", "tokens", "series", "model", "layer_time_us", table=layer_rows),
-            View("one quantized layer", "layer_quantized", "tokens", "series", "model", "layer_time_us",
-                 table=layer_rows),
+    layer = {"metric": "layer_time_us", "table": layer_rows}
+    return (View("one layer", "layer", "tokens", "series", "model", **layer),
+            View("one quantized layer", "layer_quantized", "tokens", "series", "model", **layer),
             View("engine over batch", "ladder_batch", "batch", "series", "model"),
             View("engine over length", "ladder_length", "input_tokens", "series", "model"))
 

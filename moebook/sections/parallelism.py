@@ -66,7 +66,8 @@ def views() -> tuple:
 
     return (View("over devices", None, "devices", "series", "model", table=over_devices),
             View("run, at all batches", "modes", "devices", "series", "model", table=with_devices),
-            View("composed, at all batches", "composed", "devices", "series", "model", table=with_devices),
+            View("composed, at all batches", "composed", "devices", "series", "model",
+                 table=with_devices),
             View("one rank alone", "shards", "batch", "series", "model"))
 
 

@@ -77,7 +77,8 @@ def views() -> tuple:
     from moebook.view.views import View
 
     return (View("over active experts", "pruning", "top_k", "series", "model"),
-            View("quality", None, "ratio_pct", "criterion", "kind", "increase_pct", log_x=False, table=quality_rows))
+            View("quality", None, "ratio_pct", "criterion", "kind", "increase_pct", log_x=False,
+                 table=quality_rows))
 
 
 def figures() -> dict:

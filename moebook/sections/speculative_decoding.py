@@ -80,7 +80,8 @@ def views() -> tuple:
     return (View("over draft tokens", "spec_tokens", "draft_tokens", "series", log_x=False),
             View("over length", "spec_length", "input_tokens", "series"),
             View("over batch", "spec_batch", "batch", "series"),
-            View("acceptance", "acceptance", "temperature", "series", "text", "acceptance_rate", log_x=False))
+            View("acceptance", "acceptance", "temperature", "series", "text", "acceptance_rate",
+                 log_x=False))
 
 
 def figures() -> dict:

@@ -1,8 +1,8 @@
 """What the explorer draws: any metric of a view over any of its columns, always as a picture.
 
-`offers` says what can be chosen, `first` and `settled` make of a wish a choice that can be drawn, `picture` draws it.
-Where several rows share a place, what tells them apart goes into the names of the lines; what is left out to keep the
-picture readable is said in its notes.
+`offers` says what can be chosen, `first` and `settled` make of a wish a choice that can be drawn,
+`picture` draws it. Where several rows share a place, what tells them apart goes into the names of the
+lines; what is left out to keep the picture readable is said in its notes.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ NAME_CHARACTERS = 24
 
 @dataclass(frozen=True)
 class Choice:
-    """What a reader chose; None for one line, one panel, all rows, and for a scale that the values decide."""
+    """What a reader chose. None: one line, one panel, all rows; a scale that the values decide."""
 
     metric: str
     x: str
@@ -47,22 +47,24 @@ class Offers:
 
 
 def offers(rows: pd.DataFrame, view: View, metric: str) -> Offers:
-    """Metrics with numbers; columns that vary, and the view's own; for `only` each value of a column that varies, of
-    rows with a number of `metric`."""
+    """Metrics with numbers; columns that vary, and the view's own; for `only` each value of a column
+    that varies, of rows with a number of `metric`."""
     own = (view.x, view.line, view.panel)
     columns = [c for c in COLUMNS if c in rows and (c in own or rows[c].nunique(dropna=False) > 1)]
     numbers = _numbers(rows, metric)
-    return Offers(metrics_of(rows), columns,
-                  [(c, value) for c in columns if numbers[c].nunique() > 1 for value in values_of(numbers, c)])
+    vary = [c for c in columns if numbers[c].nunique() > 1]
+    return Offers(metrics_of(rows), columns, [(c, value) for c in vary for value in values_of(numbers, c)])
 
 
 def first(rows: pd.DataFrame, view: View) -> Choice:
     """What a view opens with."""
-    return settled(rows, view, Choice(view.metric, view.x, view.line, view.panel, None, view.log_x, view.log_y))
+    wish = Choice(view.metric, view.x, view.line, view.panel, None, view.log_x, view.log_y)
+    return settled(rows, view, wish)
 
 
 def settled(rows: pd.DataFrame, view: View, wish: Choice) -> Choice:
-    """The wish, with what these rows cannot show replaced: another metric, the view's own x, no line, panel or filter."""
+    """The wish, with what these rows cannot show replaced: another metric, the view's own x, no line,
+    no panel, no filter."""
     metrics = metrics_of(rows)
     metric = wish.metric if wish.metric in metrics else metrics[0]
     found = offers(rows, view, metric)
@@ -73,16 +75,19 @@ def settled(rows: pd.DataFrame, view: View, wish: Choice) -> Choice:
 
 
 def moved(choice: Choice, role: str, column: str | None) -> Choice:
-    """The choice with a column in another role; the role that had it takes what this one had. An x axis there must be."""
+    """The choice with a column in another role; the role that had it takes what this one had. An x axis
+    there must be."""
     before = getattr(choice, role)
-    taken = [other for other in ROLES if other != role and column is not None and getattr(choice, other) == column]
+    others = [other for other in ROLES if other != role]
+    taken = [other for other in others if column is not None and getattr(choice, other) == column]
     if "x" in taken and before is None:
         return choice
     return replace(choice, **{role: column}, **dict.fromkeys(taken, before))
 
 
-def picture(rows: pd.DataFrame, choice: Choice, width: str = "page") -> tuple[Figure, pd.DataFrame, list[str]]:
-    """(Figure, rows in it, notes on what was left out or added). ValueError where no row has a number to draw."""
+def picture(rows: pd.DataFrame, choice: Choice,
+            width: str = "page") -> tuple[Figure, pd.DataFrame, list[str]]:
+    """(Figure, rows in it, notes on what was left out or added). ValueError where no row has a number."""
     rows, spec, notes = arranged(rows, choice)
     fig, drawn = panels.lines(rows, spec, width=width)
     return fig, drawn, notes
@@ -110,9 +115,9 @@ def _numbers(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _drawable(rows: pd.DataFrame, metric: str, notes: list[str]) -> pd.DataFrame:
-    """Rows with a number of the metric, and those that failed to give one; ValueError where none has any."""
+    """Rows with a number of the metric, and those that failed to give one; ValueError where none has."""
     if _numbers(rows, metric).empty:
-        raise ValueError(f"the explorer needs rows with {metric}, of which these {len(rows)} have none")
+        raise ValueError(f"the explorer needs rows with a number of {metric}; these {len(rows)} have none")
     kept = rows[(rows["status"] != "ok") | rows[metric].notna()]
     if gone := len(rows) - len(kept):
         notes.append(f"Left out: {_rows(gone)} without a number of this metric.")
@@ -120,7 +125,7 @@ def _drawable(rows: pd.DataFrame, metric: str, notes: list[str]) -> pd.DataFrame
 
 
 def _with_place(rows: pd.DataFrame, x: str, notes: list[str]) -> pd.DataFrame:
-    """Rows with `place`, where they stand on the x axis, and `name`, what is written there ("" on an axis of numbers)."""
+    """Rows with `place`, where they stand on the x axis, and `name`, what is written there (of words)."""
     values = rows[x]
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if is_number and values[rows["status"] == "ok"].notna().any():
@@ -135,19 +140,27 @@ def _with_place(rows: pd.DataFrame, x: str, notes: list[str]) -> pd.DataFrame:
 
 
 def _named(rows: pd.DataFrame, choice: Choice, notes: list[str]) -> tuple[pd.DataFrame, int]:
-    """Rows with the names of their panel and line, in the order these are drawn; and how many panels stand in a row."""
+    """Rows with the names of their panel and line, in the order these are drawn; and how many panels
+    stand in a row."""
     rows = rows.assign(panel_label=_labels(rows, [choice.panel] if choice.panel else []))
     rows = _largest(rows, "panel_label", MOST_PANELS, "panels", notes)
     columns = [choice.line] if choice.line else []
     added = _telling(rows, [*columns, "panel_label", "place"])
     if added:
-        notes.append(f"Several rows share one place: lines are told apart by {' and '.join(map(words, added))}, too.")
-    labels = _labels(rows, [*columns, *added])
-    again = rows.assign(line_label=labels).groupby(["panel_label", "line_label", "place"]).cumcount()
-    rows = rows.assign(line_label=labels.where(again == 0, labels + " (" + (again + 1).astype(str) + ")").str.strip())
+        told = " and ".join(map(words, added))
+        notes.append(f"Several rows share one place: lines are told apart by {told}, too.")
+    rows = _numbered(rows.assign(line_label=_labels(rows, [*columns, *added])))
     rows = rows.loc[_in_order(rows, [*([choice.panel] if choice.panel else []), *columns, *added])]
     rows = _largest(rows, "line_label", MOST_LINES, "lines", notes)
-    return rows, max(1, min(4, int(7 / (0.6 + 0.14 * rows.loc[rows["name"] != "", "place"].nunique()))))
+    words_on_x = rows.loc[rows["name"] != "", "place"].nunique()
+    return rows, max(1, min(4, int(7 / (0.6 + 0.14 * words_on_x))))
+
+
+def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a number in the names of lines that stand at one place more than once: `fp8 (2)`."""
+    again = rows.groupby(["panel_label", "line_label", "place"]).cumcount() + 1
+    labels = rows["line_label"] + " (" + again.astype(str) + ")"
+    return rows.assign(line_label=rows["line_label"].where(again == 1, labels.str.strip()))
 
 
 def _telling(rows: pd.DataFrame, places: list[str]) -> list[str]:
@@ -165,13 +178,16 @@ def _telling(rows: pd.DataFrame, places: list[str]) -> list[str]:
     return chosen
 
 
-def _largest(rows: pd.DataFrame, label: str, most: int, what: str, notes: list[str]) -> pd.DataFrame:
-    """The rows of the `most` labels with the most numbers; the others are left out, and a note says so."""
+def _largest(rows: pd.DataFrame, label: str, most: int, what: str,
+             notes: list[str]) -> pd.DataFrame:
+    """The rows of the `most` labels with the most numbers; the others are left out, as a note says."""
     counts = (rows["status"] == "ok").groupby(rows[label], sort=False).sum()
     if len(counts) <= most:
         return rows
-    notes.append(f"{most} of {len(counts)} {what} shown, those with the most numbers; “only” shows others.")
-    return rows[rows[label].isin(counts.sort_values(ascending=False, kind="stable").index[:most])]
+    notes.append(f"{most} of {len(counts)} {what} shown, those with the most numbers; "
+                 "“only” shows others.")
+    kept = counts.sort_values(ascending=False, kind="stable").index[:most]
+    return rows[rows[label].isin(kept)]
 
 
 def _in_order(rows: pd.DataFrame, columns: list[str]) -> pd.Index:
@@ -186,7 +202,8 @@ def _labels(rows: pd.DataFrame, columns: list[str]) -> pd.Series:
     labels = pd.Series("", index=rows.index, dtype=object)
     for column in columns:
         said = [reading(column, v) if pd.notna(v) else f"no {words(column)}" for v in rows[column]]
-        labels = labels + ", " * (column != columns[0]) + pd.Series(said, index=rows.index, dtype=object)
+        between = "" if column == columns[0] else ", "
+        labels = labels + between + pd.Series(said, index=rows.index, dtype=object)
     return labels
 
 

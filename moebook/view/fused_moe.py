@@ -14,7 +14,15 @@ from matplotlib.ticker import LogLocator
 from moebook.analysis.gains import ratios
 from moebook.view import layout, panels, style
 from moebook.view.panels import Spec, lines
-from moebook.view.tables import layer_rows, one_per_place, plotted, reading, rows_of, values_of, with_numbers
+from moebook.view.tables import (
+    layer_rows,
+    one_per_place,
+    plotted,
+    reading,
+    rows_of,
+    values_of,
+    with_numbers,
+)
 
 ENGINE_KERNELS = ("fused Triton", "fused (engine's choice)")      # the first with a time is what others are held against
 SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}

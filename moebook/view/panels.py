@@ -19,7 +19,8 @@ from moebook.view import layout, style
 from moebook.view.tables import AXES, METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
 
 METHODS = {"full": "measured (full)", "sampled": "sampled", "depth": "depth-extrapolated",
-           "graph": "under a captured graph", "calls": "plain calls", "measured": "measured", "computed": "computed"}
+           "graph": "under a captured graph", "calls": "plain calls", "measured": "measured",
+           "computed": "computed"}
 FILLED = ("full", "graph", "measured")
 FLOORS = {"throughput_tok_s": "floor_throughput_tok_s", "layer_time_us": "floor_layer_us"}
 FLOOR_LABEL = "floor"
@@ -151,7 +152,8 @@ def lines(summary: pd.DataFrame, spec: Spec, *, width: str = "page", looks: Look
         axes = grid_of_axes(fig, len(panels), width, spec.panels_in_row, sharex=True, sharey=True)
         for ax, panel in zip(axes, panels, strict=True):
             draw_lines(ax, rows[rows[spec.panel] == panel], spec, looks, floor)
-            ax.set_title(panel_title(reading(spec.panel, panel), len(panels), width, spec.panels_in_row))
+            title = reading(spec.panel, panel)
+            ax.set_title(panel_title(title, len(panels), width, spec.panels_in_row))
         x_scale(axes, rows, spec, width)
         y_scale(axes, rows, ok, spec, log_y, floor)
         fig.supxlabel(spec.x_label or AXES[spec.x][0])
@@ -216,7 +218,8 @@ def _missing(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: dict) -> None:
 
 
 def x_scale(axes: list[Axes], rows: pd.DataFrame, spec: Spec, width: str) -> None:
-    """A base-2 axis with a tick per value; of more than seven, evenly thinned. Names stand upright where they must."""
+    """A base-2 axis with a tick per value; of more than seven, evenly thinned. Names stand upright
+    where they must."""
     if spec.names:
         upright = are_upright(spec.names, shape_of(len(axes), width, spec.panels_in_row)[1])
         for ax in axes:
@@ -245,15 +248,16 @@ def y_scale(axes: list[Axes], rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec, 
     if spec.level is not None:
         low, high = min(low, spec.level), max(high, spec.level)
     if not log_y:
-        low = min(0.0, low) if spec.level is None else low - (0.07 + style.MARK_STEP * marks) * (high - low)
+        foot = (0.07 + style.MARK_STEP * marks) * (high - low)
+        low = min(0.0, low) if spec.level is None else low - foot
     style.value_axis(axes, low, high, log=log_y, marks=marks)
 
 
 def series_legend(spec: Spec, looks: Looks) -> tuple[list, list[str]]:
     line = "none" if spec.names else "-"
     named = {value: look for value, look in looks.items() if value != ""}
-    return ([Line2D([], [], color=colour, marker=marker, linestyle=line) for colour, marker in named.values()],
-            [reading(spec.line, value) for value in named])
+    handles = [Line2D([], [], color=c, marker=m, linestyle=line) for c, m in named.values()]
+    return handles, [reading(spec.line, value) for value in named]
 
 
 def notes_legend(rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec, floor: str | None = None) -> tuple[list, list[str]]:

@@ -21,8 +21,7 @@ from moebook.view.tables import METRICS, reading
 from moebook.view.views import View, with_rows
 
 NAMES = {"x": "x axis", "line": "lines", "panel": "panels"}
-ALL = "all"
-NONE = "–"
+ALL, NONE = ("all", ""), ("–", "")      # (text, value): a dropdown at None would show no text at all
 
 
 def is_live() -> bool:
@@ -44,8 +43,8 @@ def is_live() -> bool:
 
 
 def explorer(summary: pd.DataFrame, views: tuple[View, ...], *, live: bool | None = None):
-    """Dropdowns over the section's views with the picture below them; None, and one printed sentence, in a headless run
-    and where there is no number yet."""
+    """Dropdowns over the section's views with the picture below them; None, and one printed sentence, in
+    a headless run and where there is no number yet."""
     if not (is_live() if live is None else live):
         print("The explorer is for a live kernel: open this notebook in JupyterLab and run this cell to use it.")
         return None
@@ -53,11 +52,12 @@ def explorer(summary: pd.DataFrame, views: tuple[View, ...], *, live: bool | Non
     if not found:
         print("There is nothing to explore yet: no row has a number.")
         return None
-    return _Explorer(found, [f"View “{name}” is not offered: {reason}." for name, reason in missing.items()]).box
+    remarks = [f"View “{name}” is not offered: {reason}." for name, reason in missing.items()]
+    return _Explorer(found, remarks).box
 
 
 class _Explorer:
-    """The widgets and what they stand at. A change becomes a choice that can be drawn; then they show that choice."""
+    """The widgets and what they stand at. A change becomes a choice that can be drawn, which they show."""
 
     def __init__(self, found: dict[View, pd.DataFrame], remarks: list[str]):
         import ipywidgets as w
@@ -70,9 +70,11 @@ class _Explorer:
             self.pick[name] = w.Dropdown(description=text)
         for name, text in (("log_x", "log x"), ("log_y", "log y")):
             self.pick[name] = w.Checkbox(description=text, indent=False)
-        self.picture, self.notes = w.Image(format="png"), w.HTML()
-        self.box = w.VBox([w.HBox([self.pick[n] for n in ("view", "metric", "only")]),
-                           w.HBox([self.pick[n] for n in (*ROLES, "log_x", "log_y")]), self.picture, self.notes])
+        self.picture = w.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
+        self.notes = w.HTML()
+        rows = [w.HBox([self.pick[n] for n in ("view", "metric", "only")]),
+                w.HBox([self.pick[n] for n in (*ROLES, "log_x", "log_y")])]
+        self.box = w.VBox([*rows, self.picture, self.notes])
         self._show()
         for name, widget in self.pick.items():
             widget.observe(self._on(name), "value")
@@ -84,7 +86,8 @@ class _Explorer:
     def _on(self, name: str) -> Callable[[dict], None]:
         def changed(change: dict) -> None:
             if not self.quiet:
-                self.choice = self._chosen(name, change["new"])
+                new = change["new"]
+                self.choice = self._chosen(name, None if new == "" else new)
                 self._show()
         return changed
 
@@ -93,8 +96,9 @@ class _Explorer:
         if name == "view":
             self.view = value
             return exploring.first(self.rows, value)
-        changed = exploring.moved(self.choice, name, value) if name in ROLES else replace(self.choice, **{name: value})
-        return exploring.settled(self.rows, self.view, changed)
+        if name in ROLES:
+            return exploring.settled(self.rows, self.view, exploring.moved(self.choice, name, value))
+        return exploring.settled(self.rows, self.view, replace(self.choice, **{name: value}))
 
     def _show(self) -> None:
         """Widgets at the choice, and its picture."""
@@ -102,7 +106,8 @@ class _Explorer:
         self.quiet = True
         for name, options in self._options().items():
             self.pick[name].options = options
-            self.pick[name].value = getattr(self.choice, name)
+            value = getattr(self.choice, name)
+            self.pick[name].value = "" if value is None else value
         self.pick["log_x"].value = self.choice.log_x
         self.pick["log_y"].value = fig.axes[0].get_yscale() == "log"
         self.quiet = False
@@ -113,9 +118,9 @@ class _Explorer:
         """(text, value) of what each dropdown offers."""
         offered = exploring.offers(self.rows, self.view, self.choice.metric)
         columns = [(exploring.words(c), c) for c in offered.columns or [self.choice.x]]
-        return {"metric": [(METRICS[m], m) for m in offered.metrics],
-                "only": [(ALL, None), *((_said(c, value), (c, value)) for c, value in offered.only)],
-                "x": columns, "line": [(NONE, None), *columns], "panel": [(NONE, None), *columns]}
+        only = [(_said(*pair), pair) for pair in offered.only]
+        return {"metric": [(METRICS[m], m) for m in offered.metrics], "only": [ALL, *only],
+                "x": columns, "line": [NONE, *columns], "panel": [NONE, *columns]}
 
 
 def _said(column: str, value: object) -> str:

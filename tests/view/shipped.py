@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from moebook import sections, workbook
+from moebook import loading, sections, workbook
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "outputs" / "reference"
@@ -19,5 +19,6 @@ def every() -> list[tuple[str, str]]:
 def results(profile: str, stem: str) -> workbook.Results:
     section = sections.find(stem)
     params, plan = sections.parameters_of(section, ROOT / "params" / profile / f"{stem}.yaml")
-    params = params.model_copy(update={"output_root": str(REFERENCE)})
-    return workbook.load(params, plan) if plan.points else workbook.empty_results(params, stem)
+    if not plan.points:
+        return workbook.empty_results(params, stem)
+    return loading.reference_results(params, plan)

@@ -32,7 +32,7 @@ def is_picture(fig) -> bool:
 def test_every_view_of_shipped_results_is_a_picture_and_the_first_declared_opens(profile, stem):
     views = found(profile, stem)
     declared = sections.find(stem).views
-    assert next(iter(views)) .name == declared[0].name
+    assert next(iter(views)).name == declared[0].name
     measured = {s for names in shipped.results(profile, stem).shown["sweeps"].dropna() for s in names.split(",")}
     assert {v.name for v in declared if v.sweep is None or v.sweep in measured} == {v.name for v in views}
     for view, rows in views.items():
@@ -54,7 +54,8 @@ def test_any_pick_is_a_picture(profile, stem):
                 assert is_picture(exploring.picture(views[view], choice)[0]), choice
         rows, spec, _ = exploring.arranged(views[view], choice)
         assert not rows.duplicated(["panel_label", "line_label", "place"]).any(), choice
-        assert rows["line_label"].nunique() <= exploring.MOST_LINES and ((rows["status"] == "ok") & rows["place"].notna()).any()
+        assert rows["line_label"].nunique() <= exploring.MOST_LINES, choice
+        assert ((rows["status"] == "ok") & rows["place"].notna()).any(), choice
         assert not spec.log_x or (rows["place"] > 0).all() or spec.names, choice
         assert not spec.log_y or (rows.loc[rows["status"] == "ok", choice.metric] > 0).all(), choice
 
@@ -153,7 +154,7 @@ def test_rows_without_the_metric_or_an_x_are_left_out_and_counted():
     _, drawn, notes = exploring.picture(rows, Choice("ttft_s", "batch"))
     assert len(drawn) == 1
     assert notes == ["Left out: 1 row without a number of this metric.", "Left out: 1 row without a value on the x axis."]
-    with pytest.raises(ValueError, match="needs rows with tpot_s, of which these 3 have none"):
+    with pytest.raises(ValueError, match="needs rows with a number of tpot_s; these 3 have none"):
         exploring.picture(rows.assign(tpot_s=np.nan), Choice("tpot_s", "batch"))
 
 

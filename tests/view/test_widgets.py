@@ -66,12 +66,13 @@ def test_it_opens_on_the_first_view_and_each_change_is_another_picture():
     pick, picture, notes = explorer()
     assert pick["view"].label == "grid" and [pick[r].value for r in ("x", "line", "panel")] == list(GRID)
     seen = [picture()]
-    for name, value in (("metric", "e2e_s"), ("log_y", not pick["log_y"].value), ("only", ("num_experts", 8)), ("line", "num_experts"),
-                        ("panel", None), ("log_x", False), ("view", pick["view"].options[1][1])):
+    changes = {"metric": "e2e_s", "log_y": not pick["log_y"].value, "only": ("num_experts", 8),
+               "line": "num_experts", "panel": "", "log_x": False, "view": pick["view"].options[1][1]}
+    for name, value in changes.items():
         pick[name].value = value
         assert picture().startswith(b"\x89PNG") and picture() not in seen, name
         seen.append(picture())
-    assert [pick[r].value for r in ("x", "line", "panel")] == ["batch", "top_k", "model"] and pick["only"].value is None
+    assert [pick[r].value for r in ("x", "line", "panel")] == ["batch", "top_k", "model"] and pick["only"].label == "all"
     assert pick["metric"].value == "throughput_tok_s" and not notes.value
 
 
@@ -84,7 +85,8 @@ def test_an_axis_that_is_taken_swaps_in_the_dropdowns():
 def test_what_is_left_out_is_said_beneath_and_nothing_is_an_error():
     pick, picture, notes = explorer(views=(*VIEWS, View("a <b>", "quality", "series")))
     assert "View “a &lt;b&gt;” is not offered: no row has a number." in notes.value
-    pick["panel"].value = None
+    pick["panel"].value = ""
+    assert pick["panel"].label == "–"
     assert "lines are told apart by experts per layer, too" in notes.value and "10 of 16 lines shown" in notes.value
     assert picture().startswith(b"\x89PNG")
 
