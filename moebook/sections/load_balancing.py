@@ -73,8 +73,8 @@ def views() -> tuple:
     return (View("balance", "balance", "series", "text", metric="balance_max_over_mean"),
             View("training", "training", "series", metric="perplexity"),
             View("importance of experts", "importance", "series", metric="balance_max_over_mean"),
-            View("skewed routing, one layer", "skew_layer", "skew", "tokens", "model", "layer_time_us",
-                 log_x=False, table=layer_rows),
+            View("skewed routing, one layer", "skew_layer", "skew", "tokens", "model",
+                 "layer_time_us", log_x=False, table=layer_rows),
             View("skewed routing, engine", "skew_engine", "skew", "batch", "model", log_x=False))
 
 

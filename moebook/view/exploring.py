@@ -1,8 +1,8 @@
 """What the explorer draws: any metric of a view over any of its columns, always as a picture.
 
 `offers` says what can be chosen, `first` and `settled` make of a wish a choice that can be drawn,
-`picture` draws it. Where several rows share a place, what tells them apart goes into the names of the
-lines; what is left out to keep the picture readable is said in its notes.
+`picture` draws it. Where several rows share a place, what tells them apart goes into the names of
+the lines; what is left out to keep the picture readable is said in its notes.
 """
 
 from dataclasses import dataclass, replace
@@ -47,13 +47,14 @@ class Offers:
 
 
 def offers(rows: pd.DataFrame, view: View, metric: str) -> Offers:
-    """Metrics with numbers; columns that vary, and the view's own; for `only` each value of a column
-    that varies, of rows with a number of `metric`."""
+    """Metrics with numbers; columns that vary, and the view's own; for `only` each value of a
+    column that varies, of rows with a number of `metric`."""
     own = (view.x, view.line, view.panel)
     columns = [c for c in COLUMNS if c in rows and (c in own or rows[c].nunique(dropna=False) > 1)]
     numbers = _numbers(rows, metric)
     vary = [c for c in columns if numbers[c].nunique() > 1]
-    return Offers(metrics_of(rows), columns, [(c, value) for c in vary for value in values_of(numbers, c)])
+    only = [(c, value) for c in vary for value in values_of(numbers, c)]
+    return Offers(metrics_of(rows), columns, only)
 
 
 def first(rows: pd.DataFrame, view: View) -> Choice:
@@ -63,8 +64,8 @@ def first(rows: pd.DataFrame, view: View) -> Choice:
 
 
 def settled(rows: pd.DataFrame, view: View, wish: Choice) -> Choice:
-    """The wish, with what these rows cannot show replaced: another metric, the view's own x, no line,
-    no panel, no filter."""
+    """The wish, with what these rows cannot show replaced: another metric, the view's own x,
+    no line, no panel, no filter."""
     metrics = metrics_of(rows)
     metric = wish.metric if wish.metric in metrics else metrics[0]
     found = offers(rows, view, metric)
@@ -75,8 +76,8 @@ def settled(rows: pd.DataFrame, view: View, wish: Choice) -> Choice:
 
 
 def moved(choice: Choice, role: str, column: str | None) -> Choice:
-    """The choice with a column in another role; the role that had it takes what this one had. An x axis
-    there must be."""
+    """The choice with a column in another role; the role that had it takes what this one had.
+    An x axis there must be."""
     before = getattr(choice, role)
     others = [other for other in ROLES if other != role]
     taken = [other for other in others if column is not None and getattr(choice, other) == column]
@@ -87,26 +88,28 @@ def moved(choice: Choice, role: str, column: str | None) -> Choice:
 
 def picture(rows: pd.DataFrame, choice: Choice,
             width: str = "page") -> tuple[Figure, pd.DataFrame, list[str]]:
-    """(Figure, rows in it, notes on what was left out or added). ValueError where no row has a number."""
+    """(Figure, rows in it, notes on what was left out or added); ValueError without a number."""
     rows, spec, notes = arranged(rows, choice)
     fig, drawn = panels.lines(rows, spec, width=width)
     return fig, drawn, notes
 
 
 def arranged(rows: pd.DataFrame, choice: Choice) -> tuple[pd.DataFrame, Spec, list[str]]:
-    """What `picture` draws: rows with names and places, one each, how they are laid out, and the notes."""
+    """What `picture` draws: rows with names and places, how they are laid out, and the notes."""
     notes: list[str] = []
     if choice.only is not None:
         rows = rows[rows[choice.only[0]] == choice.only[1]]
-    needed = {*COLUMNS, *IDENTITY, "layer_timing", choice.metric, f"{choice.metric}_lo", f"{choice.metric}_hi",
-              panels.FLOORS.get(choice.metric)}
-    rows = _drawable(rows[[c for c in rows if c in needed]].reset_index(drop=True), choice.metric, notes)
+    drawn = (f"{choice.metric}{end}" for end in ("", "_lo", "_hi"))
+    needed = {*COLUMNS, *IDENTITY, "layer_timing", *drawn, panels.FLOORS.get(choice.metric)}
+    rows = rows[[c for c in rows if c in needed]].reset_index(drop=True)
+    rows = _drawable(rows, choice.metric, notes)
     rows = _with_place(rows, choice.x, notes)
     rows, in_row = _named(rows, choice, notes)
     rows = rows.assign(got=[_how(row) for row in rows.to_dict("records")])
-    spec = Spec("explorer", None, "panel_label", "line_label", "place", metric=choice.metric, kind="got",
-                **_scales(rows, choice, notes), floors=not rows["name"].any(), panels_in_row=in_row,
-                x_label=AXES.get(choice.x, (choice.x,))[0], names=_names(rows))
+    spec = Spec("explorer", None, "panel_label", "line_label", "place", metric=choice.metric,
+                kind="got", **_scales(rows, choice, notes), floors=not rows["name"].any(),
+                panels_in_row=in_row, x_label=AXES.get(choice.x, (choice.x,))[0],
+                names=_names(rows))
     return rows, spec, notes
 
 
@@ -115,9 +118,10 @@ def _numbers(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _drawable(rows: pd.DataFrame, metric: str, notes: list[str]) -> pd.DataFrame:
-    """Rows with a number of the metric, and those that failed to give one; ValueError where none has."""
+    """Rows with a number of the metric, and those that failed to give one; ValueError without."""
     if _numbers(rows, metric).empty:
-        raise ValueError(f"the explorer needs rows with a number of {metric}; these {len(rows)} have none")
+        raise ValueError(f"the explorer needs rows with a number of {metric}; "
+                         f"these {len(rows)} have none")
     kept = rows[(rows["status"] != "ok") | rows[metric].notna()]
     if gone := len(rows) - len(kept):
         notes.append(f"Left out: {_rows(gone)} without a number of this metric.")
@@ -125,7 +129,7 @@ def _drawable(rows: pd.DataFrame, metric: str, notes: list[str]) -> pd.DataFrame
 
 
 def _with_place(rows: pd.DataFrame, x: str, notes: list[str]) -> pd.DataFrame:
-    """Rows with `place`, where they stand on the x axis, and `name`, what is written there (of words)."""
+    """Rows with `place`, where they stand on the x axis, and `name`, the word there, if any."""
     values = rows[x]
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if is_number and values[rows["status"] == "ok"].notna().any():
@@ -140,8 +144,8 @@ def _with_place(rows: pd.DataFrame, x: str, notes: list[str]) -> pd.DataFrame:
 
 
 def _named(rows: pd.DataFrame, choice: Choice, notes: list[str]) -> tuple[pd.DataFrame, int]:
-    """Rows with the names of their panel and line, in the order these are drawn; and how many panels
-    stand in a row."""
+    """Rows with the names of their panel and line, in the order these are drawn; and how many
+    panels stand in a row."""
     rows = rows.assign(panel_label=_labels(rows, [choice.panel] if choice.panel else []))
     rows = _largest(rows, "panel_label", MOST_PANELS, "panels", notes)
     columns = [choice.line] if choice.line else []
@@ -157,7 +161,7 @@ def _named(rows: pd.DataFrame, choice: Choice, notes: list[str]) -> tuple[pd.Dat
 
 
 def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with a number in the names of lines that stand at one place more than once: `fp8 (2)`."""
+    """Rows with numbered names of lines that stand at one place more than once: `fp8 (2)`."""
     again = rows.groupby(["panel_label", "line_label", "place"]).cumcount() + 1
     labels = rows["line_label"] + " (" + again.astype(str) + ")"
     return rows.assign(line_label=rows["line_label"].where(again == 1, labels.str.strip()))
@@ -167,7 +171,7 @@ def _telling(rows: pd.DataFrame, places: list[str]) -> list[str]:
     """As few columns as tell apart the rows that share a place, those that tell most first."""
     chosen: list[str] = []
     doubles = int(rows.duplicated(places).sum())
-    vary = [c for c in COLUMNS if c in rows and rows[c].nunique(dropna=False) > 1] if doubles else []
+    vary = [c for c in COLUMNS if c in rows and rows[c].nunique(dropna=False) > 1]
     while doubles and vary:
         left = {c: int(rows.duplicated([*places, *chosen, c]).sum()) for c in vary}
         best = min(left, key=left.get)
@@ -180,7 +184,7 @@ def _telling(rows: pd.DataFrame, places: list[str]) -> list[str]:
 
 def _largest(rows: pd.DataFrame, label: str, most: int, what: str,
              notes: list[str]) -> pd.DataFrame:
-    """The rows of the `most` labels with the most numbers; the others are left out, as a note says."""
+    """The rows of the `most` labels with the most numbers; a note says that others are not."""
     counts = (rows["status"] == "ok").groupby(rows[label], sort=False).sum()
     if len(counts) <= most:
         return rows

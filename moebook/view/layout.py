@@ -95,20 +95,23 @@ def _center_labels(fig: Figure) -> None:
 
 
 def footer(fig: Figure, text: str) -> None:
-    """A small grey line at the foot of a settled figure that says where its numbers come from, in as many lines as it
-    needs. The figure keeps its size: its panels give the room. Nothing where there is nothing to say."""
+    """A small grey line at the foot of a settled figure that says where its numbers come from, in
+    as many lines as it needs. The figure keeps its size: its panels give the room. Nothing where
+    there is nothing to say."""
     if not text:
         return
     with style.house_style():
-        line = fig.text(0.005, 0, text, fontsize=FOOTER_PT, color=style.GREY, va="bottom", ha="left", gid="footer")
+        line = fig.text(0.005, 0, text, fontsize=FOOTER_PT, color=style.GREY, va="bottom",
+                        ha="left", gid="footer")
         _wrap(line, 0.99 * fig.get_figwidth() * fig.dpi)
         line.set_y(FOOTER_PAD_IN / fig.get_figheight())
         foot = line.get_window_extent().y1 / (fig.get_figheight() * fig.dpi)
-        top = min((legend.get_window_extent().y0 for legend in fig.legends), default=fig.bbox.height) / fig.bbox.height
+        feet = [legend.get_window_extent().y0 for legend in fig.legends]
+        top = min([fig.bbox.height, *feet]) / fig.bbox.height
         fig.set_layout_engine("constrained", rect=(0, foot, 1, top - foot))
         fig.draw_without_rendering()
         fig.set_layout_engine(None)
-        if fig._supxlabel is not None:             # the layout puts it at the foot of the figure, not of its rect
+        if fig._supxlabel is not None:      # the layout puts it at the figure's foot, not at rect's
             fig._supxlabel.set_y(fig._supxlabel.get_position()[1] + foot)
         _center_labels(fig)
 

@@ -11,9 +11,10 @@ COLUMNS = ("model", "component", "total_parameters", "active_parameters")
 KINDS = {"total_parameters": "total", "active_parameters": "active"}
 SMALL_PCT = 1.0               # components under this share of every bar are drawn as one
 ORDER = ("experts", "shared_experts", "dense_ffn", "attention", "embedding", "lm_head", "vision", "router", "norms")
-# component -> (colour, hatch): any two differ in grey by their hatch, or have none and differ in how dark they are
-LOOKS = {"experts": ("#0072B2", ""), "shared_experts": ("#F0E442", ""), "dense_ffn": ("#D55E00", "xxxx"),
-         "attention": ("#56B4E9", ""), "embedding": ("#009E73", "////"), "lm_head": ("#E69F00", "\\\\\\\\"),
+# component -> (colour, hatch): any two differ in hatch, or have none and differ in darkness
+LOOKS = {"experts": ("#0072B2", ""), "shared_experts": ("#F0E442", ""),
+         "attention": ("#56B4E9", ""), "dense_ffn": ("#D55E00", "xxxx"),
+         "embedding": ("#009E73", "////"), "lm_head": ("#E69F00", "\\\\\\\\"),
          "vision": ("#CC79A7", "...."), "router": ("0.9", "++++"), "norms": ("0.9", "oooo")}
 POOLED_LOOK = ("0.1", "")
 WORDS = {"experts": "routed experts", "shared_experts": "shared experts", "dense_ffn": "dense FFN",
@@ -67,12 +68,14 @@ def look_of(part: str) -> dict[str, object]:
     return {"facecolor": colour, "hatch": hatch, "hatchcolor": "black", "linewidth": 0}
 
 
-def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], parts: list[str], kind: str, share: bool) -> None:
+def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], parts: list[str], kind: str,
+          share: bool) -> None:
     values = rows.pivot(index="model", columns="component", values=kind).reindex(models).fillna(0)
     values = 100 * values.div(values.sum(axis=1), axis=0) if share else values / 1e9
     left = pd.Series(0.0, index=models)
     for part in (p for p in parts if p in values):
-        ax.barh(range(len(models)), values[part], left=left, height=0.72, label=part, **look_of(part))
+        ax.barh(range(len(models)), values[part], left=left, height=0.72, label=part,
+                **look_of(part))
         left = left + values[part]
     ax.set_yticks(range(len(models)), models)
     ax.set_ylim(len(models) - 0.5, -0.5)

@@ -79,8 +79,8 @@ def paper_style(width: str = "page") -> Iterator[float]:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """matplotlib's own defaults and RC, whatever a matplotlibrc or a style sheet of the user's has set. Files are saved
-    under it, too: `savefig.bbox`, `text.usetex` and others are read only then."""
+    """matplotlib's own defaults and RC, whatever the user's matplotlibrc or style sheets say. Files
+    are saved under it, too: `savefig.bbox`, `text.usetex` and others are read only then."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC)

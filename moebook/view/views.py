@@ -1,4 +1,4 @@
-"""What a section offers the explorer: its views, each rows with axes to begin with. The first opens it."""
+"""What a section offers the explorer: views, rows with their first axes. The first opens it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class View:
     line: str | None = None            # None: one line
     panel: str | None = None           # None: one panel
     metric: str = "throughput_tok_s"
-    where: Mapping[str, object] = field(default_factory=dict)       # column -> value that rows must have
+    where: Mapping[str, object] = field(default_factory=dict)     # column -> value rows must have
     log_x: bool = True
     log_y: bool | None = None          # None: as the values ask
     table: Callable[[pd.DataFrame], pd.DataFrame] | None = None     # makes what rows are taken from
@@ -41,8 +41,8 @@ def metrics_of(rows: pd.DataFrame) -> list[str]:
 
 def with_rows(summary: pd.DataFrame,
               views: tuple[View, ...]) -> tuple[dict[View, pd.DataFrame], dict[str, str]]:
-    """The views that have something to draw, with their rows, in the order declared; and why the others
-    have not."""
+    """The views that have something to draw, with their rows, in the order declared; and why the
+    others have not."""
     found: dict[View, pd.DataFrame] = {}
     missing: dict[str, str] = {}
     for view in views:

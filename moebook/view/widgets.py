@@ -21,7 +21,7 @@ from moebook.view.tables import METRICS, reading
 from moebook.view.views import View, with_rows
 
 NAMES = {"x": "x axis", "line": "lines", "panel": "panels"}
-ALL, NONE = ("all", ""), ("–", "")      # (text, value): a dropdown at None would show no text at all
+ALL, NONE = ("all", ""), ("–", "")      # (text, value): a dropdown at None would show no text
 
 
 def is_live() -> bool:
@@ -43,8 +43,8 @@ def is_live() -> bool:
 
 
 def explorer(summary: pd.DataFrame, views: tuple[View, ...], *, live: bool | None = None):
-    """Dropdowns over the section's views with the picture below them; None, and one printed sentence, in
-    a headless run and where there is no number yet."""
+    """Dropdowns over the section's views with the picture below them; None, and one printed
+    sentence, in a headless run and where there is no number yet."""
     if not (is_live() if live is None else live):
         print("The explorer is for a live kernel: open this notebook in JupyterLab and run this cell to use it.")
         return None
@@ -57,7 +57,7 @@ def explorer(summary: pd.DataFrame, views: tuple[View, ...], *, live: bool | Non
 
 
 class _Explorer:
-    """The widgets and what they stand at. A change becomes a choice that can be drawn, which they show."""
+    """The widgets and their state. A change becomes a choice that can be drawn, which they show."""
 
     def __init__(self, found: dict[View, pd.DataFrame], remarks: list[str]):
         import ipywidgets as w
@@ -70,8 +70,8 @@ class _Explorer:
             self.pick[name] = w.Dropdown(description=text)
         for name, text in (("log_x", "log x"), ("log_y", "log y")):
             self.pick[name] = w.Checkbox(description=text, indent=False)
-        self.picture = w.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
-        self.notes = w.HTML()
+        own_size = {"align_self": "flex-start", "max_width": "100%"}
+        self.picture, self.notes = w.Image(format="png", layout=own_size), w.HTML()
         rows = [w.HBox([self.pick[n] for n in ("view", "metric", "only")]),
                 w.HBox([self.pick[n] for n in (*ROLES, "log_x", "log_y")])]
         self.box = w.VBox([*rows, self.picture, self.notes])
@@ -96,9 +96,9 @@ class _Explorer:
         if name == "view":
             self.view = value
             return exploring.first(self.rows, value)
-        if name in ROLES:
-            return exploring.settled(self.rows, self.view, exploring.moved(self.choice, name, value))
-        return exploring.settled(self.rows, self.view, replace(self.choice, **{name: value}))
+        moved = exploring.moved(self.choice, name, value) if name in ROLES else None
+        wish = moved or replace(self.choice, **{name: value})
+        return exploring.settled(self.rows, self.view, wish)
 
     def _show(self) -> None:
         """Widgets at the choice, and its picture."""

@@ -1,4 +1,4 @@
-"""A JupyterLab as `make lab` starts it, on a copy of the notebooks, and one of them open in a browser."""
+"""A JupyterLab as `make lab` starts it, on a copy of the notebooks, one of them in a browser."""
 
 import json
 import os
@@ -29,6 +29,10 @@ ALL_RAN_OR_ONE_FAILED = """() => {
   const error = document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
   return error !== null || prompts.every(prompt => /\\[\\d+\\]/.test(prompt.textContent));
 }"""
+BYTES_OF_IMAGE = """async image =>
+  Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer()))"""
+IS_ANOTHER_IMAGE = """before =>
+  [...document.querySelectorAll('.jp-Notebook .widget-image')].at(-1).src !== before"""
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,10 @@ def command() -> list[str]:
 
 
 def checkout(folder: Path) -> Path:
-    """A checkout whose notebooks and outputs are its own; the package and the reference are this one's."""
+    """A checkout with notebooks and outputs of its own; the package and the reference are these."""
+    checkpoints = shutil.ignore_patterns(".ipynb_checkpoints")
     for name in ("notebooks", "params"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+        shutil.copytree(ROOT / name, folder / name, ignore=checkpoints)
     (folder / "outputs").mkdir()
     (folder / "moebook").symlink_to(ROOT / "moebook")
     (folder / "outputs" / "reference").symlink_to(ROOT / "outputs" / "reference")
@@ -74,18 +79,21 @@ def running(folder: Path) -> Iterator[Lab]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(8), checkout(folder / "checkout"))
-    settings = folder / "settings"
     for name, values in SETTINGS.items():
-        file = settings / f"{name}.jupyterlab-settings"
+        file = folder / "JUPYTERLAB_SETTINGS_DIR" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
     env = {k: v for k, v in os.environ.items() if k != "MOEBOOK_HEADLESS"}
-    env |= {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "spaces"),
-            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTER_CONFIG_DIR": str(folder / "config")}
+    for name in ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_RUNTIME_DIR",
+                 "JUPYTER_CONFIG_DIR"):
+        env[name] = str(folder / name)
     options = ["--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-               f"--IdentityProvider.token={lab.token}", *(["--allow-root"] if os.geteuid() == 0 else [])]
+               f"--IdentityProvider.token={lab.token}"]
+    if os.geteuid() == 0:
+        options.append("--allow-root")
     with (folder / "log").open("w") as log:
-        server = subprocess.Popen([*command(), *options], cwd=lab.root, env=env, stdout=log, stderr=log)
+        server = subprocess.Popen([*command(), *options], cwd=lab.root, env=env,
+                                  stdout=log, stderr=log)
         try:
             _wait(lab, server, folder / "log")
             yield lab
@@ -118,9 +126,8 @@ class Notebook:
         """Selects the value in the parameters cell and types another."""
         lines = self.page.locator(".jp-Notebook .cm-line")
         lines.filter(has_text=f'{BEFORE}cpu"').first.click()
-        for key, times in (("Home", 1), ("ArrowRight", len(BEFORE)), ("Shift+ArrowRight", len("cpu"))):
-            for _ in range(times):
-                self.page.keyboard.press(key)
+        for key in ["Home", *["ArrowRight"] * len(BEFORE), *["Shift+ArrowRight"] * len("cpu")]:
+            self.page.keyboard.press(key)
         self.page.keyboard.type(profile)
         lines.filter(has_text=f'{BEFORE}{profile}"').first.wait_for(timeout=10_000)
 
@@ -152,13 +159,11 @@ class Notebook:
     def explorers_picture(self) -> bytes:
         """The bytes of the explorer's picture, as the browser has them."""
         self.explorer.scroll_into_view_if_needed(timeout=30_000)
-        read = "async image => Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer()))"
-        return bytes(self.explorer.evaluate(read))
+        return bytes(self.explorer.evaluate(BYTES_OF_IMAGE))
 
     def choose(self, dropdown: str, index: int) -> None:
-        """Another entry of the explorer's dropdown of this name; back when the picture is another."""
+        """Another entry of an explorer's dropdown; back when the picture is another."""
         before = self.explorer.get_attribute("src")
         box = self.page.locator(".jp-Notebook .widget-dropdown").filter(has_text=dropdown)
         box.locator("select").first.select_option(index=index)
-        script = "before => [...document.querySelectorAll('.jp-Notebook .widget-image')].at(-1).src !== before"
-        self.page.wait_for_function(script, arg=before, timeout=30_000)
+        self.page.wait_for_function(IS_ANOTHER_IMAGE, arg=before, timeout=30_000)

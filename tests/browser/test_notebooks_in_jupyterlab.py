@@ -8,8 +8,8 @@ import pytest
 from lab import ROOT, Notebook, running
 
 CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright",
-                                 exc_type=ImportError)
+playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError,
+                                 reason="needs playwright: pip install playwright")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install -y chromium"),
@@ -44,11 +44,12 @@ def page(browser, lab):
 
 
 @pytest.mark.parametrize(("stem", "profile", "figures"), VISITS, ids=[stem for stem, *_ in VISITS])
-def test_one_edit_shows_the_profile_and_the_explorer_opens_on_a_picture(lab, page, stem, profile, figures):
+def test_one_edit_shows_a_profile_and_the_explorer_a_picture(lab, page, stem, profile, figures):
     notebook = Notebook(lab, page, stem)
     notebook.set_profile(profile)
     notebook.run_all()
-    outputs = [o for cell in notebook.saved().cells if cell.cell_type == "code" for o in cell.outputs]
+    cells = [cell for cell in notebook.saved().cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
     assert [o for o in outputs if o.output_type == "error"] == []
     assert f"params/{profile}/{stem}.yaml" in "".join(o.get("text", "") for o in outputs)
     widths = notebook.figures()
@@ -61,6 +62,5 @@ def test_one_edit_shows_the_profile_and_the_explorer_opens_on_a_picture(lab, pag
 
 
 def _changes() -> str:
-    told = subprocess.run(["git", "diff", "--stat", "HEAD", "--", "notebooks", "params", "outputs"], cwd=ROOT,
-                          capture_output=True, text=True, check=True)
-    return told.stdout
+    what = ["git", "diff", "--stat", "HEAD", "--", "notebooks", "params", "outputs"]
+    return subprocess.run(what, cwd=ROOT, capture_output=True, text=True, check=True).stdout

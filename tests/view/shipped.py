@@ -11,7 +11,8 @@ REFERENCE = ROOT / "outputs" / "reference"
 
 def every() -> list[tuple[str, str]]:
     """(profile, notebook) of all shipped results, and of the overview, which needs none."""
-    found = sorted((f.parent.parent.name, f.parent.name) for f in REFERENCE.glob("*/*/results.parquet"))
+    folders = sorted(file.parent for file in REFERENCE.glob("*/*/results.parquet"))
+    found = [(folder.parent.name, folder.name) for folder in folders]
     return [("cpu", "00_overview"), *(pair for pair in found if pair[1] != "00_overview")]
 
 

@@ -16,7 +16,7 @@ from moebook.view.views import View, metrics_of, with_rows
 GRID = View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts")
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 PICKS = 50
-DRAWN_PICKS = 4               # of them: a drawing takes half a second, all that can go wrong before it a hundredth
+DRAWN_PICKS = 4               # a drawing takes half a second, what comes before it a hundredth
 
 
 def found(profile: str, stem: str) -> dict[View, pd.DataFrame]:
@@ -24,8 +24,9 @@ def found(profile: str, stem: str) -> dict[View, pd.DataFrame]:
 
 
 def is_picture(fig) -> bool:
-    """Whether every number has a place in some panel: points of data, not of marks or legends, are drawn."""
-    return any(len(line.get_xdata()) for ax in fig.axes for line in ax.lines if str(line.get_gid()).startswith("points-"))
+    """Whether points of data, not of marks or legends, are drawn."""
+    lines = [line for ax in fig.axes for line in ax.lines]
+    return any(len(o.get_xdata()) for o in lines if str(o.get_gid()).startswith("points-"))
 
 
 @pytest.mark.parametrize(("profile", "stem"), shipped.every())
@@ -33,8 +34,9 @@ def test_every_view_of_shipped_results_is_a_picture_and_the_first_declared_opens
     views = found(profile, stem)
     declared = sections.find(stem).views
     assert next(iter(views)).name == declared[0].name
-    measured = {s for names in shipped.results(profile, stem).shown["sweeps"].dropna() for s in names.split(",")}
-    assert {v.name for v in declared if v.sweep is None or v.sweep in measured} == {v.name for v in views}
+    names = shipped.results(profile, stem).shown["sweeps"].dropna()
+    measured = {None, *",".join(names).split(",")}
+    assert {v.name for v in declared if v.sweep in measured} == {v.name for v in views}
     for view, rows in views.items():
         choice = exploring.first(rows, view)
         fig, drawn, _ = exploring.picture(rows, choice)
@@ -65,8 +67,8 @@ def picked(rows: pd.DataFrame, view: View, rng: random.Random) -> Choice:
     metric = rng.choice(metrics_of(rows))
     offered = exploring.offers(rows, view, metric)
     x, *rest = rng.sample([*offered.columns, None, None], len(offered.columns) + 2)
-    wish = Choice(metric, x or view.x, rest[0], rest[1], rng.choice([None, *offered.only]), rng.random() < 0.8,
-                  rng.choice([None, True, False]))
+    only, log_x = rng.choice([None, *offered.only]), rng.random() < 0.8
+    wish = Choice(metric, x or view.x, *rest[:2], only, log_x, rng.choice([None, True, False]))
     return exploring.settled(rows, view, wish)
 
 
@@ -83,15 +85,17 @@ def test_only_what_has_numbers_and_varies_is_offered():
     offered = exploring.offers(rows, GRID, "tpot_s")
     assert offered.metrics == ["throughput_tok_s", "tpot_s", "e2e_s"]
     assert set(offered.columns) == {"expert_ffn_dim", "num_experts", "top_k", "method"}
-    assert ("top_k", 4) in offered.only and not [c for c, _ in offered.only if c not in offered.columns]
+    assert ("top_k", 4) in offered.only
+    assert {c for c, _ in offered.only} <= set(offered.columns)
     constant = View("one batch", "grid", "batch", "top_k")
-    assert "batch" in exploring.offers(rows, constant, "tpot_s").columns, "the view's own columns stay"
+    assert "batch" in exploring.offers(rows, constant, "tpot_s").columns, "the view's own stay"
 
 
 def test_a_wish_that_cannot_be_drawn_is_settled():
     rows = GRID.rows(SUMMARY.assign(ttft_s=None))
     wish = Choice("ttft_s", "text", "series", "top_k", ("batch", 7))
-    assert exploring.settled(rows, GRID, wish) == Choice("throughput_tok_s", "expert_ffn_dim", None, "top_k", None)
+    settled = Choice("throughput_tok_s", "expert_ffn_dim", None, "top_k", None)
+    assert exploring.settled(rows, GRID, wish) == settled
     gone = View("gone", "grid", "no such column")
     assert exploring.first(rows, gone).x in rows
 
@@ -101,14 +105,17 @@ def test_a_taken_axis_swaps_with_the_other_role():
     swapped = moved(choice, "x", "top_k")
     assert (swapped.x, swapped.line, swapped.panel) == ("top_k", "expert_ffn_dim", "num_experts")
     no_lines = moved(choice, "line", None)
-    assert no_lines.line is None and moved(no_lines, "line", "expert_ffn_dim") == no_lines, "an x axis there must be"
+    assert no_lines.line is None
+    assert moved(no_lines, "line", "expert_ffn_dim") == no_lines, "an x axis there must be"
     assert moved(no_lines, "line", "num_experts").panel is None
 
 
 def test_rows_that_share_a_place_are_told_apart_in_the_names_of_lines():
-    rows, _, notes = exploring.arranged(GRID.rows(SUMMARY), Choice("throughput_tok_s", "expert_ffn_dim", "top_k"))
+    choice = Choice("throughput_tok_s", "expert_ffn_dim", "top_k")
+    rows, _, notes = exploring.arranged(GRID.rows(SUMMARY), choice)
     assert any("experts per layer" in note for note in notes)
-    assert len(rows) < len(GRID.rows(SUMMARY)) and rows["line_label"].nunique() == exploring.MOST_LINES
+    assert len(rows) < len(GRID.rows(SUMMARY))
+    assert rows["line_label"].nunique() == exploring.MOST_LINES
     assert any(f"{exploring.MOST_LINES} of 16 lines shown" in note for note in notes)
     assert rows["line_label"].str.contains("active, ").all()
     twice = pd.concat([GRID.rows(SUMMARY)] * 2)
@@ -117,43 +124,50 @@ def test_rows_that_share_a_place_are_told_apart_in_the_names_of_lines():
 
 
 def test_the_lines_with_the_most_numbers_are_kept():
-    rows = pd.DataFrame([{"model": f"m{i:02d}", "batch": b, "status": "ok", "method": "full", "tpot_s": 1.0 + i}
-                         for i in range(14) for b in (1, 2, 4)])
-    rows.loc[rows["model"].isin(["m00", "m01", "m02", "m03"]) & (rows["batch"] == 4), ["status", "tpot_s"]] = "oom", None
+    rows = pd.DataFrame([{"model": f"m{i:02d}", "batch": b, "tpot_s": 1.0 + i}
+                         for i in range(14) for b in (1, 2, 4)]).assign(status="ok", method="full")
+    lost = rows["model"].isin(["m00", "m01", "m02", "m03"]) & (rows["batch"] == 4)
+    rows.loc[lost, ["status", "tpot_s"]] = "oom", None
     kept, _, notes = exploring.arranged(rows, Choice("tpot_s", "batch", "model"))
     assert set(kept["line_label"]) == {f"m{i:02d}" for i in range(4, 14)}
     assert notes == ["10 of 14 lines shown, those with the most numbers; “only” shows others."]
 
 
 def test_a_log_axis_that_would_drop_zero_is_linear_and_says_so():
-    rows = pd.DataFrame({"skew": [0.0, 1.0, 2.0], "status": "ok", "method": "full", "gain_pct": [0.0, -3.0, 5.0],
-                         "tpot_s": [1.0, 2.0, 9.0], "model": "m"})
+    rows = pd.DataFrame({"skew": [0.0, 1.0, 2.0], "gain_pct": [0.0, -3.0, 5.0],
+                         "tpot_s": [1.0, 2.0, 9.0], "status": "ok", "method": "full", "model": "m"})
     fig, drawn, notes = exploring.picture(rows, Choice("gain_pct", "skew", log_x=True, log_y=True))
     ax = fig.axes[0]
     assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear") and len(drawn) == 3
     assert ax.get_ylim()[0] <= -3 and ax.get_xlim()[0] <= 0
-    assert notes == ["The x axis is linear: it holds zero or less.", "The y axis is linear: it holds zero or less."]
+    assert notes == [f"The {axis} axis is linear: it holds zero or less." for axis in "xy"]
     fig, _, notes = exploring.picture(rows, Choice("tpot_s", "skew", log_x=False, log_y=True))
     assert fig.axes[0].get_yscale() == "log" and not notes
 
 
 def test_words_on_the_x_axis_are_places_without_lines_between():
-    rows = pd.DataFrame({"model": ["a", "b", "a-name-much-longer-than-any-axis"], "status": "ok", "method": "roofline",
+    rows = pd.DataFrame({"model": ["a", "b", "a-name-much-longer-than-any-axis"],
                          "tpot_s": [1.0, 2.0, 3.0], "quantization": [None, "fp8", "fp8"]})
+    rows = rows.assign(status="ok", method="roofline")
     fig, _, _ = exploring.picture(rows, Choice("tpot_s", "model"))
-    names = [label.get_text() for label in fig.axes[0].get_xticklabels()]
-    assert names[1:] == ["b"] or set(names) >= {"a", "b"} and max(map(len, names)) <= exploring.NAME_CHARACTERS
-    assert [line.get_linestyle() for line in fig.axes[0].lines if line.get_gid() == "series"] == ["None"]
-    assert not fig.axes[0].get_title() and [text.get_text() for text in fig.legends[0].get_texts()] == ["computed"]
+    ax = fig.axes[0]
+    names = [label.get_text() for label in ax.get_xticklabels()]
+    assert len(names) == 3 and set(names) >= {"a", "b"}
+    assert max(map(len, names)) <= exploring.NAME_CHARACTERS
+    assert [o.get_linestyle() for o in ax.lines if o.get_gid() == "series"] == ["None"]
+    assert not ax.get_title()
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["computed"]
     rows, *_ = exploring.arranged(rows, Choice("tpot_s", "quantization"))
     assert sorted(set(rows["name"])) == ["fp8", "no quantization"]
 
 
 def test_rows_without_the_metric_or_an_x_are_left_out_and_counted():
-    rows = pd.DataFrame({"batch": [1, 2, None], "status": "ok", "method": "full", "ttft_s": [1.0, None, 2.0], "model": "m"})
+    rows = pd.DataFrame({"batch": [1, 2, None], "ttft_s": [1.0, None, 2.0], "model": "m",
+                         "status": "ok", "method": "full"})
     _, drawn, notes = exploring.picture(rows, Choice("ttft_s", "batch"))
     assert len(drawn) == 1
-    assert notes == ["Left out: 1 row without a number of this metric.", "Left out: 1 row without a value on the x axis."]
+    assert notes == ["Left out: 1 row without a number of this metric.",
+                     "Left out: 1 row without a value on the x axis."]
     with pytest.raises(ValueError, match="needs rows with a number of tpot_s; these 3 have none"):
         exploring.picture(rows.assign(tpot_s=np.nan), Choice("tpot_s", "batch"))
 
@@ -162,14 +176,16 @@ def test_views_without_rows_are_not_offered_and_say_why():
     def refuses(_: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("needs a baseline")
 
-    views = (GRID, View("absent", "quality", "series"), View("refused", None, "series", table=refuses))
+    views = (GRID, View("absent", "quality", "series"),
+             View("refused", None, "series", table=refuses))
     offered, missing = with_rows(SUMMARY, views)
     assert list(offered) == [GRID]
     assert missing == {"absent": "no row has a number", "refused": "needs a baseline"}
 
 
 def test_a_views_own_table_and_filter_make_its_rows():
-    view = View("one", "grid", "top_k", where={"num_experts": 8}, table=lambda rows: rows.assign(top_k=rows["top_k"] * 2))
+    view = View("one", "grid", "top_k", where={"num_experts": 8},
+                table=lambda rows: rows.assign(top_k=rows["top_k"] * 2))
     rows = view.rows(SUMMARY)
     assert set(rows["num_experts"]) == {8} and set(rows["top_k"]) == {2, 4, 8, 16}
 

@@ -1,4 +1,4 @@
-"""Filled bars that stand for different things are told apart without colour: by hatch, or by how dark they are."""
+"""Filled bars of different things are told apart without colour: by hatch or darkness."""
 
 from itertools import combinations
 
@@ -13,7 +13,8 @@ from moebook.view import load_balancing, parallelism, parameters
 from moebook.view.grid import COLOUR_MAP
 
 APART = 0.15                  # of black to white
-STACKED = [("cpu", "00_overview", "fig01_parameter_breakdown"), ("h200", "05_parallelism", "step_parts")]
+STACKED = [("cpu", "00_overview", "fig01_parameter_breakdown"),
+           ("h200", "05_parallelism", "step_parts")]
 
 
 def grey(colour, alpha: float = 1.0) -> float:
@@ -30,8 +31,8 @@ def are_apart(first: Rectangle, second: Rectangle) -> bool:
 def neighbours(ax) -> list[tuple[Rectangle, Rectangle]]:
     """Bars of which one begins where the other ends."""
     bars = [p for p in ax.patches if isinstance(p, Rectangle) and p.get_width() > 0]
-    return [(a, b) for a in bars for b in bars
-            if np.isclose(a.get_y(), b.get_y()) and np.isclose(a.get_x() + a.get_width(), b.get_x())]
+    beside = [(a, b) for a in bars for b in bars if np.isclose(a.get_y(), b.get_y())]
+    return [(a, b) for a, b in beside if np.isclose(a.get_x() + a.get_width(), b.get_x())]
 
 
 @pytest.mark.parametrize(("profile", "stem", "figure"), STACKED)
@@ -56,7 +57,8 @@ def test_bars_alike_are_found():
 
 
 def test_bars_of_formats_differ():
-    fig, _ = sections.find("09").figures["fig03_llms"](shipped.results("h100", "09_model_comparison").shown)
+    table = shipped.results("h100", "09_model_comparison").shown
+    fig, _ = sections.find("09").figures["fig03_llms"](table)
     formats = fig.legends[0].get_patches()
     assert len(formats) == 2
     assert abs(np.subtract(*(grey(p.get_facecolor(), p.get_alpha()) for p in formats))) >= APART

@@ -135,7 +135,8 @@ def test_a_footer_takes_its_room_from_the_panels(width, text):
     layout.footer(fig, text)
     line = next(text for text in fig.texts if text.get_gid() == "footer")
     box = line.get_window_extent()
-    assert tuple(fig.get_size_inches()) == size and fig.axes[0].get_position().height < before.height
+    assert tuple(fig.get_size_inches()) == size
+    assert fig.axes[0].get_position().height < before.height
     assert line.get_text().split() == text.split() and 5.5 <= line.get_fontsize() <= 6
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= fig.bbox.width
     drawn = [fig._supxlabel, *(ax.title for ax in fig.axes)]

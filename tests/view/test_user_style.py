@@ -59,7 +59,8 @@ if {styled}:
 import view_tables as t
 from moebook import overview
 from moebook.view import figures, layout, style
-drawn = {{"lines": figures.ffn_scaling(t.tiny_grid(), width="column"), "heat": figures.grid_heatmap(t.grid()),
+drawn = {{"lines": figures.ffn_scaling(t.tiny_grid(), width="column"),
+         "heat": figures.grid_heatmap(t.grid()),
          "bars": figures.parameter_breakdown(overview.parameter_shares())}}
 layout.footer(drawn["lines"][0], "reference results of moebook: NVIDIA H200, vllm 0.26.0")
 print(json.dumps({{f"{{name}}.{{kind}}": hashlib.sha256(style.render(fig, kind)).hexdigest()

@@ -21,8 +21,8 @@ ASK = "import sys; from moebook.view.widgets import is_live, explorer; " \
 
 
 def test_outside_a_kernel_nothing_is_live_and_ipywidgets_stays_out():
-    code = "import sys; from moebook.view import widgets as w; print(w.is_live(), w.explorer(None, ()), " \
-           "'ipywidgets' in sys.modules)"
+    code = "import sys; from moebook.view import widgets as w; " \
+           "print(w.is_live(), w.explorer(None, ()), 'ipywidgets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and lines[0].count(".") == 1 and lines[1] == "False None False"
@@ -62,24 +62,29 @@ def explorer(summary: pd.DataFrame = SUMMARY, views: tuple = VIEWS):
     return pick, lambda: bytes(picture.value), notes
 
 
+def roles(pick: dict) -> list[str]:
+    return [pick[role].value for role in ("x", "line", "panel")]
+
+
 def test_it_opens_on_the_first_view_and_each_change_is_another_picture():
     pick, picture, notes = explorer()
-    assert pick["view"].label == "grid" and [pick[r].value for r in ("x", "line", "panel")] == list(GRID)
+    assert pick["view"].label == "grid" and roles(pick) == list(GRID)
     seen = [picture()]
     changes = {"metric": "e2e_s", "log_y": not pick["log_y"].value, "only": ("num_experts", 8),
-               "line": "num_experts", "panel": "", "log_x": False, "view": pick["view"].options[1][1]}
+               "line": "num_experts", "panel": "", "log_x": False,
+               "view": pick["view"].options[1][1]}
     for name, value in changes.items():
         pick[name].value = value
         assert picture().startswith(b"\x89PNG") and picture() not in seen, name
         seen.append(picture())
-    assert [pick[r].value for r in ("x", "line", "panel")] == ["batch", "top_k", "model"] and pick["only"].label == "all"
+    assert roles(pick) == ["batch", "top_k", "model"] and pick["only"].label == "all"
     assert pick["metric"].value == "throughput_tok_s" and not notes.value
 
 
 def test_an_axis_that_is_taken_swaps_in_the_dropdowns():
     pick, *_ = explorer()
     pick["x"].value = "top_k"
-    assert [pick[r].value for r in ("x", "line", "panel")] == ["top_k", "expert_ffn_dim", "num_experts"]
+    assert roles(pick) == ["top_k", "expert_ffn_dim", "num_experts"]
 
 
 def test_what_is_left_out_is_said_beneath_and_nothing_is_an_error():
@@ -87,7 +92,8 @@ def test_what_is_left_out_is_said_beneath_and_nothing_is_an_error():
     assert "View “a &lt;b&gt;” is not offered: no row has a number." in notes.value
     pick["panel"].value = ""
     assert pick["panel"].label == "–"
-    assert "lines are told apart by experts per layer, too" in notes.value and "10 of 16 lines shown" in notes.value
+    assert "lines are told apart by experts per layer, too" in notes.value
+    assert "10 of 16 lines shown" in notes.value
     assert picture().startswith(b"\x89PNG")
 
 
@@ -113,9 +119,11 @@ def test_the_notebooks_call_takes_the_table_of_the_figures(monkeypatch):
     assert given[0][0] is res.shown and [v.name for v in given[0][1]][0] == "language models"
 
 
-@pytest.mark.parametrize(("profile", "stem"), [("cpu", "00_overview"), ("h200", "04_speculative_decoding")])
+@pytest.mark.parametrize(("profile", "stem"), [("cpu", "00_overview"),
+                                               ("h200", "04_speculative_decoding")])
 def test_a_notebooks_explorer_opens_on_a_picture_and_changes(profile, stem):
     pick, picture, _ = explorer(shipped.results(profile, stem).shown, sections.find(stem).views)
     before = picture()
     pick["metric"].value = pick["metric"].options[-1][1]
-    assert before.startswith(b"\x89PNG") and picture().startswith(b"\x89PNG") and picture() != before
+    after = picture()
+    assert before.startswith(b"\x89PNG") and after.startswith(b"\x89PNG") and after != before
