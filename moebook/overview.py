@@ -37,6 +37,25 @@ def parameter_shares(names: tuple[str, ...] = TABLE_1) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def parts_to_explore() -> pd.DataFrame:
+    """`parameter_shares` as the explorer takes rows: with shares, small parts as one."""
+    from moebook.view.parameters import pool_small
+
+    return pool_small(parameter_shares()).assign(status="ok", method="computed")
+
+
+def sizes_to_explore(names: tuple[str, ...] = TABLE_1) -> pd.DataFrame:
+    """Shapes and sizes of models as the explorer takes rows."""
+    rows = []
+    for arch in map(catalog.load, names):
+        rows.append({"model": arch.name, "num_layers": arch.num_layers,
+                     "expert_ffn_dim": arch.expert_ffn_dim, "num_experts": arch.num_experts,
+                     "top_k": arch.top_k, "weights_bytes": shapes.weight_bytes(arch),
+                     "total_parameters": shapes.total_parameters(arch),
+                     "active_parameters": shapes.active_parameters(arch)})
+    return pd.DataFrame(rows).assign(status="ok", method="computed")
+
+
 def conflicts() -> pd.DataFrame:
     """Places where the source contradicts itself."""
     frame = pd.DataFrame(claims.load().conflicts)

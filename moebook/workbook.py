@@ -178,7 +178,7 @@ def verdicts(res: Results):
 
 def explore(res: Results):
     """A widget over the table in a live kernel; headless, one printed sentence."""
-    return widgets.explorer(res.summary)
+    return widgets.explorer(res.shown, sections.find(res.plan.notebook).views)
 
 
 def empty_results(params: NotebookParams, stem: str) -> Results:

@@ -186,6 +186,11 @@ def errors(summary: pd.DataFrame) -> pd.DataFrame:
     return both.assign(error_pct=100 * (both["composed_e2e_s"] / both["e2e_s"] - 1))
 
 
+def with_devices(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary with `devices`, how many each row takes."""
+    return summary.assign(devices=count_of(summary))
+
+
 def over_devices(summary: pd.DataFrame) -> pd.DataFrame:
     """Modes over devices at the largest batch of all modes: what was run, what was composed and one device, with `devices`,
     `added` (times the hardware of one: G, but ranks of a CPU share its cores) and `efficiency_pct` (and _lo, _hi),

@@ -35,6 +35,11 @@ class Section:
         return self._module.figures()
 
     @property
+    def views(self) -> tuple:
+        """What the explorer offers (view/views.py), that it opens on first."""
+        return self._module.views()
+
+    @property
     def _module(self):
         return importlib.import_module(f"moebook.sections.{self.stem[3:]}")
 

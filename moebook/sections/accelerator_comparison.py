@@ -105,6 +105,17 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge([*own, *_endpoint(p)]))
 
 
+def views() -> tuple:
+    from moebook.view.views import View
+
+    return (View("same points on every device", "common", "input_tokens", "device_label", "batch"),
+            View("source's model, measured", "scout", "input_tokens", "device_label", "batch",
+                 where={"source_kind": "measured"}),
+            View("source's model, rooflines", "scout", "input_tokens", "device_label", "batch",
+                 where={"source_kind": "roofline"}),
+            View("another model in 16 bits", "reference", "input_tokens", "device_label", "batch"))
+
+
 def figures() -> dict:
     from moebook.view import accelerators as f
 

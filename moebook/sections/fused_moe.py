@@ -72,6 +72,17 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(planned))
 
 
+def views() -> tuple:
+    from moebook.view.tables import layer_rows
+    from moebook.view.views import View
+
+    layer = {"metric": "layer_time_us", "table": layer_rows}
+    return (View("one layer", "layer", "tokens", "series", "model", **layer),
+            View("one quantized layer", "layer_quantized", "tokens", "series", "model", **layer),
+            View("engine over batch", "ladder_batch", "batch", "series", "model"),
+            View("engine over length", "ladder_length", "input_tokens", "series", "model"))
+
+
 def figures() -> dict:
     from moebook.view import fused_moe as f
 

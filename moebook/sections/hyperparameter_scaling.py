@@ -75,6 +75,14 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 
 
+def views() -> tuple:
+    from moebook.view.views import View
+
+    return (View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts"),
+            View("batch and active experts", "batch_topk", "batch", "top_k", "model"),
+            View("batch and length", "batch_length", "batch", "input_tokens", "model"))
+
+
 def figures() -> dict:
     from moebook.analysis.validation import validation_table
     from moebook.view import figures as f

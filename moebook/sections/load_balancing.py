@@ -69,6 +69,18 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
+def views() -> tuple:
+    from moebook.view.tables import layer_rows
+    from moebook.view.views import View
+
+    return (View("balance", "balance", "series", "text", metric="balance_max_over_mean"),
+            View("training", "training", "series", metric="perplexity"),
+            View("importance of experts", "importance", "series", metric="balance_max_over_mean"),
+            View("skewed routing, one layer", "skew_layer", "skew", "tokens", "model",
+                 "layer_time_us", log_x=False, table=layer_rows),
+            View("skewed routing, engine", "skew_engine", "skew", "batch", "model", log_x=False))
+
+
 def figures() -> dict:
     from moebook.view import load_balancing as f
 

@@ -73,6 +73,14 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(found))
 
 
+def views() -> tuple:
+    from moebook.sections import overview
+    from moebook.view.views import View
+
+    return (View("language models", "llms", "model", "series"),
+            View("vision-language models", "vlms", "model", "series"), *overview.views())
+
+
 def figures() -> dict:
     from moebook.sections import overview
     from moebook.view import model_comparison as f

@@ -16,6 +16,16 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, ())
 
 
+def views() -> tuple:
+    from moebook.overview import parts_to_explore, sizes_to_explore
+    from moebook.view.views import View
+
+    return (View("parameters by part", None, "model", "component", metric="total_share_pct",
+                 table=lambda _: parts_to_explore()),
+            View("models", None, "top_k", "model", metric="active_parameters", log_x=False,
+                 table=lambda _: sizes_to_explore()))
+
+
 def figures() -> dict:
     from moebook.overview import parameter_shares
     from moebook.view import figures as f

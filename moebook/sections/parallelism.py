@@ -59,6 +59,17 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in planned))
 
 
+def views() -> tuple:
+    from moebook.analysis.parallelism import over_devices, with_devices
+    from moebook.view.views import View
+
+    return (View("over devices", None, "devices", "series", "model", table=over_devices),
+            View("run, at all batches", "modes", "devices", "series", "model", table=with_devices),
+            View("composed, at all batches", "composed", "devices", "series", "model",
+                 table=with_devices),
+            View("one rank alone", "shards", "batch", "series", "model"))
+
+
 def figures() -> dict:
     from moebook.view import parallelism as f
 

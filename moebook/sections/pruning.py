@@ -74,6 +74,15 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 
 
+def views() -> tuple:
+    from moebook.analysis.quality import quality_rows
+    from moebook.view.views import View
+
+    return (View("over active experts", "pruning", "top_k", "series", "model"),
+            View("quality", None, "ratio_pct", "criterion", "kind", "increase_pct", log_x=False,
+                 table=quality_rows))
+
+
 def figures() -> dict:
     from moebook.view import pruning as f
     from moebook.view.checks import predicted_vs_measured

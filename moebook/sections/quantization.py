@@ -84,6 +84,15 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*planned, *_quality(p)]))
 
 
+def views() -> tuple:
+    from moebook.view.views import View
+
+    return (View("over batch", "quant_batch", "batch", "series", "model"),
+            View("over length", "quant_length", "input_tokens", "series", "model"),
+            View("formats", "formats", "batch", "series", "model"),
+            View("quality", "quality", "series", metric="perplexity"))
+
+
 def figures() -> dict:
     from moebook.view import quantization as f
     from moebook.view.checks import predicted_vs_measured

@@ -77,6 +77,16 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
+def views() -> tuple:
+    from moebook.view.views import View
+
+    return (View("over draft tokens", "spec_tokens", "draft_tokens", "series", log_x=False),
+            View("over length", "spec_length", "input_tokens", "series"),
+            View("over batch", "spec_batch", "batch", "series"),
+            View("acceptance", "acceptance", "temperature", "series", "text", "acceptance_rate",
+                 log_x=False))
+
+
 def figures() -> dict:
     from moebook.view import speculative_decoding as f
     from moebook.view.checks import predicted_vs_measured

@@ -14,7 +14,15 @@ from matplotlib.ticker import LogLocator
 from moebook.analysis.gains import ratios
 from moebook.view import layout, panels, style
 from moebook.view.panels import Spec, lines
-from moebook.view.tables import one_per_place, plotted, reading, rows_of, values_of, with_numbers
+from moebook.view.tables import (
+    layer_rows,
+    one_per_place,
+    plotted,
+    reading,
+    rows_of,
+    values_of,
+    with_numbers,
+)
 
 ENGINE_KERNELS = ("fused Triton", "fused (engine's choice)")      # the first with a time is what others are held against
 SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -81,8 +89,7 @@ def _layer_rows(summary: pd.DataFrame, figure: str, sweep: str) -> pd.DataFrame:
     """The rows of a sweep of layers, with tokens, and times in µs."""
     rows = rows_of(summary, figure, sweep, ("series", "model", "batch", "layer_timing", TIME))
     with_numbers(rows, figure, [TIME])
-    scaled = {c: rows[c].astype(float) * 1e6 for c in (TIME, f"{TIME}_lo", f"{TIME}_hi", "floor_layer_s") if c in rows}
-    return rows.copy().assign(tokens=rows["batch"], **{c.replace("_s", "_us"): v for c, v in scaled.items()})
+    return layer_rows(rows)
 
 
 def _kernel(rows: pd.DataFrame) -> str | None:

@@ -10,8 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from matplotlib.transforms import Bbox
+
+from moebook.view import style
+
+FOOTER_PT = 5.5
+FOOTER_PAD_IN = 0.02
 
 
 def settle(fig: Figure, *legends: tuple[Sequence, Sequence[str]], handler_map: dict | None = None) -> Figure:
@@ -89,6 +95,35 @@ def _center_labels(fig: Figure) -> None:
 
 
 def footer(fig: Figure, text: str) -> None:
-    """A small grey line at the foot that says where the numbers come from; nothing where there is nothing to say."""
-    if text:
-        fig.text(0.005, 0.002, text, fontsize=5.5, color="0.45", va="bottom", ha="left")
+    """A small grey line at the foot of a settled figure that says where its numbers come from, in
+    as many lines as it needs. The figure keeps its size: its panels give the room. Nothing where
+    there is nothing to say."""
+    if not text:
+        return
+    with style.house_style():
+        line = fig.text(0.005, 0, text, fontsize=FOOTER_PT, color=style.GREY, va="bottom",
+                        ha="left", gid="footer")
+        _wrap(line, 0.99 * fig.get_figwidth() * fig.dpi)
+        line.set_y(FOOTER_PAD_IN / fig.get_figheight())
+        foot = line.get_window_extent().y1 / (fig.get_figheight() * fig.dpi)
+        feet = [legend.get_window_extent().y0 for legend in fig.legends]
+        top = min([fig.bbox.height, *feet]) / fig.bbox.height
+        fig.set_layout_engine("constrained", rect=(0, foot, 1, top - foot))
+        fig.draw_without_rendering()
+        fig.set_layout_engine(None)
+        if fig._supxlabel is not None:      # the layout puts it at the figure's foot, not at rect's
+            fig._supxlabel.set_y(fig._supxlabel.get_position()[1] + foot)
+        _center_labels(fig)
+
+
+def _wrap(text: Text, room: float) -> None:
+    """Break a text between words so that no line of it is wider than `room` pixels."""
+    lines = [""]
+    for word in text.get_text().split():
+        longer = f"{lines[-1]} {word}".strip()
+        text.set_text(longer)
+        if lines[-1] and text.get_window_extent().width > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    text.set_text("\n".join(lines))

@@ -28,7 +28,7 @@ __all__ = ["balance_and_quality", "domains", "ep_balance", "heatmaps", "importan
            "skew_ep", "skew_layer"]
 SWEEP = "balance"
 TRAINED = "trained"          # series of checkpoints that are not of the tiny family: told apart by model
-COLOUR_MAP = "RdBu_r"
+COLOUR_MAP = "cividis"       # from dark to light, so that little and much differ in grey, too
 MOST_DOUBLINGS = 3           # colours end at 1/8 and 8 times the uniform share
 LEAST_DOUBLINGS = 1
 SHARE_LABEL = "share of choices over the uniform share (×)"

@@ -57,7 +57,8 @@ def _latencies(summary: pd.DataFrame, sweep: str, width: str) -> tuple[Figure, p
             ax.set_xlabel(METRICS[metric])
         axes[0].set_yticks(range(len(models)), models)
         axes[0].set_ylim(len(models) - 0.5, -0.5)
-        formats = ([Patch(facecolor=colour, alpha=0.45) for colour, _ in looks.values()], series)
+        strengths = zip(looks.values(), _strengths(looks), strict=True)
+        formats = ([Patch(facecolor=c, alpha=alpha) for (c, _), alpha in strengths], series)
         layout.settle(fig, formats, _notes(rows, ok), handler_map=panels.HANDLERS)
         names = [f"{kind}_{m}" for m in LATENCIES for kind in ("floor", "predicted")]
         return fig, plotted(rows, LATENCIES, ["series", "skew", "throughput_tok_s", *names])
@@ -66,19 +67,21 @@ def _latencies(summary: pd.DataFrame, sweep: str, width: str) -> tuple[Figure, p
 def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], looks: panels.Looks, metric: str) -> None:
     """A bar per model and series; its repeats, floor and prediction on it, or a mark where it has no number."""
     step = 1 / (len(looks) + GAP)
-    for i, (series, (colour, _)) in enumerate(looks.items()):
+    for i, (series, (colour, marker)) in enumerate(looks.items()):
         own = rows[rows["series"] == series]
         y = np.array([models.index(m) for m in own["model"]]) + (i - (len(looks) - 1) / 2) * step
         good = ((own["status"] == "ok") & own[metric].notna()).to_numpy()
         ok, at = own[good], y[good]
         values = ok[metric].to_numpy(float)
-        bars = ax.barh(at, values, height=0.9 * step, color=colour, alpha=0.45, linewidth=0, gid="bars")
+        bars = ax.barh(at, values, height=0.9 * step, color=colour, alpha=_strengths(looks)[i],
+                       linewidth=0, gid="bars")
         for bar, is_imposed in zip(bars, _imposed(ok), strict=True):
             bar.set_hatch(IMPOSED if is_imposed else None)
         spread = style.error_bars(ok, metric)
         if spread is not None:
             ax.errorbar(values, at, xerr=spread, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-        panels.draw_points(ax, values, at, [panels.method_kind(m) for m in ok["method"]], colour, "o", 0.8)
+        kinds = [panels.method_kind(m) for m in ok["method"]]
+        panels.draw_points(ax, values, at, kinds, colour, marker, 0.8)
         for column, look in ((f"floor_{metric}", FLOOR_LOOK), (f"predicted_{metric}", PREDICTED_LOOK)):
             if column in ok:
                 ax.plot(ok[column].to_numpy(float), at, linestyle="none", zorder=3.5, gid=column.split("_")[0], **look)
@@ -92,6 +95,11 @@ def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], looks: panels.Looks, 
     drawn = [metric, f"{metric}_hi", f"floor_{metric}", f"predicted_{metric}"]
     high = np.nanmax(rows.loc[rows["status"] == "ok", [c for c in drawn if c in rows]].to_numpy(float))
     style.value_axis([ax], 0.0, high, axis="x")
+
+
+def _strengths(looks: panels.Looks) -> list[float]:
+    """How strong the colours of bars are, series by series, so that they differ in grey, too."""
+    return [0.45] if len(looks) == 1 else list(np.linspace(0.75, 0.25, len(looks)))
 
 
 def _imposed(rows: pd.DataFrame) -> pd.Series:

@@ -19,8 +19,9 @@ from moebook.view import layout, lengths, style
 from moebook.view.tables import AXES, METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
 
 METHODS = {"full": "measured (full)", "sampled": "sampled", "depth": "depth-extrapolated",
-           "graph": "under a captured graph", "calls": "plain calls"}
-FILLED = ("full", "graph")
+           "graph": "under a captured graph", "calls": "plain calls", "measured": "measured",
+           "computed": "computed"}
+FILLED = ("full", "graph", "measured")
 FLOORS = {"throughput_tok_s": "floor_throughput_tok_s", "layer_time_us": "floor_layer_us"}
 FLOOR_LABEL = "floor"
 DASHES = (0, (4, 3))
@@ -49,6 +50,9 @@ class Spec:
     y_label: str | None = None         # None: the metric's
     kind: str = "method"               # column that says how a point was got
     marker_scale: float = 1.0
+    x_label: str | None = None         # None: the column's
+    names: tuple[str, ...] = ()        # of an x axis of words: x is the place of a name among these
+    panels_in_row: int = 4             # at most, on a page
 
 
 Looks = dict[object, tuple[str, str]]  # line -> (colour, marker)
@@ -91,6 +95,11 @@ def panel_size(count: int, width: str, most: int = 4) -> tuple[float, float]:
     rows, columns = shape_of(count, width, most)
     tall = {1: 2.3, 2: 2.1}.get(columns, 1.8) if width == "page" else {1: 1.9}.get(columns, 1.45)
     return style.width_in(width), rows * tall + 0.35
+
+
+def are_upright(names: tuple[str, ...], columns: int) -> bool:
+    """Whether names under an axis have to stand upright, with so many panels in a row of a page."""
+    return 0.065 * (max(map(len, names)) + 1) * len(names) > 6.4 / columns
 
 
 def draw_points(ax: Axes, x: np.ndarray, y: np.ndarray, kinds: list[str], colour: str, marker: str,
@@ -140,18 +149,27 @@ def lines(summary: pd.DataFrame, spec: Spec, *, width: str = "page", looks: Look
     floor = _readable_floor(ok, spec, log_y, width)
     looks = looks_of(series) if looks is None else {value: looks[value] for value in series}
     with style.paper_style(width):
-        fig = Figure(figsize=panel_size(len(panels), width), layout="constrained")
-        axes = grid_of_axes(fig, len(panels), width, sharex=True, sharey=True)
+        fig = Figure(figsize=_size(len(panels), width, spec), layout="constrained")
+        axes = grid_of_axes(fig, len(panels), width, spec.panels_in_row, sharex=True, sharey=True)
         for ax, panel in zip(axes, panels, strict=True):
             draw_lines(ax, rows[rows[spec.panel] == panel], spec, looks, floor)
-            ax.set_title(panel_title(reading(spec.panel, panel), len(panels), width))
+            title = reading(spec.panel, panel)
+            ax.set_title(panel_title(title, len(panels), width, spec.panels_in_row))
         x_scale(axes, rows, spec, width)
         y_scale(axes, rows, ok, spec, log_y, floor)
-        fig.supxlabel(AXES[spec.x][0])
+        fig.supxlabel(spec.x_label or AXES[spec.x][0])
         fig.supylabel(spec.y_label or METRICS[spec.metric])
         layout.settle(fig, series_legend(spec, looks), notes_legend(rows, ok, spec, floor), handler_map=HANDLERS)
         shown = [lengths.LENGTH if c == lengths.PLACE else c for c in (spec.panel, spec.line, spec.x, spec.kind)]
         return fig, plotted(rows, [spec.metric], [*shown, *FLOORS.values()])
+
+
+def _size(count: int, width: str, spec: Spec) -> tuple[float, float]:
+    """That of `count` panels, and room for names that stand upright."""
+    inches, tall = panel_size(count, width, spec.panels_in_row)
+    if spec.names and are_upright(spec.names, shape_of(count, width, spec.panels_in_row)[1]):
+        tall += 0.06 * max(map(len, spec.names))
+    return inches, tall
 
 
 def _readable_floor(ok: pd.DataFrame, spec: Spec, log_y: bool, width: str) -> str | None:
@@ -176,7 +194,8 @@ def draw_lines(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: Looks, floor: st
         y = own[spec.metric].where(ok).to_numpy(float)
         x = own[spec.x].to_numpy()
         bars = style.error_bars(own, spec.metric)
-        ax.plot(x, y, color=colour, marker="none", label=reading(spec.line, value), gid="series")
+        ax.plot(x, y, color=colour, marker="none", label=reading(spec.line, value), gid="series",
+                linestyle="none" if spec.names else "-")
         if bars is not None:
             ax.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
         draw_points(ax, x, y, [method_kind(m) if good else "" for m, good in zip(own[spec.kind], ok, strict=True)],
@@ -201,9 +220,17 @@ def _missing(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: dict) -> None:
 
 
 def x_scale(axes: list[Axes], rows: pd.DataFrame, spec: Spec, width: str) -> None:
-    """A base-2 axis with a tick per value; of more than seven, evenly thinned. Pairs of lengths stand side by side."""
+    """A base-2 axis with a tick per value; of more than seven, evenly thinned. Pairs of lengths stand side by side, names
+    upright where they must."""
     if spec.x == lengths.PLACE:
         lengths.ticks(axes, rows, MOST_TICKS[width])
+        return
+    if spec.names:
+        upright = are_upright(spec.names, shape_of(len(axes), width, spec.panels_in_row)[1])
+        for ax in axes:
+            ax.set_xticks(range(len(spec.names)), spec.names, rotation=90 if upright else 0)
+            ax.set_xlim(-0.5, len(spec.names) - 0.5)
+        return
     if not spec.log_x:
         return
     values = values_of(rows, spec.x)
@@ -226,13 +253,16 @@ def y_scale(axes: list[Axes], rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec, 
     if spec.level is not None:
         low, high = min(low, spec.level), max(high, spec.level)
     if not log_y:
-        low = 0.0 if spec.level is None else low - (0.07 + style.MARK_STEP * marks) * (high - low)
+        foot = (0.07 + style.MARK_STEP * marks) * (high - low)
+        low = min(0.0, low) if spec.level is None else low - foot
     style.value_axis(axes, low, high, log=log_y, marks=marks)
 
 
 def series_legend(spec: Spec, looks: Looks) -> tuple[list, list[str]]:
-    return ([Line2D([], [], color=colour, marker=marker) for colour, marker in looks.values()],
-            [reading(spec.line, value) for value in looks])
+    line = "none" if spec.names else "-"
+    named = {value: look for value, look in looks.items() if value != ""}
+    handles = [Line2D([], [], color=c, marker=m, linestyle=line) for c, m in named.values()]
+    return handles, [reading(spec.line, value) for value in named]
 
 
 def notes_legend(rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec, floor: str | None = None) -> tuple[list, list[str]]:

@@ -22,7 +22,9 @@ LOOKS = panels.looks_of(list(MODES))
 COMPOSED_LABEL = "composed from one rank"
 BAND = "pipeline: serial to filled"
 PART_COLUMNS = ("compute_tpot_s", "comm_tpot_s")
-PART_COLOURS = {"compute": style.OKABE_ITO[0], "communication": style.OKABE_ITO[1]}
+PART_LOOKS = {"compute": {"facecolor": style.OKABE_ITO[0]},
+              "communication": {"facecolor": style.OKABE_ITO[1], "hatch": "////",
+                                "hatchcolor": "black"}}
 DODGE = 1.045                 # from one mode to the next, as a factor of devices
 
 
@@ -163,7 +165,8 @@ def step_parts(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
             ax.set_title(f"{model}, batch {rows['batch'].iloc[0]:g}")
         fig.supxlabel("decode step (ms)")
         run = Line2D([], [], linestyle="none", marker="D", color="black", markersize=3.5)
-        legend = {part: Patch(color=colour) for part, colour in PART_COLOURS.items()} | {"as run over the devices": run}
+        legend = {part: Patch(**look) for part, look in PART_LOOKS.items()}
+        legend["as run over the devices"] = run
         shown = [label for label, column in zip(legend, (*PART_COLUMNS, "measured_tpot_s"), strict=True)
                  if rows[column].notna().any()]
         layout.settle(fig, ([legend[label] for label in shown], shown))
@@ -183,8 +186,9 @@ def _run_tpot(summary: pd.DataFrame, row: dict) -> float:
 def _parts(ax: Axes, rows: pd.DataFrame) -> None:
     y = np.arange(len(rows))
     compute, comm = 1e3 * rows["compute_tpot_s"].to_numpy(float), 1e3 * rows["comm_tpot_s"].to_numpy(float)
-    ax.barh(y, compute, color=PART_COLOURS["compute"], height=0.7, gid="compute")
-    ax.barh(y, np.nan_to_num(comm), left=compute, color=PART_COLOURS["communication"], height=0.7, gid="communication")
+    ax.barh(y, compute, height=0.7, gid="compute", **PART_LOOKS["compute"])
+    ax.barh(y, np.nan_to_num(comm), left=compute, height=0.7, gid="communication",
+            **PART_LOOKS["communication"])
     ends = 1e3 * rows[["tpot_s_lo", "tpot_s_hi"]].to_numpy(float)
     ax.hlines(y, ends[:, 0], ends[:, 1], color="black", linewidth=0.8, gid="ends")
     run = 1e3 * rows["measured_tpot_s"].to_numpy(float)

@@ -11,6 +11,12 @@ COLUMNS = ("model", "component", "total_parameters", "active_parameters")
 KINDS = {"total_parameters": "total", "active_parameters": "active"}
 SMALL_PCT = 1.0               # components under this share of every bar are drawn as one
 ORDER = ("experts", "shared_experts", "dense_ffn", "attention", "embedding", "lm_head", "vision", "router", "norms")
+# component -> (colour, hatch): any two differ in hatch, or have none and differ in darkness
+LOOKS = {"experts": ("#0072B2", ""), "shared_experts": ("#F0E442", ""),
+         "attention": ("#56B4E9", ""), "dense_ffn": ("#D55E00", "xxxx"),
+         "embedding": ("#009E73", "////"), "lm_head": ("#E69F00", "\\\\\\\\"),
+         "vision": ("#CC79A7", "...."), "router": ("0.9", "++++"), "norms": ("0.9", "oooo")}
+POOLED_LOOK = ("0.1", "")
 WORDS = {"experts": "routed experts", "shared_experts": "shared experts", "dense_ffn": "dense FFN",
          "lm_head": "LM head"}
 
@@ -24,21 +30,20 @@ def parameter_breakdown(table: pd.DataFrame, *, width: str = "page") -> tuple[Fi
         raise ValueError(f"parameter_breakdown needs a table with {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     if table.empty:
         raise ValueError("parameter_breakdown: the table has no row; give at least one model")
-    rows = _pool_small(table[list(COLUMNS)])
+    rows = pool_small(table[list(COLUMNS)])
     models, parts = list(dict.fromkeys(rows["model"])), _ordered(rows["component"].unique())
-    colour = dict(zip(parts, style.colours(len(parts)), strict=True))
     with style.paper_style(width) as inches:
         shape = (2, 2) if width == "page" else (4, 1)
         fig = Figure(figsize=(inches, shape[0] * (0.16 * len(models) + 0.55)), layout="constrained")
         axes = fig.subplots(*shape, sharey=True).flatten()
         drawn = [(kind, share) for share in (True, False) for kind in KINDS]
         for ax, (kind, share) in zip(axes, drawn, strict=True):
-            _bars(ax, rows, models, parts, colour, kind, share)
-        handles = [Patch(facecolor=colour[p]) for p in parts]
+            _bars(ax, rows, models, parts, kind, share)
+        handles = [Patch(**look_of(p)) for p in parts]
         return layout.settle(fig, (handles, [WORDS.get(p, p) for p in parts])), rows
 
 
-def _pool_small(table: pd.DataFrame) -> pd.DataFrame:
+def pool_small(table: pd.DataFrame) -> pd.DataFrame:
     """Components that no reader could see become one, named after them, with their shares in percent."""
     def share(kind: str) -> pd.Series:
         return 100 * table[kind] / table.groupby("model")[kind].transform("sum")
@@ -57,13 +62,20 @@ def _ordered(components) -> list[str]:
     return sorted(components, key=lambda c: (known.get(c, len(ORDER)), c))
 
 
-def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], parts: list[str], colour: dict, kind: str,
+def look_of(part: str) -> dict[str, object]:
+    """Patch properties of a component, or of those pooled."""
+    colour, hatch = LOOKS.get(part, POOLED_LOOK)
+    return {"facecolor": colour, "hatch": hatch, "hatchcolor": "black", "linewidth": 0}
+
+
+def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], parts: list[str], kind: str,
           share: bool) -> None:
     values = rows.pivot(index="model", columns="component", values=kind).reindex(models).fillna(0)
     values = 100 * values.div(values.sum(axis=1), axis=0) if share else values / 1e9
     left = pd.Series(0.0, index=models)
     for part in (p for p in parts if p in values):
-        ax.barh(range(len(models)), values[part], left=left, height=0.72, color=colour[part], label=part)
+        ax.barh(range(len(models)), values[part], left=left, height=0.72, label=part,
+                **look_of(part))
         left = left + values[part]
     ax.set_yticks(range(len(models)), models)
     ax.set_ylim(len(models) - 0.5, -0.5)

@@ -73,8 +73,18 @@ def width_in(width: str) -> float:
 def paper_style(width: str = "page") -> Iterator[float]:
     """The house style while a figure is built; yields the figure's width in inches. Outside it, nothing changes."""
     inches = width_in(width)
-    with mpl.rc_context(RC):
+    with house_style():
         yield inches
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """matplotlib's own defaults and RC, whatever the user's matplotlibrc or style sheets say. Files
+    are saved under it, too: `savefig.bbox`, `text.usetex` and others are read only then."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
 
 
 def colours(count: int) -> Sequence[str]:
@@ -190,7 +200,7 @@ def files(fig: Figure, rows: pd.DataFrame, stem: str, formats: Iterable[str] = F
 def render(fig: Figure, name: str = "png", dpi: int = PNG_DPI) -> bytes:
     """The figure as the bytes of a pdf, svg or png file; dpi in pixels per inch, of a png alone."""
     buffer = io.BytesIO()
-    with mpl.rc_context(RC):
+    with house_style():
         fig.savefig(buffer, format=name, metadata=METADATA[name], dpi=dpi)
     if name == "png":
         return _few_colours(buffer, dpi)

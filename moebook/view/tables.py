@@ -29,6 +29,17 @@ AXES = {
     "position": ("position of the draft token", "position {}"),
     "set_acceptance": ("acceptance of a draft token", "acceptance {}"),
     "ratio_pct": ("pruned (% of experts or of their width)", "{} %"),
+    "output_tokens": ("output length (tokens)", "{} out"),
+    "method": ("method", "{}"),
+    "graphs": ("graphs", "graphs {}"),
+    "device_label": ("device", "{}"),
+    "source_kind": ("kind of number", "{}"),
+    "devices": ("devices (count)", "{} devices"),
+    "pipeline_parallel": ("pipeline-parallel devices (count)", "PP {}"),
+    "expert_parallel": ("expert parallelism", "EP {}"),
+    "kind": ("kind of pruning", "{}"),
+    "criterion": ("what experts are pruned by", "{}"),
+    "component": ("part of the model", "{}"),
 }
 # column -> axis label with unit
 METRICS = {
@@ -48,8 +59,28 @@ METRICS = {
     "acceptance_rate": "draft tokens accepted (share)",
     "perplexity": "perplexity (lower is better)",
     "layer_time_us": "time of one layer (µs)",
+    "achieved_flops_per_s": "matrix rate reached in one layer (FLOP/s)",
+    "achieved_bytes_per_s": "memory rate reached in one layer (bytes/s)",
+    "experts_hit": "experts hit in one layer (count)",
+    "experts_per_step": "experts hit per step and layer (count)",
+    "efficiency_pct": "scaling efficiency (% of the ideal)",
+    "increase_pct": "perplexity increase (%)",
+    "balance_max_over_mean": "busiest expert over the mean (×)",
+    "balance_cv": "coefficient of variation of expert load",
+    "balance_gini": "Gini coefficient of expert load",
+    "balance_entropy": "entropy of expert load (1: even)",
+    "balance_ep2_max_over_mean": "busiest of 2 ranks over the mean (×)",
+    "balance_ep4_max_over_mean": "busiest of 4 ranks over the mean (×)",
+    "balance_ep8_max_over_mean": "busiest of 8 ranks over the mean (×)",
+    "weights_bytes": "weights (bytes)",
+    "kv_capacity_tokens": "room for KV cache (tokens)",
+    "total_parameters": "all parameters (count)",
+    "active_parameters": "parameters active per token (count)",
+    "total_share_pct": "share of all parameters (%)",
+    "active_share_pct": "share of active parameters (%)",
 }
-AS_MET = ("series", "panel", "kind")    # columns of words: their values stand in the order in which the table has them
+# columns of words: their values stand in the order in which the table has them
+AS_MET = ("series", "panel", "kind", "component", "line_label", "panel_label")
 IDENTITY = ("model", "method", "status", "reason", "num_layers", "expert_ffn_dim", "num_experts", "top_k", "batch",
             "input_tokens", "output_tokens", "n_repeats", "device")
 
@@ -93,10 +124,17 @@ def one_per_place(rows: pd.DataFrame, figure: str, places: Iterable[str]) -> Non
         return
     first = double[(double[places] == double.iloc[0][places]).all(axis=1)]
     where = ", ".join(f"{c} {first.iloc[0][c]}" for c in places)
-    telling = (*AXES, "output_tokens", "method", "graphs", "device")
+    telling = (*AXES, "device")
     differ = " and ".join(c for c in telling if c in first and first[c].nunique() > 1)
     raise ValueError(f"{figure}: {len(first)} rows share one place ({where}); give rows of one "
                      f"{differ or 'measurement'}")
+
+
+def layer_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of layers with their tokens, and with times in µs."""
+    times = ("layer_time_s", "layer_time_s_lo", "layer_time_s_hi", "floor_layer_s")
+    scaled = {c.replace("_s", "_us"): rows[c].astype(float) * 1e6 for c in times if c in rows}
+    return rows.copy().assign(tokens=rows["batch"], **scaled)
 
 
 def plotted(rows: pd.DataFrame, metrics: Iterable[str], more: Iterable[str] = ()) -> pd.DataFrame:

@@ -7,28 +7,21 @@ executed notebook is opened later, or papermill is started from a notebook's own
 headless.
 """
 
+import html
 import os
+from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 
-from moebook.view.panels import Spec, lines
+from moebook.view import exploring
+from moebook.view.exploring import ROLES, Choice
 from moebook.view.style import SCREEN_DPI, render
-from moebook.view.tables import AXES, METRICS, values_of
+from moebook.view.tables import METRICS, reading
+from moebook.view.views import View, with_rows
 
-SWEEP_SPECS = {
-    "grid": {"panel": "num_experts", "line": "top_k", "x": "expert_ffn_dim"},
-    "batch_topk": {"panel": "model", "line": "top_k", "x": "batch"},
-    "batch_length": {"panel": "model", "line": "input_tokens", "x": "batch"},
-    "quant_batch": {"panel": "model", "line": "series", "x": "batch"},
-    "quant_length": {"panel": "model", "line": "series", "x": "input_tokens"},
-    "formats": {"panel": "model", "line": "series", "x": "batch"},
-    "pruning": {"panel": "model", "line": "series", "x": "top_k"},
-    "layer": {"panel": "model", "line": "series", "x": "batch"},
-    "layer_quantized": {"panel": "model", "line": "series", "x": "batch"},
-    "ladder_batch": {"panel": "model", "line": "series", "x": "batch"},
-    "ladder_length": {"panel": "model", "line": "series", "x": "input_tokens"},
-}
-ALL = "all"
+NAMES = {"x": "x axis", "line": "lines", "panel": "panels"}
+ALL, NONE = ("all", ""), ("–", "")      # (text, value): a dropdown at None would show no text
 
 
 def is_live() -> bool:
@@ -49,88 +42,86 @@ def is_live() -> bool:
     return bool(request.get("allow_stdin", False))
 
 
-def explore(summary: pd.DataFrame, sweep: str, *, metric: str = "throughput_tok_s", x: str | None = None,
-            line: str | None = None, panel: str | None = None, where: dict | None = None, log_x: bool = True,
-            log_y: bool | None = None, width: str = "page"):
-    """What the widget draws: (Figure, rows) of one sweep with free axes; `where` keeps rows with column = value.
-
-    ValueError where two of panel, line and x are the same column, or several rows share one place.
-    """
-    chosen = {**SWEEP_SPECS.get(sweep, SWEEP_SPECS["grid"]),
-              **{k: v for k, v in {"panel": panel, "line": line, "x": x}.items() if v is not None}}
-    if len(set(chosen.values())) < 3:
-        raise ValueError(f"panels, lines and x axis need three different columns; given "
-                         f"{', '.join(f'{k} = {v}' for k, v in chosen.items())}")
-    rows = summary
-    for column, value in (where or {}).items():
-        rows = rows[rows[column] == value]
-    return lines(rows, Spec("explorer", sweep, **chosen, metric=metric, log_x=log_x, log_y=log_y), width=width)
-
-
-def choices(summary: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
-    """(sweeps, metrics, shape columns) that the table can show."""
-    names = {s for joined in summary["sweeps"].dropna() for s in joined.split(",")}
-    sweeps = [*(s for s in SWEEP_SPECS if s in names), *sorted(names - set(SWEEP_SPECS) - {"support"})]
-    metrics = [m for m in METRICS if m in summary and summary[m].notna().any()]
-    return sweeps, metrics, [c for c in AXES if c in summary and summary[c].notna().any()]
-
-
-def explorer(summary: pd.DataFrame, *, live: bool | None = None):
-    """Dropdowns over `summary` with the figure below them; None, and one printed sentence, in a headless run."""
+def explorer(summary: pd.DataFrame, views: tuple[View, ...], *, live: bool | None = None):
+    """Dropdowns over the section's views with the picture below them; None, and one printed
+    sentence, in a headless run and where there is no number yet."""
     if not (is_live() if live is None else live):
         print("The explorer is for a live kernel: open this notebook in JupyterLab and run this cell to use it.")
         return None
-    import ipywidgets as w
-    from IPython.display import Image, display
-
-    sweeps, metrics, columns = choices(summary)
-    pick = {
-        "sweep": w.Dropdown(options=sweeps, description="sweep"),
-        "metric": w.Dropdown(options=[(METRICS[m], m) for m in metrics], description="metric"),
-        **{role: w.Dropdown(options=columns, description=name)
-           for role, name in (("x", "x axis"), ("line", "line"), ("panel", "panels"))},
-        "only": w.Dropdown(options=[(ALL, None)], description="only"),
-        "log_x": w.Checkbox(value=True, description="log x", indent=False),
-        "log_y": w.Checkbox(value=False, description="log y", indent=False),
-    }
-    out = w.Output()
-    quiet = [False]
-
-    def draw(_change: object = None) -> None:
-        if quiet[0]:
-            return
-        given = {name: pick[name].value for name in ("metric", "x", "line", "panel", "log_x", "log_y")}
-        where = dict([pick["only"].value]) if pick["only"].value else None
-        out.clear_output(wait=True)
-        with out:
-            try:
-                fig, _ = explore(summary, pick["sweep"].value, where=where, **given)
-            except ValueError as error:
-                print(error)
-            else:
-                display(Image(render(fig, dpi=SCREEN_DPI)))
-
-    def reset(_change: object = None) -> None:
-        quiet[0] = True
-        spec = SWEEP_SPECS.get(pick["sweep"].value, SWEEP_SPECS["grid"])
-        for role in ("x", "line", "panel"):
-            pick[role].value = spec[role]
-        pick["only"].options = [(ALL, None), *only_options(summary, pick["sweep"].value, columns)]
-        pick["log_y"].value = pick["sweep"].value != "grid"
-        quiet[0] = False
-        draw()
-
-    pick["sweep"].observe(reset, "value")
-    for name, widget in pick.items():
-        if name != "sweep":
-            widget.observe(draw, "value")
-    reset()
-    return w.VBox([w.HBox([pick[n] for n in ("sweep", "metric", "only")]),
-                   w.HBox([pick[n] for n in ("x", "line", "panel", "log_x", "log_y")]), out])
+    found, missing = with_rows(summary, views)
+    if not found:
+        print("There is nothing to explore yet: no row has a number.")
+        return None
+    remarks = [f"View “{name}” is not offered: {reason}." for name, reason in missing.items()]
+    return _Explorer(found, remarks).box
 
 
-def only_options(summary: pd.DataFrame, sweep: str, columns: list[str]) -> list[tuple[str, tuple]]:
-    """(text, (column, value)) of every value of every column that varies in a sweep."""
-    rows = summary[[sweep in str(names).split(",") for names in summary["sweeps"]]]
-    return [(f"{column} = {value}", (column, value)) for column in columns if rows[column].nunique() > 1
-            for value in values_of(rows, column)]
+class _Explorer:
+    """The widgets and their state. A change becomes a choice that can be drawn, which they show."""
+
+    def __init__(self, found: dict[View, pd.DataFrame], remarks: list[str]):
+        import ipywidgets as w
+
+        self.found, self.remarks, self.quiet = found, remarks, False
+        self.view = next(iter(found))
+        self.choice = exploring.first(self.rows, self.view)
+        self.pick = {"view": w.Dropdown(options=[(v.name, v) for v in found], description="view")}
+        for name, text in (("metric", "metric"), ("only", "only"), *NAMES.items()):
+            self.pick[name] = w.Dropdown(description=text)
+        for name, text in (("log_x", "log x"), ("log_y", "log y")):
+            self.pick[name] = w.Checkbox(description=text, indent=False)
+        own_size = {"align_self": "flex-start", "max_width": "100%"}
+        self.picture, self.notes = w.Image(format="png", layout=own_size), w.HTML()
+        rows = [w.HBox([self.pick[n] for n in ("view", "metric", "only")]),
+                w.HBox([self.pick[n] for n in (*ROLES, "log_x", "log_y")])]
+        self.box = w.VBox([*rows, self.picture, self.notes])
+        self._show()
+        for name, widget in self.pick.items():
+            widget.observe(self._on(name), "value")
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        return self.found[self.view]
+
+    def _on(self, name: str) -> Callable[[dict], None]:
+        def changed(change: dict) -> None:
+            if not self.quiet:
+                new = change["new"]
+                self.choice = self._chosen(name, None if new == "" else new)
+                self._show()
+        return changed
+
+    def _chosen(self, name: str, value: object) -> Choice:
+        """The choice after one widget changed."""
+        if name == "view":
+            self.view = value
+            return exploring.first(self.rows, value)
+        moved = exploring.moved(self.choice, name, value) if name in ROLES else None
+        wish = moved or replace(self.choice, **{name: value})
+        return exploring.settled(self.rows, self.view, wish)
+
+    def _show(self) -> None:
+        """Widgets at the choice, and its picture."""
+        fig, _, notes = exploring.picture(self.rows, self.choice)
+        self.quiet = True
+        for name, options in self._options().items():
+            self.pick[name].options = options
+            value = getattr(self.choice, name)
+            self.pick[name].value = "" if value is None else value
+        self.pick["log_x"].value = self.choice.log_x
+        self.pick["log_y"].value = fig.axes[0].get_yscale() == "log"
+        self.quiet = False
+        self.picture.value = render(fig, dpi=SCREEN_DPI)
+        self.notes.value = "<br>".join(html.escape(note) for note in (*notes, *self.remarks))
+
+    def _options(self) -> dict[str, list[tuple]]:
+        """(text, value) of what each dropdown offers."""
+        offered = exploring.offers(self.rows, self.view, self.choice.metric)
+        columns = [(exploring.words(c), c) for c in offered.columns or [self.choice.x]]
+        only = [(_said(*pair), pair) for pair in offered.only]
+        return {"metric": [(METRICS[m], m) for m in offered.metrics], "only": [ALL, *only],
+                "x": columns, "line": [NONE, *columns], "panel": [NONE, *columns]}
+
+
+def _said(column: str, value: object) -> str:
+    return f"{exploring.words(column)}: {reading(column, value)}"

@@ -10,7 +10,7 @@ import view_tables as t
 from matplotlib.figure import Figure
 from PIL import Image
 
-from moebook.view import figures, style
+from moebook.view import figures, layout, style
 
 
 def test_two_saves_give_the_same_bytes_also_from_a_second_drawing(tmp_path):
@@ -122,3 +122,47 @@ def test_error_bars_are_distances_and_never_negative():
     np.testing.assert_allclose(style.error_bars(rows, "e2e_s"), [[0.5, 0], [0.2, 0]])
     np.testing.assert_allclose(style.error_bars(rows, "e2e_s", pd.Series([0.5, 1])), [[1, 0], [0.4, 0]])
     assert style.error_bars(rows, "ttft_s") is None
+
+
+SAYS = "reference results of moebook: NVIDIA H200, vllm 0.26.0"
+
+
+@pytest.mark.parametrize("width", ["page", "column"])
+@pytest.mark.parametrize("text", [SAYS, "; ".join([SAYS] * 3)])
+def test_a_footer_takes_its_room_from_the_panels(width, text):
+    fig, _ = figures.ffn_scaling(t.grid(), width=width)
+    size, before = tuple(fig.get_size_inches()), fig.axes[0].get_position()
+    layout.footer(fig, text)
+    line = next(text for text in fig.texts if text.get_gid() == "footer")
+    box = line.get_window_extent()
+    assert tuple(fig.get_size_inches()) == size
+    assert fig.axes[0].get_position().height < before.height
+    assert line.get_text().split() == text.split() and 5.5 <= line.get_fontsize() <= 6
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= fig.bbox.width
+    drawn = [fig._supxlabel, *(ax.title for ax in fig.axes)]
+    assert all(other.get_window_extent().y0 > box.y1 for other in drawn)
+    assert all(ax.get_tightbbox().y0 > box.y1 for ax in fig.axes)
+    assert all(legend.get_window_extent().y0 >= max(ax.get_tightbbox().y1 for ax in fig.axes) - 1
+               for legend in fig.legends)
+
+
+def test_one_line_of_footer_on_a_page_and_more_where_it_is_long():
+    counts = {}
+    for width, times in (("page", 1), ("column", 1), ("column", 3)):
+        fig, _ = figures.ffn_scaling(t.grid(), width=width)
+        layout.footer(fig, "; ".join([SAYS] * times))
+        counts[width, times] = fig.texts[-1].get_text().count("\n") + 1
+    assert counts["page", 1] == counts["column", 1] == 1 and counts["column", 3] > 1
+
+
+def test_without_words_there_is_no_footer_and_with_them_the_bytes_come_again():
+    fig, _ = figures.ffn_scaling(t.grid())
+    before = style.render(fig, "svg")
+    layout.footer(fig, "")
+    assert style.render(fig, "svg") == before
+    drawn = []
+    for _ in range(2):
+        fig, _ = figures.ffn_scaling(t.grid())
+        layout.footer(fig, SAYS)
+        drawn.append(style.render(fig, "svg"))
+    assert drawn[0] == drawn[1] != before and SAYS.encode() in drawn[0]
