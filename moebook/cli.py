@@ -68,7 +68,7 @@ def plan(file: ParamsFile, notebook: Notebook = "", output_root: OutputRoot = No
     section, params = _load(file, output_root, notebook)
     made = section.plan(params)
     if as_json:
-        frame = estimates.to_frame(made, devices.published(params.device))
+        frame = estimates.to_frame(made, devices.published_here(params.device))
         typer.echo(frame.to_json(orient="records", indent=1))
         return
     from moebook.view.report import plan_lines

@@ -78,6 +78,6 @@ def given(text: str) -> str:
 
 
 def shown(path: str | Path) -> str:
-    """A path as people read it: from the current folder where it lies below, else whole."""
+    """A path as people read it: from the root where it lies below, else whole."""
     path = Path(path)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return str(path.relative_to(root())) if path.is_relative_to(root()) else str(path)

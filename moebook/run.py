@@ -97,7 +97,7 @@ def _written(found: Iterable[Measured], store: Store, source: tuple[str, str], p
 
 
 def _estimate(points: list[Point], plan: Plan) -> dict[str, float]:
-    published = devices.published(plan.device)
+    published = devices.published_here(plan.device)
     return {p.key: estimate_s(p, published) for p in points}
 
 

@@ -55,5 +55,5 @@ def deal(points: list[Point], count: int, device_kind: str) -> list[list[list[Po
 def build_s(build: list[Point], device_kind: str) -> float:
     """Estimated seconds of the points of one engine, its start included."""
     start = ENGINE_START_S["cpu" if device_kind == "cpu" else "gpu"] if build[0].needs_engine else 0.0
-    published = devices.published(device_kind)
+    published = devices.published_here(device_kind)
     return start + sum(estimate_s(p, published) for p in build)

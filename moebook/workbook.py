@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from moebook import beside, devices, estimates, results, run, sections
+from moebook import beside, devices, estimates, paths, results, run, sections
 from moebook.analysis import claims
 from moebook.loading import TABLE, NoResults, Results, load, prediction, unmeasured
 from moebook.params import NotebookParams, from_notebook
@@ -54,7 +54,7 @@ def plan(params: NotebookParams, stem: str) -> Plan:
 
 def plan_table(plan: Plan) -> pd.DataFrame:
     """The plan as a table, a line per point, and a printed line of totals."""
-    device = devices.published(plan.device)
+    device = devices.published_here(plan.device)
     frame = estimates.to_frame(plan, device)
     if not plan.points:
         print("0 points: this notebook measures nothing itself")
@@ -75,7 +75,7 @@ def present(params: NotebookParams, plan: Plan) -> str:
         return "nothing to measure"
     if devices.detect(plan.device) is not None:
         left, folder = run.pending(plan, params.output_root), Store(params.output_root, plan).folder
-        return f"{len(plan.measured) - len(left)} points present, {len(left)} to measure, in {folder}"
+        return f"{len(plan.measured) - len(left)} points present, {len(left)} to measure, in {paths.shown(folder)}"
     return f"this machine is no {plan.device}: nothing can be measured here"
 
 
@@ -148,7 +148,7 @@ def show_table(res: Results, limit: int = 24):
     from moebook.view import report
 
     print(f"Results: {res.origin}. Points: {', '.join(f'{n} {s}' for s, n in res.counts().items())}.\n"
-          f"Read from {res.source_folder}.")
+          f"Read from {paths.shown(res.source_folder)}.")
     return report.results_table(res.summary, limit, source=res.footer)
 
 
@@ -194,7 +194,7 @@ def finish(res: Results) -> str:
         _write(res)
     except Unwritable as error:
         return f"nothing was written: {error}"
-    return f"{res.counts()} points; {len(res.drawn)} figures written to {res.folder / 'figures'}"
+    return f"{res.counts()} points; {len(res.drawn)} figures written to {paths.shown(res.folder / 'figures')}"
 
 
 def _write(res: Results) -> None:

@@ -126,7 +126,7 @@ def test_the_reference_is_shown_where_nothing_was_measured_and_named_as_such(tmp
     assert res.source_folder == paths.reference() / "h200" / SECTION.stem and res.folder == tmp_path / "h200" / SECTION.stem
     assert not list(tmp_path.iterdir()), "reading writes nothing"
     workbook.show_table(res)
-    assert str(res.source_folder) in capsys.readouterr().out
+    assert "Read from outputs/reference/h200/01_hyperparameter_scaling." in capsys.readouterr().out
     with pytest.raises(workbook.NoResults, match="other parameters"):
         workbook.load(params, SECTION.plan(params.model_copy(update={"seed": 7})))
 

@@ -79,6 +79,12 @@ def allowed() -> list[str]:
     return list(dict.fromkeys([*facts.kinds(), facts.ANY, *own]))
 
 
+def published_here(kind: str) -> facts.Published:
+    """What is published of a kind; of `gpu` that of the card it means here, where there is one."""
+    card = detect(kind) if kind == facts.ANY else None
+    return facts.published(card.kind if card is not None else kind)
+
+
 def memory_bytes(kind: str) -> int | None:
     """Memory that a plan for the kind is made with: that of the card here, else the published one.
     None: without limit."""
