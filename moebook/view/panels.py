@@ -255,6 +255,7 @@ def y_scale(axes: list[Axes], rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec, 
     if not log_y:
         foot = (0.07 + style.MARK_STEP * marks) * (high - low)
         low = min(0.0, low) if spec.level is None else low - foot
+        high = high if high > low else low + 1     # all values are zero
     style.value_axis(axes, low, high, log=log_y, marks=marks)
 
 

@@ -145,6 +145,15 @@ def test_a_log_axis_that_would_drop_zero_is_linear_and_says_so():
     assert fig.axes[0].get_yscale() == "log" and not notes
 
 
+def test_values_that_are_all_zero_have_an_axis():
+    rows = pd.DataFrame({"batch": [1, 2], "increase_pct": [0.0, 0.0], "status": "ok",
+                         "method": "full", "model": "m"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", category=UserWarning)
+        fig, *_ = exploring.picture(rows, Choice("increase_pct", "batch"))
+    assert fig.axes[0].get_ylim()[1] > 0
+
+
 def test_words_on_the_x_axis_are_places_without_lines_between():
     rows = pd.DataFrame({"model": ["a", "b", "a-name-much-longer-than-any-axis"],
                          "tpot_s": [1.0, 2.0, 3.0], "quantization": [None, "fp8", "fp8"]})
