@@ -39,7 +39,7 @@ def validate(names: dict, stem: str) -> NotebookParams:
     section = sections.find(stem)
     params = from_notebook(section.params, names, "this notebook", is_headless())
     for key, value in params.model_dump().items():
-        print(f"{key:>26}  {_plain(value):<40}  {params.origins.get(key, 'default')}")
+        print(f"{key:>26}  {params.origins.get(key, 'default'):<42}  {_plain(value)}")
     return params
 
 

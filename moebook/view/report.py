@@ -35,7 +35,7 @@ def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame,
     data |= {name: [_with_spread(row, *how) for _, row in shown.iterrows()] for name, how in _quantities(summary).items()}
     if "spread_pct" in shown:
         data["spread (%)"] = shown["spread_pct"].map(lambda v: "–" if pd.isna(v) else f"{v:.1f}")
-    if "decides" in shown:
+    if "decides" in shown and not shown["decides"].all():
         data["decides"] = shown["decides"].map({True: "yes", False: "no"})
     told = shown.assign(note=shown["note"].where(shown["status"] == "ok")) if "note" in shown else shown
     data |= {name: told[name].map(_text) for name in NOTES if name in told and told[name].notna().any()}
