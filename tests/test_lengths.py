@@ -141,6 +141,16 @@ def test_a_run_is_sampled_by_its_output():
     assert methods == {(512, "full"), (64, "sampled")}
 
 
+def test_with_drafts_a_run_is_sampled_only_where_its_steps_have_room():
+    _, plan = made_up.build("04", sample_from_tokens=128, lengths=[[256, 128], 512], tokens=128, draft_tokens_fixed=3)
+    methods = {(p.workload.input_tokens, bool(p.engine.speculation), p.method) for p in plan.points
+               if "spec_length" in p.sweeps}
+    assert methods == {(256, False, "sampled"), (256, True, "sampled"), (512, False, "sampled"), (512, True, "sampled")}
+    _, plan = made_up.build("04", sample_from_tokens=128, lengths=[[256, 128]], tokens=128, draft_tokens_fixed=3)
+    methods = {(bool(p.engine.speculation), p.method) for p in plan.points if "spec_length" in p.sweeps}
+    assert methods == {(False, "sampled"), (True, "full")}
+
+
 def test_a_pair_of_equal_numbers_is_the_point_that_the_number_is():
     keys = [[p.key for p in made_up.build("02", lengths=lengths, batch_tokens=tokens)[1].points]
             for lengths, tokens in (([8, 16], 16), ([[8, 8], [16, 16]], [16, 16]))]
@@ -203,3 +213,21 @@ def test_claims_of_lengths_take_cells_with_as_many_tokens_in_as_out():
     found = cells.Cells.of(made_up.measured(p, plan).summary, "quant_length", 2, 0)
     assert found.ok["length"].dropna().unique().tolist() == [8]
     assert found.ok.loc[found.ok["output_tokens"] == 4, "length"].isna().all()
+
+
+def test_the_explorer_names_pairs_on_its_axis_and_opens_on_a_picture():
+    from moebook.view import exploring
+    from moebook.view.views import with_rows
+
+    for lengths, label in (([8, 16], "input = output length (tokens)"), ([8, [16, 4], [16, 8]], "input length (tokens)")):
+        results = made_up.measured(*made_up.build("02", lengths=lengths))
+        found, _ = with_rows(results.shown, sections.find("02").views)
+        view = next(v for v in found if v.sweep == "quant_length")
+        fig, rows, notes = exploring.picture(found[view], exploring.first(found[view], view))
+        assert fig._supxlabel.get_text() == label and not notes
+    names = [text.get_text() for ax in fig.axes for text in ax.get_xticklabels()]
+    assert {"8 in + out", "16 in + 4 out", "16 in + 8 out"} <= set(names)
+    results = made_up.measured(*made_up.build("01", lengths=[8, [16, 4], [16, 8]]))
+    found, _ = with_rows(results.shown, sections.find("01").views)
+    for view, own in found.items():
+        exploring.picture(own, exploring.first(own, view))

@@ -16,6 +16,7 @@ from moebook.plan import EngineSettings, Point, Workload
 
 Graphs = Literal["light", "pieces", "compiled", "default", "eager"]
 DTYPES = ("bfloat16", "float16", "float32")
+SAMPLED_OUTPUTS = 128         # tokens out that sampled steps take at most, one a step
 UNIFORM = "zipf 0"            # routing imposed as uniform, on models whose dummy weights do not route so
 
 
@@ -184,11 +185,17 @@ def settings(p: EngineParams, batches: Iterable[int], max_model_len: int, **give
 
 def point(p: EngineParams, notebook: str, arch: catalog.Architecture, engine: EngineSettings, batch: int, length: Length,
           sweep: str, **given) -> Point:
-    """A point of one length; sampled from `sample_from_tokens` tokens out on."""
-    sampled = p.sample_from_tokens is not None and length.tokens_out >= p.sample_from_tokens
+    """A point of one length; sampled from `sample_from_tokens` tokens out on, where the engine has room for it."""
+    sampled = p.sample_from_tokens is not None and length.tokens_out >= p.sample_from_tokens and _has_room(engine, length)
     work = Workload(batch, length.tokens_in, length.tokens_out, p.seed)
     return Point(notebook, arch, engine, work, repeats=p.repeats, sweeps=(sweep,),
                  **{"method": "sampled" if sampled else "full", **given})
+
+
+def _has_room(engine: EngineSettings, length: Length) -> bool:
+    """Whether sampled steps after the input stay within the engine's positions: with draft tokens a step yields several."""
+    per_step = 1 + engine.speculation.num_tokens if engine.speculation else 1
+    return length.tokens_in + SAMPLED_OUTPUTS * per_step <= engine.max_model_len
 
 
 def try_edit(base: catalog.Architecture, **changes) -> tuple[catalog.Architecture, str | None]:

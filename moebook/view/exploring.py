@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
+from moebook.lengths import Length
 from moebook.view import panels
+from moebook.view.lengths import LENGTH
 from moebook.view.panels import Spec
 from moebook.view.tables import AXES, IDENTITY, reading, values_of
 from moebook.view.views import View, metrics_of
@@ -108,9 +110,14 @@ def arranged(rows: pd.DataFrame, choice: Choice) -> tuple[pd.DataFrame, Spec, li
     rows = rows.assign(got=[_how(row) for row in rows.to_dict("records")])
     spec = Spec("explorer", None, "panel_label", "line_label", "place", metric=choice.metric,
                 kind="got", **_scales(rows, choice, notes), floors=not rows["name"].any(),
-                panels_in_row=in_row, x_label=AXES.get(choice.x, (choice.x,))[0],
+                panels_in_row=in_row, x_label=_x_label(rows, choice.x),
                 names=_names(rows))
     return rows, spec, notes
+
+
+def _x_label(rows: pd.DataFrame, x: str) -> str:
+    pairs = any(isinstance(value, Length) for value in rows[x])
+    return AXES[LENGTH if pairs else x][0] if x in AXES else x
 
 
 def _numbers(rows: pd.DataFrame, metric: str) -> pd.DataFrame:

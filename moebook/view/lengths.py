@@ -40,6 +40,13 @@ def placed(rows: pd.DataFrame, spec) -> tuple[pd.DataFrame, object]:
     return rows.assign(**{LENGTH: lengths, PLACE: lengths.map(order)}), replace(spec, **changed)
 
 
+def as_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, their input a Length where in some row another number of tokens goes out."""
+    if INPUT not in rows or rows[INPUT].isna().any() or alike(rows):
+        return rows
+    return rows.assign(**{INPUT: pd.Series(lengths_of(rows), index=rows.index, dtype=object)})
+
+
 def ticks(axes: list[Axes], rows: pd.DataFrame, most: int) -> None:
     """A tick per pair, evenly thinned to `most`: input over output."""
     known = rows.drop_duplicates(PLACE).sort_values(PLACE)

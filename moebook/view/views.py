@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from moebook.view.lengths import as_pairs
 from moebook.view.tables import METRICS
 
 
@@ -30,7 +31,7 @@ class View:
             rows = rows[[self.sweep in str(names).split(",") for names in rows["sweeps"]]]
         for column, value in self.where.items():
             rows = rows[rows[column] == value]
-        return rows
+        return as_pairs(rows)
 
 
 def metrics_of(rows: pd.DataFrame) -> list[str]:
