@@ -347,17 +347,15 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point: errors a user can mend are one message on standard error, without a traceback."""
-    from moebook.store import FolderInUse, Unwritable
+    from moebook.models.tiny import TrainingFailed
+    from moebook.problems import Told
+    from moebook.worker_handle import NoWorker
 
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, FolderInUse, Unwritable) as error:
-        sys.exit(f"moebook: {error}")
-    except RuntimeError as error:
-        if type(error).__name__ not in ("NoResults", "NoWorker", "TrainingFailed", "DeviceInUse", "DeviceBusy"):
-            raise
+    except (Told, ValueError, NoWorker, TrainingFailed) as error:
         sys.exit(f"moebook: {error}")
 
 

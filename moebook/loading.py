@@ -14,6 +14,7 @@ from moebook import devices, paths, results, results_schema
 from moebook.analysis import balance, deciding, layers, metrics, parallelism, predict
 from moebook.params import NotebookParams
 from moebook.plan import Plan
+from moebook.problems import Told
 from moebook.store import Found, Store
 
 TABLE = "results.parquet"
@@ -72,7 +73,7 @@ class Results:
         return self.summary.loc[self.summary["method"] != parallelism.COMPOSED, "status"].value_counts().to_dict()
 
 
-class NoResults(RuntimeError):
+class NoResults(Told, RuntimeError):
     """Nothing was measured for this profile, here or in the reference."""
 
 

@@ -16,17 +16,21 @@ class Problem:
         return f"{self.source}: {self.key}: given {self.value!r}; {self.allowed}"
 
 
-class ParameterError(ValueError):
+class Told(Exception):
+    """An error that a user can mend: its words are all there is to show."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows this in place of a traceback."""
+        return str(self).splitlines()
+
+
+class ParameterError(Told, ValueError):
     """All that is wrong with a set of parameters; `problems` is the list."""
 
     def __init__(self, problems: list[Problem]):
         self.problems = tuple(problems)
         head = f"{len(problems)} problem{'s' * (len(problems) != 1)} in the parameters; nothing was started:"
         super().__init__("\n  ".join([head, *map(str, problems)]))
-
-    def _render_traceback_(self) -> list[str]:
-        """IPython shows this in place of a traceback."""
-        return str(self).splitlines()
 
 
 def choices(given: Any, allowed: list[str]) -> str:

@@ -23,16 +23,17 @@ from packaging.version import InvalidVersion, Version
 
 from moebook import paths
 from moebook.plan import Plan, Point
+from moebook.problems import Told
 
 CEILINGS = ("device", "copy_bytes_per_s", "matmul_flops_per_s", "dtype")
 STATUSES = ("ok", "oom", "failed", "timeout", "infeasible", "not_run")
 
 
-class FolderInUse(RuntimeError):
+class FolderInUse(Told, RuntimeError):
     """Another run measures into this folder."""
 
 
-class Unwritable(OSError):
+class Unwritable(Told, OSError):
     """The outputs folder cannot be written."""
 
 
@@ -61,7 +62,7 @@ def _unless_there(temporary: str, path: Path) -> None:
     os.unlink(temporary)
 
 
-class OtherDevice(ValueError):
+class OtherDevice(Told, ValueError):
     """The folder holds results of another device; nothing is ever mixed."""
 
 

@@ -55,7 +55,7 @@ def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
     (("claims", "--profile", "nowhere"), "given 'nowhere'; allowed: 2xh100"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--sweep", "gird"), "it has: grid"),
     (("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--retry", "faild"), "statuses: ok, oom"),
-    (("figures", "--profile", "4xh100"), "no reference results ship"),
+    (("figures", "--profile", "4xh100", "--section", "02"), "no reference results ship"),
     (("figures", "--profile", "h100", "--section", "01"), "nothing of this plan was measured here"),
     (("figures", "--profile", "h200", "--output-root", "s3://b/x"), "is an address"),
     (("run", "02", "--output-root", "outputs/reference"), "which nothing writes"),
@@ -141,3 +141,22 @@ def test_pruning_by_text_asks_for_the_text_and_looks_at_the_target_first(tmp_pat
 def test_a_format_that_cannot_be_made_at_load_is_refused_by_quality(tmp_path):
     done = CliRunner().invoke(app, ["quality", str(tmp_path), "--quantization", "int4"])
     assert "packed in that format" in str(done.exception)
+
+
+def test_reading_changes_no_file_below_outputs(tmp_path):
+    def below() -> dict:
+        return {p: p.stat().st_mtime_ns for p in Path("outputs").rglob("*") if p.is_file()}
+
+    before = below()
+    for args in (("claims", "--profile", "h200"), ("compare", "--profile", "h200", "--section", "08"),
+                 ("figures", "--profile", "h200", "--section", "08", "--formats", "pdf", "--width", "column",
+                  "--output", str(tmp_path))):
+        moebook(*args)
+    assert below() == before
+    assert len(list(tmp_path.rglob("*-column.pdf"))) > 3, "figures of column width have names of their own"
+
+
+def test_python_m_moebook_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "moebook", "results", "--list", "--output-root", "tests"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout == "nothing is measured yet\n"

@@ -5,13 +5,14 @@ import time
 
 from moebook.devices import cards
 from moebook.devices.device import Device
+from moebook.problems import Told
 
 PATIENCE_S = 5.0              # memory of a process that has just ended is free a moment later
 POLL_S = 0.5
 GIB = 2**30
 
 
-class DeviceBusy(RuntimeError):
+class DeviceBusy(Told, RuntimeError):
     """The device is partly used by others; nothing is recorded of the point that found it so."""
 
 

@@ -16,11 +16,12 @@ from datetime import datetime
 from pathlib import Path
 
 from moebook.devices.device import Device
+from moebook.problems import Told
 
 VARIABLE = "MOEBOOK_LOCKS"
 
 
-class DeviceInUse(RuntimeError):
+class DeviceInUse(Told, RuntimeError):
     """Another measurement runs on the device; the message names it."""
 
 

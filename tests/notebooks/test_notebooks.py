@@ -95,6 +95,14 @@ def test_another_devices_profile_shows_the_reference_and_changes_nothing_that_sh
     assert tracked_changes() == before
 
 
+def test_where_there_is_nothing_to_show_the_words_alone_are_shown(tmp_path):
+    done = papermill(tmp_path, "-p", "profile", "h200", "-p", "output_root", str(tmp_path / "out"),
+                     stem="07_load_balancing")
+    assert done.returncode != 0 and "no reference results ship for 07_load_balancing" in done.stderr
+    (error,) = [o for c in code_cells(tmp_path / "out.ipynb") for o in c.outputs if o.output_type == "error"]
+    assert len(error.traceback) == 1
+
+
 def test_a_profile_and_a_device_that_disagree_are_refused(tmp_path):
     done = papermill(tmp_path, "-p", "profile", "h200", "-p", "device", "cpu", "-p", "output_root", str(tmp_path / "out"))
     assert done.returncode != 0 and "profile 'h200' is for device 'h200'" in done.stderr
