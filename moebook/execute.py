@@ -88,17 +88,17 @@ def _prepared(section: Section, file: Path, output_root: str | None) -> tuple[No
 def _given(section: Section, file: Path, params: NotebookParams, output_root: str | None) -> list[str]:
     """What papermill is told: the profile's name alone, where the file is the profile's own."""
     own = paths.params_file(params.profile, section.stem)
-    given = ["-r", "profile", params.profile] if own.exists() and own.samefile(file) else ["-f", str(file)]
+    given = ["-r", "profile", params.profile] if own.exists() and own.samefile(file) else ["-f", str(file.resolve())]
     return given + ["-r", "output_root", output_root] * (output_root is not None)
 
 
 def _papermill(section: Section, given: list[str], output: Path, limit_s: float, stop: Event) -> tuple[int, str]:
-    command = [sys.executable, "-c", PAPERMILL, str(section.notebook), str(output), *given,
+    command = [sys.executable, "-c", PAPERMILL, paths.shown(section.notebook), paths.shown(output), *given,
                "--no-progress-bar", "--log-output", "-k", "python3"]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "MOEBOOK_HEADLESS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               env=environment, start_new_session=True)
+                               cwd=paths.root(), env=environment, start_new_session=True)
     try:
         text = _output(process, limit_s, stop)
     except BaseException:
