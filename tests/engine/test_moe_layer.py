@@ -173,7 +173,7 @@ def test_a_quantized_layers_error_includes_the_quantization():
         plain, quantized = (LayerBench(MANY, "bfloat16", q, "auto", 0).measure(64, 1) for q in (None, "int8_experts"))
     except EngineFailed as error:
         assert error.status == "infeasible" and "No Int8 MoE backend" in str(error)
-        pytest.skip("this CPU's engine has no INT8 experts (it has no AVX-512)")
+        pytest.skip("this CPU's engine has no INT8 experts (it has no AMX)")
     assert 2 * plain["relative_error"] < quantized["relative_error"] < 0.1
 
 

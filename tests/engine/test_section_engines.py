@@ -8,7 +8,7 @@ from moebook import results, run
 from moebook.sections import fused_moe, pruning, quantization
 from moebook.store import Store
 
-AVX512 = "avx512f" in Path("/proc/cpuinfo").read_text()
+AMX = "amx_tile" in Path("/proc/cpuinfo").read_text()
 SMALL = {"profile": "small", "batches": [2], "batch_tokens": 16, "lengths": [16]}
 
 
@@ -53,7 +53,7 @@ def test_every_format_runs_or_says_in_the_engines_words_why_not(tables):
     table, starts = tables[0]["quantization"], tables[1]
     found = rows(table, "formats")
     more = {"int8 experts", "int4 weights", "bf16 + fp8 KV"}
-    assert set(found[found["status"] == "ok"].index) == {"bf16"} | (more if AVX512 else set())
+    assert set(found[found["status"] == "ok"].index) == {"bf16"} | (more if AMX else set())
     assert set(found["status"]) <= {"ok", "infeasible"}
     fp8 = found.loc["fp8"]
     assert set(fp8["status"]) == {"infeasible"} and fp8["reason"].str.contains("scaled_fp8_quant").all()
@@ -61,7 +61,7 @@ def test_every_format_runs_or_says_in_the_engines_words_why_not(tables):
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(not AVX512, reason="the engine has these formats on a CPU with AVX-512 only")
+@pytest.mark.skipif(not AMX, reason="the engine has these formats on a CPU with AMX only")
 def test_memory_shrinks_with_the_format(tables):
     found = rows(tables[0]["quantization"], "formats").groupby(level=0).first()
     bytes_of = found["weights_bytes"].astype(float)
@@ -97,6 +97,6 @@ def test_layers_agree_with_the_reference_and_engines_hold_what_was_installed(tab
     assert set(ladder["status"]) == {"ok"}
     assert ladder["moe_backend"][["expert loop", "grouped GEMM"]].tolist() == ["moebook loop", "moebook grouped"]
     assert rows(table, "layer_tuned")["reason"].str.contains("GPU").all()
-    assert set(rows(table, "layer_quantized")["status"]) == {"ok" if AVX512 else "infeasible"}
+    assert set(rows(table, "layer_quantized")["status"]) == {"ok" if AMX else "infeasible"}
 
 
