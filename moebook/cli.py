@@ -30,6 +30,7 @@ AllowFailed = Annotated[bool, typer.Option("--allow-failed", help="exit 0 also w
 
 
 def _load(path: Path, output_root: str | None = None, notebook: str = ""):
+    path = Path(paths.given(str(path)))
     section = sections.of_file(path, notebook)
     return section, _into(parameters.load(section.params, path), output_root)
 
@@ -131,7 +132,7 @@ def run_notebook(section: Annotated[str, typer.Argument(help="a notebook (02, 02
     from moebook.execute import execute
 
     if section.endswith((".yaml", ".yml")):
-        file = Path(section)
+        file = Path(paths.given(section))
         found = sections.of_file(file, notebook)
     else:
         found = sections.find(section)
@@ -144,7 +145,7 @@ def run_notebook(section: Annotated[str, typer.Argument(help="a notebook (02, 02
 
 def _root(output_root: str | None) -> str | None:
     """--output-root as it is handed on, whole."""
-    return None if output_root is None else str(Path.cwd() / output_root)
+    return None if output_root is None else paths.from_here(output_root)
 
 
 @app.command()
@@ -166,7 +167,7 @@ def figures(profile: Profile = "cpu", section: Annotated[str | None, typer.Optio
     from moebook import workbook
     from moebook.view import style
 
-    wanted = formats.split(",")
+    wanted = [name.strip() for name in formats.split(",")]
     if unknown := set(wanted) - set(style.FORMATS):
         raise ValueError(f"--formats: given {sorted(unknown)}; allowed: {', '.join(style.FORMATS)}")
     style.width_in(width)

@@ -20,4 +20,4 @@ def _checked(problem: Callable[[Any], str | None]) -> Callable:
 
 minutes = _checked(limits.minutes_problem)
 percent = _checked(limits.percent_problem)
-folder = _checked(lambda path: paths.output_root_problem(str(path)))
+folder = _checked(lambda path: paths.output_root_problem(paths.from_here(str(path))))

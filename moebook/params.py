@@ -75,7 +75,7 @@ class NotebookParams(BaseModel):
         found, allowed = [], devices.allowed()
         if self.device not in allowed:
             found.append(("device", self.device, choices(self.device, allowed)))
-        if wrong := paths.output_root_problem(self.output_root):
+        if wrong := paths.output_root_problem(self.output_root, self.profile):
             found.append(("output_root", self.output_root, wrong))
         return found
 
@@ -97,6 +97,12 @@ def build(model: type[NotebookParams], data: dict, source: str, origins: dict[st
     return params
 
 
+def _notebook(value: Any, own: str) -> Any:
+    """The section's own notebook where it was named by number, name or file."""
+    name = Path(str(value)).name.removesuffix(".ipynb")
+    return own if name == own[3:] or (name.isdigit() and int(name) == int(own[:2])) or name == own else value
+
+
 def _with_origin(problem: Problem, source: str, origins: dict[str, str]) -> Problem:
     """`mine.yaml with params/cpu/…`: where the value was not given but taken from a profile."""
     origin = origins.get(problem.key.split(".")[0], source)
@@ -107,6 +113,8 @@ def _as_meant(model: type[NotebookParams], name: str, value: Any) -> Any:
     """`none` as no value where a parameter can have none; a path from wherever it was written."""
     if isinstance(value, (list, tuple)):
         return [_as_meant(model, name, item) for item in value]
+    if name == "notebook":
+        return _notebook(value, model.model_fields[name].default)
     if not isinstance(value, str) or name == "output_root":
         return value
     optional = name in model.model_fields and type(None) in get_args(model.model_fields[name].annotation)
@@ -120,7 +128,7 @@ def _from_pydantic(error: dict, data: dict, source: str, fields: list[str]) -> P
     top = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         return Problem(source, top, data.get(top), f"unknown parameter; {choices(top, fields)}")
-    allowed = error["msg"][0].lower() + error["msg"][1:]
+    allowed = (error["msg"][0].lower() + error["msg"][1:]).replace("a valid tuple", "a list, such as [1, 2]")
     whole = "int" in error["type"] or error["type"] == "length"
     if (whole or "float" in error["type"]) and (hint := limits.number_hint(error["input"], whole=whole)):
         return Problem(source, key, error["input"], f"{allowed}; {hint}")

@@ -16,6 +16,7 @@ from pathlib import Path
 OUTPUTS = "outputs"
 REFERENCE = "reference"
 _MARKS = ("notebooks", "params", "moebook/paths.py")
+_OWN = tuple((name,) for name in ("moebook", "notebooks", "params", "tests", "docs", "benchmarks", ".git", ".ci")) + ((),)
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 
 
@@ -48,19 +49,30 @@ def notebook(stem: str) -> Path:
 
 
 def output_root(text: str | Path) -> Path:
-    """The outputs folder; a relative one lies under the root."""
-    return root() / text
+    """The outputs folder; a relative one lies under the root, and `~` is one's home."""
+    return root() / Path(text).expanduser()
 
 
-def output_root_problem(text: str) -> str | None:
-    """What is wrong with an outputs folder, or None."""
-    if _URL.match(text):
+def from_here(text: str) -> str:
+    """An outputs folder given on the command line, which lies where the command was called; an address as it stands."""
+    return text if _URL.match(text) or not text.strip() else str(Path.cwd() / Path(text).expanduser())
+
+
+def output_root_problem(text: str, profile: str = "") -> str | None:
+    """What is wrong with an outputs folder, or with a profile's folder in it; or None."""
+    if _URL.match(text) or re.match(r"[A-Za-z]:\\", text):
         return "is an address; results are written to a folder of this machine: give its path"
-    if "\0" in text:
-        return "holds a NUL byte; give the path of a folder"
-    if output_root(text).resolve().is_relative_to(reference().resolve()):
+    if not text.strip() or "\0" in text or "$" in text:
+        return "give the path of a folder, without variables"
+    try:
+        folder = output_root(text).resolve()
+    except RuntimeError as error:                                   # ~ of a user that is none
+        return f"{error}; give the path of a folder"
+    if any(one.is_relative_to(reference().resolve()) for one in (folder, folder / profile)):
         return "holds the results that ship with moebook, which nothing writes; give another folder"
-    return None
+    if folder.is_relative_to(root()) and folder.relative_to(root()).parts[:1] in _OWN:
+        return f"is a folder of moebook's own files; give {OUTPUTS!r} or a folder elsewhere"
+    return "is a file; give the path of a folder" if folder.is_file() else None
 
 
 def reference() -> Path:

@@ -47,8 +47,8 @@ def write_atomic(path: Path, data: bytes, place: Callable[[str, Path], None] = o
         os.chmod(temporary, 0o644)
         place(temporary, path)
     except OSError as error:
-        raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder with "
-                         f"`output_root` or make this one writable") from None
+        raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder (`output_root`, or "
+                         f"the options --output-root and --output) or make this one writable") from None
 
 
 def _unless_there(temporary: str, path: Path) -> None:

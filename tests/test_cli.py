@@ -59,9 +59,11 @@ def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
     (("figures", "--profile", "h100", "--section", "01"), "nothing of this plan was measured here"),
     (("figures", "--profile", "h200", "--output-root", "s3://b/x"), "is an address"),
     (("run", "02", "--output-root", "outputs/reference"), "which nothing writes"),
+    (("run", "02", "--output-root", "notebooks"), "a folder of moebook's own"),
+    (("study", "--output-root", ""), "give the path of a folder"),
     (("plan", "params/cpu/01_hyperparameter_scaling.yaml", "--notebook", "tables"), "say which notebook"),
     (("results", "--discard", "vllm 0.1"), "say which profile's"),
-    (("results", "--profile", "cpu", "--discard", "vllm 0.1", "--output-root", "tests"), "has points of: nothing"),
+    (("results", "--profile", "cpu", "--discard", "vllm 0.1", "--output-root", "no/such"), "has points of: nothing"),
 ])
 def test_wrong_words_name_the_right_ones(args, text):
     done = moebook(*args)
@@ -157,6 +159,6 @@ def test_reading_changes_no_file_below_outputs(tmp_path):
 
 
 def test_python_m_moebook_is_the_command():
-    done = subprocess.run([sys.executable, "-m", "moebook", "results", "--list", "--output-root", "tests"],
+    done = subprocess.run([sys.executable, "-m", "moebook", "results", "--list", "--output-root", "no/such"],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout == "nothing is measured yet\n"

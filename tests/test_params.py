@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook import params, sections
+from moebook import params, paths, sections
 from moebook.models import catalog
 
 BAD = Path(__file__).parent / "bad"
@@ -262,7 +262,8 @@ def test_a_file_is_for_the_notebook_it_names(tmp_path):
         params.load(SECTION.params, file)
 
 
-@pytest.mark.parametrize("root", ["outputs/reference", "outputs/reference/h200", "s3://b/x", "file:///tmp/x"])
+@pytest.mark.parametrize("root", ["outputs/reference", "outputs/reference/h200", "s3://b/x", "file:///tmp/x", "",
+                                  "notebooks", ".", "$HOME/x", "C:\\x", "README.md", "~no-such-user/x"])
 def test_results_are_written_to_a_folder_of_ones_own(root):
     with pytest.raises(params.ParameterError, match="output_root"):
         from_cell(output_root=root)
@@ -272,3 +273,18 @@ def test_a_path_is_whole_whichever_folder_it_was_given_from(monkeypatch):
     monkeypatch.chdir("notebooks")
     made = params.build(sections.find("02").params, {"weights": "dummy", "quality_text": "docs/cluster.md"}, "nb")
     assert made.quality_text == str(Path(__file__).parents[1] / "docs/cluster.md")
+
+
+def test_no_profile_writes_among_the_results_that_ship():
+    with pytest.raises(params.ParameterError, match="which nothing writes"):
+        from_cell(profile="reference", device="cpu")
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.output_root(from_cell(output_root="~/mine").output_root) == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("name", ["01", "1", "hyperparameter_scaling", "notebooks/01_hyperparameter_scaling.ipynb"])
+def test_a_file_may_name_its_notebook_as_the_command_does(name):
+    assert from_cell(notebook=name).notebook == SECTION.stem

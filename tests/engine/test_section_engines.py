@@ -8,7 +8,8 @@ from moebook import results, run
 from moebook.sections import fused_moe, pruning, quantization
 from moebook.store import Store
 
-AMX = "amx_tile" in Path("/proc/cpuinfo").read_text()
+FLAGS = Path("/proc/cpuinfo").read_text()
+AVX512, AMX = "avx512f" in FLAGS, "amx_tile" in FLAGS
 SMALL = {"profile": "small", "batches": [2], "batch_tokens": 16, "lengths": [16]}
 
 
@@ -52,8 +53,8 @@ def rows(table, sweep: str):
 def test_every_format_runs_or_says_in_the_engines_words_why_not(tables):
     table, starts = tables[0]["quantization"], tables[1]
     found = rows(table, "formats")
-    more = {"int8 experts", "int4 weights", "bf16 + fp8 KV"}
-    assert set(found[found["status"] == "ok"].index) == {"bf16"} | (more if AMX else set())
+    more = {"bf16 + fp8 KV": AVX512, "int8 experts": AMX, "int4 weights": AMX}
+    assert set(found[found["status"] == "ok"].index) == {"bf16", *(name for name, has in more.items() if has)}
     assert set(found["status"]) <= {"ok", "infeasible"}
     fp8 = found.loc["fp8"]
     assert set(fp8["status"]) == {"infeasible"} and fp8["reason"].str.contains("scaled_fp8_quant").all()
