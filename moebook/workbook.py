@@ -39,7 +39,7 @@ def validate(names: dict, stem: str) -> NotebookParams:
     section = sections.find(stem)
     params = from_notebook(section.params, names, "this notebook", is_headless())
     if params.profile not in paths.profiles(section.stem):
-        print(f"There is no params/{params.profile}/{section.stem}.yaml: what is not given here is of the profile named below.")
+        print(f"There is no params/{params.profile}/{section.stem}.yaml: what is not given is of the profile named below.")
     for key, value in params.model_dump().items():
         print(f"{key:>26}  {params.origins.get(key, 'default'):<42}  {_plain(value)}")
     return params
