@@ -58,7 +58,7 @@ def require(kind: str) -> Device:
     if found is None:
         wanted = repr(kind) + " (an NVIDIA card of 16 GB or more)" * (kind == facts.ANY)
         raise ValueError(f"this plan is for device {wanted}, this machine has {here()}: use a "
-                         "profile of this machine, or read the committed results")
+                         "profile of this machine; its notebook shows the reference results")
     return found
 
 
