@@ -55,14 +55,14 @@ def test_what_is_the_word(text, is_word):
 
 
 @pytest.mark.parametrize(("stem", "given", "message"), [
-    ("02", {"models": "fitting 0"}, "models.*valid tuple"),
+    ("02", {"models": "fitting 0"}, "models.*should be a list"),
     ("02", {"models": ["fiting"], "device": "h200"}, "model 'fiting' is no catalog model"),
     ("02", {"formats_model": "fitting 2", "device": "h200"}, "formats_model.*this is one model"),
     ("02", {"models": "fitting", "device": "cpu"}, "the memory of device 'cpu' is not known"),
     ("04", {"target": "fitting", "device": "h200"}, "target.*no catalog model"),
     ("08", {"common_model": "fitting", "device": "h200"}, "common_model.*no catalog model"),
     ("07", {"checkpoints": ["fitting"], "device": "h200"}, "checkpoints.*no catalog model"),
-    ("04", {"drafts": "fitting", "device": "h200"}, "drafts.*valid tuple"),
+    ("04", {"drafts": "fitting", "device": "h200"}, "drafts.*should be a list"),
 ])
 def test_the_word_out_of_place_is_refused(stem, given, message):
     section = sections.find(stem)
