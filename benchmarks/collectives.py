@@ -32,8 +32,8 @@ import torch.multiprocessing as mp
 
 from moebook import devices, paths, sections
 from moebook.devices import lock
-from moebook.params import load
-from moebook.store import write_atomic
+from moebook.measure.store import write_atomic
+from moebook.study.params import load
 
 NOTEBOOK = "05_parallelism"
 SMALL_BYTES, LARGE_BYTES = 2**20, 2**26

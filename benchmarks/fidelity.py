@@ -17,11 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from moebook import devices
-from moebook.engine.worker import set_environment
+from moebook.measure.run import WorkerHandle
+from moebook.measure.worker import set_environment
 from moebook.models import catalog
 from moebook.models.edit import edit
-from moebook.plan import EngineSettings
-from moebook.run import WorkerHandle
+from moebook.study.plan import EngineSettings
 
 # what `vllm bench latency` runs; the command itself looks for a package named vllm, which the CPU build is not
 BENCH_LATENCY = """

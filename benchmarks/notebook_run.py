@@ -13,8 +13,8 @@ from pathlib import Path
 
 from moebook import devices, sections
 from moebook.execute import execute
+from moebook.measure.store import Store
 from moebook.sections import parameters_of
-from moebook.store import Store
 
 
 def main() -> None:

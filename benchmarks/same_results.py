@@ -25,9 +25,9 @@ MOST_TOLD = 8                            # differing cells named per file
 def record(folder: Path) -> None:
     """Write what today's code makes of the reference results of every profile."""
     from moebook import paths, sections, workbook
-    from moebook.analysis import claims
-    from moebook.overview import all_verdicts
-    from moebook.params import load
+    from moebook.results import verdicts as claims
+    from moebook.sections.overview.tables import all_verdicts
+    from moebook.study.params import load
 
     empty = folder / "nothing_of_ones_own"
     for profile in paths.profiles():

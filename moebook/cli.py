@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from moebook import options, paths, sections
-from moebook import params as parameters
+from moebook.measure.store import Store
 from moebook.problems import choices
-from moebook.store import Store
+from moebook.study import params as parameters
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.")
@@ -64,7 +64,8 @@ def _in_profile(profile: str, section: str | None = None) -> list[str]:
 def plan(file: ParamsFile, notebook: Notebook = "", output_root: OutputRoot = None,
          as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Points, memory, estimated minutes, and what will not fit and why. Starts nothing."""
-    from moebook import devices, estimates, workbook
+    from moebook import devices, workbook
+    from moebook.study import estimates
 
     section, params = _load(file, output_root, notebook)
     made = section.plan(params)
@@ -72,7 +73,7 @@ def plan(file: ParamsFile, notebook: Notebook = "", output_root: OutputRoot = No
         frame = estimates.to_frame(made, devices.published_here(params.device))
         typer.echo(frame.to_json(orient="records", indent=1))
         return
-    from moebook.view.report import plan_lines
+    from moebook.results.report import plan_lines
 
     frame = workbook.plan_table(made)
     typer.echo("\n".join(plan_lines(frame)))
@@ -94,8 +95,8 @@ def measure(
     allow_failed: AllowFailed = False,
 ) -> None:
     """Measure every point of a parameter file that has no result yet; notebooks then only draw."""
-    from moebook import executors, run
-    from moebook.shard import Shard
+    from moebook.measure import executors, run
+    from moebook.study.shard import Shard
 
     section, params = _load(file, output_root, notebook)
     plan = section.plan(params)
@@ -165,7 +166,7 @@ def figures(profile: Profile = "cpu", section: Annotated[str | None, typer.Optio
                               "default the outputs folder of each notebook")] = None) -> None:
     """Draw all figures of a profile from its results, one's own or else the reference's, and say where they are."""
     from moebook import workbook
-    from moebook.view import style
+    from moebook.plot import style
 
     wanted = [name.strip() for name in formats.split(",")]
     if unknown := set(wanted) - set(style.FORMATS):
@@ -207,7 +208,7 @@ def compare(profile: Profile = "cpu", section: Annotated[str | None, typer.Optio
     """Own results beside the reference's, point by point: ratio and both ranges. Exits 1 where there is none of one."""
     import pandas as pd
 
-    from moebook import compare as comparing
+    from moebook.results import agreement as comparing
 
     found = []
     for stem in _in_profile(profile, section):
@@ -232,7 +233,7 @@ def results_of(profile: Annotated[str, typer.Option(help="only this profile; all
                discard: Annotated[str, typer.Option(help="a device or an engine, as listed: set its points aside")] = "",
                ) -> None:
     """What was measured, by device and engine; --discard moves one source's points to `discarded/` beside them."""
-    from moebook import inventory
+    from moebook.results import inventory
 
     if discard and not profile:
         raise ValueError(f"--discard {discard!r}: say which profile's with --profile; those here: "
@@ -249,13 +250,13 @@ def results_of(profile: Annotated[str, typer.Option(help="only this profile; all
 def claims(profile: Profile = "cpu", output_root: OutputRoot = None,
            as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """A verdict on each of the paper's claims, from a profile's results."""
-    from moebook.overview import all_verdicts
-    from moebook.view.report import verdict_lines
+    from moebook.results.report import verdict_lines
+    from moebook.sections.overview.tables import all_verdicts
 
     _in_profile(profile)
     verdicts, origins = all_verdicts(profile, _root(output_root))
     if as_json:
-        from moebook.analysis import claims as judge
+        from moebook.results import verdicts as judge
 
         typer.echo(judge.to_json(verdicts))
         return
@@ -275,8 +276,8 @@ def prune(
     seed: int = 0,
 ) -> None:
     """Prune a checkpoint: a folder that vLLM and transformers load unchanged."""
-    from moebook.models import checkpoint, saliency
-    from moebook.models import prune as pruning
+    from moebook.models.pruning import checkpoint, saliency
+    from moebook.models.pruning import prune as pruning
 
     pruning.check_target(source, target, overwrite)
     checkpoint.open_checkpoint(source)
@@ -300,7 +301,8 @@ def train(
     text: Annotated[list[Path] | None, typer.Option(help="UTF-8 text to train on, in place of Python's library")] = None,
 ) -> None:
     """Train the small models of the tiny family that are not trained yet; vLLM and transformers load them unchanged."""
-    from moebook.models import own_text, references, tiny
+    from moebook.models.tiny import family as tiny
+    from moebook.models.tiny import own_text, references
 
     if family != "tiny":
         raise ValueError(f"{family!r} is no family that moebook trains; allowed: tiny")
@@ -308,9 +310,9 @@ def train(
     for member in wanted or tiny.preset(preset).members:
         references.check_member(preset, member)
     folder = tiny.family_folder(preset, texts)
-    from moebook.models import training
+    from moebook.models.tiny import train_family
 
-    records = training.train_family(preset, wanted, texts, lambda line: print(line, flush=True))
+    records = train_family.train_family(preset, wanted, texts, lambda line: print(line, flush=True))
     typer.echo(tiny.table(records, folder))
     if text:
         typer.echo(f"to use them: export {own_text.VARIABLE}={os.pathsep.join(texts)}")
@@ -324,7 +326,7 @@ def quality(
     limit: Annotated[int | None, typer.Option(help="examples a task")] = None,
 ) -> None:
     """Accuracy of a checkpoint on lm-eval tasks (needs the extra `quality`)."""
-    from moebook import quality as scoring
+    from moebook.measure import lm_eval as scoring
     from moebook.models.formats import engine_arguments, needs_packed
 
     if needs_packed(quantization):
@@ -348,9 +350,9 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point: errors a user can mend are one message on standard error, without a traceback."""
-    from moebook.models.tiny import TrainingFailed
+    from moebook.measure.worker_handle import NoWorker
+    from moebook.models.tiny.family import TrainingFailed
     from moebook.problems import Told
-    from moebook.worker_handle import NoWorker
 
     try:
         app()

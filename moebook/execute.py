@@ -16,16 +16,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
-from moebook import devices, paths, run
-from moebook.executors.local import Local
-from moebook.models import tiny
-from moebook.params import NotebookParams
-from moebook.plan import Plan
+from moebook import devices, paths
+from moebook.measure import run
+from moebook.measure.executors.local import Local
+from moebook.measure.schedule import references
+from moebook.measure.store import Store, Unwritable
+from moebook.models.tiny import family
 from moebook.sections import Section, parameters_of
-from moebook.store import Store, Unwritable
-from moebook.sweep import references
+from moebook.study.params import NotebookParams
+from moebook.study.plan import Plan
 
-PAPERMILL = "import moebook.imports; from papermill.__main__ import papermill; papermill()"
+PAPERMILL = "import moebook.measure.imports; from papermill.__main__ import papermill; papermill()"
 MOST_AT_ONCE = 4              # notebooks: a kernel takes about half a gigabyte
 POLL_S = 0.5                  # between looks at whether to stop
 
@@ -157,7 +158,7 @@ def _train(plans: list[tuple[NotebookParams, Plan]]) -> None:
     """The members that points without a result need, of all plans at once: they are trained side by side."""
     left = [point for params, plan in plans for point in run.pending(plan, params.output_root)]
     if left:
-        tiny.ensure(references(left), _say, devices.require(plans[0][1].device).environment())
+        family.ensure(references(left), _say, devices.require(plans[0][1].device).environment())
 
 
 def _measure(plans: list[tuple[Section, NotebookParams, Plan]], log: Path) -> None:

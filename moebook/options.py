@@ -5,7 +5,8 @@ from typing import Any
 
 import typer
 
-from moebook import limits, paths
+from moebook import paths
+from moebook.study import limits
 
 
 def _checked(problem: Callable[[Any], str | None]) -> Callable:

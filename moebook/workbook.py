@@ -13,14 +13,18 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from moebook import beside, devices, estimates, paths, results, run, sections
-from moebook.analysis import claims
-from moebook.loading import TABLE, NoResults, Results, load, prediction, unmeasured
-from moebook.params import NotebookParams, from_notebook
-from moebook.plan import Plan
-from moebook.progress import Progress
-from moebook.store import Store, Unwritable, write_atomic
-from moebook.view import widgets
+from moebook import devices, paths, sections
+from moebook.explore import widgets
+from moebook.measure import run
+from moebook.measure.progress import Progress
+from moebook.measure.store import Store, Unwritable, write_atomic
+from moebook.results import table
+from moebook.results import verdicts as claims
+from moebook.results.loading import TABLE, NoResults, Results, load, prediction, unmeasured
+from moebook.sections.accelerator_comparison import other_devices
+from moebook.study import estimates
+from moebook.study.params import NotebookParams, from_notebook
+from moebook.study.plan import Plan
 
 __all__ = ["NoResults", "Results", "draw", "empty_results", "explore", "finish", "get_results", "is_headless", "load",
            "figure", "plan", "plan_table", "prediction", "say", "say_prediction", "show_plan", "show_table", "unfinished",
@@ -83,7 +87,7 @@ def present(params: NotebookParams, plan: Plan) -> str:
 
 def show_plan(plan: Plan, limit: int = 12):
     """The plan's totals, printed, and its first rows, those that will not run and one of each kind first."""
-    from moebook.view import report
+    from moebook.results import report
 
     frame = plan_table(plan)
     order = 2 * (frame["status"] == "ready") + frame.duplicated(["model", "series", "status"])
@@ -120,7 +124,7 @@ def draw(res: Results, stem: str, width: str = "page"):
     Where the results hold no row for it, the reason is returned as text instead."""
     from IPython.display import Image, Markdown
 
-    from moebook.view import style
+    from moebook.plot import style
 
     try:
         with figure(res, stem, width) as (fig, rows):
@@ -135,7 +139,7 @@ def figure(res: Results, stem: str, width: str = "page") -> Iterator[tuple]:
     """(Figure, rows) of one of the section's figures; ValueError where its rows are missing."""
     import matplotlib.pyplot as plt
 
-    from moebook.view import layout
+    from moebook.plot import layout
 
     fig, rows = sections.find(res.plan.notebook).figures[stem](res.shown, width=width)
     layout.footer(fig, res.footer)
@@ -147,7 +151,7 @@ def figure(res: Results, stem: str, width: str = "page") -> Iterator[tuple]:
 
 def show_table(res: Results, limit: int = 24):
     """Where the results come from, how many there are, and the table, failures first."""
-    from moebook.view import report
+    from moebook.results import report
 
     print(f"Results: {res.origin}. Points: {', '.join(f'{n} {s}' for s, n in res.counts().items())}.\n"
           f"Read from {paths.shown(res.source_folder)}.")
@@ -158,7 +162,7 @@ def say(res: Results, reading: str, *args: str):
     """One of the section's readings as Markdown; every number in it is computed from the table."""
     from IPython.display import Markdown
 
-    readings = importlib.import_module(f"moebook.view.readings.{res.plan.notebook[3:]}")
+    readings = importlib.import_module(f"moebook.sections.{res.plan.notebook[3:]}.commentary")
     return Markdown(getattr(readings, reading)(res.shown, *args))
 
 
@@ -171,7 +175,7 @@ def say_prediction(res: Results):
 
 def verdicts(res: Results):
     """The claims of this notebook's section: verdict, effect with its interval, what it was measured on."""
-    from moebook.view import report
+    from moebook.results import report
 
     if res.footer:
         print(f"From {res.footer}.")
@@ -208,9 +212,9 @@ def _write(res: Results) -> None:
     done = {"notebook": res.plan.notebook, "profile": res.plan.profile, "points": res.counts(), "unfinished": left,
             "reference": res.is_reference, "figures": sorted(res.drawn), "finished_at": datetime.now(UTC).isoformat()}
     if not res.is_reference and res.metadata.get("notebook"):
-        results.write(res.table, res.folder / TABLE, res.metadata)
+        table.write(res.table, res.folder / TABLE, res.metadata)
         if hasattr(res.params, "beside"):
-            beside.keep(res)
+            other_devices.keep(res)
     for name, data in (("provenance.json", provenance), ("DONE.json", done)):
         files.append((res.folder / name, json.dumps(data, indent=1).encode()))
     for path, data in files:

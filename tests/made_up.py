@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook import loading, results, sections
-from moebook.given import read_yaml
-from moebook.params import build as checked
+from moebook import sections
+from moebook.results import loading
+from moebook.results import table as results
+from moebook.study.given import read_yaml
+from moebook.study.params import build as checked
 
 ROOT = Path(__file__).parents[1]
 CEILINGS = {"copy_bytes_per_s": 1e12, "matmul_flops_per_s": 1e14, "dtype": "bfloat16", "device": "made-up device"}

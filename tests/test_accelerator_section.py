@@ -7,12 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from moebook import beside, devices, estimates
-from moebook.loading import load, unmeasured
-from moebook.models import catalog, shapes
+from moebook import devices
+from moebook.models import catalog, sizes
 from moebook.models.edit import edit, language_part
-from moebook.params import ParameterError, build
-from moebook.sections import accelerator_comparison as section
+from moebook.results.loading import load, unmeasured
+from moebook.sections.accelerator_comparison import other_devices
+from moebook.sections.accelerator_comparison import plan as section
+from moebook.study import estimates
+from moebook.study.params import ParameterError, build
 
 sys.path.insert(0, str(Path(__file__).parent / "analysis"))
 import accelerator_tables as t  # noqa: E402
@@ -68,7 +70,7 @@ def test_the_language_part_is_the_model_without_its_vision():
     scout = catalog.load(SCOUT)
     whole, chunked = language_part(scout, chunked=False), language_part(scout)
     assert scout.vision_params and not whole.vision_params
-    assert shapes.total_parameters(whole) == shapes.total_parameters(scout) - scout.vision_params
+    assert sizes.total_parameters(whole) == sizes.total_parameters(scout) - scout.vision_params
     assert whole.hf_config()["architectures"] == ["Llama4ForCausalLM"] and whole.hf_config()["vocab_size"] == 202048
     assert (whole.window, chunked.window, whole.max_positions) == (None, 8192, 16 * 8192)
     assert edit(whole, num_layers=4).num_layers == 4 and whole.source != chunked.source
@@ -79,7 +81,7 @@ def test_the_language_part_is_the_model_without_its_vision():
 def test_chunked_costs_less_only_beyond_its_chunk():
     whole, chunked = (language_part(catalog.load(SCOUT), chunked=c) for c in (False, True))
     for context, same in ((8192, True), (8193, False)):
-        assert (shapes.decode_cost(whole, 1, context) == shapes.decode_cost(chunked, 1, context)) == same
+        assert (sizes.decode_cost(whole, 1, context) == sizes.decode_cost(chunked, 1, context)) == same
 
 
 def test_an_endpoint_is_planned_where_a_label_is_given_and_takes_nobodys_memory():
@@ -139,7 +141,7 @@ def test_rows_of_several_devices_stand_in_one_table_and_claims_keep_to_ones_own(
         ("measured", "H100"), ("measured", "H200"), ("measured", "CPU"), ("endpoint", "CS-3, FP8"), ("roofline", "CS-3")}
     assert shown["profile"].iloc[0] == "h100"
     served = shown[shown["source_kind"] == "endpoint"]
-    assert len(served) == 6 and served[list(beside.MEASURED)].isna().all(axis=None)
+    assert len(served) == 6 and served[list(other_devices.MEASURED)].isna().all(axis=None)
     wafers = shown[(shown["device_label"] == "CS-3") & (shown["source_kind"] == "roofline")]
     assert set(wafers["series"]) == {"fp8"} and set(wafers["tensor_parallel"]) == {3}
     h100_roofline = shown[(shown["device_label"] == "H100") & (shown["source_kind"] == "roofline")]
@@ -149,8 +151,8 @@ def test_rows_of_several_devices_stand_in_one_table_and_claims_keep_to_ones_own(
 def test_what_others_measured_is_kept_for_machines_without_their_outputs(root, tmp_path):
     res = h100(root)
     before = res.shown
-    assert not (root / "h100" / section.NOTEBOOK / beside.FILE).exists(), "reading writes nothing"
-    beside.keep(res)
+    assert not (root / "h100" / section.NOTEBOOK / other_devices.FILE).exists(), "reading writes nothing"
+    other_devices.keep(res)
     shutil.copytree(root / "h100", tmp_path / "h100")
     after = h100(tmp_path).shown
     columns = ["profile", "device_label", "source_kind", "series", "batch", "input_tokens", "e2e_s", "bend_compute"]
@@ -177,8 +179,8 @@ def test_ceilings_that_an_engine_beats_are_none(root):
     fast = res.summary.copy()
     at = fast.index[fast["status"] == "ok"][0]
     fast.loc[at, "ttft_s"] = fast.loc[at, "floor_ttft_s"] / 2
-    rows = beside._labelled(fast, res.plan, res.metadata["ceilings"])
-    assert rows.loc[at, ["floor_ttft_s", "floor_e2e_s"]].isna().all() and rows.loc[at, "floor_reason"] == beside.BEATEN
+    rows = other_devices._labelled(fast, res.plan, res.metadata["ceilings"])
+    assert rows.loc[at, ["floor_ttft_s", "floor_e2e_s"]].isna().all() and rows.loc[at, "floor_reason"] == other_devices.BEATEN
     assert rows["bend_compute"].isna().all() and rows["bend_bandwidth"].notna().any()
     assert rows["floor_ttft_s"].notna().sum() == res.summary["floor_ttft_s"].notna().sum() - 1
 

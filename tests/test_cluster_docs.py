@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from moebook.cli import app
 from moebook.sections import STEMS
-from moebook.shard import Shard
+from moebook.study.shard import Shard
 
 TEMPLATES = [Path("docs/slurm.sh"), Path("docs/pbs.sh")]
 COMMANDS = get_command(app).commands

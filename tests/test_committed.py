@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from moebook import results
-from moebook.analysis.under_floor import is_under
-from moebook.analysis.validation import validation_table
+from moebook.results import table as results
+from moebook.results.under_bound import is_under
+from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / "data"

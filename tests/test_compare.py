@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from moebook import compare, inventory, loading, paths, sections
-from moebook.params import load
+from moebook import paths, sections
+from moebook.results import agreement, inventory, loading
+from moebook.study.params import load
 
 SECTION = sections.find("09")
 
@@ -29,27 +30,27 @@ def own(tmp_path):
 
 def test_the_ratio_of_every_point_that_both_have(own):
     plan = SECTION.plan(own)
-    found = compare.compare(own, plan)
+    found = agreement.compare(own, plan)
     reference = loading.reference_results(own, plan)
-    assert len(found.table) == reference.counts()["ok"] and tuple(found.table) == compare.COLUMNS
+    assert len(found.table) == reference.counts()["ok"] and tuple(found.table) == agreement.COLUMNS
     olmoe = found.table["model"] == "OLMoE-1B-7B-0125"
     assert found.table.loc[olmoe, "ratio"].tolist() == pytest.approx([2.0] * olmoe.sum()) and olmoe.any()
     assert found.table.loc[~olmoe, "ratio"].tolist() == pytest.approx([1.1] * (~olmoe).sum())
     assert not found.table["within"].any()
     assert "NVIDIA H200 over the reference's NVIDIA H200" in found.text and "farthest 2.000" in found.text
-    line = compare.lines(found.table)[0]
+    line = agreement.lines(found.table)[0]
     assert line.startswith("  1.100") or line.startswith("  2.000")
 
 
 def test_equal_results_lie_within_each_others_ranges(own):
     summary = loading.reference_results(own, SECTION.plan(own)).summary
-    table = compare.ratios(summary, summary)
+    table = agreement.ratios(summary, summary)
     assert (table["ratio"] == 1).all() and table["within"].all()
 
 
 def test_where_there_is_nothing_of_ones_own_it_says_so(own, tmp_path):
     params = own.model_copy(update={"output_root": str(tmp_path / "empty")})
-    found = compare.compare(params, SECTION.plan(params))
+    found = agreement.compare(params, SECTION.plan(params))
     assert found.table.empty and found.text.endswith("nothing of this plan was measured here")
 
 

@@ -9,14 +9,15 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from moebook import devices, execute, run, sections, sweep
+from moebook import devices, execute, sections
 from moebook.cli import app
 from moebook.devices import busy, lock
-from moebook.executors.local import Local
-from moebook.params import build
-from moebook.plan import Point
-from moebook.store import Store
-from moebook.worker_handle import WorkerHandle
+from moebook.measure import run, schedule
+from moebook.measure.executors.local import Local
+from moebook.measure.store import Store
+from moebook.measure.worker_handle import WorkerHandle
+from moebook.study.params import build
+from moebook.study.plan import Point
 
 SECTION = sections.find("01")
 SMALL = {"ffn_dims": [128], "expert_counts": [4], "active_experts": [1, 2], "comparison_models": ["tiny-qwen2-moe"],
@@ -70,7 +71,7 @@ def plan_for(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(sweep, "BUSY_WAIT_S", 0.0)
+    monkeypatch.setattr(schedule, "BUSY_WAIT_S", 0.0)
     monkeypatch.setattr(busy, "PATIENCE_S", 0.0)
 
 
@@ -115,7 +116,7 @@ def test_the_worker_sees_the_chosen_cards_alone(gpu, monkeypatch, tmp_path):
 
 def test_training_for_a_cpu_plan_sees_no_card(gpu, plan_for, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("moebook.executors.local.tiny.ensure", lambda names, say, environment: asked.append(environment))
+    monkeypatch.setattr("moebook.measure.executors.local.tiny.ensure", lambda names, say, environment: asked.append(environment))
     run.measure(plan_for("cpu"), tmp_path, worker=Scripted())
     run.measure(plan_for("gpu"), tmp_path, worker=Scripted())
     assert asked[0] == {"CUDA_VISIBLE_DEVICES": ""}

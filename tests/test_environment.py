@@ -45,7 +45,7 @@ def test_the_lock_holds_every_dependency_and_none_that_breaks_a_cpu_torch():
 @pytest.mark.parametrize(("module", "heavy"), [
     ("moebook", ("torch", "vllm", "matplotlib", "ipywidgets", "pandas", "transformers")),
     ("moebook.cli", ("torch", "vllm", "matplotlib", "transformers")),
-    ("moebook.params, moebook.plan, moebook.run, moebook.store, moebook.engine.worker",
+    ("moebook.study.params, moebook.study.plan, moebook.measure.run, moebook.measure.store, moebook.measure.worker",
      ("torch", "vllm", "matplotlib", "pandas", "transformers")),
     ("moebook.workbook", ("torch", "vllm", "ipywidgets", "transformers")),
 ])
@@ -57,7 +57,7 @@ def test_imports_stay_light(module, heavy):
 
 @pytest.mark.parametrize("module", ["papermill.iorw", "jsonschema"])
 def test_no_grammar_of_iris_is_compiled(module):
-    program = f"import sys, moebook.imports, {module}; print(sys.modules.get('rfc3987_syntax'), 'lark' in sys.modules)"
+    program = f"import sys, moebook.measure.imports, {module}; print(sys.modules.get('rfc3987_syntax'), 'lark' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "None False"
 
@@ -75,7 +75,7 @@ def imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("room", ["models", "analysis", "view"])
 def test_lower_rooms_import_neither_engine_nor_run(room):
     for path in (ROOT / "moebook" / room).glob("*.py"):
-        assert not {"moebook.engine", "moebook.run"} & imports(path), path
+        assert not {"moebook.engine", "moebook.measure.run"} & imports(path), path
 
 
 def test_only_the_engine_room_imports_vllm():

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from moebook import devices, estimates
-from moebook.models import shapes
+from moebook import devices
+from moebook.models import sizes
 from moebook.models.catalog import load
-from moebook.plan import EngineSettings, Plan, Point, Workload
+from moebook.study import estimates
+from moebook.study.plan import EngineSettings, Plan, Point, Workload
 
 MIXTRAL, DSV2 = load("Mixtral-8x7B-v0.1"), load("DeepSeek-V2-Lite")
 H100, CPU = devices.published("h100"), devices.published("cpu")
@@ -55,7 +56,7 @@ def test_a_layer_too_large_for_the_device_says_what_it_needs():
 
 def test_fp8_halves_weights_and_fp8_kv_halves_the_cache():
     plain, fp8 = (estimates.memory_bytes(run(quantization=q)) for q in (None, "fp8"))
-    assert plain["weights_bytes"] == shapes.weight_bytes(MIXTRAL, "bfloat16")
+    assert plain["weights_bytes"] == sizes.weight_bytes(MIXTRAL, "bfloat16")
     assert 0.5 < fp8["weights_bytes"] / plain["weights_bytes"] < 0.51
     kv = estimates.memory_bytes(run(kv_cache_dtype="fp8"))
     assert kv["kv_bytes"] == plain["kv_bytes"] / 2 and kv["weights_bytes"] == plain["weights_bytes"]

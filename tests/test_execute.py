@@ -8,8 +8,9 @@ from threading import Event
 
 import pytest
 
-from moebook import execute, run, sections
+from moebook import execute, sections
 from moebook.execute import Outcome
+from moebook.measure import run
 
 WORK = [(sections.find(stem), Path(f"{stem}.yaml")) for stem in sections.STEMS[:4]]
 

@@ -7,8 +7,9 @@ import made_up
 import matplotlib.pyplot as plt
 import pytest
 
-from moebook import loading, params, sections
-from moebook.analysis import claims
+from moebook import sections
+from moebook.results import loading, verdicts
+from moebook.study import params
 
 # section, what is left out, sweeps that the plan then lacks
 LEFT_OUT = [
@@ -68,8 +69,8 @@ def show(results, stem: str) -> tuple[dict[str, str], dict[tuple, str]]:
             plt.close(fig)
         except ValueError as error:
             reasons[name] = str(error)
-    assert all(verdict.verdict for verdict in claims.evaluate(results.summary) if verdict.notebook == section.stem)
-    module = importlib.import_module(f"moebook.view.readings.{section.stem[3:]}")
+    assert all(verdict.verdict for verdict in verdicts.evaluate(results.summary) if verdict.notebook == section.stem)
+    module = importlib.import_module(f"moebook.sections.{section.stem[3:]}.commentary")
     return reasons, {call: getattr(module, call[0])(results.shown, *call[1:]) for call in made_up.said(section.stem)}
 
 

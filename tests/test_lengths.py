@@ -7,9 +7,10 @@ import matplotlib.pyplot as plt
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from moebook import params, sections
-from moebook.analysis import cells, claims
-from moebook.lengths import Length, Lengths, both, longest
+from moebook import sections
+from moebook.results import cells, verdicts
+from moebook.study import params
+from moebook.study.lengths import Length, Lengths, both, longest
 
 PAIR = Length(1024, 256)
 # section, its lengths as pairs (some of one input), (in, out) that its plan then has
@@ -115,10 +116,10 @@ def test_every_section_takes_pairs_plans_them_and_shows_them(stem, changes, want
     assert all(q.engine.max_model_len >= q.workload.input_tokens + q.workload.output_tokens for q in runs)
     results = made_up.measured(p, plan)
     assert not any("share one place" in reason for reason in drawn(results)[1].values())
-    readings = importlib.import_module(f"moebook.view.readings.{sections.find(stem).stem[3:]}")
+    readings = importlib.import_module(f"moebook.sections.{sections.find(stem).stem[3:]}.commentary")
     for call in made_up.said(sections.find(stem).stem):
         assert "nan" not in getattr(readings, call[0])(results.shown, *call[1:])
-    assert all(v.verdict for v in claims.evaluate(results.summary))
+    assert all(v.verdict for v in verdicts.evaluate(results.summary))
 
 
 @pytest.mark.parametrize("key", ["grid_tokens", "lengths", "comparison_tokens", "validation_tokens"])
@@ -199,11 +200,11 @@ def test_a_title_says_the_pair_that_a_side_of_the_gain_holds():
 def test_words_say_pairs_and_the_table_of_results_both_columns():
     p, plan = made_up.build("02", lengths=[8, [16, 4]])
     results = made_up.measured(p, plan)
-    from moebook.view.readings import quantization
-    from moebook.view.report import results_frame
+    from moebook.results.report import results_frame
+    from moebook.sections.quantization import commentary
 
-    assert "at length 8, " in quantization.pair(results.summary, "quant_length")
-    assert "at 16 + 4" in quantization.pair(results.summary, "quant_length")
+    assert "at length 8, " in commentary.pair(results.summary, "quant_length")
+    assert "at 16 + 4" in commentary.pair(results.summary, "quant_length")
     frame, _ = results_frame(results.summary)
     assert {("16", "4"), ("8", "8")} <= set(zip(frame["in"], frame["out"], strict=True))
 
@@ -216,18 +217,18 @@ def test_claims_of_lengths_take_cells_with_as_many_tokens_in_as_out():
 
 
 def test_the_explorer_names_pairs_on_its_axis_and_opens_on_a_picture():
-    from moebook.view import exploring
-    from moebook.view.views import with_rows
+    from moebook.explore import choices
+    from moebook.explore.views import with_rows
 
     for lengths, label in (([8, 16], "input = output length (tokens)"), ([8, [16, 4], [16, 8]], "input length (tokens)")):
         results = made_up.measured(*made_up.build("02", lengths=lengths))
         found, _ = with_rows(results.shown, sections.find("02").views)
         view = next(v for v in found if v.sweep == "quant_length")
-        fig, rows, notes = exploring.picture(found[view], exploring.first(found[view], view))
+        fig, rows, notes = choices.picture(found[view], choices.first(found[view], view))
         assert fig._supxlabel.get_text() == label and not notes
     names = [text.get_text() for ax in fig.axes for text in ax.get_xticklabels()]
     assert {"8 in + out", "16 in + 4 out", "16 in + 8 out"} <= set(names)
     results = made_up.measured(*made_up.build("01", lengths=[8, [16, 4], [16, 8]]))
     found, _ = with_rows(results.shown, sections.find("01").views)
     for view, own in found.items():
-        exploring.picture(own, exploring.first(own, view))
+        choices.picture(own, choices.first(own, view))

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from moebook import limits, sections
+from moebook import sections
 from moebook.cli import app
-from moebook.params import ParameterError, load
+from moebook.study import limits
+from moebook.study.params import ParameterError, load
 
 FILE = "params/cpu/01_hyperparameter_scaling.yaml"
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from moebook import devices, estimates, sections
-from moebook.engine.arguments import engine_arguments, engine_environment
+from moebook import devices, sections
+from moebook.engine.vllm.arguments import engine_arguments, engine_environment
 from moebook.models import catalog
-from moebook.params import ParameterError, build
 from moebook.sections import parameters_of
-from moebook.settings import EngineSettings
+from moebook.study import estimates
+from moebook.study.params import ParameterError, build
+from moebook.study.settings import EngineSettings
 
 STEM = "09_model_comparison"
 SIX = {"Mixtral-8x7B-v0.1", "Qwen1.5-MoE-A2.7B", "Qwen3-30B-A3B", "DeepSeek-V2-Lite", "Phi-3.5-MoE-instruct",

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from moebook import devices, estimates, sections
-from moebook.engine import arguments
-from moebook.models.shards import ONE
-from moebook.params import ParameterError, build
-from moebook.sections import parallelism, parameters_of
+from moebook import devices, sections
+from moebook.engine.vllm import arguments
+from moebook.models.one_rank import ONE
+from moebook.sections import parameters_of
+from moebook.sections.parallelism import plan as parallelism
+from moebook.study import estimates
+from moebook.study.params import ParameterError, build
 
 STEM = "05_parallelism"
 FILES = sorted(Path("params").glob(f"*/{STEM}.yaml"))

@@ -4,10 +4,11 @@ import re
 
 import pytest
 
-from moebook import devices, estimates, paths, sections
-from moebook.given import read_yaml
-from moebook.params import NotebookParams, load
-from moebook.store import Store
+from moebook import devices, paths, sections
+from moebook.measure.store import Store
+from moebook.study import estimates
+from moebook.study.given import read_yaml
+from moebook.study.params import NotebookParams, load
 
 FILES = sorted(paths.root().glob("params/*/*.yaml"))
 GPU = [f for f in FILES if f.parent.name == "gpu" and f.stem != "00_overview"]

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook import params, paths, sections
+from moebook import paths, sections
 from moebook.models import catalog
+from moebook.study import params
 
 BAD = Path(__file__).parent / "bad"
 SECTION = sections.find("01")

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from moebook import devices, estimates, sections
-from moebook import plan as planning
-from moebook.params import build
+from moebook import devices, sections
 from moebook.sections import parameters_of
+from moebook.study import estimates
+from moebook.study import plan as planning
+from moebook.study.params import build
 
 SECTION = sections.find("01")
 

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from moebook import quality
+from moebook.measure import lm_eval as quality
 
 CHECKPOINT = "config.json"
 

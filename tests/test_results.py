@@ -7,11 +7,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from moebook import paths, results, sections, workbook
+from moebook import paths, sections, workbook
+from moebook.measure.store import Store
 from moebook.models import catalog
-from moebook.params import build, load
-from moebook.plan import Plan
-from moebook.store import Store
+from moebook.results import table as results
+from moebook.study.params import build, load
+from moebook.study.plan import Plan
 
 SECTION = sections.find("01")
 

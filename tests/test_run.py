@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from moebook import progress, results, run, sections, sweep
-from moebook.params import build
-from moebook.store import FolderInUse, Store, Unwritable
+from moebook import sections
+from moebook.measure import progress, run, schedule
+from moebook.measure.store import FolderInUse, Store, Unwritable
+from moebook.results import table as results
+from moebook.study.params import build
 
 SECTION = sections.find("01")
 COUNTS = Path("counts.npz")
@@ -325,20 +327,20 @@ def test_what_was_infeasible_is_asked_again_only_on_demand(layers, tmp_path):
 def test_a_layer_request_has_its_shape_and_no_engine(layers):
     point = next(p for p in layers.points if (p.series, p.workload.batch) == ("fused Triton", 16))
     shape = {"hidden_size": 256, "expert_ffn_dim": 512, "num_experts": 8, "top_k": 2}
-    assert sweep.request(point, COUNTS) == {"op": "layer", "shape": shape, "dtype": "float32", "quantization": None,
+    assert schedule.request(point, COUNTS) == {"op": "layer", "shape": shape, "dtype": "float32", "quantization": None,
                                    "backend": "triton", "skew": None, "seed": 0, "tokens": 16, "repeats": 3}
     quantized = replace(point, engine=replace(point.engine, quantization="fp8", moe_backend=None))
-    assert {**sweep.request(point, COUNTS), "quantization": "fp8", "backend": "auto"} == sweep.request(quantized, COUNTS)
+    assert {**schedule.request(point, COUNTS), "quantization": "fp8", "backend": "auto"} == schedule.request(quantized, COUNTS)
 
 
 def test_a_perplexity_request_has_its_text_and_weights(formats):
     point = replace(next(p for p in formats.points if p.method == "perplexity"), text="held_out.txt", status="ready")
     point = replace(point, engine=replace(point.engine, weights="/models/x"))
-    assert sweep.request(point, COUNTS) == {
+    assert schedule.request(point, COUNTS) == {
         "op": "read", "method": "perplexity", "text": "held_out.txt", "weights": "/models/x", "repeats": 3,
         "counts_file": str(COUNTS), "workload": asdict(point.workload)}
     other = next(p for p in formats.points if p.method == "full")
-    assert set(sweep.request(other, COUNTS)) == {"op", "workload", "method", "repeats"}
+    assert set(schedule.request(other, COUNTS)) == {"op", "workload", "method", "repeats"}
 
 
 @pytest.mark.parametrize(("record", "told"), [

@@ -8,10 +8,10 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from moebook import results, sections
-from moebook import results_schema as schema
-from moebook.analysis import metrics
-from moebook.params import load
+from moebook import sections
+from moebook.results import metrics, schema
+from moebook.results import table as results
+from moebook.study.params import load
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "outputs/reference").glob("*/*/results.parquet"))
@@ -31,7 +31,7 @@ def rows() -> int:
 
 @pytest.mark.parametrize("place", ["h200/06_fused_moe", "h100/07_load_balancing", "2xh100/05_parallelism"])
 def test_a_table_made_of_the_shipped_points_is_the_shipped_table(place):
-    from moebook.loading import reference_results
+    from moebook.results.loading import reference_results
     from moebook.sections import parameters_of
 
     section = sections.find(place.split("/")[1])
@@ -127,7 +127,7 @@ def test_an_unknown_group_is_told():
 
 def test_the_dictionary_is_the_schemas():
     assert (ROOT / "docs/data_dictionary.md").read_text(encoding="utf-8") == schema.dictionary(), (
-        "write it again: python -m moebook.results_schema > docs/data_dictionary.md")
+        "write it again: python -m moebook.results.schema > docs/data_dictionary.md")
 
 
 def test_every_column_is_described():

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from moebook import devices, estimates, sections
+from moebook import devices, sections
 from moebook.models import catalog
-from moebook.params import ParameterError, build
-from moebook.sections import parameters_of, pruning
+from moebook.sections import parameters_of
+from moebook.sections.pruning import plan as pruning
+from moebook.study import estimates
+from moebook.study.params import ParameterError, build
 
 OUTPUTS = Path("outputs/reference/h200")
 STEMS = ("02_quantization", "03_pruning", "04_speculative_decoding", "06_fused_moe", "07_load_balancing")

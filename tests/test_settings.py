@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from moebook import sections
-from moebook.models import tiny
-from moebook.params import load
-from moebook.plan import EngineSettings, Point, Speculation, Workload
-from moebook.settings import identity
+from moebook.models.tiny import family
+from moebook.study.params import load
+from moebook.study.plan import EngineSettings, Point, Speculation, Workload
+from moebook.study.settings import identity
 
 TARGET = "tiny:test/aux-0.01"
 LATER = {"speculation", "routing", "routed_experts"}
@@ -33,7 +33,7 @@ def test_committed_points_keep_their_keys(stem):
 
 
 def test_every_setting_changes_the_key():
-    base = Point("04", tiny.architecture(TARGET), EngineSettings(weights=TARGET), Workload(1, 2, 3))
+    base = Point("04", family.architecture(TARGET), EngineSettings(weights=TARGET), Workload(1, 2, 3))
     draft = Speculation("draft_model", 2, "tiny:test/draft-small")
     engines = [replace(base.engine, speculation=s) for s in (
         draft, replace(draft, num_tokens=3), replace(draft, draft="tiny:test/draft-large"), replace(draft, acceptance=0.7),

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from moebook import executors, sections
-from moebook import params as parameters
-from moebook import store as store_module
+from moebook import sections
 from moebook.cli import app
-from moebook.plan import Plan
-from moebook.shard import Shard, build_s
-from moebook.store import FolderInUse, Store
+from moebook.measure import executors
+from moebook.measure import store as store_module
+from moebook.measure.store import FolderInUse, Store
+from moebook.study import params as parameters
+from moebook.study.plan import Plan
+from moebook.study.shard import Shard, build_s
 
 FILES = [f for stem in sections.STEMS for f in sorted(Path("params").glob(f"*/{stem}.yaml"))]
 

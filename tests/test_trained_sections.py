@@ -5,10 +5,12 @@ from collections import Counter
 import pytest
 
 from moebook import sections
-from moebook.models import tiny
-from moebook.params import ParameterError, build
-from moebook.plan import EngineSettings
-from moebook.sections import load_balancing, pruning, speculative_decoding
+from moebook.models.tiny import family
+from moebook.sections.load_balancing import plan as load_balancing
+from moebook.sections.pruning import plan as pruning
+from moebook.sections.speculative_decoding import plan as speculative_decoding
+from moebook.study.params import ParameterError, build
+from moebook.study.plan import EngineSettings
 
 COST = {"target": "Qwen3-30B-A3B", "drafts": ["Qwen3-0.6B", "Qwen3-1.7B"], "device": "h200", "acceptance": 0.7,
         "draft_tokens": [1, 2, 4], "draft_tokens_fixed": 4, "lengths": [128, 512], "batches": [1, 16], "batch": 16,
@@ -90,7 +92,7 @@ def test_what_section_4_refuses(given, told):
 def test_every_variant_is_counted_on_every_text_and_compared_by_the_ways_there_are():
     made = plan("07", capture_ways=["engine", "hooks"])
     found = Counter((p.series, p.text) for p in of(made, "balance"))
-    assert len(found) == len(tiny.TARGETS) * 3 and set(found.values()) == {1}
+    assert len(found) == len(family.TARGETS) * 3 and set(found.values()) == {1}
     assert [p.engine.routed_experts for p in of(made, "capture_check")] == [True, False]
     assert {p.method for p in of(made, "training")} == {"training"} and not any(p.needs_engine for p in of(made, "training"))
 
@@ -104,7 +106,7 @@ def test_skewed_layers_and_engines_start_at_uniform():
 def test_a_users_checkpoint_is_counted_on_the_users_texts(tmp_path):
     import json
 
-    (tmp_path / "config.json").write_text(json.dumps(tiny.config("tiny:test/aux-0.1")))
+    (tmp_path / "config.json").write_text(json.dumps(family.config("tiny:test/aux-0.1")))
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "a.txt").write_text("words")
     made = plan("07", checkpoints=[str(tmp_path)], checkpoint_texts=[str(tmp_path / "a.txt")])

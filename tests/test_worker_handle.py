@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from moebook import run, sections
-from moebook.params import build
-from moebook.store import Store, Unwritable
-from moebook.worker_handle import NoWorker, WorkerDied, WorkerHandle, WorkerTimeout
+from moebook import sections
+from moebook.measure import run
+from moebook.measure.store import Store, Unwritable
+from moebook.measure.worker_handle import NoWorker, WorkerDied, WorkerHandle, WorkerTimeout
+from moebook.study.params import build
 
 PYTHON = sys.executable
 OBEYS = '''

@@ -161,7 +161,7 @@ def _load_folder(folder: Path) -> Architecture:
 
 
 def _load_tiny(name: str) -> Architecture:
-    from moebook.models import tiny
+    from moebook.models.tiny import family as tiny
 
     try:
         return tiny.architecture(name)

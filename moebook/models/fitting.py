@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Literal
 
-from moebook.models import catalog, shapes
+from moebook.models import catalog, sizes
 from moebook.models.catalog import Architecture
 
 WORD = "fitting"
@@ -38,7 +38,7 @@ def candidates(kind: Kind = "any") -> tuple[str, ...]:
         whole = not arch.vision_params and arch.quantization is None
         if published and whole and (kind == "any" or arch.source.startswith(PART)):
             found.setdefault((arch.family, arch.hidden_size, arch.vocab_size, *arch.shape), arch)
-    by_size = sorted(found.values(), key=lambda a: (shapes.weight_bytes(a, "bfloat16"), a.name))
+    by_size = sorted(found.values(), key=lambda a: (sizes.weight_bytes(a, "bfloat16"), a.name))
     return tuple(arch.name for arch in by_size)
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moebook import paths
-from moebook.given import read_yaml
-from moebook.params import NotebookParams, load
 from moebook.problems import ParameterError, Problem, choices
+from moebook.study.given import read_yaml
+from moebook.study.params import NotebookParams, load
 
 STEMS = ("00_overview", "01_hyperparameter_scaling", "02_quantization", "03_pruning", "04_speculative_decoding",
          "05_parallelism", "06_fused_moe", "07_load_balancing", "08_accelerator_comparison", "09_model_comparison")
@@ -41,7 +41,7 @@ class Section:
 
     @property
     def _module(self):
-        return importlib.import_module(f"moebook.sections.{self.stem[3:]}")
+        return importlib.import_module(f"moebook.sections.{self.stem[3:]}.plan")
 
     @property
     def notebook(self) -> Path:
@@ -56,7 +56,7 @@ def find(name: str) -> Section:
         near = difflib.get_close_matches(wanted, STEMS, n=1, cutoff=0.4)
         hint = f"; nearest: {near[0]}" if near else ""
         raise ValueError(f"no section {name!r}; sections: {', '.join(STEMS)}{hint}")
-    module = importlib.import_module(f"moebook.sections.{stems[0][3:]}")
+    module = importlib.import_module(f"moebook.sections.{stems[0][3:]}.plan")
     return Section(stems[0], module.Params)
 
 

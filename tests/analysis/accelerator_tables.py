@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 
 from moebook import devices, sections
-from moebook.analysis.floor import Ceilings, floor_row
-from moebook.loading import Results, load
-from moebook.plan import describe
+from moebook.measure.store import Store
+from moebook.predict.roofline import Ceilings, floor_row
+from moebook.results.loading import Results, load
 from moebook.sections import parameters_of
-from moebook.store import Store
+from moebook.study.plan import describe
 
 STEM = "08_accelerator_comparison"
 SECTION = sections.find(STEM)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook import results, sections
-from moebook.analysis import metrics
-from moebook.models import shapes
-from moebook.plan import Plan, Point
+from moebook import sections
+from moebook.models import sizes
+from moebook.results import metrics, table
+from moebook.study.plan import Plan, Point
 
 STEM = "05_parallelism"
 BYTES_PER_S, FLOPS_PER_S, HOST_S = 2e12, 5e14, 1e-3
@@ -24,8 +24,8 @@ def plan(profile: str) -> Plan:
 def seconds(point: Point) -> tuple[float, float]:
     """(TTFT, step): host, bytes and FLOPs one after the other, split evenly over devices; a pipeline's stages in turn."""
     arch, work, engine = point.architecture, point.workload, point.engine
-    prefill = shapes.prefill_cost(arch, work.batch, work.input_tokens)
-    decode = shapes.decode_cost(arch, work.batch, work.input_tokens + work.output_tokens // 2)
+    prefill = sizes.prefill_cost(arch, work.batch, work.input_tokens)
+    decode = sizes.decode_cost(arch, work.batch, work.input_tokens + work.output_tokens // 2)
     slower = RUN.get(point.series, 1.0)
     split = engine.tensor_parallel
     return (slower * (HOST_S + prefill.total_flops / FLOPS_PER_S / split),
@@ -44,4 +44,4 @@ def summary(profile: str, device: tuple[str, str] = ("synthetic", "h100"), witho
     """A summary in which every point that can run has its planted time, but those of series that begin with `without`."""
     made = plan(profile)
     records = {p.key: record(p, device) for p in made.measured if not (without and p.series.startswith(without))}
-    return results.summarize(metrics.add_metrics(results.assemble(made, records)))
+    return table.summarize(metrics.add_metrics(table.assemble(made, records)))

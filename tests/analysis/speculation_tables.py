@@ -4,8 +4,8 @@ import itertools
 
 import pandas as pd
 
-from moebook.analysis.speculation import NGRAM, PLAIN, expected_tokens
-from moebook.models.shapes import distinct_experts
+from moebook.models.sizes import distinct_experts
+from moebook.predict.speculation import NGRAM, PLAIN, expected_tokens
 
 TARGET, TRAINED = "Qwen3-30B-A3B", "tiny-aux-0.01"
 DRAFTS = {"Qwen3-0.6B": 0.11, "Qwen3-1.7B": 0.19, "Qwen3-4B": 0.34, "Qwen3-8B": 0.55}      # a draft step over a plain step

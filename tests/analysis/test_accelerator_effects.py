@@ -8,9 +8,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import accelerator_tables as t  # noqa: E402
 
-from moebook.analysis import accelerator_effects as effects  # noqa: E402
-from moebook.analysis import claims  # noqa: E402
-from moebook.analysis.cells import Cells, Untested  # noqa: E402
+from moebook.results import verdicts  # noqa: E402
+from moebook.results.cells import Cells, Untested  # noqa: E402
+from moebook.sections.accelerator_comparison import effects  # noqa: E402
 
 LABEL = "CS-3, FP8"
 
@@ -29,7 +29,7 @@ def cells(summary) -> Cells:
 
 
 def verdict(summary, claim: str):
-    return next(v for v in claims.evaluate(summary, resamples=200) if v.id == claim)
+    return next(v for v in verdicts.evaluate(summary, resamples=200) if v.id == claim)
 
 
 def test_a_planted_knee_is_its_exponent(tables):

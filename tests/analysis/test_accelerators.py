@@ -6,10 +6,10 @@ from math import ceil
 import pytest
 
 from moebook import devices
-from moebook.analysis import accelerators
-from moebook.analysis.accelerators import DTYPES, load, names, roofline
-from moebook.models import catalog, shapes
+from moebook.models import catalog, sizes
 from moebook.models.edit import language_part
+from moebook.sections.accelerator_comparison import accelerators
+from moebook.sections.accelerator_comparison.accelerators import DTYPES, load, names, roofline
 
 SCOUT = language_part(catalog.load("Llama-4-Scout-17B-16E-Instruct"), chunked=False)
 QWEN = catalog.load("Qwen3-30B-A3B")
@@ -53,8 +53,8 @@ def test_an_unknown_name_is_told_the_nearest():
 def test_a_roofline_is_bytes_over_bandwidth_or_flops_over_rate():
     card = load("H200 SXM")
     found = roofline(SCOUT, 1, 1024, 2, card, quantization="fp8")
-    prefill = shapes.prefill_cost(SCOUT, 1, 1024, quantization="fp8")
-    step = shapes.decode_cost(SCOUT, 1, 1025, quantization="fp8")
+    prefill = sizes.prefill_cost(SCOUT, 1, 1024, quantization="fp8")
+    step = sizes.decode_cost(SCOUT, 1, 1025, quantization="fp8")
     assert found.devices == 1 and found.note == ""
     assert found.floor.floor_ttft_s == pytest.approx(max(prefill.total_bytes / 4.8e12, prefill.total_flops / 1.979e15))
     assert found.floor.floor_tpot_s == pytest.approx(step.total_bytes / 4.8e12)
@@ -62,7 +62,7 @@ def test_a_roofline_is_bytes_over_bandwidth_or_flops_over_rate():
 
 def test_formats_multiply_in_the_rate_their_units_have():
     long = (16, 4096, 2)                     # prefill of 65536 tokens computes
-    flops = shapes.prefill_cost(QWEN, 16, 4096).total_flops
+    flops = sizes.prefill_cost(QWEN, 16, 4096).total_flops
     for name, quantization, rate in (("H100 SXM", None, 9.895e14), ("H200 SXM", "int4", 9.895e14),
                                      ("H200 SXM", "fp8", 1.979e15), ("Gaudi 3", None, 1.835e15),
                                      ("Gaudi 3", "fp8", 1.835e15)):
@@ -85,11 +85,11 @@ def test_what_is_not_published_has_no_roofline():
 
 def test_a_model_over_wafers_passes_them_in_turn():
     wafer = load("CS-3")
-    need = shapes.weight_bytes(SCOUT, "bfloat16", "fp8") + 256 * shapes.kv_bytes_per_token(SCOUT)
+    need = sizes.weight_bytes(SCOUT, "bfloat16", "fp8") + 256 * sizes.kv_bytes_per_token(SCOUT)
     one, many = (roofline(SCOUT, b, 128, 128, wafer, quantization="fp8") for b in (1, 16))
     assert one.devices == ceil(need / 44e9) == 3
     assert "1.25e+17 FLOP/s, as printed" in one.note
-    step = shapes.decode_cost(SCOUT, 1, 192, quantization="fp8").total_bytes / 2.1e16
+    step = sizes.decode_cost(SCOUT, 1, 192, quantization="fp8").total_bytes / 2.1e16
     assert one.floor.floor_tpot_s == pytest.approx(step, rel=1e-2)          # not over 3: one sequence is on one wafer
     alone = roofline(SCOUT, 16, 128, 128, replace(wafer, memory_bytes=1e12), quantization="fp8")
     assert many.floor.floor_e2e_s == pytest.approx(alone.floor.floor_e2e_s / many.devices)
@@ -97,7 +97,7 @@ def test_a_model_over_wafers_passes_them_in_turn():
 
 def test_rooflines_stay_under_what_was_measured_for_the_same_work():
     """A card's published figures are over its measured ceilings, so its roofline is under its measured floor."""
-    from moebook.analysis.floor import Ceilings, floor_row
+    from moebook.predict.roofline import Ceilings, floor_row
 
     measured = floor_row(QWEN, 1, 512, 512, Ceilings("NVIDIA H100", 3.0e12, 8e14, "bfloat16"))
     assert roofline(QWEN, 1, 512, 512, load("H100 SXM")).floor.floor_e2e_s < measured.floor_e2e_s

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from moebook.analysis import balance as b
-from moebook.analysis import balance_cost as c
-from moebook.models.shapes import distinct_experts
-from moebook.results import POINT_NUMBERS
+from moebook.models.sizes import distinct_experts
+from moebook.results import balance as b
+from moebook.results.table import POINT_NUMBERS
+from moebook.sections.load_balancing import cost as c
 
 BALANCE = tuple(name.removeprefix("balance_") for name in POINT_NUMBERS
                 if name.startswith("balance_") and not name.endswith(("_lo", "_hi")))

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.analysis import claims
-from moebook.analysis.balance_effects import coefficient_steps, imbalance_ratio, importance_rank, perplexity_cost
-from moebook.analysis.cells import Cells, Untested
+from moebook.results import verdicts as claims
+from moebook.results.cells import Cells, Untested
+from moebook.sections.load_balancing.effects import coefficient_steps, imbalance_ratio, importance_rank, perplexity_cost
 
 CV = {"no-balance": 1.2, "aux-0.001": 0.6, "aux-0.01": 0.3, "aux-0.1": 0.15, "loss-free": 0.4}
 TEXTS = ("code", "prose", "numbers")

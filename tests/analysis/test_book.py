@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moebook.analysis import book
+from moebook.results import claim_book
 
 STUDY_IDS = [
     "ffn-halves", "ffn-converges", "experts-small-ffn", "experts-large-ffn", "active-monotone", "active-gap",
@@ -32,7 +32,7 @@ def write(tmp_path: Path, data) -> Path:
 
 
 def test_all_claims_of_the_study_are_there_with_their_notebook():
-    loaded = book.load()
+    loaded = claim_book.load()
     assert [c.id for c in loaded.claims] == STUDY_IDS
     assert all(c.notebook.startswith(f"{c.section:02d}_") for c in loaded.claims)
     assert all(bool(c.untested) != bool(c.parts) for c in loaded.claims)
@@ -40,8 +40,8 @@ def test_all_claims_of_the_study_are_there_with_their_notebook():
 
 
 def test_a_good_file_loads(tmp_path):
-    part = book.load(write(tmp_path, GOOD)).claims[0].parts[0]
-    assert part.rule == book.Rule((1, 3), (0, 4), (0, 4)) and part.decides
+    part = claim_book.load(write(tmp_path, GOOD)).claims[0].parts[0]
+    assert part.rule == claim_book.Rule((1, 3), (0, 4), (0, 4)) and part.decides
 
 
 def test_all_problems_at_once(tmp_path):
@@ -52,8 +52,8 @@ def test_all_problems_at_once(tmp_path):
         {**claim, "id": "four", "parts": [{**part, "args": {"axis": "taste", "low": 1, "high": 2}},
                                           {**part, "args": {"axis": "top_k"}}, {**part, "rule": {"about": 1}}]},
         {**claim, "id": "five", "untested": "why"}, "text"]}
-    with pytest.raises(book.ClaimError) as caught:
-        book.load(write(tmp_path, bad))
+    with pytest.raises(claim_book.ClaimError) as caught:
+        claim_book.load(write(tmp_path, bad))
     text = str(caught.value)
     for wanted in ("unknown key 'extra'", "no claim 'nowhere'", "id 'one' stands 2 times", "unknown key 'colour'",
                    "section 12", "unknown sweep 'grille'", "unknown key 'moon'", "unknown effect 'magic'",
@@ -79,10 +79,10 @@ def test_all_problems_at_once(tmp_path):
     ({"at_most": 0, "contradicted_above": 2}, 3, 2.5, 4, "contradicted"),
 ])
 def test_rules(rule, value, lo, hi, wanted):
-    assert book.Rule.of(rule).decide(value, lo, hi) == wanted
+    assert claim_book.Rule.of(rule).decide(value, lo, hi) == wanted
 
 
 @pytest.mark.parametrize("rule", [{}, {"within": [3, 1]}, {"within": 3}, {"at_least": 1, "at_most": 2}])
 def test_bad_rules(rule):
     with pytest.raises(ValueError):
-        book.Rule.of(rule)
+        claim_book.Rule.of(rule)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from analysis_tables import DSV2, QWEN, grid, lengths, per_repeat, row, topk
 
-from moebook.analysis import claims
+from moebook.results import verdicts as claims
 
 BOOK = claims.load()
 STEP = {1792: 0, 3584: 1, 7168: 2, 14336: 3}

@@ -8,11 +8,11 @@ import pytest
 from analysis_tables import MIXTRAL, grid, row
 
 from moebook import sections
-from moebook.analysis import claims, deciding
-from moebook.analysis.parallelism import COMPOSED
-from moebook.loading import load
+from moebook.results import deciding, report
+from moebook.results import verdicts as claims
+from moebook.results.loading import load
 from moebook.sections import parameters_of
-from moebook.view import report
+from moebook.sections.parallelism.composed import COMPOSED
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.analysis.predict import Ceilings, add_floor, floor_row
-from moebook.models import shapes
+from moebook.models import sizes
 from moebook.models.catalog import load
 from moebook.models.edit import edit
+from moebook.predict.model import Ceilings, add_floor, floor_row
 
 CEILINGS = Ceilings("synthetic", 3.0e12, 8.0e14, "bfloat16")
 MIXTRAL = load("Mixtral-8x7B-v0.1")
@@ -26,7 +26,7 @@ def test_decode_floor_by_hand():
 
 
 def test_prefill_of_a_long_prompt_is_bound_by_flops():
-    cost = shapes.prefill_cost(MIXTRAL, 16, 2048)
+    cost = sizes.prefill_cost(MIXTRAL, 16, 2048)
     floor = floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS)
     assert floor.floor_ttft_s == pytest.approx(cost.total_flops / 8.0e14)
     assert cost.total_flops / 8.0e14 > cost.total_bytes / 3.0e12
@@ -34,7 +34,7 @@ def test_prefill_of_a_long_prompt_is_bound_by_flops():
 
 def test_step_floor_is_the_mean_over_every_context():
     model = edit(MIXTRAL, num_layers=4)
-    each = [max((c := shapes.decode_cost(model, 16, n)).total_bytes / 3.0e12, c.total_flops / 8.0e14)
+    each = [max((c := sizes.decode_cost(model, 16, n)).total_bytes / 3.0e12, c.total_flops / 8.0e14)
             for n in range(501, 501 + 399)]
     assert floor_row(model, 16, 500, 400, CEILINGS).floor_tpot_s == pytest.approx(np.mean(each), rel=1e-9)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.analysis.floor import Ceilings
-from moebook.analysis.layers import COLUMNS, add_layers, turning_points, work
+from moebook.predict.layers import COLUMNS, add_layers, turning_points, work
+from moebook.predict.roofline import Ceilings
 
 CEILINGS = Ceilings("synthetic", 4e12, 8e14, "bfloat16")
 H, FFN, E, K = 2048, 1024, 64, 8

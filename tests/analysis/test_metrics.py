@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from moebook.analysis import metrics
+from moebook.results import metrics
 
 
 def test_known_values():

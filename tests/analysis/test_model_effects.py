@@ -10,16 +10,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "view"))
 import model_tables as t  # noqa: E402
 
-from moebook.analysis import claims  # noqa: E402
-from moebook.analysis.accuracy import accuracy_rows, common_format, with_measured  # noqa: E402
-from moebook.analysis.cells import Cells, Untested  # noqa: E402
-from moebook.analysis.model_effects import ffn_share, model_change, model_lead, model_order, over_fastest  # noqa: E402
-from moebook.analysis.under_floor import of_those_under  # noqa: E402
-from moebook.models import catalog, shapes  # noqa: E402
+from moebook.models import catalog, sizes  # noqa: E402
+from moebook.results import verdicts  # noqa: E402
+from moebook.results.cells import Cells, Untested  # noqa: E402
+from moebook.results.under_bound import of_those_under  # noqa: E402
+from moebook.sections.model_comparison.accuracy import accuracy_rows, common_format, with_measured  # noqa: E402
+from moebook.sections.model_comparison.effects import ffn_share, model_change, model_lead, model_order, over_fastest  # noqa: E402
 
 OLMOE, PHI, MIXTRAL, QWEN3, LITE = "OLMoE-1B-7B-0125", "Phi-3.5-MoE-instruct", "Mixtral-8x7B-v0.1", "Qwen3-30B-A3B", \
     "DeepSeek-V2-Lite"
-BOOK = {c.id: c for c in claims.load().claims if c.section == 9}
+BOOK = {c.id: c for c in verdicts.load().claims if c.section == 9}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def cells(table: pd.DataFrame, sweep="llms", metric="throughput_tok_s") -> Cells
 
 
 def judge(table: pd.DataFrame, claim_id: str):
-    return claims.evaluate(table, [BOOK[claim_id]], resamples=300)[0]
+    return verdicts.evaluate(table, [BOOK[claim_id]], resamples=300)[0]
 
 
 def test_the_lead_is_over_the_next_in_the_format_that_most_models_have():
@@ -89,7 +89,7 @@ def test_an_order_holds_only_where_every_step_does():
 
 def test_ffn_shares_are_counted_from_configs():
     arch = catalog.load(MIXTRAL)
-    counts = shapes.parameter_counts(arch)
+    counts = sizes.parameter_counts(arch)
     found = ffn_share(cells(t.models()), [MIXTRAL], "total")
     assert found.value == pytest.approx(100 * counts["experts"] / sum(counts.values())) == found.lo == found.hi
     active = ffn_share(cells(t.models()), [MIXTRAL, OLMOE], "active")

@@ -7,11 +7,11 @@ import pandas as pd
 import parallel_tables as t
 import pytest
 
-from moebook.analysis import claims
-from moebook.analysis import parallelism as p
-from moebook.analysis.collectives import Links, NoLinks, links_of, read_tables
 from moebook.models import catalog
-from moebook.models.shards import ONE
+from moebook.models.one_rank import ONE
+from moebook.predict.communication import Links, NoLinks, links_of, read_tables
+from moebook.results import verdicts as claims
+from moebook.sections.parallelism import composed as p
 
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
 RATE = 4.5e11

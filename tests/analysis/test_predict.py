@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.analysis import predict
-from moebook.analysis.calibration import IMPORTANCE, SIBLING, Calibration, Factors
-from moebook.analysis.predict import Ceilings
-from moebook.models import shapes
+from moebook.models import sizes
 from moebook.models.catalog import load
 from moebook.models.edit import edit
+from moebook.predict import model as predict
+from moebook.predict.calibration import IMPORTANCE, SIBLING, Calibration, Factors
+from moebook.predict.model import Ceilings
 
 CEILINGS = Ceilings("synthetic", 3.0e12, 8.0e14, "bfloat16")
 PLANTED = Factors(host_step_s=2e-3, host_prefill_s=6e-3, layer_s=4e-5, request_s=3e-5, expert_bytes=0.7,
@@ -46,7 +46,7 @@ def measured(table, noise=0.0, seed=0, factors=PLANTED):
 def test_a_step_by_hand():
     table = plan(ffn=(1792,), experts=(8,), active=(2,), layers=(4,), batches=(16,), tokens=(128,))
     model = architecture_of(table.iloc[0])
-    cost = shapes.decode_cost(model, 16, 128 + 64)
+    cost = sizes.decode_cost(model, 16, 128 + 64)
     kv = cost.bytes["kv_cache"] / 3e12 / 0.35
     experts = np.hypot(cost.bytes["experts"] / 3e12 / 0.7, cost.flops["experts"] / 8e14 / 0.4)
     other_bytes = cost.total_bytes - cost.bytes["experts"] - cost.bytes["kv_cache"]
@@ -138,7 +138,7 @@ def test_predictions_reach_unmeasured_points_and_stop_at_what_is_not_modelled():
 def test_a_model_under_its_floor_neither_calibrates_nor_is_predicted():
     import pandas as pd
 
-    from moebook.analysis.under_floor import under_the_floor
+    from moebook.results.under_bound import under_the_floor
 
     rows = pd.DataFrame({"model": ["A", "A", "B", "C"], "tpot_s": [1.0, 0.7, 0.99, 0.5], "floor_tpot_s": 1.0,
                          "device_kind": ["h200", "h200", "h200", "cpu"]})

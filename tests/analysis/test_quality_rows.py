@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.analysis.quality import criterion_of, quality_rows, with_speed
+from moebook.results.perplexity import criterion_of, quality_rows, with_speed
 
 TARGET = "tiny:gpu/aux-0.01"
 

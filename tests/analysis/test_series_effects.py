@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from analysis_tables import MIXTRAL, QWEN, row
 
-from moebook.analysis.cells import Cells, Untested
-from moebook.analysis.series_effects import (
+from moebook.results.cells import Cells, Untested
+from moebook.results.series_effects import (
     FUNCTIONS,
     series_gain,
     series_gain_slope,

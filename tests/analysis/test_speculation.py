@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import speculation_tables as t
 
-from moebook.analysis import speculation as s
-from moebook.models.shapes import distinct_experts
+from moebook.models.sizes import distinct_experts
+from moebook.predict import speculation as s
 
 
 @pytest.mark.parametrize(("a", "k"), [(0.0, 3), (0.3, 1), (0.7, 4), (0.95, 8), (1.0, 5), (0.5, 0)])

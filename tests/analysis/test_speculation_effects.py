@@ -6,14 +6,14 @@ import pytest
 import speculation_tables as t
 from analysis_tables import MIXTRAL, row
 
-from moebook.analysis import claims
-from moebook.analysis.cells import Cells, Untested
-from moebook.analysis.speculation import expected_tokens
-from moebook.analysis.speculation_effects import FUNCTIONS, draft_change, draft_gain, draft_lead, draft_steps
+from moebook.predict.speculation import expected_tokens
+from moebook.results import verdicts
+from moebook.results.cells import Cells, Untested
+from moebook.sections.speculative_decoding.effects import FUNCTIONS, draft_change, draft_gain, draft_lead, draft_steps
 
 SMALL, MEDIUM, LARGE = (f"draft Qwen3-{size}" for size in ("0.6B", "1.7B", "8B"))
 TINY = {MEDIUM: ["draft tiny-draft-large"], LARGE: ["draft tiny-draft-large"], SMALL: ["draft tiny-draft-small"]}
-BOOK = [c for c in claims.load().claims if c.section == 4]
+BOOK = [c for c in verdicts.load().claims if c.section == 4]
 ARGUMENTS = {"draft_lead": {"draft": MEDIUM}, "draft_gain": {"draft": MEDIUM, "over": LARGE},
              "draft_change": {"axis": "length", "low": 128, "high": 2048, "drafts": [MEDIUM]}, "draft_steps": {}}
 
@@ -29,7 +29,7 @@ def with_throughput(table: pd.DataFrame, speed) -> pd.DataFrame:
 
 
 def judge(table: pd.DataFrame, claim_id: str):
-    return claims.evaluate(table, [c for c in BOOK if c.id == claim_id], resamples=300)[0]
+    return verdicts.evaluate(table, [c for c in BOOK if c.id == claim_id], resamples=300)[0]
 
 
 SPEEDS = {"Qwen3-0.6B": 0.72, "Qwen3-1.7B": 1.0, "Qwen3-4B": 0.85 / 1.15 / 0.75, "Qwen3-8B": 1 / 1.2}   # at 128 tokens

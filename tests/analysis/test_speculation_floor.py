@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import speculation_tables as t
 
-from moebook.analysis import predict
-from moebook.analysis.calibration import Calibration, Factors
-from moebook.analysis.floor import Case, case_of
-from moebook.analysis.predict import Ceilings, add_floor
-from moebook.models import shapes
+from moebook.models import sizes
 from moebook.models.catalog import load
+from moebook.predict import model as predict
+from moebook.predict.calibration import Calibration, Factors
+from moebook.predict.model import Ceilings, add_floor
+from moebook.predict.roofline import Case, case_of
 
 CEILINGS = Ceilings("synthetic", 3.0e12, 8.0e14, "bfloat16")
 TARGET, DRAFT = load("Qwen3-30B-A3B"), load("Qwen3-0.6B")
@@ -54,7 +54,7 @@ def test_a_step_by_hand():
     row = add_floor(one(), CEILINGS, target_of).iloc[0]
     wanted = (target_step_s(2 * 4) + 3 * draft_step_s()) / 2.5
     assert row["floor_tpot_s"] == pytest.approx(wanted, rel=1e-9) and row["floor_reason"] is None
-    costs = [shapes.prefill_cost(model, 2, 100) for model in (TARGET, DRAFT)]
+    costs = [sizes.prefill_cost(model, 2, 100) for model in (TARGET, DRAFT)]
     prefill = sum(max(c.total_bytes / 3e12, c.total_flops / 8e14) for c in costs)
     assert row["floor_ttft_s"] == pytest.approx(prefill)
     assert row["floor_e2e_s"] == pytest.approx(prefill + wanted)
@@ -65,7 +65,7 @@ def test_a_step_by_hand():
 def test_lookup_costs_nothing_to_draft():
     row = add_floor(one(draft=None, speculative="ngram", set_acceptance=None), CEILINGS, target_of).iloc[0]
     assert row["floor_tpot_s"] == pytest.approx(target_step_s(2 * 4) / 2.5, rel=1e-9)
-    cost = shapes.prefill_cost(TARGET, 2, 100)
+    cost = sizes.prefill_cost(TARGET, 2, 100)
     assert row["floor_ttft_s"] == pytest.approx(max(cost.total_bytes / 3e12, cost.total_flops / 8e14))
 
 
@@ -115,10 +115,10 @@ def test_a_prediction_by_hand():
         return host_s + 4e-5 * arch.num_layers + 3e-5 * 2 + kv[0] + np.hypot(*experts) + np.hypot(*other)
 
     out = predict.predict(one(output_tokens=100), Calibration(CEILINGS, FACTORS, 0), target_of).iloc[0]
-    verify = shapes.decode_cost(TARGET, 2, 150, tokens_per_sequence=4)
-    step = seconds(verify, 2e-3, TARGET) + 3 * seconds(shapes.decode_cost(DRAFT, 2, 150), 2e-3, DRAFT)
+    verify = sizes.decode_cost(TARGET, 2, 150, tokens_per_sequence=4)
+    step = seconds(verify, 2e-3, TARGET) + 3 * seconds(sizes.decode_cost(DRAFT, 2, 150), 2e-3, DRAFT)
     assert out["predicted_tpot_s"] == pytest.approx(step / 2.5, rel=1e-9)
-    prefill = sum(seconds(shapes.prefill_cost(m, 2, 100), 6e-3, m) for m in (TARGET, DRAFT))
+    prefill = sum(seconds(sizes.prefill_cost(m, 2, 100), 6e-3, m) for m in (TARGET, DRAFT))
     assert out["predicted_ttft_s"] == pytest.approx(prefill, rel=1e-9)
 
 

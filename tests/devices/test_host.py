@@ -46,7 +46,7 @@ def test_the_name_on_macos(monkeypatch, tmp_path, says, name):
 
 
 def test_everything_imports_where_there_is_no_affinity():
-    program = ("import os; del os.sched_getaffinity; import moebook.cli, moebook.execute, moebook.engine.arguments, "
-               "moebook.models.training, moebook.workbook, moebook.doctor; print('imported')")
+    program = ("import os; del os.sched_getaffinity; import moebook.cli, moebook.execute, moebook.engine.vllm.arguments, "
+               "moebook.models.tiny.train_family, moebook.workbook, moebook.doctor; print('imported')")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "imported", done.stderr

@@ -7,10 +7,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from moebook.engine.worker import set_environment
+from moebook.measure.worker import set_environment
 from moebook.models import catalog
 from moebook.models.edit import edit
-from moebook.plan import EngineSettings
+from moebook.study.plan import EngineSettings
 
 BASE = edit(catalog.load("tiny-mixtral"), num_layers=2, ffn_dim=128)
 
@@ -54,7 +54,7 @@ def routed_experts(engine) -> int:
 
 
 def main() -> None:
-    from moebook.engine.vllm_engine import Engine
+    from moebook.engine.vllm.engine import Engine
 
     settings, out = asdict(EngineSettings(graphs="eager", max_model_len=128, kv_cache_gib=1)), {}
     for top_k in (4, 1):

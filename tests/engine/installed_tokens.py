@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from greedy_tokens import scale_weights, tokens_of
 
-from moebook.engine import moe_variants
-from moebook.engine.worker import set_environment
+from moebook.engine.layer import variants as moe_variants
+from moebook.measure.worker import set_environment
 from moebook.models import catalog
 from moebook.models.edit import edit
-from moebook.plan import EngineSettings
+from moebook.study.plan import EngineSettings
 
 MODELS = {"tiny-mixtral": {"ffn_dim": 80}, "tiny-qwen2-moe": {}}      # 80: the CPU's kernel pads it to 96
 calls = []
@@ -46,7 +46,7 @@ def compare(worker, name: str) -> float:
 
 
 def tokens(model: str, folder: Path) -> dict:
-    from moebook.engine.vllm_engine import Engine
+    from moebook.engine.vllm.engine import Engine
 
     settings = asdict(EngineSettings(dtype="float32", graphs="eager", max_model_len=128, kv_cache_gib=1))
     engine = Engine(settings, edit(catalog.load(model), num_layers=2, **MODELS[model]).hf_config(), folder)

@@ -7,9 +7,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from moebook.engine.worker import set_environment
+from moebook.measure.worker import set_environment
 from moebook.models import catalog
-from moebook.plan import EngineSettings
+from moebook.study.plan import EngineSettings
 
 WINDOWS, LENGTH, PARTS = 6, 32, 3
 
@@ -27,8 +27,8 @@ def theirs(folder: str, windows: list[list[int]]) -> list[float]:
 
 def main() -> None:
     from moebook.engine.failures import EngineFailed
-    from moebook.engine.texts import text_windows
-    from moebook.engine.vllm_engine import Engine
+    from moebook.engine.vllm.engine import Engine
+    from moebook.engine.vllm.texts import text_windows
 
     text, *folders = sys.argv[1:]
     out = {}

@@ -12,13 +12,16 @@ import pandas as pd
 import pytest
 from endpoint_servers import TOKEN_S, assert_nothing_leaked, free_port, own_timing, serving, vllm_serving
 
-from moebook import results, run, store
-from moebook.engine import endpoint, endpoint_access
-from moebook.engine.endpoint_access import KEY, MODEL, TOKENIZER, URL, Access
+from moebook.engine.endpoint import access as endpoint_access
+from moebook.engine.endpoint.access import KEY, MODEL, TOKENIZER, URL, Access
+from moebook.engine.endpoint.bench import bench
 from moebook.engine.failures import EngineFailed
-from moebook.engine.worker import Worker
-from moebook.models import catalog, tiny
-from moebook.plan import EngineSettings, Plan, Point, Workload
+from moebook.measure import run, store
+from moebook.measure.worker import Worker
+from moebook.models import catalog
+from moebook.models.tiny import family
+from moebook.results import table as results
+from moebook.study.plan import EngineSettings, Plan, Point, Workload
 
 SECRET = "sk-Sesame/open+7\"Q"                   # with what URLs, shells and JSON write differently
 WORK = {"batch": 2, "input_tokens": 16, "output_tokens": 8, "seed": 0}
@@ -42,7 +45,7 @@ def wave() -> dict:
 
 def refused(tmp_path) -> EngineFailed:
     with pytest.raises(EngineFailed) as error:
-        endpoint.bench(WORK, 2, tmp_path)
+        bench.bench(WORK, 2, tmp_path)
     return error.value
 
 
@@ -78,7 +81,7 @@ def test_a_request_carries_a_key_or_a_password_never_both(at, tmp_path):
                                       ("https://h/api/paas/v4", "https://h/api/paas/v4")])
 def test_the_address_is_that_of_the_api(url, base):
     assert Access.from_environment({URL: url, MODEL: "m"}).url == base
-    options = endpoint.wave(Access(base, "m", "m"), "completions", WORK, 0, Path("x.json"))
+    options = bench.wave(Access(base, "m", "m"), "completions", WORK, 0, Path("x.json"))
     assert options[options.index("--base-url") + 1] + options[options.index("--endpoint") + 1] == f"{base}/completions"
 
 
@@ -153,8 +156,8 @@ def test_a_model_that_no_api_knows_fails_and_a_chat_server_is_found(at, tmp_path
 
 
 def test_a_wave_says_the_same_as_the_benchmarks_own_percentiles(wave):
-    assert endpoint.problem_of(wave, WAVE_WORK) is None
-    row = endpoint.row(wave)
+    assert bench.problem_of(wave, WAVE_WORK) is None
+    row = bench.row(wave)
     for ours, theirs in {"request_ttft": "ttft", "request_e2e": "e2el", "step": "itl"}.items():
         for q in (50, 99):
             assert row[f"{ours}_p{q}_s"] == pytest.approx(wave[f"p{q}_{theirs}_ms"] / 1e3)
@@ -165,12 +168,12 @@ def test_a_wave_says_the_same_as_the_benchmarks_own_percentiles(wave):
 
 def test_a_first_request_sent_late_counts_from_the_waves_start(wave):
     late = {**wave, "start_times": [7.0, 7.0, 9.0, 7.0]}
-    assert endpoint.row(late)["ttft_s"] == pytest.approx(2 + wave["ttfts"][2])
-    assert endpoint.row(late)["request_ttft_p50_s"] == endpoint.row(wave)["request_ttft_p50_s"]
+    assert bench.row(late)["ttft_s"] == pytest.approx(2 + wave["ttfts"][2])
+    assert bench.row(late)["request_ttft_p50_s"] == bench.row(wave)["request_ttft_p50_s"]
 
 
 def test_one_token_has_no_steps(wave):
-    row = endpoint.row({**wave, "itls": [[]] * 4, "output_lens": [1] * 4})
+    row = bench.row({**wave, "itls": [[]] * 4, "output_lens": [1] * 4})
     assert row["e2e_s"] == row["ttft_s"] and "step_p50_s" not in row and "tokens_per_step" not in row
 
 
@@ -183,7 +186,7 @@ def test_one_token_has_no_steps(wave):
     ({"input_lens": [64, 64, 200, 64]}, "64 to 200 tokens in prompts of 64: set MOEBOOK_ENDPOINT_TOKENIZER"),
 ])
 def test_a_wave_that_is_not_the_workloads_is_refused_with_its_reason(wave, changes, words):
-    assert words in endpoint.problem_of({**wave, **changes}, WAVE_WORK)
+    assert words in bench.problem_of({**wave, **changes}, WAVE_WORK)
 
 
 def test_another_label_is_another_point_and_no_engine_point_changes():
@@ -206,8 +209,8 @@ def model(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOEBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("MOEBOOK_TEXT", raising=False)
-        tiny.ensure(["tiny:test/aux-0.01"], lambda line: None)
-        yield tiny.folder("tiny:test/aux-0.01")
+        family.ensure(["tiny:test/aux-0.01"], lambda line: None)
+        yield family.folder("tiny:test/aux-0.01")
 
 
 @pytest.mark.engine
@@ -229,10 +232,10 @@ def test_what_goes_wrong_in_a_wave_is_the_rows_reason(at, model, tmp_path, capfd
 @pytest.mark.engine
 def test_a_chat_server_of_known_speed(at, model, tmp_path, monkeypatch):
     seeds = itertools.count(1)
-    monkeypatch.setattr(endpoint.secrets, "randbelow", lambda _: next(seeds))
+    monkeypatch.setattr(bench.secrets, "randbelow", lambda _: next(seeds))
     with serving("chat_only") as server:
         at(server.url, tokenizer=str(model))
-        found = endpoint.bench(WORK, 2, tmp_path)
+        found = bench.bench(WORK, 2, tmp_path)
     assert found["facts"]["endpoint_api"] == "chat/completions" and found["facts"]["requests_ok"] == 6
     prompts = [json.dumps(body["messages"]) for _, _, body in server.asked if body.get("stream")]
     assert len(prompts) == len(set(prompts)) == 6, "a prompt sent twice could be answered from a cache"

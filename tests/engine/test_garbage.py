@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from moebook.engine import garbage
+from moebook.engine.vllm import garbage
 
 
 class Engine:

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
 from moebook.engine.counts import CountsWriter, read
-from moebook.engine.hf_routing import capture_multimodal, capture_text, load_checkpoint, split_paths
-from moebook.engine.router_hooks import RouterHooks, RoutingError
+from moebook.engine.hf.hooks import RouterHooks, RoutingError
+from moebook.engine.hf.routing import capture_multimodal, capture_text, load_checkpoint, split_paths
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 tiny_moe = importlib.import_module("tiny_moe")          # the random models that tests/models uses

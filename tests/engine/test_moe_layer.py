@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from moebook.engine.failures import EngineFailed
-from moebook.engine.layer_process import LayerProcess
-from moebook.engine.moe_layer import LayerBench
-from moebook.engine.moe_timing import calls_per_repeat
-from moebook.engine.moe_tuning import SPACE, candidates, fits, search, sensible, shipped_configs
-from moebook.engine.moe_variants import OWN, draw, draw_weights, reference, relative_error
+from moebook.engine.layer.moe_layer import LayerBench
+from moebook.engine.layer.process import LayerProcess
+from moebook.engine.layer.timing import calls_per_repeat
+from moebook.engine.layer.variants import OWN, draw, draw_weights, reference, relative_error
+from moebook.engine.vllm.moe_tuning import SPACE, candidates, fits, search, sensible, shipped_configs
 
 SMALL = {"hidden_size": 64, "expert_ffn_dim": 128, "num_experts": 8, "top_k": 2}
 MANY = {"hidden_size": 128, "expert_ffn_dim": 64, "num_experts": 16, "top_k": 4}

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from moebook import results, run
-from moebook.sections import fused_moe, pruning, quantization
-from moebook.store import Store
+from moebook.measure import run
+from moebook.measure.store import Store
+from moebook.results import table as results
+from moebook.sections.fused_moe import plan as fused_moe
+from moebook.sections.pruning import plan as pruning
+from moebook.sections.quantization import plan as quantization
 
 FLAGS = Path("/proc/cpuinfo").read_text()
 AVX512, AMX = "avx512f" in FLAGS, "amx_tile" in FLAGS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moebook.models import tiny
+from moebook.models.tiny import family
 
 SCRIPT = Path(__file__).parent / "perplexity.py"
 NAMES = ["tiny:test/aux-0.01", "tiny:test/loss-free", "tiny:test/draft-small", "tiny:test/aux-0.01/inter-50-norm"]
@@ -20,9 +20,9 @@ def perplexities(tmp_path_factory) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOEBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("MOEBOOK_TEXT", raising=False)
-        tiny.ensure(NAMES, lambda line: None)
-        folders = {name: str(tiny.folder(name)) for name in NAMES}
-        command = [sys.executable, str(SCRIPT), str(tiny.heldout("test", "all")), *folders.values()]
+        family.ensure(NAMES, lambda line: None)
+        folders = {name: str(family.folder(name)) for name in NAMES}
+        command = [sys.executable, str(SCRIPT), str(family.heldout("test", "all")), *folders.values()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=dict(os.environ))
         assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moebook.models import catalog, tiny
-from moebook.models.shapes import distinct_experts
+from moebook.models import catalog
+from moebook.models.sizes import distinct_experts
+from moebook.models.tiny import family
 
 SCRIPT = Path(__file__).parent / "tiny_engine.py"
 MEMBERS = ("aux-0.01", "loss-free", "draft-large")
@@ -22,7 +23,7 @@ def found(tmp_path_factory) -> dict:
     patch = pytest.MonkeyPatch()
     patch.setenv("MOEBOOK_CACHE", str(folder / "cache"))
     try:
-        tiny.ensure([f"tiny:test/{m}" for m in MEMBERS], lambda line: None)
+        family.ensure([f"tiny:test/{m}" for m in MEMBERS], lambda line: None)
         done = subprocess.run([sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=600,
                               env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"})
         assert done.returncode == 0, done.stderr[-3000:]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from moebook import run
+from moebook.measure import run
 from moebook.models import catalog
 from moebook.models.edit import edit
-from moebook.plan import EngineSettings
+from moebook.study.plan import EngineSettings
 
 pytestmark = pytest.mark.engine
 TINY = edit(catalog.load("tiny-mixtral"), num_layers=1, ffn_dim=128, num_experts=4)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from moebook.engine.worker import set_environment
+from moebook.measure.worker import set_environment
 from moebook.models import catalog
-from moebook.plan import EngineSettings, Speculation
+from moebook.study.plan import EngineSettings, Speculation
 
 TARGETS = ("aux-0.01", "loss-free")
 TEXT = "tiny:test/heldout/all"
@@ -18,7 +18,7 @@ WORK = {"batch": 3, "input_tokens": 40, "output_tokens": 24, "temperature": 0.0}
 
 
 def start(weights: str, out: Path, spec: Speculation | None = None, routing: str | None = None):
-    from moebook.engine.vllm_engine import Engine
+    from moebook.engine.vllm.engine import Engine
 
     settings = EngineSettings(dtype="float32", graphs="eager", max_model_len=96, kv_cache_gib=1, weights=weights,
                               speculation=spec, routing=routing)
@@ -31,7 +31,7 @@ def theirs(weights: str, windows: list[list[int]]) -> dict:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from moebook.engine.texts import checkpoint_folder
+    from moebook.engine.vllm.texts import checkpoint_folder
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint_folder(weights), dtype=torch.float32)
     arch = catalog.load(weights)
@@ -55,7 +55,8 @@ def theirs(weights: str, windows: list[list[int]]) -> dict:
 
 
 def read_target(weights: str, out: Path) -> dict:
-    from moebook.engine import counts, texts
+    from moebook.engine import counts
+    from moebook.engine.vllm import texts
 
     engine = start(weights, out)
     work = {**WORK, "output_tokens": 1}
@@ -78,7 +79,7 @@ def speculate(weights: str, out: Path, spec: Speculation | None) -> dict:
 
 
 def skewed(weights: str, out: Path, routing: str) -> dict:
-    from moebook.engine import routing as taps
+    from moebook.engine.vllm import routing as taps
 
     engine = start(weights, out, routing=routing)
     engine.rpc(taps.begin_steps)

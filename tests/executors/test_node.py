@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from moebook import devices, sections
-from moebook.executors import node
-from moebook.params import build
-from moebook.worker_handle import WorkerDied
+from moebook.measure.executors import node
+from moebook.measure.worker_handle import WorkerDied
+from moebook.study.params import build
 
 SECTION = sections.find("01")
 OK = {"ok": True, "facts": {}, "repeats": [{"ttft_s": 0.1, "e2e_s": 1.0}], "ceilings": {"dtype": "bfloat16"}}

@@ -12,14 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from moebook import results, run, sections
-from moebook.executors import builds, choose, node, ray_cluster
-from moebook.executors.ray_cluster import RayCluster
+from moebook import sections
+from moebook.measure import run
+from moebook.measure.executors import builds, choose, node, ray_cluster
+from moebook.measure.executors.ray_cluster import RayCluster
+from moebook.measure.progress import Progress
+from moebook.measure.store import Store
 from moebook.models import catalog
-from moebook.params import build
-from moebook.plan import EngineSettings
-from moebook.progress import Progress
-from moebook.store import Store
+from moebook.results import table as results
+from moebook.study.params import build
+from moebook.study.plan import EngineSettings
 
 ray = ray_cluster._ray()
 sys.path.insert(0, str(Path(__file__).parent))
@@ -297,7 +299,7 @@ def test_without_ray_the_message_names_the_extra(monkeypatch):
 
 
 def test_plans_and_imports_know_nothing_of_ray():
-    program = ("import sys, moebook, moebook.cli, moebook.run, moebook.shard, moebook.executors.ray_cluster, "
-               "moebook.sections.hyperparameter_scaling; print('ray' in sys.modules)")
+    program = ("import sys, moebook, moebook.cli, moebook.measure.run, moebook.study.shard, moebook.measure.executors.ray_cluster, "
+               "moebook.sections.hyperparameter_scaling.plan; print('ray' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert done.stdout.strip() == "False"

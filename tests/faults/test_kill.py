@@ -49,7 +49,7 @@ def workers(of: Path) -> list[int]:
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"moebook.engine.worker" in command and str(of).encode() in command:
+        if b"moebook.measure.worker" in command and str(of).encode() in command:
             found.append(int(folder.name))
     return found
 

@@ -6,10 +6,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moebook import quality
-from moebook.models import accuracies, catalog
-from moebook.models.accuracies import LLM_TASKS, AccuracyError, file_problems, load, published_name, read_measured
+from moebook.measure import lm_eval
+from moebook.models import catalog
 from moebook.models.vision import image_tokens
+from moebook.sections.model_comparison import accuracies
+from moebook.sections.model_comparison.accuracies import (
+    LLM_TASKS,
+    AccuracyError,
+    file_problems,
+    load,
+    published_name,
+    read_measured,
+)
 
 NINE = ("Mixtral-8x7B-v0.1", "Qwen1.5-MoE-A2.7B", "Qwen3-30B-A3B", "DeepSeek-V2-Lite", "Phi-3.5-MoE-instruct",
         "OLMoE-1B-7B-0125", "deepseek-vl2-tiny", "deepseek-vl2-small", "deepseek-vl2")
@@ -36,7 +44,7 @@ def test_each_of_the_nine_models_has_a_value_or_the_reason_why_not():
 
 
 def test_the_tasks_are_those_that_lm_eval_runs_for_the_study():
-    assert tuple(LLM_TASKS) == quality.TASKS
+    assert tuple(LLM_TASKS) == lm_eval.TASKS
 
 
 def test_means_are_those_that_the_report_prints():

@@ -3,7 +3,7 @@
 import pytest
 
 torch = pytest.importorskip("torch")
-from moebook.models import balancing  # noqa: E402
+from moebook.models.tiny import balancing  # noqa: E402
 
 
 def logits_of(probabilities: list[list[float]]):
@@ -58,8 +58,8 @@ def test_imbalance_is_the_mean_over_layers_of_max_over_mean():
 
 @pytest.mark.parametrize("member", ["aux-0.01", "loss-free"])
 def test_the_watch_sees_what_the_routers_choose(member):
-    from moebook.models.recipes import PRESETS
-    from moebook.models.trainer import build
+    from moebook.models.tiny.recipes import PRESETS
+    from moebook.models.tiny.train_member import build
 
     preset = PRESETS["test"]
     model = build(preset.members[member], preset)
@@ -74,8 +74,8 @@ def test_the_watch_sees_what_the_routers_choose(member):
 
 
 def test_a_large_bias_turns_the_choice_but_not_the_weights():
-    from moebook.models.recipes import PRESETS
-    from moebook.models.trainer import build
+    from moebook.models.tiny.recipes import PRESETS
+    from moebook.models.tiny.train_member import build
 
     preset = PRESETS["test"]
     model = build(preset.members["loss-free"], preset)

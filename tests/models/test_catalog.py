@@ -209,6 +209,6 @@ def test_the_text_part_of_scout_can_stand_alone():
 
 def test_loading_a_catalog_model_imports_no_heavy_package():
     heavy = ("torch", "transformers", "vllm", "pandas", "matplotlib", "numpy")
-    code = ("import sys; from moebook.models import catalog, edit, shapes; catalog.load('mixtral-8x7b-v0.1'); "
+    code = ("import sys; from moebook.models import catalog, edit, sizes; catalog.load('mixtral-8x7b-v0.1'); "
             f"print([m for m in {heavy} if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

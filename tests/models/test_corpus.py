@@ -2,7 +2,7 @@
 
 import pytest
 
-from moebook.models import corpus, own_text
+from moebook.models.tiny import corpus, own_text
 
 FUNCTION = 'def f{}():\n    """Adds {} things, slowly and with care."""\n    return thing + other\n'
 PROSE = "\n\n".join(FUNCTION.format(i, i) for i in range(80))

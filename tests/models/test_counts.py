@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moebook.models import catalog, shapes
+from moebook.models import catalog, sizes
 
 TABLE = yaml.safe_load((Path(__file__).parent / "counts.yaml").read_text())
 NOT_IN_TRANSFORMERS = {
@@ -26,7 +26,7 @@ def correction_biases(arch: catalog.Architecture) -> int:
 @pytest.mark.parametrize("name", BUILT)
 def test_total_equals_the_modules_of_transformers(name, meta_parameters):
     arch = catalog.load(name)
-    assert shapes.total_parameters(arch) == meta_parameters(arch.hf_config()) + correction_biases(arch)
+    assert sizes.total_parameters(arch) == meta_parameters(arch.hf_config()) + correction_biases(arch)
 
 
 def test_correction_biases_are_held_by_three_models():
@@ -39,20 +39,20 @@ def test_correction_biases_are_held_by_three_models():
 def test_counts_agree_with_the_table_to_its_last_digit(name):
     arch, row = catalog.load(name), TABLE[name]
     slack = APPROXIMATE.get(name, 0)
-    counts = shapes.active_counts(arch)
+    counts = sizes.active_counts(arch)
     inner = sum(counts.values()) - counts["embedding"] - counts["lm_head"] - counts["vision"]
-    assert shapes.total_parameters(arch) == pytest.approx(row["total"] * 1e9, rel=0, abs=0.51e6 + slack)
-    assert shapes.active_parameters(arch) == pytest.approx(row["active"] * 1e9, rel=0, abs=5.1e6 + slack)
+    assert sizes.total_parameters(arch) == pytest.approx(row["total"] * 1e9, rel=0, abs=0.51e6 + slack)
+    assert sizes.active_parameters(arch) == pytest.approx(row["active"] * 1e9, rel=0, abs=5.1e6 + slack)
     assert inner == pytest.approx(row["active_inner"] * 1e9, rel=0, abs=5.1e6)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_weight_bytes_agree_with_the_table(name):
     arch, row = catalog.load(name), TABLE[name]
-    assert shapes.weight_bytes(arch) / 1e9 == pytest.approx(row["bf16"], rel=0, abs=0.051)
-    assert shapes.weight_bytes(arch) / 2**30 == pytest.approx(row["bf16_gib"], rel=0, abs=0.051)
+    assert sizes.weight_bytes(arch) / 1e9 == pytest.approx(row["bf16"], rel=0, abs=0.051)
+    assert sizes.weight_bytes(arch) / 2**30 == pytest.approx(row["bf16_gib"], rel=0, abs=0.051)
     for quantization in {"fp8", "mxfp4"} & row.keys():
-        assert shapes.weight_bytes(arch, quantization=quantization) / 1e9 == pytest.approx(
+        assert sizes.weight_bytes(arch, quantization=quantization) / 1e9 == pytest.approx(
             row[quantization], rel=0, abs=0.051)
 
 
@@ -68,13 +68,13 @@ def test_published_totals(name):
     assert catalog.sources()[name]["published"] == printed
     total = printed.split("B")[0]
     half_a_digit = 0.5 * 10.0 ** -len(total.partition(".")[2])
-    assert shapes.total_parameters(catalog.load(name)) / 1e9 == pytest.approx(float(total), rel=0, abs=half_a_digit)
+    assert sizes.total_parameters(catalog.load(name)) / 1e9 == pytest.approx(float(total), rel=0, abs=half_a_digit)
 
 
 @pytest.mark.parametrize("name, billions", [
     ("DeepSeek-V2-Lite", 2.4), ("deepseek-vl2-tiny", 1.0), ("gpt-oss-20b", 3.6), ("gpt-oss-120b", 5.1)])
 def test_published_active_counts_that_leave_out_the_input_embedding(name, billions):
-    counts = shapes.active_counts(catalog.load(name))
+    counts = sizes.active_counts(catalog.load(name))
     without = (sum(counts.values()) - counts["embedding"]) / 1e9
     assert without == pytest.approx(billions, rel=0, abs=0.06)
     assert sum(counts.values()) / 1e9 - billions > 0.06
@@ -86,15 +86,15 @@ def test_published_active_counts_that_leave_out_the_input_embedding(name, billio
     ("deepseek-vl2-base-textonly", "deepseek-vl2", {}),
     ("OLMoE-1B-7B-0924", "MolmoE-1B-0924", {"embedding": 128 * 2048})])
 def test_multimodal_models_are_their_language_part_and_a_vision_part(small, large, language):
-    text, whole = (shapes.parameter_counts(catalog.load(n)) for n in (small, large))
-    differences = {c: whole[c] - text[c] for c in shapes.COMPONENTS if whole[c] != text[c]}
+    text, whole = (sizes.parameter_counts(catalog.load(n)) for n in (small, large))
+    differences = {c: whole[c] - text[c] for c in sizes.COMPONENTS if whole[c] != text[c]}
     vision = differences.pop("vision")
     assert differences == language
     assert 0.29e9 < vision < 0.46e9
 
 
 def test_mixtral_by_hand():
-    counts = shapes.parameter_counts(catalog.load("Mixtral-8x7B-v0.1"))
+    counts = sizes.parameter_counts(catalog.load("Mixtral-8x7B-v0.1"))
     assert counts == {
         "embedding": 32000 * 4096, "attention": 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024), "router": 32 * 8 * 4096,
         "experts": 32 * 8 * 3 * 4096 * 14336, "shared_experts": 0, "dense_ffn": 0, "norms": 65 * 4096,
@@ -102,7 +102,7 @@ def test_mixtral_by_hand():
 
 
 def test_tied_head_counts_once():
-    counts = shapes.parameter_counts(catalog.load("Qwen3-0.6B"))
+    counts = sizes.parameter_counts(catalog.load("Qwen3-0.6B"))
     assert counts["lm_head"] == 0
     assert counts["embedding"] == 151936 * 1024
 
@@ -110,6 +110,6 @@ def test_tied_head_counts_once():
 def test_active_differs_from_total_in_experts_only():
     for name in catalog.names():
         arch = catalog.load(name)
-        total, active = shapes.parameter_counts(arch), shapes.active_counts(arch)
+        total, active = sizes.parameter_counts(arch), sizes.active_counts(arch)
         assert {c for c in total if total[c] != active[c]} == ({"experts"} if arch.is_moe else set())
         assert active["experts"] * arch.num_experts == total["experts"] * arch.top_k

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moebook.models import catalog, shapes
+from moebook.models import catalog, sizes
 from moebook.models.edit import ImpossibleEdit, edit
 
 MIXTRAL = catalog.load("Mixtral-8x7B-v0.1")
@@ -24,7 +24,7 @@ EDITS = [
 def test_edited_config_builds_the_model_that_was_counted(name, changes, meta_parameters):
     edited = edit(catalog.load(name), **changes)
     biases = edited.num_moe_layers * edited.num_experts if edited.family == "deepseek_v3" else 0
-    assert shapes.total_parameters(edited) == meta_parameters(edited.hf_config()) + biases
+    assert sizes.total_parameters(edited) == meta_parameters(edited.hf_config()) + biases
 
 
 @pytest.mark.parametrize("name, changes", EDITS)

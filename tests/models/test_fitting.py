@@ -2,15 +2,16 @@
 
 import pytest
 
-from moebook import params, paths, sections
-from moebook.given import read_yaml
-from moebook.models import catalog, fitting, shapes
+from moebook import paths, sections
+from moebook.models import catalog, fitting, sizes
+from moebook.study import params
+from moebook.study.given import read_yaml
 
-SIZES = [shapes.weight_bytes(catalog.load(name), "bfloat16") for name in fitting.candidates()]
+SIZES = [sizes.weight_bytes(catalog.load(name), "bfloat16") for name in fitting.candidates()]
 
 
 def upto(gigabytes: float) -> fitting.Fits:
-    return lambda arch: shapes.weight_bytes(arch, "bfloat16") <= gigabytes * 1e9
+    return lambda arch: sizes.weight_bytes(arch, "bfloat16") <= gigabytes * 1e9
 
 
 def test_candidates_are_published_models_of_experts_smallest_first_and_one_of_each_shape():

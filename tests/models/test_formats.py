@@ -2,7 +2,7 @@
 
 import pytest
 
-from moebook.models import formats, shapes, widths
+from moebook.models import formats, sizes, widths
 from moebook.models.catalog import load
 
 MIXTRAL = load("Mixtral-8x7B-v0.1")
@@ -76,9 +76,9 @@ def test_unknown_names_list_the_known_ones():
 def test_weights_of_mixtral_in_each_format():
     """8 x 3 x 4096 x 14336 expert elements a layer, 32 layers, are 45.1 of 46.7 billion."""
     experts = 32 * 8 * 3 * 4096 * 14336
-    plain = shapes.component_bytes(MIXTRAL, "bfloat16")
+    plain = sizes.component_bytes(MIXTRAL, "bfloat16")
     assert plain["experts"] == 2 * experts
-    int8, fp8, int4 = (shapes.component_bytes(MIXTRAL, "bfloat16", q) for q in ("int8_experts", "fp8", "int4"))
+    int8, fp8, int4 = (sizes.component_bytes(MIXTRAL, "bfloat16", q) for q in ("int8_experts", "fp8", "int4"))
     assert int8["experts"] == fp8["experts"] == experts and int8["attention"] == plain["attention"]
     assert int4["experts"] == pytest.approx(experts * (4 + 20 / 128) / 8)
     assert all(f[c] == plain[c] for f in (int8, fp8, int4) for c in ("embedding", "router", "norms", "lm_head"))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from moebook import sections
-from moebook.models import corpus, own_text, tiny
-from moebook.params import load
-from moebook.plan import Speculation
+from moebook.models.tiny import corpus, family, own_text
+from moebook.study.params import load
+from moebook.study.plan import Speculation
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def test_own_text_changes_every_point_that_rests_on_it_and_no_other(text, monkey
 
 def test_without_own_text_keys_are_those_of_the_shipped_results(monkeypatch):
     monkeypatch.delenv("MOEBOOK_TEXT", raising=False)
-    from moebook import results
+    from moebook.results import table as results
 
     table, _ = results.read(ROOT / "outputs/reference/h100/07_load_balancing/results.parquet")
     measured = set(table.loc[table["status"] == "ok", "key"])
@@ -75,11 +75,11 @@ def test_the_order_and_the_content_of_files_count(tmp_path, monkeypatch):
     found = []
     for files in ((a,), (b,), (a, b), (b, a)):
         monkeypatch.setenv("MOEBOOK_TEXT", os.pathsep.join(map(str, files)))
-        found += [str(own_text.identity()), str(tiny.family_folder("cpu"))]
+        found += [str(own_text.identity()), str(family.family_folder("cpu"))]
     assert len(set(found)) == len(found)
     shutil.copy(a, tmp_path / "copy.txt")
     monkeypatch.setenv("MOEBOOK_TEXT", str(tmp_path / "copy.txt"))
-    assert [str(own_text.identity()), str(tiny.family_folder("cpu"))] == found[:2]
+    assert [str(own_text.identity()), str(family.family_folder("cpu"))] == found[:2]
 
 
 BAD = [(None, "there is no file"), (b"", "0 characters are too few"), (b"short", "5 characters are too few"),

@@ -14,11 +14,12 @@ import tiny_moe
 import torch
 from safetensors.torch import load_file, save_file
 
-from moebook.models import catalog, prune, shapes
-from moebook.models.checkpoint import INDEX, CheckpointError, ShardWriter, open_checkpoint
+from moebook.models import catalog, sizes
 from moebook.models.edit import ImpossibleEdit
-from moebook.models.prune import prune_architecture, prune_checkpoint
-from moebook.models.saliency import Scores
+from moebook.models.pruning import prune
+from moebook.models.pruning.checkpoint import INDEX, CheckpointError, ShardWriter, open_checkpoint
+from moebook.models.pruning.prune import prune_architecture, prune_checkpoint
+from moebook.models.pruning.saliency import Scores
 
 ALL = pytest.mark.parametrize("name", tiny_moe.MODELS)
 
@@ -161,7 +162,7 @@ def test_kept_experts_are_renumbered_in_their_old_order(saved, tmp_path):
 def test_the_pruned_folder_has_the_parameters_that_the_pruned_architecture_counts(name, kind, ratio, saved, tmp_path):
     report = prune_checkpoint(saved(name), tmp_path / "out", kind=kind, ratio=ratio)
     counted, _ = prune_architecture(catalog.load(str(saved(name))), kind=kind, ratio=ratio)
-    assert shapes.total_parameters(counted) == report.parameters_after == sum(
+    assert sizes.total_parameters(counted) == report.parameters_after == sum(
         t.numel() for t in tensors_of(tmp_path / "out").values())
     assert report.bytes_after == 4 * report.parameters_after < report.bytes_before
     assert json.loads((tmp_path / "out" / prune.REPORT).read_text())["parameters_after"] == report.parameters_after
@@ -221,7 +222,7 @@ def test_ties_go_by_index(saved, tmp_path):
 PEAK = """
 import sys, pathlib
 from safetensors.torch import load_file
-from moebook.models.prune import prune_checkpoint
+from moebook.models.pruning.prune import prune_checkpoint
 def peak_mib():
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return int(next(l for l in lines if l.startswith("VmHWM")).split()[1]) / 1024
@@ -426,7 +427,7 @@ def test_a_failure_while_writing_keeps_the_old_target(editable, tmp_path, monkey
 
 @pytest.mark.parametrize("options, words", [
     ({"criterion": "size"}, "criterion is 'size'; allowed: random, norm, frequency, routed_activation"),
-    ({"criterion": "frequency"}, "needs scores from text; run moebook.models.saliency.collect_from_folder"),
+    ({"criterion": "frequency"}, "needs scores from text; run moebook.models.pruning.saliency.collect_from_folder"),
     ({"criterion": "routed_activation"}, "needs scores"),
     ({"criterion": "frequency", "scores": Scores({0: {"frequency": np.ones(8)}})}, "no 'frequency' for layer 1"),
     ({"criterion": "frequency", "scores": Scores({0: {"frequency": np.ones(4)}})}, r"shape \(4,\), but the model needs"),

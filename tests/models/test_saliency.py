@@ -11,9 +11,9 @@ import tiny_moe
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from moebook.models.checkpoint import CheckpointError
-from moebook.models.prune import prune_checkpoint
-from moebook.models.saliency import Scores, collect, collect_from_folder, norm_scores
+from moebook.models.pruning.checkpoint import CheckpointError
+from moebook.models.pruning.prune import prune_checkpoint
+from moebook.models.pruning.saliency import Scores, collect, collect_from_folder, norm_scores
 
 ALL = pytest.mark.parametrize("name", tiny_moe.MODELS)
 NAMES = {"frequency", "routed_activation", "channel_frequency", "channel_routed_activation"}

@@ -2,15 +2,15 @@
 
 import pytest
 
-from moebook.models import catalog, shapes
-from moebook.models.shards import MODES, ImpossibleShard, indivisible, rank_series, rounding, shard, stand_in
+from moebook.models import catalog, sizes
+from moebook.models.one_rank import MODES, ImpossibleShard, indivisible, rank_series, rounding, shard, stand_in
 
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
 SPLIT = ("attention", "experts", "embedding", "lm_head")
 
 
 def parameters(arch) -> dict:
-    return shapes.parameter_counts(arch)
+    return sizes.parameter_counts(arch)
 
 
 @pytest.mark.parametrize("name", [MIXTRAL, OLMOE, "tiny-mixtral", "Qwen3-30B-A3B"])
@@ -44,8 +44,8 @@ def test_kv_heads_are_repeated_where_there_are_fewer_than_ranks():
 def test_an_expert_parallel_rank_reads_its_share_of_the_experts_hit(name, devices, tokens):
     arch = catalog.load(name)
     rank = shard(arch, "TP+EP", devices)
-    whole = shapes.distinct_experts(arch.num_experts, arch.top_k, tokens)
-    assert devices * shapes.distinct_experts(rank.num_experts, rank.top_k, tokens) == pytest.approx(whole)
+    whole = sizes.distinct_experts(arch.num_experts, arch.top_k, tokens)
+    assert devices * sizes.distinct_experts(rank.num_experts, rank.top_k, tokens) == pytest.approx(whole)
 
 
 @pytest.mark.parametrize("mode", ["PP", "PP+EP"])

@@ -11,9 +11,11 @@ import tiny_family
 from typer.testing import CliRunner
 
 from moebook import cli
-from moebook.models import catalog, shapes, tiny
+from moebook.models import catalog
+from moebook.models import sizes as shapes
 from moebook.models.edit import ImpossibleEdit, edit
-from moebook.models.recipes import PRESETS
+from moebook.models.tiny import family as tiny
+from moebook.models.tiny.recipes import PRESETS
 
 _PRUNE = tiny._prune
 MODELS = [f"tiny:{preset}/{member}" for preset, found in PRESETS.items() for member in found.members]
@@ -183,6 +185,6 @@ def test_bad_input_to_the_command(empty_cache, arguments, said):
 
 
 def test_names_and_configs_need_no_torch():
-    code = ("import sys\nfrom moebook.models import catalog, tiny\ncatalog.load('tiny:cpu/aux-0.01/inter-50-norm')\n"
+    code = ("import sys\nfrom moebook.models import catalog\nfrom moebook.models.tiny import family as tiny\ncatalog.load('tiny:cpu/aux-0.01/inter-50-norm')\n"
             "assert not {'torch', 'transformers'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True)

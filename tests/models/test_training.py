@@ -8,8 +8,10 @@ import pytest
 import tiny_family
 
 torch = pytest.importorskip("torch")
-from moebook.models import shapes, tiny, trainer, training  # noqa: E402
-from moebook.models.recipes import PRESETS  # noqa: E402
+from moebook.models import sizes
+from moebook.models.tiny import family as tiny  # noqa: E402
+from moebook.models.tiny import train_family, train_member
+from moebook.models.tiny.recipes import PRESETS  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +33,7 @@ def train(folder, member: str, cut_at: int | None = None) -> dict:
         if cut_at and f"step {cut_at}/" in line:
             raise Cut
 
-    trainer.Training("test", member, folder, say).run()
+    train_member.Training("test", member, folder, say).run()
     return json.loads((folder / member / tiny.RECORD).read_text())
 
 
@@ -51,7 +53,7 @@ def test_the_checkpoint_holds_the_parameters_that_the_config_speaks_of(member):
     name = f"tiny:test/{member}"
     with safe_open(tiny.folder(name) / "model.safetensors", "pt") as file:
         held = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
-    assert held == shapes.total_parameters(tiny.architecture(name)) == tiny.record(name)["parameters"]
+    assert held == sizes.total_parameters(tiny.architecture(name)) == tiny.record(name)["parameters"]
     assert json.loads((tiny.folder(name) / "config.json").read_text()) == tiny.config(name)
 
 
@@ -93,27 +95,27 @@ def test_the_bias_was_trained_and_is_saved():
 
 
 def test_windows_are_those_of_the_step_and_mix_the_domains():
-    one = trainer.Training("test", "aux-0.01", tiny.family_folder("test"))
-    other = trainer.Training("test", "draft-small", tiny.family_folder("test"))
+    one = train_member.Training("test", "aux-0.01", tiny.family_folder("test"))
+    other = train_member.Training("test", "draft-small", tiny.family_folder("test"))
     assert one._batch(7).equal(other._batch(7)) and not one._batch(7).equal(one._batch(8))
     assert set(one.streams) == {"code", "prose", "numbers"}
 
 
 def test_the_learning_rate_rises_and_falls():
-    rates = [trainer.rate(step, 100, 0.1) for step in range(100)]
+    rates = [train_member.rate(step, 100, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1 and 0.05 <= rates[-1] < 0.06
-    assert trainer.load_steps(240) == [0, 2, 4, 8, 15, 30, 60, 120, 240]
+    assert train_member.load_steps(240) == [0, 2, 4, 8, 15, 30, 60, 120, 240]
 
 
 def test_a_gpu_preset_needs_a_gpu():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ValueError, match="preset 'gpu' trains on a CUDA device.*--preset cpu"):
-        training.train_family("gpu")
+        train_family.train_family("gpu")
 
 
 def test_what_is_there_is_not_trained_again():
     said = []
-    records = training.train_family("test", ["aux-0.01", "draft-small"], say=said.append)
+    records = train_family.train_family("test", ["aux-0.01", "draft-small"], say=said.append)
     assert [r["member"] for r in records] == ["aux-0.01", "draft-small"] and not said
     assert "aux-0.01" in tiny.table(records, tiny.family_folder("test"))

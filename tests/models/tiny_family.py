@@ -11,7 +11,7 @@ def trained(folder, members=MEMBERS):
     """MOEBOOK_CACHE set to `folder`, with the members of the test preset trained in this process."""
     import torch
 
-    from moebook.models import tiny, training
+    from moebook.models.tiny import family, train_family
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)             # small matrices on busy cores: two threads wait for each other
@@ -19,8 +19,8 @@ def trained(folder, members=MEMBERS):
     os.environ["MOEBOOK_CACHE"] = str(folder)
     os.environ.pop("MOEBOOK_TEXT", None)
     try:
-        training.prepare_corpus("test")
-        training.train_members("test", members, tiny.family_folder("test"), lambda line: None)
+        train_family.prepare_corpus("test")
+        train_family.train_members("test", members, family.family_folder("test"), lambda line: None)
         yield folder
     finally:
         torch.set_num_threads(threads)

@@ -10,9 +10,9 @@ import nbformat
 import pytest
 import yaml
 
-from moebook import params as parameters
 from moebook import sections
 from moebook.execute import execute
+from moebook.study import params as parameters
 
 NOTEBOOKS = sorted(Path("notebooks").glob("*.ipynb"))
 SMALL = {"ffn_dims": [128, 256], "expert_counts": [4], "active_experts": [1, 2], "grid_tokens": 32, "grid_batch": 4,

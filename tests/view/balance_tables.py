@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from moebook.analysis import balance
-from moebook.analysis.balance_cost import expected_distinct, skewed
-from moebook.analysis.layers import work
+from moebook.predict.layers import work
+from moebook.results import balance
+from moebook.sections.load_balancing.cost import expected_distinct, skewed
 
 VARIANTS = {"no-balance": 0.9, "aux-0.001": 0.45, "aux-0.01": 0.15, "aux-0.1": 0.05, "loss-free": 0.12}
 COST = {"no-balance": 1.0, "aux-0.001": 1.0, "aux-0.01": 1.01, "aux-0.1": 1.06, "loss-free": 1.002}

@@ -3,7 +3,8 @@
 from functools import cache
 from pathlib import Path
 
-from moebook import loading, sections, workbook
+from moebook import sections, workbook
+from moebook.results import loading
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "outputs" / "reference"

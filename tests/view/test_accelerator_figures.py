@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import accelerator_tables as t  # noqa: E402
 
-from moebook.analysis import bends  # noqa: E402
-from moebook.view import accelerators as view  # noqa: E402
-from moebook.view import style  # noqa: E402
-from moebook.view.readings import accelerator_comparison as readings  # noqa: E402
+from moebook.plot import style  # noqa: E402
+from moebook.sections.accelerator_comparison import commentary as readings  # noqa: E402
+from moebook.sections.accelerator_comparison import figures as view  # noqa: E402
+from moebook.sections.accelerator_comparison import knees  # noqa: E402
 
 FIGURES = {"ceilings": view.ceilings, "common": view.common, "against_ceiling": view.against_ceiling,
            "fig16_latency": view.latency, "fig16_throughput": view.throughput, "reference": view.reference,
@@ -138,7 +138,7 @@ def test_bends_are_those_of_the_curves(tables):
     row = rows.set_index("line").loc["H100, Llama-4-Scout, int4 weights, batch 1"]
     own = table[(table["device_label"] == "H100") & (table["series"] == "int4 weights") & (table["batch"] == 1)
                 & (table["source_kind"] == "measured")]
-    found = bends.measured_bend(own["input_tokens"], own["e2e_s"])
+    found = knees.measured_bend(own["input_tokens"], own["e2e_s"])
     assert (row["bend_measured"], row["exponent_above"]) == (found.length, found.above) == (1024, found.above)
     assert row["bend_compute"] == own["bend_compute"].iloc[0] > 0 and row["bend_capacity"] > row["longest"]
 

@@ -9,9 +9,9 @@ import view_tables as t
 from matplotlib.container import ErrorbarContainer
 
 from moebook import sections
-from moebook.view import exploring
-from moebook.view.exploring import Choice, moved
-from moebook.view.views import View, metrics_of, with_rows
+from moebook.explore import choices
+from moebook.explore.choices import Choice, moved
+from moebook.explore.views import View, metrics_of, with_rows
 
 GRID = View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts")
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
@@ -38,8 +38,8 @@ def test_every_view_of_shipped_results_is_a_picture_and_the_first_declared_opens
     measured = {None, *",".join(names).split(",")}
     assert {v.name for v in declared if v.sweep in measured} == {v.name for v in views}
     for view, rows in views.items():
-        choice = exploring.first(rows, view)
-        fig, drawn, _ = exploring.picture(rows, choice)
+        choice = choices.first(rows, view)
+        fig, drawn, _ = choices.picture(rows, choice)
         assert is_picture(fig) and len(drawn) > 0
         assert (choice.x, choice.metric) == (view.x, view.metric), "a view opens as it is declared"
 
@@ -53,10 +53,10 @@ def test_any_pick_is_a_picture(profile, stem):
         with warnings.catch_warnings():
             warnings.simplefilter("error", category=UserWarning)
             if pick < DRAWN_PICKS:
-                assert is_picture(exploring.picture(views[view], choice)[0]), choice
-        rows, spec, _ = exploring.arranged(views[view], choice)
+                assert is_picture(choices.picture(views[view], choice)[0]), choice
+        rows, spec, _ = choices.arranged(views[view], choice)
         assert not rows.duplicated(["panel_label", "line_label", "place"]).any(), choice
-        assert rows["line_label"].nunique() <= exploring.MOST_LINES, choice
+        assert rows["line_label"].nunique() <= choices.MOST_LINES, choice
         assert ((rows["status"] == "ok") & rows["place"].notna()).any(), choice
         assert not spec.log_x or (rows["place"] > 0).all() or spec.names, choice
         assert not spec.log_y or (rows.loc[rows["status"] == "ok", choice.metric] > 0).all(), choice
@@ -65,16 +65,16 @@ def test_any_pick_is_a_picture(profile, stem):
 def picked(rows: pd.DataFrame, view: View, rng: random.Random) -> Choice:
     """A choice of what is offered, with other columns in each role."""
     metric = rng.choice(metrics_of(rows))
-    offered = exploring.offers(rows, view, metric)
+    offered = choices.offers(rows, view, metric)
     x, *rest = rng.sample([*offered.columns, None, None], len(offered.columns) + 2)
     only, log_x = rng.choice([None, *offered.only]), rng.random() < 0.8
     wish = Choice(metric, x or view.x, *rest[:2], only, log_x, rng.choice([None, True, False]))
-    return exploring.settled(rows, view, wish)
+    return choices.settled(rows, view, wish)
 
 
 def test_a_free_choice_draws_its_columns():
     choice = Choice("e2e_s", "top_k", "expert_ffn_dim", "num_experts", ("num_experts", 8))
-    fig, rows, notes = exploring.picture(GRID.rows(SUMMARY), choice)
+    fig, rows, notes = choices.picture(GRID.rows(SUMMARY), choice)
     assert len(fig.axes) == 1 and len(rows) == 16 and not notes
     assert fig._supylabel.get_text() == "end-to-end latency (s)"
     assert fig._supxlabel.get_text() == "active experts per token (count)"
@@ -82,26 +82,26 @@ def test_a_free_choice_draws_its_columns():
 
 def test_only_what_has_numbers_and_varies_is_offered():
     rows = GRID.rows(SUMMARY.assign(ttft_s=None))
-    offered = exploring.offers(rows, GRID, "tpot_s")
+    offered = choices.offers(rows, GRID, "tpot_s")
     assert offered.metrics == ["throughput_tok_s", "tpot_s", "e2e_s"]
     assert set(offered.columns) == {"expert_ffn_dim", "num_experts", "top_k", "method"}
     assert ("top_k", 4) in offered.only
     assert {c for c, _ in offered.only} <= set(offered.columns)
     constant = View("one batch", "grid", "batch", "top_k")
-    assert "batch" in exploring.offers(rows, constant, "tpot_s").columns, "the view's own stay"
+    assert "batch" in choices.offers(rows, constant, "tpot_s").columns, "the view's own stay"
 
 
 def test_a_wish_that_cannot_be_drawn_is_settled():
     rows = GRID.rows(SUMMARY.assign(ttft_s=None))
     wish = Choice("ttft_s", "text", "series", "top_k", ("batch", 7))
     settled = Choice("throughput_tok_s", "expert_ffn_dim", None, "top_k", None)
-    assert exploring.settled(rows, GRID, wish) == settled
+    assert choices.settled(rows, GRID, wish) == settled
     gone = View("gone", "grid", "no such column")
-    assert exploring.first(rows, gone).x in rows
+    assert choices.first(rows, gone).x in rows
 
 
 def test_a_taken_axis_swaps_with_the_other_role():
-    choice = exploring.first(GRID.rows(SUMMARY), GRID)
+    choice = choices.first(GRID.rows(SUMMARY), GRID)
     swapped = moved(choice, "x", "top_k")
     assert (swapped.x, swapped.line, swapped.panel) == ("top_k", "expert_ffn_dim", "num_experts")
     no_lines = moved(choice, "line", None)
@@ -112,14 +112,14 @@ def test_a_taken_axis_swaps_with_the_other_role():
 
 def test_rows_that_share_a_place_are_told_apart_in_the_names_of_lines():
     choice = Choice("throughput_tok_s", "expert_ffn_dim", "top_k")
-    rows, _, notes = exploring.arranged(GRID.rows(SUMMARY), choice)
+    rows, _, notes = choices.arranged(GRID.rows(SUMMARY), choice)
     assert any("experts per layer" in note for note in notes)
     assert len(rows) < len(GRID.rows(SUMMARY))
-    assert rows["line_label"].nunique() == exploring.MOST_LINES
-    assert any(f"{exploring.MOST_LINES} of 16 lines shown" in note for note in notes)
+    assert rows["line_label"].nunique() == choices.MOST_LINES
+    assert any(f"{choices.MOST_LINES} of 16 lines shown" in note for note in notes)
     assert rows["line_label"].str.contains("active, ").all()
     twice = pd.concat([GRID.rows(SUMMARY)] * 2)
-    rows, *_ = exploring.arranged(twice, exploring.first(twice, GRID))
+    rows, *_ = choices.arranged(twice, choices.first(twice, GRID))
     assert "1 active (2)" in set(rows["line_label"])
 
 
@@ -128,7 +128,7 @@ def test_the_lines_with_the_most_numbers_are_kept():
                          for i in range(14) for b in (1, 2, 4)]).assign(status="ok", method="full")
     lost = rows["model"].isin(["m00", "m01", "m02", "m03"]) & (rows["batch"] == 4)
     rows.loc[lost, ["status", "tpot_s"]] = "oom", None
-    kept, _, notes = exploring.arranged(rows, Choice("tpot_s", "batch", "model"))
+    kept, _, notes = choices.arranged(rows, Choice("tpot_s", "batch", "model"))
     assert set(kept["line_label"]) == {f"m{i:02d}" for i in range(4, 14)}
     assert notes == ["10 of 14 lines shown, those with the most numbers; “only” shows others."]
 
@@ -136,12 +136,12 @@ def test_the_lines_with_the_most_numbers_are_kept():
 def test_a_log_axis_that_would_drop_zero_is_linear_and_says_so():
     rows = pd.DataFrame({"skew": [0.0, 1.0, 2.0], "gain_pct": [0.0, -3.0, 5.0],
                          "tpot_s": [1.0, 2.0, 9.0], "status": "ok", "method": "full", "model": "m"})
-    fig, drawn, notes = exploring.picture(rows, Choice("gain_pct", "skew", log_x=True, log_y=True))
+    fig, drawn, notes = choices.picture(rows, Choice("gain_pct", "skew", log_x=True, log_y=True))
     ax = fig.axes[0]
     assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear") and len(drawn) == 3
     assert ax.get_ylim()[0] <= -3 and ax.get_xlim()[0] <= 0
     assert notes == [f"The {axis} axis is linear: it holds zero or less." for axis in "xy"]
-    fig, _, notes = exploring.picture(rows, Choice("tpot_s", "skew", log_x=False, log_y=True))
+    fig, _, notes = choices.picture(rows, Choice("tpot_s", "skew", log_x=False, log_y=True))
     assert fig.axes[0].get_yscale() == "log" and not notes
 
 
@@ -150,7 +150,7 @@ def test_values_that_are_all_zero_have_an_axis():
                          "method": "full", "model": "m"})
     with warnings.catch_warnings():
         warnings.simplefilter("error", category=UserWarning)
-        fig, *_ = exploring.picture(rows, Choice("increase_pct", "batch"))
+        fig, *_ = choices.picture(rows, Choice("increase_pct", "batch"))
     assert fig.axes[0].get_ylim()[1] > 0
 
 
@@ -158,27 +158,27 @@ def test_words_on_the_x_axis_are_places_without_lines_between():
     rows = pd.DataFrame({"model": ["a", "b", "a-name-much-longer-than-any-axis"],
                          "tpot_s": [1.0, 2.0, 3.0], "quantization": [None, "fp8", "fp8"]})
     rows = rows.assign(status="ok", method="roofline")
-    fig, _, _ = exploring.picture(rows, Choice("tpot_s", "model"))
+    fig, _, _ = choices.picture(rows, Choice("tpot_s", "model"))
     ax = fig.axes[0]
     names = [label.get_text() for label in ax.get_xticklabels()]
     assert len(names) == 3 and set(names) >= {"a", "b"}
-    assert max(map(len, names)) <= exploring.NAME_CHARACTERS
+    assert max(map(len, names)) <= choices.NAME_CHARACTERS
     assert [o.get_linestyle() for o in ax.lines if o.get_gid() == "series"] == ["None"]
     assert not ax.get_title()
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["computed"]
-    rows, *_ = exploring.arranged(rows, Choice("tpot_s", "quantization"))
+    rows, *_ = choices.arranged(rows, Choice("tpot_s", "quantization"))
     assert sorted(set(rows["name"])) == ["fp8", "no quantization"]
 
 
 def test_rows_without_the_metric_or_an_x_are_left_out_and_counted():
     rows = pd.DataFrame({"batch": [1, 2, None], "ttft_s": [1.0, None, 2.0], "model": "m",
                          "status": "ok", "method": "full"})
-    _, drawn, notes = exploring.picture(rows, Choice("ttft_s", "batch"))
+    _, drawn, notes = choices.picture(rows, Choice("ttft_s", "batch"))
     assert len(drawn) == 1
     assert notes == ["Left out: 1 row without a number of this metric.",
                      "Left out: 1 row without a value on the x axis."]
     with pytest.raises(ValueError, match="needs rows with a number of tpot_s; these 3 have none"):
-        exploring.picture(rows.assign(tpot_s=np.nan), Choice("tpot_s", "batch"))
+        choices.picture(rows.assign(tpot_s=np.nan), Choice("tpot_s", "batch"))
 
 
 def test_views_without_rows_are_not_offered_and_say_why():
@@ -200,7 +200,7 @@ def test_a_views_own_table_and_filter_make_its_rows():
 
 
 def test_error_bars_stay():
-    fig, *_ = exploring.picture(GRID.rows(SUMMARY), exploring.first(GRID.rows(SUMMARY), GRID))
+    fig, *_ = choices.picture(GRID.rows(SUMMARY), choices.first(GRID.rows(SUMMARY), GRID))
     assert any(isinstance(c, ErrorbarContainer) for ax in fig.axes for c in ax.containers)
 
 

@@ -6,8 +6,9 @@ import pytest
 import view_tables as t
 from matplotlib.patches import Rectangle
 
-from moebook.view import figures as f
-from moebook.view import style, tables
+from moebook.plot import rows as tables
+from moebook.plot import style
+from moebook.sections.hyperparameter_scaling import figures as f
 
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 ON_SUMMARY = ("batch_topk", "batch_length", "ffn_scaling", "expert_scaling", "active_scaling", "grid_heatmap",

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from balance_tables import CPU, GPU, TEXTS, VARIANTS, cpu, gpu
 
-from moebook.analysis.balance_cost import ep_slowdown
-from moebook.analysis.balance_effects import importance as rank_of
+from moebook.plot import style
 from moebook.sections.load_balancing import figures
-from moebook.view import load_balancing as f
-from moebook.view import style
+from moebook.sections.load_balancing import figures as f
+from moebook.sections.load_balancing.cost import ep_slowdown
+from moebook.sections.load_balancing.effects import importance as rank_of
 
 TABLES = {"gpu": gpu, "cpu": cpu}
 NAMES = sorted(f.__all__)

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from balance_tables import cpu, gpu
 
-from moebook.view.readings import load_balancing as r
-from moebook.view.readings.words import NOTHING
+from moebook.results.words import NOTHING
+from moebook.sections.load_balancing import commentary as r
 
 NAMES = sorted(r.__all__)
 LOST = ("throughput", "ttft", "tpot", "layer_", "perplexity", "balance_", "expert", "load_", "loss_", "ablation", "train_",

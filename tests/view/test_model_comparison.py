@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from model_tables import LLMS, VLMS, everything, imposing, models, small, vision
 
-from moebook.sections import model_comparison as section
-from moebook.view import model_comparison as view
-from moebook.view import style
-from moebook.view.readings import model_comparison as r
+from moebook.plot import style
+from moebook.sections.model_comparison import commentary as r
+from moebook.sections.model_comparison import figures as view
+from moebook.sections.model_comparison import plan as section
 
 TABLES = {"gpu": everything(), "cpu": small()}
 LATENCY, ACCURACY = ("llms", "vlms"), ("throughput", "latency")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moebook.analysis import parallelism as analysis
-from moebook.analysis.collectives import Links
-from moebook.sections import parallelism as section
-from moebook.view import parallelism as f
-from moebook.view.readings import parallelism as r
+from moebook.predict.communication import Links
+from moebook.sections.parallelism import commentary as r
+from moebook.sections.parallelism import composed as analysis
+from moebook.sections.parallelism import figures as f
+from moebook.sections.parallelism import plan as section
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import parallel_tables as t  # noqa: E402

@@ -8,7 +8,10 @@ import pytest
 import quality_tables as q
 import section_tables as t
 
-from moebook.view import pruning, pruning_quality, quantization, style
+from moebook.plot import style
+from moebook.sections.pruning import figures as pruning
+from moebook.sections.pruning import quality_figures
+from moebook.sections.quantization import figures
 
 ONE = {key: values for key, values in q.INCREASES.items() if key[1] == 50}
 LARGE = {key: tuple(9 * v for v in values) for key, values in q.INCREASES.items()}
@@ -17,7 +20,7 @@ TABLES = {"two ratios": q.pruning(), "one ratio": q.pruning(t.MODELS[1:2], incre
           "large": q.pruning(t.MODELS[1:2], increases=LARGE), "holes": q.pruning(increases=HOLES)}
 DRAWN = [(pruning, name, table) for name in ("quality", "quality_and_speed") for table in TABLES]
 TABLES |= {"formats": q.formats(), "few formats": q.formats({"bf16": 0.0, "fp8": None, "fp8 per channel": -0.4})}
-DRAWN += [(quantization, name, table) for name in ("quality", "quality_and_speed") for table in ("formats", "few formats")]
+DRAWN += [(figures, name, table) for name in ("quality", "quality_and_speed") for table in ("formats", "few formats")]
 IDS = [f"{module.__name__.split('.')[-1]}-{name}-{table}" for module, name, table in DRAWN]
 
 
@@ -80,7 +83,7 @@ def test_a_panel_per_kind_a_mark_per_criterion_and_random_in_grey():
         assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "50"] and len(named(ax, "level")) == 1
     assert named(fig.axes[0], "points")[0].get_color() == style.GREY
     assert words(fig)[:5] == ["random", "weight norm", "activation frequency", "routed activation", "whole model"]
-    assert pruning_quality.PARTS in words(fig)
+    assert quality_figures.PARTS in words(fig)
 
 
 def test_criteria_stand_side_by_side_at_a_single_ratio():
@@ -95,14 +98,14 @@ def test_small_increases_are_linear_and_large_ones_are_not():
     ax = draw(pruning, "quality", "large")[0].axes[0]
     assert ax.get_yscale() == "function" and 0 in ax.get_yticks() and max(ax.get_yticks()) >= 500
     noise = q.pruning(increases={("inter", 25): (0.02, 0.01, 0.0, -0.01)})
-    assert np.ptp(pruning.quality(noise)[0].axes[0].get_ylim()) >= pruning_quality.LEAST_SPAN
+    assert np.ptp(pruning.quality(noise)[0].axes[0].get_ylim()) >= quality_figures.LEAST_SPAN
 
 
 def test_a_missing_criterion_is_marked_where_it_would_stand():
     fig, rows = draw(pruning, "quality", "holes")
     marks = [line for line in fig.axes[1].lines if line.get_label() == "failed"]
     assert len(marks) == 1 and "failed" in words(fig) and rows["status"].value_counts()["failed"] == 1
-    assert marks[0].get_color() == pruning_quality.CRITERIA["norm"][1]
+    assert marks[0].get_color() == quality_figures.CRITERIA["norm"][1]
     assert [len(y) for _, y in points(fig.axes[1]).values()] == [2, 1, 2, 2]
     speed, _ = draw(pruning, "quality_and_speed", "holes")
     assert "failed" in words(speed) and [line for line in speed.axes[0].lines if line.get_label() == "failed"]
@@ -140,7 +143,7 @@ def test_a_ratio_without_speed_stays_in_the_rows_only():
 
 
 def test_formats_are_drawn_over_the_first_with_its_speed_at_the_largest_batch():
-    fig, rows = draw(quantization, "quality_and_speed", "formats")
+    fig, rows = draw(figures, "quality_and_speed", "formats")
     found = points(fig.axes[0])
     assert {name: tuple(v.item() for v in xy) for name, xy in found.items()} == {
         name: pytest.approx((100 * (t.LADDER_OF_FORMATS[name] - 1), q.FORMATS[name]), abs=1e-9)
@@ -152,13 +155,13 @@ def test_formats_are_drawn_over_the_first_with_its_speed_at_the_largest_batch():
 
 
 def test_perplexities_of_formats_have_no_bars_of_parts():
-    fig, rows = draw(quantization, "quality", "formats")
+    fig, rows = draw(figures, "quality", "formats")
     low, high = fig.axes[0].get_ylim()
     assert 5.9 < low < rows["perplexity"].min() and rows["perplexity"].max() < high < 6.2
     assert "weights of the trained tiny model (GB)" in [ax.get_xlabel() for ax in fig.axes]
 
 
-@pytest.mark.parametrize(("module", "table"), [(pruning, "two ratios"), (quantization, "formats")])
+@pytest.mark.parametrize(("module", "table"), [(pruning, "two ratios"), (figures, "formats")])
 @pytest.mark.parametrize("name", ["quality", "quality_and_speed"])
 def test_what_is_missing_is_named(module, table, name):
     function, whole = getattr(module, name), TABLES[table]

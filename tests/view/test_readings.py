@@ -10,15 +10,17 @@ import pytest
 import quality_tables as q
 import section_tables as t
 
-from moebook.view.readings import fused_moe, pruning, quantization
-from moebook.view.readings.words import NOTHING, change, from_to, in_order, measured, missing, planned, with_gain
+from moebook.results.words import NOTHING, change, from_to, in_order, measured, missing, planned, with_gain
+from moebook.sections.fused_moe import commentary as fused_moe
+from moebook.sections.pruning import commentary as pruning
+from moebook.sections.quantization import commentary
 
 MODEL, OTHER = t.MODELS[:2]
 ARGUMENTS = {"pair": ("quant_batch", "quant_length"), "engines": ("ladder_batch", "ladder_length")}
 OWN = {"quantization": q.formats(), "pruning": q.pruning(),
        "fused_moe": pd.concat([t.layers(), t.ladder()], ignore_index=True).assign(moe_config_tuned=True)}
 READINGS = [pytest.param(getattr(module, name), (argument,) if argument else (), table, id=f"{section}-{name}-{argument}")
-            for section, module, table in (("quantization", quantization, OWN["quantization"]),
+            for section, module, table in (("quantization", commentary, OWN["quantization"]),
                                            ("pruning", pruning, OWN["pruning"]), ("fused_moe", fused_moe, OWN["fused_moe"]))
             for name, f in vars(module).items()
             if inspect.isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
@@ -89,28 +91,28 @@ def test_reading_changes_nothing(reading, arguments, table):
 
 def test_the_pair_names_its_gains_at_the_ends_and_counts_what_is_slower():
     gains = {(MODEL, 1): 12, (MODEL, 16): 30, (MODEL, 64): 26, (OTHER, 1): -9, (OTHER, 16): 1, (OTHER, 64): 41}
-    text = quantization.pair(pair(lambda m, b: gains[m, b], (64, 1, 16), models=(MODEL, OTHER)), "quant_batch")
+    text = commentary.pair(pair(lambda m, b: gains[m, b], (64, 1, 16), models=(MODEL, OTHER)), "quant_batch")
     assert f"fp8 over bf16: **{MODEL}** +12 % at batch 1, +26 % at 64" in text
     assert f"**{OTHER}** -9 % at batch 1, +41 % at 64" in text and "Slower at 1 of 6 workloads measured" in text
 
 
 def test_a_pair_at_a_single_batch_is_one_number():
-    text = quantization.pair(pair(lambda m, b: 25, (16,)), "quant_batch")
+    text = commentary.pair(pair(lambda m, b: 25, (16,)), "quant_batch")
     assert f"**{MODEL}** +25 % at batch 16." in text and "at 16," not in text
 
 
 def test_the_pair_over_lengths():
     rows = pd.concat([pair(lambda m, b, n=n: n / 128, (64,), tokens=n, sweep="quant_length") for n in (128, 2048)])
     rows = pd.concat([rows, pair(lambda m, b: 0)])
-    assert f"**{MODEL}** +1 % at length 128, +16 % at 2048" in quantization.pair(rows, "quant_length")
+    assert f"**{MODEL}** +1 % at length 128, +16 % at 2048" in commentary.pair(rows, "quant_length")
 
 
 def test_a_format_that_the_machine_lacks_is_named_with_its_reason():
     table = pair(lambda m, b: None).assign(reason=lambda x: x["reason"].where(x["status"] == "ok", "FP8 is not supported"))
-    for text in (quantization.pair(table, "quant_batch"), quantization.widening(table)):
+    for text in (commentary.pair(table, "quant_batch"), commentary.widening(table)):
         assert text == f"{NOTHING} Not measured: fp8: infeasible (FP8 is not supported)."
     ladder = table.assign(sweeps="formats")
-    text = quantization.ladder(ladder)
+    text = commentary.ladder(ladder)
     assert "bf16" in text and text.endswith(" Not measured: fp8: infeasible (FP8 is not supported).")
 
 
@@ -118,10 +120,10 @@ def test_the_ladder_runs_from_its_slowest_to_its_fastest_format():
     rows = [run("formats", MODEL, s, b, 512, v) for b in (1, 64) for s, v in (("bf16", 1), ("int4", 0.5), ("fp8", 1.25))]
     table = pd.DataFrame(rows)
     at = table.set_index(["batch", "series"])["throughput_tok_s"]
-    text = quantization.ladder(table)
+    text = commentary.ladder(table)
     for b in (1, 64):
         assert f"at batch {b} from int4 ({at[b, 'int4']:,.0f} tokens/s) to fp8 ({at[b, 'fp8']:,.0f}, +150 %)" in text
-    assert quantization.ladder(table[table["batch"] == 64]).count("at batch") == 1
+    assert commentary.ladder(table[table["batch"] == 64]).count("at batch") == 1
 
 
 def test_prefill_and_decoding_are_told_apart():
@@ -129,7 +131,7 @@ def test_prefill_and_decoding_are_told_apart():
     own = table["series"] == "fp8"
     table.loc[own, "ttft_s"] /= np.array([1.5, 1.9])
     table.loc[own, "tpot_s"] /= np.array([1.1, 1.3])
-    text = quantization.widening(table)
+    text = commentary.widening(table)
     assert "over 2 workloads" in text and "+50 % to +90 % (median +70 %) faster" in text
     assert "+10 % to +30 % (median +20 %) faster" in text
 
@@ -137,28 +139,28 @@ def test_prefill_and_decoding_are_told_apart():
 def test_memory_names_the_least_the_most_and_the_roomiest():
     rows = [run("formats", MODEL, s, 1, 512, 1.0, weights_bytes=w, kv_capacity_tokens=k)
             for s, w, k in (("bf16", 93_400 * 10**6, 300_000), ("int4", 26_100 * 10**6, 900_001), ("fp8", 47 * 10**9, 7))]
-    text = quantization.memory(pd.DataFrame(rows).astype({"weights_bytes": "Int64", "kv_capacity_tokens": "Int64"}))
+    text = commentary.memory(pd.DataFrame(rows).astype({"weights_bytes": "Int64", "kv_capacity_tokens": "Int64"}))
     assert "from 26.1 GB (int4) to 93.4 GB (bf16)" in text
     assert "int4 leaves most room: 900,001 tokens of KV cache, or 878 sequences of 1,024 tokens" in text
 
 
 def test_perplexities_or_what_they_lack():
     table = t.quality(t.quantization())
-    text = quantization.quality(table)
+    text = commentary.quality(table)
     assert "bf16 6.000, fp16 6.020, fp8 6.040" in text
     assert text.endswith("Not measured: int8 experts: infeasible (dummy weights have no quality).")
-    gone = quantization.quality(t.quality(t.quantization(), measured=False))
+    gone = commentary.quality(t.quality(t.quantization(), measured=False))
     assert gone == "No perplexity: dummy weights have no quality."
 
 
 def test_formats_lose_against_the_first_by_ratio_and_a_small_model_is_called_small():
-    text = quantization.quality(q.formats({"bf16": 0.0, "fp16": -0.02, "fp8": 0.61, "int4 weights": None}))
+    text = commentary.quality(q.formats({"bf16": 0.0, "fp16": -0.02, "fp8": 0.61, "int4 weights": None}))
     assert "Perplexity: bf16 6.000, fp16 5.999, fp8 6.037." in text
     assert "Over bf16 (easiest to hardest part of the text): fp16 -0.02 % (-0.02 to +0.08), fp8 +0.61 % (+0.61" in text
     assert "fp8 loses most." in text and "Not measured: int4 weights: failed (synthetic failure)." in text
     assert "one small model trained for minutes" in text
-    assert "small model" not in quantization.quality(t.quality(t.quantization()))
-    lost = quantization.quality(q.formats({"bf16": None, "fp8": 0.61}))
+    assert "small model" not in commentary.quality(t.quality(t.quantization()))
+    lost = commentary.quality(q.formats({"bf16": None, "fp8": 0.61}))
     assert "Perplexity: fp8 6.037." in lost and "Over bf16" not in lost
 
 
@@ -185,7 +187,7 @@ def test_criteria_without_a_number_are_told_with_their_reason():
 
 def test_the_finding_of_section_2_has_range_place_and_means():
     gains = {(MODEL, 1): -10, (MODEL, 64): 30, (OTHER, 1): 20, (OTHER, 64): 60}
-    text = quantization.headline(pair(lambda m, b: gains[m, b], models=(MODEL, OTHER)))
+    text = commentary.headline(pair(lambda m, b: gains[m, b], models=(MODEL, OTHER)))
     assert text.startswith("**Finding.** fp8 changes throughput over bf16 by -10 % to +60 %")
     assert f"({OTHER}, batch 64)" in text and f"{MODEL} +10 %, {OTHER} +40 %" in text
 

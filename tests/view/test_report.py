@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import view_tables as t
 
-from moebook.analysis import claims
-from moebook.view import report
+from moebook.results import report
+from moebook.results import verdicts as claims
 
 
 def test_failures_come_first_and_what_is_left_out_is_said():

@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 import section_tables as t
 
-from moebook.analysis import gains as g
-from moebook.view import fused_moe, pruning, quantization, style
+from moebook.plot import style
+from moebook.results import gains as g
+from moebook.sections.fused_moe import figures as fused_moe
+from moebook.sections.pruning import figures as pruning
+from moebook.sections.quantization import figures
 
 FORMATS = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights")
 TABLES = {
@@ -16,7 +19,7 @@ TABLES = {
                   "cpu": pd.concat([t.cpu_layers(), t.floorless(t.ladder(t.TINY, ("fused", "grouped GEMM", "expert loop")))],
                                    ignore_index=True)},
 }
-MODULES = {"quantization": quantization, "pruning": pruning, "fused_moe": fused_moe}
+MODULES = {"quantization": figures, "pruning": pruning, "fused_moe": fused_moe}
 NAMES = {"quantization": ("over_batch", "over_length", "gain", "formats", "memory", "quality"),
          "pruning": ("over_active", "gain", "gain_by_ratio", "over_floor"),
          "fused_moe": ("layer_time", "layer_speedup", "roofline", "layer_quantized", "tuning", "over_batch", "over_length")}
@@ -179,17 +182,17 @@ def test_formats_without_a_number_are_marked_and_memory_counts_whole_sequences()
     assert fitting["bf16"] == 300_000 // 1024 and fitting["fp8 + fp8 KV"] == 600_000 // 1024
     assert np.isnan(fitting["int8 experts"])
     nullable = TABLES["quantization"]["gpu"].astype({"weights_bytes": "Int64", "kv_capacity_tokens": "Int64"})
-    assert quantization.memory(nullable)[1]["weights_gb"].iloc[0] == 94
+    assert figures.memory(nullable)[1]["weights_gb"].iloc[0] == 94
 
 
 def test_quality_gives_the_reason_where_nothing_was_measured():
     table = t.quality(t.quantization(), measured=False).assign(perplexity=np.nan)
     with pytest.raises(ValueError, match="no format has a perplexity: dummy weights have no quality"):
-        quantization.quality(table)
+        figures.quality(table)
     fig, rows = draw("quantization", "quality")
     assert len(fig.axes) == 2 and len(rows) == 7 and rows["throughput_tok_s"].notna().all()
     alone = t.quality(t.quantization()).query("sweeps == 'quality'")
-    assert len(quantization.quality(alone)[0].axes) == 1
+    assert len(figures.quality(alone)[0].axes) == 1
 
 
 def test_layer_figures_share_looks_and_one_floor():

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.analysis.speculation import PLAIN, expected_tokens
-from moebook.view.readings import speculative_decoding as r
+from moebook.predict.speculation import PLAIN, expected_tokens
+from moebook.sections.speculative_decoding import commentary as r
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import speculation_tables as t  # noqa: E402

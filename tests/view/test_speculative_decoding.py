@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.analysis import speculation
-from moebook.sections import speculative_decoding as section
-from moebook.view import speculative_decoding as view
-from moebook.view import style
+from moebook.plot import style
+from moebook.predict import speculation
+from moebook.sections.speculative_decoding import figures as view
+from moebook.sections.speculative_decoding import plan as section
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import speculation_tables as t  # noqa: E402

@@ -10,7 +10,8 @@ import view_tables as t
 from matplotlib.figure import Figure
 from PIL import Image
 
-from moebook.view import figures, layout, style
+from moebook.plot import layout, style
+from moebook.sections.hyperparameter_scaling import figures
 
 
 def test_two_saves_give_the_same_bytes_also_from_a_second_drawing(tmp_path):

@@ -57,8 +57,9 @@ if {styled}:
     plt.style.use("dark_background")
     plt.xkcd()
 import view_tables as t
-from moebook import overview
-from moebook.view import figures, layout, style
+from moebook.plot import layout, style
+from moebook.sections.hyperparameter_scaling import figures
+from moebook.sections.overview import tables as overview
 drawn = {{"lines": figures.ffn_scaling(t.tiny_grid(), width="column"),
          "heat": figures.grid_heatmap(t.grid()),
          "bars": figures.parameter_breakdown(overview.parameter_shares())}}

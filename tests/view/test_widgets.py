@@ -10,18 +10,18 @@ import view_tables as t
 from jupyter_client.manager import start_new_kernel
 
 from moebook import sections, workbook
-from moebook.view import widgets
-from moebook.view.views import View
+from moebook.explore import widgets
+from moebook.explore.views import View
 
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 GRID = ("expert_ffn_dim", "top_k", "num_experts")
 VIEWS = (View("grid", "grid", *GRID), View("batches", "batch_topk", "batch", "top_k", "model"))
-ASK = "import sys; from moebook.view.widgets import is_live, explorer; " \
+ASK = "import sys; from moebook.explore.widgets import is_live, explorer; " \
       "print(is_live(), explorer(None, ()) if not is_live() else '', 'ipywidgets' in sys.modules)"
 
 
 def test_outside_a_kernel_nothing_is_live_and_ipywidgets_stays_out():
-    code = "import sys; from moebook.view import widgets as w; " \
+    code = "import sys; from moebook.explore import widgets as w; " \
            "print(w.is_live(), w.explorer(None, ()), 'ipywidgets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()

@@ -1,0 +1,1 @@
+"""Expert choices of models that run in transformers."""

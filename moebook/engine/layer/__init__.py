@@ -1,0 +1,1 @@
+"""One MoE layer alone, without an engine."""

@@ -1,0 +1,1 @@
+"""Pruning of checkpoints: scores, selection, writing."""

@@ -1,0 +1,1 @@
+"""The tiny family: small models that are trained here."""

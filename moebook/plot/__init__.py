@@ -1,0 +1,1 @@
+"""Figures: style, lines, heat maps and what they share. Pure: a table in, a Figure out."""

@@ -1,0 +1,129 @@
+"""Where things stand in a finished figure: legends on top, shared labels centred on their panels, no clipped words.
+
+matplotlib's constrained layout lets a legend outside the axes and a shared axis label fall on each other, so legends
+get room of their own here.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.transforms import Bbox
+
+from moebook.plot import style
+
+FOOTER_PT = 5.5
+FOOTER_PAD_IN = 0.02
+
+
+def settle(fig: Figure, *legends: tuple[Sequence, Sequence[str]], handler_map: dict | None = None) -> Figure:
+    """Put legends (handles, labels) above all panels in a figure that grows by their height, lay it out once and keep
+    that, so that each later drawing gives the same bytes. Labels without room are wrapped or left out."""
+    made = [_legend(fig, handles, labels, handler_map) for handles, labels in legends if labels]
+    heights = [legend.get_window_extent().height / fig.dpi for legend in made]
+    panels = fig.get_figheight()
+    fig.set_figheight(panels + sum(heights))
+    for i, legend in enumerate(made):
+        legend.set_bbox_to_anchor((0.5, (panels + sum(heights[i:])) / fig.get_figheight()), fig.transFigure)
+    fig.get_layout_engine().set(rect=(0, 0, 1, panels / fig.get_figheight()))
+    fig.draw_without_rendering()
+    if _fit_labels(fig):
+        fig.draw_without_rendering()
+    for ax in fig.axes:
+        _thin_ticks(ax)
+    fig.set_layout_engine(None)
+    _center_labels(fig)
+    return fig
+
+
+def _legend(fig: Figure, handles: Sequence, labels: Sequence[str], handler_map: dict | None) -> Legend:
+    """A legend filled row by row, in as few rows as fit and columns that even them out."""
+    for columns in dict.fromkeys(-(-len(labels) // rows) for rows in range(1, len(labels) + 1)):
+        order = [i for c in range(columns) for i in range(c, len(labels), columns)]
+        legend = fig.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper center", ncols=columns,
+                            handler_map=handler_map, borderaxespad=0, borderpad=0.25)
+        if legend.get_window_extent().width <= 0.99 * fig.get_figwidth() * fig.dpi or columns == 1:
+            break
+        legend.remove()
+    legend.set_in_layout(False)
+    return legend
+
+
+def _panel_box(fig: Figure) -> Bbox:
+    return Bbox.union([ax.get_position() for ax in fig.axes if ax.get_label() != "<colorbar>"])
+
+
+def _fit_labels(fig: Figure) -> bool:
+    """Break a shared axis label before its unit where it is longer than the panels it names; whether one was."""
+    broken = False
+    box = _panel_box(fig)
+    for text, room in ((fig._supylabel, box.height * fig.get_figheight()),
+                       (fig._supxlabel, box.width * fig.get_figwidth())):
+        if text is None:
+            continue
+        extent = text.get_window_extent()
+        if max(extent.width, extent.height) > room * fig.dpi:
+            text.set_text(text.get_text().replace(" (", "\n(", 1))
+            broken = True
+    return broken
+
+
+def _thin_ticks(ax: Axes) -> None:
+    """Drop tick labels of a log2 axis that would touch their neighbour to the right."""
+    if not isinstance(ax.xaxis.get_major_locator(), FixedLocator):
+        return
+    ticks = [t for t in ax.xaxis.get_major_ticks() if t.label1.get_visible() and t.label1.get_text()]
+    edge, texts = np.inf, {}
+    for tick in reversed(ticks):
+        box = tick.label1.get_window_extent()
+        texts[tick.get_loc()] = tick.label1.get_text() if box.x1 < edge - 2 else ""
+        edge = box.x0 if texts[tick.get_loc()] else edge
+    if "" in texts.values():
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(value, "")))
+
+
+def _center_labels(fig: Figure) -> None:
+    box = _panel_box(fig)
+    if fig._supylabel is not None:
+        fig._supylabel.set_y((box.y0 + box.y1) / 2)
+    if fig._supxlabel is not None:
+        fig._supxlabel.set_x((box.x0 + box.x1) / 2)
+
+
+def footer(fig: Figure, text: str) -> None:
+    """A small grey line at the foot of a settled figure that says where its numbers come from, in
+    as many lines as it needs. The figure keeps its size: its panels give the room. Nothing where
+    there is nothing to say."""
+    if not text:
+        return
+    with style.house_style():
+        line = fig.text(0.005, 0, text, fontsize=FOOTER_PT, color=style.GREY, va="bottom",
+                        ha="left", gid="footer")
+        _wrap(line, 0.99 * fig.get_figwidth() * fig.dpi)
+        line.set_y(FOOTER_PAD_IN / fig.get_figheight())
+        foot = line.get_window_extent().y1 / (fig.get_figheight() * fig.dpi)
+        feet = [legend.get_window_extent().y0 for legend in fig.legends]
+        top = min([fig.bbox.height, *feet]) / fig.bbox.height
+        fig.set_layout_engine("constrained", rect=(0, foot, 1, top - foot))
+        fig.draw_without_rendering()
+        fig.set_layout_engine(None)
+        if fig._supxlabel is not None:      # the layout puts it at the figure's foot, not at rect's
+            fig._supxlabel.set_y(fig._supxlabel.get_position()[1] + foot)
+        _center_labels(fig)
+
+
+def _wrap(text: Text, room: float) -> None:
+    """Break a text between words so that no line of it is wider than `room` pixels."""
+    lines = [""]
+    for word in text.get_text().split():
+        longer = f"{lines[-1]} {word}".strip()
+        text.set_text(longer)
+        if lines[-1] and text.get_window_extent().width > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    text.set_text("\n".join(lines))

@@ -1,0 +1,57 @@
+"""Lengths in figures: where as many tokens go in as out, a number on the axis; where not, a place of its own for each pair,
+so that pairs which share their input do not fall on one another.
+"""
+
+from dataclasses import replace
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from moebook.study.lengths import Length
+
+INPUT, LENGTH, PLACE = "input_tokens", "length", "length_place"
+
+
+def lengths_of(rows: pd.DataFrame) -> list[Length]:
+    """The length of each row; of a table without outputs as many out as in."""
+    outputs = rows["output_tokens"] if "output_tokens" in rows else rows[INPUT]
+    return [Length(int(i), int(o)) for i, o in zip(rows[INPUT], outputs, strict=True)]
+
+
+def alike(rows: pd.DataFrame) -> bool:
+    """Whether in every row as many tokens go in as out."""
+    return all(length.tokens_in == length.tokens_out for length in lengths_of(rows))
+
+
+def words_of(rows: pd.DataFrame) -> list[str]:
+    """The lengths of the rows as a title says them, shortest first."""
+    return [length.words for length in sorted(set(lengths_of(rows)))]
+
+
+def placed(rows: pd.DataFrame, spec) -> tuple[pd.DataFrame, object]:
+    """Rows and a panels.Spec whose lengths are pairs where some are: `length` for lines and panels, their order for x."""
+    if INPUT not in (spec.panel, spec.line, spec.x) or alike(rows):
+        return rows, spec
+    lengths = pd.Series(lengths_of(rows), index=rows.index, dtype=object)
+    order = {length: i for i, length in enumerate(sorted(set(lengths)))}
+    changed = {role: LENGTH for role in ("panel", "line") if getattr(spec, role) == INPUT}
+    if spec.x == INPUT:
+        changed |= {"x": PLACE, "log_x": False}
+    return rows.assign(**{LENGTH: lengths, PLACE: lengths.map(order)}), replace(spec, **changed)
+
+
+def as_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, their input a Length where in some row another number of tokens goes out."""
+    if INPUT not in rows or rows[INPUT].isna().any() or alike(rows):
+        return rows
+    return rows.assign(**{INPUT: pd.Series(lengths_of(rows), index=rows.index, dtype=object)})
+
+
+def ticks(axes: list[Axes], rows: pd.DataFrame, most: int) -> None:
+    """A tick per pair, evenly thinned to `most`: input over output."""
+    known = rows.drop_duplicates(PLACE).sort_values(PLACE)
+    step = -(-len(known) // most)
+    labels = [f"{length.tokens_in}\n+ {length.tokens_out}" for length in known[LENGTH]]
+    for ax in axes:
+        ax.set_xticks(known[PLACE].iloc[::step], labels[::step])
+        ax.set_xlim(known[PLACE].iloc[0] - 0.4, known[PLACE].iloc[-1] + 0.4)

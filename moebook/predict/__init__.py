@@ -1,0 +1,1 @@
+"""The roofline bound of a device, and a calibrated prediction of times."""

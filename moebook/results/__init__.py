@@ -1,0 +1,1 @@
+"""From records to answers: the table and its schema, comparisons, verdicts."""

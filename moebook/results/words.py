@@ -1,0 +1,71 @@
+"""What the readings of several sections share."""
+
+import pandas as pd
+
+from moebook.plot.length_axis import lengths_of
+from moebook.study.lengths import Length
+
+T = "throughput_tok_s"
+NOTHING = "Nothing was measured for this figure."
+
+
+def measured(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    """Rows of a sweep that have a number."""
+    rows = planned(summary, sweep)
+    return rows[rows["status"] == "ok"]
+
+
+def planned(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    return summary[summary["sweeps"].str.split(",").map(lambda s: sweep in s)]
+
+
+def nothing(summary: pd.DataFrame, sweep: str, said: str | None = None) -> str:
+    """Why there is nothing to tell of a sweep: the plan lacks it, else what is said, by default that nothing was measured
+    and what stood in the way."""
+    if planned(summary, sweep).empty:
+        return f"Not part of this plan: sweep `{sweep}`."
+    return NOTHING + missing(summary, sweep) if said is None else said
+
+
+def change(ratio: float, digits: int = 0) -> str:
+    """1.25 as `+25 %`"""
+    return f"{100 * (ratio - 1):+.{digits}f} %"
+
+
+def from_to(gain: pd.Series, name: str) -> str:
+    """`+29 % at batch 1, +60 % at 64`: a gain in percent at the ends of its index."""
+    first = f"{gain.iloc[0]:+.0f} % at {name} {gain.index[0]}"
+    return first if len(gain) == 1 else f"{first}, {gain.iloc[-1]:+.0f} % at {gain.index[-1]}"
+
+
+def with_length(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `length`, which reads `128` or, where another number goes out, `1024 + 256`."""
+    return rows.assign(length=pd.Series(lengths_of(rows), index=rows.index, dtype=object))
+
+
+def length_of(row) -> Length:
+    """The length of one row."""
+    return Length(int(row["input_tokens"]), int(row["output_tokens"]))
+
+
+def tokens(count: int) -> str:
+    return f"{count:,} token" + ("s" if count != 1 else "")
+
+
+def in_order(rows: pd.DataFrame, column: str = "series") -> list:
+    """Values of a column in their order of appearance."""
+    return list(dict.fromkeys(rows[column]))
+
+
+def missing(summary: pd.DataFrame, sweep: str) -> str:
+    """A sentence on the series of a sweep that could not be run, each with its reason; empty where all were."""
+    rows = planned(summary, sweep)
+    gone = rows[rows["status"] != "ok"].drop_duplicates("series")
+    gone = gone[~gone["series"].isin(rows.loc[rows["status"] == "ok", "series"])]
+    told = "; ".join(f"{r.series}: {r.status} ({r.reason})" for r in gone.itertuples())
+    return f" Not measured: {told}." if told else ""
+
+
+def with_gain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `gains` that have one."""
+    return rows[(rows["status"] == "ok") & rows["gain_pct"].notna()]

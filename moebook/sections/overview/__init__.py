@@ -1,0 +1,1 @@
+"""Section 0: models, parameter shares, the source's conflicts and the claims table. Measures nothing itself."""

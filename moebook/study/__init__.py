@@ -1,0 +1,1 @@
+"""A study before anything runs: parameters, lengths, points, plans, what they would cost."""

@@ -1,1 +1,0 @@
-"""Figures, tables, widgets and reports drawn from results tables; nothing here measures."""
