@@ -1,9 +1,9 @@
 """A notebook from nothing and again with all points present, through `moebook run`. One JSON line.
 
   python benchmarks/notebook_run.py params/cpu/01_hyperparameter_scaling.yaml
-Expected for that file on two free cores: under 180 s from nothing, under 10 s again, at least 12 engine
-configurations from one worker. Writes into the profile's own outputs folder, which must not hold points yet.
-"""
+Expected for that file on two free cores: under 180 s from nothing, under 10 s again, at least 12
+engine configurations from one worker. Writes into the profile's own outputs folder, which must not
+hold points yet."""
 
 import json
 import statistics
@@ -33,11 +33,25 @@ def main() -> None:
             sys.exit(outcome.line())
     device = devices.require(plan.device)
     records = store.records(device.name).values()
-    built = [r["engine"]["engine_start_s"] for r in records if not r["engine"].get("top_k_switched")]
-    print(json.dumps({"benchmark": "notebook_run", "params": str(file), "device": device.name,
-                      "from_nothing_s": seconds[0], "again_s": seconds[1], "configurations": plan.num_engines,
-                      "builds": plan.num_builds, "workers": max(r["worker"] for r in records),
-                      "engine_start_median_s": round(statistics.median(built), 2), "points": outcome.counts}))
+    built = [
+        r["engine"]["engine_start_s"] for r in records if not r["engine"].get("top_k_switched")
+    ]
+    print(
+        json.dumps(
+            {
+                "benchmark": "notebook_run",
+                "params": str(file),
+                "device": device.name,
+                "from_nothing_s": seconds[0],
+                "again_s": seconds[1],
+                "configurations": plan.num_engines,
+                "builds": plan.num_builds,
+                "workers": max(r["worker"] for r in records),
+                "engine_start_median_s": round(statistics.median(built), 2),
+                "points": outcome.counts,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

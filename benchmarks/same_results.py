@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 RELATIVE = 1e-6
-MOST_TOLD = 8                            # differing cells named per file
+MOST_TOLD = 8  # differing cells named per file
 
 
 def record(folder: Path) -> None:
@@ -47,7 +47,9 @@ def record(folder: Path) -> None:
 def _record_notebook(folder: Path, workbook, section, params, stem: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     plan = section.plan(params)
-    rows = [(p.key, p.status, p.reason, ",".join(p.sweeps), p.series, p.method) for p in plan.points]
+    rows = [
+        (p.key, p.status, p.reason, ",".join(p.sweeps), p.series, p.method) for p in plan.points
+    ]
     names = ["key", "status", "reason", "sweeps", "series", "method"]
     pd.DataFrame(rows, columns=names).to_csv(folder / "plan.csv", index=False)
     try:
@@ -97,8 +99,10 @@ def _cells(before: Path, after: Path) -> list[str]:
         numbers = [pd.to_numeric(t[column], errors="coerce").to_numpy(float) for t in (old, new)]
         with np.errstate(invalid="ignore"):
             differ &= ~np.isclose(*numbers, rtol=RELATIVE, atol=0)
-        told = [f"{column} row {i}: {old[column][i]!r} -> {new[column][i]!r}"
-                for i in np.flatnonzero(differ)[:MOST_TOLD]]
+        told = [
+            f"{column} row {i}: {old[column][i]!r} -> {new[column][i]!r}"
+            for i in np.flatnonzero(differ)[:MOST_TOLD]
+        ]
         found += told + [f"{column}: {differ.sum()} cells differ"] * bool(len(told))
     return found
 

@@ -15,8 +15,19 @@ from moebook import devices, paths
 from moebook.devices import cards
 from moebook.devices.visible import VARIABLE, Card
 
-NEEDED = ("papermill", "ipykernel", "matplotlib", "seaborn", "pandas", "pyarrow", "pydantic",
-          "ipywidgets", "transformers", "torch", "vllm")
+NEEDED = (
+    "papermill",
+    "ipykernel",
+    "matplotlib",
+    "seaborn",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "ipywidgets",
+    "transformers",
+    "torch",
+    "vllm",
+)
 BREAKS_TORCH_CPU = ("torchvision", "torchaudio", "torchcodec")
 GIB = 2**30
 
@@ -32,10 +43,16 @@ def checks() -> list[Check]:
     missing = [m for m in NEEDED if importlib.util.find_spec(m) is None]
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     return [
-        Check("python", sys.version_info >= (3, 11),
-              f"{platform.python_version()} (needed: 3.11 or newer)"),
-        Check("packages", not missing,
-              f"missing {', '.join(missing)}: `make venv`" if missing else "all there"),
+        Check(
+            "python",
+            sys.version_info >= (3, 11),
+            f"{platform.python_version()} (needed: 3.11 or newer)",
+        ),
+        Check(
+            "packages",
+            not missing,
+            f"missing {', '.join(missing)}: `make venv`" if missing else "all there",
+        ),
         *_engines(),
         *_devices(),
         Check("disk", free > 5, f"{free:.0f} GB free here (needed: 5)"),
@@ -50,8 +67,10 @@ def _engines() -> list[Check]:
     kinds = dict.fromkeys([*(devices.kind_of(card.name) for card in cards.seen().cards), "cpu"])
     problems = {kind: devices.engine_problem(kind) for kind in kinds}
     whole = not all(problems.values())
-    return [Check("engine", whole, f"{kind}: {problem or devices.engine_version(kind)}")
-            for kind, problem in problems.items()]
+    return [
+        Check("engine", whole, f"{kind}: {problem or devices.engine_version(kind)}")
+        for kind, problem in problems.items()
+    ]
 
 
 def _devices() -> list[Check]:
@@ -62,16 +81,19 @@ def _devices() -> list[Check]:
         by = f"{VARIABLE}={os.environ[VARIABLE]!r}" if VARIABLE in os.environ else "MIG"
         why = f": {seen.note}" if seen.note else ""
         told.append(f"{by} hides {hidden} of {len(every)} cards{why}")
-    told.append(f"cpu: {cpu.name}, {devices.cores()} cores, {cpu.memory_bytes / GIB:.1f} GiB; "
-                f"profiles: {_profiles('cpu', 1)}")
+    told.append(
+        f"cpu: {cpu.name}, {devices.cores()} cores, {cpu.memory_bytes / GIB:.1f} GiB; "
+        f"profiles: {_profiles('cpu', 1)}"
+    )
     return [Check("device", True, line) for line in told]
 
 
 def _card(card: Card) -> str:
     kind = devices.kind_of(card.name)
     profiles = _profiles(kind, devices.detect(kind).count, card.memory_bytes)
-    return (f"{kind}: {card.name}, {card.memory_bytes / GIB:.1f} GiB, {card.uuid}; "
-            f"profiles: {profiles}")
+    return (
+        f"{kind}: {card.name}, {card.memory_bytes / GIB:.1f} GiB, {card.uuid}; profiles: {profiles}"
+    )
 
 
 def _root() -> Check:
@@ -99,9 +121,14 @@ def _profiles(kind: str, count: int, memory_bytes: int = 0) -> str:
 
 def _ray() -> Check:
     there = importlib.util.find_spec("ray") is not None
-    return Check("ray", True, "there, for `moebook measure --executor ray`" if there else
-                 "not installed; only `moebook measure --executor ray` needs it: "
-                 "pip install -e '.[cluster]'")
+    return Check(
+        "ray",
+        True,
+        "there, for `moebook measure --executor ray`"
+        if there
+        else "not installed; only `moebook measure --executor ray` needs it: "
+        "pip install -e '.[cluster]'",
+    )
 
 
 def _torch_companions() -> list[Check]:

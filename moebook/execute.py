@@ -1,8 +1,8 @@
-"""Notebooks executed by papermill in a process of its own, with an outer time limit and an honest verdict.
+"""Notebooks executed by papermill in a process of its own, with an outer time limit and an honest
+verdict.
 
-A kernel killed by the system leaves a notebook whose cells all say `completed`; so a run is whole only when papermill
-exits 0 *and* the notebook's last cell has written its completion record.
-"""
+A kernel killed by the system leaves a notebook whose cells all say `completed`; so a run is whole
+only when papermill exits 0 *and* the notebook's last cell has written its completion record."""
 
 import json
 import os
@@ -27,8 +27,8 @@ from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
 
 PAPERMILL = "import moebook.measure.imports; from papermill.__main__ import papermill; papermill()"
-MOST_AT_ONCE = 4              # notebooks: a kernel takes about half a gigabyte
-POLL_S = 0.5                  # between looks at whether to stop
+MOST_AT_ONCE = 4  # notebooks: a kernel takes about half a gigabyte
+POLL_S = 0.5  # between looks at whether to stop
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,24 @@ class Outcome:
 
     def line(self) -> str:
         points = ", ".join(f"{n} {status}" for status, n in self.counts.items()) or "no points"
-        return (f"{self.stem}: {self.status} ({points}; {self.minutes:.1f} min; figures in {self.figures})"
-                + (f"\n  {self.detail}" if self.detail else ""))
+        return (
+            f"{self.stem}: {self.status} ({points}; {self.minutes:.1f} min; figures in "
+            f"{self.figures})" + (f"\n  {self.detail}" if self.detail else "")
+        )
 
 
-def execute(section: Section, file: Path, limit_minutes: float = 120.0, stop: Event | None = None, *,
-            output_root: str | None = None, allow_failed: bool = False) -> Outcome:
-    """Check the parameters, run the notebook, read its completion record. ParameterError before anything starts. `stop`,
-    once set, ends the notebook. allow_failed: points without a number do not make the run incomplete."""
+def execute(
+    section: Section,
+    file: Path,
+    limit_minutes: float = 120.0,
+    stop: Event | None = None,
+    *,
+    output_root: str | None = None,
+    allow_failed: bool = False,
+) -> Outcome:
+    """Check the parameters, run the notebook, read its completion record. ParameterError before
+    anything starts. `stop`, once set, ends the notebook. allow_failed: points without a number do
+    not make the run incomplete."""
     params, plan = _prepared(section, file, output_root)
     folder = Store(params.output_root, plan).folder
     record = folder / "DONE.json"
@@ -63,43 +73,84 @@ def execute(section: Section, file: Path, limit_minutes: float = 120.0, stop: Ev
         folder.mkdir(parents=True, exist_ok=True)
         record.unlink(missing_ok=True)
     except OSError as error:
-        raise Unwritable(f"cannot write {folder}: {error.strerror}; choose another folder with --output-root") from None
+        raise Unwritable(
+            f"cannot write {folder}: {error.strerror}; choose another folder with --output-root"
+        ) from None
     started = time.monotonic()
     given = _given(section, file, params, output_root)
-    code, detail = _papermill(section, given, folder / "notebook.ipynb", 60 * limit_minutes, stop or Event())
+    code, detail = _papermill(
+        section, given, folder / "notebook.ipynb", 60 * limit_minutes, stop or Event()
+    )
     minutes = (time.monotonic() - started) / 60
     done = json.loads(record.read_text()) if record.exists() else None
     ended = Outcome(section.stem, "ok", (done or {}).get("points", {}), minutes, folder / "figures")
     if code != 0 or (done is None and not params.dry_run):
-        detail = detail or "papermill exited 0, but the notebook's last cell did not write: see its last output"
+        detail = (
+            detail
+            or "papermill exited 0, but the notebook's last cell did not write: see its last output"
+        )
         return replace(ended, status="failed", counts={}, detail=detail)
     if (left := (done or {}).get("unfinished", {})) and not allow_failed:
         told = ", ".join(f"{n} {status}" for status, n in left.items())
-        return replace(ended, status="incomplete", detail=f"points of the plan without a number: {told}; their reasons "
-                       "stand in the notebook's table. --allow-failed accepts them, `moebook measure FILE --retry "
-                       f"{','.join(left)}` tries again")
+        return replace(
+            ended,
+            status="incomplete",
+            detail=f"points of the plan without a number: {told}; their reasons "
+            "stand in the notebook's table. --allow-failed accepts them, `moebook measure FILE "
+            "--retry "
+            f"{','.join(left)}` tries again",
+        )
     return ended
 
 
 def _prepared(section: Section, file: Path, output_root: str | None) -> tuple[NotebookParams, Plan]:
     params, plan = parameters_of(section, file)
-    return params if output_root is None else params.model_copy(update={"output_root": output_root}), plan
+    return params if output_root is None else params.model_copy(
+        update={"output_root": output_root}
+    ), plan
 
 
-def _given(section: Section, file: Path, params: NotebookParams, output_root: str | None) -> list[str]:
+def _given(
+    section: Section, file: Path, params: NotebookParams, output_root: str | None
+) -> list[str]:
     """What papermill is told: the profile's name alone, where the file is the profile's own."""
     own = paths.params_file(params.profile, section.stem)
-    given = ["-r", "profile", params.profile] if own.exists() and own.samefile(file) else ["-f", str(file.resolve())]
+    given = (
+        ["-r", "profile", params.profile]
+        if own.exists() and own.samefile(file)
+        else ["-f", str(file.resolve())]
+    )
     return given + ["-r", "output_root", output_root] * (output_root is not None)
 
 
-def _papermill(section: Section, given: list[str], output: Path, limit_s: float, stop: Event) -> tuple[int, str]:
-    command = [sys.executable, "-c", PAPERMILL, paths.shown(section.notebook), paths.shown(output), *given,
-               "--no-progress-bar", "--log-output", "-k", "python3"]
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+def _papermill(
+    section: Section, given: list[str], output: Path, limit_s: float, stop: Event
+) -> tuple[int, str]:
+    command = [
+        sys.executable,
+        "-c",
+        PAPERMILL,
+        paths.shown(section.notebook),
+        paths.shown(output),
+        *given,
+        "--no-progress-bar",
+        "--log-output",
+        "-k",
+        "python3",
+    ]
+    path = os.pathsep.join(
+        filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+    )
     environment = {**os.environ, "PYTHONPATH": path, "MOEBOOK_HEADLESS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               cwd=paths.root(), env=environment, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=paths.root(),
+        env=environment,
+        start_new_session=True,
+    )
     try:
         text = _output(process, limit_s, stop)
     except BaseException:
@@ -115,7 +166,8 @@ def _papermill(section: Section, given: list[str], output: Path, limit_s: float,
 
 
 def _output(process: subprocess.Popen, limit_s: float, stop: Event) -> str | None:
-    """All that it printed, once it has ended; None where it has not within the limit or until `stop` is set."""
+    """All that it printed, once it has ended; None where it has not within the limit or until
+    `stop` is set."""
     deadline = time.monotonic() + limit_s
     while not stop.is_set() and time.monotonic() < deadline:
         try:
@@ -135,13 +187,17 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def run_study(work: list[tuple[Section, Path]], output_root: str | None = None,
-              allow_failed: bool = False) -> list[Outcome]:
-    """All parameter files checked, small models trained that are missing, all plans measured in one worker, then the
-    notebooks executed, as many at once as there are cores."""
+def run_study(
+    work: list[tuple[Section, Path]], output_root: str | None = None, allow_failed: bool = False
+) -> list[Outcome]:
+    """All parameter files checked, small models trained that are missing, all plans measured in one
+    worker, then the notebooks executed, as many at once as there are cores."""
     prepared = [(section, *_prepared(section, file, output_root)) for section, file in work]
-    measured = [(section, params, plan) for section, params, plan in prepared
-                if plan.measured and devices.detect(plan.device) is not None]
+    measured = [
+        (section, params, plan)
+        for section, params, plan in prepared
+        if plan.measured and devices.detect(plan.device) is not None
+    ]
     for kind in dict.fromkeys(plan.device for _, _, plan in measured):
         if problem := devices.engine_problem(kind):
             raise ValueError(problem)
@@ -155,28 +211,38 @@ def run_study(work: list[tuple[Section, Path]], output_root: str | None = None,
 
 
 def _train(plans: list[tuple[NotebookParams, Plan]]) -> None:
-    """The members that points without a result need, of all plans at once: they are trained side by side."""
+    """The members that points without a result need, of all plans at once: they are trained side by
+    side."""
     left = [point for params, plan in plans for point in run.pending(plan, params.output_root)]
     if left:
         family.ensure(references(left), _say, devices.require(plans[0][1].device).environment())
 
 
 def _measure(plans: list[tuple[Section, NotebookParams, Plan]], log: Path) -> None:
-    """All plans of one device in one worker, which holds the device throughout. DeviceBusy where others take its memory: the
-    notebooks would find it so, too."""
+    """All plans of one device in one worker, which holds the device throughout. DeviceBusy where
+    others take its memory: the notebooks would find it so, too."""
     with Local(log) as executor:
         for section, params, plan in plans:
             _say(f"== {section.stem}: measuring")
-            counts = run.measure(plan, params.output_root, executor=executor, limit_s=60 * params.point_limit_minutes)
+            counts = run.measure(
+                plan, params.output_root, executor=executor, limit_s=60 * params.point_limit_minutes
+            )
             if counts["not_run"]:
-                raise devices.DeviceBusy(f"{executor.device.name} is busy: the study ends here, {counts['not_run']} points "
-                                         f"of {section.stem} are not measured; the same command goes on once it is free")
+                raise devices.DeviceBusy(
+                    f"{executor.device.name} is busy: the study ends here, {counts['not_run']} "
+                    f"points "
+                    f"of {section.stem} are not measured; the same command goes on once it is free"
+                )
 
 
-def execute_all(work: list[tuple[Section, Path]], at_once: int | None = None,
-                say: Callable[[str], None] = _say, **how) -> list[Outcome]:
-    """Outcomes in the order of `work`; each is told as soon as those before it are. Interrupted, no notebook goes on.
-    how: output_root and allow_failed, as `execute` takes them."""
+def execute_all(
+    work: list[tuple[Section, Path]],
+    at_once: int | None = None,
+    say: Callable[[str], None] = _say,
+    **how,
+) -> list[Outcome]:
+    """Outcomes in the order of `work`; each is told as soon as those before it are. Interrupted, no
+    notebook goes on. how: output_root and allow_failed, as `execute` takes them."""
     stop, outcomes = Event(), []
     with ThreadPoolExecutor(at_once or min(MOST_AT_ONCE, devices.cores())) as pool:
         running = [pool.submit(execute, section, file, stop=stop, **how) for section, file in work]
@@ -202,7 +268,18 @@ def table(outcomes: list[Outcome]) -> str:
     for o in outcomes:
         failed = sum(o.counts.get(s, 0) for s in ("failed", "timeout"))
         skipped = sum(o.counts.get(s, 0) for s in ("oom", "infeasible", "not_run"))
-        rows.append((o.stem, o.status, str(o.counts.get("ok", 0)), str(failed), str(skipped), f"{o.minutes:.1f}",
-                     str(o.figures)))
+        rows.append(
+            (
+                o.stem,
+                o.status,
+                str(o.counts.get("ok", 0)),
+                str(failed),
+                str(skipped),
+                f"{o.minutes:.1f}",
+                str(o.figures),
+            )
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows
+    )

@@ -11,6 +11,7 @@ from moebook.study import limits
 
 def _checked(problem: Callable[[Any], str | None]) -> Callable:
     """A callback for an option: ValueError with its name and what `problem` says of its value."""
+
     def check(param: typer.CallbackParam, value):
         if value is not None and (wrong := problem(value)):
             raise ValueError(f"{param.opts[0]}: given {str(value)!r}; {wrong}")

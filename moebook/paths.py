@@ -1,12 +1,14 @@
-"""Where things lie: the repository's root from wherever a process stands, and all other paths from it.
+"""Where things lie: the repository's root from wherever a process stands, and all other paths from
+it.
 
-JupyterLab, VS Code and nbconvert start a kernel in the notebook's folder, papermill where it was called or in `--cwd`, the
-command in the user's folder. So the root is looked for from the current folder upwards; outside any checkout it is the one
-that this package was installed from.
+JupyterLab, VS Code and nbconvert start a kernel in the notebook's folder, papermill where it was
+called or in `--cwd`, the command in the user's folder. So the root is looked for from the current
+folder upwards; outside any checkout it is the one that this package was installed from.
 
     params/<profile>/<notebook>.yaml                the profiles
     outputs/<profile>/<notebook>/                   results of one's own, ignored by git
-    outputs/reference/<profile>/<notebook>/         results that ship with moebook; no command writes there
+    outputs/reference/<profile>/<notebook>/         results that ship with moebook; no command
+                                                    writes there
 """
 
 import os
@@ -16,7 +18,10 @@ from pathlib import Path
 OUTPUTS = "outputs"
 REFERENCE = "reference"
 _MARKS = ("notebooks", "params", "moebook/paths.py")
-_OWN = tuple((name,) for name in ("moebook", "notebooks", "params", "tests", "docs", "benchmarks", ".git", ".ci")) + ((),)
+_OWN = tuple(
+    (name,)
+    for name in ("moebook", "notebooks", "params", "tests", "docs", "benchmarks", ".git", ".ci")
+) + ((),)
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 
 
@@ -31,8 +36,10 @@ def root() -> Path:
     for folder in (here, *here.parents, installed):
         if all((folder / mark).exists() for mark in _MARKS):
             return folder
-    raise NoCheckout(f"no checkout of moebook (a folder with {', '.join(_MARKS[:2])}) at or above {here}; "
-                     "go to one, or install the package from one: pip install -e PATH")
+    raise NoCheckout(
+        f"no checkout of moebook (a folder with {', '.join(_MARKS[:2])}) at or above {here}; "
+        "go to one, or install the package from one: pip install -e PATH"
+    )
 
 
 def params_file(profile: str, stem: str) -> Path:
@@ -54,8 +61,11 @@ def output_root(text: str | Path) -> Path:
 
 
 def from_here(text: str) -> str:
-    """An outputs folder given on the command line, which lies where the command was called; an address as it stands."""
-    return text if _URL.match(text) or not text.strip() else str(Path.cwd() / Path(text).expanduser())
+    """An outputs folder given on the command line, which lies where the command was called; an
+    address as it stands."""
+    return (
+        text if _URL.match(text) or not text.strip() else str(Path.cwd() / Path(text).expanduser())
+    )
 
 
 def output_root_problem(text: str, profile: str = "") -> str | None:
@@ -66,7 +76,7 @@ def output_root_problem(text: str, profile: str = "") -> str | None:
         return "give the path of a folder, without variables"
     try:
         folder = output_root(text).resolve()
-    except RuntimeError as error:                                   # ~ of a user that is none
+    except RuntimeError as error:  # ~ of a user that is none
         return f"{error}; give the path of a folder"
     if any(one.is_relative_to(reference().resolve()) for one in (folder, folder / profile)):
         return "holds the results that ship with moebook, which nothing writes; give another folder"
@@ -81,10 +91,10 @@ def reference() -> Path:
 
 
 def given(text: str) -> str:
-    """A path that a user gave, whole: from the current folder where it exists there, else from the root where it exists
-    there; anything else as it stands."""
+    """A path that a user gave, whole: from the current folder where it exists there, else from the
+    root where it exists there; anything else as it stands."""
     for folder in (Path.cwd(), root()):
-        if os.path.exists(folder / text):               # False also for names that no file can have
+        if os.path.exists(folder / text):  # False also for names that no file can have
             return os.path.abspath(folder / text)
     return text
 

@@ -1,4 +1,5 @@
-"""What is wrong with what a user gave: all of it at once, each with its place, the value, and what is allowed."""
+"""What is wrong with what a user gave: all of it at once, each with its place, the value, and what
+is allowed."""
 
 import difflib
 from dataclasses import dataclass
@@ -29,7 +30,10 @@ class ParameterError(Told, ValueError):
 
     def __init__(self, problems: list[Problem]):
         self.problems = tuple(problems)
-        head = f"{len(problems)} problem{'s' * (len(problems) != 1)} in the parameters; nothing was started:"
+        head = (
+            f"{len(problems)} problem{'s' * (len(problems) != 1)} in the parameters; nothing was "
+            f"started:"
+        )
         super().__init__("\n  ".join([head, *map(str, problems)]))
 
 

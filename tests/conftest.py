@@ -1,4 +1,5 @@
-"""Tests run from the repository's root, as the commands do; GPU tests are skipped with the reason."""
+"""Tests run from the repository's root, as the commands do; GPU tests are skipped with the
+reason."""
 
 import importlib.util
 import json
@@ -13,7 +14,7 @@ from moebook import devices
 
 os.chdir(Path(__file__).parents[1])
 STAND_IN = Path("tests/stand_in").resolve()
-os.environ["MOEBOOK_LOCKS"] = tempfile.mkdtemp(prefix="moebook-test-locks-")     # of these tests alone
+os.environ["MOEBOOK_LOCKS"] = tempfile.mkdtemp(prefix="moebook-test-locks-")  # of these tests alone
 
 
 def pytest_collection_modifyitems(items):
@@ -36,6 +37,7 @@ def _card(index: int, given: str | dict) -> dict:
 def machine(monkeypatch):
     """machine("NVIDIA H200|140.4", {"name": …}, visible="1"): the cards of this machine, also for
     processes started from here, and CUDA_VISIBLE_DEVICES, None for unset."""
+
     def has(*cards: str | dict, visible: str | None = None) -> None:
         given = [_card(index, one) for index, one in enumerate(cards)]
         monkeypatch.setenv("MOEBOOK_TEST_CARDS", json.dumps(given))

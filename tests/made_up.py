@@ -1,4 +1,5 @@
-"""Made-up records for every point of a plan, and the results they make. Tests only: no number here was measured."""
+"""Made-up records for every point of a plan, and the results they make. Tests only: no number here
+was measured."""
 
 import json
 import re
@@ -13,9 +14,21 @@ from moebook.study.given import read_yaml
 from moebook.study.params import build as checked
 
 ROOT = Path(__file__).parents[1]
-CEILINGS = {"copy_bytes_per_s": 1e12, "matmul_flops_per_s": 1e14, "dtype": "bfloat16", "device": "made-up device"}
-PROVENANCE = {"device": "made-up device", "device_kind": "cpu", "device_count": 1, "device_memory_bytes": 10**12,
-              "engine_version": "made-up 1", "git_commit": None, "started_at": "2026-01-01T00:00:00+00:00"}
+CEILINGS = {
+    "copy_bytes_per_s": 1e12,
+    "matmul_flops_per_s": 1e14,
+    "dtype": "bfloat16",
+    "device": "made-up device",
+}
+PROVENANCE = {
+    "device": "made-up device",
+    "device_kind": "cpu",
+    "device_count": 1,
+    "device_memory_bytes": 10**12,
+    "engine_version": "made-up 1",
+    "git_commit": None,
+    "started_at": "2026-01-01T00:00:00+00:00",
+}
 SPREAD = (1.0, 1.01, 1.02)
 
 
@@ -23,18 +36,43 @@ def record(point) -> dict:
     """Three repeats whose times grow with batch, input and output."""
     work, k = point.workload, 1 + 0.1 * (len(point.series) % 5)
     ttft, step = 1e-5 * k * work.batch * work.input_tokens, 1e-3 * k * (1 + 0.01 * work.batch)
-    runs = [{"ttft_s": ttft * s, "e2e_s": (ttft + step * (work.output_tokens - 1)) * s} for s in SPREAD]
-    made = {"method": point.method, "status": "ok", "reason": None, "engine": {"weights_bytes": 10**9,
-            "kv_capacity_tokens": 10**6}, "provenance": PROVENANCE, "repeats": runs}
+    runs = [
+        {"ttft_s": ttft * s, "e2e_s": (ttft + step * (work.output_tokens - 1)) * s} for s in SPREAD
+    ]
+    made = {
+        "method": point.method,
+        "status": "ok",
+        "reason": None,
+        "engine": {"weights_bytes": 10**9, "kv_capacity_tokens": 10**6},
+        "provenance": PROVENANCE,
+        "repeats": runs,
+    }
     if point.method == "layer":
-        return made | {"repeats": [{"layer_s": 1e-4 * s, "layer_graph_s": 1e-4 * k * s} for s in SPREAD],
-                       "chosen_backend": "made up", "moe_config_tuned": False, "relative_error": 0.01, "experts_hit": 4,
-                       "default_layer_s": 2e-4, "default_layer_graph_s": 2e-4, "configs_tried": 3}
+        return made | {
+            "repeats": [{"layer_s": 1e-4 * s, "layer_graph_s": 1e-4 * k * s} for s in SPREAD],
+            "chosen_backend": "made up",
+            "moe_config_tuned": False,
+            "relative_error": 0.01,
+            "experts_hit": 4,
+            "default_layer_s": 2e-4,
+            "default_layer_graph_s": 2e-4,
+            "configs_tried": 3,
+        }
     if point.method in ("perplexity", "ablation"):
         return made | {"repeats": [{"perplexity": 10 * k * s} for s in SPREAD]}
     if point.method == "acceptance":
-        return made | {"repeats": [{"tokens_per_step": 2.0, "acceptance_rate": 0.5, "experts_per_step": 6.0,
-                                    "step_tokens": 8.0, "accepted_pos1": 0.5} for _ in SPREAD]}
+        return made | {
+            "repeats": [
+                {
+                    "tokens_per_step": 2.0,
+                    "acceptance_rate": 0.5,
+                    "experts_per_step": 6.0,
+                    "step_tokens": 8.0,
+                    "accepted_pos1": 0.5,
+                }
+                for _ in SPREAD
+            ]
+        }
     return made | ({"repeats": []} if point.method in ("routing", "training") else {})
 
 

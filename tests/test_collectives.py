@@ -1,4 +1,5 @@
-"""benchmarks/collectives.py over two gloo ranks: a whole table, and plain words where there is nothing to measure."""
+"""benchmarks/collectives.py over two gloo ranks: a whole table, and plain words where there is
+nothing to measure."""
 
 import importlib.util
 import json
@@ -25,40 +26,86 @@ def collectives():
 
 
 def test_two_ranks_give_a_row_per_collective_and_size(tmp_path):
-    done = subprocess.run([sys.executable, str(SCRIPT), "--profile", "cpu", "--output-root", str(tmp_path), "--ranks", "2",
-                           "--smallest", "10", "--largest", "12", "--repeats", "3"],
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(SCRIPT),
+            "--profile",
+            "cpu",
+            "--output-root",
+            str(tmp_path),
+            "--ranks",
+            "2",
+            "--smallest",
+            "10",
+            "--largest",
+            "12",
+            "--repeats",
+            "3",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     table = json.loads((tmp_path / "cpu/05_parallelism/collectives.json").read_text())
     rows = table["rows"]
     assert {(r["op"], r["bytes"]) for r in rows if r["ranks"] == 2} == {
-        (op, 2**n) for op in ("all_reduce", "all_gather", "all_to_all", "send") for n in (10, 11, 12)}
+        (op, 2**n)
+        for op in ("all_reduce", "all_gather", "all_to_all", "send")
+        for n in (10, 11, 12)
+    }
     assert all(0 < r["seconds_lo"] <= r["seconds"] <= r["seconds_hi"] for r in rows)
-    assert table["backend"] == "gloo" and table["device"] == devices.detect("cpu").name and table["torch"]
+    assert (
+        table["backend"] == "gloo"
+        and table["device"] == devices.detect("cpu").name
+        and table["torch"]
+    )
 
 
-@pytest.mark.parametrize(("given", "told"), [
-    (["--profile", "2xh100"], "--profile 2xh100: this plan is for device 'h100', this machine has .*'cpu'"),
-    (["--profile", "none"], "--profile none: no profile of section 5; profiles: 2xh100"),
-    (["--profile", "cpu", "--output-root", "outputs/reference"], "--output-root outputs/reference: holds the results"),
-    (["--profile", "cpu", "--output-root", "outputs/x/../reference/h100"], "which nothing writes"),
-])
-def test_a_profile_that_cannot_be_measured_here_is_refused(collectives, machine, monkeypatch, given, told):
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            ["--profile", "2xh100"],
+            "--profile 2xh100: this plan is for device 'h100', this machine has .*'cpu'",
+        ),
+        (["--profile", "none"], "--profile none: no profile of section 5; profiles: 2xh100"),
+        (
+            ["--profile", "cpu", "--output-root", "outputs/reference"],
+            "--output-root outputs/reference: holds the results",
+        ),
+        (
+            ["--profile", "cpu", "--output-root", "outputs/x/../reference/h100"],
+            "which nothing writes",
+        ),
+    ],
+)
+def test_a_profile_that_cannot_be_measured_here_is_refused(
+    collectives, machine, monkeypatch, given, told
+):
     machine("NVIDIA T400 4GB|4")
     monkeypatch.setattr(collectives, "measure", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(SystemExit, match=told):
         collectives.main(given)
 
 
-def test_the_profile_decides_the_device_and_its_lock_is_taken(collectives, machine, monkeypatch, tmp_path):
+def test_the_profile_decides_the_device_and_its_lock_is_taken(
+    collectives, machine, monkeypatch, tmp_path
+):
     machine("NVIDIA H100 80GB HBM3|79.6", "NVIDIA H100 80GB HBM3|79.6")
     assert collectives.device_of("2xh100").count == 2 and collectives.device_of("cpu").kind == "cpu"
     seen = []
-    monkeypatch.setattr(collectives, "_rows", lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or [])
+    monkeypatch.setattr(
+        collectives, "_rows", lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or []
+    )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     collectives.main(["--profile", "cpu", "--output-root", str(tmp_path), "--ranks", "2"])
     assert seen == [""] and (tmp_path / "cpu/05_parallelism/collectives.json").is_file()
-    with lock.held(devices.detect("cpu"), "other"), pytest.raises(SystemExit, match="in use by process .*measuring other"):
+    with (
+        lock.held(devices.detect("cpu"), "other"),
+        pytest.raises(SystemExit, match="in use by process .*measuring other"),
+    ):
         collectives.main(["--profile", "cpu", "--output-root", str(tmp_path)])
 
 

@@ -1,4 +1,5 @@
-"""The committed H200 results: methods against better ones, switched top-k against fresh builds, the loop against vLLM's."""
+"""The committed H200 results: methods against better ones, switched top-k against fresh builds, the
+loop against vLLM's."""
 
 import json
 from pathlib import Path
@@ -16,7 +17,9 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture(scope="module")
 def summary():
-    table, meta = results.read(ROOT / "outputs/reference/h200/01_hyperparameter_scaling/results.parquet")
+    table, meta = results.read(
+        ROOT / "outputs/reference/h200/01_hyperparameter_scaling/results.parquet"
+    )
     assert meta["profile"] == "h200" and meta["ceilings"]["device"] == "NVIDIA H200"
     assert table["device"].dropna().unique().tolist() == ["NVIDIA H200"]
     return results.summarize(table)
@@ -36,7 +39,8 @@ def test_depth_by_anchor_is_within_3_pct(summary):
 
 
 def test_depth_from_a_quarter_and_half_of_16_layers_misses(summary):
-    """4 and 8 layers of OLMoE stand at the host's floor, where time is not linear in depth: a kept miss."""
+    """4 and 8 layers of OLMoE stand at the host's floor, where time is not linear in depth: a kept
+    miss."""
     assert errors(summary, "depth+sampled")["OLMoE-1B-7B-0125"] < -3
 
 
@@ -64,15 +68,26 @@ def test_another_host_repeats_section_4_but_for_batch_1_which_the_host_paces():
     points = json.loads((DATA / "other_host_h200.json").read_text())["points"]
     table, _ = results.read(ROOT / "outputs/reference/h200/04_speculative_decoding/results.parquet")
     here = table.groupby("key")["e2e_s"].median()
-    slower = {(p["draft"], p["batch"], p["input_tokens"]): sorted(p["e2e_s"])[1] / here[p["key"]] - 1 for p in points}
-    assert len(slower) == 14 and max(abs(s) for (_, batch, _), s in slower.items() if batch > 1) < 0.06
-    assert {draft: round(100 * s) for (draft, batch, _), s in slower.items() if batch == 1} == {None: 35, "Qwen3-0.6B": 15}
+    slower = {
+        (p["draft"], p["batch"], p["input_tokens"]): sorted(p["e2e_s"])[1] / here[p["key"]] - 1
+        for p in points
+    }
+    assert (
+        len(slower) == 14 and max(abs(s) for (_, batch, _), s in slower.items() if batch > 1) < 0.06
+    )
+    assert {draft: round(100 * s) for (draft, batch, _), s in slower.items() if batch == 1} == {
+        None: 35,
+        "Qwen3-0.6B": 15,
+    }
 
 
 def test_dummy_weights_in_fp8_do_not_route_near_uniform_and_are_told_by_their_floor():
     points = pd.DataFrame(json.loads((DATA / "own_routing_h200.json").read_text())["points"])
     under = is_under(points.assign(device_kind="h200"))
-    assert set(zip(points["series"][under], points["batch"][under], strict=True)) == {("fp8", 32), ("fp8", 64)}
+    assert set(zip(points["series"][under], points["batch"][under], strict=True)) == {
+        ("fp8", 32),
+        ("fp8", 64),
+    }
     assert under.sum() == 6 and (points["series"] == "bf16").sum() == 8
 
 
@@ -87,7 +102,9 @@ def test_a_model_under_its_floor_decides_no_claim_and_has_no_prediction(summary)
     from moebook import sections, workbook
     from moebook.sections import parameters_of
 
-    res = workbook.load(*parameters_of(sections.find("01"), ROOT / "params/h200/01_hyperparameter_scaling.yaml"))
+    res = workbook.load(
+        *parameters_of(sections.find("01"), ROOT / "params/h200/01_hyperparameter_scaling.yaml")
+    )
     own = res.summary["model"] == "DeepSeek-V2-Lite"
     assert res.summary.loc[own, "predicted_e2e_s"].isna().all()
     assert res.summary.loc[own, "predicted_reason"].str.contains("near uniform").all()

@@ -14,7 +14,8 @@ SECTION = sections.find("09")
 
 @pytest.fixture
 def own(tmp_path):
-    """Section 9 of the H200 as measured here: every time 1.1 times the reference's, that of one model twice."""
+    """Section 9 of the H200 as measured here: every time 1.1 times the reference's, that of one
+    model twice."""
     params = load(SECTION.params, paths.params_file("h200", SECTION.stem))
     params = params.model_copy(update={"output_root": str(tmp_path)})
     folder = tmp_path / "h200" / SECTION.stem
@@ -22,8 +23,10 @@ def own(tmp_path):
     for file in (folder / "points").iterdir():
         record = json.loads(file.read_text())
         factor = 2.0 if record["model"] == "OLMoE-1B-7B-0125" else 1.1
-        record["repeats"] = [{**row, "ttft_s": factor * row["ttft_s"], "e2e_s": factor * row["e2e_s"]}
-                             for row in record["repeats"]]
+        record["repeats"] = [
+            {**row, "ttft_s": factor * row["ttft_s"], "e2e_s": factor * row["e2e_s"]}
+            for row in record["repeats"]
+        ]
         file.write_text(json.dumps(record))
     return params
 
@@ -34,10 +37,16 @@ def test_the_ratio_of_every_point_that_both_have(own):
     reference = loading.reference_results(own, plan)
     assert len(found.table) == reference.counts()["ok"] and tuple(found.table) == agreement.COLUMNS
     olmoe = found.table["model"] == "OLMoE-1B-7B-0125"
-    assert found.table.loc[olmoe, "ratio"].tolist() == pytest.approx([2.0] * olmoe.sum()) and olmoe.any()
+    assert (
+        found.table.loc[olmoe, "ratio"].tolist() == pytest.approx([2.0] * olmoe.sum())
+        and olmoe.any()
+    )
     assert found.table.loc[~olmoe, "ratio"].tolist() == pytest.approx([1.1] * (~olmoe).sum())
     assert not found.table["within"].any()
-    assert "NVIDIA H200 over the reference's NVIDIA H200" in found.text and "farthest 2.000" in found.text
+    assert (
+        "NVIDIA H200 over the reference's NVIDIA H200" in found.text
+        and "farthest 2.000" in found.text
+    )
     line = agreement.lines(found.table)[0]
     assert line.startswith("  1.100") or line.startswith("  2.000")
 

@@ -31,7 +31,9 @@ def test_environment_yml_agrees_with_pyproject():
     assert {d for d in conda["dependencies"] if isinstance(d, str)} == {"python=3.12", "pip"}
     pip = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
     assert pip[-1] == "-e ."
-    assert requirements(pip[:-1]) == requirements([*PROJECT["dependencies"], *EXTRAS["gpu"], *EXTRAS["dev"]])
+    assert requirements(pip[:-1]) == requirements(
+        [*PROJECT["dependencies"], *EXTRAS["gpu"], *EXTRAS["dev"]]
+    )
 
 
 def test_the_lock_holds_every_dependency_and_none_that_breaks_a_cpu_torch():
@@ -42,23 +44,36 @@ def test_the_lock_holds_every_dependency_and_none_that_breaks_a_cpu_torch():
         assert need.specifier.contains(pins[name]), f"{name} {pins[name]} against {need}"
 
 
-@pytest.mark.parametrize(("module", "heavy"), [
-    ("moebook", ("torch", "vllm", "matplotlib", "ipywidgets", "pandas", "transformers")),
-    ("moebook.cli", ("torch", "vllm", "matplotlib", "transformers")),
-    ("moebook.study.params, moebook.study.plan, moebook.measure.run, moebook.measure.store, moebook.measure.worker",
-     ("torch", "vllm", "matplotlib", "pandas", "transformers")),
-    ("moebook.workbook", ("torch", "vllm", "ipywidgets", "transformers")),
-])
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("moebook", ("torch", "vllm", "matplotlib", "ipywidgets", "pandas", "transformers")),
+        ("moebook.cli", ("torch", "vllm", "matplotlib", "transformers")),
+        (
+            "moebook.study.params, moebook.study.plan, moebook.measure.run, moebook.measure.store, "
+            "moebook.measure.worker",
+            ("torch", "vllm", "matplotlib", "pandas", "transformers"),
+        ),
+        ("moebook.workbook", ("torch", "vllm", "ipywidgets", "transformers")),
+    ],
+)
 def test_imports_stay_light(module, heavy):
     program = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("module", ["papermill.iorw", "jsonschema"])
 def test_no_grammar_of_iris_is_compiled(module):
-    program = f"import sys, moebook.measure.imports, {module}; print(sys.modules.get('rfc3987_syntax'), 'lark' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    program = (
+        f"import sys, moebook.measure.imports, {module}; print(sys.modules.get('rfc3987_syntax'), "
+        f"'lark' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "None False"
 
 
@@ -79,6 +94,9 @@ def test_lower_rooms_import_neither_engine_nor_run(room):
 
 
 def test_only_the_engine_room_imports_vllm():
-    users = {p.relative_to(ROOT / "moebook").parts[0] for p in (ROOT / "moebook").rglob("*.py")
-             if any(name.split(".")[0] == "vllm" for name in imports(p))}
+    users = {
+        p.relative_to(ROOT / "moebook").parts[0]
+        for p in (ROOT / "moebook").rglob("*.py")
+        if any(name.split(".")[0] == "vllm" for name in imports(p))
+    }
     assert users == {"engine"}

@@ -12,7 +12,7 @@ from moebook.study.plan import EngineSettings, Plan, Point, Workload
 
 MIXTRAL, DSV2 = load("Mixtral-8x7B-v0.1"), load("DeepSeek-V2-Lite")
 H100, CPU = devices.published("h100"), devices.published("cpu")
-MIXTRAL_EXPERTS = 8 * 3 * 4096 * 14336         # elements of one layer
+MIXTRAL_EXPERTS = 8 * 3 * 4096 * 14336  # elements of one layer
 DSV2_EXPERTS = 64 * 3 * 2048 * 1408
 
 
@@ -22,14 +22,20 @@ def layer(arch=MIXTRAL, tokens=16, quantization=None, backend="triton") -> Point
 
 
 def run(batch=16, tokens=512, method="full", **given) -> Point:
-    return Point("x", MIXTRAL, EngineSettings(**given), Workload(batch, tokens, tokens), method=method)
+    return Point(
+        "x", MIXTRAL, EngineSettings(**given), Workload(batch, tokens, tokens), method=method
+    )
 
 
 def plan(*points: Point) -> Plan:
     return Plan("x", "h100", "h100", points)
 
 
-@pytest.mark.parametrize(("arch", "experts"), [(MIXTRAL, MIXTRAL_EXPERTS), (DSV2, DSV2_EXPERTS)], ids=lambda v: str(v)[:9])
+@pytest.mark.parametrize(
+    ("arch", "experts"),
+    [(MIXTRAL, MIXTRAL_EXPERTS), (DSV2, DSV2_EXPERTS)],
+    ids=lambda v: str(v)[:9],
+)
 def test_a_layer_point_takes_the_experts_of_one_layer(arch, experts):
     parts = estimates.memory_bytes(layer(arch))
     assert parts["weights_bytes"] == 2 * experts and parts["kv_bytes"] == 0
@@ -50,8 +56,16 @@ def test_a_layers_activations_grow_with_its_tokens_not_with_depth():
 
 def test_a_layer_too_large_for_the_device_says_what_it_needs():
     told = estimates.check_fit(layer(), 2 * 10**9)
-    assert told.status == "oom" and "weights 2.8 GB, kv 0.0 GB" in told.reason and "1.8 GB usable" in told.reason
-    assert estimates.check_fit(layer(), 80 * 10**9).status == estimates.check_fit(layer(), None).status == "ready"
+    assert (
+        told.status == "oom"
+        and "weights 2.8 GB, kv 0.0 GB" in told.reason
+        and "1.8 GB usable" in told.reason
+    )
+    assert (
+        estimates.check_fit(layer(), 80 * 10**9).status
+        == estimates.check_fit(layer(), None).status
+        == "ready"
+    )
 
 
 def test_fp8_halves_weights_and_fp8_kv_halves_the_cache():
@@ -65,12 +79,19 @@ def test_fp8_halves_weights_and_fp8_kv_halves_the_cache():
 
 def test_devices_share_weights_and_cache():
     one, four = (estimates.memory_bytes(run(tensor_parallel=n)) for n in (1, 4))
-    assert four["weights_bytes"] == one["weights_bytes"] // 4 and four["kv_bytes"] == one["kv_bytes"] // 4
+    assert (
+        four["weights_bytes"] == one["weights_bytes"] // 4
+        and four["kv_bytes"] == one["kv_bytes"] // 4
+    )
 
 
 def test_a_layer_point_takes_a_second_whatever_its_size():
-    assert {estimates.estimate_s(layer(a, n), d) for a in (MIXTRAL, DSV2) for n in (1, 8192) for d in (H100, CPU)} == {
-        estimates.LAYER_POINT_S}
+    assert {
+        estimates.estimate_s(layer(a, n), d)
+        for a in (MIXTRAL, DSV2)
+        for n in (1, 8192)
+        for d in (H100, CPU)
+    } == {estimates.LAYER_POINT_S}
 
 
 def test_full_runs_grow_with_output_and_sampled_ones_hardly():
@@ -93,29 +114,46 @@ def test_a_plan_counts_each_build_once_and_leaves_out_what_is_not_run():
     points = [small, large, other, layer(), gone, derived]
     measured = sum(estimates.estimate_s(p, H100) for p in points[:4])
     assert plan(*points).num_builds == 2
-    assert estimates.plan_s(plan(*points), H100) == pytest.approx(2 * estimates.ENGINE_START_S["gpu"] + measured)
-    assert estimates.plan_s(plan(small), CPU) == pytest.approx(estimates.ENGINE_START_S["cpu"]
-                                                               + estimates.estimate_s(small, CPU))
+    assert estimates.plan_s(plan(*points), H100) == pytest.approx(
+        2 * estimates.ENGINE_START_S["gpu"] + measured
+    )
+    assert estimates.plan_s(plan(small), CPU) == pytest.approx(
+        estimates.ENGINE_START_S["cpu"] + estimates.estimate_s(small, CPU)
+    )
 
 
 def test_the_table_has_no_seconds_for_what_is_not_measured():
     gone = replace(run(64), status="infeasible", reason="no such kernel")
-    frame = estimates.to_frame(plan(run(1), replace(run(2), method="depth", own=("x",)), gone, layer()), H100)
+    frame = estimates.to_frame(
+        plan(run(1), replace(run(2), method="depth", own=("x",)), gone, layer()), H100
+    )
     assert frame["estimate_s"].isna().tolist() == [False, True, True, False]
     assert frame["reason"].tolist()[2] == "no such kernel" and (frame["weights_bytes"] > 0).all()
     assert list(estimates.to_frame(plan(), H100).columns) == ["status", "reason", "estimate_s"]
 
 
-@pytest.mark.parametrize(("given", "device", "status", "reason"), [
-    ({"tensor_parallel": 2}, "cpu", "ready", None),
-    ({"tensor_parallel": 2, "expert_parallel": True}, "cpu", "infeasible", "segmentation fault with expert"),
-    ({"pipeline_parallel": 2}, "cpu", "infeasible", "KeyError with pipeline"),
-    ({"pipeline_parallel": 2, "expert_parallel": True}, "cpu", "infeasible", "KeyError"),
-    ({"pipeline_parallel": 2, "tensor_parallel": 2}, "h100", "ready", None),
-    ({"tensor_parallel": 4, "expert_parallel": True}, "h100", "ready", None),
-    ({}, "h100", "oom", "which have 78.7 GB usable"), ({}, "h200", "ready", None), ({}, "cpu", "ready", None),
-])
-def test_what_the_devices_engine_and_memory_cannot_do_is_known_before(machine, given, device, status, reason):
+@pytest.mark.parametrize(
+    ("given", "device", "status", "reason"),
+    [
+        ({"tensor_parallel": 2}, "cpu", "ready", None),
+        (
+            {"tensor_parallel": 2, "expert_parallel": True},
+            "cpu",
+            "infeasible",
+            "segmentation fault with expert",
+        ),
+        ({"pipeline_parallel": 2}, "cpu", "infeasible", "KeyError with pipeline"),
+        ({"pipeline_parallel": 2, "expert_parallel": True}, "cpu", "infeasible", "KeyError"),
+        ({"pipeline_parallel": 2, "tensor_parallel": 2}, "h100", "ready", None),
+        ({"tensor_parallel": 4, "expert_parallel": True}, "h100", "ready", None),
+        ({}, "h100", "oom", "which have 78.7 GB usable"),
+        ({}, "h200", "ready", None),
+        ({}, "cpu", "ready", None),
+    ],
+)
+def test_what_the_devices_engine_and_memory_cannot_do_is_known_before(
+    machine, given, device, status, reason
+):
     machine()
     point = run(**given)
     told = estimates.check(point, device)
@@ -140,4 +178,8 @@ def test_the_plan_takes_the_memory_of_the_card_that_is_here(machine):
 
 def test_a_gpu_without_published_rates_is_not_estimated_as_a_cpu():
     unknown = devices.published("nvidia-t400-4gb")
-    assert estimates.estimate_s(run(), H100) < estimates.estimate_s(run(), unknown) < estimates.estimate_s(run(), CPU) / 10
+    assert (
+        estimates.estimate_s(run(), H100)
+        < estimates.estimate_s(run(), unknown)
+        < estimates.estimate_s(run(), CPU) / 10
+    )

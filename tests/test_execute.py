@@ -1,4 +1,5 @@
-"""Several notebooks at once: told in their order, and none goes on when the study is interrupted."""
+"""Several notebooks at once: told in their order, and none goes on when the study is
+interrupted."""
 
 import subprocess
 import sys
@@ -31,7 +32,12 @@ def test_notebooks_run_side_by_side_and_are_told_in_their_order(monkeypatch):
 
     monkeypatch.setattr(execute, "execute", slow_first)
     found = execute.execute_all(WORK, at_once=2, say=told.append)
-    assert [o.stem for o in found] == list(sections.STEMS[:4]) and [line[:2] for line in told] == ["00", "01", "02", "03"]
+    assert [o.stem for o in found] == list(sections.STEMS[:4]) and [line[:2] for line in told] == [
+        "00",
+        "01",
+        "02",
+        "03",
+    ]
     assert max(most) == 2
 
 
@@ -52,14 +58,21 @@ def test_an_interrupted_study_ends_the_notebooks_that_run_and_begins_no_other(mo
     monkeypatch.setattr(execute, "execute", until_stopped)
     with pytest.raises(KeyboardInterrupt):
         execute.execute_all(WORK, at_once=2, say=interrupt)
-    assert sorted(begun)[0].startswith("00") and len(begun) < 4 and sorted(ended) == sorted(begun)[1:]
+    assert (
+        sorted(begun)[0].startswith("00") and len(begun) < 4 and sorted(ended) == sorted(begun)[1:]
+    )
 
 
 def test_a_notebook_is_left_when_it_ends_when_told_to_stop_and_at_its_limit():
-    stop, program = Event(), [sys.executable, "-c", "import time; print('said', flush=True); time.sleep({})"]
+    stop, program = (
+        Event(),
+        [sys.executable, "-c", "import time; print('said', flush=True); time.sleep({})"],
+    )
 
     def start(seconds):
-        return subprocess.Popen([*program[:2], program[2].format(seconds)], stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [*program[:2], program[2].format(seconds)], stdout=subprocess.PIPE, text=True
+        )
 
     assert execute._output(start(0.7), 20, stop) == "said\n"
     with start(20) as late:
@@ -73,7 +86,9 @@ def test_what_a_study_trains_is_what_points_without_a_result_need(tmp_path, monk
     section = sections.find("04")
     plan = section.plan(section.params(output_root=str(tmp_path)))
     asked = []
-    monkeypatch.setattr(execute.tiny, "ensure", lambda names, say, environment: asked.append(list(names)))
+    monkeypatch.setattr(
+        execute.tiny, "ensure", lambda names, say, environment: asked.append(list(names))
+    )
     execute._train([(section.params(output_root=str(tmp_path)), plan)])
     assert {"tiny:cpu/aux-0.01", "tiny:cpu/draft-small", "tiny:cpu/draft-large"} <= set(asked[0])
     monkeypatch.setattr(run, "pending", lambda plan, root: [])

@@ -15,17 +15,41 @@ from moebook.study.lengths import Length, Lengths, both, longest
 PAIR = Length(1024, 256)
 # section, its lengths as pairs (some of one input), (in, out) that its plan then has
 EVERYWHERE = [
-    ("01", {"grid_tokens": [12, 4], "comparison_tokens": [20, 5], "lengths": [16, [16, 4]], "validation_tokens": [64, 128]},
-     {(12, 4), (20, 5), (16, 16), (16, 4), (64, 128)}),
-    ("02", {"batch_tokens": [12, 4], "lengths": [[16, 4], 16], "formats_tokens": [20, 5]},
-     {(12, 4), (16, 4), (16, 16), (20, 5)}),
+    (
+        "01",
+        {
+            "grid_tokens": [12, 4],
+            "comparison_tokens": [20, 5],
+            "lengths": [16, [16, 4]],
+            "validation_tokens": [64, 128],
+        },
+        {(12, 4), (20, 5), (16, 16), (16, 4), (64, 128)},
+    ),
+    (
+        "02",
+        {"batch_tokens": [12, 4], "lengths": [[16, 4], 16], "formats_tokens": [20, 5]},
+        {(12, 4), (16, 4), (16, 16), (20, 5)},
+    ),
     ("03", {"tokens": [12, 4]}, {(12, 4)}),
     ("04", {"tokens": [12, 4], "lengths": [[16, 4], 16]}, {(12, 4), (16, 4), (16, 16)}),
     ("05", {"tokens": [12, 4]}, {(12, 4)}),
-    ("06", {"ladder_batch_tokens": [12, 4], "ladder_lengths": [[16, 4], 16]}, {(12, 4), (16, 4), (16, 16)}),
+    (
+        "06",
+        {"ladder_batch_tokens": [12, 4], "ladder_lengths": [[16, 4], 16]},
+        {(12, 4), (16, 4), (16, 16)},
+    ),
     ("07", {"skew_tokens": [12, 4]}, {(12, 4)}),
-    ("08", {"common_lengths": [[16, 4], 16], "lengths": [[16, 4], 16, 32], "large_batch_lengths": [[20, 5]],
-            "endpoint_lengths": [[24, 6]], "beside": []}, {(16, 4), (16, 16), (32, 32), (20, 5)}),
+    (
+        "08",
+        {
+            "common_lengths": [[16, 4], 16],
+            "lengths": [[16, 4], 16, 32],
+            "large_batch_lengths": [[20, 5]],
+            "endpoint_lengths": [[24, 6]],
+            "beside": [],
+        },
+        {(16, 4), (16, 16), (32, 32), (20, 5)},
+    ),
     ("09", {"tokens": [12, 4]}, {(12, 4), (48, 4)}),
 ]
 
@@ -35,14 +59,19 @@ class Model(BaseModel):
     many: Lengths = both(8)
 
 
-@pytest.mark.parametrize(("given", "length", "text", "words", "plain"), [
-    (128, Length(128, 128), "128", "128 in + out", 128),
-    ([1024, 256], PAIR, "1024 + 256", "1024 in + 256 out", [1024, 256]),
-    ((1024, 256), PAIR, "1024 + 256", "1024 in + 256 out", [1024, 256]),
-    ([128, 128], Length(128, 128), "128", "128 in + out", 128),
-    (PAIR, PAIR, "1024 + 256", "1024 in + 256 out", [1024, 256]),
-])
-def test_a_length_is_a_number_or_a_pair_and_goes_back_to_what_yaml_says(given, length, text, words, plain):
+@pytest.mark.parametrize(
+    ("given", "length", "text", "words", "plain"),
+    [
+        (128, Length(128, 128), "128", "128 in + out", 128),
+        ([1024, 256], PAIR, "1024 + 256", "1024 in + 256 out", [1024, 256]),
+        ((1024, 256), PAIR, "1024 + 256", "1024 in + 256 out", [1024, 256]),
+        ([128, 128], Length(128, 128), "128", "128 in + out", 128),
+        (PAIR, PAIR, "1024 + 256", "1024 in + 256 out", [1024, 256]),
+    ],
+)
+def test_a_length_is_a_number_or_a_pair_and_goes_back_to_what_yaml_says(
+    given, length, text, words, plain
+):
     made = Model(one=given)
     assert (made.one, str(made.one), made.one.words) == (length, text, words)
     assert made.model_dump(mode="json")["one"] == made.model_dump()["one"] == plain
@@ -52,13 +81,34 @@ def test_a_length_is_a_number_or_a_pair_and_goes_back_to_what_yaml_says(given, l
 def test_in_a_list_numbers_are_lengths_and_only_a_nested_list_is_a_pair():
     assert Model(many=[128, 256]).many == both(128, 256)
     assert Model(many=[[1024, 256]]).many == (PAIR,)
-    assert Model(many=[256, [1024, 256], 128]).many == (Length(256, 256), PAIR, Length(128, 128))    # order kept
+    assert Model(many=[256, [1024, 256], 128]).many == (
+        Length(256, 256),
+        PAIR,
+        Length(128, 128),
+    )  # order kept
     assert Model(many=[]).many == ()
     assert Model(many=[128, [1024, 256]]).model_dump(mode="json")["many"] == [128, [1024, 256]]
 
 
-@pytest.mark.parametrize("bad", [0, -1, True, 1.5, "128", "[1024, 256]", [1024], [1024, 256, 1], [1024, 0], [1024, "256"],
-                                 [1024, True], [[1, 2], 3], None, {}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        0,
+        -1,
+        True,
+        1.5,
+        "128",
+        "[1024, 256]",
+        [1024],
+        [1024, 256, 1],
+        [1024, 0],
+        [1024, "256"],
+        [1024, True],
+        [[1, 2], 3],
+        None,
+        {},
+    ],
+)
 def test_what_is_no_length_is_refused_with_what_is_allowed(bad):
     with pytest.raises(ValidationError, match=r"a number of tokens .* or a pair \[in, out\]"):
         Model(one=bad)
@@ -77,7 +127,9 @@ def test_a_length_that_stands_twice_is_refused(bad):
 
 
 def test_lengths_given_as_text_get_the_hint_of_papermill():
-    with pytest.raises(params.ParameterError, match=r"lengths: given '\[128, 256\]'.*a list.*papermill `-y"):
+    with pytest.raises(
+        params.ParameterError, match=r"lengths: given '\[128, 256\]'.*a list.*papermill `-y"
+    ):
         made_up.build("02", lengths="[128, 256]")
 
 
@@ -111,23 +163,35 @@ def closed():
 @pytest.mark.parametrize(("stem", "changes", "wanted"), EVERYWHERE)
 def test_every_section_takes_pairs_plans_them_and_shows_them(stem, changes, wanted):
     p, plan = made_up.build(stem, **changes)
-    runs = [point for point in plan.points if point.method in ("full", "sampled", "depth", "depth+sampled")]
+    runs = [
+        point
+        for point in plan.points
+        if point.method in ("full", "sampled", "depth", "depth+sampled")
+    ]
     assert {(q.workload.input_tokens, q.workload.output_tokens) for q in runs} == wanted
-    assert all(q.engine.max_model_len >= q.workload.input_tokens + q.workload.output_tokens for q in runs)
+    assert all(
+        q.engine.max_model_len >= q.workload.input_tokens + q.workload.output_tokens for q in runs
+    )
     results = made_up.measured(p, plan)
     assert not any("share one place" in reason for reason in drawn(results)[1].values())
-    readings = importlib.import_module(f"moebook.sections.{sections.find(stem).stem[3:]}.commentary")
+    readings = importlib.import_module(
+        f"moebook.sections.{sections.find(stem).stem[3:]}.commentary"
+    )
     for call in made_up.said(sections.find(stem).stem):
         assert "nan" not in getattr(readings, call[0])(results.shown, *call[1:])
     assert all(v.verdict for v in verdicts.evaluate(results.summary))
 
 
-@pytest.mark.parametrize("key", ["grid_tokens", "lengths", "comparison_tokens", "validation_tokens"])
+@pytest.mark.parametrize(
+    "key", ["grid_tokens", "lengths", "comparison_tokens", "validation_tokens"]
+)
 def test_a_pair_that_exceeds_the_positions_is_refused_by_its_sum(key):
     fits, exceeds = [4000, 96], [4000, 97 + 128]
     fits = [3968, 128] if key == "validation_tokens" else fits
     made_up.build("01", **{key: [fits] if key == "lengths" else fits})
-    with pytest.raises(params.ParameterError, match="4000 input . 225 output tokens exceed its 4096 positions"):
+    with pytest.raises(
+        params.ParameterError, match="4000 input . 225 output tokens exceed its 4096 positions"
+    ):
         made_up.build("01", **{key: [exceeds] if key == "lengths" else exceeds})
 
 
@@ -137,24 +201,44 @@ def test_validation_needs_tokens_out_that_sampling_can_take():
 
 
 def test_a_run_is_sampled_by_its_output():
-    _, plan = made_up.build("02", sample_from_tokens=128, lengths=[[512, 64], [64, 128]], batch_tokens=None)
-    methods = {(p.workload.input_tokens, p.method) for p in plan.points if "quant_length" in p.sweeps}
+    _, plan = made_up.build(
+        "02", sample_from_tokens=128, lengths=[[512, 64], [64, 128]], batch_tokens=None
+    )
+    methods = {
+        (p.workload.input_tokens, p.method) for p in plan.points if "quant_length" in p.sweeps
+    }
     assert methods == {(512, "full"), (64, "sampled")}
 
 
 def test_with_drafts_a_run_is_sampled_only_where_its_steps_have_room():
-    _, plan = made_up.build("04", sample_from_tokens=128, lengths=[[256, 128], 512], tokens=128, draft_tokens_fixed=3)
-    methods = {(p.workload.input_tokens, bool(p.engine.speculation), p.method) for p in plan.points
-               if "spec_length" in p.sweeps}
-    assert methods == {(256, False, "sampled"), (256, True, "sampled"), (512, False, "sampled"), (512, True, "sampled")}
-    _, plan = made_up.build("04", sample_from_tokens=128, lengths=[[256, 128]], tokens=128, draft_tokens_fixed=3)
-    methods = {(bool(p.engine.speculation), p.method) for p in plan.points if "spec_length" in p.sweeps}
+    _, plan = made_up.build(
+        "04", sample_from_tokens=128, lengths=[[256, 128], 512], tokens=128, draft_tokens_fixed=3
+    )
+    methods = {
+        (p.workload.input_tokens, bool(p.engine.speculation), p.method)
+        for p in plan.points
+        if "spec_length" in p.sweeps
+    }
+    assert methods == {
+        (256, False, "sampled"),
+        (256, True, "sampled"),
+        (512, False, "sampled"),
+        (512, True, "sampled"),
+    }
+    _, plan = made_up.build(
+        "04", sample_from_tokens=128, lengths=[[256, 128]], tokens=128, draft_tokens_fixed=3
+    )
+    methods = {
+        (bool(p.engine.speculation), p.method) for p in plan.points if "spec_length" in p.sweeps
+    }
     assert methods == {(False, "sampled"), (True, "full")}
 
 
 def test_a_pair_of_equal_numbers_is_the_point_that_the_number_is():
-    keys = [[p.key for p in made_up.build("02", lengths=lengths, batch_tokens=tokens)[1].points]
-            for lengths, tokens in (([8, 16], 16), ([[8, 8], [16, 16]], [16, 16]))]
+    keys = [
+        [p.key for p in made_up.build("02", lengths=lengths, batch_tokens=tokens)[1].points]
+        for lengths, tokens in (([8, 16], 16), ([[8, 8], [16, 16]], [16, 16]))
+    ]
     assert keys[0] == keys[1]
 
 
@@ -175,10 +259,18 @@ def test_an_axis_says_input_equals_output_only_where_that_holds():
     assert alike._supxlabel.get_text() == "input = output length (tokens)"
     pairs, rows = figure("02", "fig10_length", lengths=[[16, 4], 8, [16, 8]])
     assert pairs._supxlabel.get_text().startswith("input length (tokens)")
-    assert [t.get_text() for t in pairs.axes[0].get_xticklabels()] == ["8\n+ 8", "16\n+ 4", "16\n+ 8"]
+    assert [t.get_text() for t in pairs.axes[0].get_xticklabels()] == [
+        "8\n+ 8",
+        "16\n+ 4",
+        "16\n+ 8",
+    ]
     line = next(x for x in pairs.axes[0].lines if x.get_gid() == "series")
     assert list(line.get_xdata()) == [0, 1, 2]
-    assert {str(n) for n in rows["length"]} == {"16 + 4", "8", "16 + 8"} and "length_place" not in rows
+    assert {str(n) for n in rows["length"]} == {
+        "16 + 4",
+        "8",
+        "16 + 8",
+    } and "length_place" not in rows
 
 
 def test_a_legend_says_the_output_of_each_length():
@@ -192,7 +284,10 @@ def test_a_legend_says_the_output_of_each_length():
 
 def test_a_title_says_the_pair_that_a_side_of_the_gain_holds():
     fig, _ = figure("02", "gain", batch_tokens=[12, 4], lengths=[[16, 4], [16, 8]])
-    assert [ax.get_title() for ax in fig.axes] == ["over batch\n12 in + 4 out", "over length\nbatch 16"]
+    assert [ax.get_title() for ax in fig.axes] == [
+        "over batch\n12 in + 4 out",
+        "over length\nbatch 16",
+    ]
     fig, _ = figure("02", "gain", batch_tokens=None)
     assert [ax.get_title() for ax in fig.axes] == ["over length\nbatch 16"]
 
@@ -220,7 +315,10 @@ def test_the_explorer_names_pairs_on_its_axis_and_opens_on_a_picture():
     from moebook.explore import choices
     from moebook.explore.views import with_rows
 
-    for lengths, label in (([8, 16], "input = output length (tokens)"), ([8, [16, 4], [16, 8]], "input length (tokens)")):
+    for lengths, label in (
+        ([8, 16], "input = output length (tokens)"),
+        ([8, [16, 4], [16, 8]], "input length (tokens)"),
+    ):
         results = made_up.measured(*made_up.build("02", lengths=lengths))
         found, _ = with_rows(results.shown, sections.find("02").views)
         view = next(v for v in found if v.sweep == "quant_length")

@@ -1,4 +1,5 @@
-"""The plan of section 9: what the shipped profiles hold, what fits, whose routing is imposed, and bad parameters."""
+"""The plan of section 9: what the shipped profiles hold, what fits, whose routing is imposed, and
+bad parameters."""
 
 from dataclasses import asdict
 from functools import cache
@@ -15,8 +16,14 @@ from moebook.study.params import ParameterError, build
 from moebook.study.settings import EngineSettings
 
 STEM = "09_model_comparison"
-SIX = {"Mixtral-8x7B-v0.1", "Qwen1.5-MoE-A2.7B", "Qwen3-30B-A3B", "DeepSeek-V2-Lite", "Phi-3.5-MoE-instruct",
-       "OLMoE-1B-7B-0125"}
+SIX = {
+    "Mixtral-8x7B-v0.1",
+    "Qwen1.5-MoE-A2.7B",
+    "Qwen3-30B-A3B",
+    "DeepSeek-V2-Lite",
+    "Phi-3.5-MoE-instruct",
+    "OLMoE-1B-7B-0125",
+}
 THREE = {f"deepseek-vl2-{size}-textonly" for size in ("tiny", "small", "base")}
 PROFILES = ("cpu", "h100", "h200", "4xh100")
 
@@ -42,7 +49,11 @@ def plan(**given):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_shipped_file_plans_without_double_keys_and_costs_what_it_may(profile):
     params, made = shipped(profile)
-    assert params.profile == profile and made.notebook == STEM and len({p.key for p in made.points}) == len(made.points)
+    assert (
+        params.profile == profile
+        and made.notebook == STEM
+        and len({p.key for p in made.points}) == len(made.points)
+    )
     most = {"cpu": 100, "h100": 360, "h200": 360, "4xh100": 3600}[profile]
     assert estimates.plan_s(made, devices.published(params.device)) < most
 
@@ -51,9 +62,14 @@ def test_every_shipped_file_plans_without_double_keys_and_costs_what_it_may(prof
 def test_nine_models_at_the_studys_workload(profile):
     llms, vlms = points(profile, "llms"), points(profile, "vlms")
     assert {model(p) for p in llms} == SIX and {model(p) for p in vlms} == THREE
-    works = {(p.workload.batch, p.workload.input_tokens, p.workload.output_tokens) for p in (*llms, *vlms)}
+    works = {
+        (p.workload.batch, p.workload.input_tokens, p.workload.output_tokens)
+        for p in (*llms, *vlms)
+    }
     assert works == {(64, 2048, 2048)}
-    assert all(p.engine.max_model_len == 4096 <= p.architecture.max_positions for p in (*llms, *vlms))
+    assert all(
+        p.engine.max_model_len == 4096 <= p.architecture.max_positions for p in (*llms, *vlms)
+    )
 
 
 def test_an_h100_has_all_six_in_fp8_and_those_in_bf16_that_fit_with_their_cache():
@@ -62,10 +78,15 @@ def test_an_h100_has_all_six_in_fp8_and_those_in_bf16_that_fit_with_their_cache(
     assert set(fp8) == SIX and {p.status for p in fp8.values()} == {"ready"}
     assert [m for m, p in fp8.items() if p.is_derived] == ["Mixtral-8x7B-v0.1"]
     bf16 = {model(p): p.status for p in llms if p.series == "bf16"}
-    assert {m for m, status in bf16.items() if status == "ready"} == {"DeepSeek-V2-Lite", "OLMoE-1B-7B-0125"}
+    assert {m for m, status in bf16.items() if status == "ready"} == {
+        "DeepSeek-V2-Lite",
+        "OLMoE-1B-7B-0125",
+    }
     assert all("kv" in p.reason for p in llms if p.status == "oom")
     own = [p for p in shipped("h100")[1].points if p.key in fp8["Mixtral-8x7B-v0.1"].own]
-    assert [p.architecture.num_layers for p in own] == [8, 16] and {p.sweeps for p in own} == {("support",)}
+    assert [p.architecture.num_layers for p in own] == [8, 16] and {p.sweeps for p in own} == {
+        ("support",)
+    }
 
 
 def test_an_h200_has_everything_whole_in_bf16():
@@ -77,12 +98,16 @@ def test_an_h200_has_everything_whole_in_bf16():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_routing_is_imposed_where_named_on_all_of_the_deepseek_family_and_on_one_check(profile):
     params, made = shipped(profile)
-    assert {m for m in map(model, made.points) if "deepseek" in m.lower()} <= set(params.uniform_routing)
+    assert {m for m in map(model, made.points) if "deepseek" in m.lower()} <= set(
+        params.uniform_routing
+    )
     for point in made.points:
         imposed = point.engine.routing == "zipf 0"
         assert imposed == (model(point) in params.uniform_routing) or "imposing" in point.sweeps
     check = points(profile, "imposing")
-    assert {model(p) for p in check} == {params.imposing_check} and {p.engine.routing for p in check} == {None, "zipf 0"}
+    assert {model(p) for p in check} == {params.imposing_check} and {
+        p.engine.routing for p in check
+    } == {None, "zipf 0"}
     assert len({p.workload for p in check}) == 1
 
 
@@ -100,19 +125,34 @@ def test_image_tokens_are_part_of_the_prompt():
 
 def test_a_language_part_without_mla_tells_the_engine():
     """The smallest DeepSeek-VL2 has plain attention under a config that names a KV rank."""
-    def environment(name):
-        return engine_environment(asdict(EngineSettings(graphs="eager")), catalog.load(name).hf_config())
 
-    assert environment("deepseek-vl2-tiny-textonly") == environment("Mixtral-8x7B-v0.1") | {"VLLM_MLA_DISABLE": "1"}
+    def environment(name):
+        return engine_environment(
+            asdict(EngineSettings(graphs="eager")), catalog.load(name).hf_config()
+        )
+
+    assert environment("deepseek-vl2-tiny-textonly") == environment("Mixtral-8x7B-v0.1") | {
+        "VLLM_MLA_DISABLE": "1"
+    }
     assert environment("deepseek-vl2-small-textonly") == environment("Mixtral-8x7B-v0.1")
 
 
-@pytest.mark.parametrize("name, dtype, on_gpu, told", [
-    ("tiny-deepseek-v2", "float32", False, "CPU_MLA"), ("tiny-deepseek-v2", "bfloat16", False, None),
-    ("tiny-deepseek-v2", "float16", True, None), ("tiny-mixtral", "float32", False, None),
-    ("deepseek-vl2-tiny-textonly", "float32", False, None)])
-def test_a_cpu_is_told_an_mla_kernel_where_the_fast_one_lacks_the_dtype(name, dtype, on_gpu, told, tmp_path):
-    made = engine_arguments(asdict(EngineSettings(dtype=dtype)), catalog.load(name).hf_config(), tmp_path, on_gpu=on_gpu)
+@pytest.mark.parametrize(
+    "name, dtype, on_gpu, told",
+    [
+        ("tiny-deepseek-v2", "float32", False, "CPU_MLA"),
+        ("tiny-deepseek-v2", "bfloat16", False, None),
+        ("tiny-deepseek-v2", "float16", True, None),
+        ("tiny-mixtral", "float32", False, None),
+        ("deepseek-vl2-tiny-textonly", "float32", False, None),
+    ],
+)
+def test_a_cpu_is_told_an_mla_kernel_where_the_fast_one_lacks_the_dtype(
+    name, dtype, on_gpu, told, tmp_path
+):
+    made = engine_arguments(
+        asdict(EngineSettings(dtype=dtype)), catalog.load(name).hf_config(), tmp_path, on_gpu=on_gpu
+    )
     assert made.get("attention_backend") == told
 
 
@@ -121,20 +161,23 @@ def test_no_check_and_no_vision_models_may_be_asked_for():
     assert {s for p in made.points for s in p.sweeps} == {"llms"}
 
 
-@pytest.mark.parametrize("given, told", [
-    ({"llms": ["Mixtrall-8x7B"]}, "llms: given 'Mixtrall-8x7B'"),
-    ({"formats": ["bf61"]}, "nearest: 'bf16'"),
-    ({"vlm_format": "fp9"}, "vlm_format"),
-    ({"depth_formats": ["fp8"]}, "allowed: fp32, bf16"),
-    ({"depth_formats": ["bf16"]}, "two or more depths"),
-    ({"tokens": 10**6}, "positions"),
-    ({"vlm_image_tokens": 10**6}, "vlms: given 'tiny-deepseek-v2'"),
-    ({"uniform_routing": ["OLMoE"]}, "uniform_routing: given 'OLMoE'; allowed: tiny-mixtral"),
-    ({"imposing_check": "tiny-deepseek-v2"}, "imposing_check"),
-    ({"llms": ["Qwen3-0.6B"], "imposing_check": None}, "is a dense model"),
-    ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization"),
-    ({"accuracy_file": "nowhere.json"}, "cannot be read"),
-])
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        ({"llms": ["Mixtrall-8x7B"]}, "llms: given 'Mixtrall-8x7B'"),
+        ({"formats": ["bf61"]}, "nearest: 'bf16'"),
+        ({"vlm_format": "fp9"}, "vlm_format"),
+        ({"depth_formats": ["fp8"]}, "allowed: fp32, bf16"),
+        ({"depth_formats": ["bf16"]}, "two or more depths"),
+        ({"tokens": 10**6}, "positions"),
+        ({"vlm_image_tokens": 10**6}, "vlms: given 'tiny-deepseek-v2'"),
+        ({"uniform_routing": ["OLMoE"]}, "uniform_routing: given 'OLMoE'; allowed: tiny-mixtral"),
+        ({"imposing_check": "tiny-deepseek-v2"}, "imposing_check"),
+        ({"llms": ["Qwen3-0.6B"], "imposing_check": None}, "is a dense model"),
+        ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization"),
+        ({"accuracy_file": "nowhere.json"}, "cannot be read"),
+    ],
+)
 def test_bad_parameters_are_told_with_what_is_allowed(given, told):
     with pytest.raises(ParameterError) as error:
         plan(**given)

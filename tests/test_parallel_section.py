@@ -39,22 +39,42 @@ def places(points) -> set:
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_shipped_file_plans_points_of_its_own_keys(file):
     params, made = shipped(file.parent.name)
-    assert params.profile == file.parent.name and len({p.key for p in made.points}) == len(made.points)
+    assert params.profile == file.parent.name and len({p.key for p in made.points}) == len(
+        made.points
+    )
     assert all(p.series for p in made.points)
     frame = estimates.to_frame(made, devices.published(params.device))
     measured = frame[(frame["status"] == "ready") & ~frame["method"].str.startswith("depth")]
-    assert (measured["estimate_s"] > 0).all() and frame.loc[frame["status"] != "ready", "reason"].notna().all()
+    assert (measured["estimate_s"] > 0).all() and frame.loc[
+        frame["status"] != "ready", "reason"
+    ].notna().all()
 
 
 def test_there_is_a_profile_of_one_two_and_four_devices_of_both_kinds():
-    assert {f.parent.name for f in FILES} == {"cpu", "h100", "h200", "2xh100", "2xh200", "4xh100", "4xh200"}
+    assert {f.parent.name for f in FILES} == {
+        "cpu",
+        "h100",
+        "h200",
+        "2xh100",
+        "2xh200",
+        "4xh100",
+        "4xh200",
+    }
 
 
 def test_the_small_profile_runs_one_and_two_ranks_and_tells_what_its_engine_cannot_do():
     made = shipped("cpu")[1]
-    assert places(of(made, "modes")) == {(ONE, 1, 1), (ONE, 1, 8), ("TP", 2, 1), *((m, 2, 8) for m in ("TP", "TP+EP", "PP"))}
+    assert places(of(made, "modes")) == {
+        (ONE, 1, 1),
+        (ONE, 1, 8),
+        ("TP", 2, 1),
+        *((m, 2, 8) for m in ("TP", "TP+EP", "PP")),
+    }
     cannot = {p.series: p.reason for p in made.points if p.status != "ready"}
-    assert {p.status for p in made.points} == {"ready", "infeasible"} and set(cannot) == {"TP+EP", "PP"}
+    assert {p.status for p in made.points} == {"ready", "infeasible"} and set(cannot) == {
+        "TP+EP",
+        "PP",
+    }
     assert "segmentation fault" in cannot["TP+EP"] and "KeyError" in cannot["PP"]
     assert estimates.plan_s(made, devices.published("cpu")) < 100
 
@@ -66,29 +86,47 @@ def test_modes_over_more_devices_than_the_profile_has_are_infeasible(profile, ha
     for point in split:
         count = point.engine.num_devices
         reason = f"needs {count} devices, this profile has {have}" if count > have else None
-        assert (point.status, point.reason) == (("infeasible", reason) if reason else ("ready", None))
+        assert (point.status, point.reason) == (
+            ("infeasible", reason) if reason else ("ready", None)
+        )
 
 
 def test_tensor_parallel_halves_the_estimate_and_a_pipeline_keeps_it():
     made, device = shipped("2xh200")[1], devices.published("h200")
-    seconds = {p.series: estimates.estimate_s(p, device) for p in of(made, "modes")
-               if p.status == "ready" and p.workload.batch == 16 and p.architecture.name == MIXTRAL}
+    seconds = {
+        p.series: estimates.estimate_s(p, device)
+        for p in of(made, "modes")
+        if p.status == "ready" and p.workload.batch == 16 and p.architecture.name == MIXTRAL
+    }
     assert seconds["TP"] < 0.55 * seconds[ONE] and seconds["PP"] == seconds[ONE]
 
 
 def test_modes_set_the_engine_and_one_device_belongs_to_all_of_them():
-    engines = {(p.series, p.engine.num_devices): p.engine for p in of(shipped("4xh200")[1], "modes")}
-    told = {key: (e.tensor_parallel, e.pipeline_parallel, e.expert_parallel) for key, e in engines.items()}
-    assert told == {(ONE, 1): (1, 1, False), **{(m, g): (1 if m[0] == "P" else g, g if m[0] == "P" else 1, m.endswith("EP"))
-                                               for m in parallelism.MODES for g in (2, 4)}}
+    engines = {
+        (p.series, p.engine.num_devices): p.engine for p in of(shipped("4xh200")[1], "modes")
+    }
+    told = {
+        key: (e.tensor_parallel, e.pipeline_parallel, e.expert_parallel)
+        for key, e in engines.items()
+    }
+    assert told == {
+        (ONE, 1): (1, 1, False),
+        **{
+            (m, g): (1 if m[0] == "P" else g, g if m[0] == "P" else 1, m.endswith("EP"))
+            for m in parallelism.MODES
+            for g in (2, 4)
+        },
+    }
 
 
 def test_mixtral_does_not_fit_80_gb_and_its_base_rests_on_stages_of_a_pipeline():
     made = shipped("h100")[1]
     by_key = {p.key: p for p in made.points}
     alone = [p for p in made.points if p.series == ONE and p.architecture.name == MIXTRAL]
-    assert {(p.status, p.method, p.sweeps) for p in alone} == {("oom", "sampled", ("modes",)),
-                                                              ("ready", "depth+sampled", ("shards",))}
+    assert {(p.status, p.method, p.sweeps) for p in alone} == {
+        ("oom", "sampled", ("modes",)),
+        ("ready", "depth+sampled", ("shards",)),
+    }
     (base,) = (p for p in alone if p.is_derived and p.workload.batch == 16)
     assert [by_key[k].series for k in base.own] == ["rank of PP 4", "rank of PP 2"]
     assert not any(p.is_derived or p.status == "oom" for p in shipped("h200")[1].points)
@@ -106,8 +144,13 @@ def test_shards_are_one_rank_each_at_the_batch_and_a_pipelines_at_its_micro_batc
 
 def test_the_stand_in_is_checked_for_the_model_that_has_one():
     check = of(shipped("h200")[1], "check")
-    assert {(p.series, p.architecture.name.split("[")[0]) for p in check} == {(ONE, OLMOE), ("stand-in", OLMOE)}
-    assert len({p.build_key for p in check}) == 2           # one is never taken for the other by a running engine
+    assert {(p.series, p.architecture.name.split("[")[0]) for p in check} == {
+        (ONE, OLMOE),
+        ("stand-in", OLMOE),
+    }
+    assert (
+        len({p.build_key for p in check}) == 2
+    )  # one is never taken for the other by a running engine
 
 
 def test_graphs_cover_every_micro_batch():
@@ -131,16 +174,34 @@ def test_problems_are_told_all_at_once():
     with pytest.raises(ParameterError) as error:
         plan(modes=["TP", "EP"], device_counts=[2], models=["tiny-mixtrall"], tensor_parallel=2)
     text = str(error.value)
-    for part in ("modes: given 'EP'", "nearest", "1 among them", "tiny-mixtral", "`modes` and `device_counts` set it"):
+    for part in (
+        "modes: given 'EP'",
+        "nearest",
+        "1 among them",
+        "tiny-mixtral",
+        "`modes` and `device_counts` set it",
+    ):
         assert part in text, text
 
 
-@pytest.mark.parametrize(("cores", "tp", "pp", "bound"), [
-    ([0, 1], 2, 1, "0|1"), ([0, 1, 2, 3, 4], 1, 2, "0,1|2,3"), ([3], 2, 1, "3|3"), ([0, 1], 1, 1, None)])
+@pytest.mark.parametrize(
+    ("cores", "tp", "pp", "bound"),
+    [
+        ([0, 1], 2, 1, "0|1"),
+        ([0, 1, 2, 3, 4], 1, 2, "0,1|2,3"),
+        ([3], 2, 1, "3|3"),
+        ([0, 1], 1, 1, None),
+    ],
+)
 def test_ranks_of_a_cpu_share_its_cores(monkeypatch, cores, tp, pp, bound):
     monkeypatch.setattr(arguments, "CORES", cores)
     monkeypatch.setattr(arguments, "USER_BINDS", False)
-    settings = {"graphs": "eager", "quantization": None, "tensor_parallel": tp, "pipeline_parallel": pp}
+    settings = {
+        "graphs": "eager",
+        "quantization": None,
+        "tensor_parallel": tp,
+        "pipeline_parallel": pp,
+    }
     assert arguments.engine_environment(settings, {}).get(arguments.BIND) == bound
     monkeypatch.setattr(arguments, "USER_BINDS", True)
     assert arguments.BIND not in arguments.engine_environment(settings, {})

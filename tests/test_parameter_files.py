@@ -1,4 +1,5 @@
-"""Parameter files: each names every parameter of its section, and those of profile `gpu` suit any card from 16 GB."""
+"""Parameter files: each names every parameter of its section, and those of profile `gpu` suit any
+card from 16 GB."""
 
 import re
 
@@ -22,7 +23,10 @@ def test_a_file_names_every_parameter_of_its_section(file):
     assert set(section.params.model_fields) - COMMON - set(given) == set()
     assert given["profile"] == file.parent.name
     loaded = load(section.params, file).model_dump(mode="json")
-    lists = {k: [v] if isinstance(v, str) and isinstance(loaded[k], list) else v for k, v in given.items()}
+    lists = {
+        k: [v] if isinstance(v, str) and isinstance(loaded[k], list) else v
+        for k, v in given.items()
+    }
     assert {k: loaded[k] for k in given} == lists
 
 
@@ -49,17 +53,31 @@ def test_every_point_of_the_gpu_profile_fits_the_card(file, card):
 @pytest.mark.parametrize("card", ["16 GB as vendors count", "H200"], indirect=True)
 def test_the_models_that_fit_are_those_expected(card):
     file = next(f for f in GPU if f.stem.startswith("09"))
-    found = {sweep: [p.architecture.name for p in planned(file).points if sweep in p.sweeps] for sweep in ("llms", "vlms")}
+    found = {
+        sweep: [p.architecture.name for p in planned(file).points if sweep in p.sweeps]
+        for sweep in ("llms", "vlms")
+    }
     tiny, base = "deepseek-vl2-tiny-textonly", "deepseek-vl2-base-textonly"
-    assert found == ({"llms": [tiny], "vlms": [tiny]} if card != "H200" else
-                     {"llms": [tiny, "Qwen1.5-MoE-A2.7B", "Qwen3-30B-A3B", "Mixtral-8x7B-v0.1"], "vlms": [tiny, base]})
-    again = {sweep: [p.architecture.name for p in planned(file).points if sweep in p.sweeps] for sweep in ("llms", "vlms")}
+    assert found == (
+        {"llms": [tiny], "vlms": [tiny]}
+        if card != "H200"
+        else {
+            "llms": [tiny, "Qwen1.5-MoE-A2.7B", "Qwen3-30B-A3B", "Mixtral-8x7B-v0.1"],
+            "vlms": [tiny, base],
+        }
+    )
+    again = {
+        sweep: [p.architecture.name for p in planned(file).points if sweep in p.sweeps]
+        for sweep in ("llms", "vlms")
+    }
     assert again == found
 
 
 @pytest.mark.parametrize("card", ["H200"], indirect=True)
 def test_sections_of_the_gpu_profile_take_minutes_on_an_h200(card):
-    minutes = {file.stem: estimates.plan_s(planned(file), devices.published("h200")) / 60 for file in GPU}
+    minutes = {
+        file.stem: estimates.plan_s(planned(file), devices.published("h200")) / 60 for file in GPU
+    }
     assert max(minutes.values()) < 5, minutes
 
 
@@ -92,18 +110,38 @@ def test_the_first_question_is_said_in_five_lines(tmp_path):
     params, plan = own_file(tmp_path)
     point = next(p for p in plan.points if "llms" in p.sweeps)
     work = point.workload
-    assert (point.architecture.name, work.batch, work.input_tokens, work.output_tokens, point.status) == (
-        "OLMoE-1B-7B-0125", 32, 1024, 256, "ready")
-    assert (plan.notebook, plan.profile, params.dtype, params.graphs) == ("09_model_comparison", "h200", "bfloat16", "light")
+    assert (
+        point.architecture.name,
+        work.batch,
+        work.input_tokens,
+        work.output_tokens,
+        point.status,
+    ) == ("OLMoE-1B-7B-0125", 32, 1024, 256, "ready")
+    assert (plan.notebook, plan.profile, params.dtype, params.graphs) == (
+        "09_model_comparison",
+        "h200",
+        "bfloat16",
+        "light",
+    )
 
 
 def test_its_results_lie_in_a_folder_of_their_own_and_all_else_can_be_left_out(tmp_path):
     params, plan = own_file(tmp_path, "profile: chat", "vlms: []", "imposing_check: null")
-    assert [(p.architecture.name, p.sweeps) for p in plan.points] == [("OLMoE-1B-7B-0125", ("llms",))]
-    assert Store(params.output_root, plan).folder == paths.root() / "outputs" / "chat" / "09_model_comparison"
+    assert [(p.architecture.name, p.sweeps) for p in plan.points] == [
+        ("OLMoE-1B-7B-0125", ("llms",))
+    ]
+    assert (
+        Store(params.output_root, plan).folder
+        == paths.root() / "outputs" / "chat" / "09_model_comparison"
+    )
 
 
 def test_every_parameter_that_the_documentation_names_exists():
     fields = {name for stem in sections.STEMS for name in sections.find(stem).params.model_fields}
-    named = {m for m in re.findall(r"`([a-z_]+)(?::[^`]*)?`", DOCS)} - {"fitting", "gpu", "h200", "null"}
+    named = {m for m in re.findall(r"`([a-z_]+)(?::[^`]*)?`", DOCS)} - {
+        "fitting",
+        "gpu",
+        "h200",
+        "null",
+    }
     assert named <= fields, named - fields

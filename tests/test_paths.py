@@ -40,6 +40,11 @@ def test_a_given_path_is_whole_where_it_exists(tmp_path, monkeypatch):
 
 
 def test_the_command_works_from_any_folder(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "moebook", "claims", "--profile", "2xh200"], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-m", "moebook", "claims", "--profile", "2xh200"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0 and "claims:" in done.stdout and not list(tmp_path.iterdir())

@@ -25,7 +25,11 @@ def lm_eval(monkeypatch):
 
     def simple_evaluate(**given):
         asked.append(given)
-        return {"results": {t: {"alias": t, "acc,none": 0.5, "acc_stderr,none": 0.01} for t in given["tasks"]}}
+        return {
+            "results": {
+                t: {"alias": t, "acc,none": 0.5, "acc_stderr,none": 0.01} for t in given["tasks"]
+            }
+        }
 
     class TaskManager:
         def __init__(self, include_path=None):
@@ -41,7 +45,9 @@ def lm_eval(monkeypatch):
 
 def test_without_lm_eval_the_error_says_how_to_install_it(checkpoint, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(quality.QualityError, match=r"lm-eval is not installed.*pip install 'moebook\[quality\]'"):
+    with pytest.raises(
+        quality.QualityError, match=r"lm-eval is not installed.*pip install 'moebook\[quality\]'"
+    ):
         quality.evaluate(checkpoint)
 
 
@@ -52,7 +58,10 @@ def test_a_folder_without_a_config_is_no_checkpoint(lm_eval, tmp_path):
 
 
 def test_unknown_tasks_are_named_with_those_of_the_study(lm_eval, checkpoint):
-    with pytest.raises(quality.QualityError, match="no task hellaswagg; the study's are arc_challenge, .*winogrande"):
+    with pytest.raises(
+        quality.QualityError,
+        match="no task hellaswagg; the study's are arc_challenge, .*winogrande",
+    ):
         quality.evaluate(checkpoint, ("boolq", "hellaswagg"))
     assert lm_eval == []
 

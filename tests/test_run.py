@@ -1,4 +1,5 @@
-"""The sweep's loop against a double of the worker's protocol: resume, failures as rows, retries, locks."""
+"""The sweep's loop against a double of the worker's protocol: resume, failures as rows, retries,
+locks."""
 
 import fcntl
 import json
@@ -19,7 +20,8 @@ REPEATS = [{"ttft_s": 0.1, "e2e_s": e} for e in (1.0, 1.01, 1.02)]
 
 
 class ScriptedWorker:
-    """Answers like WorkerHandle. `at` maps the number of a measure request to a reply, or an exception to raise."""
+    """Answers like WorkerHandle. `at` maps the number of a measure request to a reply, or an
+    exception to raise."""
 
     def __init__(self, at: dict | None = None):
         self.at, self.ops, self.count = at or {}, [], 1
@@ -27,7 +29,14 @@ class ScriptedWorker:
     def ask(self, request: dict, limit_s: float) -> dict:
         self.ops.append(request["op"])
         if request["op"] == "ceilings":
-            return {"ok": True, "ceilings": {"copy_bytes_per_s": 1e10, "matmul_flops_per_s": 1e11, "dtype": "bfloat16"}}
+            return {
+                "ok": True,
+                "ceilings": {
+                    "copy_bytes_per_s": 1e10,
+                    "matmul_flops_per_s": 1e11,
+                    "dtype": "bfloat16",
+                },
+            }
         if request["op"] != "measure":
             return {"ok": True, "facts": {"engine_start_s": 1.0}}
         told = self.at.get(self.ops.count("measure"))
@@ -41,8 +50,16 @@ class ScriptedWorker:
 
 @pytest.fixture
 def plan():
-    small = {"ffn_dims": [128, 256], "expert_counts": [4], "active_experts": [1, 2], "comparison_models": ["tiny-qwen2-moe"],
-             "comparison_active_experts": [1], "batches": [1, 2], "lengths": [32], "validation_model": None}
+    small = {
+        "ffn_dims": [128, 256],
+        "expert_counts": [4],
+        "active_experts": [1, 2],
+        "comparison_models": ["tiny-qwen2-moe"],
+        "comparison_active_experts": [1],
+        "batches": [1, 2],
+        "lengths": [32],
+        "validation_model": None,
+    }
     return SECTION.plan(build(SECTION.params, small, "test"))
 
 
@@ -87,12 +104,15 @@ def test_interrupted_and_rerun_gives_the_same_table(plan, tmp_path, capsys):
     assert one.equals(other)
 
 
-@pytest.mark.parametrize(("told", "status"), [
-    ({"ok": False, "status": "oom", "reason": "CUDA out of memory"}, "oom"),
-    ({"ok": False, "status": "failed", "reason": "the engine said no"}, "failed"),
-    (run.WorkerTimeout("no answer within 1 s"), "timeout"),
-    (run.WorkerDied("the worker process ended (signal SIGKILL)"), "failed"),
-])
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"ok": False, "status": "oom", "reason": "CUDA out of memory"}, "oom"),
+        ({"ok": False, "status": "failed", "reason": "the engine said no"}, "failed"),
+        (run.WorkerTimeout("no answer within 1 s"), "timeout"),
+        (run.WorkerDied("the worker process ended (signal SIGKILL)"), "failed"),
+    ],
+)
 def test_what_goes_wrong_becomes_a_row_and_the_sweep_goes_on(plan, tmp_path, told, status):
     counts, worker = measure(plan, tmp_path, ScriptedWorker({2: told}))
     assert counts[status] == 1 and counts["ok"] == len(plan.measured) - 1
@@ -112,7 +132,11 @@ def test_an_engine_that_does_not_start_gives_each_of_its_points_the_reason(plan,
     class NoStart(ScriptedWorker):
         def ask(self, request, limit_s):
             reply = super().ask(request, limit_s)
-            return {"ok": False, "status": "failed", "reason": "no such kernel"} if request["op"] == "start" else reply
+            return (
+                {"ok": False, "status": "failed", "reason": "no such kernel"}
+                if request["op"] == "start"
+                else reply
+            )
 
     counts, _ = measure(plan, tmp_path, NoStart())
     assert counts["failed"] == len(plan.measured)
@@ -130,7 +154,10 @@ def test_a_row_to_retry_stays_until_there_is_another(plan, tmp_path):
     measure(plan, tmp_path, ScriptedWorker({1: {"ok": False, "status": "failed", "reason": "no"}}))
     before = files(plan, tmp_path)
     counts, _ = measure(plan, tmp_path, retry=["failed"], stop_after_s=-1)
-    assert counts == {"not_run": 1, "skipped": len(plan.measured) - 1} and files(plan, tmp_path) == before
+    assert (
+        counts == {"not_run": 1, "skipped": len(plan.measured) - 1}
+        and files(plan, tmp_path) == before
+    )
     assert measure(plan, tmp_path, retry=["failed"])[0]["ok"] == 1
     assert {r["status"] for r in Store(tmp_path, plan).records().values()} == {"ok"}
 
@@ -239,7 +266,8 @@ def test_a_line_per_point_with_the_time_left(plan, tmp_path, capsys):
 
 
 class Machine(ScriptedWorker):
-    """One that answers layer and perplexity requests, too, and lacks the kernels and formats in `lacks`."""
+    """One that answers layer and perplexity requests, too, and lacks the kernels and formats in
+    `lacks`."""
 
     def __init__(self, lacks=(), status="infeasible", at: dict | None = None):
         super().__init__(at)
@@ -247,15 +275,25 @@ class Machine(ScriptedWorker):
 
     def ask(self, request: dict, limit_s: float) -> dict:
         self.requests.append(request)
-        asked = {request.get("backend"), request.get("quantization"), request.get("settings", {}).get("quantization")}
+        asked = {
+            request.get("backend"),
+            request.get("quantization"),
+            request.get("settings", {}).get("quantization"),
+        }
         if found := asked & set(self.lacks):
             self.ops.append(request["op"])
             return {"ok": False, "status": self.status, "reason": f"no {found.pop()} here"}
         if request["op"] != "layer":
             return super().ask(request, limit_s)
         self.ops.append("layer")
-        return {"ok": True, "repeats": [{"layer_s": s, "layer_graph_s": None} for s in (1e-4, 2e-4, 3e-4)],
-                "chosen_backend": request["backend"], "moe_config_tuned": None, "relative_error": 1e-3, "experts_hit": 2}
+        return {
+            "ok": True,
+            "repeats": [{"layer_s": s, "layer_graph_s": None} for s in (1e-4, 2e-4, 3e-4)],
+            "chosen_backend": request["backend"],
+            "moe_config_tuned": None,
+            "relative_error": 1e-3,
+            "experts_hit": 2,
+        }
 
     def asked_of(self, **wanted) -> list[dict]:
         return [r for r in self.requests if wanted.items() <= r.items()]
@@ -263,18 +301,31 @@ class Machine(ScriptedWorker):
 
 @pytest.fixture
 def layers():
-    small = {"layer_models": ["tiny-mixtral", "tiny-qwen2-moe"], "layer_tokens": [1, 4, 16], "ladder_batches": [1, 4],
-             "layer_backends": ["loop", "triton"], "ladder": ["fused"], "ladder_lengths": [32]}
+    small = {
+        "layer_models": ["tiny-mixtral", "tiny-qwen2-moe"],
+        "layer_tokens": [1, 4, 16],
+        "ladder_batches": [1, 4],
+        "layer_backends": ["loop", "triton"],
+        "ladder": ["fused"],
+        "ladder_lengths": [32],
+    }
     section = sections.find("06")
-    return section.plan(build(section.params, small, "test")).only(["layer", "ladder_batch", "ladder_length"])
+    return section.plan(build(section.params, small, "test")).only(
+        ["layer", "ladder_batch", "ladder_length"]
+    )
 
 
 @pytest.fixture
 def formats():
     section = sections.find("02")
-    small = {"pair": ["bf16", "fp8"], "formats": ["bf16", "fp8", "fp16"], "weights": "dummy",
-             "batches": [1, 4], "formats_batches": [1],
-             "lengths": [32]}
+    small = {
+        "pair": ["bf16", "fp8"],
+        "formats": ["bf16", "fp8", "fp16"],
+        "weights": "dummy",
+        "batches": [1, 4],
+        "formats_batches": [1],
+        "lengths": [32],
+    }
     return section.plan(build(section.params, small, "test"))
 
 
@@ -286,9 +337,18 @@ def test_layer_points_start_no_engine(layers, tmp_path):
 def test_layers_and_engines_of_one_plan(layers, tmp_path):
     counts, worker = measure(layers, tmp_path, Machine())
     assert counts == {"ok": len(layers.measured), "skipped": 0}
-    assert worker.ops == ["ceilings", *["layer"] * 12, "start", *["measure"] * (len(layers.measured) - 12)]
+    assert worker.ops == [
+        "ceilings",
+        *["layer"] * 12,
+        "start",
+        *["measure"] * (len(layers.measured) - 12),
+    ]
     own = table(layers, tmp_path).query("method == 'layer'")
-    assert len(own) == 36 and set(own.moe_backend) == {"loop", "triton"} and own.engine_start_s.isna().all()
+    assert (
+        len(own) == 36
+        and set(own.moe_backend) == {"loop", "triton"}
+        and own.engine_start_s.isna().all()
+    )
 
 
 def test_a_kernel_that_the_machine_lacks_is_asked_for_once_per_layer(layers, tmp_path):
@@ -311,7 +371,11 @@ def test_a_format_that_the_machine_lacks_is_started_once_and_the_others_run(form
     told = [r["settings"]["quantization"] for r in worker.asked_of(op="start")]
     assert told.count("fp8") == 1 and told.count(None) == 2
     own = [p for p in formats.measured if p.series == "fp8"]
-    assert len(own) > 2 and counts["infeasible"] == len(own) and counts["ok"] == len(formats.measured) - len(own)
+    assert (
+        len(own) > 2
+        and counts["infeasible"] == len(own)
+        and counts["ok"] == len(formats.measured) - len(own)
+    )
     bad = table(formats, tmp_path).query("status == 'infeasible' and method != 'perplexity'")
     assert set(bad.reason) == {"no fp8 here"} and set(bad.series) == {"fp8"}
 
@@ -327,28 +391,66 @@ def test_what_was_infeasible_is_asked_again_only_on_demand(layers, tmp_path):
 def test_a_layer_request_has_its_shape_and_no_engine(layers):
     point = next(p for p in layers.points if (p.series, p.workload.batch) == ("fused Triton", 16))
     shape = {"hidden_size": 256, "expert_ffn_dim": 512, "num_experts": 8, "top_k": 2}
-    assert schedule.request(point, COUNTS) == {"op": "layer", "shape": shape, "dtype": "float32", "quantization": None,
-                                   "backend": "triton", "skew": None, "seed": 0, "tokens": 16, "repeats": 3}
+    assert schedule.request(point, COUNTS) == {
+        "op": "layer",
+        "shape": shape,
+        "dtype": "float32",
+        "quantization": None,
+        "backend": "triton",
+        "skew": None,
+        "seed": 0,
+        "tokens": 16,
+        "repeats": 3,
+    }
     quantized = replace(point, engine=replace(point.engine, quantization="fp8", moe_backend=None))
-    assert {**schedule.request(point, COUNTS), "quantization": "fp8", "backend": "auto"} == schedule.request(quantized, COUNTS)
+    assert {
+        **schedule.request(point, COUNTS),
+        "quantization": "fp8",
+        "backend": "auto",
+    } == schedule.request(quantized, COUNTS)
 
 
 def test_a_perplexity_request_has_its_text_and_weights(formats):
-    point = replace(next(p for p in formats.points if p.method == "perplexity"), text="held_out.txt", status="ready")
+    point = replace(
+        next(p for p in formats.points if p.method == "perplexity"),
+        text="held_out.txt",
+        status="ready",
+    )
     point = replace(point, engine=replace(point.engine, weights="/models/x"))
     assert schedule.request(point, COUNTS) == {
-        "op": "read", "method": "perplexity", "text": "held_out.txt", "weights": "/models/x", "repeats": 3,
-        "counts_file": str(COUNTS), "workload": asdict(point.workload)}
+        "op": "read",
+        "method": "perplexity",
+        "text": "held_out.txt",
+        "weights": "/models/x",
+        "repeats": 3,
+        "counts_file": str(COUNTS),
+        "workload": asdict(point.workload),
+    }
     other = next(p for p in formats.points if p.method == "full")
     assert set(schedule.request(other, COUNTS)) == {"op", "workload", "method", "repeats"}
 
 
-@pytest.mark.parametrize(("record", "told"), [
-    ({"status": "ok", "repeats": [{"layer_s": s, "layer_graph_s": None} for s in (3e-4, 1.234e-4, 2e-4)]}, "200 µs"),
-    ({"status": "ok", "repeats": [{"perplexity": v} for v in (6.126, 6.1, 6.2)]}, "perplexity 6.13"),
-    ({"status": "ok", "repeats": REPEATS}, "E2E 1010.0 ms"),
-    ({"status": "infeasible", "reason": "no triton here", "repeats": []}, "infeasible (no triton here)"),
-])
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        (
+            {
+                "status": "ok",
+                "repeats": [{"layer_s": s, "layer_graph_s": None} for s in (3e-4, 1.234e-4, 2e-4)],
+            },
+            "200 µs",
+        ),
+        (
+            {"status": "ok", "repeats": [{"perplexity": v} for v in (6.126, 6.1, 6.2)]},
+            "perplexity 6.13",
+        ),
+        ({"status": "ok", "repeats": REPEATS}, "E2E 1010.0 ms"),
+        (
+            {"status": "infeasible", "reason": "no triton here", "repeats": []},
+            "infeasible (no triton here)",
+        ),
+    ],
+)
 def test_the_outcome_of_a_point_is_its_median_or_its_reason(record, told):
     assert progress.outcome(record) == told
 

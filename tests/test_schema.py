@@ -29,14 +29,18 @@ def rows() -> int:
     return sum(pq.read_metadata(file).num_rows for file in SHIPPED)
 
 
-@pytest.mark.parametrize("place", ["h200/06_fused_moe", "h100/07_load_balancing", "2xh100/05_parallelism"])
+@pytest.mark.parametrize(
+    "place", ["h200/06_fused_moe", "h100/07_load_balancing", "2xh100/05_parallelism"]
+)
 def test_a_table_made_of_the_shipped_points_is_the_shipped_table(place):
     from moebook.results.loading import reference_results
     from moebook.sections import parameters_of
 
     section = sections.find(place.split("/")[1])
     made = reference_results(*parameters_of(section, ROOT / f"params/{place}.yaml")).table
-    pd.testing.assert_frame_equal(made, results.read(ROOT / f"outputs/reference/{place}/results.parquet")[0])
+    pd.testing.assert_frame_equal(
+        made, results.read(ROOT / f"outputs/reference/{place}/results.parquet")[0]
+    )
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: "/".join(file.parts[-3:-1]))
@@ -70,7 +74,9 @@ def test_polars_reads_them_as_one():
 
 def test_duckdb_reads_them_as_one():
     duckdb = pytest.importorskip("duckdb")
-    assert duckdb.read_parquet(LIST).aggregate("count(floor_reason), count(*)").fetchone()[1] == rows()
+    assert (
+        duckdb.read_parquet(LIST).aggregate("count(floor_reason), count(*)").fetchone()[1] == rows()
+    )
 
 
 def test_a_table_is_the_same_after_the_file(table, tmp_path):
@@ -103,7 +109,9 @@ def test_a_newer_schema_is_told_clearly(table, tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "VERSION", 99)
     results.write(table, tmp_path / "r.parquet", {})
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"r\.parquet has schema 99, .* reads up to schema 2: update"):
+    with pytest.raises(
+        ValueError, match=r"r\.parquet has schema 99, .* reads up to schema 2: update"
+    ):
         results.read(tmp_path / "r.parquet")
 
 
@@ -127,7 +135,8 @@ def test_an_unknown_group_is_told():
 
 def test_the_dictionary_is_the_schemas():
     assert (ROOT / "docs/data_dictionary.md").read_text(encoding="utf-8") == schema.dictionary(), (
-        "write it again: python -m moebook.results.schema > docs/data_dictionary.md")
+        "write it again: python -m moebook.results.schema > docs/data_dictionary.md"
+    )
 
 
 def test_every_column_is_described():
@@ -138,12 +147,27 @@ def test_every_column_is_described():
         assert column.unit == "none" or column.type != "flag", column
 
 
-@pytest.mark.parametrize(("end", "unit"), [
-    ("_s", "s"), ("_bytes", "bytes"), ("_tok_s", "tokens/s"), ("_pct", "%"), ("_mhz", "MHz"), ("_w", "W"),
-    ("_tokens", "tokens"), ("_bytes_per_s", "bytes/s"), ("_flops_per_s", "FLOPs/s")])
+@pytest.mark.parametrize(
+    ("end", "unit"),
+    [
+        ("_s", "s"),
+        ("_bytes", "bytes"),
+        ("_tok_s", "tokens/s"),
+        ("_pct", "%"),
+        ("_mhz", "MHz"),
+        ("_w", "W"),
+        ("_tokens", "tokens"),
+        ("_bytes_per_s", "bytes/s"),
+        ("_flops_per_s", "FLOPs/s"),
+    ],
+)
 def test_units_are_those_of_the_names(end, unit):
     ends = {"_s": ("_tok_s", "_per_s")}
-    named = [c for c in schema.columns().values() if c.name.endswith(end) and not c.name.endswith(ends.get(end, "-"))]
+    named = [
+        c
+        for c in schema.columns().values()
+        if c.name.endswith(end) and not c.name.endswith(ends.get(end, "-"))
+    ]
     assert named and {c.unit for c in named} == {unit}
 
 

@@ -1,4 +1,5 @@
-"""Keys of points: fields added later enter them only where they are set, so that published results keep their keys."""
+"""Keys of points: fields added later enter them only where they are set, so that published results
+keep their keys."""
 
 import json
 from dataclasses import asdict, replace
@@ -28,20 +29,42 @@ def test_unset_later_fields_are_no_part_of_the_identity():
 def test_committed_points_keep_their_keys(stem):
     section = sections.find(stem)
     planned = {p.key for p in section.plan(load(section.params, f"params/h200/{stem}.yaml")).points}
-    measured = {json.loads(f.read_text())["key"] for f in Path(f"outputs/reference/h200/{stem}/points").glob("*.json")}
+    measured = {
+        json.loads(f.read_text())["key"]
+        for f in Path(f"outputs/reference/h200/{stem}/points").glob("*.json")
+    }
     assert measured and measured <= planned
 
 
 def test_every_setting_changes_the_key():
-    base = Point("04", family.architecture(TARGET), EngineSettings(weights=TARGET), Workload(1, 2, 3))
+    base = Point(
+        "04", family.architecture(TARGET), EngineSettings(weights=TARGET), Workload(1, 2, 3)
+    )
     draft = Speculation("draft_model", 2, "tiny:test/draft-small")
-    engines = [replace(base.engine, speculation=s) for s in (
-        draft, replace(draft, num_tokens=3), replace(draft, draft="tiny:test/draft-large"), replace(draft, acceptance=0.7),
-        replace(draft, acceptance=0.5), Speculation("ngram", 2))]
-    engines += [replace(base.engine, routing="zipf 1"), replace(base.engine, routing="zipf 2"),
-                replace(base.engine, routed_experts=True), replace(base.engine, weights="tiny:test/no-balance")]
-    points = [base, *(replace(base, engine=e) for e in engines), replace(base, workload=Workload(1, 2, 3, temperature=0.0)),
-              replace(base, text="tiny:test/heldout/code"), replace(base, text="tiny:test/heldout/prose")]
+    engines = [
+        replace(base.engine, speculation=s)
+        for s in (
+            draft,
+            replace(draft, num_tokens=3),
+            replace(draft, draft="tiny:test/draft-large"),
+            replace(draft, acceptance=0.7),
+            replace(draft, acceptance=0.5),
+            Speculation("ngram", 2),
+        )
+    ]
+    engines += [
+        replace(base.engine, routing="zipf 1"),
+        replace(base.engine, routing="zipf 2"),
+        replace(base.engine, routed_experts=True),
+        replace(base.engine, weights="tiny:test/no-balance"),
+    ]
+    points = [
+        base,
+        *(replace(base, engine=e) for e in engines),
+        replace(base, workload=Workload(1, 2, 3, temperature=0.0)),
+        replace(base, text="tiny:test/heldout/code"),
+        replace(base, text="tiny:test/heldout/prose"),
+    ]
     assert len({p.key for p in points}) == len(points)
 
 

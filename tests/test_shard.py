@@ -1,4 +1,5 @@
-"""Parts of a plan for a job array: over all profiles' plans no point falls to two parts or to none."""
+"""Parts of a plan for a job array: over all profiles' plans no point falls to two parts or to
+none."""
 
 import fcntl
 import json
@@ -53,7 +54,9 @@ def test_parts_share_no_point_and_are_together_the_plan(plans, file, count):
     ready = {p.key for p in plan.points if p.status == "ready"}
     assert supports & ready <= set(keys), "what derived points rest on is measured by some part"
     for own in split:
-        assert own.measured == [p for p in plan.measured if p.key in {q.key for q in own.points}], "in the plan's order"
+        assert own.measured == [p for p in plan.measured if p.key in {q.key for q in own.points}], (
+            "in the plan's order"
+        )
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
@@ -84,7 +87,9 @@ def test_sweeps_that_share_points_are_split_as_one(plans):
     assert len(owner) == len(plan.measured)
 
 
-@pytest.mark.parametrize("text", ["0/8", "9/8", "x", "3", "3/", "/8", "-1/8", "1/0", "3/8/2", "1.5/8"])
+@pytest.mark.parametrize(
+    "text", ["0/8", "9/8", "x", "3", "3/", "/8", "-1/8", "1/0", "3/8/2", "1.5/8"]
+)
 def test_no_shard(text):
     with pytest.raises(ValueError, match="no shard .*3/8"):
         Shard.parse(text)
@@ -92,14 +97,24 @@ def test_no_shard(text):
 
 def test_a_shard_is_told_on_the_command_line():
     assert Shard.parse("3/8") == Shard(3, 8) and Shard(3, 8).name == "3of8"
-    said = CliRunner().invoke(app, ["measure", "params/cpu/01_hyperparameter_scaling.yaml", "--shard", "9/8"])
+    said = CliRunner().invoke(
+        app, ["measure", "params/cpu/01_hyperparameter_scaling.yaml", "--shard", "9/8"]
+    )
     assert said.exit_code == 1 and "no shard '9/8'" in str(said.exception)
 
 
 def test_a_part_without_points_is_done_at_once(tmp_path):
     file = tmp_path / "01_hyperparameter_scaling.yaml"
-    small = {"ffn_dims": [128], "expert_counts": [4], "active_experts": [1], "comparison_models": ["tiny-qwen2-moe"],
-             "comparison_active_experts": [1], "batches": [1], "lengths": [32], "validation_model": None}
+    small = {
+        "ffn_dims": [128],
+        "expert_counts": [4],
+        "active_experts": [1],
+        "comparison_models": ["tiny-qwen2-moe"],
+        "comparison_active_experts": [1],
+        "batches": [1],
+        "lengths": [32],
+        "validation_model": None,
+    }
     file.write_text(json.dumps({**small, "output_root": str(tmp_path)}))
     alone = plan_of(file)
     empty = next(i for i in range(1, 10) if not Shard(i, 9).of([alone])[0].points)
@@ -156,16 +171,25 @@ def test_every_part_measures_ceilings_in_the_dtype_of_the_whole_plan(plans, tmp_
     file = Path("params/cpu/02_quantization.yaml")
     plan, listening = plans[file], Listening()
     own = [part for (part,) in parts([plan], 8)]
-    assert {most_common(part) for part in own if part.points} > {most_common(plan)}, "this plan's parts differ"
+    assert {most_common(part) for part in own if part.points} > {most_common(plan)}, (
+        "this plan's parts differ"
+    )
     monkeypatch.setattr(executors, "choose", lambda *_: listening)
     for i in range(1, 9):
-        CliRunner().invoke(app, ["measure", str(file), "--output-root", str(tmp_path), "--shard", f"{i}/8"])
+        CliRunner().invoke(
+            app, ["measure", str(file), "--output-root", str(tmp_path), "--shard", f"{i}/8"]
+        )
     assert listening.dtypes == [most_common(plan)] * sum(bool(part.points) for part in own)
 
 
 def test_of_two_that_write_ceilings_at_once_the_first_decides(plans, tmp_path, monkeypatch):
     first, second = (Store(tmp_path, plans[FILES[-1]]) for _ in range(2))
-    ceilings = {"device": "a", "copy_bytes_per_s": 1.0, "matmul_flops_per_s": 2.0, "dtype": "bfloat16"}
+    ceilings = {
+        "device": "a",
+        "copy_bytes_per_s": 1.0,
+        "matmul_flops_per_s": 2.0,
+        "dtype": "bfloat16",
+    }
 
     def link_after_the_other(temporary, path, link=os.link):
         monkeypatch.setattr(os, "link", link)
@@ -175,12 +199,19 @@ def test_of_two_that_write_ceilings_at_once_the_first_decides(plans, tmp_path, m
     monkeypatch.setattr(os, "link", link_after_the_other)
     second.write_ceilings({**ceilings, "copy_bytes_per_s": 3.0})
     assert second.ceilings("a") == ceilings
-    assert [p.name for p in first.folder.iterdir()] == ["ceilings.json"], "no temporary file is left"
+    assert [p.name for p in first.folder.iterdir()] == ["ceilings.json"], (
+        "no temporary file is left"
+    )
 
 
 def test_the_first_ceilings_of_an_array_stand(plans, tmp_path):
     store = Store(tmp_path, plans[FILES[-1]])
-    ceilings = {"device": "a", "copy_bytes_per_s": 1.0, "matmul_flops_per_s": 2.0, "dtype": "bfloat16"}
+    ceilings = {
+        "device": "a",
+        "copy_bytes_per_s": 1.0,
+        "matmul_flops_per_s": 2.0,
+        "dtype": "bfloat16",
+    }
     store.write_ceilings(ceilings)
     store.write_ceilings({**ceilings, "copy_bytes_per_s": 3.0})
     assert store.ceilings("a") == ceilings

@@ -1,4 +1,5 @@
-"""The library's end of the pipe, against a process that speaks the worker's protocol and does what it is told."""
+"""The library's end of the pipe, against a process that speaks the worker's protocol and does what
+it is told."""
 
 import os
 import sys
@@ -14,7 +15,7 @@ from moebook.measure.worker_handle import NoWorker, WorkerDied, WorkerHandle, Wo
 from moebook.study.params import build
 
 PYTHON = sys.executable
-OBEYS = '''
+OBEYS = """
 import json, os, pathlib, signal, subprocess, sys, time
 out = os.fdopen(int(sys.argv[-2]), "w")
 def say(reply, end="\\n"):
@@ -30,37 +31,44 @@ for line in sys.stdin:
     if op == "sleep":
         time.sleep(60)
     if op == "pieces":
-        out.write('{"ok": true, '); out.flush(); time.sleep(0.05); out.write('"op": "pieces"}\\n'); out.flush()
+        out.write('{"ok": true, '); out.flush(); time.sleep(0.05)
+        out.write('"op": "pieces"}\\n'); out.flush()
     elif op == "spawn":
         say({"pid": subprocess.Popen(["sleep", "60"]).pid})
     elif op == "ceilings":
-        say({"ok": True, "ceilings": {"copy_bytes_per_s": 1e10, "matmul_flops_per_s": 1e11, "dtype": "bfloat16"}})
+        say({"ok": True, "ceilings": {"copy_bytes_per_s": 1e10, "matmul_flops_per_s": 1e11,
+                                      "dtype": "bfloat16"}})
     else:
         say({"ok": True, "op": op, "pid": os.getpid(), "facts": {}})
 pathlib.Path(sys.argv[-1]).with_suffix(".closed").write_text("stopped by itself")
-'''
-ENDS = '''
+"""
+ENDS = """
 import sys
 print("starting"); print("ModuleNotFoundError: No module named 'vllm'"); print()
 sys.exit(3)
-'''
-ENDS_THE_SECOND_TIME = '''
+"""
+ENDS_THE_SECOND_TIME = (
+    """
 import pathlib, sys
 seen = pathlib.Path(sys.argv[-1]).with_suffix(".seen")
 if seen.exists():
     sys.exit(3)
 seen.touch()
-''' + OBEYS
+"""
+    + OBEYS
+)
 
 
 @pytest.fixture
 def played_by(monkeypatch, tmp_path):
     """Make the worker a script of ours."""
+
     def play(text: str) -> None:
         script = tmp_path / "worker"
         script.write_text(f"#!{PYTHON} -S\n{text}")
         script.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(script))
+
     return play
 
 
@@ -74,8 +82,13 @@ def handle(played_by, tmp_path):
 @pytest.fixture
 def plan():
     section = sections.find("06")
-    small = {"layer_tokens": [1, 4], "layer_backends": ["loop"], "ladder": ["fused"], "ladder_batches": [1, 2],
-             "ladder_lengths": [32]}
+    small = {
+        "layer_tokens": [1, 4],
+        "layer_backends": ["loop"],
+        "ladder": ["fused"],
+        "ladder_batches": [1, 2],
+        "ladder_lengths": [32],
+    }
     return section.plan(build(section.params, small, "test")).only(["ladder_batch"])
 
 
@@ -101,9 +114,13 @@ def test_a_reply_in_pieces_is_put_together(handle):
     assert handle.ask({"op": "pieces"}, 10) == {"ok": True, "op": "pieces"}
 
 
-@pytest.mark.parametrize(("request_", "cause"), [({"op": "exit", "code": 7}, "exit code 7"),
-                                                 ({"op": "kill"}, "signal SIGKILL")])
-def test_a_death_is_told_with_its_cause_and_the_next_request_has_a_new_worker(handle, request_, cause):
+@pytest.mark.parametrize(
+    ("request_", "cause"),
+    [({"op": "exit", "code": 7}, "exit code 7"), ({"op": "kill"}, "signal SIGKILL")],
+)
+def test_a_death_is_told_with_its_cause_and_the_next_request_has_a_new_worker(
+    handle, request_, cause
+):
     first = handle.ask({"op": "a"}, 10)["pid"]
     with pytest.raises(WorkerDied, match=f"{cause}.*worker.log"):
         handle.ask(request_, 10)
@@ -145,7 +162,9 @@ def test_a_worker_is_let_end_by_itself_but_not_after_an_error(played_by, tmp_pat
 def test_a_worker_that_ends_before_it_is_ready_is_no_worker(played_by, tmp_path):
     played_by(ENDS)
     worker = WorkerHandle(tmp_path / "worker.log")
-    with pytest.raises(NoWorker, match=r"exit code 3.*No module named 'vllm'.*moebook doctor.*nothing was recorded"):
+    with pytest.raises(
+        NoWorker, match=r"exit code 3.*No module named 'vllm'.*moebook doctor.*nothing was recorded"
+    ):
         worker.ask({"op": "a"}, 10)
     assert worker.process is None
 
@@ -155,12 +174,19 @@ def test_no_worker_stops_the_sweep_and_records_nothing(played_by, plan, tmp_path
     with pytest.raises(NoWorker):
         run.measure(plan, tmp_path)
     store = Store(tmp_path, plan)
-    assert not list(store.folder.rglob("*.json")) and "No module named" in (store.folder / "worker.log").read_text()
+    assert (
+        not list(store.folder.rglob("*.json"))
+        and "No module named" in (store.folder / "worker.log").read_text()
+    )
     played_by(OBEYS)
-    assert run.measure(plan, tmp_path, stop_after_s=-1)["not_run"] == len(plan.measured), "the folder's lock is free again"
+    assert run.measure(plan, tmp_path, stop_after_s=-1)["not_run"] == len(plan.measured), (
+        "the folder's lock is free again"
+    )
 
 
-def test_a_worker_that_cannot_be_replaced_stops_the_sweep_after_the_point_that_killed_it(played_by, plan, tmp_path):
+def test_a_worker_that_cannot_be_replaced_stops_the_sweep_after_the_point_that_killed_it(
+    played_by, plan, tmp_path
+):
     played_by(ENDS_THE_SECOND_TIME)
     with pytest.raises(NoWorker):
         run.measure(plan, tmp_path)

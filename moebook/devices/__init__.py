@@ -16,14 +16,46 @@ Nothing here imports torch.
 
 from moebook.devices.busy import DeviceBusy
 from moebook.devices.cards import forget
-from moebook.devices.device import Device, allowed, detect, gpu_state, here, memory_bytes, published_here, require
+from moebook.devices.device import (
+    Device,
+    allowed,
+    detect,
+    gpu_state,
+    here,
+    memory_bytes,
+    published_here,
+    require,
+)
 from moebook.devices.facts import ANY, ANY_BYTES, Published, kind_of, kinds, published, suits
 from moebook.devices.host import core_ids, cores
 from moebook.devices.installed import engine_problem, engine_version
 from moebook.devices.lock import DeviceInUse, DeviceLock
 from moebook.devices.origin import git_commit, provenance
 
-__all__ = ["ANY", "ANY_BYTES", "Device", "DeviceBusy", "DeviceInUse", "DeviceLock", "Published",
-           "allowed", "core_ids", "cores", "detect", "engine_problem", "engine_version", "forget",
-           "git_commit", "gpu_state", "here", "kind_of", "kinds", "memory_bytes", "provenance",
-           "published", "published_here", "require", "suits"]
+__all__ = [
+    "ANY",
+    "ANY_BYTES",
+    "Device",
+    "DeviceBusy",
+    "DeviceInUse",
+    "DeviceLock",
+    "Published",
+    "allowed",
+    "core_ids",
+    "cores",
+    "detect",
+    "engine_problem",
+    "engine_version",
+    "forget",
+    "git_commit",
+    "gpu_state",
+    "here",
+    "kind_of",
+    "kinds",
+    "memory_bytes",
+    "provenance",
+    "published",
+    "published_here",
+    "require",
+    "suits",
+]

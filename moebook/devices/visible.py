@@ -1,5 +1,5 @@
-"""CUDA_VISIBLE_DEVICES read as CUDA reads it: each rule below was tried on an H200, but for MIG, which
-is as documented.
+"""CUDA_VISIBLE_DEVICES read as CUDA reads it: each rule below was tried on an H200, but for MIG,
+which is as documented.
 
 Unset shows all cards. Else it lists indices, UUIDs (`GPU-…`, of which a beginning that fits one
 card is enough) or MIG instances (`MIG-…`), between commas. It ends at the first entry that is no

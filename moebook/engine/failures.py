@@ -4,21 +4,41 @@ import re
 
 from moebook.models.formats import OWN_BACKENDS
 
-OOM_TEXTS = ("out of memory", "No available memory for the cache blocks", "larger than the available KV cache memory",
-             "Available KV cache memory", "Failed to allocate")
+OOM_TEXTS = (
+    "out of memory",
+    "No available memory for the cache blocks",
+    "larger than the available KV cache memory",
+    "Available KV cache memory",
+    "Failed to allocate",
+)
 # What vLLM says where other processes hold, or have just let go of, memory of its card.
-BUSY_TEXTS = ("less than desired GPU memory utilization", "less than the engine's budget after excluding",
-              "when other processes sharing the same container release GPU memory")
+BUSY_TEXTS = (
+    "less than desired GPU memory utilization",
+    "less than the engine's budget after excluding",
+    "when other processes sharing the same container release GPU memory",
+)
 # What vLLM says where a device, a build or a shape lacks a format or a kernel.
-UNSUPPORTED_TEXTS = ("not support", "unsupported", "No FP8 MoE backend", "NotImplementedError", "not implemented",
-                     "Unknown quantization", "Invalid quantization", "is not available", "No module named", "requires",
-                     "Failed to find a kernel", "must be divisible",
-                     "Declaration: _C::")        # an operator of the extension that this build only declares
-COLOUR = r"\x1b\[[0-9;]*m"                   # of a log written for a terminal, as a notebook's is
+UNSUPPORTED_TEXTS = (
+    "not support",
+    "unsupported",
+    "No FP8 MoE backend",
+    "NotImplementedError",
+    "not implemented",
+    "Unknown quantization",
+    "Invalid quantization",
+    "is not available",
+    "No module named",
+    "requires",
+    "Failed to find a kernel",
+    "must be divisible",
+    "Declaration: _C::",
+)  # an operator of the extension that this build only declares
+COLOUR = r"\x1b\[[0-9;]*m"  # of a log written for a terminal, as a notebook's is
 
 
 class EngineFailed(RuntimeError):
-    """The engine did not start or died; `status` is oom, busy, failed or infeasible, the text is the engine's own reason."""
+    """The engine did not start or died; `status` is oom, busy, failed or infeasible, the text is
+    the engine's own reason."""
 
     def __init__(self, status: str, reason: str):
         super().__init__(reason)
@@ -46,15 +66,24 @@ def _of_a_rank(logged: str) -> str | None:
     logged = re.sub(COLOUR, "", logged)
     if died := re.findall(r"Worker proc \S+ died unexpectedly \(exit code: [^)]*\)", logged):
         return died[-1] + ": segmentation fault" * ("Segfault encountered" in logged)
-    lines = "\n".join(re.findall(r"^\(Worker\S* pid=\d+\) ERROR \S+ \S+ \[[^]]*\] ?(.*)$", logged, re.MULTILINE))
-    raised = re.findall(r"^ +([^\s^].*)\n(?: +\^+\n)?(\w+(?:Error|Exception)\b.*)$", lines, re.MULTILINE)
+    lines = "\n".join(
+        re.findall(r"^\(Worker\S* pid=\d+\) ERROR \S+ \S+ \[[^]]*\] ?(.*)$", logged, re.MULTILINE)
+    )
+    raised = re.findall(
+        r"^ +([^\s^].*)\n(?: +\^+\n)?(\w+(?:Error|Exception)\b.*)$", lines, re.MULTILINE
+    )
     return f"{raised[-1][1]} ({raised[-1][0]})" if raised else None
 
 
 def unsupported(failure: EngineFailed, settings: dict) -> EngineFailed:
-    """A start that failed because this machine lacks the number format or kernel asked for is no fault: infeasible."""
+    """A start that failed because this machine lacks the number format or kernel asked for is no
+    fault: infeasible."""
     backend = None if settings["moe_backend"] in OWN_BACKENDS else settings["moe_backend"]
-    plain = settings["quantization"] is None and backend is None and settings["kv_cache_dtype"] == "auto"
+    plain = (
+        settings["quantization"] is None
+        and backend is None
+        and settings["kv_cache_dtype"] == "auto"
+    )
     if plain or failure.status != "failed" or not any(t in str(failure) for t in UNSUPPORTED_TEXTS):
         return failure
     return EngineFailed("infeasible", str(failure))

@@ -1,4 +1,5 @@
-"""What the device can do at most, measured: copy bandwidth (bytes read plus written, per second) and matrix rate.
+"""What the device can do at most, measured: copy bandwidth (bytes read plus written, per second)
+and matrix rate.
 
 Measured in a process of its own, because the worker must not touch CUDA before it forks engines.
 """
@@ -14,12 +15,18 @@ SLOW_S = 1.0
 
 
 def measure_in_child(dtype: str) -> dict:
-    done = subprocess.run([sys.executable, "-m", "moebook.engine.peaks", dtype],
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "moebook.engine.peaks", dtype],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     if done.returncode:
         from moebook.engine.vllm.engine import EngineFailed
 
-        raise EngineFailed("failed", f"measuring the device's ceilings failed: {done.stderr.strip()[-300:]}")
+        raise EngineFailed(
+            "failed", f"measuring the device's ceilings failed: {done.stderr.strip()[-300:]}"
+        )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -37,8 +44,9 @@ def _median_s(run, synchronize) -> float:
 
 
 def measure(dtype: str) -> dict:
-    """Median of 9 after 3 warm-ups, on random data: 4 GiB copies and 8192^3 products on a GPU, 256 MiB and 1024^3 on
-    a CPU; 256^3 where the first of these takes over SLOW_S, as 16-bit ones do on a CPU that has no instructions for them."""
+    """Median of 9 after 3 warm-ups, on random data: 4 GiB copies and 8192^3 products on a GPU, 256
+    MiB and 1024^3 on a CPU; 256^3 where the first of these takes over SLOW_S, as 16-bit ones do on
+    a CPU that has no instructions for them."""
     import torch
 
     on_gpu = torch.cuda.is_available()
@@ -58,7 +66,11 @@ def measure(dtype: str) -> dict:
     source = torch.empty(size // 4, dtype=torch.float32, device=device).normal_()
     target = torch.empty_like(source)
     copy_s = _median_s(lambda: target.copy_(source), synchronize)
-    return {"copy_bytes_per_s": 2 * size / copy_s, "matmul_flops_per_s": 2 * n**3 / product_s, "dtype": dtype}
+    return {
+        "copy_bytes_per_s": 2 * size / copy_s,
+        "matmul_flops_per_s": 2 * n**3 / product_s,
+        "dtype": dtype,
+    }
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from moebook.study.lengths import Length
 
 ROLES = ("x", "line", "panel")
 COLUMNS = tuple(dict.fromkeys(("model", "series", "device_label", "source_kind", "text", *AXES)))
-COMPUTED = ("roofline", "composed", "computed")       # methods of rows that no engine ran
-MOST_LINES = 10               # as many as have a colour and a marker of their own
+COMPUTED = ("roofline", "composed", "computed")  # methods of rows that no engine ran
+MOST_LINES = 10  # as many as have a colour and a marker of their own
 MOST_PANELS = 12
-MOST_NAMES = 30               # on an axis of words
+MOST_NAMES = 30  # on an axis of words
 NAME_CHARACTERS = 24
 
 
@@ -34,7 +34,7 @@ class Choice:
     x: str
     line: str | None = None
     panel: str | None = None
-    only: tuple[str, object] | None = None            # (column, value) that rows must have
+    only: tuple[str, object] | None = None  # (column, value) that rows must have
     log_x: bool = True
     log_y: bool | None = None
 
@@ -73,8 +73,14 @@ def settled(rows: pd.DataFrame, view: View, wish: Choice) -> Choice:
     found = offers(rows, view, metric)
     x = next(c for c in (wish.x, view.x, *found.columns, "model") if c in (*found.columns, "model"))
     line, panel = (c if c in found.columns and c != x else None for c in (wish.line, wish.panel))
-    return replace(wish, metric=metric, x=x, line=line, panel=panel if panel != line else None,
-                   only=wish.only if wish.only in found.only else None)
+    return replace(
+        wish,
+        metric=metric,
+        x=x,
+        line=line,
+        panel=panel if panel != line else None,
+        only=wish.only if wish.only in found.only else None,
+    )
 
 
 def moved(choice: Choice, role: str, column: str | None) -> Choice:
@@ -88,8 +94,9 @@ def moved(choice: Choice, role: str, column: str | None) -> Choice:
     return replace(choice, **{role: column}, **dict.fromkeys(taken, before))
 
 
-def picture(rows: pd.DataFrame, choice: Choice,
-            width: str = "page") -> tuple[Figure, pd.DataFrame, list[str]]:
+def picture(
+    rows: pd.DataFrame, choice: Choice, width: str = "page"
+) -> tuple[Figure, pd.DataFrame, list[str]]:
     """(Figure, rows in it, notes on what was left out or added); ValueError without a number."""
     rows, spec, notes = arranged(rows, choice)
     fig, drawn = lines.lines(rows, spec, width=width)
@@ -108,10 +115,20 @@ def arranged(rows: pd.DataFrame, choice: Choice) -> tuple[pd.DataFrame, Spec, li
     rows = _with_place(rows, choice.x, notes)
     rows, in_row = _named(rows, choice, notes)
     rows = rows.assign(got=[_how(row) for row in rows.to_dict("records")])
-    spec = Spec("explorer", None, "panel_label", "line_label", "place", metric=choice.metric,
-                kind="got", **_scales(rows, choice, notes), floors=not rows["name"].any(),
-                panels_in_row=in_row, x_label=_x_label(rows, choice.x),
-                names=_names(rows))
+    spec = Spec(
+        "explorer",
+        None,
+        "panel_label",
+        "line_label",
+        "place",
+        metric=choice.metric,
+        kind="got",
+        **_scales(rows, choice, notes),
+        floors=not rows["name"].any(),
+        panels_in_row=in_row,
+        x_label=_x_label(rows, choice.x),
+        names=_names(rows),
+    )
     return rows, spec, notes
 
 
@@ -127,8 +144,9 @@ def _numbers(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _drawable(rows: pd.DataFrame, metric: str, notes: list[str]) -> pd.DataFrame:
     """Rows with a number of the metric, and those that failed to give one; ValueError without."""
     if _numbers(rows, metric).empty:
-        raise ValueError(f"the explorer needs rows with a number of {metric}; "
-                         f"these {len(rows)} have none")
+        raise ValueError(
+            f"the explorer needs rows with a number of {metric}; these {len(rows)} have none"
+        )
     kept = rows[(rows["status"] != "ok") | rows[metric].notna()]
     if gone := len(rows) - len(kept):
         notes.append(f"Left out: {_rows(gone)} without a number of this metric.")
@@ -189,14 +207,16 @@ def _telling(rows: pd.DataFrame, places: list[str]) -> list[str]:
     return chosen
 
 
-def _largest(rows: pd.DataFrame, label: str, most: int, what: str,
-             notes: list[str]) -> pd.DataFrame:
+def _largest(
+    rows: pd.DataFrame, label: str, most: int, what: str, notes: list[str]
+) -> pd.DataFrame:
     """The rows of the `most` labels with the most numbers; a note says that others are not."""
     counts = (rows["status"] == "ok").groupby(rows[label], sort=False).sum()
     if len(counts) <= most:
         return rows
-    notes.append(f"{most} of {len(counts)} {what} shown, those with the most numbers; "
-                 "“only” shows others.")
+    notes.append(
+        f"{most} of {len(counts)} {what} shown, those with the most numbers; “only” shows others."
+    )
     kept = counts.sort_values(ascending=False, kind="stable").index[:most]
     return rows[rows[label].isin(kept)]
 
@@ -224,7 +244,7 @@ def _names(rows: pd.DataFrame) -> tuple[str, ...]:
         return ()
     half = NAME_CHARACTERS // 2
     names = rows.drop_duplicates("place").sort_values("place")["name"]
-    return tuple(n if len(n) <= NAME_CHARACTERS else f"{n[:half]}…{n[1 - half:]}" for n in names)
+    return tuple(n if len(n) <= NAME_CHARACTERS else f"{n[:half]}…{n[1 - half :]}" for n in names)
 
 
 def _scales(rows: pd.DataFrame, choice: Choice, notes: list[str]) -> dict[str, bool | None]:
@@ -252,4 +272,3 @@ def words(column: str) -> str:
 
 def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count} rows"
-

@@ -14,15 +14,15 @@ class View:
     """Rows of a results table and where their columns go at first; the reader may move them."""
 
     name: str
-    sweep: str | None                  # None: all rows
+    sweep: str | None  # None: all rows
     x: str
-    line: str | None = None            # None: one line
-    panel: str | None = None           # None: one panel
+    line: str | None = None  # None: one line
+    panel: str | None = None  # None: one panel
     metric: str = "throughput_tok_s"
-    where: Mapping[str, object] = field(default_factory=dict)     # column -> value rows must have
+    where: Mapping[str, object] = field(default_factory=dict)  # column -> value rows must have
     log_x: bool = True
-    log_y: bool | None = None          # None: as the values ask
-    table: Callable[[pd.DataFrame], pd.DataFrame] | None = None     # makes what rows are taken from
+    log_y: bool | None = None  # None: as the values ask
+    table: Callable[[pd.DataFrame], pd.DataFrame] | None = None  # makes what rows are taken from
 
     def rows(self, summary: pd.DataFrame) -> pd.DataFrame:
         """The view's rows of a results summary; none where it was not measured."""
@@ -40,8 +40,9 @@ def metrics_of(rows: pd.DataFrame) -> list[str]:
     return [metric for metric in METRICS if metric in ok and ok[metric].notna().any()]
 
 
-def with_rows(summary: pd.DataFrame,
-              views: tuple[View, ...]) -> tuple[dict[View, pd.DataFrame], dict[str, str]]:
+def with_rows(
+    summary: pd.DataFrame, views: tuple[View, ...]
+) -> tuple[dict[View, pd.DataFrame], dict[str, str]]:
     """The views that have something to draw, with their rows, in the order declared; and why the
     others have not."""
     found: dict[View, pd.DataFrame] = {}

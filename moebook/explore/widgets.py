@@ -1,11 +1,10 @@
 """A widget to explore a results table, in a live kernel only.
 
-Live means that somebody can move a slider. The kernel knows: every front end (JupyterLab, Notebook, VS Code, a
-console) allows the cell to ask for input, and every runner (papermill, `moebook run`, nbconvert --execute, nbclient)
-forbids it, as there is nobody to answer. That flag travels with each execute request, so it stays right where an
-executed notebook is opened later, or papermill is started from a notebook's own cell. MOEBOOK_HEADLESS=1 forces
-headless.
-"""
+Live means that somebody can move a slider. The kernel knows: every front end (JupyterLab, Notebook,
+VS Code, a console) allows the cell to ask for input, and every runner (papermill, `moebook run`,
+nbconvert --execute, nbclient) forbids it, as there is nobody to answer. That flag travels with each
+execute request, so it stays right where an executed notebook is opened later, or papermill is
+started from a notebook's own cell. MOEBOOK_HEADLESS=1 forces headless."""
 
 import html
 import os
@@ -21,7 +20,7 @@ from moebook.plot.rows import METRICS, reading
 from moebook.plot.style import SCREEN_DPI, render
 
 NAMES = {"x": "x axis", "line": "lines", "panel": "panels"}
-ALL, NONE = ("all", ""), ("–", "")      # (text, value): a dropdown at None would show no text
+ALL, NONE = ("all", ""), ("–", "")  # (text, value): a dropdown at None would show no text
 
 
 def is_live() -> bool:
@@ -46,7 +45,10 @@ def explorer(summary: pd.DataFrame, views: tuple[View, ...], *, live: bool | Non
     """Dropdowns over the section's views with the picture below them; None, and one printed
     sentence, in a headless run and where there is no number yet."""
     if not (is_live() if live is None else live):
-        print("The explorer is for a live kernel: open this notebook in JupyterLab and run this cell to use it.")
+        print(
+            "The explorer is for a live kernel: open this notebook in JupyterLab and run this cell "
+            "to use it."
+        )
         return None
     found, missing = with_rows(summary, views)
     if not found:
@@ -72,8 +74,10 @@ class _Explorer:
             self.pick[name] = w.Checkbox(description=text, indent=False)
         own_size = {"align_self": "flex-start", "max_width": "100%"}
         self.picture, self.notes = w.Image(format="png", layout=own_size), w.HTML()
-        rows = [w.HBox([self.pick[n] for n in ("view", "metric", "only")]),
-                w.HBox([self.pick[n] for n in (*ROLES, "log_x", "log_y")])]
+        rows = [
+            w.HBox([self.pick[n] for n in ("view", "metric", "only")]),
+            w.HBox([self.pick[n] for n in (*ROLES, "log_x", "log_y")]),
+        ]
         self.box = w.VBox([*rows, self.picture, self.notes])
         self._show()
         for name, widget in self.pick.items():
@@ -89,6 +93,7 @@ class _Explorer:
                 new = change["new"]
                 self.choice = self._chosen(name, None if new == "" else new)
                 self._show()
+
         return changed
 
     def _chosen(self, name: str, value: object) -> Choice:
@@ -119,8 +124,13 @@ class _Explorer:
         offered = choices.offers(self.rows, self.view, self.choice.metric)
         columns = [(choices.words(c), c) for c in offered.columns or [self.choice.x]]
         only = [(_said(*pair), pair) for pair in offered.only]
-        return {"metric": [(METRICS[m], m) for m in offered.metrics], "only": [ALL, *only],
-                "x": columns, "line": [NONE, *columns], "panel": [NONE, *columns]}
+        return {
+            "metric": [(METRICS[m], m) for m in offered.metrics],
+            "only": [ALL, *only],
+            "x": columns,
+            "line": [NONE, *columns],
+            "panel": [NONE, *columns],
+        }
 
 
 def _said(column: str, value: object) -> str:

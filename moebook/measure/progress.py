@@ -1,4 +1,5 @@
-"""Progress of a sweep: a bar in a live notebook or terminal, one plain line per finished point when headless.
+"""Progress of a sweep: a bar in a live notebook or terminal, one plain line per finished point when
+headless.
 
 A notebook bar freezes at 0 % in a headless run, so the caller says which it is.
 """
@@ -8,7 +9,11 @@ import time
 from pathlib import Path
 
 # metric, factor, how it reads
-TOLD = (("e2e_s", 1e3, "E2E {:.1f} ms"), ("layer_s", 1e6, "{:.0f} µs"), ("perplexity", 1, "perplexity {:.2f}"))
+TOLD = (
+    ("e2e_s", 1e3, "E2E {:.1f} ms"),
+    ("layer_s", 1e6, "{:.0f} µs"),
+    ("perplexity", 1, "perplexity {:.2f}"),
+)
 
 
 class Progress:
@@ -33,7 +38,9 @@ class Progress:
         if self.bar is not None:
             self.bar.update(1)
         if self.bar is None or record["status"] != "ok":
-            self.say(f"[{self.done}/{self.total}] {title(point)}: {outcome(record)}; {self._left()}")
+            self.say(
+                f"[{self.done}/{self.total}] {title(point)}: {outcome(record)}; {self._left()}"
+            )
 
     def _left(self) -> str:
         elapsed = time.monotonic() - self.started
@@ -43,7 +50,10 @@ class Progress:
         return f"{duration(elapsed)} gone, about {duration((by_estimate + by_count) / 2)} left"
 
     def interrupted(self, folder: Path) -> None:
-        self.say(f"interrupted: {self.done} of {self.total} points are kept in {folder}; the same command resumes")
+        self.say(
+            f"interrupted: {self.done} of {self.total} points are kept in {folder}; the same "
+            f"command resumes"
+        )
 
     def say(self, text: str) -> None:
         print(text, file=self.out or sys.stdout, flush=True)
@@ -64,14 +74,17 @@ def title(point) -> str:
         series += f" on {Path(point.text).name}"
     if work.temperature is not None:
         series += f" T={work.temperature:g}"
-    return f"{point.architecture.name}{series} B={work.batch} {work.input_tokens}+{work.output_tokens} {point.method}"
+    return (
+        f"{point.architecture.name}{series} B={work.batch} "
+        f"{work.input_tokens}+{work.output_tokens} {point.method}"
+    )
 
 
 def outcome(record: dict) -> str:
     if record["status"] != "ok":
         return f"{record['status']} ({record['reason']})"
     if not record["repeats"]:
-        return "counted"                 # expert choices, in a file of their own
+        return "counted"  # expert choices, in a file of their own
     for name, factor, text in TOLD:
         if name in record["repeats"][0]:
             values = sorted(r[name] for r in record["repeats"])

@@ -1,8 +1,8 @@
 """From a plan to one result file per point: resume, executor, progress.
 
-A point whose file exists is skipped, whatever its status; `retry` names statuses to measure again. How points are measured
-is the executor's (moebook/executors); this writes what comes from it, and nothing else writes.
-"""
+A point whose file exists is skipped, whatever its status; `retry` names statuses to measure again.
+How points are measured is the executor's (moebook/executors); this writes what comes from it, and
+nothing else writes."""
 
 import time
 from collections import Counter
@@ -23,21 +23,34 @@ from moebook.study.shard import Shard
 __all__ = ["WorkerDied", "WorkerHandle", "WorkerTimeout", "measure", "pending", "unfinished"]
 
 
-def measure(plan: Plan, output_root: str | Path, *, worker: WorkerHandle | None = None, limit_s: float = 600.0,
-            retry: Iterable[str] = (), progress: Progress | None = None, stop_after_s: float | None = None,
-            executor=None, shard: Shard | None = None, whole: Plan | None = None) -> Counter:
-    """Measure every point of the plan that has no file yet; returns counts by status and of the `skipped`.
+def measure(
+    plan: Plan,
+    output_root: str | Path,
+    *,
+    worker: WorkerHandle | None = None,
+    limit_s: float = 600.0,
+    retry: Iterable[str] = (),
+    progress: Progress | None = None,
+    stop_after_s: float | None = None,
+    executor=None,
+    shard: Shard | None = None,
+    whole: Plan | None = None,
+) -> Counter:
+    """Measure every point of the plan that has no file yet; returns counts by status and of the
+    `skipped`.
 
-    limit_s: seconds one point may take, engine start apart. stop_after_s: begin no further point after that long.
-    executor: where, by default a worker on this machine (`worker`, if it runs already). shard: the part of a job array that
-    this plan is; it shares the folder with the other parts. whole: the plan that this one is a part of, from which every
-    part takes the dtype of the device's ceilings.
-    Raises before any engine starts: FolderInUse, Unwritable, DeviceInUse, DeviceBusy, and ValueError where the plan is for
-    another device, no engine for it is installed or `retry` names no status.
-    """
+    limit_s: seconds one point may take, engine start apart. stop_after_s: begin no further point
+    after that long. executor: where, by default a worker on this machine (`worker`, if it runs
+    already). shard: the part of a job array that this plan is; it shares the folder with the other
+    parts. whole: the plan that this one is a part of, from which every part takes the dtype of the
+    device's ceilings. Raises before any engine starts: FolderInUse, Unwritable, DeviceInUse,
+    DeviceBusy, and ValueError where the plan is for another device, no engine for it is installed
+    or `retry` names no status."""
     retry = set(retry)
     if unknown := retry - set(STATUSES):
-        raise ValueError(f"no status {', '.join(sorted(unknown))} to retry; statuses: {', '.join(STATUSES)}")
+        raise ValueError(
+            f"no status {', '.join(sorted(unknown))} to retry; statuses: {', '.join(STATUSES)}"
+        )
     store = Store(output_root, plan)
     owned = executor is None
     executor = executor or Local(store.folder / "worker.log", worker)
@@ -73,15 +86,19 @@ def pending(plan: Plan, output_root: str | Path) -> list[Point]:
 
 
 def _ceilings(executor, plan: Plan, store: Store, device: str, job: Job) -> None:
-    """The device's copy bandwidth and matrix rate, in the dtype of most of the plan's points, unless they are there."""
+    """The device's copy bandwidth and matrix rate, in the dtype of most of the plan's points,
+    unless they are there."""
     if store.ceilings(device) is None:
         dtype = Counter(p.engine.dtype for p in plan.measured).most_common(1)[0][0]
         if (found := executor.ceilings(dtype, job)) is not None:
             store.write_ceilings(found)
 
 
-def _written(found: Iterable[Measured], store: Store, source: tuple[str, str], progress: Progress) -> Counter:
-    """Each record in its file as soon as it is there; counts by status. A device that turns out to be busy ends it."""
+def _written(
+    found: Iterable[Measured], store: Store, source: tuple[str, str], progress: Progress
+) -> Counter:
+    """Each record in its file as soon as it is there; counts by status. A device that turns out to
+    be busy ends it."""
     counts: Counter = Counter()
     try:
         for point, record, expert_counts in found:
@@ -91,8 +108,10 @@ def _written(found: Iterable[Measured], store: Store, source: tuple[str, str], p
             counts[record["status"]] += 1
             progress.advance(point, record)
     except devices.DeviceBusy as error:
-        progress.say(f"{error}; stopped, and nothing is recorded of this point: the same command "
-                     "goes on once the device is free")
+        progress.say(
+            f"{error}; stopped, and nothing is recorded of this point: the same command "
+            "goes on once the device is free"
+        )
     return counts
 
 
@@ -101,9 +120,11 @@ def _estimate(points: list[Point], plan: Plan) -> dict[str, float]:
     return {p.key: estimate_s(p, published) for p in points}
 
 
-def _pending(plan: Plan, store: Store, retry: set[str], source: tuple[str, str],
-             set_aside: bool = False) -> tuple[list[Point], int]:
-    """What to measure, and how many points are there. A record to retry stays until another replaces it."""
+def _pending(
+    plan: Plan, store: Store, retry: set[str], source: tuple[str, str], set_aside: bool = False
+) -> tuple[list[Point], int]:
+    """What to measure, and how many points are there. A record to retry stays until another
+    replaces it."""
     todo, skipped = [], 0
     present = store.sources(set_aside).get((device_name(source[0]), source[1]), {})
     for point in plan.measured:
@@ -116,8 +137,8 @@ def _pending(plan: Plan, store: Store, retry: set[str], source: tuple[str, str],
 
 
 def unfinished(plan: Plan, output_root: str | Path, source: tuple[str, str]) -> dict[str, int]:
-    """Points that an engine was to run and that have no number, by status: what keeps a sweep from being whole. What
-    the plan rules out, or the engine lacks (`infeasible`), is not among them."""
+    """Points that an engine was to run and that have no number, by status: what keeps a sweep from
+    being whole. What the plan rules out, or the engine lacks (`infeasible`), is not among them."""
     present = Store(output_root, plan).sources().get((device_name(source[0]), source[1]), {})
     statuses = [present[p.key]["status"] if p.key in present else "not_run" for p in plan.measured]
     return dict(Counter(s for s in statuses if s not in ("ok", "infeasible")))

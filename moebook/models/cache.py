@@ -1,4 +1,5 @@
-"""Folders of the cache that appear whole or not at all, and locks so that two processes do not make the same one."""
+"""Folders of the cache that appear whole or not at all, and locks so that two processes do not make
+the same one."""
 
 import fcntl
 import os
@@ -15,7 +16,8 @@ def root() -> Path:
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its name when the block ends well; what was there first stays."""
+    """A temporary folder beside `folder` that takes its name when the block ends well; what was
+    there first stays."""
     partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -29,7 +31,8 @@ def building(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock of a folder's name across processes; False where another holds it and `wait` is False.
+    """Holds the lock of a folder's name across processes; False where another holds it and `wait`
+    is False.
 
     The kernel frees the lock of a process that ends, however it ends.
     """

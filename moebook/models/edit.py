@@ -1,36 +1,52 @@
-"""Edits of an Architecture: FFN width, experts, active experts, depth; the language part of a multimodal one.
+"""Edits of an Architecture: FFN width, experts, active experts, depth; the language part of a
+multimodal one.
 
     >>> from moebook.models.catalog import load
     >>> edit(load("Mixtral-8x7B-v0.1"), ffn_dim=7168, num_experts=16).name
     'Mixtral-8x7B-v0.1[I=7168,E=16]'
 
-An edit changes the Hugging Face config and reads the shapes back from it, so both always agree. An edit of an edit
-starts from the unedited model, so the order of edits does not matter and undoing all of them gives that model back.
-"""
+An edit changes the Hugging Face config and reads the shapes back from it, so both always agree. An
+edit of an edit starts from the unedited model, so the order of edits does not matter and undoing
+all of them gives that model back."""
 
 from dataclasses import replace
 
 from moebook.models.catalog import Architecture, from_config
 from moebook.models.families import Family, family_of, language_config
 
-FFN_MULTIPLE = 16                        # vLLM's expert kernels; its CPU ones otherwise fall back to a plain loop
+FFN_MULTIPLE = 16  # vLLM's expert kernels; its CPU ones otherwise fall back to a plain loop
 
 
 class ImpossibleEdit(ValueError):
     """The edited model could not exist, or the engine could not run it."""
 
 
-def edit(arch: Architecture, *, ffn_dim: int | None = None, num_experts: int | None = None,
-         top_k: int | None = None, num_layers: int | None = None) -> Architecture:
-    """The architecture with I, E, K or L changed; None keeps a value. Values it already has give it back.
+def edit(
+    arch: Architecture,
+    *,
+    ffn_dim: int | None = None,
+    num_experts: int | None = None,
+    top_k: int | None = None,
+    num_layers: int | None = None,
+) -> Architecture:
+    """The architecture with I, E, K or L changed; None keeps a value. Values it already has give it
+    back.
 
-    ffn_dim is the width of one routed expert. Shared experts whose config states no width of their own (DeepSeek,
-    Llama 4) follow it. num_layers keeps the leading dense layers. Raises ImpossibleEdit with the reason.
-    """
-    asked = {"ffn_dim": ffn_dim, "num_experts": num_experts, "top_k": top_k, "num_layers": num_layers}
+    ffn_dim is the width of one routed expert. Shared experts whose config states no width of their
+    own (DeepSeek, Llama 4) follow it. num_layers keeps the leading dense layers. Raises
+    ImpossibleEdit with the reason."""
+    asked = {
+        "ffn_dim": ffn_dim,
+        "num_experts": num_experts,
+        "top_k": top_k,
+        "num_layers": num_layers,
+    }
     for key, value in asked.items():
         _check_whole(arch, key, value)
-    new = tuple(old if value is None else value for old, value in zip(arch.shape, asked.values(), strict=True))
+    new = tuple(
+        old if value is None else value
+        for old, value in zip(arch.shape, asked.values(), strict=True)
+    )
     base = arch.base or arch
     if new == base.shape:
         return base
@@ -47,29 +63,40 @@ def edit(arch: Architecture, *, ffn_dim: int | None = None, num_experts: int | N
 
 
 def language_part(arch: Architecture, chunked: bool = True) -> Architecture:
-    """Llama 4 without its vision part, as the engine's text-only class takes it; models of other families unchanged.
+    """Llama 4 without its vision part, as the engine's text-only class takes it; models of other
+    families unchanged.
 
-    chunked=False: all layers attend to all tokens, which is the same computation while a sequence is no longer than one
-    attention chunk. Positions end where RoPE scaling does: the engine holds a table of them all, 2.7 GB for Scout's
-    10 million.
-    """
+    chunked=False: all layers attend to all tokens, which is the same computation while a sequence
+    is no longer than one attention chunk. Positions end where RoPE scaling does: the engine holds a
+    table of them all, 2.7 GB for Scout's 10 million."""
     if arch.family != "llama4":
         return arch
     config = {**language_config(arch.hf_config()), "architectures": ["Llama4ForCausalLM"]}
-    rope, attention = config["rope_scaling"], f"attention in chunks of {config['attention_chunk_size']}"
-    config["max_position_embeddings"] = int(rope["factor"] * rope["original_max_position_embeddings"])
+    rope, attention = (
+        config["rope_scaling"],
+        f"attention in chunks of {config['attention_chunk_size']}",
+    )
+    config["max_position_embeddings"] = int(
+        rope["factor"] * rope["original_max_position_embeddings"]
+    )
     if not chunked:
         config["attention_chunk_size"], attention = None, "attention over all tokens"
     return from_config(config, arch.name, f"{arch.source}; language part, {attention}")
 
 
 def _name(base: Architecture, new: tuple[int, ...]) -> str:
-    changed = [f"{letter}={value}" for letter, value, old in zip("IEKL", new, base.shape, strict=True) if value != old]
+    changed = [
+        f"{letter}={value}"
+        for letter, value, old in zip("IEKL", new, base.shape, strict=True)
+        if value != old
+    ]
     return f"{base.name}[{','.join(changed)}]"
 
 
 def _write(config: dict, family: Family, shape: tuple[int, ...]) -> None:
-    for keys, value in zip((family.ffn, family.experts, family.top_k, family.layers), shape, strict=True):
+    for keys, value in zip(
+        (family.ffn, family.experts, family.top_k, family.layers), shape, strict=True
+    ):
         for key in keys:
             if key in config and value:
                 config[key] = value
@@ -78,7 +105,7 @@ def _write(config: dict, family: Family, shape: tuple[int, ...]) -> None:
         if config.get(key):
             config[key] = _cycled(config[key], layers)
     if config.get("moe_layers"):
-        config["moe_layers"] = None      # Llama 4 derives them from interleave_moe_layer_step
+        config["moe_layers"] = None  # Llama 4 derives them from interleave_moe_layer_step
     if config.get("mlp_only_layers"):
         config["mlp_only_layers"] = [i for i in config["mlp_only_layers"] if i < layers]
 
@@ -98,24 +125,35 @@ def _check_whole(arch: Architecture, key: str, value: int | None) -> None:
 
 def _check_family(arch: Architecture, new: tuple[int, ...]) -> None:
     if arch.family == "molmo":
-        raise ImpossibleEdit(f"{arch.name}: the engine has no model for MolmoE, so an edit of it cannot run; edit "
-                             "OLMoE-1B-7B-0924, whose language part has the same shapes")
+        raise ImpossibleEdit(
+            f"{arch.name}: the engine has no model for MolmoE, so an edit of it cannot run; edit "
+            "OLMoE-1B-7B-0924, whose language part has the same shapes"
+        )
     if not arch.is_moe and new[:3] != arch.shape[:3]:
-        raise ImpossibleEdit(f"{arch.name} is a dense model: ffn_dim, num_experts and top_k speak of experts it does "
-                             "not have; edit num_layers only, or choose a Mixture-of-Experts model")
+        raise ImpossibleEdit(
+            f"{arch.name} is a dense model: ffn_dim, num_experts and top_k speak of experts it "
+            f"does "
+            "not have; edit num_layers only, or choose a Mixture-of-Experts model"
+        )
     if arch.family in ("llama4", "llama4_text") and new[2] > 1:
-        raise ImpossibleEdit(f"{arch.name}: top_k is {new[2]}, but Llama 4 applies router weights to the experts' "
-                             "input, which the engine allows for top_k 1 only")
+        raise ImpossibleEdit(
+            f"{arch.name}: top_k is {new[2]}, but Llama 4 applies router weights to the experts' "
+            "input, which the engine allows for top_k 1 only"
+        )
 
 
 def _check_experts(arch: Architecture, new: tuple[int, ...]) -> None:
     ffn, experts, k, _ = new
     if k > experts:
-        raise ImpossibleEdit(f"{arch.name}: top_k {k} exceeds num_experts {experts}; a token cannot choose more "
-                             "experts than there are")
+        raise ImpossibleEdit(
+            f"{arch.name}: top_k {k} exceeds num_experts {experts}; a token cannot choose more "
+            "experts than there are"
+        )
     if ffn % FFN_MULTIPLE:
-        raise ImpossibleEdit(f"{arch.name}: ffn_dim {ffn} is no multiple of {FFN_MULTIPLE}, as the engine's expert "
-                             f"kernels need; nearest: {max(FFN_MULTIPLE, round(ffn / FFN_MULTIPLE) * FFN_MULTIPLE)}")
+        raise ImpossibleEdit(
+            f"{arch.name}: ffn_dim {ffn} is no multiple of {FFN_MULTIPLE}, as the engine's expert "
+            f"kernels need; nearest: {max(FFN_MULTIPLE, round(ffn / FFN_MULTIPLE) * FFN_MULTIPLE)}"
+        )
     config = language_config(arch.config)
     groups, chosen = config.get("n_group") or 1, config.get("topk_group") or 1
     if groups > 1:
@@ -124,14 +162,21 @@ def _check_experts(arch: Architecture, new: tuple[int, ...]) -> None:
 
 def _check_groups(name: str, experts: int, k: int, groups: int, chosen: int) -> None:
     if experts % groups or experts // groups < 2:
-        raise ImpossibleEdit(f"{name}: num_experts {experts} cannot be split into its {groups} router groups of two "
-                             f"or more experts; use a multiple of {groups} from {2 * groups} on")
+        raise ImpossibleEdit(
+            f"{name}: num_experts {experts} cannot be split into its {groups} router groups of two "
+            f"or more experts; use a multiple of {groups} from {2 * groups} on"
+        )
     if k > chosen * (experts // groups):
-        raise ImpossibleEdit(f"{name}: top_k {k} exceeds the {chosen * (experts // groups)} experts of the {chosen} "
-                             f"router groups (of {groups}) that a token may use")
+        raise ImpossibleEdit(
+            f"{name}: top_k {k} exceeds the {chosen * (experts // groups)} experts of the {chosen} "
+            f"router groups (of {groups}) that a token may use"
+        )
 
 
 def _check_depth(arch: Architecture, edited: Architecture) -> None:
     if arch.is_moe and edited.num_moe_layers < 1:
-        raise ImpossibleEdit(f"{arch.name}: num_layers {edited.num_layers} leaves no layer with experts, for the first "
-                             f"{arch.num_dense_layers} are dense; use at least {arch.num_dense_layers + 1}")
+        raise ImpossibleEdit(
+            f"{arch.name}: num_layers {edited.num_layers} leaves no layer with experts, for the "
+            f"first "
+            f"{arch.num_dense_layers} are dense; use at least {arch.num_dense_layers + 1}"
+        )

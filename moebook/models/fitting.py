@@ -1,11 +1,12 @@
-"""What the word `fitting` in a parameter of models stands for: models of the catalog that fit a device.
+"""What the word `fitting` in a parameter of models stands for: models of the catalog that fit a
+device.
 
     fitting      in a list: every model that fits; alone: the largest that does
     fitting 3    three of them: the smallest, the largest, and the one in the middle
 
-Which fit is asked of the caller, who knows batch, length, number format and memory; the order and the choice are the same
-for the same answers. Where none fits, the smallest stands in: its points say what they lack.
-"""
+Which fit is asked of the caller, who knows batch, length, number format and memory; the order and
+the choice are the same for the same answers. Where none fits, the smallest stands in: its points
+say what they lack."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -16,8 +17,8 @@ from moebook.models import catalog, sizes
 from moebook.models.catalog import Architecture
 
 WORD = "fitting"
-SKELETON = "moebook:"                 # how sources.yaml begins the source of a model that nobody published
-PART = "language part of"             # and that of the language part of a vision-language model
+SKELETON = "moebook:"  # how sources.yaml begins the source of a model that nobody published
+PART = "language part of"  # and that of the language part of a vision-language model
 Kind = Literal["any", "vlm"]
 
 Fits = Callable[[Architecture], bool]
@@ -30,10 +31,12 @@ def is_word(name: str | None) -> bool:
 
 @cache
 def candidates(kind: Kind = "any") -> tuple[str, ...]:
-    """Published Mixture-of-Experts models in 16 bits, one of each shape, smallest first; of vision-language models the
-    language parts (kind "vlm": those alone)."""
+    """Published Mixture-of-Experts models in 16 bits, one of each shape, smallest first; of
+    vision-language models the language parts (kind "vlm": those alone)."""
     found: dict[tuple, Architecture] = {}
-    for arch in map(catalog.load, sorted(catalog.names(), key=lambda name: (len(name), name.lower()))):
+    for arch in map(
+        catalog.load, sorted(catalog.names(), key=lambda name: (len(name), name.lower()))
+    ):
         published = arch.is_moe and not arch.source.startswith(SKELETON)
         whole = not arch.vision_params and arch.quantization is None
         if published and whole and (kind == "any" or arch.source.startswith(PART)):
@@ -54,7 +57,8 @@ def fitting(fits: Fits, among: Iterable[str] | None = None) -> list[str]:
 
 
 def resolve(names: Iterable[str], fits: Fits, kind: Kind = "any") -> tuple[str, ...]:
-    """The names, each `fitting` among them replaced by the models that it stands for; none twice."""
+    """The names, each `fitting` among them replaced by the models that it stands for; none
+    twice."""
     out: list[str] = []
     for name in names:
         out += _spread(fitting(fits, candidates(kind)), name) if is_word(name) else [name]
@@ -62,7 +66,8 @@ def resolve(names: Iterable[str], fits: Fits, kind: Kind = "any") -> tuple[str, 
 
 
 def _spread(names: list[str], word: str) -> list[str]:
-    """As many as the word says, evenly from the smallest to the largest; one alone is the largest."""
+    """As many as the word says, evenly from the smallest to the largest; one alone is the
+    largest."""
     count = int(word.split()[1]) if " " in word else len(names)
     if count >= len(names):
         return names

@@ -1,26 +1,44 @@
-"""Number formats of weights, activations and KV cache: what a series of the study is called, and what the engine is told.
+"""Number formats of weights, activations and KV cache: what a series of the study is called, and
+what the engine is told.
 
-A quantization is an engine setting. `FORMATS` has, by the name that parameters use, the engine arguments that ask for
-it, the `quantization_config` a checkpoint of that format carries (for dummy weights), and how many multiply-adds its
-tensor cores do per bf16 one. `SERIES` names whole combinations. Widths in bytes are in widths.py.
-"""
+A quantization is an engine setting. `FORMATS` has, by the name that parameters use, the engine
+arguments that ask for it, the `quantization_config` a checkpoint of that format carries (for dummy
+weights), and how many multiply-adds its tensor cores do per bf16 one. `SERIES` names whole
+combinations. Widths in bytes are in widths.py."""
 
 from dataclasses import dataclass, field
 
-# Groups of 128 weights share a scale; the router stays in 16 bits, as checkpoints of this kind publish it.
+# Groups of 128 weights share a scale; the router stays in 16 bits, as checkpoints of this kind
+# publish it.
 _INT4_CONFIG = {
-    "quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
-    "config_groups": {"group_0": {"targets": ["Linear"], "input_activations": None, "output_activations": None,
-                                  "weights": {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group",
-                                              "group_size": 128, "dynamic": False, "actorder": None}}},
+    "quant_method": "compressed-tensors",
+    "format": "pack-quantized",
+    "quantization_status": "compressed",
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "input_activations": None,
+            "output_activations": None,
+            "weights": {
+                "num_bits": 4,
+                "type": "int",
+                "symmetric": True,
+                "strategy": "group",
+                "group_size": 128,
+                "dynamic": False,
+                "actorder": None,
+            },
+        }
+    },
     "ignore": ["lm_head", "re:.*gate$", "re:.*shared_expert_gate$"],
 }
 
 
 @dataclass(frozen=True)
 class Format:
-    """One quantization. engine: arguments; env: environment while the engine starts; config: what a checkpoint carries;
-    rate: matrix rate over bf16's, of the tensor cores it multiplies in (H100 datasheet: fp8 2)."""
+    """One quantization. engine: arguments; env: environment while the engine starts; config: what a
+    checkpoint carries; rate: matrix rate over bf16's, of the tensor cores it multiplies in (H100
+    datasheet: fp8 2)."""
 
     engine: dict = field(default_factory=dict)
     env: dict = field(default_factory=dict)
@@ -35,8 +53,10 @@ FORMATS = {
     # weights with a scale per channel, activations with one per token
     "fp8_per_channel": Format({"quantization": "fp8_per_channel"}, rate=2.0),
     # 16-bit activations; Marlin is refused where FP8 multiplies natively, unless forced
-    "fp8_weight_only": Format({"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"},
-                              env={"VLLM_TEST_FORCE_FP8_MARLIN": "1"}),
+    "fp8_weight_only": Format(
+        {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"},
+        env={"VLLM_TEST_FORCE_FP8_MARLIN": "1"},
+    ),
     # expert weights with a scale per channel, 16-bit activations
     "int8_experts": Format({"quantization": "int8_per_channel_weight_only"}),
     # weights in groups of 128, 16-bit activations
@@ -58,14 +78,33 @@ SERIES = {
 }
 
 # Backends of the fused MoE layer that vLLM 0.26 and 0.32 know (vllm.config.kernel.MoEBackend).
-MOE_BACKENDS = ("auto", "triton", "deep_gemm", "deep_gemm_mega_moe", "cutlass", "flashinfer_trtllm", "flashinfer_cutlass",
-                "flashinfer_cutedsl", "flashinfer_b12x", "marlin", "humming", "triton_unfused", "aiter", "flydsl", "hpc",
-                "emulation")
-OWN_BACKENDS = ("loop", "grouped")       # moebook's own expert computations, installed in place of the engine's
+MOE_BACKENDS = (
+    "auto",
+    "triton",
+    "deep_gemm",
+    "deep_gemm_mega_moe",
+    "cutlass",
+    "flashinfer_trtllm",
+    "flashinfer_cutlass",
+    "flashinfer_cutedsl",
+    "flashinfer_b12x",
+    "marlin",
+    "humming",
+    "triton_unfused",
+    "aiter",
+    "flydsl",
+    "hpc",
+    "emulation",
+)
+OWN_BACKENDS = (
+    "loop",
+    "grouped",
+)  # moebook's own expert computations, installed in place of the engine's
 
 
 def engine_arguments(quantization: str | None) -> dict:
-    """What vLLM's LLM(...) is told for a quantization; a name that is none of FORMATS is passed on as the engine's."""
+    """What vLLM's LLM(...) is told for a quantization; a name that is none of FORMATS is passed on
+    as the engine's."""
     if quantization not in FORMATS:
         return {"quantization": quantization}
     return dict(FORMATS[quantization].engine)
@@ -77,12 +116,14 @@ def environment(quantization: str | None) -> dict[str, str]:
 
 
 def needs_packed(quantization: str | None) -> bool:
-    """Whether a checkpoint must come in this format, because the engine cannot make it of 16-bit weights at load."""
+    """Whether a checkpoint must come in this format, because the engine cannot make it of 16-bit
+    weights at load."""
     known = FORMATS.get(quantization)
     return known is not None and known.config is not None and not known.engine
 
 
 def with_format(config: dict, quantization: str | None) -> dict:
-    """A Hugging Face config that says its dummy weights are of this format, where the format needs it."""
+    """A Hugging Face config that says its dummy weights are of this format, where the format needs
+    it."""
     known = FORMATS.get(quantization)
     return {**config, "quantization_config": known.config} if known and known.config else config

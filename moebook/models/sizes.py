@@ -1,8 +1,8 @@
 """Parameters, bytes and FLOPs of an Architecture, per component.
 
 Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token.
-Bytes and FLOPs are the least an engine has to move and do (a floor): each weight is read once, routing is uniform,
-activations stay on the chip. A multiply-add counts as two FLOPs.
+Bytes and FLOPs are the least an engine has to move and do (a floor): each weight is read once,
+routing is uniform, activations stay on the chip. A multiply-add counts as two FLOPs.
 
     >>> from moebook.models.catalog import load
     >>> total_parameters(load("Mixtral-8x7B-v0.1"))
@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from moebook.models.catalog import Architecture
 from moebook.models.widths import dtype_bytes, matrix_bytes
 
-COMPONENTS = ("embedding", "attention", "router", "experts", "shared_experts", "dense_ffn", "norms", "lm_head",
-              "vision")
-LOGIT_ROWS = 256                         # sequences whose logits vLLM holds at once by default
+COMPONENTS = (
+    "embedding",
+    "attention",
+    "router",
+    "experts",
+    "shared_experts",
+    "dense_ffn",
+    "norms",
+    "lm_head",
+    "vision",
+)
+LOGIT_ROWS = 256  # sequences whose logits vLLM holds at once by default
 
 
 @dataclass(frozen=True)
@@ -42,12 +51,16 @@ def parameter_counts(arch: Architecture) -> dict[str, int]:
 
 
 def active_counts(arch: Architecture) -> dict[str, int]:
-    """Parameters per component that serve one token: K experts of each MoE layer, and the whole of all else.
+    """Parameters per component that serve one token: K experts of each MoE layer, and the whole of
+    all else.
 
-    Embedding, head and vision tower count in full; published "active" figures leave out some of them.
-    """
+    Embedding, head and vision tower count in full; published "active" figures leave out some of
+    them."""
     counts = parameter_counts(arch)
-    return {**counts, "experts": counts["experts"] // arch.num_experts * arch.top_k if arch.is_moe else 0}
+    return {
+        **counts,
+        "experts": counts["experts"] // arch.num_experts * arch.top_k if arch.is_moe else 0,
+    }
 
 
 def total_parameters(arch: Architecture) -> int:
@@ -79,7 +92,9 @@ def vector_counts(arch: Architecture) -> dict[str, int]:
     h, moe, experts = arch.hidden_size, arch.num_moe_layers, arch.num_experts
     qkv = (arch.num_heads + 2 * arch.num_kv_heads) * arch.head_dim
     attention = arch.qkv_bias * qkv + arch.o_bias * h + arch.attention_sinks * arch.num_heads
-    norms = arch.num_layers * (2 * h * (1 + arch.norm_bias) + _inner_norms(arch)) + h * (1 + arch.norm_bias)
+    norms = arch.num_layers * (2 * h * (1 + arch.norm_bias) + _inner_norms(arch)) + h * (
+        1 + arch.norm_bias
+    )
     return {
         **dict.fromkeys(COMPONENTS, 0),
         "attention": arch.num_layers * attention,
@@ -90,16 +105,21 @@ def vector_counts(arch: Architecture) -> dict[str, int]:
     }
 
 
-def weight_bytes(arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None) -> int:
-    """Bytes of all weights held in `dtype`, the matrices that `quantization` covers in its own width.
+def weight_bytes(
+    arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None
+) -> int:
+    """Bytes of all weights held in `dtype`, the matrices that `quantization` covers in its own
+    width.
 
-    quantization: a key of widths.QUANTIZED, or None for none (also where the checkpoint itself is quantized:
-    `arch.quantization` says so). Router, embedding, head, norms, biases and vision stay in `dtype`.
-    """
+    quantization: a key of widths.QUANTIZED, or None for none (also where the checkpoint itself is
+    quantized: `arch.quantization` says so). Router, embedding, head, norms, biases and vision stay
+    in `dtype`."""
     return round(sum(component_bytes(arch, dtype, quantization).values()))
 
 
-def component_bytes(arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None) -> dict[str, float]:
+def component_bytes(
+    arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None
+) -> dict[str, float]:
     """`weight_bytes` per component."""
     plain = dtype_bytes(dtype)
     width = matrix_bytes(plain, quantization)
@@ -108,58 +128,88 @@ def component_bytes(arch: Architecture, dtype: str = "bfloat16", quantization: s
 
 
 def kv_bytes_per_token(arch: Architecture, kv_dtype: str = "bfloat16") -> int:
-    """Bytes one token adds to the KV cache, summed over layers; windowed layers count like the others."""
+    """Bytes one token adds to the KV cache, summed over layers; windowed layers count like the
+    others."""
     return arch.num_layers * _kv_values(arch) * dtype_bytes(kv_dtype)
 
 
 def activation_bytes(arch: Architecture, tokens: int, dtype: str = "bfloat16") -> int:
-    """Rough peak of one forward over `tokens`: residual, input and output of a layer, its widest part, the logits."""
+    """Rough peak of one forward over `tokens`: residual, input and output of a layer, its widest
+    part, the logits."""
     h, k = arch.hidden_size, arch.top_k
     qkv = (arch.num_heads + 2 * arch.num_kv_heads) * arch.head_dim
     moe = k * (max(2 * arch.expert_ffn_dim, h) + arch.expert_ffn_dim) + 2 * arch.shared_ffn_dim
-    widest = max(qkv + arch.num_heads * arch.head_dim, moe, 3 * arch.dense_ffn_dim * (arch.num_dense_layers > 0))
+    widest = max(
+        qkv + arch.num_heads * arch.head_dim,
+        moe,
+        3 * arch.dense_ffn_dim * (arch.num_dense_layers > 0),
+    )
     logits = 2 * min(tokens, LOGIT_ROWS) * arch.vocab_size * 4
     return tokens * (3 * h + widest) * dtype_bytes(dtype) + logits
 
 
 def distinct_experts(num_experts: int, top_k: int, tokens: float) -> float:
-    """Expected number of experts of one layer that `tokens` tokens hit under uniform routing: E(1 - (1 - K/E)^tokens).
+    """Expected number of experts of one layer that `tokens` tokens hit under uniform routing: E(1 -
+    (1 - K/E)^tokens).
 
     0 for a dense model. Raises ValueError where K exceeds E.
     """
     if num_experts == 0:
         return 0.0
     if not 0 <= top_k <= num_experts:
-        raise ValueError(f"top_k {top_k} of {num_experts} experts: it must lie between 0 and the number of experts")
+        raise ValueError(
+            f"top_k {top_k} of {num_experts} experts: it must lie between 0 and the number of "
+            f"experts"
+        )
     return num_experts * (1 - (1 - top_k / num_experts) ** tokens)
 
 
-def decode_cost(arch: Architecture, batch: int, context: int, dtype: str = "bfloat16",
-                quantization: str | None = None, kv_dtype: str = "bfloat16", tokens_per_sequence: int = 1) -> Cost:
-    """One decode step: B sequences gain one token, each attending to `context` tokens (its own included).
+def decode_cost(
+    arch: Architecture,
+    batch: int,
+    context: int,
+    dtype: str = "bfloat16",
+    quantization: str | None = None,
+    kv_dtype: str = "bfloat16",
+    tokens_per_sequence: int = 1,
+) -> Cost:
+    """One decode step: B sequences gain one token, each attending to `context` tokens (its own
+    included).
 
-    tokens_per_sequence: tokens of each sequence that one step verifies, the first attending to `context` tokens, each
-    further one to one more; all are sampled from, and the sequence's cache is read once. MLA is in its absorbed form:
-    the heads attend to the cached latent vectors. Text only: no vision.
-    """
+    tokens_per_sequence: tokens of each sequence that one step verifies, the first attending to
+    `context` tokens, each further one to one more; all are sampled from, and the sequence's cache
+    is read once. MLA is in its absorbed form: the heads attend to the cached latent vectors. Text
+    only: no vision."""
     _check_positive(batch=batch, context=context, tokens_per_sequence=tokens_per_sequence)
     tokens, last = batch * tokens_per_sequence, context + tokens_per_sequence - 1
     scores = batch * sum(_step_flops(arch, reach) for reach in range(context, last + 1))
     written = tokens_per_sequence * arch.num_layers * _kv_values(arch)
     kv = batch * (_attended_kv_values(arch, last) + written) * dtype_bytes(kv_dtype)
-    return Cost({**_linear_flops(arch, tokens, tokens), "attention_scores": scores},
-                {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv})
+    return Cost(
+        {**_linear_flops(arch, tokens, tokens), "attention_scores": scores},
+        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv},
+    )
 
 
-def prefill_cost(arch: Architecture, batch: int, input_tokens: int, dtype: str = "bfloat16",
-                 quantization: str | None = None, kv_dtype: str = "bfloat16") -> Cost:
-    """Prefill of B sequences of S = `input_tokens` in one pass, causal attention, one token sampled from each.
+def prefill_cost(
+    arch: Architecture,
+    batch: int,
+    input_tokens: int,
+    dtype: str = "bfloat16",
+    quantization: str | None = None,
+    kv_dtype: str = "bfloat16",
+) -> Cost:
+    """Prefill of B sequences of S = `input_tokens` in one pass, causal attention, one token sampled
+    from each.
 
-    The KV cache is written once and read once. Longer batches that an engine prefills in chunks read weights again.
-    """
+    The KV cache is written once and read once. Longer batches that an engine prefills in chunks
+    read weights again."""
     _check_positive(batch=batch, input_tokens=input_tokens)
     tokens = batch * input_tokens
-    flops = {**_linear_flops(arch, tokens, batch), "attention_scores": batch * _causal_flops(arch, input_tokens)}
+    flops = {
+        **_linear_flops(arch, tokens, batch),
+        "attention_scores": batch * _causal_flops(arch, input_tokens),
+    }
     kv = 2 * tokens * arch.num_layers * _kv_values(arch) * dtype_bytes(kv_dtype)
     return Cost(flops, {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv})
 
@@ -192,17 +242,21 @@ def _kv_values(arch: Architecture) -> int:
 
 
 def _layers_by_reach(arch: Architecture, context: int) -> list[tuple[int, int]]:
-    """(layers, tokens they attend to) at a context; a chunk is taken as a window, its greatest reach."""
+    """(layers, tokens they attend to) at a context; a chunk is taken as a window, its greatest
+    reach."""
     windowed = arch.num_windowed_layers if arch.window else 0
     return [(arch.num_layers - windowed, context), (windowed, min(context, arch.window or context))]
 
 
 def _attended_kv_values(arch: Architecture, context: int) -> int:
-    return sum(layers * reach for layers, reach in _layers_by_reach(arch, context)) * _kv_values(arch)
+    return sum(layers * reach for layers, reach in _layers_by_reach(arch, context)) * _kv_values(
+        arch
+    )
 
 
 def _step_flops(arch: Architecture, context: int) -> int:
-    """Query-key products and the weighted sum of values of one query token, all layers, MLA absorbed."""
+    """Query-key products and the weighted sum of values of one query token, all layers, MLA
+    absorbed."""
     reach = sum(layers * tokens for layers, tokens in _layers_by_reach(arch, context))
     return 2 * arch.num_heads * reach * _score_width(arch, absorbed=True)
 
@@ -228,13 +282,19 @@ def _linear_flops(arch: Architecture, tokens: int, sampled: int) -> dict[str, in
     """FLOPs of every matrix over `tokens`, and of the head over the `sampled` last positions."""
     matrices = matrix_counts(arch)
     experts = arch.num_moe_layers * arch.top_k * 3 * arch.hidden_size * arch.expert_ffn_dim
-    per_token = {**{c: matrices[c] for c in ("attention", "router", "shared_experts", "dense_ffn")}, "experts": experts}
+    per_token = {
+        **{c: matrices[c] for c in ("attention", "router", "shared_experts", "dense_ffn")},
+        "experts": experts,
+    }
     head = 2 * sampled * arch.vocab_size * arch.hidden_size
     return {**{c: 2 * tokens * n for c, n in per_token.items()}, "lm_head": head}
 
 
-def _weights_read(arch: Architecture, tokens: int, dtype: str, quantization: str | None) -> dict[str, float]:
-    """Bytes of weights that a forward over `tokens` reads: the experts hit, one embedding row a token, all else."""
+def _weights_read(
+    arch: Architecture, tokens: int, dtype: str, quantization: str | None
+) -> dict[str, float]:
+    """Bytes of weights that a forward over `tokens` reads: the experts hit, one embedding row a
+    token, all else."""
     read = component_bytes(arch, dtype, quantization)
     del read["vision"]
     plain = dtype_bytes(dtype)

@@ -2,7 +2,8 @@
 
 
 def count(config: dict) -> int:
-    """Vision tower, projector and their learned tokens of a config whose model_type is in COUNTERS."""
+    """Vision tower, projector and their learned tokens of a config whose model_type is in
+    COUNTERS."""
     return COUNTERS[config["model_type"]](config)
 
 
@@ -14,12 +15,21 @@ def _encoder_layer(width: int, ffn: int) -> int:
 
 
 def _siglip_with_projector(config: dict) -> int:
-    """DeepSeek-VL2: SigLIP so400m/14-384 with its (unused) pooling head, 2x2 patches merged, a two-layer projector."""
+    """DeepSeek-VL2: SigLIP so400m/14-384 with its (unused) pooling head, 2x2 patches merged, a
+    two-layer projector."""
     v, hidden = config["vision_config"], config["projector_config"]["n_embed"]
     width, ffn, patch = v["width"], int(v["width"] * v["mlp_ratio"]), v["patch_size"]
     patches = (384 // patch) ** 2
-    tower = 3 * patch * patch * width + width + patches * width + v["layers"] * _encoder_layer(width, ffn) + 2 * width
-    pooling_head = _encoder_layer(width, ffn) - width        # a latent query and one norm, in place of two norms
+    tower = (
+        3 * patch * patch * width
+        + width
+        + patches * width
+        + v["layers"] * _encoder_layer(width, ffn)
+        + 2 * width
+    )
+    pooling_head = (
+        _encoder_layer(width, ffn) - width
+    )  # a latent query and one norm, in place of two norms
     projector = 4 * width * hidden + hidden + hidden * hidden + hidden
     newline_and_separator = 2 * hidden
     return tower + pooling_head + projector + newline_and_separator
@@ -31,12 +41,16 @@ def _llama4_vision(config: dict) -> int:
     positions = (v["image_size"] // patch) ** 2 + 1
     tower = 3 * patch * patch * width + width + positions * width + 4 * width
     tower += v["num_hidden_layers"] * _encoder_layer(width, v["intermediate_size"])
-    adapter = v["intermediate_size"] * v["projector_input_dim"] + v["projector_input_dim"] * v["projector_output_dim"]
+    adapter = (
+        v["intermediate_size"] * v["projector_input_dim"]
+        + v["projector_input_dim"] * v["projector_output_dim"]
+    )
     return tower + adapter + v["vision_output_dim"] * hidden
 
 
 def _clip_with_connector(config: dict) -> int:
-    """Molmo: CLIP ViT-L/14-336, attention pooling over two of its layers, a gated projector (approximate)."""
+    """Molmo: CLIP ViT-L/14-336, attention pooling over two of its layers, a gated projector
+    (approximate)."""
     v, hidden, ffn = config["vision_backbone"], config["d_model"], config["intermediate_size"]
     width, patch, taps = v["image_emb_dim"], v["image_patch_size"], len(config["vit_layers"])
     tower = 3 * patch * patch * width + width + v["image_num_pos"] * width + 2 * width
@@ -46,16 +60,20 @@ def _clip_with_connector(config: dict) -> int:
     return tower + pooling + projector + 2 * taps * width
 
 
-COUNTERS = {"deepseek_vl_v2": _siglip_with_projector, "llama4": _llama4_vision, "molmo": _clip_with_connector}
+COUNTERS = {
+    "deepseek_vl_v2": _siglip_with_projector,
+    "llama4": _llama4_vision,
+    "molmo": _clip_with_connector,
+}
 
-IMAGE_PX, DOWNSAMPLE = 384, 2          # DeepSeek-VL2: pixels of a tile's side; patches merged per side
+IMAGE_PX, DOWNSAMPLE = 384, 2  # DeepSeek-VL2: pixels of a tile's side; patches merged per side
 
 
 def image_tokens(patch_px: int, tiles_wide: int = 1, tiles_high: int = 1) -> int:
-    """Tokens of one image in DeepSeek-VL2: a global view and its tiles, rows ended by a newline, a separator between.
+    """Tokens of one image in DeepSeek-VL2: a global view and its tiles, rows ended by a newline, a
+    separator between.
 
-    With h = ceil((384 // patch) / 2) tokens a side of a tile: h (h + 1) + (n_high h) (n_wide h + 1) + 1; 421 for one tile
-    (the processor of vLLM 0.32, deepseek_vl2.py, get_num_image_tokens).
-    """
+    With h = ceil((384 // patch) / 2) tokens a side of a tile: h (h + 1) + (n_high h) (n_wide h + 1)
+    + 1; 421 for one tile (the processor of vLLM 0.32, deepseek_vl2.py, get_num_image_tokens)."""
     side = -(-(IMAGE_PX // patch_px) // DOWNSAMPLE)
     return side * (side + 1) + tiles_high * side * (tiles_wide * side + 1) + 1

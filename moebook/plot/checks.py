@@ -13,17 +13,28 @@ METHOD_WORDS = {**lines.METHODS, "depth+sampled": "depth-extrapolated from sampl
 VALIDATION_COLUMNS = ("label", "full_value", "method_value", "method", "error_pct")
 
 
-def predicted_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """E2E latency, predicted against measured (s, log-log), a colour per model; the mean absolute error is printed.
+def predicted_vs_measured(
+    summary: pd.DataFrame, *, width: str = "page"
+) -> tuple[Figure, pd.DataFrame]:
+    """E2E latency, predicted against measured (s, log-log), a colour per model; the mean absolute
+    error is printed.
 
-    Depth-extrapolated rows are shown open and left out of the error: they were not measured at full depth.
-    """
-    rows = rows_of(summary, "predicted_vs_measured", None, ("model", "method", "e2e_s", "predicted_e2e_s"))
+    Depth-extrapolated rows are shown open and left out of the error: they were not measured at full
+    depth."""
+    rows = rows_of(
+        summary, "predicted_vs_measured", None, ("model", "method", "e2e_s", "predicted_e2e_s")
+    )
     ok = with_numbers(rows, "predicted_vs_measured", ["e2e_s", "predicted_e2e_s"])
     ok = ok.assign(error_pct=100 * (ok["predicted_e2e_s"] / ok["e2e_s"] - 1))
     kinds = ok["method"].map(lines.method_kind)
     models = list(dict.fromkeys(ok["model"]))
-    looks = dict(zip(models, zip(style.colours(len(models)), style.markers(len(models)), strict=True), strict=True))
+    looks = dict(
+        zip(
+            models,
+            zip(style.colours(len(models)), style.markers(len(models)), strict=True),
+            strict=True,
+        )
+    )
     with style.paper_style(width) as inches:
         shape, tall = ((1, 2), 3.1) if width == "page" else ((2, 1), 4.6)
         fig = Figure(figsize=(inches, tall), layout="constrained")
@@ -31,16 +42,30 @@ def predicted_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> tupl
         for model, (colour, marker) in looks.items():
             own = ok["model"] == model
             for ax, column in ((parity, "predicted_e2e_s"), (errors, "error_pct")):
-                lines.draw_points(ax, ok.loc[own, "e2e_s"].to_numpy(float), ok.loc[own, column].to_numpy(float),
-                                   list(kinds[own]), colour, marker)
+                lines.draw_points(
+                    ax,
+                    ok.loc[own, "e2e_s"].to_numpy(float),
+                    ok.loc[own, column].to_numpy(float),
+                    list(kinds[own]),
+                    colour,
+                    marker,
+                )
         _parity(parity, ok)
-        parity.text(0.03, 0.97, error_text(ok[kinds != "depth"]), transform=parity.transAxes, va="top")
+        parity.text(
+            0.03, 0.97, error_text(ok[kinds != "depth"]), transform=parity.transAxes, va="top"
+        )
         _errors(errors, ok)
-        handles: list = [Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()]
+        handles: list = [
+            Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()
+        ]
         more, texts = lines.method_handles(list(kinds))
         line = Line2D([], [], color=style.GREY, linewidth=0.8)
-        layout.settle(fig, (handles, models), ([*more, line], [*texts, "predicted = measured"]),
-                     handler_map=lines.HANDLERS)
+        layout.settle(
+            fig,
+            (handles, models),
+            ([*more, line], [*texts, "predicted = measured"]),
+            handler_map=lines.HANDLERS,
+        )
         return fig, plotted(ok, ["e2e_s"], ["predicted_e2e_s", "error_pct"])
 
 
@@ -48,7 +73,10 @@ def error_text(rows: pd.DataFrame) -> str:
     """Mean absolute error of `error_pct` over the rows, in words."""
     if rows.empty:
         return "no row measured at full depth"
-    return f"mean absolute error {rows['error_pct'].abs().mean():.1f} %\n(n = {len(rows)} measured points)"
+    return (
+        f"mean absolute error {rows['error_pct'].abs().mean():.1f} %\n(n = {len(rows)} measured "
+        f"points)"
+    )
 
 
 def _parity(ax: Axes, ok: pd.DataFrame) -> None:
@@ -64,24 +92,39 @@ def _errors(ax: Axes, ok: pd.DataFrame) -> None:
     ax.axhline(0, color=style.GREY, linewidth=0.8, zorder=1, gid="parity")
     style.value_axis([ax], ok["e2e_s"].min(), ok["e2e_s"].max(), axis="x", log=True)
     reach = 1.15 * max(ok["error_pct"].abs().max(), 1.0)
-    ax.set(ylim=(-reach, reach), xlabel="measured end-to-end latency (s)", ylabel="prediction error (%)")
+    ax.set(
+        ylim=(-reach, reach),
+        xlabel="measured end-to-end latency (s)",
+        ylabel="prediction error (%)",
+    )
 
 
 def method_validation(table: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Error of sampled and depth-extrapolated values against full runs, in percent, a line per label.
+    """Error of sampled and depth-extrapolated values against full runs, in percent, a line per
+    label.
 
-    `table` has VALIDATION_COLUMNS: label (with unit), full_value and method_value in that unit, method, error_pct.
-    ValueError where columns or rows are missing.
-    """
+    `table` has VALIDATION_COLUMNS: label (with unit), full_value and method_value in that unit,
+    method, error_pct. ValueError where columns or rows are missing."""
     if missing := [c for c in VALIDATION_COLUMNS if c not in table]:
-        raise ValueError(f"method_validation needs a table with {', '.join(VALIDATION_COLUMNS)}; "
-                         f"missing: {', '.join(missing)}")
+        raise ValueError(
+            f"method_validation needs a table with {', '.join(VALIDATION_COLUMNS)}; "
+            f"missing: {', '.join(missing)}"
+        )
     rows = table.dropna(subset=["error_pct"]).reset_index(drop=True)
     if rows.empty:
-        raise ValueError("method_validation: no row has error_pct: measure a model in full and by another method "
-                         "(sweep 'validation')")
+        raise ValueError(
+            "method_validation: no row has error_pct: measure a model in full and by another "
+            "method "
+            "(sweep 'validation')"
+        )
     labels, methods = list(dict.fromkeys(rows["label"])), list(dict.fromkeys(rows["method"]))
-    looks = dict(zip(methods, zip(style.colours(len(methods)), style.markers(len(methods)), strict=True), strict=True))
+    looks = dict(
+        zip(
+            methods,
+            zip(style.colours(len(methods)), style.markers(len(methods)), strict=True),
+            strict=True,
+        )
+    )
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 0.24 * len(labels) + 0.6), layout="constrained")
         ax = fig.subplots()
@@ -89,15 +132,31 @@ def method_validation(table: pd.DataFrame, *, width: str = "page") -> tuple[Figu
         for i, (method, (colour, marker)) in enumerate(looks.items()):
             own = rows[rows["method"] == method]
             y = np.array([labels.index(label) for label in own["label"]]) + _dodge(i, len(methods))
-            lines.draw_points(ax, own["error_pct"].to_numpy(float), y, [lines.method_kind(method)] * len(own),
-                               colour, marker)
+            lines.draw_points(
+                ax,
+                own["error_pct"].to_numpy(float),
+                y,
+                [lines.method_kind(method)] * len(own),
+                colour,
+                marker,
+            )
         reach = 1.15 * max(rows["error_pct"].abs().max(), 1.0)
-        ax.set(xlim=(-reach, reach), xlabel="error against the better method (%)", ylim=(len(labels) - 0.5, -0.5))
+        ax.set(
+            xlim=(-reach, reach),
+            xlabel="error against the better method (%)",
+            ylim=(len(labels) - 0.5, -0.5),
+        )
         ax.set_yticks(range(len(labels)), labels)
-        handles = [tuple(Line2D([], [], linestyle="none", **look)
-                         for look in lines.marker_look(lines.method_kind(name), *look_of))
-                   for name, look_of in looks.items()]
-        layout.settle(fig, (handles, [METHOD_WORDS.get(m, m) for m in methods]), handler_map=lines.HANDLERS)
+        handles = [
+            tuple(
+                Line2D([], [], linestyle="none", **look)
+                for look in lines.marker_look(lines.method_kind(name), *look_of)
+            )
+            for name, look_of in looks.items()
+        ]
+        layout.settle(
+            fig, (handles, [METHOD_WORDS.get(m, m) for m in methods]), handler_map=lines.HANDLERS
+        )
         return fig, rows[list(VALIDATION_COLUMNS)]
 
 

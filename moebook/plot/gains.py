@@ -11,14 +11,16 @@ NEEDED = ("series", "method", *analysis.PLACE)
 
 
 def series_of(summary: pd.DataFrame, figure: str, sweep: str) -> list[str]:
-    """The series of a sweep in the order of the table. ValueError where the sweep or what places need is missing."""
+    """The series of a sweep in the order of the table. ValueError where the sweep or what places
+    need is missing."""
     return values_of(rows_of(summary, figure, sweep, NEEDED), "series")
 
 
-def gain_rows(summary: pd.DataFrame, figure: str, sweep: str, over: str,
-              metric: str = analysis.METRIC) -> pd.DataFrame:
-    """`analysis.gains` over one series, for a figure: ValueError says which sweep, columns, series or numbers are
-    missing."""
+def gain_rows(
+    summary: pd.DataFrame, figure: str, sweep: str, over: str, metric: str = analysis.METRIC
+) -> pd.DataFrame:
+    """`analysis.gains` over one series, for a figure: ValueError says which sweep, columns, series
+    or numbers are missing."""
     rows = rows_of(summary, figure, sweep, (*NEEDED, metric))
     with_numbers(rows, figure, [metric])
     one_per_place(rows, figure, ("series", *analysis.PLACE))

@@ -1,8 +1,8 @@
-"""Where things stand in a finished figure: legends on top, shared labels centred on their panels, no clipped words.
+"""Where things stand in a finished figure: legends on top, shared labels centred on their panels,
+no clipped words.
 
-matplotlib's constrained layout lets a legend outside the axes and a shared axis label fall on each other, so legends
-get room of their own here.
-"""
+matplotlib's constrained layout lets a legend outside the axes and a shared axis label fall on each
+other, so legends get room of their own here."""
 
 from collections.abc import Sequence
 
@@ -20,15 +20,20 @@ FOOTER_PT = 5.5
 FOOTER_PAD_IN = 0.02
 
 
-def settle(fig: Figure, *legends: tuple[Sequence, Sequence[str]], handler_map: dict | None = None) -> Figure:
-    """Put legends (handles, labels) above all panels in a figure that grows by their height, lay it out once and keep
-    that, so that each later drawing gives the same bytes. Labels without room are wrapped or left out."""
+def settle(
+    fig: Figure, *legends: tuple[Sequence, Sequence[str]], handler_map: dict | None = None
+) -> Figure:
+    """Put legends (handles, labels) above all panels in a figure that grows by their height, lay it
+    out once and keep that, so that each later drawing gives the same bytes. Labels without room are
+    wrapped or left out."""
     made = [_legend(fig, handles, labels, handler_map) for handles, labels in legends if labels]
     heights = [legend.get_window_extent().height / fig.dpi for legend in made]
     panels = fig.get_figheight()
     fig.set_figheight(panels + sum(heights))
     for i, legend in enumerate(made):
-        legend.set_bbox_to_anchor((0.5, (panels + sum(heights[i:])) / fig.get_figheight()), fig.transFigure)
+        legend.set_bbox_to_anchor(
+            (0.5, (panels + sum(heights[i:])) / fig.get_figheight()), fig.transFigure
+        )
     fig.get_layout_engine().set(rect=(0, 0, 1, panels / fig.get_figheight()))
     fig.draw_without_rendering()
     if _fit_labels(fig):
@@ -40,12 +45,21 @@ def settle(fig: Figure, *legends: tuple[Sequence, Sequence[str]], handler_map: d
     return fig
 
 
-def _legend(fig: Figure, handles: Sequence, labels: Sequence[str], handler_map: dict | None) -> Legend:
+def _legend(
+    fig: Figure, handles: Sequence, labels: Sequence[str], handler_map: dict | None
+) -> Legend:
     """A legend filled row by row, in as few rows as fit and columns that even them out."""
     for columns in dict.fromkeys(-(-len(labels) // rows) for rows in range(1, len(labels) + 1)):
         order = [i for c in range(columns) for i in range(c, len(labels), columns)]
-        legend = fig.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper center", ncols=columns,
-                            handler_map=handler_map, borderaxespad=0, borderpad=0.25)
+        legend = fig.legend(
+            [handles[i] for i in order],
+            [labels[i] for i in order],
+            loc="upper center",
+            ncols=columns,
+            handler_map=handler_map,
+            borderaxespad=0,
+            borderpad=0.25,
+        )
         if legend.get_window_extent().width <= 0.99 * fig.get_figwidth() * fig.dpi or columns == 1:
             break
         legend.remove()
@@ -58,11 +72,14 @@ def _panel_box(fig: Figure) -> Bbox:
 
 
 def _fit_labels(fig: Figure) -> bool:
-    """Break a shared axis label before its unit where it is longer than the panels it names; whether one was."""
+    """Break a shared axis label before its unit where it is longer than the panels it names;
+    whether one was."""
     broken = False
     box = _panel_box(fig)
-    for text, room in ((fig._supylabel, box.height * fig.get_figheight()),
-                       (fig._supxlabel, box.width * fig.get_figwidth())):
+    for text, room in (
+        (fig._supylabel, box.height * fig.get_figheight()),
+        (fig._supxlabel, box.width * fig.get_figwidth()),
+    ):
         if text is None:
             continue
         extent = text.get_window_extent()
@@ -76,7 +93,9 @@ def _thin_ticks(ax: Axes) -> None:
     """Drop tick labels of a log2 axis that would touch their neighbour to the right."""
     if not isinstance(ax.xaxis.get_major_locator(), FixedLocator):
         return
-    ticks = [t for t in ax.xaxis.get_major_ticks() if t.label1.get_visible() and t.label1.get_text()]
+    ticks = [
+        t for t in ax.xaxis.get_major_ticks() if t.label1.get_visible() and t.label1.get_text()
+    ]
     edge, texts = np.inf, {}
     for tick in reversed(ticks):
         box = tick.label1.get_window_extent()
@@ -101,8 +120,16 @@ def footer(fig: Figure, text: str) -> None:
     if not text:
         return
     with style.house_style():
-        line = fig.text(0.005, 0, text, fontsize=FOOTER_PT, color=style.GREY, va="bottom",
-                        ha="left", gid="footer")
+        line = fig.text(
+            0.005,
+            0,
+            text,
+            fontsize=FOOTER_PT,
+            color=style.GREY,
+            va="bottom",
+            ha="left",
+            gid="footer",
+        )
         _wrap(line, 0.99 * fig.get_figwidth() * fig.dpi)
         line.set_y(FOOTER_PAD_IN / fig.get_figheight())
         foot = line.get_window_extent().y1 / (fig.get_figheight() * fig.dpi)
@@ -111,7 +138,7 @@ def footer(fig: Figure, text: str) -> None:
         fig.set_layout_engine("constrained", rect=(0, foot, 1, top - foot))
         fig.draw_without_rendering()
         fig.set_layout_engine(None)
-        if fig._supxlabel is not None:      # the layout puts it at the figure's foot, not at rect's
+        if fig._supxlabel is not None:  # the layout puts it at the figure's foot, not at rect's
             fig._supxlabel.set_y(fig._supxlabel.get_position()[1] + foot)
         _center_labels(fig)
 

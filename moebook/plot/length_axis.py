@@ -1,6 +1,5 @@
-"""Lengths in figures: where as many tokens go in as out, a number on the axis; where not, a place of its own for each pair,
-so that pairs which share their input do not fall on one another.
-"""
+"""Lengths in figures: where as many tokens go in as out, a number on the axis; where not, a place
+of its own for each pair, so that pairs which share their input do not fall on one another."""
 
 from dataclasses import replace
 
@@ -29,7 +28,8 @@ def words_of(rows: pd.DataFrame) -> list[str]:
 
 
 def placed(rows: pd.DataFrame, spec) -> tuple[pd.DataFrame, object]:
-    """Rows and a panels.Spec whose lengths are pairs where some are: `length` for lines and panels, their order for x."""
+    """Rows and a panels.Spec whose lengths are pairs where some are: `length` for lines and panels,
+    their order for x."""
     if INPUT not in (spec.panel, spec.line, spec.x) or alike(rows):
         return rows, spec
     lengths = pd.Series(lengths_of(rows), index=rows.index, dtype=object)

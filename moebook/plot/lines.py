@@ -1,9 +1,8 @@
 """Small multiples of lines: one panel per value of a column, one line per value of another.
 
-Points are drawn by how they were got: filled where every step was run, open with a dot where decode steps were
-sampled, open where the full depth was extrapolated; single layers filled under a captured graph, open for plain calls.
-Points without a number are marked at the axis foot.
-"""
+Points are drawn by how they were got: filled where every step was run, open with a dot where decode
+steps were sampled, open where the full depth was extrapolated; single layers filled under a
+captured graph, open for plain calls. Points without a number are marked at the axis foot."""
 
 from dataclasses import dataclass
 
@@ -16,24 +15,46 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from moebook.plot import layout, length_axis, style
-from moebook.plot.rows import AXES, METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
+from moebook.plot.rows import (
+    AXES,
+    METRICS,
+    one_per_place,
+    plotted,
+    reading,
+    rows_of,
+    values_of,
+    with_numbers,
+)
 
-METHODS = {"full": "measured (full)", "sampled": "sampled", "depth": "depth-extrapolated",
-           "graph": "under a captured graph", "calls": "plain calls", "measured": "measured",
-           "computed": "computed"}
+METHODS = {
+    "full": "measured (full)",
+    "sampled": "sampled",
+    "depth": "depth-extrapolated",
+    "graph": "under a captured graph",
+    "calls": "plain calls",
+    "measured": "measured",
+    "computed": "computed",
+}
 FILLED = ("full", "graph", "measured")
 FLOORS = {"throughput_tok_s": "floor_throughput_tok_s", "layer_time_us": "floor_layer_us"}
 FLOOR_LABEL = "floor"
 DASHES = (0, (4, 3))
-MOST_FLOOR_LINES = {"page": 4, "column": 2}     # per panel; with more, dashes and data cannot be told apart
-FLOOR_ROOM = {False: 1.6, True: 4.0}            # log axis? -> floors up to this multiple of the largest value are drawn
-MOST_TICKS = {"page": 7, "column": 4}           # of an x axis with more than seven values
-LOG_OVER = 5.0                # largest over smallest value from which a y axis is logarithmic
+MOST_FLOOR_LINES = {
+    "page": 4,
+    "column": 2,
+}  # per panel; with more, dashes and data cannot be told apart
+FLOOR_ROOM = {
+    False: 1.6,
+    True: 4.0,
+}  # log axis? -> floors up to this multiple of the largest value are drawn
+MOST_TICKS = {"page": 7, "column": 4}  # of an x axis with more than seven values
+LOG_OVER = 5.0  # largest over smallest value from which a y axis is logarithmic
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What goes where: columns of the table for panels, lines and the x axis, and which axes are logarithmic."""
+    """What goes where: columns of the table for panels, lines and the x axis, and which axes are
+    logarithmic."""
 
     name: str
     sweep: str | None
@@ -42,17 +63,19 @@ class Spec:
     x: str
     metric: str = "throughput_tok_s"
     log_x: bool = True
-    log_y: bool | None = None          # None: where values span more than LOG_OVER
+    log_y: bool | None = None  # None: where values span more than LOG_OVER
     floors: bool = True
-    shared_floor: str | None = None    # what the legend calls the one floor of a panel that all its lines share
-    level: float | None = None         # a line across at this value, which the y axis then takes in
+    shared_floor: str | None = (
+        None  # what the legend calls the one floor of a panel that all its lines share
+    )
+    level: float | None = None  # a line across at this value, which the y axis then takes in
     level_label: str | None = None
-    y_label: str | None = None         # None: the metric's
-    kind: str = "method"               # column that says how a point was got
+    y_label: str | None = None  # None: the metric's
+    kind: str = "method"  # column that says how a point was got
     marker_scale: float = 1.0
-    x_label: str | None = None         # None: the column's
-    names: tuple[str, ...] = ()        # of an x axis of words: x is the place of a name among these
-    panels_in_row: int = 4             # at most, on a page
+    x_label: str | None = None  # None: the column's
+    names: tuple[str, ...] = ()  # of an x axis of words: x is the place of a name among these
+    panels_in_row: int = 4  # at most, on a page
 
 
 Looks = dict[object, tuple[str, str]]  # line -> (colour, marker)
@@ -60,7 +83,13 @@ Looks = dict[object, tuple[str, str]]  # line -> (colour, marker)
 
 def looks_of(values: list) -> Looks:
     """A colour and a marker per line."""
-    return dict(zip(values, zip(style.colours(len(values)), style.markers(len(values)), strict=True), strict=True))
+    return dict(
+        zip(
+            values,
+            zip(style.colours(len(values)), style.markers(len(values)), strict=True),
+            strict=True,
+        )
+    )
 
 
 def method_kind(method: str) -> str:
@@ -69,7 +98,8 @@ def method_kind(method: str) -> str:
 
 
 def shape_of(count: int, width: str, most: int = 4) -> tuple[int, int]:
-    """(rows, columns) of `count` panels: as few rows of at most `most` as can be (two in a column), evenly filled."""
+    """(rows, columns) of `count` panels: as few rows of at most `most` as can be (two in a column),
+    evenly filled."""
     rows = -(-count // (most if width == "page" else min(most, 2)))
     return rows, -(-count // rows)
 
@@ -87,7 +117,11 @@ def grid_of_axes(fig: Figure, count: int, width: str, most: int = 4, **share) ->
 
 def panel_title(text: str, count: int, width: str, most: int = 4) -> str:
     """A title, in two lines at its comma where panels stand as close as they may."""
-    return text.replace(", ", "\n", 1) if shape_of(count, width, most)[1] == (4 if width == "page" else 2) else text
+    return (
+        text.replace(", ", "\n", 1)
+        if shape_of(count, width, most)[1] == (4 if width == "page" else 2)
+        else text
+    )
 
 
 def panel_size(count: int, width: str, most: int = 4) -> tuple[float, float]:
@@ -102,8 +136,15 @@ def are_upright(names: tuple[str, ...], columns: int) -> bool:
     return 0.065 * (max(map(len, names)) + 1) * len(names) > 6.4 / columns
 
 
-def draw_points(ax: Axes, x: np.ndarray, y: np.ndarray, kinds: list[str], colour: str, marker: str,
-                scale: float = 1.0) -> None:
+def draw_points(
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    kinds: list[str],
+    colour: str,
+    marker: str,
+    scale: float = 1.0,
+) -> None:
     """Markers of one series by method kind."""
     kinds = np.asarray(kinds)
     for kind in METHODS:
@@ -117,8 +158,12 @@ def draw_points(ax: Axes, x: np.ndarray, y: np.ndarray, kinds: list[str], colour
 
 def marker_look(kind: str, colour: str, marker: str) -> list[dict]:
     """Line2D properties whose overlay is the marker of a method kind."""
-    body = {"marker": marker, "color": colour, "markerfacecolor": colour if kind in FILLED else "white",
-            "markersize": style.MARKER_SIZES.get(marker, style.RC["lines.markersize"])}
+    body = {
+        "marker": marker,
+        "color": colour,
+        "markerfacecolor": colour if kind in FILLED else "white",
+        "markersize": style.MARKER_SIZES.get(marker, style.RC["lines.markersize"]),
+    }
     dot = {"marker": "o", "color": colour, "markersize": 1.4}
     return [body, dot] if kind == "sampled" else [body]
 
@@ -126,26 +171,42 @@ def marker_look(kind: str, colour: str, marker: str) -> list[dict]:
 def method_handles(kinds: list[str]) -> tuple[list, list[str]]:
     """Legend entries for the method kinds present."""
     present = [k for k in METHODS if k in set(kinds)]
-    handles = [tuple(Line2D([], [], linestyle="none", **look) for look in marker_look(k, style.GREY, "o"))
-               for k in present]
+    handles = [
+        tuple(Line2D([], [], linestyle="none", **look) for look in marker_look(k, style.GREY, "o"))
+        for k in present
+    ]
     return handles, [METHODS[k] for k in present]
 
 
 HANDLERS = {tuple: HandlerTuple(ndivide=1, pad=0)}
 
 
-def lines(summary: pd.DataFrame, spec: Spec, *, width: str = "page", looks: Looks | None = None,
-          ) -> tuple[Figure, pd.DataFrame]:
-    """Draw `spec` from a summary; the figure and the rows in it. `looks` are those of lines that other figures show,
-    too. ValueError where rows or columns are missing, or several rows share one place."""
+def lines(
+    summary: pd.DataFrame,
+    spec: Spec,
+    *,
+    width: str = "page",
+    looks: Looks | None = None,
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw `spec` from a summary; the figure and the rows in it. `looks` are those of lines that
+    other figures show, too. ValueError where rows or columns are missing, or several rows share one
+    place."""
     style.width_in(width)
-    rows = rows_of(summary, spec.name, spec.sweep, (spec.panel, spec.line, spec.x, spec.kind, spec.metric))
+    rows = rows_of(
+        summary, spec.name, spec.sweep, (spec.panel, spec.line, spec.x, spec.kind, spec.metric)
+    )
     rows, spec = length_axis.placed(rows, spec)
     ok = with_numbers(rows, spec.name, [spec.metric])
-    rows = rows.assign(status=rows["status"].mask((rows["status"] == "ok") & rows[spec.metric].isna(), "failed"))
+    rows = rows.assign(
+        status=rows["status"].mask((rows["status"] == "ok") & rows[spec.metric].isna(), "failed")
+    )
     one_per_place(rows, spec.name, (spec.panel, spec.line, spec.x))
     panels, series = values_of(rows, spec.panel), values_of(rows, spec.line)
-    log_y = bool(ok[spec.metric].max() > LOG_OVER * ok[spec.metric].min()) if spec.log_y is None else spec.log_y
+    log_y = (
+        bool(ok[spec.metric].max() > LOG_OVER * ok[spec.metric].min())
+        if spec.log_y is None
+        else spec.log_y
+    )
     floor = _readable_floor(ok, spec, log_y, width)
     looks = looks_of(series) if looks is None else {value: looks[value] for value in series}
     with style.paper_style(width):
@@ -159,8 +220,16 @@ def lines(summary: pd.DataFrame, spec: Spec, *, width: str = "page", looks: Look
         y_scale(axes, rows, ok, spec, log_y, floor)
         fig.supxlabel(spec.x_label or AXES[spec.x][0])
         fig.supylabel(spec.y_label or METRICS[spec.metric])
-        layout.settle(fig, series_legend(spec, looks), notes_legend(rows, ok, spec, floor), handler_map=HANDLERS)
-        shown = [length_axis.LENGTH if c == length_axis.PLACE else c for c in (spec.panel, spec.line, spec.x, spec.kind)]
+        layout.settle(
+            fig,
+            series_legend(spec, looks),
+            notes_legend(rows, ok, spec, floor),
+            handler_map=HANDLERS,
+        )
+        shown = [
+            length_axis.LENGTH if c == length_axis.PLACE else c
+            for c in (spec.panel, spec.line, spec.x, spec.kind)
+        ]
         return fig, plotted(rows, [spec.metric], [*shown, *FLOORS.values()])
 
 
@@ -182,10 +251,15 @@ def _readable_floor(ok: pd.DataFrame, spec: Spec, log_y: bool, width: str) -> st
     return floor if ok[floor].max() <= FLOOR_ROOM[log_y] * ok[spec.metric].max() else None
 
 
-def draw_lines(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: Looks, floor: str | None = None) -> None:
-    """One panel: its lines, their points and error bars, floors, and marks of points without a number."""
+def draw_lines(
+    ax: Axes, rows: pd.DataFrame, spec: Spec, looks: Looks, floor: str | None = None
+) -> None:
+    """One panel: its lines, their points and error bars, floors, and marks of points without a
+    number."""
     if spec.level is not None:
-        ax.axhline(spec.level, color="black", linewidth=0.8, linestyle=DASHES, zorder=1.5, gid="level")
+        ax.axhline(
+            spec.level, color="black", linewidth=0.8, linestyle=DASHES, zorder=1.5, gid="level"
+        )
     for value, (colour, marker) in looks.items():
         own = rows[rows[spec.line] == value].sort_values(spec.x)
         if own.empty:
@@ -194,34 +268,65 @@ def draw_lines(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: Looks, floor: st
         y = own[spec.metric].where(ok).to_numpy(float)
         x = own[spec.x].to_numpy()
         bars = style.error_bars(own, spec.metric)
-        ax.plot(x, y, color=colour, marker="none", label=reading(spec.line, value), gid="series",
-                linestyle="none" if spec.names else "-")
+        ax.plot(
+            x,
+            y,
+            color=colour,
+            marker="none",
+            label=reading(spec.line, value),
+            gid="series",
+            linestyle="none" if spec.names else "-",
+        )
         if bars is not None:
             ax.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-        draw_points(ax, x, y, [method_kind(m) if good else "" for m, good in zip(own[spec.kind], ok, strict=True)],
-                    colour, marker, spec.marker_scale)
+        draw_points(
+            ax,
+            x,
+            y,
+            [method_kind(m) if good else "" for m, good in zip(own[spec.kind], ok, strict=True)],
+            colour,
+            marker,
+            spec.marker_scale,
+        )
         if floor and spec.shared_floor is None:
-            ax.plot(x, own[floor].where(ok).to_numpy(float), color=colour, linestyle=DASHES, linewidth=0.6, gid="floor")
+            ax.plot(
+                x,
+                own[floor].where(ok).to_numpy(float),
+                color=colour,
+                linestyle=DASHES,
+                linewidth=0.6,
+                gid="floor",
+            )
     if floor and spec.shared_floor:
         shared = rows.loc[rows["status"] == "ok"].groupby(spec.x)[floor].first().dropna()
-        ax.plot(shared.index, shared.to_numpy(float), color="black", linestyle=DASHES, linewidth=0.8, gid="floor")
+        ax.plot(
+            shared.index,
+            shared.to_numpy(float),
+            color="black",
+            linestyle=DASHES,
+            linewidth=0.8,
+            gid="floor",
+        )
     _missing(ax, rows, spec, looks)
 
 
 def _missing(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: dict) -> None:
-    """One grey cross where a status takes all lines of a place, else a cross per line in that line's colour."""
+    """One grey cross where a status takes all lines of a place, else a cross per line in that
+    line's colour."""
     for status in style.MISSING:
         gone = rows[rows["status"] == status]
         whole = [x for x, at in gone.groupby(spec.x) if len(at) == (rows[spec.x] == x).sum()]
         style.mark_missing(ax, whole, status)
         part = gone[~gone[spec.x].isin(whole)]
         for level, value in enumerate(values_of(part, spec.line)):
-            style.mark_missing(ax, part.loc[part[spec.line] == value, spec.x], status, looks[value][0], level)
+            style.mark_missing(
+                ax, part.loc[part[spec.line] == value, spec.x], status, looks[value][0], level
+            )
 
 
 def x_scale(axes: list[Axes], rows: pd.DataFrame, spec: Spec, width: str) -> None:
-    """A base-2 axis with a tick per value; of more than seven, evenly thinned. Pairs of lengths stand side by side, names
-    upright where they must."""
+    """A base-2 axis with a tick per value; of more than seven, evenly thinned. Pairs of lengths
+    stand side by side, names upright where they must."""
     if spec.x == length_axis.PLACE:
         length_axis.ticks(axes, rows, MOST_TICKS[width])
         return
@@ -237,13 +342,23 @@ def x_scale(axes: list[Axes], rows: pd.DataFrame, spec: Spec, width: str) -> Non
     for ax in axes:
         style.log2_axis(ax, values)
         if len(values) > MOST_TICKS["page"]:
-            ax.xaxis.set_major_locator(FixedLocator(values[::-(-len(values) // MOST_TICKS[width])]))
+            ax.xaxis.set_major_locator(
+                FixedLocator(values[:: -(-len(values) // MOST_TICKS[width])])
+            )
         if any(value != int(value) for value in values):
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def y_scale(axes: list[Axes], rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec, log_y: bool, floor: str | None) -> None:
-    """Limits that hold what is drawn, and room for the marks; with a level, it and values to either side of it."""
+def y_scale(
+    axes: list[Axes],
+    rows: pd.DataFrame,
+    ok: pd.DataFrame,
+    spec: Spec,
+    log_y: bool,
+    floor: str | None,
+) -> None:
+    """Limits that hold what is drawn, and room for the marks; with a level, it and values to either
+    side of it."""
     drawn = [spec.metric, f"{spec.metric}_lo", f"{spec.metric}_hi", *([floor] if floor else [])]
     values = ok[[c for c in drawn if c in ok]].to_numpy(float)
     gone = rows[rows["status"] != "ok"].groupby([spec.panel, spec.x]).size()
@@ -255,7 +370,7 @@ def y_scale(axes: list[Axes], rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec, 
     if not log_y:
         foot = (0.07 + style.MARK_STEP * marks) * (high - low)
         low = min(0.0, low) if spec.level is None else low - foot
-        high = high if high > low else low + 1     # all values are zero
+        high = high if high > low else low + 1  # all values are zero
     style.value_axis(axes, low, high, log=log_y, marks=marks)
 
 
@@ -266,15 +381,19 @@ def series_legend(spec: Spec, looks: Looks) -> tuple[list, list[str]]:
     return handles, [reading(spec.line, value) for value in named]
 
 
-def notes_legend(rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec, floor: str | None = None) -> tuple[list, list[str]]:
+def notes_legend(
+    rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec, floor: str | None = None
+) -> tuple[list, list[str]]:
     """How points were got, what marks mean, and what the lines across are."""
     handles, labels = method_handles([method_kind(m) for m in ok[spec.kind]])
     for status, (marker, label) in style.MISSING.items():
         if (rows["status"] == status).any():
             handles.append(Line2D([], [], linestyle="none", marker=marker, color=style.GREY))
             labels.append(label)
-    for shown, label, colour in ((floor, spec.shared_floor or FLOOR_LABEL, "black" if spec.shared_floor else style.GREY),
-                                 (spec.level_label, spec.level_label, "black")):
+    for shown, label, colour in (
+        (floor, spec.shared_floor or FLOOR_LABEL, "black" if spec.shared_floor else style.GREY),
+        (spec.level_label, spec.level_label, "black"),
+    ):
         if shown:
             handles.append(Line2D([], [], color=colour, linestyle=DASHES, linewidth=0.8))
             labels.append(label)

@@ -1,4 +1,5 @@
-"""What figure functions ask of a summary table: rows of a sweep, columns that must be there, a value per place."""
+"""What figure functions ask of a summary table: rows of a sweep, columns that must be there, a
+value per place."""
 
 from collections.abc import Iterable
 
@@ -81,29 +82,59 @@ METRICS = {
 }
 # columns of words: their values stand in the order in which the table has them
 AS_MET = ("series", "panel", "kind", "component", "line_label", "panel_label")
-IDENTITY = ("model", "method", "status", "reason", "num_layers", "expert_ffn_dim", "num_experts", "top_k", "batch",
-            "input_tokens", "output_tokens", "n_repeats", "device")
+IDENTITY = (
+    "model",
+    "method",
+    "status",
+    "reason",
+    "num_layers",
+    "expert_ffn_dim",
+    "num_experts",
+    "top_k",
+    "batch",
+    "input_tokens",
+    "output_tokens",
+    "n_repeats",
+    "device",
+)
 
 
-def rows_of(summary: pd.DataFrame, figure: str, sweep: str | None, columns: Iterable[str]) -> pd.DataFrame:
-    """Rows of `sweep` (all where None) that `figure` draws. ValueError says which sweep and columns are missing, or
-    that no row of it has a number."""
+def rows_of(
+    summary: pd.DataFrame, figure: str, sweep: str | None, columns: Iterable[str]
+) -> pd.DataFrame:
+    """Rows of `sweep` (all where None) that `figure` draws. ValueError says which sweep and columns
+    are missing, or that no row of it has a number."""
     wanted = f"sweep {sweep!r}" if sweep else "a results summary"
     missing = [c for c in ("status", *columns, *(["sweeps"] if sweep else [])) if c not in summary]
     if missing:
-        raise ValueError(f"{figure} needs {wanted}; columns missing from the table: {', '.join(missing)}")
-    rows = summary if sweep is None else summary[[sweep in str(names).split(",") for names in summary["sweeps"]]]
+        raise ValueError(
+            f"{figure} needs {wanted}; columns missing from the table: {', '.join(missing)}"
+        )
+    rows = (
+        summary
+        if sweep is None
+        else summary[[sweep in str(names).split(",") for names in summary["sweeps"]]]
+    )
     if rows.empty:
-        have = sorted({name for names in summary.get("sweeps", pd.Series(dtype=str)).dropna()
-                       for name in names.split(",")})
-        raise ValueError(f"{figure} needs {wanted}, of which the table has no row; "
-                         f"sweeps in it: {', '.join(have) or 'none'}")
+        have = sorted(
+            {
+                name
+                for names in summary.get("sweeps", pd.Series(dtype=str)).dropna()
+                for name in names.split(",")
+            }
+        )
+        raise ValueError(
+            f"{figure} needs {wanted}, of which the table has no row; "
+            f"sweeps in it: {', '.join(have) or 'none'}"
+        )
     return rows
 
 
 def has_sweep(summary: pd.DataFrame, sweep: str) -> bool:
     """Whether the plan of the table has points of a sweep."""
-    return "sweeps" in summary and any(sweep in str(names).split(",") for names in summary["sweeps"])
+    return "sweeps" in summary and any(
+        sweep in str(names).split(",") for names in summary["sweeps"]
+    )
 
 
 def with_numbers(rows: pd.DataFrame, figure: str, columns: Iterable[str]) -> pd.DataFrame:
@@ -112,12 +143,15 @@ def with_numbers(rows: pd.DataFrame, figure: str, columns: Iterable[str]) -> pd.
     kept = rows[(rows["status"] == "ok") & rows[columns].notna().all(axis=1)]
     if kept.empty:
         counts = ", ".join(f"{n} {status}" for status, n in rows["status"].value_counts().items())
-        raise ValueError(f"{figure}: no row has {' and '.join(columns)} ({len(rows)} rows: {counts})")
+        raise ValueError(
+            f"{figure}: no row has {' and '.join(columns)} ({len(rows)} rows: {counts})"
+        )
     return kept
 
 
 def one_per_place(rows: pd.DataFrame, figure: str, places: Iterable[str]) -> None:
-    """ValueError where several rows fall on one place of a figure, with the columns that tell them apart."""
+    """ValueError where several rows fall on one place of a figure, with the columns that tell them
+    apart."""
     places = list(dict.fromkeys(places))
     double = rows[rows.duplicated(places, keep=False)]
     if double.empty:
@@ -126,8 +160,10 @@ def one_per_place(rows: pd.DataFrame, figure: str, places: Iterable[str]) -> Non
     where = ", ".join(f"{c} {first.iloc[0][c]}" for c in places)
     telling = (*AXES, "device")
     differ = " and ".join(c for c in telling if c in first and first[c].nunique() > 1)
-    raise ValueError(f"{figure}: {len(first)} rows share one place ({where}); give rows of one "
-                     f"{differ or 'measurement'}")
+    raise ValueError(
+        f"{figure}: {len(first)} rows share one place ({where}); give rows of one "
+        f"{differ or 'measurement'}"
+    )
 
 
 def layer_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +174,8 @@ def layer_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def plotted(rows: pd.DataFrame, metrics: Iterable[str], more: Iterable[str] = ()) -> pd.DataFrame:
-    """The rows a figure shows, with their identity, values, spreads and floors: what goes into its CSV."""
+    """The rows a figure shows, with their identity, values, spreads and floors: what goes into its
+    CSV."""
     names = [*IDENTITY, *(f"{m}{end}" for m in metrics for end in ("", "_lo", "_hi")), *more]
     return rows[[n for n in dict.fromkeys(names) if n in rows]].reset_index(drop=True)
 
@@ -153,5 +190,11 @@ def reading(column: str, value: object) -> str:
     """One value of a shape column as a legend or title says it: `8 experts`."""
     if isinstance(value, Length):
         return value.words
-    text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    text = (
+        value
+        if isinstance(value, str)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
     return AXES.get(column, (column, "{}"))[1].format(text)

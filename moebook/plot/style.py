@@ -1,8 +1,8 @@
-"""How every figure looks, and how one is saved: paper widths, 8-9 pt type, colour-blind-safe colours with markers.
+"""How every figure looks, and how one is saved: paper widths, 8-9 pt type, colour-blind-safe
+colours with markers.
 
-A figure has the exact width it is printed at, so that its type keeps its size. Files of one figure are the same bytes
-each time: no dates, a fixed salt for SVG ids, embedded TrueType fonts.
-"""
+A figure has the exact width it is printed at, so that its type keeps its size. Files of one figure
+are the same bytes each time: no dates, a fixed salt for SVG ids, embedded TrueType fonts."""
 
 import io
 import re
@@ -16,7 +16,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 from PIL import Image
 
 from moebook.measure.store import write_atomic
@@ -27,11 +34,16 @@ WIDTHS = {"column": COLUMN_WIDTH_IN, "page": PAGE_WIDTH_IN}
 FORMATS = ("pdf", "svg", "png")
 GREY = "0.45"
 # Okabe-Ito without its yellow, which thin lines on white lose; longer series take petroff10.
-OKABE_ITO = tuple(mpl.colors.to_hex(mpl.color_sequences["okabe_ito"][i]) for i in (5, 6, 3, 7, 1, 2, 0))
+OKABE_ITO = tuple(
+    mpl.colors.to_hex(mpl.color_sequences["okabe_ito"][i]) for i in (5, 6, 3, 7, 1, 2, 0)
+)
 PETROFF10 = tuple(mpl.colors.to_hex(c) for c in mpl.color_sequences["petroff10"])
-MARKER_SIZES = dict.fromkeys("^vPX<>", 5.8)       # narrow shapes, so that the dot of a sampled point fits inside
+MARKER_SIZES = dict.fromkeys(
+    "^vPX<>", 5.8
+)  # narrow shapes, so that the dot of a sampled point fits inside
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
-# status -> (marker, what the legend says); `ok` points are drawn, all others are marked at the axis foot
+# status -> (marker, what the legend says); `ok` points are drawn, all others are marked at the axis
+# foot
 MISSING = {
     "oom": ("x", "out of memory"),
     "infeasible": ("+", "infeasible"),
@@ -40,16 +52,43 @@ MISSING = {
     "not_run": (".", "not measured"),
 }
 RC = {
-    "font.family": "DejaVu Sans", "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 8,
-    "ytick.labelsize": 8, "legend.fontsize": 8, "figure.titlesize": 9, "figure.labelsize": 8,
-    "lines.linewidth": 1.2, "lines.markersize": 4.5, "lines.markeredgewidth": 1.0,
-    "axes.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": "0.9", "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5, "ytick.major.size": 2.5,
-    "legend.frameon": False, "legend.handlelength": 1.8, "legend.columnspacing": 1.2, "legend.handletextpad": 0.5,
-    "legend.labelspacing": 0.3, "hatch.linewidth": 0.5, "figure.facecolor": "white", "savefig.facecolor": "white",
-    "figure.constrained_layout.h_pad": 0.03, "figure.constrained_layout.w_pad": 0.03,
-    "pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "moebook", "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "figure.titlesize": 9,
+    "figure.labelsize": 8,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "lines.markeredgewidth": 1.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.columnspacing": 1.2,
+    "legend.handletextpad": 0.5,
+    "legend.labelspacing": 0.3,
+    "hatch.linewidth": 0.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.hashsalt": "moebook",
+    "svg.fonttype": "none",
 }
 METADATA = {
     "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
@@ -57,8 +96,8 @@ METADATA = {
     "png": {"Software": None},
 }
 PNG_DPI = 200
-SCREEN_DPI = 128              # of a figure on a page: a page's width is 896 pixels
-MARK_STEP = 0.06              # of the axis height, from one row of missing marks to the next
+SCREEN_DPI = 128  # of a figure on a page: a page's width is 896 pixels
+MARK_STEP = 0.06  # of the axis height, from one row of missing marks to the next
 SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -71,7 +110,8 @@ def width_in(width: str) -> float:
 
 @contextmanager
 def paper_style(width: str = "page") -> Iterator[float]:
-    """The house style while a figure is built; yields the figure's width in inches. Outside it, nothing changes."""
+    """The house style while a figure is built; yields the figure's width in inches. Outside it,
+    nothing changes."""
     inches = width_in(width)
     with house_style():
         yield inches
@@ -88,7 +128,8 @@ def house_style() -> Iterator[None]:
 
 
 def colours(count: int) -> Sequence[str]:
-    """`count` colours for series, told apart by colour-blind readers up to ten; markers go with them."""
+    """`count` colours for series, told apart by colour-blind readers up to ten; markers go with
+    them."""
     palette = OKABE_ITO if count <= len(OKABE_ITO) else PETROFF10
     return [palette[i % len(palette)] for i in range(count)]
 
@@ -98,7 +139,8 @@ def markers(count: int) -> Sequence[str]:
 
 
 def log2_axis(ax: Axes, values: Iterable[float] | None = None, axis: str = "x") -> None:
-    """Base-2 logarithmic axis with ticks as plain integers, at `values` where given, else at powers of two."""
+    """Base-2 logarithmic axis with ticks as plain integers, at `values` where given, else at powers
+    of two."""
     getattr(ax, f"set_{axis}scale")("log", base=2)
     one = getattr(ax, f"{axis}axis")
     if values is not None:
@@ -106,7 +148,9 @@ def log2_axis(ax: Axes, values: Iterable[float] | None = None, axis: str = "x") 
         one.set_major_locator(FixedLocator(ticks))
         getattr(ax, f"set_{axis}lim")(ticks[0] / 1.3, ticks[-1] * 1.3)
     one.set_minor_locator(NullLocator())
-    one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 1 else f"{value:g}"))
+    one.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 1 else f"{value:g}")
+    )
 
 
 def short_number(value: float, _position: object = None) -> str:
@@ -118,16 +162,27 @@ def short_number(value: float, _position: object = None) -> str:
 
 
 def cell_number(value: float, figures: int = 3) -> str:
-    """Always `figures` figures, so that neighbours compare: 1.50, 12.3, 2.40k. For numbers in cells."""
+    """Always `figures` figures, so that neighbours compare: 1.50, 12.3, 2.40k. For numbers in
+    cells."""
     rounded = float(f"{value:.{figures}g}")
     factor, letter = next(((f, x) for f, x in SCALES if rounded >= f), (1.0, ""))
-    return f"{value / factor:#.{max(figures, len(str(int(rounded / factor))))}g}".rstrip(".") + letter
+    return (
+        f"{value / factor:#.{max(figures, len(str(int(rounded / factor))))}g}".rstrip(".") + letter
+    )
 
 
-def value_axis(axes: Iterable[Axes], low: float, high: float, *, axis: str = "y", log: bool = False,
-               marks: int = 0) -> None:
-    """Limits and ticks of a measured quantity that runs from `low` to `high`: a linear axis starts at `low` exactly,
-    a log one has ticks at 1, 2, 5 or 1, 3 or 1 per decade and room at its foot for `marks` rows of missing points."""
+def value_axis(
+    axes: Iterable[Axes],
+    low: float,
+    high: float,
+    *,
+    axis: str = "y",
+    log: bool = False,
+    marks: int = 0,
+) -> None:
+    """Limits and ticks of a measured quantity that runs from `low` to `high`: a linear axis starts
+    at `low` exactly, a log one has ticks at 1, 2, 5 or 1, 3 or 1 per decade and room at its foot
+    for `marks` rows of missing points."""
     for ax in axes:
         one = getattr(ax, f"{axis}axis")
         if log:
@@ -138,7 +193,7 @@ def value_axis(axes: Iterable[Axes], low: float, high: float, *, axis: str = "y"
             one.set_minor_formatter(NullFormatter())
             foot = 0.05 + MARK_STEP * marks
             span = (1.2 * high / low) ** (1 / (0.93 - foot))
-            limits = low / (1.1 * span ** foot), high * 1.1 * span ** 0.07
+            limits = low / (1.1 * span**foot), high * 1.1 * span**0.07
         else:
             one.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
             limits = low, high + 0.07 * (high - low)
@@ -146,23 +201,39 @@ def value_axis(axes: Iterable[Axes], low: float, high: float, *, axis: str = "y"
         one.set_major_formatter(FuncFormatter(short_number))
 
 
-def mark_missing(ax: Axes, xs: Iterable[float], status: str, colour: str = GREY, level: int = 0) -> Line2D | None:
-    """Crosses at the axis foot for points without a number. `level` stacks them upward; the returned line carries the
-    legend's words for this status (ValueError for an unknown one). None where `xs` is empty."""
+def mark_missing(
+    ax: Axes, xs: Iterable[float], status: str, colour: str = GREY, level: int = 0
+) -> Line2D | None:
+    """Crosses at the axis foot for points without a number. `level` stacks them upward; the
+    returned line carries the legend's words for this status (ValueError for an unknown one). None
+    where `xs` is empty."""
     if status not in MISSING:
-        raise ValueError(f"unknown status {status!r} of a missing point; known: {', '.join(MISSING)}")
+        raise ValueError(
+            f"unknown status {status!r} of a missing point; known: {', '.join(MISSING)}"
+        )
     xs = list(xs)
     if not xs:
         return None
     marker, label = MISSING[status]
     foot = 0.015 + MARK_STEP * level
-    return ax.plot(xs, [foot] * len(xs), transform=ax.get_xaxis_transform(), linestyle="none", marker=marker,
-                   color=colour, markersize=4.5, markeredgewidth=1.1, label=label, clip_on=False, zorder=4)[0]
+    return ax.plot(
+        xs,
+        [foot] * len(xs),
+        transform=ax.get_xaxis_transform(),
+        linestyle="none",
+        marker=marker,
+        color=colour,
+        markersize=4.5,
+        markeredgewidth=1.1,
+        label=label,
+        clip_on=False,
+        zorder=4,
+    )[0]
 
 
 def error_bars(rows: pd.DataFrame, metric: str, over: pd.Series | None = None) -> np.ndarray | None:
-    """(2, N) distances from the median down to `<metric>_lo` and up to `_hi`, in units of `over` where given; None
-    where the table has no such columns."""
+    """(2, N) distances from the median down to `<metric>_lo` and up to `_hi`, in units of `over`
+    where given; None where the table has no such columns."""
     lo, hi = f"{metric}_lo", f"{metric}_hi"
     if lo not in rows or hi not in rows:
         return None
@@ -172,29 +243,47 @@ def error_bars(rows: pd.DataFrame, metric: str, over: pd.Series | None = None) -
     return bars if over is None else bars / over.to_numpy(float)
 
 
-def save(fig: Figure, rows: pd.DataFrame, folder: str | Path, stem: str, formats: Iterable[str] = FORMATS,
-         width: str | None = None) -> list[Path]:
-    """Write the `files` of a figure into a folder, each whole or not at all; their paths, CSV last."""
+def save(
+    fig: Figure,
+    rows: pd.DataFrame,
+    folder: str | Path,
+    stem: str,
+    formats: Iterable[str] = FORMATS,
+    width: str | None = None,
+) -> list[Path]:
+    """Write the `files` of a figure into a folder, each whole or not at all; their paths, CSV
+    last."""
     made = files(fig, rows, stem, formats, width)
     for name, data in made.items():
         write_atomic(Path(folder) / name, data)
     return [Path(folder) / name for name in made]
 
 
-def files(fig: Figure, rows: pd.DataFrame, stem: str, formats: Iterable[str] = FORMATS,
-          width: str | None = None) -> dict[str, bytes]:
+def files(
+    fig: Figure,
+    rows: pd.DataFrame,
+    stem: str,
+    formats: Iterable[str] = FORMATS,
+    width: str | None = None,
+) -> dict[str, bytes]:
     """`<stem>.<format>` for each format and the plotted rows as `<stem>.csv`, by name.
 
-    `width` (column, page) checks the figure's width. ValueError for an unknown format or a figure of another width.
-    """
+    `width` (column, page) checks the figure's width. ValueError for an unknown format or a figure
+    of another width."""
     formats = tuple(formats)
     if unknown := sorted(set(formats) - set(FORMATS)):
         raise ValueError(f"unknown formats {unknown}; allowed: {', '.join(FORMATS)}")
     if width is not None and abs(fig.get_figwidth() - width_in(width)) > 1e-6:
-        raise ValueError(f"figure {stem} is {fig.get_figwidth():g} in wide, width {width!r} is {width_in(width):g} in; "
-                         f"draw it with width={width!r}")
+        raise ValueError(
+            f"figure {stem} is {fig.get_figwidth():g} in wide, width {width!r} is "
+            f"{width_in(width):g} in; "
+            f"draw it with width={width!r}"
+        )
     made = {f"{stem}.{name}": render(fig, name) for name in formats}
-    return {**made, f"{stem}.csv": rows.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()}
+    return {
+        **made,
+        f"{stem}.csv": rows.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode(),
+    }
 
 
 def render(fig: Figure, name: str = "png", dpi: int = PNG_DPI) -> bytes:
@@ -208,17 +297,21 @@ def render(fig: Figure, name: str = "png", dpi: int = PNG_DPI) -> bytes:
 
 
 def _short(svg: bytes) -> bytes:
-    """Coordinates to a hundredth of a point, no indentation, and no style of a tick or marker that its own path states
-    already; text between tags stays."""
+    """Coordinates to a hundredth of a point, no indentation, and no style of a tick or marker that
+    its own path states already; text between tags stays."""
     short = re.sub(rb"<[^!][^>]*>", lambda tag: re.sub(rb"(\d\.\d\d)\d+", rb"\1", tag[0]), svg)
     short = re.sub(rb">\s+<", rb">\n<", short)
     styles = dict(re.findall(rb'<path id="([^"]+)" d="[^"]*" style="([^"]*)"/>', short))
-    return re.sub(rb'(<use xlink:href="#([^"]+)"[^>]*?) style="([^"]*)"',
-                  lambda use: use[1] if styles.get(use[2]) == use[3] else use[0], short)
+    return re.sub(
+        rb'(<use xlink:href="#([^"]+)"[^>]*?) style="([^"]*)"',
+        lambda use: use[1] if styles.get(use[2]) == use[3] else use[0],
+        short,
+    )
 
 
 def _few_colours(png: io.BytesIO, dpi: int) -> bytes:
-    """The picture in a palette of 256 colours: a third of the bytes, in the file and in every notebook that shows it."""
+    """The picture in a palette of 256 colours: a third of the bytes, in the file and in every
+    notebook that shows it."""
     small = io.BytesIO()
     picture = Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     picture.save(small, "PNG", optimize=True, dpi=(dpi, dpi))

@@ -1,4 +1,5 @@
-"""The factors of the performance model, and the seconds a step takes with them (formula in predict.py).
+"""The factors of the performance model, and the seconds a step takes with them (formula in
+predict.py).
 
 Letters: B batch, S tokens, L layers.
 """
@@ -13,7 +14,8 @@ from moebook.predict.roofline import Case, Ceilings, peak_flops
 
 @dataclass(frozen=True)
 class Factors:
-    """Seconds, and efficiencies as fractions of the measured ceilings (over 1 where caches beat the copy)."""
+    """Seconds, and efficiencies as fractions of the measured ceilings (over 1 where caches beat the
+    copy)."""
 
     host_step_s: float
     host_prefill_s: float
@@ -26,16 +28,33 @@ class Factors:
     other_flops: float
 
 
-# In order of importance: the first ones are kept when points are few. A dropped factor takes its sibling's value or 0.
-IMPORTANCE = ("host_step_s", "expert_bytes", "expert_flops", "other_bytes", "host_prefill_s", "other_flops", "layer_s",
-              "kv_bytes", "request_s")
-SIBLING = {"other_bytes": "expert_bytes", "host_prefill_s": "host_step_s", "other_flops": "expert_flops",
-           "kv_bytes": "other_bytes", "layer_s": None, "request_s": None}
+# In order of importance: the first ones are kept when points are few. A dropped factor takes its
+# sibling's value or 0.
+IMPORTANCE = (
+    "host_step_s",
+    "expert_bytes",
+    "expert_flops",
+    "other_bytes",
+    "host_prefill_s",
+    "other_flops",
+    "layer_s",
+    "kv_bytes",
+    "request_s",
+)
+SIBLING = {
+    "other_bytes": "expert_bytes",
+    "host_prefill_s": "host_step_s",
+    "other_flops": "expert_flops",
+    "kv_bytes": "other_bytes",
+    "layer_s": None,
+    "request_s": None,
+}
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors of one device and one way of splitting a model over devices; `notes` says what was dropped and why."""
+    """Factors of one device and one way of splitting a model over devices; `notes` says what was
+    dropped and why."""
 
     ceilings: Ceilings
     factors: Factors
@@ -48,16 +67,21 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, data: Mapping) -> "Calibration":
-        return cls(Ceilings.from_dict(data["ceilings"]), Factors(**data["factors"]), data["num_points"],
-                   tuple(data["parallel"]), tuple(data["notes"]))
+        return cls(
+            Ceilings.from_dict(data["ceilings"]),
+            Factors(**data["factors"]),
+            data["num_points"],
+            tuple(data["parallel"]),
+            tuple(data["notes"]),
+        )
 
 
 @dataclass(frozen=True)
 class Step:
     """One kind of step of N points.
 
-    byte_s, flop_s: (N, 3) seconds at the ceilings of routed experts, the rest, KV cache; layers, batch: (N,).
-    """
+    byte_s, flop_s: (N, 3) seconds at the ceilings of routed experts, the rest, KV cache; layers,
+    batch: (N,)."""
 
     byte_s: np.ndarray
     flop_s: np.ndarray
@@ -67,7 +91,12 @@ class Step:
     def seconds(self, factors: Factors, host_s: float) -> np.ndarray:
         byte_s = self.byte_s / [factors.expert_bytes, factors.other_bytes, factors.kv_bytes]
         flop_s = self.flop_s / [factors.expert_flops, factors.other_flops, factors.other_flops]
-        return host_s + factors.layer_s * self.layers + factors.request_s * self.batch + np.hypot(byte_s, flop_s).sum(1)
+        return (
+            host_s
+            + factors.layer_s * self.layers
+            + factors.request_s * self.batch
+            + np.hypot(byte_s, flop_s).sum(1)
+        )
 
 
 def _component(name: str) -> int:
@@ -81,12 +110,18 @@ def _step(cases: list[Case], costs: list, ceilings: Ceilings) -> Step:
             byte_s[i, _component(name)] += value / ceilings.copy_bytes_per_s / case.num_devices
         for name, value in cost.flops.items():
             flop_s[i, _component(name)] += value / peak_flops(case, ceilings) / case.num_devices
-    return Step(byte_s, flop_s, np.array([c.arch.num_layers for c in cases], float),
-                 np.array([c.batch for c in cases], float))
+    return Step(
+        byte_s,
+        flop_s,
+        np.array([c.arch.num_layers for c in cases], float),
+        np.array([c.batch for c in cases], float),
+    )
 
 
 def steps(cases: list[Case], ceilings: Ceilings) -> tuple[Step, Step]:
     """Prefill, and a decode step at the middle context of each run."""
     middle = [case.input_tokens + max(1, case.output_tokens // 2) for case in cases]
-    return (_step(cases, [case.prefill() for case in cases], ceilings),
-            _step(cases, [case.decode(m) for case, m in zip(cases, middle, strict=True)], ceilings))
+    return (
+        _step(cases, [case.prefill() for case in cases], ceilings),
+        _step(cases, [case.decode(m) for case, m in zip(cases, middle, strict=True)], ceilings),
+    )

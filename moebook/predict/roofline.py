@@ -1,16 +1,19 @@
-"""The floor: the least time a device can need, from its measured ceilings and what a step must read and compute.
+"""The floor: the least time a device can need, from its measured ceilings and what a step must read
+and compute.
 
-    decode step   max(bytes / copy bandwidth, FLOPs / matrix rate), averaged over the contexts of the run
+    decode step   max(bytes / copy bandwidth, FLOPs / matrix rate), averaged over the contexts of
+                  the run
     prefill       the same maximum over the whole prompt of the batch
     E2E           prefill + (S_out - 1) decode steps
 
-With k draft tokens a step is the target's decode over B (k + 1) tokens, the cache read once per sequence, and k decodes
-of the draft over B tokens, and gives `tokens_per_step` tokens; prefill is that of both. n-gram lookup costs nothing.
+With k draft tokens a step is the target's decode over B (k + 1) tokens, the cache read once per
+sequence, and k decodes of the draft over B tokens, and gives `tokens_per_step` tokens; prefill is
+that of both. n-gram lookup costs nothing.
 
-Step j of S_out - 1 attends to S_in + j tokens. Experts are read sparsely (`shapes.distinct_experts`). Several devices
-share bytes and FLOPs evenly and communicate for nothing, which no split can beat. Measured over floor is the figure of
-merit. Letters: B batch, S tokens.
-"""
+Step j of S_out - 1 attends to S_in + j tokens. Experts are read sparsely
+(`shapes.distinct_experts`). Several devices share bytes and FLOPs evenly and communicate for
+nothing, which no split can beat. Measured over floor is the figure of merit. Letters: B batch, S
+tokens."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -24,18 +27,27 @@ from moebook.models.formats import FORMATS
 from moebook.predict.speculation import expected_tokens
 
 FLOOR_COLUMNS = ("floor_ttft_s", "floor_tpot_s", "floor_e2e_s", "floor_throughput_tok_s")
-SAME_RATE = ({"bfloat16", "float16"},)   # dtypes with one matrix rate (NVIDIA H100 datasheet: 989 dense TFLOP/s each)
+SAME_RATE = (
+    {"bfloat16", "float16"},
+)  # dtypes with one matrix rate (NVIDIA H100 datasheet: 989 dense TFLOP/s each)
 MAX_CONTEXTS = 33
-TRAINED = "trained weights read a text: their routing is not near uniform, which floor and prediction assume"
-NO_MODEL = {**dict.fromkeys(("layer", "perplexity"), "no run of an engine was timed"), "training": "no engine was run",
-            "endpoint": "another device answered; accelerators.py has its roofline",
-            **dict.fromkeys(("acceptance", "routing", "ablation"), TRAINED)}   # method -> why it has no floor
+TRAINED = (
+    "trained weights read a text: their routing is not near uniform, which floor and prediction "
+    "assume"
+)
+NO_MODEL = {
+    **dict.fromkeys(("layer", "perplexity"), "no run of an engine was timed"),
+    "training": "no engine was run",
+    "endpoint": "another device answered; accelerators.py has its roofline",
+    **dict.fromkeys(("acceptance", "routing", "ablation"), TRAINED),
+}  # method -> why it has no floor
 ArchitectureOf = Callable[[pd.Series], Architecture]
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Measured rates of one device: copy bandwidth (bytes read plus written, per second), matrix FLOP/s in `dtype`."""
+    """Measured rates of one device: copy bandwidth (bytes read plus written, per second), matrix
+    FLOP/s in `dtype`."""
 
     device: str
     copy_bytes_per_s: float
@@ -45,7 +57,9 @@ class Ceilings:
     def __post_init__(self):
         for name in ("copy_bytes_per_s", "matmul_flops_per_s"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} {getattr(self, name)!r}: a ceiling must be measured and over 0")
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r}: a ceiling must be measured and over 0"
+                )
 
     to_dict = asdict
 
@@ -56,7 +70,8 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Floor:
-    """Least seconds of prefill, of a decode step (None without one), end to end; most tokens/s, input + output."""
+    """Least seconds of prefill, of a decode step (None without one), end to end; most tokens/s,
+    input + output."""
 
     floor_ttft_s: float
     floor_tpot_s: float | None
@@ -68,8 +83,8 @@ class Floor:
 class Case:
     """What a row says about the work to be done; `num_devices` = tensor x pipeline parallel.
 
-    draft_tokens: k that a step proposes by the model `draft` (None: by lookup). tokens_per_step: tokens a sequence gains.
-    """
+    draft_tokens: k that a step proposes by the model `draft` (None: by lookup). tokens_per_step:
+    tokens a sequence gains."""
 
     arch: Architecture
     batch: int
@@ -88,32 +103,66 @@ class Case:
         """What the draft model does: the same prompts, and `draft_tokens` plain decodes a step."""
         if self.draft is None:
             return None
-        return replace(self, arch=self.draft, quantization=None, draft=None, draft_tokens=0, tokens_per_step=1.0)
+        return replace(
+            self,
+            arch=self.draft,
+            quantization=None,
+            draft=None,
+            draft_tokens=0,
+            tokens_per_step=1.0,
+        )
 
     def prefill(self) -> sizes.Cost:
         return sizes.prefill_cost(self.arch, self.batch, self.input_tokens, **self._formats())
 
     def decode(self, context: int) -> sizes.Cost:
-        return sizes.decode_cost(self.arch, self.batch, context, **self._formats(),
-                                  tokens_per_sequence=self.draft_tokens + 1)
+        return sizes.decode_cost(
+            self.arch,
+            self.batch,
+            context,
+            **self._formats(),
+            tokens_per_sequence=self.draft_tokens + 1,
+        )
 
     def contexts(self) -> np.ndarray:
-        """At most 33 evenly spaced contexts of the decode steps; cost is linear in between but for sliding windows."""
+        """At most 33 evenly spaced contexts of the decode steps; cost is linear in between but for
+        sliding windows."""
         steps = self.output_tokens - 1
         if steps < 1:
             return np.array([], dtype=int)
         first = self.input_tokens + 1
-        return np.unique(np.linspace(first, first + steps - 1, min(steps, MAX_CONTEXTS)).round().astype(int))
+        return np.unique(
+            np.linspace(first, first + steps - 1, min(steps, MAX_CONTEXTS)).round().astype(int)
+        )
 
     def _formats(self) -> dict:
         return {"dtype": self.dtype, "quantization": self.quantization, "kv_dtype": self.kv_dtype}
 
 
-def floor_row(arch: Architecture, batch: int, input_tokens: int, output_tokens: int, ceilings: Ceilings,
-              dtype: str = "bfloat16", *, quantization: str | None = None, kv_dtype: str | None = None,
-              num_devices: int = 1) -> Floor:
-    """Floor of one workload. ValueError where `ceilings` hold no matrix rate for this dtype or quantization."""
-    case = Case(arch, batch, input_tokens, output_tokens, dtype, quantization, kv_dtype or dtype, num_devices)
+def floor_row(
+    arch: Architecture,
+    batch: int,
+    input_tokens: int,
+    output_tokens: int,
+    ceilings: Ceilings,
+    dtype: str = "bfloat16",
+    *,
+    quantization: str | None = None,
+    kv_dtype: str | None = None,
+    num_devices: int = 1,
+) -> Floor:
+    """Floor of one workload. ValueError where `ceilings` hold no matrix rate for this dtype or
+    quantization."""
+    case = Case(
+        arch,
+        batch,
+        input_tokens,
+        output_tokens,
+        dtype,
+        quantization,
+        kv_dtype or dtype,
+        num_devices,
+    )
     if problem := no_ceiling(case, ceilings):
         raise ValueError(problem)
     return _floor(case, ceilings)
@@ -121,13 +170,20 @@ def floor_row(arch: Architecture, batch: int, input_tokens: int, output_tokens: 
 
 def no_ceiling(case: Case, ceilings: Ceilings) -> str | None:
     """Why these ceilings say nothing of this case, or None."""
-    alike = ceilings.device.startswith("NVIDIA") and any({case.dtype, ceilings.dtype} <= same for same in SAME_RATE)
+    alike = ceilings.device.startswith("NVIDIA") and any(
+        {case.dtype, ceilings.dtype} <= same for same in SAME_RATE
+    )
     if case.dtype != ceilings.dtype and not alike:
-        return (f"dtype {case.dtype}: the matrix rate of {ceilings.device} was measured in {ceilings.dtype}; "
-                "measure it in that dtype, too")
+        return (
+            f"dtype {case.dtype}: the matrix rate of {ceilings.device} was measured in "
+            f"{ceilings.dtype}; "
+            "measure it in that dtype, too"
+        )
     if case.quantization not in FORMATS:
-        return (f"quantization {case.quantization!r}: no matrix rate known for it; "
-                f"known: {', '.join(str(k) for k in FORMATS)}")
+        return (
+            f"quantization {case.quantization!r}: no matrix rate known for it; "
+            f"known: {', '.join(str(k) for k in FORMATS)}"
+        )
     return None
 
 
@@ -137,7 +193,10 @@ def peak_flops(case: Case, ceilings: Ceilings) -> float:
 
 def _floor(case: Case, ceilings: Ceilings) -> Floor:
     def seconds(cost: sizes.Cost) -> float:
-        bound = max(cost.total_bytes / ceilings.copy_bytes_per_s, cost.total_flops / peak_flops(case, ceilings))
+        bound = max(
+            cost.total_bytes / ceilings.copy_bytes_per_s,
+            cost.total_flops / peak_flops(case, ceilings),
+        )
         return bound / case.num_devices
 
     def step(context: int) -> float:
@@ -149,7 +208,9 @@ def _floor(case: Case, ceilings: Ceilings) -> Floor:
     contexts = case.contexts()
     tpot_s = _mean_over(contexts, [step(int(c)) for c in contexts]) if len(contexts) else None
     e2e_s = ttft_s + (case.output_tokens - 1) * (tpot_s or 0.0)
-    return Floor(ttft_s, tpot_s, e2e_s, case.batch * (case.input_tokens + case.output_tokens) / e2e_s)
+    return Floor(
+        ttft_s, tpot_s, e2e_s, case.batch * (case.input_tokens + case.output_tokens) / e2e_s
+    )
 
 
 def _mean_over(contexts: np.ndarray, seconds: list[float]) -> float:
@@ -159,20 +220,31 @@ def _mean_over(contexts: np.ndarray, seconds: list[float]) -> float:
 
 
 def case_of(row: pd.Series | Mapping, architecture_of: ArchitectureOf) -> Case:
-    """The work of a row of the results table. ValueError where its draft is unknown, or the tokens of its steps are."""
+    """The work of a row of the results table. ValueError where its draft is unknown, or the tokens
+    of its steps are."""
+
     def text(name: str) -> str | None:
         value = row.get(name)
-        return None if value is None or pd.isna(value) or value in ("", "none", "None") else str(value)
+        return (
+            None if value is None or pd.isna(value) or value in ("", "none", "None") else str(value)
+        )
 
     def count(name: str) -> int:
         value = row.get(name)
         return 1 if value is None or pd.isna(value) else int(value)
 
     kv_dtype = text("kv_cache_dtype")
-    return Case(architecture_of(row), int(row["batch"]), int(row["input_tokens"]), int(row["output_tokens"]),
-                text("dtype") or "bfloat16", text("quantization"),
-                text("dtype") or "bfloat16" if kv_dtype in (None, "auto") else kv_dtype,
-                count("tensor_parallel") * count("pipeline_parallel"), **_speculation(row, text("draft")))
+    return Case(
+        architecture_of(row),
+        int(row["batch"]),
+        int(row["input_tokens"]),
+        int(row["output_tokens"]),
+        text("dtype") or "bfloat16",
+        text("quantization"),
+        text("dtype") or "bfloat16" if kv_dtype in (None, "auto") else kv_dtype,
+        count("tensor_parallel") * count("pipeline_parallel"),
+        **_speculation(row, text("draft")),
+    )
 
 
 def no_model(row: pd.Series | Mapping) -> str | None:
@@ -189,28 +261,60 @@ def is_speculative(row: pd.Series | Mapping) -> bool:
 
 
 def _speculation(row: pd.Series | Mapping, draft: str | None) -> dict:
-    """The fields of a Case on speculation: tokens of a step as measured, else as the set acceptance has them."""
+    """The fields of a Case on speculation: tokens of a step as measured, else as the set acceptance
+    has them."""
     if not is_speculative(row):
         return {}
-    k, gained, given = int(row["draft_tokens"]), row.get("tokens_per_step"), row.get("set_acceptance")
+    k, gained, given = (
+        int(row["draft_tokens"]),
+        row.get("tokens_per_step"),
+        row.get("set_acceptance"),
+    )
     if gained is None or pd.isna(gained):
         if given is None or pd.isna(given):
             raise ValueError("how many tokens a step gains was neither measured nor set")
         gained = expected_tokens(float(given), k)
-    return {"draft": draft and catalog.load(draft), "draft_tokens": k, "tokens_per_step": float(gained)}
+    return {
+        "draft": draft and catalog.load(draft),
+        "draft_tokens": k,
+        "tokens_per_step": float(gained),
+    }
 
 
-SHAPE = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
-         "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel")
-WORKLOAD = ("batch", "input_tokens", "output_tokens", "draft", "draft_tokens", "tokens_per_step", "set_acceptance", "skew")
+SHAPE = (
+    "model",
+    "num_layers",
+    "hidden_size",
+    "expert_ffn_dim",
+    "num_experts",
+    "top_k",
+    "dtype",
+    "quantization",
+    "kv_cache_dtype",
+    "tensor_parallel",
+    "pipeline_parallel",
+    "expert_parallel",
+)
+WORKLOAD = (
+    "batch",
+    "input_tokens",
+    "output_tokens",
+    "draft",
+    "draft_tokens",
+    "tokens_per_step",
+    "set_acceptance",
+    "skew",
+)
 
 
-def add_floor(table: pd.DataFrame, ceilings: Ceilings, architecture_of: ArchitectureOf) -> pd.DataFrame:
-    """A copy of a results table or summary with FLOOR_COLUMNS, and `floor_reason` where a row has no floor.
+def add_floor(
+    table: pd.DataFrame, ceilings: Ceilings, architecture_of: ArchitectureOf
+) -> pd.DataFrame:
+    """A copy of a results table or summary with FLOOR_COLUMNS, and `floor_reason` where a row has
+    no floor.
 
-    `architecture_of(row)` gives the Architecture a row was run with, depth included. Rows that are infeasible, of
-    another device, or in a dtype without a measured matrix rate get nulls.
-    """
+    `architecture_of(row)` gives the Architecture a row was run with, depth included. Rows that are
+    infeasible, of another device, or in a dtype without a measured matrix rate get nulls."""
     known: dict[tuple, tuple] = {}
     found = []
     for _, row in table.iterrows():
@@ -219,7 +323,9 @@ def add_floor(table: pd.DataFrame, ceilings: Ceilings, architecture_of: Architec
             known[key] = _floor_cells(row, ceilings, architecture_of)
         found.append(known[key])
     columns = (*FLOOR_COLUMNS, "floor_reason")
-    floors = pd.DataFrame(found, columns=list(columns)).astype({c: "float64" for c in FLOOR_COLUMNS})
+    floors = pd.DataFrame(found, columns=list(columns)).astype(
+        {c: "float64" for c in FLOOR_COLUMNS}
+    )
     return table.assign(**{c: floors[c].to_numpy() for c in columns})
 
 

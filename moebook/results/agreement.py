@@ -1,8 +1,8 @@
 """One's own results beside the reference's, point by point: does this machine agree?
 
-A point's ratio is its own median over the reference's, of the time it is told by (E2E, or of a single layer its own time).
-The interval of each side is the range of its repeats, as percent of its median.
-"""
+A point's ratio is its own median over the reference's, of the time it is told by (E2E, or of a
+single layer its own time). The interval of each side is the range of its repeats, as percent of its
+median."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,34 @@ from moebook.results.table import TIMES
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
 
-SHAPE = ("model", "series", "method", "num_layers", "expert_ffn_dim", "num_experts", "top_k", "batch", "input_tokens",
-         "output_tokens")
-NUMBERS = ("own_s", "own_lo_s", "own_hi_s", "reference_s", "reference_lo_s", "reference_hi_s", "ratio")
+SHAPE = (
+    "model",
+    "series",
+    "method",
+    "num_layers",
+    "expert_ffn_dim",
+    "num_experts",
+    "top_k",
+    "batch",
+    "input_tokens",
+    "output_tokens",
+)
+NUMBERS = (
+    "own_s",
+    "own_lo_s",
+    "own_hi_s",
+    "reference_s",
+    "reference_lo_s",
+    "reference_hi_s",
+    "ratio",
+)
 COLUMNS = ("notebook", "point_id", *SHAPE, "metric", *NUMBERS, "within")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """table: COLUMNS, a row per point that both have. text: what there is to say, or why there is nothing."""
+    """table: COLUMNS, a row per point that both have. text: what there is to say, or why there is
+    nothing."""
 
     table: pd.DataFrame
     text: str
@@ -35,31 +54,44 @@ def compare(params: NotebookParams, plan: Plan) -> Compared:
     try:
         reference = loading.reference_results(params, plan)
     except loading.NoResults:
-        return Compared(_empty(), f"{plan.notebook}: no reference results ship for profile {plan.profile!r}")
+        return Compared(
+            _empty(), f"{plan.notebook}: no reference results ship for profile {plan.profile!r}"
+        )
     table = ratios(own.summary, reference.summary)
     where = f"{_device(own)} over the reference's {_device(reference)}"
     if table.empty:
         return Compared(table, f"{plan.notebook}: no point has a number on both sides ({where})")
     middle, worst = table["ratio"].median(), table.loc[(table["ratio"] - 1).abs().idxmax(), "ratio"]
-    return Compared(table, f"{plan.notebook}: {len(table)} points, {where}: median ratio {middle:.3f}, farthest {worst:.3f}")
+    return Compared(
+        table,
+        f"{plan.notebook}: {len(table)} points, {where}: median ratio {middle:.3f}, farthest "
+        f"{worst:.3f}",
+    )
 
 
 def ratios(own: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """COLUMNS, from two summaries of one plan. `within`: the ranges of the repeats overlap."""
-    both = own[own["status"] == "ok"].merge(reference[reference["status"] == "ok"], on="key", suffixes=("", "_reference"))
+    both = own[own["status"] == "ok"].merge(
+        reference[reference["status"] == "ok"], on="key", suffixes=("", "_reference")
+    )
     rows = [_row(row) for row in both.to_dict("records")]
     return pd.DataFrame([row for row in rows if row is not None], columns=list(COLUMNS))
 
 
 def _row(row: dict) -> dict | None:
-    metric = next((t for t in TIMES if _number(row.get(t)) and _number(row.get(f"{t}_reference"))), None)
+    metric = next(
+        (t for t in TIMES if _number(row.get(t)) and _number(row.get(f"{t}_reference"))), None
+    )
     if metric is None:
         return None
     own = [row[f"{metric}{end}"] for end in ("", "_lo", "_hi")]
     reference = [row[f"{metric}{end}_reference"] for end in ("", "_lo", "_hi")]
-    return {**{c: row[c] for c in ("notebook", "point_id", *SHAPE)}, "metric": metric,
-            **dict(zip(NUMBERS, (*own, *reference, own[0] / reference[0]), strict=True)),
-            "within": own[1] <= reference[2] and reference[1] <= own[2]}
+    return {
+        **{c: row[c] for c in ("notebook", "point_id", *SHAPE)},
+        "metric": metric,
+        **dict(zip(NUMBERS, (*own, *reference, own[0] / reference[0]), strict=True)),
+        "within": own[1] <= reference[2] and reference[1] <= own[2],
+    }
 
 
 def _number(value) -> bool:
@@ -78,10 +110,20 @@ def lines(table: pd.DataFrame) -> list[str]:
     """The table for a terminal: a line per point."""
     out = []
     for row in table.to_dict("records"):
-        shape = f"{row['model']} {row['series'] or ''} L {row['num_layers']} FFN {row['expert_ffn_dim']} E " \
-                f"{row['num_experts']} K {row['top_k']} B {row['batch']} {row['input_tokens']}+{row['output_tokens']}"
-        own, its = (_with_range(*(row[f"{side}{end}_s"] for end in ("", "_lo", "_hi"))) for side in ("own", "reference"))
-        out.append(f"  {row['ratio']:.3f}  {own} s, reference {its} s  {' '.join(shape.split())} ({row['method']})")
+        shape = (
+            f"{row['model']} {row['series'] or ''} L {row['num_layers']} FFN "
+            f"{row['expert_ffn_dim']} E "
+            f"{row['num_experts']} K {row['top_k']} B {row['batch']} "
+            f"{row['input_tokens']}+{row['output_tokens']}"
+        )
+        own, its = (
+            _with_range(*(row[f"{side}{end}_s"] for end in ("", "_lo", "_hi")))
+            for side in ("own", "reference")
+        )
+        out.append(
+            f"  {row['ratio']:.3f}  {own} s, reference {its} s  {' '.join(shape.split())} "
+            f"({row['method']})"
+        )
     return out
 
 

@@ -1,21 +1,24 @@
-"""How evenly the experts of a layer are chosen, from counts of choices: statistics with intervals, and pairs of experts.
+"""How evenly the experts of a layer are chosen, from counts of choices: statistics with intervals,
+and pairs of experts.
 
-Letters: N sequences, L MoE layers, E experts, K experts per token, T tokens, D expert-parallel ranks; n_e choices of an
-expert, p_e = n_e / sum n its share. Of one layer, all without unit:
+Letters: N sequences, L MoE layers, E experts, K experts per token, T tokens, D expert-parallel
+ranks; n_e choices of an expert, p_e = n_e / sum n its share. Of one layer, all without unit:
 
     max_over_mean      E max p_e                           1 .. E        1 is even
     cv                 std(n_e) / mean(n_e)                0 .. sqrt(E-1)
     entropy            -sum p_e log p_e / log E            0 .. 1        1 is even
     gini               sum_ij |n_i - n_j| / (2 E sum n)    0 .. 1-1/E
-    top_share          share of choices that the most chosen tenth of the experts takes (at least one expert)
-    ep<D>_max_over_mean  the fullest of D ranks of E/D neighbouring experts over the mean; null where D does not divide E
+    top_share          share of choices that the most chosen tenth of the experts takes (at least
+                       one expert)
+    ep<D>_max_over_mean  the fullest of D ranks of E/D neighbouring experts over the mean; null
+                         where D does not divide E
 
-`overall` is the mean over layers. Counts of few tokens look more uneven than the router is: `sampling_floor` says what a
-perfectly even router would show. Tokens of one text are alike, so intervals draw whole sequences again. Each draw adds
-the noise of sampling once more, and noise adds in squares; therefore the interval is the reflected (basic) bootstrap of
-the squared distance x from the even value, 2 x - quantiles (of the distance itself for entropy, which is a square
-already), which takes that bias off, cut at even and stretched to hold the value.
-"""
+`overall` is the mean over layers. Counts of few tokens look more uneven than the router is:
+`sampling_floor` says what a perfectly even router would show. Tokens of one text are alike, so
+intervals draw whole sequences again. Each draw adds the noise of sampling once more, and noise adds
+in squares; therefore the interval is the reflected (basic) bootstrap of the squared distance x from
+the even value, 2 x - quantiles (of the distance itself for entropy, which is a square already),
+which takes that bias off, cut at even and stretched to hold the value."""
 
 import json
 from collections.abc import Iterable
@@ -26,12 +29,13 @@ import pandas as pd
 from scipy.special import ndtri
 
 EP_DEGREES = (2, 4, 8)
-PER_LAYER = ("max_over_mean", "cv", "entropy", "gini")     # what balance_layers tells of each layer
+PER_LAYER = ("max_over_mean", "cv", "entropy", "gini")  # what balance_layers tells of each layer
 INTERVAL = (2.5, 97.5)
 
 
 def statistics(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Statistics of counts (..., E), each (...); nan where a layer chose nothing, or D does not divide E."""
+    """Statistics of counts (..., E), each (...); nan where a layer chose nothing, or D does not
+    divide E."""
     counts = np.asarray(counts, float)
     experts = counts.shape[-1]
     total = counts.sum(-1)
@@ -39,7 +43,9 @@ def statistics(counts: np.ndarray) -> dict[str, np.ndarray]:
     ordered = np.sort(share, axis=-1)
     tenth = max(1, experts // 10)
     rank = np.arange(1, experts + 1)
-    entropy = -np.sum(np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0 * share), -1)
+    entropy = -np.sum(
+        np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0 * share), -1
+    )
     return {
         "max_over_mean": experts * ordered[..., -1],
         "cv": experts * share.std(-1),
@@ -51,7 +57,8 @@ def statistics(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def rank_imbalance(load: np.ndarray, degree: int) -> np.ndarray:
-    """Load of the fullest of `degree` ranks over their mean, from loads (..., E); nan where it does not divide E."""
+    """Load of the fullest of `degree` ranks over their mean, from loads (..., E); nan where it does
+    not divide E."""
     load = np.asarray(load, float)
     if load.shape[-1] % degree:
         return np.full(load.shape[:-1], np.nan)
@@ -60,8 +67,9 @@ def rank_imbalance(load: np.ndarray, degree: int) -> np.ndarray:
 
 
 def describe(counts: np.ndarray, resamples: int = 1000, seed: int = 0) -> dict:
-    """Columns of a results row from counts (N, L, E) of each sequence: `balance_<name>` of all sequences together, _lo
-    and _hi their 95 % interval (null for one sequence), `expert_counts` and `balance_layers` as JSON text."""
+    """Columns of a results row from counts (N, L, E) of each sequence: `balance_<name>` of all
+    sequences together, _lo and _hi their 95 % interval (null for one sequence), `expert_counts` and
+    `balance_layers` as JSON text."""
     counts = np.asarray(counts)
     if counts.ndim != 3 or not counts.size:
         raise ValueError(f"counts of shape {counts.shape}: sequences x layers x experts are needed")
@@ -75,11 +83,21 @@ def describe(counts: np.ndarray, resamples: int = 1000, seed: int = 0) -> dict:
         drawn = draws.get(name)
         even = even_value(name, counts.shape[-1])
         low, high = (None, None) if drawn is None else _interval(name, middle, overall(drawn), even)
-        out |= {f"balance_{name}": _null(middle), f"balance_{name}_lo": _null(low), f"balance_{name}_hi": _null(high)}
+        out |= {
+            f"balance_{name}": _null(middle),
+            f"balance_{name}_lo": _null(low),
+            f"balance_{name}_hi": _null(high),
+        }
         if name in PER_LAYER:
-            ends = (np.nan * per_layer,) * 2 if drawn is None else _interval(name, per_layer, drawn, even)
-            layers |= {f"{name}{end}": [_null(x) for x in v] for end, v in zip(("", "_lo", "_hi"), (per_layer, *ends),
-                                                                             strict=True)}
+            ends = (
+                (np.nan * per_layer,) * 2
+                if drawn is None
+                else _interval(name, per_layer, drawn, even)
+            )
+            layers |= {
+                f"{name}{end}": [_null(x) for x in v]
+                for end, v in zip(("", "_lo", "_hi"), (per_layer, *ends), strict=True)
+            }
     return {**out, "balance_layers": json.dumps(layers)}
 
 
@@ -91,21 +109,32 @@ def overall(per_layer: np.ndarray) -> np.ndarray:
 
 
 def _resampled(counts: np.ndarray, resamples: int, seed: int) -> dict[str, np.ndarray]:
-    """Statistics (R, L) of totals over sequences drawn again with replacement, a layer at a time to keep memory small."""
+    """Statistics (R, L) of totals over sequences drawn again with replacement, a layer at a time to
+    keep memory small."""
     sequences = len(counts)
-    drawn = np.random.default_rng(seed).multinomial(sequences, np.full(sequences, 1 / sequences), size=resamples)
+    drawn = np.random.default_rng(seed).multinomial(
+        sequences, np.full(sequences, 1 / sequences), size=resamples
+    )
     weights = drawn.astype(float)
-    layers = [statistics(weights @ counts[:, layer].astype(float)) for layer in range(counts.shape[1])]
+    layers = [
+        statistics(weights @ counts[:, layer].astype(float)) for layer in range(counts.shape[1])
+    ]
     return {name: np.stack([found[name] for found in layers], axis=1) for name in layers[0]}
 
 
 def _interval(name: str, middle, draws: np.ndarray, even: float) -> tuple:
-    """(lower, upper) from draws over axis 0: reflected in the squared distance from the even value, holding `middle`."""
+    """(lower, upper) from draws over axis 0: reflected in the squared distance from the even value,
+    holding `middle`."""
     power = 1 if name == "entropy" else 2
     off, drawn = np.abs(np.asarray(middle) - even) ** power, np.abs(draws - even) ** power
     low, high = np.percentile(drawn, INTERVAL, axis=0)
-    near, far = (np.maximum(x, 0) ** (1 / power) for x in (np.minimum(2 * off - high, off), np.maximum(2 * off - low, off)))
-    return (even - np.minimum(far, 1), even - near) if name == "entropy" else (even + near, even + far)
+    near, far = (
+        np.maximum(x, 0) ** (1 / power)
+        for x in (np.minimum(2 * off - high, off), np.maximum(2 * off - low, off))
+    )
+    return (
+        (even - np.minimum(far, 1), even - near) if name == "entropy" else (even + near, even + far)
+    )
 
 
 def even_value(name: str, num_experts: int) -> float:
@@ -119,35 +148,50 @@ def _null(value) -> float | None:
 
 
 def sampling_floor(tokens: int, top_k: int, num_experts: int) -> dict[str, float]:
-    """{"cv", "max_over_mean"} that a perfectly even router shows by chance over `tokens` independent tokens: expert counts
-    are binomial, so cv^2 = (1 - K/E) / (T K/E); the largest of E such counts in the normal approximation (Blom)."""
+    """{"cv", "max_over_mean"} that a perfectly even router shows by chance over `tokens`
+    independent tokens: expert counts are binomial, so cv^2 = (1 - K/E) / (T K/E); the largest of E
+    such counts in the normal approximation (Blom)."""
     share = top_k / num_experts
     cv = float(np.sqrt((1 - share) / (tokens * share)))
     highest = ndtri((num_experts - 0.375) / (num_experts + 0.25)) if num_experts > 1 else 0.0
     return {"cv": cv, "max_over_mean": float(1 + cv * highest)}
 
 
-def co_activation(pairs: np.ndarray, counts: np.ndarray, strongest: int = 10) -> tuple[np.ndarray, pd.DataFrame]:
-    """Lift of pairs of experts chosen by one token, and the strongest as a table (layer, first, second, lift, tokens).
+def co_activation(
+    pairs: np.ndarray, counts: np.ndarray, strongest: int = 10
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Lift of pairs of experts chosen by one token, and the strongest as a table (layer, first,
+    second, lift, tokens).
 
-    pairs (L, E, E): tokens that chose both; the diagonal is not read. counts (L, E). Lift is over what independent choices
-    with the same frequencies would give, c_i c_j scaled to as many pairs: exactly 1 everywhere for a uniform router.
-    """
+    pairs (L, E, E): tokens that chose both; the diagonal is not read. counts (L, E). Lift is over
+    what independent choices with the same frequencies would give, c_i c_j scaled to as many pairs:
+    exactly 1 everywhere for a uniform router."""
     pairs, counts = np.array(pairs, float), np.asarray(counts, float)
     off = ~np.eye(counts.shape[-1], dtype=bool)
     expected = counts[:, :, None] * counts[:, None, :] * off
-    expected *= (pairs * off).sum((1, 2), keepdims=True) / np.maximum(expected.sum((1, 2), keepdims=True), 1e-300)
+    expected *= (pairs * off).sum((1, 2), keepdims=True) / np.maximum(
+        expected.sum((1, 2), keepdims=True), 1e-300
+    )
     lift = np.divide(pairs, expected, out=np.full(pairs.shape, np.nan), where=expected > 0)
     rows, columns = np.triu_indices(counts.shape[-1], 1)
-    table = pd.DataFrame({"layer": np.repeat(np.arange(len(counts)), len(rows)), "first": np.tile(rows, len(counts)),
-                          "second": np.tile(columns, len(counts)), "lift": lift[:, rows, columns].ravel(),
-                          "tokens": pairs[:, rows, columns].ravel()})
-    return lift, table.sort_values("lift", ascending=False, kind="stable").head(strongest).reset_index(drop=True)
+    table = pd.DataFrame(
+        {
+            "layer": np.repeat(np.arange(len(counts)), len(rows)),
+            "first": np.tile(rows, len(counts)),
+            "second": np.tile(columns, len(counts)),
+            "lift": lift[:, rows, columns].ravel(),
+            "tokens": pairs[:, rows, columns].ravel(),
+        }
+    )
+    return lift, table.sort_values("lift", ascending=False, kind="stable").head(
+        strongest
+    ).reset_index(drop=True)
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rho, mean over layers, with its 95 % interval over experts; `draws` are the resamples behind it."""
+    """Spearman's rho, mean over layers, with its 95 % interval over experts; `draws` are the
+    resamples behind it."""
 
     value: float
     lo: float
@@ -156,11 +200,16 @@ class Correlation:
     draws: np.ndarray
 
 
-def rank_correlation(counts: Iterable, delta: Iterable, resamples: int = 1000, seed: int = 0) -> Correlation:
-    """Rank correlation of how often experts are chosen with what removing them costs, both (L, E), within each layer."""
+def rank_correlation(
+    counts: Iterable, delta: Iterable, resamples: int = 1000, seed: int = 0
+) -> Correlation:
+    """Rank correlation of how often experts are chosen with what removing them costs, both (L, E),
+    within each layer."""
     counts, delta = np.asarray(counts, float), np.asarray(delta, float)
     if counts.shape != delta.shape or counts.ndim != 2:
-        raise ValueError(f"counts {counts.shape} and increases {delta.shape}: both layers x experts are needed")
+        raise ValueError(
+            f"counts {counts.shape} and increases {delta.shape}: both layers x experts are needed"
+        )
     rng = np.random.default_rng(seed)
     observed, drawn = [], []
     for x, y in zip(counts, delta, strict=True):
@@ -172,7 +221,9 @@ def rank_correlation(counts: Iterable, delta: Iterable, resamples: int = 1000, s
         drawn.append(rho[1:])
     draws = overall(np.array(drawn).T)
     low, high = np.nanpercentile(draws, INTERVAL)
-    return Correlation(float(overall(np.array(observed))), float(low), float(high), np.array(observed), draws)
+    return Correlation(
+        float(overall(np.array(observed))), float(low), float(high), np.array(observed), draws
+    )
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:

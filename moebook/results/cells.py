@@ -1,29 +1,76 @@
-"""The cells that decide claims: one per point, with its repeats, and the resampled medians that carry their noise.
+"""The cells that decide claims: one per point, with its repeats, and the resampled medians that
+carry their noise.
 
-`Cells.of(table, sweep, ...)` takes a results table (one row per repeat) or a summary (one row per point). Row 0 of
-`samples` is the observed median of every cell; each further row is the median of repeats drawn again with replacement.
-From a summary the repeats are (lo, median, hi), which are the repeats themselves where there were three. A metric whose
-_lo and _hi are a 95 % interval (INTERVALS) is drawn from the normal distribution that has it.
-"""
+`Cells.of(table, sweep, ...)` takes a results table (one row per repeat) or a summary (one row per
+point). Row 0 of `samples` is the observed median of every cell; each further row is the median of
+repeats drawn again with replacement. From a summary the repeats are (lo, median, hi), which are the
+repeats themselves where there were three. A metric whose _lo and _hi are a 95 % interval
+(INTERVALS) is drawn from the normal distribution that has it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-IDENTITY = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k", "dtype", "quantization",
-            "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs", "asked_moe_backend",
-            "speculative", "draft", "draft_tokens", "set_acceptance", "temperature", "text", "skew", "weights",
-            "batch", "input_tokens", "output_tokens")
-SERIES_OF = ("num_layers", "expert_ffn_dim", "num_experts", "dtype", "quantization", "kv_cache_dtype", "graphs",
-             "asked_moe_backend", "speculative", "draft", "draft_tokens", "set_acceptance", "skew")
+IDENTITY = (
+    "model",
+    "num_layers",
+    "hidden_size",
+    "expert_ffn_dim",
+    "num_experts",
+    "top_k",
+    "dtype",
+    "quantization",
+    "kv_cache_dtype",
+    "tensor_parallel",
+    "pipeline_parallel",
+    "expert_parallel",
+    "graphs",
+    "asked_moe_backend",
+    "speculative",
+    "draft",
+    "draft_tokens",
+    "set_acceptance",
+    "temperature",
+    "text",
+    "skew",
+    "weights",
+    "batch",
+    "input_tokens",
+    "output_tokens",
+)
+SERIES_OF = (
+    "num_layers",
+    "expert_ffn_dim",
+    "num_experts",
+    "dtype",
+    "quantization",
+    "kv_cache_dtype",
+    "graphs",
+    "asked_moe_backend",
+    "speculative",
+    "draft",
+    "draft_tokens",
+    "set_acceptance",
+    "skew",
+)
 # ^ what a series of a section may differ in from another
-NEEDED = ("sweeps", "model", "method", "status", "expert_ffn_dim", "num_experts", "top_k", "batch", "input_tokens",
-          "output_tokens")
+NEEDED = (
+    "sweeps",
+    "model",
+    "method",
+    "status",
+    "expert_ffn_dim",
+    "num_experts",
+    "top_k",
+    "batch",
+    "input_tokens",
+    "output_tokens",
+)
 METHOD_ORDER = ("full", "sampled", "depth", "depth+sampled")
 METRIC = "throughput_tok_s"
-INTERVALS = ("balance_",)                 # metrics that start so carry a 95 % interval, not a range of repeats
-WIDTH_OF_95 = 3.92                        # standard deviations from its lower to its upper end
+INTERVALS = ("balance_",)  # metrics that start so carry a 95 % interval, not a range of repeats
+WIDTH_OF_95 = 3.92  # standard deviations from its lower to its upper end
 
 
 class Untested(Exception):  # noqa: N818
@@ -32,7 +79,8 @@ class Untested(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Cells:
-    """planned: every point of the sweep, any status. ok: those with a number; row i of it is column i of `samples`."""
+    """planned: every point of the sweep, any status. ok: those with a number; row i of it is column
+    i of `samples`."""
 
     planned: pd.DataFrame
     ok: pd.DataFrame
@@ -40,16 +88,22 @@ class Cells:
     seed: int
 
     @classmethod
-    def of(cls, table: pd.DataFrame, sweep: str, resamples: int, seed: int, metric: str = METRIC) -> "Cells":
-        """Points of `sweep` (several: separated by |) with their `metric`. Untested when the table has none, or none that
-        was measured."""
+    def of(
+        cls, table: pd.DataFrame, sweep: str, resamples: int, seed: int, metric: str = METRIC
+    ) -> "Cells":
+        """Points of `sweep` (several: separated by |) with their `metric`. Untested when the table
+        has none, or none that was measured."""
         check_columns(table, NEEDED, metric)
         rows = of_sweep(table, sweep)
         if rows.empty:
-            raise Untested(f"the table has no points of the sweep {' or '.join(sorted(sweep.split('|')))}")
+            raise Untested(
+                f"the table has no points of the sweep {' or '.join(sorted(sweep.split('|')))}"
+            )
         check_columns(table, (metric,), metric)
         points = _per_point(rows, metric)
-        ok = points[(points["status"] == "ok") & points["values"].map(len).gt(0)].reset_index(drop=True)
+        ok = points[(points["status"] == "ok") & points["values"].map(len).gt(0)].reset_index(
+            drop=True
+        )
         if ok.empty:
             raise Untested(f"none of {len(points)} points was measured ({status_counts(points)})")
         draw = _from_intervals if metric.startswith(INTERVALS) else _resample
@@ -58,25 +112,34 @@ class Cells:
     def select(self, keep: pd.Series, keep_planned: pd.Series) -> "Cells":
         """The cells where the masks hold."""
         mask = keep.to_numpy(bool)
-        return Cells(self.planned[keep_planned.to_numpy(bool)], self.ok[mask].reset_index(drop=True),
-                     self.samples[:, mask], self.seed)
+        return Cells(
+            self.planned[keep_planned.to_numpy(bool)],
+            self.ok[mask].reset_index(drop=True),
+            self.samples[:, mask],
+            self.seed,
+        )
 
 
 def check_columns(table: pd.DataFrame, columns: tuple[str, ...], metric: str) -> None:
     """ValueError where the table lacks one of them."""
     missing = [c for c in columns if c not in table]
     if missing:
-        raise ValueError(f"columns {missing} are missing; claims need {', '.join((*NEEDED, metric))}")
+        raise ValueError(
+            f"columns {missing} are missing; claims need {', '.join((*NEEDED, metric))}"
+        )
 
 
 def status_counts(points: pd.DataFrame) -> str:
     """`2 ok, 3 oom`"""
-    counts = sorted(points["status"].value_counts().items(), key=lambda item: (item[0] != "ok", item[0]))
+    counts = sorted(
+        points["status"].value_counts().items(), key=lambda item: (item[0] != "ok", item[0])
+    )
     return ", ".join(f"{n} {status}" for status, n in counts) or "no points"
 
 
 def _per_point(rows: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
-    """One row per point with `values`, its repeats; of points equal in IDENTITY the one with the plainest method."""
+    """One row per point with `values`, its repeats; of points equal in IDENTITY the one with the
+    plainest method."""
     identity = [c for c in IDENTITY if c in rows]
     if "repeat" in rows and not metric.startswith(INTERVALS):
         key = ["key"] if "key" in rows else [*identity, "method"]
@@ -86,9 +149,13 @@ def _per_point(rows: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     else:
         points = rows.drop_duplicates("key") if "repeat" in rows else rows.copy()
         points = points.assign(values=[_three(row, metric) for row in points.to_dict("records")])
-    points["length"] = points["input_tokens"].where(points["input_tokens"] == points["output_tokens"])
+    points["length"] = points["input_tokens"].where(
+        points["input_tokens"] == points["output_tokens"]
+    )
     points = _share_sweeps(points)
-    order = points["method"].map({m: i for i, m in enumerate(METHOD_ORDER)}).fillna(len(METHOD_ORDER))
+    order = (
+        points["method"].map({m: i for i, m in enumerate(METHOD_ORDER)}).fillna(len(METHOD_ORDER))
+    )
     rank = points.assign(_failed=points["status"] != "ok", _order=order)
     rank = rank.sort_values(["_failed", "_order"], kind="stable").drop_duplicates(identity)
     return rank.drop(columns=["_failed", "_order"]).sort_index().reset_index(drop=True)
@@ -97,12 +164,22 @@ def _per_point(rows: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
 def of_sweep(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
     """The rows of a sweep, or of several separated by |."""
     wanted = set(sweep.split("|"))
-    return table[np.array([bool(wanted & set(str(names).split(","))) for names in table["sweeps"]], dtype=bool)]
+    return table[
+        np.array(
+            [bool(wanted & set(str(names).split(","))) for names in table["sweeps"]], dtype=bool
+        )
+    ]
 
 
 def _share_sweeps(points: pd.DataFrame) -> pd.DataFrame:
     """Points equal in IDENTITY all belong to the sweeps of each of them."""
-    sweeps = points["sweeps"].astype(str).str.split(",").groupby(series_keys(points, ())).transform("sum")
+    sweeps = (
+        points["sweeps"]
+        .astype(str)
+        .str.split(",")
+        .groupby(series_keys(points, ()))
+        .transform("sum")
+    )
     return points.assign(sweeps=[",".join(dict.fromkeys(s)) for s in sweeps])
 
 
@@ -127,13 +204,18 @@ def _resample(values: list[np.ndarray], resamples: int, seed: int) -> np.ndarray
 
 
 def _from_intervals(values: list[np.ndarray], resamples: int, seed: int) -> np.ndarray:
-    """(1 + resamples, N) draws about the observed values, row 0; never under the lower end by more than the interval."""
+    """(1 + resamples, N) draws about the observed values, row 0; never under the lower end by more
+    than the interval."""
     rng = np.random.default_rng(seed)
     out = np.empty((resamples + 1, len(values)))
     for i, found in enumerate(values):
         low, middle, high = found if len(found) == 3 else (found[0],) * 3
         out[0, i] = middle
-        out[1:, i] = np.clip((low + high) / 2 + (high - low) / WIDTH_OF_95 * rng.standard_normal(resamples), low, high)
+        out[1:, i] = np.clip(
+            (low + high) / 2 + (high - low) / WIDTH_OF_95 * rng.standard_normal(resamples),
+            low,
+            high,
+        )
     return out
 
 
@@ -142,5 +224,8 @@ def series_keys(frame: pd.DataFrame, without: tuple[str, ...]) -> pd.Series:
     if "length" in without:
         without = (*without, "input_tokens", "output_tokens")
     columns = [c for c in IDENTITY if c in frame and c not in without]
-    labels = ["|".join("" if pd.isna(v) else str(v) for v in row) for row in frame[columns].itertuples(index=False)]
+    labels = [
+        "|".join("" if pd.isna(v) else str(v) for v in row)
+        for row in frame[columns].itertuples(index=False)
+    ]
     return pd.Series(labels, index=frame.index, dtype=object)

@@ -15,7 +15,7 @@ from moebook.results.schema import PANDAS
 from moebook.results.under_bound import is_under, of_those_under
 from moebook.sections.parallelism.composed import COMPOSED
 
-CHECKS = {                               # sweep -> why a row of it alone decides nothing
+CHECKS = {  # sweep -> why a row of it alone decides nothing
     "support": "a reduced depth that extrapolated points rest on: decides nothing itself",
     "validation": "a check of the methods against each other: decides nothing itself",
 }
@@ -45,8 +45,10 @@ def why_not(summary: pd.DataFrame) -> pd.Series:
 def _checks(summary: pd.DataFrame) -> list[tuple[pd.Series, str]]:
     """Rows that only check or support others: those of no other sweep, and single ranks."""
     sweeps = [set(str(names).split(",")) for names in summary["sweeps"]]
-    found = [(pd.Series([name in own <= set(CHECKS) for own in sweeps], summary.index), reason)
-             for name, reason in CHECKS.items()]
+    found = [
+        (pd.Series([name in own <= set(CHECKS) for own in sweeps], summary.index), reason)
+        for name, reason in CHECKS.items()
+    ]
     if "series" in summary:
         found.append((summary["series"].astype(str).str.startswith(RANK), ONE_RANK))
     return found

@@ -1,12 +1,13 @@
 """The measured effects that decide claims. Each compares cells that differ in one thing only.
 
-An effect function takes the `Cells` of a sweep and named arguments (claims.yaml), and gives an `Effect`: a value with
-its 95 % interval. `Untested` says why the data cannot decide. FUNCTIONS lists the names that claims.yaml may use.
+An effect function takes the `Cells` of a sweep and named arguments (claims.yaml), and gives an
+`Effect`: a value with its 95 % interval. `Untested` says why the data cannot decide. FUNCTIONS
+lists the names that claims.yaml may use.
 
-Arguments shared by many: `axis` the column that changes; `low`, `high` its ends in the source; `where` {column:
-{values, side}} keeps the source's values, or at another scale the smallest or largest half of its own; `model`, `like`
-the source's model, or the text that names a stand-in; `by` a column for the breakdown in the text.
-"""
+Arguments shared by many: `axis` the column that changes; `low`, `high` its ends in the source;
+`where` {column: {values, side}} keeps the source's values, or at another scale the smallest or
+largest half of its own; `model`, `like` the source's model, or the text that names a stand-in; `by`
+a column for the breakdown in the text."""
 
 from collections.abc import Callable
 
@@ -35,8 +36,18 @@ def _join(*texts: str) -> str:
     return "; ".join(t for t in texts if t)
 
 
-def end_change(cells: Cells, axis: str, low, high, where: dict | None = None, model: str | None = None,
-               like: str | None = None, by: str | None = None, ends: str = "exact", own_range: bool = True) -> Effect:
+def end_change(
+    cells: Cells,
+    axis: str,
+    low,
+    high,
+    where: dict | None = None,
+    model: str | None = None,
+    like: str | None = None,
+    by: str | None = None,
+    ends: str = "exact",
+    own_range: bool = True,
+) -> Effect:
     """Mean change of throughput from low to high, %."""
     cells, differs = narrow(cells, where, model, like)
     pairs = pair(cells, axis, low, high, ends=ends, own_range=own_range)
@@ -45,16 +56,28 @@ def end_change(cells: Cells, axis: str, low, high, where: dict | None = None, mo
     return mean_of(change, cells, "%", pairs.used, differs + pairs.differs, text)
 
 
-def end_gap(cells: Cells, axis: str, low, high, where: dict | None = None, by: str | None = None,
-            reduce: str = "mean") -> Effect:
-    """How much faster low is than high, %: mean over pairs, or the largest (then only repeats are drawn again)."""
+def end_gap(
+    cells: Cells,
+    axis: str,
+    low,
+    high,
+    where: dict | None = None,
+    by: str | None = None,
+    reduce: str = "mean",
+) -> Effect:
+    """How much faster low is than high, %: mean over pairs, or the largest (then only repeats are
+    drawn again)."""
     cells, differs = narrow(cells, where)
     pairs = pair(cells, axis, low, high)
     gap = 100 * (pairs.ratio() - 1)
-    text = _join(f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
-                 breakdown(gap[0], cells.ok.iloc[pairs.low], by, "%"))
+    text = _join(
+        f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
+        breakdown(gap[0], cells.ok.iloc[pairs.low], by, "%"),
+    )
     if reduce == "max":
-        return summarise(gap.max(axis=1), "%", gap.shape[1], pairs.used, differs + pairs.differs, text)
+        return summarise(
+            gap.max(axis=1), "%", gap.shape[1], pairs.used, differs + pairs.differs, text
+        )
     return mean_of(gap, cells, "%", pairs.used, differs + pairs.differs, text)
 
 
@@ -68,10 +91,14 @@ def end_ratio(cells: Cells, axis: str, low, high, by: str | None = None) -> Effe
 
 
 def first_step_worst(cells: Cells, axis: str, low, high) -> Effect:
-    """Loss of the first step less the largest loss of the later ones, percentage points of loss per doubling."""
+    """Loss of the first step less the largest loss of the later ones, percentage points of loss per
+    doubling."""
     planned = sorted(cells.planned[axis].dropna().unique())
-    differs = () if {low, high} <= set(planned) else (
-        f"{NAMES[axis]} {planned[0]:g} to {planned[-1]:g} (source {low:g} to {high:g})",)
+    differs = (
+        ()
+        if {low, high} <= set(planned)
+        else (f"{NAMES[axis]} {planned[0]:g} to {planned[-1]:g} (source {low:g} to {high:g})",)
+    )
     columns, used = [], []
     for rows in series(cells, (axis,), axis):
         x = cells.ok[axis].to_numpy(float)[rows]
@@ -82,17 +109,21 @@ def first_step_worst(cells: Cells, axis: str, low, high) -> Effect:
         columns.append(loss)
         used += list(rows)
     if not columns:
-        raise Untested(f"no series with its first step and a later one measured along {NAMES[axis]}")
+        raise Untested(
+            f"no series with its first step and a later one measured along {NAMES[axis]}"
+        )
     values = np.column_stack([c[:, 0] - c[:, 1:].max(axis=1) for c in columns])
     steps = max(c.shape[1] for c in columns)
     means = [np.mean([c[0, s] for c in columns if c.shape[1] > s]) for s in range(steps)]
     text = "mean loss per doubling: " + ", ".join(
-        f"{a:g} to {b:g}: {m:.1f} %" for a, b, m in zip(planned, planned[1:], means, strict=False))
+        f"{a:g} to {b:g}: {m:.1f} %" for a, b, m in zip(planned, planned[1:], means, strict=False)
+    )
     return mean_of(values, cells, "points", cells.ok.iloc[sorted(set(used))], differs, text)
 
 
 def worst_level(cells: Cells, axis: str, low, high, across: str, level) -> Effect:
-    """Change from low to high at `level` of `across`, less the worst change at any other level; percentage points."""
+    """Change from low to high at `level` of `across`, less the worst change at any other level;
+    percentage points."""
     pairs = pair(cells, axis, low, high)
     change = 100 * (1 / pairs.ratio() - 1)
     at = cells.ok[across].to_numpy()[pairs.low]
@@ -110,12 +141,16 @@ def worst_level(cells: Cells, axis: str, low, high, across: str, level) -> Effec
     if not values:
         raise Untested(f"no series measured both with {NAMES[across]} {level:g} and another")
     text = breakdown(change[0], cells.ok.iloc[pairs.low], across, "%")
-    return mean_of(np.column_stack(values), cells, "points", cells.ok.iloc[sorted(set(used))], differs, text)
+    return mean_of(
+        np.column_stack(values), cells, "points", cells.ok.iloc[sorted(set(used))], differs, text
+    )
 
 
-def gap_shift(cells: Cells, axis: str, low, high, across: str, across_low, across_high,
-              absolute: bool = False) -> Effect:
-    """Gap of low over high at across_high less the gap at across_low: percentage points, or tokens/s if `absolute`."""
+def gap_shift(
+    cells: Cells, axis: str, low, high, across: str, across_low, across_high, absolute: bool = False
+) -> Effect:
+    """Gap of low over high at across_high less the gap at across_low: percentage points, or
+    tokens/s if `absolute`."""
     pairs = pair(cells, axis, low, high)
     a, b = cells.samples[:, pairs.low], cells.samples[:, pairs.high]
     gap = a - b if absolute else 100 * (a / b - 1)
@@ -123,22 +158,30 @@ def gap_shift(cells: Cells, axis: str, low, high, across: str, across_low, acros
     at = cells.ok.iloc[pairs.low].reset_index(drop=True)
     differs = pairs.differs
     if not {across_low, across_high} <= set(cells.planned[across]):
-        differs += (f"{NAMES[across]} {at[across].min():g} to {at[across].max():g} "
-                    f"(source {across_low:g} to {across_high:g})",)
+        differs += (
+            f"{NAMES[across]} {at[across].min():g} to {at[across].max():g} "
+            f"(source {across_low:g} to {across_high:g})",
+        )
         across_low, across_high = at[across].min(), at[across].max()
     keys = series_keys(at, (axis, across)).to_numpy()
-    first, second = ({k: i for i, k in enumerate(keys) if at[across][i] == v} for v in (across_low, across_high))
+    first, second = (
+        {k: i for i, k in enumerate(keys) if at[across][i] == v} for v in (across_low, across_high)
+    )
     both = sorted(set(first) & set(second)) if across_low != across_high else []
     if not both:
         raise Untested(f"no series measured at {NAMES[across]} {across_low:g} and {across_high:g}")
     i, j = [first[k] for k in both], [second[k] for k in both]
     used = cells.ok.iloc[np.unique(np.concatenate([pairs.low[i + j], pairs.high[i + j]]))]
-    text = f"mean gap {gap[0, i].mean():.4g} at {across_low:g}, {gap[0, j].mean():.4g} at {across_high:g}"
+    text = (
+        f"mean gap {gap[0, i].mean():.4g} at {across_low:g}, {gap[0, j].mean():.4g} at "
+        f"{across_high:g}"
+    )
     return mean_of(gap[:, j] - gap[:, i], cells, unit, used, differs, text)
 
 
 def gap_slope(cells: Cells, axis: str, low, high, along: str) -> Effect:
-    """How the gap of low over high grows with `along`: percentage points per doubling, least squares per series."""
+    """How the gap of low over high grows with `along`: percentage points per doubling, least
+    squares per series."""
     pairs = pair(cells, axis, low, high)
     gap = 100 * (pairs.ratio() - 1)
     at = cells.ok.iloc[pairs.low].reset_index(drop=True)
@@ -148,12 +191,19 @@ def gap_slope(cells: Cells, axis: str, low, high, along: str) -> Effect:
             slopes.append(slopes_of(np.log2(rows[along].to_numpy(float)), gap[:, rows.index]))
     if not slopes:
         raise Untested(f"no series with the gap at two values of {NAMES[along]}")
-    return mean_of(np.column_stack(slopes), cells, f"points per doubling of {NAMES[along]}", pairs.used, pairs.differs,
-                 breakdown(gap[0], at, along, "%"))
+    return mean_of(
+        np.column_stack(slopes),
+        cells,
+        f"points per doubling of {NAMES[along]}",
+        pairs.used,
+        pairs.differs,
+        breakdown(gap[0], at, along, "%"),
+    )
 
 
 def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
-    """p of throughput ~ axis^p: slope of the logarithms in each series of at least three values, mean of series."""
+    """p of throughput ~ axis^p: slope of the logarithms in each series of at least three values,
+    mean of series."""
     slopes, used, heads = [], [], []
     for rows in series(cells, (axis,), axis):
         x = cells.ok[axis].to_numpy(float)[rows]
@@ -165,16 +215,23 @@ def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
         raise Untested(f"no series with three values of {NAMES[axis]} measured")
     values = np.column_stack(slopes)
     x = cells.ok[axis].iloc[used]
-    text = _join(f"{NAMES[axis]} {x.min():g} to {x.max():g}",
-                 f"series from {values[0].min():.2f} to {values[0].max():.2f}",
-                 breakdown(values[0], cells.ok.iloc[heads], by, "", ".2f"))
+    text = _join(
+        f"{NAMES[axis]} {x.min():g} to {x.max():g}",
+        f"series from {values[0].min():.2f} to {values[0].max():.2f}",
+        breakdown(values[0], cells.ok.iloc[heads], by, "", ".2f"),
+    )
     return mean_of(values, cells, "exponent", cells.ok.iloc[used], (), text)
 
 
 def falling_steps(cells: Cells, axis: str, levels: list) -> Effect:
-    """Share of single steps along the axis at which throughput falls, %; `levels` are the source's values."""
+    """Share of single steps along the axis at which throughput falls, %; `levels` are the source's
+    values."""
     planned = sorted(cells.planned[axis].dropna().unique())
-    differs = () if set(levels) <= set(planned) else (f"{NAMES[axis]} {plain(planned)} (source {plain(levels)})",)
+    differs = (
+        ()
+        if set(levels) <= set(planned)
+        else (f"{NAMES[axis]} {plain(planned)} (source {plain(levels)})",)
+    )
     lows, highs = [], []
     for rows in series(cells, (axis,), axis):
         lows += list(rows[:-1])
@@ -182,9 +239,14 @@ def falling_steps(cells: Cells, axis: str, levels: list) -> Effect:
     if not lows:
         raise Untested(f"no two measured cells that differ only in {NAMES[axis]}")
     ratio = cells.samples[:, highs] / cells.samples[:, lows]
-    rises = [f"{_cell(cells.ok.iloc[a], axis)} to {cells.ok[axis][b]:g}: {100 * (r - 1):+.1f} %"
-             for a, b, r in zip(lows, highs, ratio[0], strict=True) if r >= 1]
-    text = f"{len(lows) - len(rises)} of {len(lows)} steps fall" + ("; not: " + ", ".join(rises[:6]) if rises else "")
+    rises = [
+        f"{_cell(cells.ok.iloc[a], axis)} to {cells.ok[axis][b]:g}: {100 * (r - 1):+.1f} %"
+        for a, b, r in zip(lows, highs, ratio[0], strict=True)
+        if r >= 1
+    ]
+    text = f"{len(lows) - len(rises)} of {len(lows)} steps fall" + (
+        "; not: " + ", ".join(rises[:6]) if rises else ""
+    )
     used = cells.ok.iloc[sorted({*lows, *highs})]
     return mean_of(100.0 * (ratio < 1), cells, "% of steps", used, differs, text)
 
@@ -195,7 +257,8 @@ def _cell(row: pd.Series, axis: str) -> str:
 
 
 def _versus(cells: Cells, model: str, like: str, other: str, other_like: str) -> Pairs:
-    """Cells of two models at equal batch and lengths: each as published, and at equal active experts."""
+    """Cells of two models at equal batch and lengths: each as published, and at equal active
+    experts."""
     shape = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts")
     mine, differs = of_model(cells, model, like)
     theirs, more = of_model(cells, other, other_like)
@@ -216,8 +279,11 @@ def model_gap(cells: Cells, model: str, like: str, other: str, other_like: str) 
     """How much faster `model` is than `other` at equal workloads, mean %."""
     pairs = _versus(cells, model, like, other, other_like)
     gap = 100 * (pairs.ratio() - 1)
-    text = _join(pairs.text, f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
-                 breakdown(gap[0], cells.ok.iloc[pairs.low], "batch", "%"))
+    text = _join(
+        pairs.text,
+        f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
+        breakdown(gap[0], cells.ok.iloc[pairs.low], "batch", "%"),
+    )
     return mean_of(gap, cells, "%", pairs.used, pairs.differs, text)
 
 
@@ -229,6 +295,19 @@ def model_wins(cells: Cells, model: str, like: str, other: str, other_like: str)
     return mean_of(wins, cells, "% of workloads", pairs.used, pairs.differs, text)
 
 
-FUNCTIONS: dict[str, Callable[..., Effect]] = {f.__name__: f for f in (
-    end_change, end_gap, end_ratio, first_step_worst, worst_level, gap_shift, gap_slope, power_exponent, falling_steps,
-    model_gap, model_wins)}
+FUNCTIONS: dict[str, Callable[..., Effect]] = {
+    f.__name__: f
+    for f in (
+        end_change,
+        end_gap,
+        end_ratio,
+        first_step_worst,
+        worst_level,
+        gap_shift,
+        gap_slope,
+        power_exponent,
+        falling_steps,
+        model_gap,
+        model_wins,
+    )
+}

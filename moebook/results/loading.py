@@ -1,8 +1,8 @@
-"""Results of a plan as a notebook uses them: one's own where there are any, the shipped reference otherwise.
+"""Results of a plan as a notebook uses them: one's own where there are any, the shipped reference
+otherwise.
 
-Both lie in files of the same kind: a JSON per point, or where those are not at hand the whole table in results.parquet.
-Reading writes nothing.
-"""
+Both lie in files of the same kind: a JSON per point, or where those are not at hand the whole table
+in results.parquet. Reading writes nothing."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,9 +27,8 @@ TABLE = "results.parquet"
 class Results:
     """The table (a row per repeat), its summary (a row per point), and where both come from.
 
-    is_reference: these are results that ship with moebook, not the user's. drawn: figures drawn so far, name -> their
-    files by name, which `workbook.finish` writes.
-    """
+    is_reference: these are results that ship with moebook, not the user's. drawn: figures drawn so
+    far, name -> their files by name, which `workbook.finish` writes."""
 
     plan: Plan
     params: NotebookParams
@@ -53,8 +52,13 @@ class Results:
 
     @property
     def roots(self) -> list[Path]:
-        """Outputs folders that belong with these results: the reference stands alone, one's own rest on it."""
-        return [paths.reference()] if self.is_reference else [paths.output_root(self.params.output_root), paths.reference()]
+        """Outputs folders that belong with these results: the reference stands alone, one's own
+        rest on it."""
+        return (
+            [paths.reference()]
+            if self.is_reference
+            else [paths.output_root(self.params.output_root), paths.reference()]
+        )
 
     @property
     def footer(self) -> str:
@@ -62,18 +66,25 @@ class Results:
         if not self.is_reference:
             return ""
         named = self.table[["device", "engine_version"]].dropna().drop_duplicates()
-        return "reference results of moebook: " + "; ".join(map(", ".join, named.itertuples(index=False)))
+        return "reference results of moebook: " + "; ".join(
+            map(", ".join, named.itertuples(index=False))
+        )
 
     @cached_property
     def shown(self) -> pd.DataFrame:
-        """What figures and readings take: the summary, and where the section says so other devices' beside it."""
+        """What figures and readings take: the summary, and where the section says so other devices'
+        beside it."""
         from moebook.sections.accelerator_comparison import other_devices
 
         return other_devices.joined(self) if hasattr(self.params, "beside") else self.summary
 
     def counts(self) -> dict[str, int]:
         """Points by status; what was composed of others is no point."""
-        return self.summary.loc[self.summary["method"] != composed.COMPOSED, "status"].value_counts().to_dict()
+        return (
+            self.summary.loc[self.summary["method"] != composed.COMPOSED, "status"]
+            .value_counts()
+            .to_dict()
+        )
 
 
 class NoResults(Told, RuntimeError):
@@ -81,7 +92,8 @@ class NoResults(Told, RuntimeError):
 
 
 def load(params: NotebookParams, plan: Plan) -> Results:
-    """One's own results where there are any, else the reference's. NoResults where there are neither."""
+    """One's own results where there are any, else the reference's. NoResults where there are
+    neither."""
     own = own_results(params, plan)
     return own if own is not None else reference_results(params, plan)
 
@@ -98,34 +110,51 @@ def own_results(params: NotebookParams, plan: Plan) -> Results | None:
     if device is None:
         origin += f"; drawn on a machine without that device ({devices.detect().name})"
     if found.older:
-        origin += (f". Left out, as the newest engine's are used: {', '.join(found.older)} "
-                   "(`moebook results --list` shows all)")
+        origin += (
+            f". Left out, as the newest engine's are used: {', '.join(found.older)} "
+            "(`moebook results --list` shows all)"
+        )
     return _from_points(params, plan, store, found, origin)
 
 
 def reference_results(params: NotebookParams, plan: Plan) -> Results:
-    """The results that ship with moebook. NoResults where none of the plan's points is among them."""
+    """The results that ship with moebook. NoResults where none of the plan's points is among
+    them."""
     store = Store.reference(plan)
     found = store.found()
     if not found.records and not (store.folder / TABLE).exists():
-        raise NoResults(f"nothing of this plan was measured here, and no reference results ship for {plan.notebook} of "
-                        f"profile {plan.profile!r}, which is for device {plan.device!r} (this machine: {devices.here()}). "
-                        "Measure it on such a device, or choose another profile")
+        raise NoResults(
+            f"nothing of this plan was measured here, and no reference results ship for "
+            f"{plan.notebook} of "
+            f"profile {plan.profile!r}, which is for device {plan.device!r} (this machine: "
+            f"{devices.here()}). "
+            "Measure it on such a device, or choose another profile"
+        )
     if found.records:
         source = next(iter(found.records.values()))["provenance"]
-        origin = (f"reference results that ship with moebook, measured on {source['device']} with "
-                  f"{source['engine_version']}; nothing of this plan was measured here")
+        origin = (
+            f"reference results that ship with moebook, measured on {source['device']} with "
+            f"{source['engine_version']}; nothing of this plan was measured here"
+        )
         return _from_points(params, plan, store, found, origin, is_reference=True)
     return _from_table(params, plan, store, is_reference=True)
 
 
-def _from_points(params: NotebookParams, plan: Plan, store: Store, found: Found, origin: str,
-                 is_reference: bool = False) -> Results:
+def _from_points(
+    params: NotebookParams,
+    plan: Plan,
+    store: Store,
+    found: Found,
+    origin: str,
+    is_reference: bool = False,
+) -> Results:
     table = results.assemble(plan, _with_balance(store, found.records))
     source = next(iter(found.records.values()))["provenance"]
     ceilings = store.ceilings(source["device"])
     meta = results.metadata(plan, params.model_dump(mode="json"), ceilings)
-    return _results(Results(plan, params, _enrich(table, plan, ceilings), table, meta, origin, is_reference))
+    return _results(
+        Results(plan, params, _enrich(table, plan, ceilings), table, meta, origin, is_reference)
+    )
 
 
 def _with_balance(store: Store, records: dict[str, dict]) -> dict[str, dict]:
@@ -136,25 +165,36 @@ def _with_balance(store: Store, records: dict[str, dict]) -> dict[str, dict]:
     for key, record in records.items():
         file = store.counts_file(key)
         if file.exists():
-            record = {**record, "facts": {**record.get("facts", {}), **balance.describe(read(file).counts)}}
+            record = {
+                **record,
+                "facts": {**record.get("facts", {}), **balance.describe(read(file).counts)},
+            }
         found[key] = record
     return found
 
 
-def _from_table(params: NotebookParams, plan: Plan, store: Store, is_reference: bool = False) -> Results:
+def _from_table(
+    params: NotebookParams, plan: Plan, store: Store, is_reference: bool = False
+) -> Results:
     """From the whole table, where the files of its points are not at hand."""
     path = store.folder / TABLE
     table, meta = results.read(path)
     known = set(table["key"])
     matching = sum(p.key in known for p in plan.points)
     if not matching:
-        raise NoResults(f"{path} was measured with other parameters: none of this plan's {len(plan.points)} points are "
-                        f"in it; use the parameters in params/{plan.profile}/{plan.notebook}.yaml")
+        raise NoResults(
+            f"{path} was measured with other parameters: none of this plan's {len(plan.points)} "
+            f"points are "
+            f"in it; use the parameters in params/{plan.profile}/{plan.notebook}.yaml"
+        )
     table = table[table["key"].isin({p.key for p in plan.points})]
     source = table.loc[table["device"].notna(), ["device", "engine_version"]].drop_duplicates()
     where = "; ".join(f"{d} with {v}" for d, v in source.itertuples(index=False))
     whose = "reference results that ship with moebook" if is_reference else "results"
-    origin = f"{whose}, measured on {where}, from {TABLE}: {matching} of {len(plan.points)} points of this plan are there"
+    origin = (
+        f"{whose}, measured on {where}, from {TABLE}: {matching} of {len(plan.points)} points of "
+        f"this plan are there"
+    )
     return _results(Results(plan, params, table, table, meta, origin, is_reference))
 
 
@@ -172,11 +212,14 @@ def _architecture_of(plan: Plan):
 
 def _results(res: Results) -> Results:
     found = _calibrated(res)
-    return replace(found, summary=deciding.with_decisions(composed.add_composed(found.summary, res.roots)))
+    return replace(
+        found, summary=deciding.with_decisions(composed.add_composed(found.summary, res.roots))
+    )
 
 
 def _calibrated(res: Results) -> Results:
-    """With the summary of its table and, where there are enough points, what the calibrated model predicts of them."""
+    """With the summary of its table and, where there are enough points, what the calibrated model
+    predicts of them."""
     ceilings = model.Ceilings(**res.metadata["ceilings"]) if res.metadata["ceilings"] else None
     summary = results.summarize(res.table)
     if (summary["method"] == "layer").any():
@@ -186,7 +229,7 @@ def _calibrated(res: Results) -> Results:
     of = _architecture_of(res.plan)
     try:
         calibration = model.fit(summary, ceilings, of)
-    except ValueError as error:                     # too few points: there is no prediction, and this says why
+    except ValueError as error:  # too few points: there is no prediction, and this says why
         return replace(res, summary=summary, metadata={**res.metadata, "no_prediction": str(error)})
     return replace(res, summary=model.predict(summary, calibration, of), calibration=calibration)
 
@@ -194,11 +237,14 @@ def _calibrated(res: Results) -> Results:
 def prediction(res: Results) -> str:
     """How well the calibrated model does on engine shapes left out, or why there is none."""
     if res.calibration is None:
-        return f"No prediction: {res.metadata.get('no_prediction', 'the device has no measured ceilings')}."
+        return (
+            f"No prediction: "
+            f"{res.metadata.get('no_prediction', 'the device has no measured ceilings')}."
+        )
     of = _architecture_of(res.plan)
     try:
         score = model.cross_validate(res.summary, res.calibration.ceilings, of)
-    except ValueError as error:                     # one engine shape: none can be left out, and this says so
+    except ValueError as error:  # one engine shape: none can be left out, and this says so
         score = f"A prediction without a score: {error}"
     return "; ".join([str(score), *res.calibration.notes])
 

@@ -1,24 +1,33 @@
 """The study's metrics, from the two times that are measured: TTFT and end-to-end latency.
 
-TTFT is the time of a run limited to one output token, E2E the time from submitting the batch to its last token, both
-for the whole batch of B sequences, S_in input and S_out output tokens each. What is between them is decoding:
+TTFT is the time of a run limited to one output token, E2E the time from submitting the batch to its
+last token, both for the whole batch of B sequences, S_in input and S_out output tokens each. What
+is between them is decoding:
 
-    tpot              (E2E - TTFT) / (S_out - 1)          one decode step; what most people call ITL or TPOT
+    tpot              (E2E - TTFT) / (S_out - 1)          one decode step; what most people call ITL
+                      or TPOT
     itl_paper         (E2E - TTFT) / (B S_out - 1)        as MoE-Inference-Bench prints it
-    itl_predecessor   (E2E - TTFT) / (B (S_out - 1))      as LLM-Inference-Bench's notebooks compute it
+    itl_predecessor   (E2E - TTFT) / (B (S_out - 1))      as LLM-Inference-Bench's notebooks compute
+                      it
     throughput        B (S_in + S_out) / E2E              counts input tokens
     output throughput B S_out / E2E
 
-Times in seconds, throughput in tokens/s. A missing time (None, NaN, pandas.NA) gives None, never 0. One output token
-has no decode step, so the three inter-token times are None and `no_decode_reason` says why.
-"""
+Times in seconds, throughput in tokens/s. A missing time (None, NaN, pandas.NA) gives None, never 0.
+One output token has no decode step, so the three inter-token times are None and `no_decode_reason`
+says why."""
 
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-DERIVED = ("tpot_s", "itl_paper_s", "itl_predecessor_s", "throughput_tok_s", "output_throughput_tok_s")
+DERIVED = (
+    "tpot_s",
+    "itl_paper_s",
+    "itl_predecessor_s",
+    "throughput_tok_s",
+    "output_throughput_tok_s",
+)
 NEEDED = ("ttft_s", "e2e_s", "batch", "input_tokens", "output_tokens")
 
 
@@ -32,21 +41,36 @@ def _given(value) -> float | None:
 
 def _problems(ttft_s, e2e_s, batch, input_tokens, output_tokens) -> list[str]:
     ttft_s, e2e_s = _given(ttft_s), _given(e2e_s)
-    found = [f"{name} {value!r}: must be over 0" for name, value in (("ttft_s", ttft_s), ("e2e_s", e2e_s))
-             if value is not None and not 0 < value < float("inf")]
-    found += [f"{name} {value!r}: must be a whole number of at least {least}"
-              for name, value, least in (("batch", batch, 1), ("input_tokens", input_tokens, 1),
-                                         ("output_tokens", output_tokens, 1))
-              if _given(value) is None or value < least or float(value) % 1]
+    found = [
+        f"{name} {value!r}: must be over 0"
+        for name, value in (("ttft_s", ttft_s), ("e2e_s", e2e_s))
+        if value is not None and not 0 < value < float("inf")
+    ]
+    found += [
+        f"{name} {value!r}: must be a whole number of at least {least}"
+        for name, value, least in (
+            ("batch", batch, 1),
+            ("input_tokens", input_tokens, 1),
+            ("output_tokens", output_tokens, 1),
+        )
+        if _given(value) is None or value < least or float(value) % 1
+    ]
     if not found and None not in (ttft_s, e2e_s) and output_tokens > 1 and e2e_s < ttft_s:
-        found.append(f"e2e_s {e2e_s:g} is under ttft_s {ttft_s:g}: a batch cannot end before its first tokens; "
-                     "measure again with more repeats or more output tokens")
+        found.append(
+            f"e2e_s {e2e_s:g} is under ttft_s {ttft_s:g}: a batch cannot end before its first "
+            f"tokens; "
+            "measure again with more repeats or more output tokens"
+        )
     return found
 
 
 def no_decode_reason(output_tokens: int) -> str | None:
     """Why there is no time per output token, or None where there is one."""
-    return None if output_tokens >= 2 else f"output_tokens = {output_tokens}: no decode step; at least 2 are needed"
+    return (
+        None
+        if output_tokens >= 2
+        else f"output_tokens = {output_tokens}: no decode step; at least 2 are needed"
+    )
 
 
 def tpot(ttft_s: float | None, e2e_s: float | None, output_tokens: int) -> float | None:
@@ -54,17 +78,24 @@ def tpot(ttft_s: float | None, e2e_s: float | None, output_tokens: int) -> float
     return _per_token(ttft_s, e2e_s, 1, output_tokens, output_tokens - 1)
 
 
-def itl_paper(ttft_s: float | None, e2e_s: float | None, batch: int, output_tokens: int) -> float | None:
+def itl_paper(
+    ttft_s: float | None, e2e_s: float | None, batch: int, output_tokens: int
+) -> float | None:
     """Seconds per generated token across the batch, MoE-Inference-Bench's formula."""
     return _per_token(ttft_s, e2e_s, batch, output_tokens, batch * output_tokens - 1)
 
 
-def itl_predecessor(ttft_s: float | None, e2e_s: float | None, batch: int, output_tokens: int) -> float | None:
-    """Seconds per generated token across the batch, the formula of LLM-Inference-Bench's notebooks."""
+def itl_predecessor(
+    ttft_s: float | None, e2e_s: float | None, batch: int, output_tokens: int
+) -> float | None:
+    """Seconds per generated token across the batch, the formula of LLM-Inference-Bench's
+    notebooks."""
     return _per_token(ttft_s, e2e_s, batch, output_tokens, batch * (output_tokens - 1))
 
 
-def throughput(e2e_s: float | None, batch: int, input_tokens: int, output_tokens: int) -> float | None:
+def throughput(
+    e2e_s: float | None, batch: int, input_tokens: int, output_tokens: int
+) -> float | None:
     """Tokens/s, input and output tokens counted."""
     _refuse(_problems(None, e2e_s, batch, input_tokens, output_tokens))
     e2e_s = _given(e2e_s)
@@ -92,7 +123,8 @@ def _refuse(problems: list[str]) -> None:
 
 
 def percentile(values: Iterable[float | None], q: float) -> float | None:
-    """q-th percentile (0-100, linear between ranks) of the values that are present; None when none is."""
+    """q-th percentile (0-100, linear between ranks) of the values that are present; None when none
+    is."""
     if not 0 <= q <= 100:
         raise MetricError(f"percentile {q!r}: must lie in 0-100")
     present = [v for v in map(_given, values) if v is not None]
@@ -100,22 +132,30 @@ def percentile(values: Iterable[float | None], q: float) -> float | None:
 
 
 def add_metrics(table: pd.DataFrame) -> pd.DataFrame:
-    """A copy with the DERIVED columns computed from NEEDED ones; `metric_reason` says why a row has nulls in them.
+    """A copy with the DERIVED columns computed from NEEDED ones; `metric_reason` says why a row has
+    nulls in them.
 
-    Rows without times (failed, out of memory) get nulls. So does a row whose times contradict each other (an
-    extrapolation can): one such row does not cost the rest of the table. MetricError where columns are missing.
-    """
+    Rows without times (failed, out of memory) get nulls. So does a row whose times contradict each
+    other (an extrapolation can): one such row does not cost the rest of the table. MetricError
+    where columns are missing."""
     missing = [c for c in NEEDED if c not in table]
     if missing:
         raise MetricError(f"columns {missing} are missing; needed: {', '.join(NEEDED)}")
     rows = [_derive(**row) for row in table[list(NEEDED)].to_dict("records")]
-    derived = pd.DataFrame(rows, columns=[*DERIVED, "metric_reason"]).astype({name: "float64" for name in DERIVED})
+    derived = pd.DataFrame(rows, columns=[*DERIVED, "metric_reason"]).astype(
+        {name: "float64" for name in DERIVED}
+    )
     return table.assign(**{name: derived[name].to_numpy() for name in derived})
 
 
 def _derive(ttft_s, e2e_s, batch, input_tokens, output_tokens) -> tuple:
     if problems := _problems(ttft_s, e2e_s, batch, input_tokens, output_tokens):
         return *(None,) * len(DERIVED), "; ".join(problems)
-    return (tpot(ttft_s, e2e_s, output_tokens), itl_paper(ttft_s, e2e_s, batch, output_tokens),
-            itl_predecessor(ttft_s, e2e_s, batch, output_tokens), throughput(e2e_s, batch, input_tokens, output_tokens),
-            output_throughput(e2e_s, batch, output_tokens), no_decode_reason(output_tokens))
+    return (
+        tpot(ttft_s, e2e_s, output_tokens),
+        itl_paper(ttft_s, e2e_s, batch, output_tokens),
+        itl_predecessor(ttft_s, e2e_s, batch, output_tokens),
+        throughput(e2e_s, batch, input_tokens, output_tokens),
+        output_throughput(e2e_s, batch, output_tokens),
+        no_decode_reason(output_tokens),
+    )

@@ -1,8 +1,8 @@
-"""Which cells a claim compares: narrowed to its conditions, paired along one axis, with the noise of pairs and repeats.
+"""Which cells a claim compares: narrowed to its conditions, paired along one axis, with the noise
+of pairs and repeats.
 
-Where the plan holds the source's values of an axis they are used, and missing cells make a claim untested; a plan at
-another scale is read over its own range, and `differs` says so.
-"""
+Where the plan holds the source's values of an axis they are used, and missing cells make a claim
+untested; a plan at another scale is read over its own range, and `differs` says so."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,23 @@ import pandas as pd
 
 from moebook.results.cells import Cells, Untested, series_keys, status_counts
 
-NAMES = {"expert_ffn_dim": "expert FFN dim", "num_experts": "experts", "top_k": "active experts", "batch": "batch",
-         "length": "input = output tokens", "model": "model",
-         "draft_tokens": "draft tokens", "skew": "Zipf exponent", "input_tokens": "input tokens"}
+NAMES = {
+    "expert_ffn_dim": "expert FFN dim",
+    "num_experts": "experts",
+    "top_k": "active experts",
+    "batch": "batch",
+    "length": "input = output tokens",
+    "model": "model",
+    "draft_tokens": "draft tokens",
+    "skew": "Zipf exponent",
+    "input_tokens": "input tokens",
+}
 
 
 @dataclass(frozen=True)
 class Effect:
-    """value with its 95 % interval, over n pairs, series or steps; `used` are the rows that entered, `basis` those that the
-    value rests on where they are fewer."""
+    """value with its 95 % interval, over n pairs, series or steps; `used` are the rows that
+    entered, `basis` those that the value rests on where they are fewer."""
 
     value: float
     lo: float
@@ -29,7 +37,7 @@ class Effect:
     used: pd.DataFrame
     differs: tuple[str, ...] = ()
     text: str = ""
-    whole: bool = True                   # False: planned cells that the effect speaks of are not measured
+    whole: bool = True  # False: planned cells that the effect speaks of are not measured
     basis: pd.DataFrame | None = None
 
 
@@ -61,22 +69,31 @@ def resampled(values: np.ndarray, seed: int) -> np.ndarray:
     return np.take_along_axis(values, drawn, axis=1)
 
 
-def summarise(stat: np.ndarray, unit: str, n: int, used: pd.DataFrame, differs: tuple[str, ...], text: str) -> Effect:
+def summarise(
+    stat: np.ndarray, unit: str, n: int, used: pd.DataFrame, differs: tuple[str, ...], text: str
+) -> Effect:
     draws = stat[1:] if len(stat) > 1 else stat
     lo, hi = np.percentile(draws, [2.5, 97.5])
-    return Effect(float(stat[0]), float(lo), float(hi), unit, n, used, tuple(dict.fromkeys(differs)), text)
+    return Effect(
+        float(stat[0]), float(lo), float(hi), unit, n, used, tuple(dict.fromkeys(differs)), text
+    )
 
 
-def mean_of(values: np.ndarray, cells: Cells, unit: str, used: pd.DataFrame, differs, text: str) -> Effect:
-    return summarise(resampled(values, cells.seed).mean(axis=1), unit, values.shape[1], used, differs, text)
+def mean_of(
+    values: np.ndarray, cells: Cells, unit: str, used: pd.DataFrame, differs, text: str
+) -> Effect:
+    return summarise(
+        resampled(values, cells.seed).mean(axis=1), unit, values.shape[1], used, differs, text
+    )
 
 
 def plain(values) -> str:
     return ", ".join(f"{v:g}" if isinstance(v, (int, float, np.number)) else str(v) for v in values)
 
 
-def narrow(cells: Cells, where: dict | None, model: str | None = None,
-           like: str | None = None) -> tuple[Cells, tuple[str, ...]]:
+def narrow(
+    cells: Cells, where: dict | None, model: str | None = None, like: str | None = None
+) -> tuple[Cells, tuple[str, ...]]:
     """The cells that the claim speaks of, and how they differ from the source's."""
     differs: tuple[str, ...] = ()
     if model is not None:
@@ -86,8 +103,11 @@ def narrow(cells: Cells, where: dict | None, model: str | None = None,
         values = [v for v in spec["values"] if v in planned]
         if not values:
             if len(planned) < 2:
-                raise Untested(f"{NAMES[axis]} has {f'one value ({plain(planned)})' if planned else 'no value'}; "
-                               f"the claim speaks of {plain(spec['values'])}")
+                raise Untested(
+                    f"{NAMES[axis]} has "
+                    f"{f'one value ({plain(planned)})' if planned else 'no value'}; "
+                    f"the claim speaks of {plain(spec['values'])}"
+                )
             half = len(planned) // 2
             values = planned[:half] if spec["side"] == "smallest" else planned[-half:]
         if set(values) != set(spec["values"]):
@@ -99,7 +119,9 @@ def narrow(cells: Cells, where: dict | None, model: str | None = None,
 def _keep(cells: Cells, axis: str, values: list) -> Cells:
     kept = cells.select(cells.ok[axis].isin(values), cells.planned[axis].isin(values))
     if kept.ok.empty:
-        raise Untested(f"no measured cell with {NAMES[axis]} {plain(values)} ({status_counts(kept.planned)})")
+        raise Untested(
+            f"no measured cell with {NAMES[axis]} {plain(values)} ({status_counts(kept.planned)})"
+        )
     return kept
 
 
@@ -114,18 +136,22 @@ def of_model(cells: Cells, model: str, like: str | None) -> tuple[Cells, tuple[s
     return _keep(cells, "model", [chosen]), () if same else (f"model {chosen} (source {model})",)
 
 
-def pair(cells: Cells, axis: str, low, high, *, ends: str = "exact", own_range: bool = True) -> Pairs:
+def pair(
+    cells: Cells, axis: str, low, high, *, ends: str = "exact", own_range: bool = True
+) -> Pairs:
     """Cells equal in everything but `axis`, at its two ends.
 
-    ends: `exact`, or `widest`: the smallest and largest value each series was measured at, for claims whose far end
-    does not fit the device.
-    """
+    ends: `exact`, or `widest`: the smallest and largest value each series was measured at, for
+    claims whose far end does not fit the device."""
     planned = set(cells.planned[axis].dropna())
     differs: tuple[str, ...] = ()
     if not {low, high} <= planned:
         own = sorted(cells.ok[axis].dropna().unique())
         if not own_range or len(own) < 2:
-            raise Untested(f"{NAMES[axis]} {low:g} and {high:g} are needed; the plan has {plain(sorted(planned))}")
+            raise Untested(
+                f"{NAMES[axis]} {low:g} and {high:g} are needed; the plan has "
+                f"{plain(sorted(planned))}"
+            )
         differs = (f"{NAMES[axis]} {own[0]:g} to {own[-1]:g} (source {low:g} to {high:g})",)
         low, high = own[0], own[-1]
     lows, highs, reached = [], [], set()  # row numbers; (x low, x high)
@@ -138,8 +164,15 @@ def pair(cells: Cells, axis: str, low, high, *, ends: str = "exact", own_range: 
             reached.add((x[0], x[-1]))
     if not lows:
         at = cells.planned[cells.planned[axis].isin([low, high])]
-        raise Untested(f"no pair of measured cells with {NAMES[axis]} {low:g} and {high:g} ({status_counts(at)})")
-    text = "" if ends == "exact" else "ranges measured: " + ", ".join(f"{a:g} to {b:g}" for a, b in sorted(reached))
+        raise Untested(
+            f"no pair of measured cells with {NAMES[axis]} {low:g} and {high:g} "
+            f"({status_counts(at)})"
+        )
+    text = (
+        ""
+        if ends == "exact"
+        else "ranges measured: " + ", ".join(f"{a:g} to {b:g}" for a, b in sorted(reached))
+    )
     return Pairs(cells, np.array(lows), np.array(highs), differs, text)
 
 
@@ -150,13 +183,16 @@ def series(cells: Cells, without: tuple[str, ...], axis: str) -> list[np.ndarray
     return [group.sort_values(axis).index.to_numpy() for _, group in groups]
 
 
-def breakdown(values: np.ndarray, rows: pd.DataFrame, by: str | None, unit: str, form: str = "+.1f") -> str:
+def breakdown(
+    values: np.ndarray, rows: pd.DataFrame, by: str | None, unit: str, form: str = "+.1f"
+) -> str:
     """`by active experts: 1: -40 %, 8: -60 %` from observed values, one per row."""
     if by is None:
         return ""
     means = pd.Series(values).groupby(rows[by].to_numpy()).mean()
-    return f"by {NAMES[by]}: " + ", ".join(f"{k if by == 'model' else f'{k:g}'}: {v:{form}} {unit}".rstrip()
-                                           for k, v in means.items())
+    return f"by {NAMES[by]}: " + ", ".join(
+        f"{k if by == 'model' else f'{k:g}'}: {v:{form}} {unit}".rstrip() for k, v in means.items()
+    )
 
 
 def slopes_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Tables and reports to read: results for a notebook, plan and verdicts for a terminal, a notebook as HTML."""
+"""Tables and reports to read: results for a notebook, plan and verdicts for a terminal, a notebook
+as HTML."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,50 +17,79 @@ QUANTITIES = {
     "layer (µs)": ("layer_time_s", 1e6, ",.1f"),
     "perplexity": ("perplexity", 1.0, ".3f"),
 }
-SHAPE = {"model": "model", "series": "series", "expert_ffn_dim": "FFN", "num_experts": "E", "top_k": "K", "num_layers": "L",
-         "batch": "B", "input_tokens": "in", "output_tokens": "out", "method": "method", "status": "status"}
-NOTES = ("reason", "note")               # columns of sentences
+SHAPE = {
+    "model": "model",
+    "series": "series",
+    "expert_ffn_dim": "FFN",
+    "num_experts": "E",
+    "top_k": "K",
+    "num_layers": "L",
+    "batch": "B",
+    "input_tokens": "in",
+    "output_tokens": "out",
+    "method": "method",
+    "status": "status",
+}
+NOTES = ("reason", "note")  # columns of sentences
 GROUPS = {"supported": 0, "contradicted": 1, "mixed": 2, "untested": 3}
 
 
 def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame, str]:
-    """(table as text, a line on what was left out). Failures first, at most a third of the rows where there are others,
-    then one of each kind that has a number and decides nothing, then the summary's order; medians with half the range of
-    the repeats; nulls as an en dash. ValueError for a limit under 1."""
+    """(table as text, a line on what was left out). Failures first, at most a third of the rows
+    where there are others, then one of each kind that has a number and decides nothing, then the
+    summary's order; medians with half the range of the repeats; nulls as an en dash. ValueError for
+    a limit under 1."""
     if limit < 1:
         raise ValueError(f"limit {limit}: at least 1 row must be shown")
     ordered = _failures_first(summary, limit)
     shown = ordered.head(limit)
-    data = {name: shown[column].map(_text) for column, name in SHAPE.items()
-            if column in shown and (column != "series" or shown[column].fillna("").any())}
-    data |= {name: [_with_spread(row, *how) for _, row in shown.iterrows()] for name, how in _quantities(summary).items()}
+    data = {
+        name: shown[column].map(_text)
+        for column, name in SHAPE.items()
+        if column in shown and (column != "series" or shown[column].fillna("").any())
+    }
+    data |= {
+        name: [_with_spread(row, *how) for _, row in shown.iterrows()]
+        for name, how in _quantities(summary).items()
+    }
     if "spread_pct" in shown:
         data["spread (%)"] = shown["spread_pct"].map(lambda v: "–" if pd.isna(v) else f"{v:.1f}")
     if "decides" in shown and not shown["decides"].all():
         data["decides"] = shown["decides"].map({True: "yes", False: "no"})
-    told = shown.assign(note=shown["note"].where(shown["status"] == "ok")) if "note" in shown else shown
-    data |= {name: told[name].map(_text) for name in NOTES if name in told and told[name].notna().any()}
+    told = (
+        shown.assign(note=shown["note"].where(shown["status"] == "ok"))
+        if "note" in shown
+        else shown
+    )
+    data |= {
+        name: told[name].map(_text) for name in NOTES if name in told and told[name].notna().any()
+    }
     return pd.DataFrame(data).reset_index(drop=True), _left_out(ordered, limit)
 
 
 def _quantities(summary: pd.DataFrame) -> dict[str, tuple]:
     """The quantities that some row has; those of an engine's run where none has any."""
     have = {name: how for name, how in QUANTITIES.items() if how[0] in summary}
-    return {name: how for name, how in have.items() if summary[how[0]].notna().any()} or dict(list(have.items())[:4])
+    return {name: how for name, how in have.items() if summary[how[0]].notna().any()} or dict(
+        list(have.items())[:4]
+    )
 
 
 def _failures_first(summary: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """Failures, one of each kind before its like and at most a third of the rows shown where there are others, then what
-    was measured, then the rest."""
+    """Failures, one of each kind before its like and at most a third of the rows shown where there
+    are others, then what was measured, then the rest."""
     ok = summary["status"] == "ok"
-    again = summary[~ok].duplicated([c for c in ("model", "series", "status", "reason") if c in summary])
+    again = summary[~ok].duplicated(
+        [c for c in ("model", "series", "status", "reason") if c in summary]
+    )
     bad = pd.concat([summary[~ok][~again], summary[~ok][again]])
     first = len(bad) if not ok.any() else max(limit // 3, limit - int(ok.sum()), 1)
     return pd.concat([bad.iloc[:first], _undecided_first(summary[ok], limit), bad.iloc[first:]])
 
 
 def _undecided_first(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """One of each kind of row that decides nothing before all others, at most a third of the rows shown."""
+    """One of each kind of row that decides nothing before all others, at most a third of the rows
+    shown."""
     if "decides" not in rows:
         return rows
     undecided = rows[~rows["decides"]]
@@ -70,14 +100,18 @@ def _undecided_first(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
 
 def _left_out(ordered: pd.DataFrame, limit: int) -> str:
     counts = ", ".join(f"{n} {status}" for status, n in ordered["status"].value_counts().items())
-    if "decides" in ordered and (silent := int((~ordered["decides"] & (ordered["status"] == "ok")).sum())):
+    if "decides" in ordered and (
+        silent := int((~ordered["decides"] & (ordered["status"] == "ok")).sum())
+    ):
         counts += f"; {silent} of those ok decide nothing, and their note says why"
     rest = ordered["status"].iloc[limit:]
     if rest.empty:
         return f"{len(ordered)} points: {counts}."
     failed = int((rest != "ok").sum())
-    return (f"{len(ordered)} points: {counts}. Shown: the first {limit}; {len(rest)} left out "
-            f"({failed} of them without a number); results.parquet holds all.")
+    return (
+        f"{len(ordered)} points: {counts}. Shown: the first {limit}; {len(rest)} left out "
+        f"({failed} of them without a number); results.parquet holds all."
+    )
 
 
 def _text(value: object) -> str:
@@ -95,28 +129,40 @@ def _with_spread(row: pd.Series, column: str, factor: float, form: str) -> str:
 
 
 def results_table(summary: pd.DataFrame, limit: int = 30, source: str = ""):
-    """`results_frame` as a pandas Styler for a notebook: rows without a number tinted, the line below as caption, after
-    `source` where the rows are not the user's."""
+    """`results_frame` as a pandas Styler for a notebook: rows without a number tinted, the line
+    below as caption, after `source` where the rows are not the user's."""
     frame, line = results_frame(summary, limit)
     line = f"{source[:1].upper()}{source[1:]}. {line}" if source else line
     numbers = [c for c in frame if c in (*QUANTITIES, "spread (%)")]
     styler = frame.style.hide(axis="index").set_caption(line).set_uuid("results")
-    styler = styler.apply(lambda row: ["" if row["status"] == "ok" else "background-color: #fdecea"] * len(row), axis=1)
-    styler = styler.set_properties(subset=[c for c in NOTES if c in frame],
-                                   **{"min-width": "26em", "text-align": "left"})
-    return styler.set_properties(subset=numbers, **{"text-align": "right", "white-space": "nowrap"}).set_table_styles(
-        [{"selector": "caption", "props": "caption-side: bottom; text-align: left"}])
+    styler = styler.apply(
+        lambda row: ["" if row["status"] == "ok" else "background-color: #fdecea"] * len(row),
+        axis=1,
+    )
+    styler = styler.set_properties(
+        subset=[c for c in NOTES if c in frame], **{"min-width": "26em", "text-align": "left"}
+    )
+    return styler.set_properties(
+        subset=numbers, **{"text-align": "right", "white-space": "nowrap"}
+    ).set_table_styles([{"selector": "caption", "props": "caption-side: bottom; text-align: left"}])
 
 
 def plan_lines(frame: pd.DataFrame) -> list[str]:
-    """A plan (`estimates.to_frame`) as lines for a terminal: points that will be run or derived, with repeats (x), memory on
-    each device and estimated seconds; then skipped ones with their reasons."""
+    """A plan (`estimates.to_frame`) as lines for a terminal: points that will be run or derived,
+    with repeats (x), memory on each device and estimated seconds; then skipped ones with their
+    reasons."""
     ready = frame["status"] == "ready"
-    out = _aligned([("model", "method", "sweeps", "L", "FFN", "E", "K", "B", "in", "out", "x", "GB", "s"),
-                    *(_plan_row(row) for row in frame[ready].to_dict("records"))])
+    out = _aligned(
+        [
+            ("model", "method", "sweeps", "L", "FFN", "E", "K", "B", "in", "out", "x", "GB", "s"),
+            *(_plan_row(row) for row in frame[ready].to_dict("records")),
+        ]
+    )
     for row in frame[~ready].to_dict("records"):
-        shape = f"FFN {row['expert_ffn_dim']} E {row['num_experts']} K {row['top_k']} B {row['batch']} " \
-                f"{row['input_tokens']}+{row['output_tokens']}"
+        shape = (
+            f"FFN {row['expert_ffn_dim']} E {row['num_experts']} K {row['top_k']} B {row['batch']} "
+            f"{row['input_tokens']}+{row['output_tokens']}"
+        )
         out.append(f"{row['status']}: {row['model']} {shape}: {row['reason']}")
     return out
 
@@ -124,22 +170,44 @@ def plan_lines(frame: pd.DataFrame) -> list[str]:
 def _plan_row(row: dict) -> tuple[str, ...]:
     gigabytes = sum(row[c] for c in ("weights_bytes", "kv_bytes", "activation_bytes")) / 1e9
     derived = row["estimate_s"] is None or pd.isna(row["estimate_s"])
-    shape = (row[c] for c in ("num_layers", "expert_ffn_dim", "num_experts", "top_k", "batch", "input_tokens",
-                              "output_tokens", "repeats_planned"))
-    return (row["model"], row["method"], row["sweeps"], *map(str, shape), f"{gigabytes:.3g}",
-            "derived" if derived else f"{row['estimate_s']:.3g}")
+    shape = (
+        row[c]
+        for c in (
+            "num_layers",
+            "expert_ffn_dim",
+            "num_experts",
+            "top_k",
+            "batch",
+            "input_tokens",
+            "output_tokens",
+            "repeats_planned",
+        )
+    )
+    return (
+        row["model"],
+        row["method"],
+        row["sweeps"],
+        *map(str, shape),
+        f"{gigabytes:.3g}",
+        "derived" if derived else f"{row['estimate_s']:.3g}",
+    )
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """Columns in line; the first three hold words, the others numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(n) if i < 3 else cell.rjust(n)
-                      for i, (cell, n) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+    return [
+        "  ".join(
+            cell.ljust(n) if i < 3 else cell.rjust(n)
+            for i, (cell, n) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def verdict_lines(verdicts: Iterable) -> list[str]:
-    """Verdicts (`claims.evaluate`) as lines for a terminal: by section, the effect beside what the source states, and
-    the reason where there is none; a last line counts them."""
+    """Verdicts (`claims.evaluate`) as lines for a terminal: by section, the effect beside what the
+    source states, and the reason where there is none; a last line counts them."""
     verdicts, out, section = list(verdicts), [], None
     for v in verdicts:
         if v.section != section:
@@ -150,29 +218,51 @@ def verdict_lines(verdicts: Iterable) -> list[str]:
         if v.effect is None:
             out.append(f"      {v.reason}")
         else:
-            out.append(f"      measured {v.effect:.4g} {v.unit} [{v.effect_lo:.4g}, {v.effect_hi:.4g}], n = {v.n}"
-                       + f"; source: {source}" * bool(source))
+            out.append(
+                f"      measured {v.effect:.4g} {v.unit} [{v.effect_lo:.4g}, {v.effect_hi:.4g}], n "
+                f"= {v.n}" + f"; source: {source}" * bool(source)
+            )
     counts = {}
     for v in verdicts:
         counts[v.verdict] = counts.get(v.verdict, 0) + 1
-    told = ", ".join(f"{counts[name]} {name}" for name in sorted(counts, key=lambda n: GROUPS.get(n, len(GROUPS))))
+    told = ", ".join(
+        f"{counts[name]} {name}"
+        for name in sorted(counts, key=lambda n: GROUPS.get(n, len(GROUPS)))
+    )
     return [*out, f"{len(verdicts)} claims: {told or 'none'}"]
 
 
 def verdict_table(verdicts: Iterable):
-    """Verdicts as a styled table for a notebook: claim, verdict, effect with its interval, the source's range, basis."""
-    rows = [{"section": v.section, "claim": v.id, "verdict": v.label, "statement": v.statement,
-             "measured": "–" if v.effect is None else f"{v.effect:.3g} {v.unit} [{v.effect_lo:.3g}, {v.effect_hi:.3g}], "
-                                                      f"n = {v.n}",
-             "the source says": ", ".join(f"{k} {value}" for k, value in v.source_range.items()) or "–",
-             "basis": v.conditions if v.effect is not None else v.reason} for v in verdicts]
+    """Verdicts as a styled table for a notebook: claim, verdict, effect with its interval, the
+    source's range, basis."""
+    rows = [
+        {
+            "section": v.section,
+            "claim": v.id,
+            "verdict": v.label,
+            "statement": v.statement,
+            "measured": "–"
+            if v.effect is None
+            else f"{v.effect:.3g} {v.unit} [{v.effect_lo:.3g}, {v.effect_hi:.3g}], n = {v.n}",
+            "the source says": ", ".join(f"{k} {value}" for k, value in v.source_range.items())
+            or "–",
+            "basis": v.conditions if v.effect is not None else v.reason,
+        }
+        for v in verdicts
+    ]
     columns = ["section", "claim", "verdict", "statement", "measured", "the source says", "basis"]
-    left = [{"selector": "th, td", "props": "text-align: left; vertical-align: top; max-width: 22em; white-space: normal"}]
+    left = [
+        {
+            "selector": "th, td",
+            "props": "text-align: left; vertical-align: top; max-width: 22em; white-space: normal",
+        }
+    ]
     return pd.DataFrame(rows, columns=columns).style.hide(axis="index").set_table_styles(left)
 
 
 def export_html(notebook_path: str | Path, html_path: str | Path) -> Path:
-    """An executed notebook as one HTML file without its code; the file. ValueError where the notebook is none."""
+    """An executed notebook as one HTML file without its code; the file. ValueError where the
+    notebook is none."""
     import nbformat
     from nbconvert import HTMLExporter
 
@@ -181,10 +271,18 @@ def export_html(notebook_path: str | Path, html_path: str | Path) -> Path:
         notebook = nbformat.read(notebook_path, as_version=4)
     except FileNotFoundError:
         raise ValueError(f"there is no notebook {notebook_path}; run it first") from None
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, KeyError) as error:
-        raise ValueError(f"{notebook_path} is no notebook ({type(error).__name__}); run it again") from None
-    exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
-                            embed_images=True)
+    except (
+        nbformat.reader.NotJSONError,
+        nbformat.ValidationError,
+        AttributeError,
+        KeyError,
+    ) as error:
+        raise ValueError(
+            f"{notebook_path} is no notebook ({type(error).__name__}); run it again"
+        ) from None
+    exporter = HTMLExporter(
+        exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
+    )
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": notebook_path.stem}})
     write_atomic(html_path, body.encode())
     return html_path

@@ -17,13 +17,17 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-VERSION = 2                              # 1: tables whose empty columns had no type
-NEVER = "never"                          # what `missing` says of a column that always has a value
+VERSION = 2  # 1: tables whose empty columns had no type
+NEVER = "never"  # what `missing` says of a column that always has a value
 ARROW = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "flag": pa.bool_()}
-PANDAS = {"text": pd.StringDtype(na_value=float("nan")), "integer": "Int64", "number": "float64",
-          "flag": "boolean"}
-ALWAYS_THERE = {"integer": "int64", "flag": "bool"}      # pandas types that have no null
-SUMMARISED = ("repeat", "metric")        # groups of which a summary tells the median and the range
+PANDAS = {
+    "text": pd.StringDtype(na_value=float("nan")),
+    "integer": "Int64",
+    "number": "float64",
+    "flag": "boolean",
+}
+ALWAYS_THERE = {"integer": "int64", "flag": "bool"}  # pandas types that have no null
+SUMMARISED = ("repeat", "metric")  # groups of which a summary tells the median and the range
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,11 @@ def columns() -> dict[str, Column]:
 
 def _of_group(name: str, group: dict) -> list[Column]:
     shared = {"group": name, "source": group["source"], "missing": group["missing"]}
-    return [column for key, own in group["columns"].items()
-            for column in _expanded(key, {**shared, **own})]
+    return [
+        column
+        for key, own in group["columns"].items()
+        for column in _expanded(key, {**shared, **own})
+    ]
 
 
 def _expanded(name: str, told: dict) -> list[Column]:
@@ -69,21 +76,37 @@ def _expanded(name: str, told: dict) -> list[Column]:
     interval, up_to = told.pop("interval", False), told.pop("up_to", 0)
     column = Column(name, **told)
     if up_to:
-        return [replace(column, name=f"{name}{i}", meaning=column.meaning.format(i))
-                for i in range(1, up_to + 1)]
+        return [
+            replace(column, name=f"{name}{i}", meaning=column.meaning.format(i))
+            for i in range(1, up_to + 1)
+        ]
     ends = {"_lo": "lower", "_hi": "upper"} if interval else {}
-    return [column, *(replace(column, name=name + end,
-                              meaning=f"{which} end of the 95 % interval of {name}")
-                      for end, which in ends.items())]
+    return [
+        column,
+        *(
+            replace(column, name=name + end, meaning=f"{which} end of the 95 % interval of {name}")
+            for end, which in ends.items()
+        ),
+    ]
 
 
 def _ranges(written: list[Column]) -> list[Column]:
-    """In a summary: the range of the repeats, of a composed row the ends of the time it can take."""
+    """In a summary: the range of the repeats, of a composed row the ends of the time it can
+    take."""
     ends = {"_lo": "least", "_hi": "largest"}
-    return [replace(column, name=column.name + end, group="range", source="results.summarize",
-                    meaning=f"{which} of the repeats' {column.name}",
-                    missing=f"{column.name} is null")
-            for column in written if column.group in SUMMARISED for end, which in ends.items()]
+    return [
+        replace(
+            column,
+            name=column.name + end,
+            group="range",
+            source="results.summarize",
+            meaning=f"{which} of the repeats' {column.name}",
+            missing=f"{column.name} is null",
+        )
+        for column in written
+        if column.group in SUMMARISED
+        for end, which in ends.items()
+    ]
 
 
 def names(*wanted: str) -> tuple[str, ...]:
@@ -103,8 +126,10 @@ def arrow(wanted: Iterable[str]) -> pa.Schema:
     """The parquet schema of these columns. ValueError for one that columns.yaml does not know."""
     wanted = list(wanted)
     if unknown := [name for name in wanted if name not in columns()]:
-        raise ValueError(f"no column {', '.join(unknown)} in moebook/results/columns.yaml: "
-                         "describe it there first")
+        raise ValueError(
+            f"no column {', '.join(unknown)} in moebook/results/columns.yaml: "
+            "describe it there first"
+        )
     return pa.schema([(name, ARROW[columns()[name].type]) for name in wanted])
 
 
@@ -117,9 +142,11 @@ def as_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Exactly the columns of results.parquet, in order and typed; those that are lacking are null.
     ValueError for columns that it has not."""
     if unknown := [name for name in frame if name not in table()]:
-        raise ValueError(f"no column {', '.join(unknown)} in result tables; "
-                         "moebook/results/columns.yaml says which there are")
-    return typed(frame.reindex(columns=list(table()))).copy()      # one block a type
+        raise ValueError(
+            f"no column {', '.join(unknown)} in result tables; "
+            "moebook/results/columns.yaml says which there are"
+        )
+    return typed(frame.reindex(columns=list(table()))).copy()  # one block a type
 
 
 def dictionary() -> str:
@@ -136,8 +163,13 @@ def dictionary() -> str:
 
 def _rows(found: list[Column]) -> list[str]:
     head = ("| column | type | unit | meaning | source | null means |", "|---|---|---|---|---|---|")
-    return [*head, *(f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning} | {c.source} | {c.missing} |"
-                     for c in found)]
+    return [
+        *head,
+        *(
+            f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning} | {c.source} | {c.missing} |"
+            for c in found
+        ),
+    ]
 
 
 HEAD = """\

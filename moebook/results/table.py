@@ -1,8 +1,9 @@
-"""Result files <-> one tidy table: a row per repeat, units in column names, provenance in the file's metadata.
+"""Result files <-> one tidy table: a row per repeat, units in column names, provenance in the
+file's metadata.
 
-A point without a measurement is one row with null metrics, its status and its reason. Points of the depth methods are
-computed here from the points they rest on, repeat by repeat. Rows of several devices never stand in one table.
-"""
+A point without a measurement is one row with null metrics, its status and its reason. Points of the
+depth methods are computed here from the points they rest on, repeat by repeat. Rows of several
+devices never stand in one table."""
 
 import io
 import json
@@ -20,18 +21,24 @@ from moebook.results import schema
 from moebook.study.plan import Plan, Point, describe
 
 REPEAT_METRICS, CONTEXTS, REPEAT_TEXTS = map(schema.names, ("repeat", "context", "digest"))
-POINT_NUMBERS, POINT_TEXTS = map(schema.names, ("point_number", "point_text"))   # lists are JSON text
-LAYER_FACTS, ENDPOINT_FACTS, ENGINE_FACTS = map(schema.names, ("layer_fact", "endpoint_fact", "engine_fact"))
-CLIENT = schema.names("client")          # what the record of an endpoint point says of the machine that asked
+POINT_NUMBERS, POINT_TEXTS = map(
+    schema.names, ("point_number", "point_text")
+)  # lists are JSON text
+LAYER_FACTS, ENDPOINT_FACTS, ENGINE_FACTS = map(
+    schema.names, ("layer_fact", "endpoint_fact", "engine_fact")
+)
+CLIENT = schema.names(
+    "client"
+)  # what the record of an endpoint point says of the machine that asked
 PROVENANCE = schema.names("client", "run")
 METRICS = schema.names(*schema.SUMMARISED)
 TIMES = ("e2e_s", "layer_s")  # what a point's spread is told of, the first that it has
-UNSTABLE_PCT = 5.0            # repeats that spread wider than this flag their point
+UNSTABLE_PCT = 5.0  # repeats that spread wider than this flag their point
 
 
 def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
-    """The table of a plan from its records by key; points without a record are rows `not_run`. Columns that are computed
-    from others (metrics, floors) are null."""
+    """The table of a plan from its records by key; points without a record are rows `not_run`.
+    Columns that are computed from others (metrics, floors) are null."""
     rows = [row for point in plan.points for row in _rows(point, plan, records)]
     return schema.as_table(pd.DataFrame(rows))
 
@@ -51,9 +58,16 @@ def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
         "peak_memory_bytes": record.get("peak_memory_bytes"),
         **{name: record.get("engine", {}).get(name) for name in ENGINE_FACTS},
         **_layer_facts(record),
-        **{name: record.get("facts", {}).get(name) for name in (*POINT_NUMBERS, *POINT_TEXTS, *ENDPOINT_FACTS)},
+        **{
+            name: record.get("facts", {}).get(name)
+            for name in (*POINT_NUMBERS, *POINT_TEXTS, *ENDPOINT_FACTS)
+        },
         **_base_perplexity(record),
-        **{name: provenance.get(name) for name in PROVENANCE if point.method != "endpoint" or name not in CLIENT},
+        **{
+            name: provenance.get(name)
+            for name in PROVENANCE
+            if point.method != "endpoint" or name not in CLIENT
+        },
     }
     repeats = record["repeats"]
     if not repeats:
@@ -61,16 +75,21 @@ def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
     times = next((t for t in TIMES if t in repeats[0]), None)
     unstable = times is not None and _spread_pct([r[times] for r in repeats]) > UNSTABLE_PCT
     names = (*REPEAT_METRICS, *CONTEXTS, *REPEAT_TEXTS)
-    return [{**shared, "repeat": i, "unstable": unstable, **{name: row.get(name) for name in names}}
-            for i, row in enumerate(repeats)]
+    return [
+        {**shared, "repeat": i, "unstable": unstable, **{name: row.get(name) for name in names}}
+        for i, row in enumerate(repeats)
+    ]
 
 
 def _layer_facts(record: dict) -> dict:
     """What a layer point tells of its kernel, besides its times."""
     if record.get("method") != "layer" or record["status"] != "ok":
         return {}
-    return {**{name: record.get(name) for name in LAYER_FACTS}, "moe_backend": record["chosen_backend"],
-            "moe_config_tuned": record["moe_config_tuned"]}
+    return {
+        **{name: record.get(name) for name in LAYER_FACTS},
+        "moe_backend": record["chosen_backend"],
+        "moe_config_tuned": record["moe_config_tuned"],
+    }
 
 
 def _base_perplexity(record: dict) -> dict:
@@ -85,7 +104,8 @@ def _spread_pct(seconds: list[float]) -> float:
 
 
 def _derive(point: Point, plan: Plan, records: dict[str, dict]) -> dict | None:
-    """A record for a depth point: TTFT and step time as a + b L through its own points, or with the anchor's a."""
+    """A record for a depth point: TTFT and step time as a + b L through its own points, or with the
+    anchor's a."""
     needed = [*point.own, *point.anchor]
     by_key = {p.key: p for p in plan.points}
     found = [records.get(key) for key in needed]
@@ -94,11 +114,23 @@ def _derive(point: Point, plan: Plan, records: dict[str, dict]) -> dict | None:
     bad = [r for r in found if r["status"] != "ok"]
     base = {"provenance": found[0]["provenance"], "engine": {}}
     if bad:
-        return {**base, "status": bad[0]["status"], "repeats": [],
-                "reason": f"a point it rests on ({bad[0]['num_layers']} layers) failed: {bad[0]['reason']}"}
+        return {
+            **base,
+            "status": bad[0]["status"],
+            "repeats": [],
+            "reason": f"a point it rests on ({bad[0]['num_layers']} layers) failed: "
+            f"{bad[0]['reason']}",
+        }
     layers = [by_key[key].architecture.num_layers for key in needed]
-    engine = {k: v for k, v in found[0]["engine"].items() if k in ("attention_backend", "moe_backend", "moe_config_tuned")}
-    repeats = [_extrapolate(point, layers, rows) for rows in zip(*(r["repeats"] for r in found), strict=True)]
+    engine = {
+        k: v
+        for k, v in found[0]["engine"].items()
+        if k in ("attention_backend", "moe_backend", "moe_config_tuned")
+    }
+    repeats = [
+        _extrapolate(point, layers, rows)
+        for rows in zip(*(r["repeats"] for r in found), strict=True)
+    ]
     return {**base, "engine": engine, "status": "ok", "reason": None, "repeats": repeats}
 
 
@@ -120,23 +152,30 @@ def at_own_depths(layers: list[int], seconds: list[float], full: int) -> float:
 
 
 def at_anchor(layers: list[int], seconds: list[float], full: int) -> float:
-    """One cell at `layers[0]`, with the intercept of the anchor pair (`layers[1:]`: deep, shallow), at `full`."""
+    """One cell at `layers[0]`, with the intercept of the anchor pair (`layers[1:]`: deep, shallow),
+    at `full`."""
     (l0, deep, shallow), (s0, s_deep, s_shallow) = layers, seconds
     intercept = (deep * s_shallow - shallow * s_deep) / (deep - shallow)
     return intercept + (s0 - intercept) * full / l0
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per point and set of sweeps: medians over repeats, `<metric>_lo` and `_hi` (min, max), `n_repeats`,
-    `spread_pct` of E2E. Order of the table is kept."""
+    """One row per point and set of sweeps: medians over repeats, `<metric>_lo` and `_hi` (min,
+    max), `n_repeats`, `spread_pct` of E2E. Order of the table is kept."""
     metrics = [m for m in METRICS if m in table]
     texts = [name for name in REPEAT_TEXTS if name in table]
     groups = table.groupby("key", sort=False)
-    identity = table.drop_duplicates("key").drop(columns=["repeat", *metrics, *texts]).set_index("key")
+    identity = (
+        table.drop_duplicates("key").drop(columns=["repeat", *metrics, *texts]).set_index("key")
+    )
     told = {}
     for metric in metrics:
         by_point = groups[metric]
-        told |= {metric: by_point.median(), f"{metric}_lo": by_point.min(), f"{metric}_hi": by_point.max()}
+        told |= {
+            metric: by_point.median(),
+            f"{metric}_lo": by_point.min(),
+            f"{metric}_hi": by_point.max(),
+        }
     told["n_repeats"] = groups["repeat"].count()
     told |= {name: groups[name].agg(lambda own: ",".join(own.dropna()) or None) for name in texts}
     spreads = [100 * (told[f"{t}_hi"] - told[f"{t}_lo"]) / told[t] for t in TIMES if t in told]
@@ -150,25 +189,30 @@ def select(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, path: Path, metadata: dict) -> None:
-    """A results.parquet: exactly the columns of the schema, `metadata` (JSON) under the key `moebook`."""
+    """A results.parquet: exactly the columns of the schema, `metadata` (JSON) under the key
+    `moebook`."""
     write_frame(schema.as_table(table), path, metadata)
 
 
 def write_frame(frame: pd.DataFrame, path: Path, metadata: dict) -> None:
-    """Any columns of the schema as parquet. Without Arrow's own copy of the schema, which for tables of many columns and few
-    rows would be the larger part of the file; pandas' is kept, so that frames read as written."""
+    """Any columns of the schema as parquet. Without Arrow's own copy of the schema, which for
+    tables of many columns and few rows would be the larger part of the file; pandas' is kept, so
+    that frames read as written."""
     arrow = pa.Table.from_pandas(schema.typed(frame), schema.arrow(frame), preserve_index=False)
     told = {"moebook_version": __version__, **metadata, "schema_version": schema.VERSION}
     extra = json.dumps(told, sort_keys=True).encode()
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, arrow.schema, compression="zstd", store_schema=False, write_statistics=False) as writer:
+    with pq.ParquetWriter(
+        buffer, arrow.schema, compression="zstd", store_schema=False, write_statistics=False
+    ) as writer:
         writer.write_table(arrow)
         writer.add_key_value_metadata({**(arrow.schema.metadata or {}), b"moebook": extra})
     write_atomic(path, buffer.getvalue())
 
 
 def read(path: Path) -> tuple[pd.DataFrame, dict]:
-    """Table and metadata of a results.parquet, in today's schema. ValueError where the file is none, or is newer."""
+    """Table and metadata of a results.parquet, in today's schema. ValueError where the file is
+    none, or is newer."""
     frame, metadata = read_frame(path)
     return schema.as_table(frame), metadata
 
@@ -179,15 +223,26 @@ def read_frame(path: Path) -> tuple[pd.DataFrame, dict]:
         arrow = pq.read_table(path)
         metadata = json.loads(arrow.schema.metadata[b"moebook"])
     except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
-        raise ValueError(f"{path} is no results table of moebook ({error}); remove it and run again") from None
+        raise ValueError(
+            f"{path} is no results table of moebook ({error}); remove it and run again"
+        ) from None
     version = metadata.get("schema_version", 1)
     if version > schema.VERSION:
-        raise ValueError(f"{path} has schema {version}, written by moebook {metadata['moebook_version']}; this is "
-                         f"moebook {__version__}, which reads up to schema {schema.VERSION}: update it")
+        raise ValueError(
+            f"{path} has schema {version}, written by moebook {metadata['moebook_version']}; this "
+            f"is "
+            f"moebook {__version__}, which reads up to schema {schema.VERSION}: update it"
+        )
     return schema.typed(arrow.to_pandas()), metadata
 
 
 def metadata(plan: Plan, parameters: dict, ceilings: dict | None) -> dict:
     """What a results file says of itself besides its rows."""
-    return {"notebook": plan.notebook, "profile": plan.profile, "parameters": parameters, "ceilings": ceilings,
-            "engines": plan.num_engines, "settings": [asdict(p.engine) for p in plan.points[:1]]}
+    return {
+        "notebook": plan.notebook,
+        "profile": plan.profile,
+        "parameters": parameters,
+        "ceilings": ceilings,
+        "engines": plan.num_engines,
+        "settings": [asdict(p.engine) for p in plan.points[:1]],
+    }

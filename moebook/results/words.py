@@ -20,8 +20,8 @@ def planned(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
 
 
 def nothing(summary: pd.DataFrame, sweep: str, said: str | None = None) -> str:
-    """Why there is nothing to tell of a sweep: the plan lacks it, else what is said, by default that nothing was measured
-    and what stood in the way."""
+    """Why there is nothing to tell of a sweep: the plan lacks it, else what is said, by default
+    that nothing was measured and what stood in the way."""
     if planned(summary, sweep).empty:
         return f"Not part of this plan: sweep `{sweep}`."
     return NOTHING + missing(summary, sweep) if said is None else said
@@ -58,7 +58,8 @@ def in_order(rows: pd.DataFrame, column: str = "series") -> list:
 
 
 def missing(summary: pd.DataFrame, sweep: str) -> str:
-    """A sentence on the series of a sweep that could not be run, each with its reason; empty where all were."""
+    """A sentence on the series of a sweep that could not be run, each with its reason; empty where
+    all were."""
     rows = planned(summary, sweep)
     gone = rows[rows["status"] != "ok"].drop_duplicates("series")
     gone = gone[~gone["series"].isin(rows.loc[rows["status"] == "ok", "series"])]

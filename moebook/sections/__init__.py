@@ -1,4 +1,5 @@
-"""One module per notebook: its parameters and how they become a plan. `find` takes a stem, a number or a file."""
+"""One module per notebook: its parameters and how they become a plan. `find` takes a stem, a number
+or a file."""
 
 import difflib
 import importlib
@@ -10,8 +11,18 @@ from moebook.problems import ParameterError, Problem, choices
 from moebook.study.given import read_yaml
 from moebook.study.params import NotebookParams, load
 
-STEMS = ("00_overview", "01_hyperparameter_scaling", "02_quantization", "03_pruning", "04_speculative_decoding",
-         "05_parallelism", "06_fused_moe", "07_load_balancing", "08_accelerator_comparison", "09_model_comparison")
+STEMS = (
+    "00_overview",
+    "01_hyperparameter_scaling",
+    "02_quantization",
+    "03_pruning",
+    "04_speculative_decoding",
+    "05_parallelism",
+    "06_fused_moe",
+    "07_load_balancing",
+    "08_accelerator_comparison",
+    "09_model_comparison",
+)
 
 MEASURE_NOTHING = ("00_overview",)
 
@@ -22,11 +33,21 @@ class Section:
     params: type[NotebookParams]
 
     def plan(self, params: NotebookParams):
-        """The points of the parameters. ParameterError where all sweeps of a section that measures are left out."""
+        """The points of the parameters. ParameterError where all sweeps of a section that measures
+        are left out."""
         made = self._module.plan(params)
         if not made.points and self.stem not in MEASURE_NOTHING:
-            raise ParameterError([Problem(f"plan of {self.stem}", "(all sweeps)", "left out",
-                                          "no point is left to measure: give at least one sweep its models and values")])
+            raise ParameterError(
+                [
+                    Problem(
+                        f"plan of {self.stem}",
+                        "(all sweeps)",
+                        "left out",
+                        "no point is left to measure: give at least one sweep its models and "
+                        "values",
+                    )
+                ]
+            )
         return made
 
     @property
@@ -49,9 +70,14 @@ class Section:
 
 
 def find(name: str) -> Section:
-    """Section by stem (`01_hyperparameter_scaling`), number (`01`, `1`), or path of a notebook or parameter file."""
+    """Section by stem (`01_hyperparameter_scaling`), number (`01`, `1`), or path of a notebook or
+    parameter file."""
     wanted = Path(name).stem if name.endswith((".ipynb", ".yaml", ".yml")) else name
-    stems = [s for s in STEMS if s == wanted or s[3:] == wanted or (wanted.isdigit() and int(s[:2]) == int(wanted))]
+    stems = [
+        s
+        for s in STEMS
+        if s == wanted or s[3:] == wanted or (wanted.isdigit() and int(s[:2]) == int(wanted))
+    ]
     if not stems:
         near = difflib.get_close_matches(wanted, STEMS, n=1, cutoff=0.4)
         hint = f"; nearest: {near[0]}" if near else ""
@@ -61,15 +87,25 @@ def find(name: str) -> Section:
 
 
 def of_file(file: Path, notebook: str = "") -> Section:
-    """The section of a parameter file of any name: `notebook` (the option --notebook), else what the file's key
-    `notebook` says, else its name. ParameterError where none of them names a section."""
+    """The section of a parameter file of any name: `notebook` (the option --notebook), else what
+    the file's key `notebook` says, else its name. ParameterError where none of them names a
+    section."""
     wanted = notebook or read_yaml(file).get("notebook") or file.stem
     try:
         return find(str(wanted))
     except ValueError:
         key = "--notebook" if notebook else "notebook"
-        raise ParameterError([Problem(str(file), key, wanted, "say which notebook the file is for: `notebook: "
-                                      f"{STEMS[1]}` in it, or --notebook; {choices(wanted, STEMS)}")]) from None
+        raise ParameterError(
+            [
+                Problem(
+                    str(file),
+                    key,
+                    wanted,
+                    "say which notebook the file is for: `notebook: "
+                    f"{STEMS[1]}` in it, or --notebook; {choices(wanted, STEMS)}",
+                )
+            ]
+        ) from None
 
 
 def parameters_of(section: Section, file: Path):

@@ -1,4 +1,5 @@
-"""What a plan would cost: bytes on each device, seconds, and which points do not fit. Estimates only; nothing is run."""
+"""What a plan would cost: bytes on each device, seconds, and which points do not fit. Estimates
+only; nothing is run."""
 
 from dataclasses import replace
 
@@ -8,17 +9,23 @@ from moebook.models import catalog, sizes
 from moebook.models.edit import edit
 from moebook.study.plan import EngineSettings, Plan, Point, describe
 
-ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}      # measured: median of a campaign, LOG.md
-CPU_FLOPS, CPU_BYTES = 1.0e11, 1.0e10           # only for estimates; floors use ceilings measured on the device
-GPU_FLOPS, GPU_BYTES = 1.2e14, 3.0e11           # likewise, of GPUs without published figures: as an L4
+ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}  # measured: median of a campaign, LOG.md
+CPU_FLOPS, CPU_BYTES = (
+    1.0e11,
+    1.0e10,
+)  # only for estimates; floors use ceilings measured on the device
+GPU_FLOPS, GPU_BYTES = 1.2e14, 3.0e11  # likewise, of GPUs without published figures: as an L4
 # What the CPU build of the engine ends with, so that it need not be tried.
-CPU_ENDS = {"expert_parallel": "a segmentation fault with expert parallelism",
-            "pipeline_parallel": "a KeyError with pipeline parallelism"}
-LAYER_POINT_S = 0.5                             # measured: 0.2 (median), up to 3 with a compilation, LOG.md
+CPU_ENDS = {
+    "expert_parallel": "a segmentation fault with expert parallelism",
+    "pipeline_parallel": "a KeyError with pipeline parallelism",
+}
+LAYER_POINT_S = 0.5  # measured: 0.2 (median), up to 3 with a compilation, LOG.md
 
 
 def memory_bytes(point: Point) -> dict[str, int]:
-    """Estimated bytes on each device: weights, KV cache of the batch at full length, activations of one step."""
+    """Estimated bytes on each device: weights, KV cache of the batch at full length, activations of
+    one step."""
     engine, work = point.engine, point.workload
     if point.is_layer:
         return _layer_bytes(point)
@@ -35,7 +42,8 @@ def memory_bytes(point: Point) -> dict[str, int]:
     return {
         "weights_bytes": weights // share,
         "kv_bytes": kv // share,
-        "activation_bytes": sizes.activation_bytes(point.architecture, tokens, engine.dtype) // engine.tensor_parallel,
+        "activation_bytes": sizes.activation_bytes(point.architecture, tokens, engine.dtype)
+        // engine.tensor_parallel,
     }
 
 
@@ -43,7 +51,9 @@ def _layer_bytes(point: Point) -> dict[str, int]:
     """One layer's experts in their format and as drawn, and its activations."""
     arch, engine = point.architecture, point.engine
     one = edit(arch, num_layers=arch.num_dense_layers + 1)
-    experts = (sizes.component_bytes(one, engine.dtype, q)["experts"] for q in {None, engine.quantization})
+    experts = (
+        sizes.component_bytes(one, engine.dtype, q)["experts"] for q in {None, engine.quantization}
+    )
     tokens = sizes.activation_bytes(one, point.workload.batch, engine.dtype)
     return {"weights_bytes": round(sum(experts)), "kv_bytes": 0, "activation_bytes": tokens}
 
@@ -53,8 +63,9 @@ def _kv_dtype(engine: EngineSettings) -> str:
 
 
 def estimate_s(point: Point, device: Published) -> float:
-    """Rough seconds for all repeats of a measured point: half the device's published rates, 3 ms of host a step. Ranks of
-    tensor parallelism share the work; stages of a pipeline are taken to wait for each other."""
+    """Rough seconds for all repeats of a measured point: half the device's published rates, 3 ms of
+    host a step. Ranks of tensor parallelism share the work; stages of a pipeline are taken to wait
+    for each other."""
     if not point.needs_engine:
         return LAYER_POINT_S
     ranks = 1 if device.kind == "cpu" else point.engine.tensor_parallel
@@ -63,7 +74,11 @@ def estimate_s(point: Point, device: Published) -> float:
     bandwidth = 0.5 * ranks * (device.bandwidth_bytes_per_s or rates[1])
     work, arch = point.workload, point.architecture
 
-    formats = {"dtype": point.engine.dtype, "quantization": point.engine.quantization, "kv_dtype": _kv_dtype(point.engine)}
+    formats = {
+        "dtype": point.engine.dtype,
+        "quantization": point.engine.quantization,
+        "kv_dtype": _kv_dtype(point.engine),
+    }
 
     def prefill(length: int) -> float:
         return sizes.prefill_cost(arch, work.batch, length, **formats).total_flops / flops
@@ -81,15 +96,17 @@ def estimate_s(point: Point, device: Published) -> float:
 
 
 def check(point: Point, device_kind: str) -> Point:
-    """The point itself, or marked with why it is not measured on the device of a plan: `infeasible` for its engine, `oom` in
-    the memory of the device here or, where there is none, the published one. A server elsewhere is neither's affair."""
+    """The point itself, or marked with why it is not measured on the device of a plan: `infeasible`
+    for its engine, `oom` in the memory of the device here or, where there is none, the published
+    one. A server elsewhere is neither's affair."""
     if point.method == "endpoint":
         return point
     return check_fit(check_engine(point, device_kind), devices.memory_bytes(device_kind))
 
 
 def check_engine(point: Point, device_kind: str) -> Point:
-    """The point itself, or marked `infeasible` where this device's build of the engine is known to end."""
+    """The point itself, or marked `infeasible` where this device's build of the engine is known to
+    end."""
     engine = point.engine
     if point.status != "ready" or device_kind != "cpu":
         return point
@@ -104,7 +121,8 @@ def check_engine(point: Point, device_kind: str) -> Point:
 
 
 def check_fit(point: Point, device_memory_bytes: int | None) -> Point:
-    """The point itself, or marked `oom` where weights, KV cache and activations exceed a device's memory."""
+    """The point itself, or marked `oom` where weights, KV cache and activations exceed a device's
+    memory."""
     if point.status != "ready" or point.is_derived or device_memory_bytes is None:
         return point
     parts = memory_bytes(point)
@@ -113,7 +131,10 @@ def check_fit(point: Point, device_memory_bytes: int | None) -> Point:
         return point
     detail = ", ".join(f"{k.removesuffix('_bytes')} {v / 1e9:.1f} GB" for k, v in parts.items())
     over = point.engine.num_devices
-    reason = f"needs {need / 1e9:.1f} GB on each of {over} device(s) ({detail}), which have {have / 1e9:.1f} GB usable"
+    reason = (
+        f"needs {need / 1e9:.1f} GB on each of {over} device(s) ({detail}), which have "
+        f"{have / 1e9:.1f} GB usable"
+    )
     return replace(point, status="oom", reason=reason)
 
 
@@ -124,17 +145,20 @@ def plan_s(plan: Plan, device: Published) -> float:
 
 
 def to_frame(plan: Plan, device: Published):
-    """One row per planned point with memory and time estimates; skipped points carry their reason."""
+    """One row per planned point with memory and time estimates; skipped points carry their
+    reason."""
     import pandas as pd
 
     rows = []
     for point in plan.points:
         ready = point.status == "ready"
-        rows.append({
-            **describe(point),
-            "status": point.status,
-            "reason": point.reason,
-            **memory_bytes(point),
-            "estimate_s": None if not ready or point.is_derived else estimate_s(point, device),
-        })
+        rows.append(
+            {
+                **describe(point),
+                "status": point.status,
+                "reason": point.reason,
+                **memory_bytes(point),
+                "estimate_s": None if not ready or point.is_derived else estimate_s(point, device),
+            }
+        )
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["status", "reason", "estimate_s"])

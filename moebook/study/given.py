@@ -1,8 +1,7 @@
 """What a user gave, as plain values: the mapping of a YAML file, or the names of a notebook.
 
-Names decide, not types: a name of a parameter is that parameter, whatever it holds. Arrays, ranges and numpy's numbers
-become lists and numbers; what has no order or no value to read is refused.
-"""
+Names decide, not types: a name of a parameter is that parameter, whatever it holds. Arrays, ranges
+and numpy's numbers become lists and numbers; what has no order or no value to read is refused."""
 
 import ast
 import difflib
@@ -16,7 +15,7 @@ import yaml
 from moebook.problems import ParameterError, Problem
 
 _OF_IPYTHON = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
-_INJECTED = "# Parameters"              # papermill's injected cell begins so, our own does not
+_INJECTED = "# Parameters"  # papermill's injected cell begins so, our own does not
 _PLAIN = (bool, int, float, str)
 
 
@@ -27,14 +26,17 @@ class _UniqueKeys(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark)
+                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: str | Path) -> dict:
-    """The mapping in a parameter file; ParameterError for a missing, unreadable or ambiguous one."""
+    """The mapping in a parameter file; ParameterError for a missing, unreadable or ambiguous
+    one."""
     path = Path(path)
+
     def fail(value: Any, allowed: str) -> ParameterError:
         return ParameterError([Problem(str(path), "(file)", value, allowed)])
 
@@ -42,7 +44,10 @@ def read_yaml(path: str | Path) -> dict:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.exists() else []
-        raise fail(path.name, "no such file; " + (f"here are {', '.join(near)}" if near else "no such folder")) from None
+        raise fail(
+            path.name,
+            "no such file; " + (f"here are {', '.join(near)}" if near else "no such folder"),
+        ) from None
     except OSError as error:
         raise fail(path.name, f"cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -55,9 +60,9 @@ def read_yaml(path: str | Path) -> dict:
 def of_notebook(names: dict, fields: Iterable[str], source: str, headless: bool) -> dict[str, Any]:
     """What a notebook's globals set. None is "the profile's", unless papermill injected it.
 
-    Headless, every other value is an unknown parameter and is given back as such; in a live kernel, where users make
-    names of their own, only what looks like a misspelt parameter is. ParameterError for values that cannot be read.
-    """
+    Headless, every other value is an unknown parameter and is given back as such; in a live kernel,
+    where users make names of their own, only what looks like a misspelt parameter is.
+    ParameterError for values that cannot be read."""
     fields, injected = list(fields), _injected_nones(names.get("In", ()))
     given, problems = {}, []
     for name, value in names.items():
@@ -75,12 +80,13 @@ def of_notebook(names: dict, fields: Iterable[str], source: str, headless: bool)
 
 
 def plain(value: Any) -> Any:
-    """Numbers, text, and lists of them, from whatever holds such. TypeError says what to give instead."""
+    """Numbers, text, and lists of them, from whatever holds such. TypeError says what to give
+    instead."""
     if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, PurePath):
         return str(value)
-    if hasattr(value, "tolist"):                       # numpy's arrays and numbers, pandas' series
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers, pandas' series
         return plain(value.tolist())
     if isinstance(value, (list, tuple, range)):
         return [plain(item) for item in value]
@@ -88,12 +94,19 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order: give a list")
-    raise TypeError(f"a {type(value).__name__} is no value of a parameter: give a number, text or a list")
+    raise TypeError(
+        f"a {type(value).__name__} is no value of a parameter: give a number, text or a list"
+    )
 
 
 def _is_unknown(name: str, value: Any, fields: list[str], headless: bool) -> bool:
     """Whether a name that is no parameter was meant to be one."""
-    if name.startswith("_") or name in _OF_IPYTHON or callable(value) or isinstance(value, ModuleType):
+    if (
+        name.startswith("_")
+        or name in _OF_IPYTHON
+        or callable(value)
+        or isinstance(value, ModuleType)
+    ):
         return False
     return headless or bool(difflib.get_close_matches(name, fields, n=1, cutoff=0.8))
 
@@ -103,6 +116,10 @@ def _injected_nones(cells: Iterable[str]) -> set[str]:
     found = set()
     for text in (cell for cell in cells if cell.lstrip().startswith(_INJECTED)):
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and node.value.value is None:
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Constant)
+                and node.value.value is None
+            ):
                 found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
     return found

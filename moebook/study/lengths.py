@@ -1,11 +1,11 @@
-"""How long a run is: tokens in and tokens out, said as a number where they are equal, as a pair [in, out] where not.
+"""How long a run is: tokens in and tokens out, said as a number where they are equal, as a pair
+[in, out] where not.
 
     >>> str(Length.parse(128)), str(Length.parse([1024, 256]))
     ('128', '1024 + 256')
 
-In a list of lengths numbers are lengths of their own: `[128, 256]` is two of them, `[[1024, 256]]` is one. An empty list
-leaves the sweep out.
-"""
+In a list of lengths numbers are lengths of their own: `[128, 256]` is two of them, `[[1024, 256]]`
+is one. An empty list leaves the sweep out."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +30,9 @@ class Length:
         if isinstance(given, cls):
             return given
         pair = given if isinstance(given, (list, tuple)) else [given, given]
-        if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
+        if len(pair) != 2 or any(
+            isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair
+        ):
             raise ValueError(ALLOWED)
         return cls(*pair)
 
@@ -46,7 +48,11 @@ class Length:
     @property
     def plain(self) -> int | list[int]:
         """As YAML and JSON say it."""
-        return self.tokens_in if self.tokens_in == self.tokens_out else [self.tokens_in, self.tokens_out]
+        return (
+            self.tokens_in
+            if self.tokens_in == self.tokens_out
+            else [self.tokens_in, self.tokens_out]
+        )
 
     @property
     def words(self) -> str:
@@ -74,13 +80,17 @@ def _validated(given: Any) -> Length:
 def _as_tuple(given: Any) -> Any:
     if isinstance(given, (list, tuple)):
         return tuple(given)
-    raise PydanticCustomError("length_list", "{allowed}", {"allowed": f"a list; of each: {ALLOWED}; [] leaves them out"})
+    raise PydanticCustomError(
+        "length_list", "{allowed}", {"allowed": f"a list; of each: {ALLOWED}; [] leaves them out"}
+    )
 
 
 def _distinct(lengths: tuple[Length, ...]) -> tuple[Length, ...]:
     double = [length for i, length in enumerate(lengths) if length in lengths[:i]]
     if double:
-        raise PydanticCustomError("length_twice", "{said}", {"said": f"each length once; {double[0]} stands twice"})
+        raise PydanticCustomError(
+            "length_twice", "{said}", {"said": f"each length once; {double[0]} stands twice"}
+        )
     return lengths
 
 
@@ -94,4 +104,8 @@ def both(*counts: int) -> tuple[Length, ...]:
 
 def longest(lengths: Iterable[Length | None]) -> Length | None:
     """The one that takes most positions, of those given; None of none."""
-    return max((length for length in lengths if length is not None), key=lambda length: length.total, default=None)
+    return max(
+        (length for length in lengths if length is not None),
+        key=lambda length: length.total,
+        default=None,
+    )

@@ -19,7 +19,9 @@ def percent_problem(percent: float) -> str | None:
     """Of what is pruned. Under 1 % is taken for a fraction, since it removes nothing."""
     if 0 < percent < 1:
         whole = 100 * percent
-        part = {25: "a quarter", 50: "a half", 75: "three quarters"}.get(whole, f"{percent:g} of it")
+        part = {25: "a quarter", 50: "a half", 75: "three quarters"}.get(
+            whole, f"{percent:g} of it"
+        )
         return f"{percent:g} % removes nothing; for {part} write {whole:g}"
     return None if 1 <= percent < 100 else "percent that is pruned: over 0 and under 100"
 
@@ -31,7 +33,7 @@ def number_hint(given: Any, whole: bool) -> str:
         number = float(given)
     except (TypeError, ValueError):
         return ""
-    quoted = isinstance(given, str) and given.strip().lstrip("+-").isdigit()    # another hint's
+    quoted = isinstance(given, str) and given.strip().lstrip("+-").isdigit()  # another hint's
     if quoted or isinstance(given, bool) or not math.isfinite(number):
         return ""
     if whole and number.is_integer() and abs(number) < 1e15:

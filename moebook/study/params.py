@@ -1,9 +1,8 @@
 """A notebook's parameters: typed, frozen, extras forbidden, every problem reported at once.
 
-They come from a YAML file (`load`), or from the notebook's own names after papermill or a user set them
-(`from_notebook`); what neither names is the profile's. Both ways end in the same pydantic model, so the same input gives
-the same problems.
-"""
+They come from a YAML file (`load`), or from the notebook's own names after papermill or a user set
+them (`from_notebook`); what neither names is the profile's. Both ways end in the same pydantic
+model, so the same input gives the same problems."""
 
 import ast
 import difflib
@@ -21,9 +20,29 @@ from moebook.study import limits
 from moebook.study.given import of_notebook, read_yaml
 from moebook.study.lengths import Length, Lengths
 
-__all__ = ["PROFILE", "Count", "Counts", "Depths", "Flag", "Fraction", "Fractions", "Length", "Lengths",
-           "Models", "Names", "NonNegative", "NonNegatives", "NotebookParams", "ParameterError", "Problem", "build",
-           "choices", "from_notebook", "load", "read_yaml"]
+__all__ = [
+    "PROFILE",
+    "Count",
+    "Counts",
+    "Depths",
+    "Flag",
+    "Fraction",
+    "Fractions",
+    "Length",
+    "Lengths",
+    "Models",
+    "Names",
+    "NonNegative",
+    "NonNegatives",
+    "NotebookParams",
+    "ParameterError",
+    "Problem",
+    "build",
+    "choices",
+    "from_notebook",
+    "load",
+    "read_yaml",
+]
 PROFILE = r"[a-z0-9][a-z0-9_-]*"
 
 
@@ -55,7 +74,7 @@ class NotebookParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    notebook: str = ""                   # each section's own
+    notebook: str = ""  # each section's own
     profile: Annotated[str, Field(pattern=f"^{PROFILE}$")] = "cpu"
     device: str = "cpu"
     num_devices: Count = 1
@@ -81,9 +100,11 @@ class NotebookParams(BaseModel):
         return found
 
 
-def build(model: type[NotebookParams], data: dict, source: str, origins: dict[str, str] | None = None) -> NotebookParams:
-    """Validated parameters, or ParameterError with every problem; `source` names the file or notebook in it, `origins`
-    where some of the values came from instead."""
+def build(
+    model: type[NotebookParams], data: dict, source: str, origins: dict[str, str] | None = None
+) -> NotebookParams:
+    """Validated parameters, or ParameterError with every problem; `source` names the file or
+    notebook in it, `origins` where some of the values came from instead."""
     fields, origins = list(model.model_fields), origins or {}
     data = {str(k): _as_meant(model, str(k), v) for k, v in data.items()}
     try:
@@ -101,7 +122,11 @@ def build(model: type[NotebookParams], data: dict, source: str, origins: dict[st
 def _notebook(value: Any, own: str) -> Any:
     """The section's own notebook where it was named by number, name or file."""
     name = Path(str(value)).name.removesuffix(".ipynb")
-    return own if name == own[3:] or (name.isdigit() and int(name) == int(own[:2])) or name == own else value
+    return (
+        own
+        if name == own[3:] or (name.isdigit() and int(name) == int(own[:2])) or name == own
+        else value
+    )
 
 
 def _with_origin(problem: Problem, source: str, origins: dict[str, str]) -> Problem:
@@ -118,7 +143,9 @@ def _as_meant(model: type[NotebookParams], name: str, value: Any) -> Any:
         return _notebook(value, model.model_fields[name].default)
     if not isinstance(value, str) or name == "output_root":
         return value
-    optional = name in model.model_fields and type(None) in get_args(model.model_fields[name].annotation)
+    optional = name in model.model_fields and type(None) in get_args(
+        model.model_fields[name].annotation
+    )
     if optional and value.lower() == "none":
         return None
     return paths.given(value) if "/" in value else value
@@ -129,22 +156,32 @@ def _from_pydantic(error: dict, data: dict, source: str, fields: list[str]) -> P
     top = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         return Problem(source, top, data.get(top), f"unknown parameter; {choices(top, fields)}")
-    allowed = (error["msg"][0].lower() + error["msg"][1:]).replace("a valid tuple", "a list, such as [1, 2]")
+    allowed = (error["msg"][0].lower() + error["msg"][1:]).replace(
+        "a valid tuple", "a list, such as [1, 2]"
+    )
     whole = "int" in error["type"] or error["type"] == "length"
-    if (whole or "float" in error["type"]) and (hint := limits.number_hint(error["input"], whole=whole)):
+    if (whole or "float" in error["type"]) and (
+        hint := limits.number_hint(error["input"], whole=whole)
+    ):
         return Problem(source, key, error["input"], f"{allowed}; {hint}")
-    if isinstance(error["input"], str) and any(kind in error["type"] for kind in ("tuple", "int", "length")):
+    if isinstance(error["input"], str) and any(
+        kind in error["type"] for kind in ("tuple", "int", "length")
+    ):
         allowed += _hint_string(error["input"])
     return Problem(source, key, error["input"], allowed)
 
 
 def _hint_string(text: str) -> str:
-    """What to do when a list or number arrived as text, as papermill's -p and YAML's quotes give it."""
+    """What to do when a list or number arrived as text, as papermill's -p and YAML's quotes give
+    it."""
     try:
         ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return ""
-    return f"; it arrived as text: write it without quotes, or with papermill `-y 'name: {text}'` in place of `-p`"
+    return (
+        f"; it arrived as text: write it without quotes, or with papermill `-y 'name: {text}'` in "
+        f"place of `-p`"
+    )
 
 
 def load(model: type[NotebookParams], path: str | Path) -> NotebookParams:
@@ -152,19 +189,26 @@ def load(model: type[NotebookParams], path: str | Path) -> NotebookParams:
     return _resolve(model, read_yaml(path), str(path), Path(path))
 
 
-def from_notebook(model: type[NotebookParams], names: dict, notebook: str, headless: bool) -> NotebookParams:
-    """Parameters from a notebook's globals, as its parameters cell or papermill's injected cell set them."""
+def from_notebook(
+    model: type[NotebookParams], names: dict, notebook: str, headless: bool
+) -> NotebookParams:
+    """Parameters from a notebook's globals, as its parameters cell or papermill's injected cell set
+    them."""
     given = of_notebook(names, model.model_fields, notebook, headless)
     return _resolve(model, given, notebook)
 
 
-def _resolve(model: type[NotebookParams], given: dict, source: str, file: Path | None = None) -> NotebookParams:
-    """What was given, then the values of its profile, then those of its device's profile, then the class's."""
+def _resolve(
+    model: type[NotebookParams], given: dict, source: str, file: Path | None = None
+) -> NotebookParams:
+    """What was given, then the values of its profile, then those of its device's profile, then the
+    class's."""
     stem = model.model_fields["notebook"].default
     values, origins = dict(given), dict.fromkeys(given, source)
     own = _profile_file(stem, given.get("profile"))
     if problems := _of_profile(given, own, stem, source):
         raise ParameterError(problems)
+
     def fill(path: Path | None) -> None:
         if path is not None and not (file is not None and path.samefile(file)):
             for name, value in read_yaml(path).items():
@@ -178,7 +222,7 @@ def _resolve(model: type[NotebookParams], given: dict, source: str, file: Path |
 
 def _profile_file(stem: str, profile: Any) -> Path | None:
     if not isinstance(profile, str) or not re.fullmatch(PROFILE, profile):
-        return None                                     # told by the model's own check
+        return None  # told by the model's own check
     path = paths.params_file(profile, stem)
     return path if path.exists() else None
 
@@ -190,16 +234,31 @@ def _profile_of_device(device: Any, stem: str) -> str:
 
 
 def _of_profile(given: dict, own: Path | None, stem: str, source: str) -> list[Problem]:
-    """What is wrong with the profile that was given, and with a device that is not that profile's."""
+    """What is wrong with the profile that was given, and with a device that is not that
+    profile's."""
     profile, device = given.get("profile"), given.get("device")
     if own is None:
         near = difflib.get_close_matches(str(profile), paths.profiles(stem), n=1, cutoff=0.6)
         if profile is None or device is not None or not near:
             return []
-        return [Problem(source, "profile", profile, f"no params/{profile}/{stem}.yaml, and no `device` for results of "
-                                                    f"your own; {choices(profile, paths.profiles(stem))}")]
+        return [
+            Problem(
+                source,
+                "profile",
+                profile,
+                f"no params/{profile}/{stem}.yaml, and no `device` for results of "
+                f"your own; {choices(profile, paths.profiles(stem))}",
+            )
+        ]
     its = read_yaml(own).get("device", device)
     if device in (None, its):
         return []
-    return [Problem(source, "device", device, f"profile {profile!r} is for device {its!r}: leave `device` out, or give "
-                                              f"results of another device another `profile` name")]
+    return [
+        Problem(
+            source,
+            "device",
+            device,
+            f"profile {profile!r} is for device {its!r}: leave `device` out, or give "
+            f"results of another device another `profile` name",
+        )
+    ]

@@ -1,25 +1,29 @@
-"""A plan: parameters become an ordered list of frozen points, each with an id, an estimate, or a reason not to run.
+"""A plan: parameters become an ordered list of frozen points, each with an id, an estimate, or a
+reason not to run.
 
-A *point* is one thing to measure: Architecture x EngineSettings x Workload x method x repeats. Its `key` hashes all of
-these; its `id` adds the device name and engine version, so a result can never be taken for another machine's.
+A *point* is one thing to measure: Architecture x EngineSettings x Workload x method x repeats. Its
+`key` hashes all of these; its `id` adds the device name and engine version, so a result can never
+be taken for another machine's.
 
 Methods
   full           every decode step is run
-  sampled        decode steps are timed at the first and last contexts of the run; their mean is the run's (a step's
-                 cost is linear in context, because the KV cache read is)
+  sampled        decode steps are timed at the first and last contexts of the run; their mean is the
+                 run's (a step's cost is linear in context, because the KV cache read is)
   depth          full depth extrapolated from engines with fewer layers: t(L) = a + b L
   depth+sampled  both
-  layer          no engine: one MoE layer alone, over `batch` tokens, with the backend of `engine.moe_backend`
+  layer          no engine: one MoE layer alone, over `batch` tokens, with the backend of
+                 `engine.moe_backend`
   perplexity     trained weights only: exp of the mean negative log-likelihood of held-out text
   acceptance     trained weights only: text is continued, draft tokens accepted are counted
   routing        expert choices of a text are counted, per layer
   ablation       perplexity with each expert taken out of its router in turn
   training       what training a member of the tiny family gave; no engine
-  endpoint       a server elsewhere answers `batch` requests at a time; no engine here
-Points with a depth method are derived from the points named in `own` and `anchor`, which are measured.
+  endpoint       a server elsewhere answers `batch` requests at a time; no engine here Points with a
+                 depth method are derived from the points named in `own` and `anchor`, which are
+                 measured.
 
-Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token, G GPUs.
-"""
+Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token, G
+GPUs."""
 
 import hashlib
 import json
@@ -32,10 +36,30 @@ from moebook.models.catalog import Architecture
 from moebook.models.tiny import family, own_text
 from moebook.study.settings import EngineSettings, Speculation, Workload, identity
 
-__all__ = ["METHODS", "EngineSettings", "Plan", "Point", "Speculation", "Workload", "describe", "merge"]
+__all__ = [
+    "METHODS",
+    "EngineSettings",
+    "Plan",
+    "Point",
+    "Speculation",
+    "Workload",
+    "describe",
+    "merge",
+]
 
-METHODS = ("full", "sampled", "depth", "depth+sampled", "layer", "perplexity", "acceptance", "routing", "ablation",
-           "training", "endpoint")
+METHODS = (
+    "full",
+    "sampled",
+    "depth",
+    "depth+sampled",
+    "layer",
+    "perplexity",
+    "acceptance",
+    "routing",
+    "ablation",
+    "training",
+    "endpoint",
+)
 TEXT_METHODS = ("perplexity", "acceptance", "routing", "ablation")
 WITHOUT_ENGINE = ("layer", "training", "endpoint")
 
@@ -49,12 +73,14 @@ class Point:
     method: str = "full"
     repeats: int = 3
     sweeps: tuple[str, ...] = ()
-    series: str = ""                     # what a figure's legend and a claim call it: "fp8", "inter 25 %"
-    text: str | None = None              # a file of held-out text, or a text of the tiny family
-    status: str = "ready"                # or oom, infeasible: planned, never run
+    series: str = ""  # what a figure's legend and a claim call it: "fp8", "inter 25 %"
+    text: str | None = None  # a file of held-out text, or a text of the tiny family
+    status: str = "ready"  # or oom, infeasible: planned, never run
     reason: str | None = None
-    own: tuple[str, ...] = ()            # depth methods: keys of this cell's points with fewer layers
-    anchor: tuple[str, ...] = ()         # and of one other cell's full-depth point and reduced one, sharing the intercept
+    own: tuple[str, ...] = ()  # depth methods: keys of this cell's points with fewer layers
+    anchor: tuple[
+        str, ...
+    ] = ()  # and of one other cell's full-depth point and reduced one, sharing the intercept
 
     @cached_property
     def key(self) -> str:
@@ -69,9 +95,15 @@ class Point:
             "own": self.own,
             "anchor": self.anchor,
             **({"text": _text_identity(self.text)} if self.text else {}),
-            **({"recipe": family.recipe_id(self.engine.weights)} if family.is_tiny(self.engine.weights) else {}),
-            **({"endpoint": self.series} if self.method == "endpoint" else {}),   # another label, another server
-            **(own_text.identity() if self.rests_on_tiny else {}),                # text of the user's own
+            **(
+                {"recipe": family.recipe_id(self.engine.weights)}
+                if family.is_tiny(self.engine.weights)
+                else {}
+            ),
+            **(
+                {"endpoint": self.series} if self.method == "endpoint" else {}
+            ),  # another label, another server
+            **(own_text.identity() if self.rests_on_tiny else {}),  # text of the user's own
         }
         return _digest(what)
 
@@ -84,13 +116,23 @@ class Point:
     def build_key(self) -> tuple:
         """Points equal in this differ in top-k at most, which a running engine can switch."""
         arch = self.architecture
-        return (arch.name.split("[")[0], arch.source, arch.num_layers, arch.expert_ffn_dim, arch.num_experts, self.engine)
+        return (
+            arch.name.split("[")[0],
+            arch.source,
+            arch.num_layers,
+            arch.expert_ffn_dim,
+            arch.num_experts,
+            self.engine,
+        )
 
     @property
     def rests_on_tiny(self) -> bool:
         """Whether weights, a draft or the text are of the tiny family."""
         spec = self.engine.speculation
-        return any(name and family.is_tiny(name) for name in (self.engine.weights, spec and spec.draft, self.text))
+        return any(
+            name and family.is_tiny(name)
+            for name in (self.engine.weights, spec and spec.draft, self.text)
+        )
 
     @property
     def is_derived(self) -> bool:
@@ -109,7 +151,8 @@ class Point:
 
 
 def _text_identity(text: str) -> str:
-    """The name of a text of the tiny family, which its recipe fixes; the digest of any other file's content."""
+    """The name of a text of the tiny family, which its recipe fixes; the digest of any other file's
+    content."""
     return text if family.is_tiny(text) else _digest(Path(text).read_text(encoding="utf-8"))
 
 
@@ -126,18 +169,26 @@ class Plan:
 
     @property
     def measured(self) -> list[Point]:
-        """Points an engine runs, ordered so that those sharing an engine stand together, largest top-k first."""
+        """Points an engine runs, ordered so that those sharing an engine stand together, largest
+        top-k first."""
         builds: dict[tuple, list[Point]] = {}
         for point in self.points:
             if point.status == "ready" and not point.is_derived:
                 builds.setdefault(point.build_key, []).append(point)
-        return [p for build in builds.values() for p in sorted(build, key=lambda p: -p.architecture.top_k)]
+        return [
+            p
+            for build in builds.values()
+            for p in sorted(build, key=lambda p: -p.architecture.top_k)
+        ]
 
     def only(self, sweeps: list[str]) -> "Plan":
-        """The part of the plan that these sweeps need, in their order. ValueError for a sweep it does not have."""
+        """The part of the plan that these sweeps need, in their order. ValueError for a sweep it
+        does not have."""
         have = list(dict.fromkeys(s for p in self.points for s in p.sweeps))
         if unknown := [s for s in sweeps if s not in have]:
-            raise ValueError(f"no sweep {', '.join(unknown)} in this plan; it has: {', '.join(have)}")
+            raise ValueError(
+                f"no sweep {', '.join(unknown)} in this plan; it has: {', '.join(have)}"
+            )
         chosen: dict[str, Point] = {}
         by_key = {p.key: p for p in self.points}
         for sweep in sweeps:
@@ -157,7 +208,8 @@ class Plan:
 
 
 def merge(points: Iterable[Point]) -> tuple[Point, ...]:
-    """Points in first-seen order, those with one key merged into one that belongs to all their sweeps."""
+    """Points in first-seen order, those with one key merged into one that belongs to all their
+    sweeps."""
     merged: dict[str, Point] = {}
     for point in points:
         seen = merged.get(point.key)
@@ -167,7 +219,8 @@ def merge(points: Iterable[Point]) -> tuple[Point, ...]:
 
 
 def describe(point: Point) -> dict:
-    """The flat identity of a point: the first columns of the results table and of `moebook plan`."""
+    """The flat identity of a point: the first columns of the results table and of `moebook
+    plan`."""
     arch, engine, work = point.architecture, point.engine, point.workload
     spec = engine.speculation
     return {
@@ -182,8 +235,18 @@ def describe(point: Point) -> dict:
         "expert_ffn_dim": arch.expert_ffn_dim,
         "num_experts": arch.num_experts,
         "top_k": arch.top_k,
-        **{name: getattr(engine, name) for name in (
-            "dtype", "quantization", "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "expert_parallel", "graphs")},
+        **{
+            name: getattr(engine, name)
+            for name in (
+                "dtype",
+                "quantization",
+                "kv_cache_dtype",
+                "tensor_parallel",
+                "pipeline_parallel",
+                "expert_parallel",
+                "graphs",
+            )
+        },
         "weights": engine.weights,
         "asked_moe_backend": engine.moe_backend,
         "speculative": spec and spec.method,

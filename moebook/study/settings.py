@@ -1,8 +1,7 @@
 """How an engine is built, and the work it is given: frozen settings, hashed into a point's key.
 
-A field added after results were first published carries `later`: it enters the key only where it differs from its
-default, so that points measured before keep their keys.
-"""
+A field added after results were first published carries `later`: it enters the key only where it
+differs from its default, so that points measured before keep their keys."""
 
 from dataclasses import asdict, dataclass, field, fields
 
@@ -16,10 +15,10 @@ def later(default=None):
 class Speculation:
     """Speculative decoding with `num_tokens` draft tokens a step.
 
-    method: `draft_model` (a smaller model, `draft`, by catalog name, folder or tiny reference) or `ngram` (lookup in the
-    sequence's own tokens). acceptance: probability that a draft token is accepted given that those before it were, set in
-    the engine's rejection sampler; None: what the models' own tokens give.
-    """
+    method: `draft_model` (a smaller model, `draft`, by catalog name, folder or tiny reference) or
+    `ngram` (lookup in the sequence's own tokens). acceptance: probability that a draft token is
+    accepted given that those before it were, set in the engine's rejection sampler; None: what the
+    models' own tokens give."""
 
     method: str
     num_tokens: int
@@ -28,17 +27,23 @@ class Speculation:
 
     @property
     def rates(self) -> list[float] | None:
-        """Unconditional acceptance rate of each position, as the engine's synthetic sampler takes them."""
-        return None if self.acceptance is None else [self.acceptance**i for i in range(1, self.num_tokens + 1)]
+        """Unconditional acceptance rate of each position, as the engine's synthetic sampler takes
+        them."""
+        return (
+            None
+            if self.acceptance is None
+            else [self.acceptance**i for i in range(1, self.num_tokens + 1)]
+        )
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How the engine is built. graphs: `light` (decode graphs of graph_batch_sizes, no compilation), `pieces` (light,
-    and graphs in pieces for all other steps, a draft model's among them), `compiled` (the engine's own compilation and
-    graphs, for graph_batch_sizes only), `default` (all the engine's own), `eager`.
-    weights: dummy, a checkpoint folder or a tiny reference. routing: `zipf S` imposes expert choices drawn with
-    probability ~ rank^-S in place of the router's; 0 is uniform."""
+    """How the engine is built. graphs: `light` (decode graphs of graph_batch_sizes, no
+    compilation), `pieces` (light, and graphs in pieces for all other steps, a draft model's among
+    them), `compiled` (the engine's own compilation and graphs, for graph_batch_sizes only),
+    `default` (all the engine's own), `eager`. weights: dummy, a checkpoint folder or a tiny
+    reference. routing: `zipf S` imposes expert choices drawn with probability ~ rank^-S in place of
+    the router's; 0 is uniform."""
 
     dtype: str = "bfloat16"
     quantization: str | None = None
@@ -56,7 +61,7 @@ class EngineSettings:
     trust_remote_code: bool = False
     speculation: Speculation | None = later()
     routing: str | None = later()
-    routed_experts: bool = later(False)      # the engine returns each token's experts with its output
+    routed_experts: bool = later(False)  # the engine returns each token's experts with its output
 
     @property
     def num_devices(self) -> int:
@@ -74,7 +79,8 @@ def skew_of(routing: str | None) -> float | None:
 
 @dataclass(frozen=True)
 class Workload:
-    """B sequences of `input_tokens` seeded random ids, each continued by `output_tokens`. temperature None: 1."""
+    """B sequences of `input_tokens` seeded random ids, each continued by `output_tokens`.
+    temperature None: 1."""
 
     batch: int
     input_tokens: int
@@ -85,5 +91,9 @@ class Workload:
 
 def identity(settings: EngineSettings | Workload) -> dict:
     """All fields of the settings, `later` ones only where they differ from their default."""
-    unset = {f.name for f in fields(settings) if f.metadata.get("later") and getattr(settings, f.name) == f.default}
+    unset = {
+        f.name
+        for f in fields(settings)
+        if f.metadata.get("later") and getattr(settings, f.name) == f.default
+    }
     return {name: value for name, value in asdict(settings).items() if name not in unset}

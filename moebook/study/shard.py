@@ -1,10 +1,10 @@
 """A part of a plan for one job of a job array: `3/8` is the third of eight.
 
-Points that share an engine stay together. Builds are dealt out by their estimated seconds, the longest first, each to the
-part that has least so far; so parts differ by one build at most, and every job of the array finds the same split without
-asking the others. The parts have no point in common, and together they are all that the plan measures. Points of a depth
-method are not measured but computed from those that are: they belong to no part.
-"""
+Points that share an engine stay together. Builds are dealt out by their estimated seconds, the
+longest first, each to the part that has least so far; so parts differ by one build at most, and
+every job of the array finds the same split without asking the others. The parts have no point in
+common, and together they are all that the plan measures. Points of a depth method are not measured
+but computed from those that are: they belong to no part."""
 
 import re
 from dataclasses import dataclass, replace
@@ -16,14 +16,17 @@ from moebook.study.plan import Plan, Point
 
 @dataclass(frozen=True)
 class Shard:
-    index: int                # 1 is the first
+    index: int  # 1 is the first
     count: int
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError(f"no shard {text!r}: give i/n with i from 1 to n, such as 3/8 for the third of eight jobs")
+            raise ValueError(
+                f"no shard {text!r}: give i/n with i from 1 to n, such as 3/8 for the third of "
+                f"eight jobs"
+            )
         return cls(int(found[1]), int(found[2]))
 
     @property
@@ -31,11 +34,17 @@ class Shard:
         return f"{self.index}of{self.count}"
 
     def of(self, plans: list[Plan]) -> list[Plan]:
-        """The points of each plan that this part measures. Plans that share points are split as one, so that no point
-        falls to two parts."""
+        """The points of each plan that this part measures. Plans that share points are split as
+        one, so that no point falls to two parts."""
         points = {p.key: p for plan in plans for p in plan.measured}
-        mine = {p.key for build in deal(list(points.values()), self.count, plans[0].device)[self.index - 1] for p in build}
-        return [replace(plan, points=tuple(p for p in plan.measured if p.key in mine)) for plan in plans]
+        mine = {
+            p.key
+            for build in deal(list(points.values()), self.count, plans[0].device)[self.index - 1]
+            for p in build
+        }
+        return [
+            replace(plan, points=tuple(p for p in plan.measured if p.key in mine)) for plan in plans
+        ]
 
 
 def deal(points: list[Point], count: int, device_kind: str) -> list[list[list[Point]]]:
@@ -54,6 +63,8 @@ def deal(points: list[Point], count: int, device_kind: str) -> list[list[list[Po
 
 def build_s(build: list[Point], device_kind: str) -> float:
     """Estimated seconds of the points of one engine, its start included."""
-    start = ENGINE_START_S["cpu" if device_kind == "cpu" else "gpu"] if build[0].needs_engine else 0.0
+    start = (
+        ENGINE_START_S["cpu" if device_kind == "cpu" else "gpu"] if build[0].needs_engine else 0.0
+    )
     published = devices.published_here(device_kind)
     return start + sum(estimate_s(p, published) for p in build)

@@ -1,4 +1,5 @@
-"""Summaries of section 5's shipped plans with planted times. Tests only: no number here was measured."""
+"""Summaries of section 5's shipped plans with planted times. Tests only: no number here was
+measured."""
 
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,12 @@ from moebook.study.plan import Plan, Point
 
 STEM = "05_parallelism"
 BYTES_PER_S, FLOPS_PER_S, HOST_S = 2e12, 5e14, 1e-3
-RUN = {"TP": 1.10, "TP+EP": 1.25, "PP": 0.9, "PP+EP": 0.9}      # planted time of a run, over an even split of the work
+RUN = {
+    "TP": 1.10,
+    "TP+EP": 1.25,
+    "PP": 0.9,
+    "PP+EP": 0.9,
+}  # planted time of a run, over an even split of the work
 SPREAD = (1.0, 0.99, 1.02)
 
 
@@ -22,26 +28,45 @@ def plan(profile: str) -> Plan:
 
 
 def seconds(point: Point) -> tuple[float, float]:
-    """(TTFT, step): host, bytes and FLOPs one after the other, split evenly over devices; a pipeline's stages in turn."""
+    """(TTFT, step): host, bytes and FLOPs one after the other, split evenly over devices; a
+    pipeline's stages in turn."""
     arch, work, engine = point.architecture, point.workload, point.engine
     prefill = sizes.prefill_cost(arch, work.batch, work.input_tokens)
     decode = sizes.decode_cost(arch, work.batch, work.input_tokens + work.output_tokens // 2)
     slower = RUN.get(point.series, 1.0)
     split = engine.tensor_parallel
-    return (slower * (HOST_S + prefill.total_flops / FLOPS_PER_S / split),
-            slower * (HOST_S + decode.total_bytes / BYTES_PER_S / split))
+    return (
+        slower * (HOST_S + prefill.total_flops / FLOPS_PER_S / split),
+        slower * (HOST_S + decode.total_bytes / BYTES_PER_S / split),
+    )
 
 
 def record(point: Point, device: tuple[str, str]) -> dict:
     ttft, step = seconds(point)
-    repeats = [{"ttft_s": f * ttft, "e2e_s": f * (ttft + (point.workload.output_tokens - 1) * step)} for f in SPREAD]
-    return {"status": "ok", "reason": None, "repeats": repeats, "method": point.method,
-            "num_layers": point.architecture.num_layers, "engine": {},
-            "provenance": {"device": device[0], "device_kind": device[1], "engine_version": "none 0"}}
+    repeats = [
+        {"ttft_s": f * ttft, "e2e_s": f * (ttft + (point.workload.output_tokens - 1) * step)}
+        for f in SPREAD
+    ]
+    return {
+        "status": "ok",
+        "reason": None,
+        "repeats": repeats,
+        "method": point.method,
+        "num_layers": point.architecture.num_layers,
+        "engine": {},
+        "provenance": {"device": device[0], "device_kind": device[1], "engine_version": "none 0"},
+    }
 
 
-def summary(profile: str, device: tuple[str, str] = ("synthetic", "h100"), without: str = "") -> pd.DataFrame:
-    """A summary in which every point that can run has its planted time, but those of series that begin with `without`."""
+def summary(
+    profile: str, device: tuple[str, str] = ("synthetic", "h100"), without: str = ""
+) -> pd.DataFrame:
+    """A summary in which every point that can run has its planted time, but those of series that
+    begin with `without`."""
     made = plan(profile)
-    records = {p.key: record(p, device) for p in made.measured if not (without and p.series.startswith(without))}
+    records = {
+        p.key: record(p, device)
+        for p in made.measured
+        if not (without and p.series.startswith(without))
+    }
     return table.summarize(metrics.add_metrics(table.assemble(made, records)))

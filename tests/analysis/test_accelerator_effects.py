@@ -1,4 +1,5 @@
-"""Claims of section 8 on planted latencies: a knee is found where it is, and an endpoint is needed where it is."""
+"""Claims of section 8 on planted latencies: a knee is found where it is, and an endpoint is needed
+where it is."""
 
 import sys
 from pathlib import Path
@@ -20,8 +21,12 @@ def tables(tmp_path_factory):
     def made(name, **given):
         return t.results("h100", tmp_path_factory.mktemp(name), **given).summary
 
-    return {"bare": made("bare"), "knee": made("knee", knee=1024), "served": made("served", knee=1024, endpoint=LABEL),
-            "other": made("other", endpoint="some server")}
+    return {
+        "bare": made("bare"),
+        "knee": made("knee", knee=1024),
+        "served": made("served", knee=1024, endpoint=LABEL),
+        "other": made("other", endpoint="some server"),
+    }
 
 
 def cells(summary) -> Cells:
@@ -34,8 +39,12 @@ def verdict(summary, claim: str):
 
 def test_a_planted_knee_is_its_exponent(tables):
     bare, knee = (effects.exponent_rise(cells(tables[k]), 1024) for k in ("bare", "knee"))
-    assert knee.value - bare.value == pytest.approx(t.KNEE, abs=1e-6)      # E2E times (length / 1024)^0.3 beyond 1024
-    assert knee.n == 2 and "int4 weights at batch 16" in knee.text         # batch 1 to 4096, batch 16 to 2048
+    assert knee.value - bare.value == pytest.approx(
+        t.KNEE, abs=1e-6
+    )  # E2E times (length / 1024)^0.3 beyond 1024
+    assert (
+        knee.n == 2 and "int4 weights at batch 16" in knee.text
+    )  # batch 1 to 4096, batch 16 to 2048
 
 
 def test_another_scale_is_bent_at_its_middle(tables):
@@ -46,7 +55,11 @@ def test_another_scale_is_bent_at_its_middle(tables):
 
 def test_an_endpoint_against_an_engine_is_the_ratio_of_their_latencies(tables):
     served = tables["served"]
-    at = served[(served["batch"] == 1) & (served["input_tokens"] == 4096) & (served["series"].isin(["int4 weights", LABEL]))]
+    at = served[
+        (served["batch"] == 1)
+        & (served["input_tokens"] == 4096)
+        & (served["series"].isin(["int4 weights", LABEL]))
+    ]
     mine, theirs = (at.loc[at["series"] == s, "e2e_s"].iloc[0] for s in ("int4 weights", LABEL))
     found = effects.endpoint_lead(cells(served), "CS-3")
     assert found.n == 6 and f"4096: {mine / theirs:.3g} x" in found.text and not found.differs
@@ -61,12 +74,18 @@ def test_only_equal_models_are_compared(tables):
 
 
 def test_an_endpoint_that_is_no_cs3_is_told(tables):
-    assert effects.endpoint_lead(cells(tables["other"]), "CS-3").differs == ("endpoint some server (source CS-3)",)
+    assert effects.endpoint_lead(cells(tables["other"]), "CS-3").differs == (
+        "endpoint some server (source CS-3)",
+    )
 
 
 def test_without_an_endpoint_its_claim_is_untested_and_says_how_to_have_one(tables):
     found = verdict(tables["knee"], "cs3-latency")
-    assert found.verdict == "untested" and "set `endpoint`" in found.reason and "roofline" in found.reason
+    assert (
+        found.verdict == "untested"
+        and "set `endpoint`" in found.reason
+        and "roofline" in found.reason
+    )
     knee = verdict(tables["knee"], "h100-knee")
     assert knee.label == "supported in part" and knee.effect > 0.1
 

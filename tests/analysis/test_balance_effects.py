@@ -1,4 +1,5 @@
-"""Effects of section 7: planted imbalance, steps and correlations come back, and decide the claims."""
+"""Effects of section 7: planted imbalance, steps and correlations come back, and decide the
+claims."""
 
 import json
 
@@ -8,32 +9,80 @@ import pytest
 
 from moebook.results import verdicts as claims
 from moebook.results.cells import Cells, Untested
-from moebook.sections.load_balancing.effects import coefficient_steps, imbalance_ratio, importance_rank, perplexity_cost
+from moebook.sections.load_balancing.effects import (
+    coefficient_steps,
+    imbalance_ratio,
+    importance_rank,
+    perplexity_cost,
+)
 
 CV = {"no-balance": 1.2, "aux-0.001": 0.6, "aux-0.01": 0.3, "aux-0.1": 0.15, "loss-free": 0.4}
 TEXTS = ("code", "prose", "numbers")
 
 
 def row(sweep, series, method, text=None, **more):
-    return {"sweeps": sweep, "series": series, "model": f"tiny-{series}", "method": method, "status": "ok", "reason": None,
-            "expert_ffn_dim": 64, "num_experts": 16, "top_k": 4, "batch": 8, "input_tokens": 64, "output_tokens": 1,
-            "text": text, "device": "synthetic", "key": f"{sweep}/{series}/{text}", "throughput_tok_s": None, **more}
+    return {
+        "sweeps": sweep,
+        "series": series,
+        "model": f"tiny-{series}",
+        "method": method,
+        "status": "ok",
+        "reason": None,
+        "expert_ffn_dim": 64,
+        "num_experts": 16,
+        "top_k": 4,
+        "batch": 8,
+        "input_tokens": 64,
+        "output_tokens": 1,
+        "text": text,
+        "device": "synthetic",
+        "key": f"{sweep}/{series}/{text}",
+        "throughput_tok_s": None,
+        **more,
+    }
 
 
 def table(cv=CV, width=0.05, cost=lambda s: 2.0, rho=None, experts=32) -> pd.DataFrame:
-    """cv of each variant and text, +-width relative; perplexity cost % over no-balance; rho: series -> planted order."""
+    """cv of each variant and text, +-width relative; perplexity cost % over no-balance; rho: series
+    -> planted order."""
     rows = []
     for s, value in cv.items():
-        rows += [row("balance", s, "routing", t, balance_cv=value * (1 + i / 10), balance_cv_lo=value * (1 + i / 10 - width),
-                     balance_cv_hi=value * (1 + i / 10 + width)) for i, t in enumerate(TEXTS)]
-        rows.append(row("training", s, "training", perplexity=10.0 * (1 if s == "no-balance" else 1 + cost(s) / 100)))
+        rows += [
+            row(
+                "balance",
+                s,
+                "routing",
+                t,
+                balance_cv=value * (1 + i / 10),
+                balance_cv_lo=value * (1 + i / 10 - width),
+                balance_cv_hi=value * (1 + i / 10 + width),
+            )
+            for i, t in enumerate(TEXTS)
+        ]
+        rows.append(
+            row(
+                "training",
+                s,
+                "training",
+                perplexity=10.0 * (1 if s == "no-balance" else 1 + cost(s) / 100),
+            )
+        )
     for s, strength in (rho or {}).items():
         rng = np.random.default_rng(len(s))
         counts = rng.permuted(np.tile(np.arange(1, experts + 1), (4, 1)), axis=1)
         noise = rng.permuted(np.tile(np.arange(1, experts + 1), (4, 1)), axis=1)
         rise = strength * counts + np.sqrt(1 - strength**2) * noise
-        rows.append(row("importance", s, "ablation", "all", perplexity=10.0, expert_counts=json.dumps(counts.tolist()),
-                        ablation_perplexity=json.dumps((10 + rise / 100).tolist())))
+        rows.append(
+            row(
+                "importance",
+                s,
+                "ablation",
+                "all",
+                perplexity=10.0,
+                expert_counts=json.dumps(counts.tolist()),
+                ablation_perplexity=json.dumps((10 + rise / 100).tolist()),
+            )
+        )
     return pd.DataFrame(rows)
 
 
@@ -49,7 +98,11 @@ def test_cells_hold_the_metric_with_its_interval():
     found = cells(table())
     assert len(found.ok) == 15 and len(found.planned) == 20
     first = found.samples[:, 0]
-    assert first[0] == pytest.approx(1.2) and 1.14 <= first[1:].min() < 1.17 and 1.23 < first[1:].max() <= 1.26
+    assert (
+        first[0] == pytest.approx(1.2)
+        and 1.14 <= first[1:].min() < 1.17
+        and 1.23 < first[1:].max() <= 1.26
+    )
     repeats = pd.concat([table().assign(repeat=i) for i in range(3)], ignore_index=True)
     again = cells(repeats)
     assert len(again.ok) == 15 and (again.samples == found.samples).all()
@@ -64,10 +117,20 @@ def test_a_metric_that_the_table_lacks_is_named_where_the_sweep_is_there():
 
 def test_imbalance_is_a_ratio_on_the_same_text():
     found = imbalance_ratio(cells(table()), "aux-0.01")
-    assert (found.value, found.n, found.unit) == (pytest.approx(4), 3, "times") and 3.5 < found.lo < 4 < found.hi < 4.5
+    assert (found.value, found.n, found.unit) == (
+        pytest.approx(4),
+        3,
+        "times",
+    ) and 3.5 < found.lo < 4 < found.hi < 4.5
     family = imbalance_ratio(cells(table()), "aux-")
-    assert family.value == pytest.approx((2 * 4 * 8) ** (1 / 3)) and family.n == 9 and "aux-0.001: 2.00" in family.text
-    with pytest.raises(Untested, match="no measured points of nothing; series measured: no-balance"):
+    assert (
+        family.value == pytest.approx((2 * 4 * 8) ** (1 / 3))
+        and family.n == 9
+        and "aux-0.001: 2.00" in family.text
+    )
+    with pytest.raises(
+        Untested, match="no measured points of nothing; series measured: no-balance"
+    ):
         imbalance_ratio(cells(table()), "nothing")
 
 
@@ -83,7 +146,11 @@ def test_texts_are_not_mixed():
 
 def test_steps_run_from_no_loss_to_the_strongest():
     found = coefficient_steps(cells(table()))
-    assert (found.value, found.lo, found.n) == (100, 100, 9) and "no-balance 1.32, aux-0.001 0.66" in found.text
+    assert (found.value, found.lo, found.n) == (
+        100,
+        100,
+        9,
+    ) and "no-balance 1.32, aux-0.001 0.66" in found.text
     risen = coefficient_steps(cells(table({**CV, "aux-0.1": 0.9})))
     assert risen.value == pytest.approx(100 * 6 / 9)
     with pytest.raises(Untested, match="no measured points of aux-"):
@@ -91,8 +158,14 @@ def test_steps_run_from_no_loss_to_the_strongest():
 
 
 def test_the_cost_in_perplexity_is_read_from_training():
-    found = perplexity_cost(cells(table(cost=lambda s: {"aux-0.001": 0, "aux-0.01": 1, "aux-0.1": 5}.get(s, 9))))
-    assert (found.value, found.n, found.unit) == (pytest.approx(2), 3, "%") and "aux-0.1 +5.00 %" in found.text
+    found = perplexity_cost(
+        cells(table(cost=lambda s: {"aux-0.001": 0, "aux-0.01": 1, "aux-0.1": 5}.get(s, 9)))
+    )
+    assert (found.value, found.n, found.unit) == (
+        pytest.approx(2),
+        3,
+        "%",
+    ) and "aux-0.1 +5.00 %" in found.text
     with pytest.raises(Untested, match="no perplexity of no-balance and aux-"):
         perplexity_cost(cells(table().assign(perplexity=np.nan)))
 
@@ -102,13 +175,21 @@ def test_importance_ranks_within_layers_and_over_variants():
     made = cells(frame, "perplexity", "importance")
     assert importance_rank(made, "no-balance").value == pytest.approx(1)
     found = importance_rank(made, ["aux-", "loss-free"])
-    assert abs(found.value) < 0.3 and found.lo < found.value < found.hi and found.n == 8 and found.unit == "rho"
+    assert (
+        abs(found.value) < 0.3
+        and found.lo < found.value < found.hi
+        and found.n == 8
+        and found.unit == "rho"
+    )
 
 
 def test_claims_of_section_7():
     even = verdicts(table(rho={"no-balance": 0.9, "aux-0.01": 0.1, "loss-free": -0.1}))
     assert even["balance-aux-loss"].label == "supported on this scale"
-    assert even["balance-aux-loss"].effect == pytest.approx(4) and even["balance-aux-loss"].unit == "times"
+    assert (
+        even["balance-aux-loss"].effect == pytest.approx(4)
+        and even["balance-aux-loss"].unit == "times"
+    )
     assert even["frequency-not-importance"].verdict == "supported"
     assert "each variant trained once" in even["balance-aux-loss"].reason
     assert even["balance-vl2"].verdict == even["balance-molmoe"].verdict == "untested"
@@ -116,7 +197,9 @@ def test_claims_of_section_7():
 
 
 def test_claims_of_section_7_the_other_way():
-    other = verdicts(table({s: 1.0 for s in CV}, rho={"no-balance": 0.9, "aux-0.01": 0.95, "loss-free": 0.95}))
+    other = verdicts(
+        table({s: 1.0 for s in CV}, rho={"no-balance": 0.9, "aux-0.01": 0.95, "loss-free": 0.95})
+    )
     assert other["balance-aux-loss"].verdict == "contradicted"
     assert other["frequency-not-importance"].verdict == "contradicted"
     between = verdicts(table({**CV, "no-balance": 0.9}, rho={"aux-0.01": 0.6, "loss-free": 0.5}))
@@ -124,5 +207,9 @@ def test_claims_of_section_7_the_other_way():
 
 
 def test_other_sections_do_not_need_these_columns():
-    frame = table().assign(sweeps="grid", throughput_tok_s=1.0).drop(columns=["balance_cv", "perplexity"])
+    frame = (
+        table()
+        .assign(sweeps="grid", throughput_tok_s=1.0)
+        .drop(columns=["balance_cv", "perplexity"])
+    )
     assert verdicts(frame)["balance-aux-loss"].verdict == "untested"

@@ -25,7 +25,7 @@ def intensity(found: Case, tokens: int) -> float:
 @pytest.mark.parametrize(("batch", "quantization"), [(1, None), (16, None), (1, "fp8")])
 def test_compute_bound_where_flops_per_byte_pass_the_devices_own(batch, quantization):
     found = case(batch, quantization=quantization)
-    ridge = 8e14 * (2 if quantization == "fp8" else 1) / 3e12            # FLOP per byte
+    ridge = 8e14 * (2 if quantization == "fp8" else 1) / 3e12  # FLOP per byte
     tokens = knees.compute_bound_from(found, LIMITS)
     assert intensity(found, tokens) > ridge >= intensity(found, tokens - 1)
 
@@ -36,7 +36,8 @@ def test_a_batch_is_compute_bound_at_about_its_share_of_the_prompt():
 
 
 def test_no_prompt_is_compute_bound_where_reading_costs_nothing_less():
-    """With a rate so high that even endless prompts read longer than they compute there is no bend."""
+    """With a rate so high that even endless prompts read longer than they compute there is no
+    bend."""
     assert knees.compute_bound_from(case(), replace(LIMITS, matmul_flops_per_s=1e30)) is None
 
 
@@ -45,13 +46,17 @@ def test_kv_reads_equal_weight_reads_at_weights_over_kv_bytes(batch):
     found = case(batch)
     rest = found.decode(1).total_bytes - found.decode(1).bytes["kv_cache"]
     per_token = batch * sizes.kv_bytes_per_token(ARCH)
-    assert knees.kv_over_weights_from(found) == int(np.ceil(rest / per_token)) - 1      # its own token is written, too
+    assert (
+        knees.kv_over_weights_from(found) == int(np.ceil(rest / per_token)) - 1
+    )  # its own token is written, too
 
 
 def test_an_attention_window_puts_that_off_or_does_away_with_it():
     scout = catalog.load("Llama-4-Scout-17B-16E-Instruct")
     whole = replace(scout, window=None)
-    contexts = [knees.kv_over_weights_from(Case(a, 1, 1, 1, quantization="int4")) for a in (whole, scout)]
+    contexts = [
+        knees.kv_over_weights_from(Case(a, 1, 1, 1, quantization="int4")) for a in (whole, scout)
+    ]
     assert contexts[0] < contexts[1]
     everywhere = replace(scout, num_windowed_layers=scout.num_layers)
     assert knees.kv_over_weights_from(Case(everywhere, 1, 1, 1)) is None
@@ -73,13 +78,15 @@ def test_local_exponents_of_powers_are_the_powers():
 
 
 def test_a_planted_bend_is_found_whatever_the_order():
-    lengths, seconds = [8, 1, 4, 2], [32, 1, 8, 2]                    # 1, 2, 8, 32: exponents 1, 2, 2
+    lengths, seconds = [8, 1, 4, 2], [32, 1, 8, 2]  # 1, 2, 8, 32: exponents 1, 2, 2
     found = knees.measured_bend(lengths, seconds)
     assert (found.length, found.below, found.above) == (2, pytest.approx(1), pytest.approx(2))
 
 
 def test_the_steepest_of_several_rises():
-    assert knees.measured_bend([1, 2, 4, 8], [1, 2, 4 * 2**0.2, 16]).length == 4      # exponents 1, 1.2, 1.8
+    assert (
+        knees.measured_bend([1, 2, 4, 8], [1, 2, 4 * 2**0.2, 16]).length == 4
+    )  # exponents 1, 1.2, 1.8
 
 
 def test_straight_flattening_and_short_curves_do_not_bend():

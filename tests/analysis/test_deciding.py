@@ -19,11 +19,23 @@ ROOT = Path(__file__).parents[2]
 
 def decisions(*rows: dict) -> list[tuple]:
     found = deciding.with_decisions(pd.DataFrame(list(rows)))
-    return [(d, None if pd.isna(n) else n) for d, n in zip(found["decides"], found["note"], strict=True)]
+    return [
+        (d, None if pd.isna(n) else n) for d, n in zip(found["decides"], found["note"], strict=True)
+    ]
 
 
 def timed(tpot: float, floor: float, **more) -> dict:
-    return row("grid", MIXTRAL, 100.0, batch=16, tokens=2048, device_kind="h200", tpot_s=tpot, floor_tpot_s=floor, **more)
+    return row(
+        "grid",
+        MIXTRAL,
+        100.0,
+        batch=16,
+        tokens=2048,
+        device_kind="h200",
+        tpot_s=tpot,
+        floor_tpot_s=floor,
+        **more,
+    )
 
 
 def test_a_row_with_a_number_decides_and_has_no_note():
@@ -31,14 +43,22 @@ def test_a_row_with_a_number_decides_and_has_no_note():
 
 
 def test_a_row_without_a_number_says_its_status():
-    assert decisions(row("grid", MIXTRAL, None, batch=1, tokens=1, status="oom")) == [(False, "oom: it has no number")]
+    assert decisions(row("grid", MIXTRAL, None, batch=1, tokens=1, status="oom")) == [
+        (False, "oom: it has no number")
+    ]
 
 
 def test_a_model_under_its_bound_decides_nothing_at_all_its_points():
-    under, other, apart = decisions(timed(0.88, 1.0), timed(2.0, 1.0, active=4),
-                                    {**timed(2.0, 1.0), "model": "another"})
-    assert under == (False, "measured under its bound by 12 %: its routing was not near uniform; decides nothing")
-    assert other[0] is False and other[1].startswith("its model was measured under its bound elsewhere")
+    under, other, apart = decisions(
+        timed(0.88, 1.0), timed(2.0, 1.0, active=4), {**timed(2.0, 1.0), "model": "another"}
+    )
+    assert under == (
+        False,
+        "measured under its bound by 12 %: its routing was not near uniform; decides nothing",
+    )
+    assert other[0] is False and other[1].startswith(
+        "its model was measured under its bound elsewhere"
+    )
     assert apart == (True, None)
 
 
@@ -46,10 +66,18 @@ def test_a_cpu_can_beat_its_bound():
     assert decisions({**timed(0.5, 1.0), "device_kind": "cpu"}) == [(True, None)]
 
 
-@pytest.mark.parametrize(("sweeps", "decides"), [
-    ("support", False), ("validation", False), ("support,validation", False), ("support,grid", True), ("grid", True)])
+@pytest.mark.parametrize(
+    ("sweeps", "decides"),
+    [
+        ("support", False),
+        ("validation", False),
+        ("support,validation", False),
+        ("support,grid", True),
+        ("grid", True),
+    ],
+)
 def test_checks_and_supports_decide_nothing_unless_they_are_cells_too(sweeps, decides):
-    (found, note), = decisions(row(sweeps, MIXTRAL, 100.0, batch=1, tokens=128))
+    ((found, note),) = decisions(row(sweeps, MIXTRAL, 100.0, batch=1, tokens=128))
     assert found == decides and (note is None) == decides
 
 
@@ -97,7 +125,9 @@ def verdicts(summary) -> list:
 
 def test_the_rows_that_a_verdict_names_are_in_the_tables(shipped, verdicts):
     have = {point for res in shipped.values() for point in res.table["point_id"].dropna()}
-    tested = [v for v in verdicts if v.verdict != "untested" and v.id != "ffn-dominates"]   # counted from configs
+    tested = [
+        v for v in verdicts if v.verdict != "untested" and v.id != "ffn-dominates"
+    ]  # counted from configs
     assert len(tested) > 25
     for verdict in tested:
         assert verdict.rows and set(verdict.rows) <= have, verdict.id
@@ -107,13 +137,25 @@ def test_the_rows_that_a_verdict_names_are_in_the_tables(shipped, verdicts):
 
 
 def test_rows_that_decide_nothing_are_in_no_verdict(summary, verdicts):
-    rank = summary["series"].str.startswith("rank")          # composed rows rest on these
+    rank = summary["series"].str.startswith("rank")  # composed rows rest on these
     silent = set(summary.loc[~summary["decides"] & ~rank, "point_id"].dropna())
     assert silent and not silent & {row for v in verdicts for row in v.rows}
 
 
-@pytest.mark.parametrize("claim", ["ffn-halves", "experts-large-ffn", "active-monotone", "active-gap", "fp8-wins",
-                                   "prune-small-hurts", "spec-length", "fused-batch", "accurate-is-slow"])
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "ffn-halves",
+        "experts-large-ffn",
+        "active-monotone",
+        "active-gap",
+        "fp8-wins",
+        "prune-small-hurts",
+        "spec-length",
+        "fused-batch",
+        "accurate-is-slow",
+    ],
+)
 def test_without_one_of_its_rows_a_verdict_is_another(summary, verdicts, claim):
     before = next(v for v in verdicts if v.id == claim)
     only = [c for c in claims.load().claims if c.id == claim]
@@ -125,7 +167,9 @@ def test_without_one_of_its_rows_a_verdict_is_another(summary, verdicts, claim):
 def test_without_a_row_that_it_does_not_name_a_verdict_is_the_same(summary, verdicts):
     before = next(v for v in verdicts if v.id == "active-monotone")
     only = [c for c in claims.load().claims if c.id == before.id]
-    others = summary[~summary["point_id"].isin(before.rows) & (summary["status"] == "ok") & summary["decides"]]
+    others = summary[
+        ~summary["point_id"].isin(before.rows) & (summary["status"] == "ok") & summary["decides"]
+    ]
     after = claims.evaluate(summary.drop(index=others.index), only)[0]
     assert (after.n, after.effect, after.rows) == (before.n, before.effect, before.rows)
 
@@ -144,6 +188,11 @@ def test_rows_are_in_the_json_and_in_the_frame(verdicts):
 
 
 def test_a_table_without_ids_gives_verdicts_without_rows():
-    verdict = next(v for v in claims.evaluate(grid(lambda i, e, k: 1000 / k ** 0.2).drop(columns="point_id"), resamples=50)
-                   if v.id == "active-monotone")
+    verdict = next(
+        v
+        for v in claims.evaluate(
+            grid(lambda i, e, k: 1000 / k**0.2).drop(columns="point_id"), resamples=50
+        )
+        if v.id == "active-monotone"
+    )
     assert verdict.verdict == "supported" and verdict.rows == ()

@@ -12,7 +12,8 @@ MIXTRAL = load("Mixtral-8x7B-v0.1")
 
 
 def test_decode_floor_by_hand():
-    """Mixtral, B = 1, one decode step at context 101: every weight but 6 of 8 experts, one embedding row, KV."""
+    """Mixtral, B = 1, one decode step at context 101: every weight but 6 of 8 experts, one
+    embedding row, KV."""
     layers, hidden, ffn, vocab = 32, 4096, 14336, 32000
     attention = layers * (2 * hidden * hidden + 2 * hidden * 1024)
     experts = layers * 2 * 3 * hidden * ffn
@@ -34,9 +35,13 @@ def test_prefill_of_a_long_prompt_is_bound_by_flops():
 
 def test_step_floor_is_the_mean_over_every_context():
     model = edit(MIXTRAL, num_layers=4)
-    each = [max((c := sizes.decode_cost(model, 16, n)).total_bytes / 3.0e12, c.total_flops / 8.0e14)
-            for n in range(501, 501 + 399)]
-    assert floor_row(model, 16, 500, 400, CEILINGS).floor_tpot_s == pytest.approx(np.mean(each), rel=1e-9)
+    each = [
+        max((c := sizes.decode_cost(model, 16, n)).total_bytes / 3.0e12, c.total_flops / 8.0e14)
+        for n in range(501, 501 + 399)
+    ]
+    assert floor_row(model, 16, 500, 400, CEILINGS).floor_tpot_s == pytest.approx(
+        np.mean(each), rel=1e-9
+    )
 
 
 def test_one_output_token_and_several_devices():
@@ -46,13 +51,20 @@ def test_one_output_token_and_several_devices():
 
 
 def test_fp8_reads_less_and_multiplies_twice_as_fast():
-    plain, fp8 = (floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS, quantization=q) for q in (None, "fp8"))
+    plain, fp8 = (
+        floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS, quantization=q) for q in (None, "fp8")
+    )
     assert fp8.floor_ttft_s == pytest.approx(plain.floor_ttft_s / 2)
     assert 0.5 < fp8.floor_tpot_s / plain.floor_tpot_s < 0.6
 
 
-@pytest.mark.parametrize("given, text", [({"dtype": "float32"}, "measured in bfloat16"),
-                                         ({"quantization": "int3"}, "known: None, fp8")])
+@pytest.mark.parametrize(
+    "given, text",
+    [
+        ({"dtype": "float32"}, "measured in bfloat16"),
+        ({"quantization": "int3"}, "known: None, fp8"),
+    ],
+)
 def test_no_ceiling_is_an_error(given, text):
     with pytest.raises(ValueError, match=text):
         floor_row(MIXTRAL, 1, 8, 8, CEILINGS, **given)
@@ -65,18 +77,39 @@ def test_ceilings_must_be_measured():
 
 
 def test_add_floor_keeps_rows_and_says_why_one_is_null():
-    base = {"model": "m", "batch": 16, "input_tokens": 128, "output_tokens": 64, "dtype": "bfloat16",
-            "quantization": None, "kv_cache_dtype": "auto", "tensor_parallel": 1, "pipeline_parallel": 1,
-            "device": "synthetic", "status": "ok"}
-    table = pd.DataFrame([base, {**base, "status": "oom", "device": None}, {**base, "status": "infeasible"},
-                          {**base, "device": "other"}, {**base, "dtype": "float32"}, {**base, "quantization": "int8"}],
-                         index=[5, 5, 7, 8, 9, 10])
+    base = {
+        "model": "m",
+        "batch": 16,
+        "input_tokens": 128,
+        "output_tokens": 64,
+        "dtype": "bfloat16",
+        "quantization": None,
+        "kv_cache_dtype": "auto",
+        "tensor_parallel": 1,
+        "pipeline_parallel": 1,
+        "device": "synthetic",
+        "status": "ok",
+    }
+    table = pd.DataFrame(
+        [
+            base,
+            {**base, "status": "oom", "device": None},
+            {**base, "status": "infeasible"},
+            {**base, "device": "other"},
+            {**base, "dtype": "float32"},
+            {**base, "quantization": "int8"},
+        ],
+        index=[5, 5, 7, 8, 9, 10],
+    )
     out = add_floor(table, CEILINGS, lambda row: MIXTRAL)
     wanted = floor_row(MIXTRAL, 16, 128, 64, CEILINGS)
     assert list(out.index) == list(table.index)
     assert out["floor_e2e_s"].tolist()[:2] == [pytest.approx(wanted.floor_e2e_s)] * 2
     assert out["floor_e2e_s"].isna().tolist() == [False, False, True, True, True, True]
-    assert pd.isna(out["floor_reason"].iloc[0]) and "ceilings are those of synthetic" in out["floor_reason"].iloc[3]
+    assert (
+        pd.isna(out["floor_reason"].iloc[0])
+        and "ceilings are those of synthetic" in out["floor_reason"].iloc[3]
+    )
     assert "float32" in out["floor_reason"].iloc[4] and "int8" in out["floor_reason"].iloc[5]
 
 
@@ -97,19 +130,41 @@ def test_weight_only_formats_read_less_and_multiply_no_faster():
         found = floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS, quantization=quantization)
         assert found.floor_ttft_s == pytest.approx(plain.floor_ttft_s)
         assert found.floor_tpot_s < 0.6 * plain.floor_tpot_s
-    per_channel, fp8 = (floor_row(MIXTRAL, 16, 512, 64, CEILINGS, quantization=q) for q in ("fp8_per_channel", "fp8"))
+    per_channel, fp8 = (
+        floor_row(MIXTRAL, 16, 512, 64, CEILINGS, quantization=q)
+        for q in ("fp8_per_channel", "fp8")
+    )
     assert per_channel == fp8
 
 
 def test_an_fp8_cache_halves_the_bytes_of_the_context():
-    plain, fp8 = (floor_row(MIXTRAL, 64, 4096, 2, CEILINGS, kv_dtype=d).floor_tpot_s for d in (None, "fp8"))
+    plain, fp8 = (
+        floor_row(MIXTRAL, 64, 4096, 2, CEILINGS, kv_dtype=d).floor_tpot_s for d in (None, "fp8")
+    )
     assert (plain - fp8) * 3.0e12 == pytest.approx(64 * 32 * 2 * 1024 * 4097, rel=0.01)
 
 
 @pytest.mark.parametrize("method", ["layer", "perplexity"])
 def test_points_that_time_no_engine_have_no_floor(method):
-    base = {"model": "m", "batch": 16, "input_tokens": 1, "output_tokens": 1, "dtype": "bfloat16", "quantization": None,
-            "kv_cache_dtype": "auto", "tensor_parallel": 1, "pipeline_parallel": 1, "device": "synthetic", "status": "ok"}
-    out = add_floor(pd.DataFrame([{**base, "method": method}, {**base, "method": "full"}]), CEILINGS, lambda row: MIXTRAL)
+    base = {
+        "model": "m",
+        "batch": 16,
+        "input_tokens": 1,
+        "output_tokens": 1,
+        "dtype": "bfloat16",
+        "quantization": None,
+        "kv_cache_dtype": "auto",
+        "tensor_parallel": 1,
+        "pipeline_parallel": 1,
+        "device": "synthetic",
+        "status": "ok",
+    }
+    out = add_floor(
+        pd.DataFrame([{**base, "method": method}, {**base, "method": "full"}]),
+        CEILINGS,
+        lambda row: MIXTRAL,
+    )
     assert out["floor_e2e_s"].isna().tolist() == [True, False]
-    assert out["floor_reason"].iloc[0] == "no run of an engine was timed" and pd.isna(out["floor_reason"].iloc[1])
+    assert out["floor_reason"].iloc[0] == "no run of an engine was timed" and pd.isna(
+        out["floor_reason"].iloc[1]
+    )

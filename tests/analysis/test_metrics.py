@@ -18,8 +18,14 @@ def test_known_values():
 @pytest.mark.parametrize("missing", [None, math.nan, pd.NA])
 def test_missing_times_give_none(missing):
     assert metrics.tpot(missing, 2.0, 4) is None and metrics.tpot(1.0, missing, 4) is None
-    assert metrics.itl_paper(1.0, missing, 2, 4) is None and metrics.itl_predecessor(missing, 1.0, 2, 4) is None
-    assert metrics.throughput(missing, 1, 1, 1) is None and metrics.output_throughput(missing, 1, 1) is None
+    assert (
+        metrics.itl_paper(1.0, missing, 2, 4) is None
+        and metrics.itl_predecessor(missing, 1.0, 2, 4) is None
+    )
+    assert (
+        metrics.throughput(missing, 1, 1, 1) is None
+        and metrics.output_throughput(missing, 1, 1) is None
+    )
 
 
 def test_one_output_token_has_no_decode_step():
@@ -49,13 +55,25 @@ def test_percentiles():
 
 
 def rows(**columns):
-    base = {"ttft_s": [1.0], "e2e_s": [10.0], "batch": [4], "input_tokens": [20], "output_tokens": [10]}
+    base = {
+        "ttft_s": [1.0],
+        "e2e_s": [10.0],
+        "batch": [4],
+        "input_tokens": [20],
+        "output_tokens": [10],
+    }
     return pd.DataFrame({**base, **columns})
 
 
 def test_add_metrics():
-    table = pd.concat([rows(), rows(ttft_s=[pd.NA], e2e_s=[None]), rows(output_tokens=[1], e2e_s=[1.0]),
-                       rows(e2e_s=[0.5])])
+    table = pd.concat(
+        [
+            rows(),
+            rows(ttft_s=[pd.NA], e2e_s=[None]),
+            rows(output_tokens=[1], e2e_s=[1.0]),
+            rows(e2e_s=[0.5]),
+        ]
+    )
     out = metrics.add_metrics(table)
     assert list(out.index) == [0, 0, 0, 0] and "tpot_s" not in table
     assert out["tpot_s"].tolist()[0] == pytest.approx(1.0)

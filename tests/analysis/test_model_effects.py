@@ -1,4 +1,5 @@
-"""Effects and claims of section 9: planted speeds give their leads back, within one number format only."""
+"""Effects and claims of section 9: planted speeds give their leads back, within one number format
+only."""
 
 import sys
 from dataclasses import dataclass
@@ -15,10 +16,21 @@ from moebook.results import verdicts  # noqa: E402
 from moebook.results.cells import Cells, Untested  # noqa: E402
 from moebook.results.under_bound import of_those_under  # noqa: E402
 from moebook.sections.model_comparison.accuracy import accuracy_rows, common_format, with_measured  # noqa: E402
-from moebook.sections.model_comparison.effects import ffn_share, model_change, model_lead, model_order, over_fastest  # noqa: E402
+from moebook.sections.model_comparison.effects import (
+    ffn_share,
+    model_change,
+    model_lead,
+    model_order,
+    over_fastest,
+)  # noqa: E402
 
-OLMOE, PHI, MIXTRAL, QWEN3, LITE = "OLMoE-1B-7B-0125", "Phi-3.5-MoE-instruct", "Mixtral-8x7B-v0.1", "Qwen3-30B-A3B", \
-    "DeepSeek-V2-Lite"
+OLMOE, PHI, MIXTRAL, QWEN3, LITE = (
+    "OLMoE-1B-7B-0125",
+    "Phi-3.5-MoE-instruct",
+    "Mixtral-8x7B-v0.1",
+    "Qwen3-30B-A3B",
+    "DeepSeek-V2-Lite",
+)
 BOOK = {c.id: c for c in verdicts.load().claims if c.section == 9}
 
 
@@ -45,11 +57,16 @@ def test_the_lead_is_over_the_next_in_the_format_that_most_models_have():
 
 
 def test_a_format_without_the_model_does_not_decide():
-    """Phi has no bf16; where fp8 is of Phi and one other alone, they are compared there all the same."""
+    """Phi has no bf16; where fp8 is of Phi and one other alone, they are compared there all the
+    same."""
     few = t.models(formats=t.FORMATS, oom=(PHI,))
     few = few[(few["series"] == "bf16") | few["model"].isin([PHI, QWEN3])]
     found = model_lead(cells(few), PHI, over="slowest")
-    assert found.value == pytest.approx(100 * (0.4 / 0.7 - 1)) and found.n == 1 and set(found.used["series"]) == {"fp8"}
+    assert (
+        found.value == pytest.approx(100 * (0.4 / 0.7 - 1))
+        and found.n == 1
+        and set(found.used["series"]) == {"fp8"}
+    )
 
 
 def test_a_model_alone_or_absent_is_untested_with_the_reason():
@@ -65,7 +82,9 @@ def test_a_model_alone_or_absent_is_untested_with_the_reason():
 def test_a_planned_model_without_a_number_makes_the_effect_partial():
     table = t.models(oom=())
     gone = (table["model"] == QWEN3) & (table["series"] == "fp8")
-    table = table.assign(status=table["status"].mask(gone, "failed"), reason=table["reason"].mask(gone, "it died"))
+    table = table.assign(
+        status=table["status"].mask(gone, "failed"), reason=table["reason"].mask(gone, "it died")
+    )
     bf16 = table["series"] == "bf16"
     found = model_lead(cells(table[~bf16]), OLMOE)
     assert not found.whole and f"not measured in fp8: {QWEN3}: it died" in found.text
@@ -75,9 +94,15 @@ def test_changes_of_ttft_and_of_latency():
     ttft = model_change(cells(t.models(), metric="ttft_s"), LITE, OLMOE, "ttft_s")
     assert ttft.value == pytest.approx(100 * (2.0 / 1.1 - 1)) and " ms" in ttft.text
     table = t.models()
-    fall, more = over_fastest(cells(table), [QWEN3, MIXTRAL]), over_fastest(cells(table), [QWEN3, MIXTRAL], of="latency")
+    fall, more = (
+        over_fastest(cells(table), [QWEN3, MIXTRAL]),
+        over_fastest(cells(table), [QWEN3, MIXTRAL], of="latency"),
+    )
     assert fall.value == pytest.approx((0.7 / 2 + 0.5 / 2) / 2 * 100 - 100)
-    assert more.value == pytest.approx(100 * ((2 / 0.7 + 2 / 0.5) / 2 - 1)) and f"over {OLMOE}" in more.text
+    assert (
+        more.value == pytest.approx(100 * ((2 / 0.7 + 2 / 0.5) / 2 - 1))
+        and f"over {OLMOE}" in more.text
+    )
 
 
 def test_an_order_holds_only_where_every_step_does():
@@ -91,7 +116,12 @@ def test_ffn_shares_are_counted_from_configs():
     arch = catalog.load(MIXTRAL)
     counts = sizes.parameter_counts(arch)
     found = ffn_share(cells(t.models()), [MIXTRAL], "total")
-    assert found.value == pytest.approx(100 * counts["experts"] / sum(counts.values())) == found.lo == found.hi
+    assert (
+        found.value
+        == pytest.approx(100 * counts["experts"] / sum(counts.values()))
+        == found.lo
+        == found.hi
+    )
     active = ffn_share(cells(t.models()), [MIXTRAL, OLMOE], "active")
     assert active.value < found.value and OLMOE in active.text
 
@@ -113,7 +143,12 @@ def test_verdicts_follow_the_planted_speeds():
 def test_the_vl2_claim_needs_order_and_all_three_distances():
     verdict = judge(t.vision((3.6, 2.0, 1.0)), "vl2-order")
     told = {p.name: p.verdict for p in verdict.parts}
-    assert told == {"order": "supported", "TTFT apart": "contradicted", "TPOT apart": "supported", "E2E apart": "supported"}
+    assert told == {
+        "order": "supported",
+        "TTFT apart": "contradicted",
+        "TPOT apart": "supported",
+        "E2E apart": "supported",
+    }
     assert verdict.verdict == "mixed"
     assert judge(t.vision((1.0, 2.0, 3.0)), "vl2-order").verdict == "contradicted"
 
@@ -125,11 +160,19 @@ def test_on_other_models_the_claims_are_untested_and_ffn_is_decided():
 
 
 def test_imposed_routing_is_judged_apart_from_the_models_own():
-    """In another section DeepSeek-V2-Lite lies under its floor with its own routers: that leaves its imposed rows in."""
-    table = pd.concat([t.models({**t.SPEED, OLMOE: 1.1 * 1.7}).assign(floor_tpot_s=0.0),
-                       t.models({LITE: 1.0}, imposed=(), sweep="quant_batch").assign(floor_tpot_s=1e9)], ignore_index=True)
+    """In another section DeepSeek-V2-Lite lies under its floor with its own routers: that leaves
+    its imposed rows in."""
+    table = pd.concat(
+        [
+            t.models({**t.SPEED, OLMOE: 1.1 * 1.7}).assign(floor_tpot_s=0.0),
+            t.models({LITE: 1.0}, imposed=(), sweep="quant_batch").assign(floor_tpot_s=1e9),
+        ],
+        ignore_index=True,
+    )
     under = of_those_under(table)
-    assert set(table.loc[under, "sweeps"]) == {"quant_batch"} and set(table.loc[under, "model"]) == {LITE}
+    assert set(table.loc[under, "sweeps"]) == {"quant_batch"} and set(
+        table.loc[under, "model"]
+    ) == {LITE}
     assert judge(table, "olmoe-ttft").verdict == "supported"
     both = table.assign(floor_tpot_s=1e9)
     assert of_those_under(both)[both["status"] == "ok"].all()
@@ -139,17 +182,30 @@ def test_accuracy_is_joined_within_a_suite_and_a_format():
     rows = accuracy_rows(t.models())
     assert set(rows["suite"]) == {"zero-shot", "chat", "mmlu"} and set(rows["series"]) == {"fp8"}
     mmlu = rows[rows["suite"] == "mmlu"].set_index("model")
-    assert len(mmlu) == 6 and mmlu.loc[OLMOE, "accuracy_pct"] == pytest.approx(54.27) and set(mmlu["tasks"]) == {"MMLU"}
-    assert not rows[rows["suite"] == "mmlu"]["alike"].any() and set(rows["evidence"]) == {"published"}
+    assert (
+        len(mmlu) == 6
+        and mmlu.loc[OLMOE, "accuracy_pct"] == pytest.approx(54.27)
+        and set(mmlu["tasks"]) == {"MMLU"}
+    )
+    assert not rows[rows["suite"] == "mmlu"]["alike"].any() and set(rows["evidence"]) == {
+        "published"
+    }
     assert accuracy_rows(t.small()).empty
     vision = accuracy_rows(t.vision())
-    assert set(vision["kind"]) == {"vlm"} and set(vision["tasks"]) == {"TextVQA, AI2D, DocVQA, MMMU, InfoVQA"}
-    assert vision.set_index("model").loc[t.VLMS[0], "accuracy_pct"] == pytest.approx((71.6 + 88.9 + 66.1 + 40.7 + 80.7) / 5)
+    assert set(vision["kind"]) == {"vlm"} and set(vision["tasks"]) == {
+        "TextVQA, AI2D, DocVQA, MMMU, InfoVQA"
+    }
+    assert vision.set_index("model").loc[t.VLMS[0], "accuracy_pct"] == pytest.approx(
+        (71.6 + 88.9 + 66.1 + 40.7 + 80.7) / 5
+    )
 
 
 def test_measured_accuracies_stand_beside_the_published(tmp_path):
     file = tmp_path / "m.json"
-    file.write_text('{"tiny-mixtral": {"boolq": {"acc,none": 0.5}}, "tiny-qwen2-moe": {"boolq": {"acc,none": 0.75}}}')
+    file.write_text(
+        '{"tiny-mixtral": {"boolq": {"acc,none": 0.5}}, '
+        '"tiny-qwen2-moe": {"boolq": {"acc,none": 0.75}}}'
+    )
     rows = accuracy_rows(with_measured(Results(t.small()), str(file)).summary)
     assert set(rows["evidence"]) == {"measured"} and sorted(rows["accuracy_pct"]) == [50.0, 75.0]
     assert accuracy_rows(with_measured(Results(t.small()), None).summary).empty
@@ -157,4 +213,8 @@ def test_measured_accuracies_stand_beside_the_published(tmp_path):
 
 def test_the_common_format_has_the_asked_models_first_and_then_most():
     rows = pd.DataFrame({"series": ["a", "a", "b", "b", "b"], "model": ["x", "y", "y", "z", "w"]})
-    assert (common_format(rows), common_format(rows, ["x"]), common_format(rows, ["y"])) == ("b", "a", "b")
+    assert (common_format(rows), common_format(rows, ["x"]), common_format(rows, ["y"])) == (
+        "b",
+        "a",
+        "b",
+    )

@@ -1,4 +1,5 @@
-"""Section 5's arithmetic: collectives, compositions between their bounds, and claims that say what was only composed."""
+"""Section 5's arithmetic: collectives, compositions between their bounds, and claims that say what
+was only composed."""
 
 import json
 
@@ -15,23 +16,47 @@ from moebook.sections.parallelism import composed as p
 
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
 RATE = 4.5e11
-TABLE = {"device": "synthetic", "backend": "nccl", "rows": [
-    {"op": op, "ranks": 2, "bytes": n, "seconds": latency + n / 1e11}
-    for op, latency in (("all_reduce", 2e-5), ("all_reduce in graph", 1e-5), ("all_gather", 3e-5), ("send", 4e-5))
-    for n in (1024, 2**20, 2**24)]}
+TABLE = {
+    "device": "synthetic",
+    "backend": "nccl",
+    "rows": [
+        {"op": op, "ranks": 2, "bytes": n, "seconds": latency + n / 1e11}
+        for op, latency in (
+            ("all_reduce", 2e-5),
+            ("all_reduce in graph", 1e-5),
+            ("all_gather", 3e-5),
+            ("send", 4e-5),
+        )
+        for n in (1024, 2**20, 2**24)
+    ],
+}
 
 
 def measured() -> Links:
-    return links_of("h100", "synthetic", [TABLE, {**TABLE, "device": "another", "rows": [
-        {"op": "all_reduce", "ranks": 2, "bytes": 1024, "seconds": 99.0}]}])
+    return links_of(
+        "h100",
+        "synthetic",
+        [
+            TABLE,
+            {
+                **TABLE,
+                "device": "another",
+                "rows": [{"op": "all_reduce", "ranks": 2, "bytes": 1024, "seconds": 99.0}],
+            },
+        ],
+    )
 
 
-@pytest.mark.parametrize(("op", "ranks", "share"), [("all_reduce", 2, 1.0), ("all_reduce", 4, 1.5), ("all_gather", 4, 0.75),
-                                                   ("send", 4, 1.0)])
+@pytest.mark.parametrize(
+    ("op", "ranks", "share"),
+    [("all_reduce", 2, 1.0), ("all_reduce", 4, 1.5), ("all_gather", 4, 0.75), ("send", 4, 1.0)],
+)
 def test_published_rates_give_ring_times_without_latency(op, ranks, share):
     links = Links("h100")
     assert links.seconds(op, 1e9, ranks) == pytest.approx(share * 1e9 / RATE)
-    assert "450 GB/s one way, without latency" in links.told(ranks) and "datasheet" in links.told(ranks)
+    assert "450 GB/s one way, without latency" in links.told(ranks) and "datasheet" in links.told(
+        ranks
+    )
 
 
 def test_a_kind_without_a_published_rate_says_what_to_do():
@@ -48,9 +73,13 @@ def test_a_table_of_this_device_is_interpolated_and_goes_on_at_its_last_rate():
 
 
 def test_decode_takes_the_times_of_graphs_where_there_are_some():
-    assert measured().seconds("all_reduce", 1024, 2, in_graph=True) == pytest.approx(1e-5 + 1024 / 1e11)
+    assert measured().seconds("all_reduce", 1024, 2, in_graph=True) == pytest.approx(
+        1e-5 + 1024 / 1e11
+    )
     share = (1e-5 + 1024 / 1e11) / (2e-5 + 1024 / 1e11)
-    assert measured().seconds("all_gather", 1024, 2, in_graph=True) == pytest.approx(share * (3e-5 + 1024 / 1e11))
+    assert measured().seconds("all_gather", 1024, 2, in_graph=True) == pytest.approx(
+        share * (3e-5 + 1024 / 1e11)
+    )
     assert measured().seconds("send", 1024, 2, in_graph=True) == pytest.approx(4e-5 + 1024 / 1e11)
 
 
@@ -93,9 +122,16 @@ def one_device():
     return p.with_composed(t.summary("h200"), measured())
 
 
-def row(table, mode: str, devices: int, model: str = OLMOE, method: str = p.COMPOSED, batch: int = 16):
-    own = table[(table["model"] == model) & (table["series"] == mode) & (p.count_of(table) == devices)
-                & (table["method"] == method) & (table["batch"] == batch)]
+def row(
+    table, mode: str, devices: int, model: str = OLMOE, method: str = p.COMPOSED, batch: int = 16
+):
+    own = table[
+        (table["model"] == model)
+        & (table["series"] == mode)
+        & (p.count_of(table) == devices)
+        & (table["method"] == method)
+        & (table["batch"] == batch)
+    ]
     assert len(own) == 1
     return own.iloc[0]
 
@@ -108,7 +144,10 @@ def rank(table, series: str, batch: int = 16, model: str = OLMOE):
 
 def test_every_planned_mode_gets_a_composed_row(one_device):
     composed = one_device[one_device["method"] == p.COMPOSED]
-    planned = one_device[one_device["series"].isin(("TP", "TP+EP", "PP", "PP+EP")) & (one_device["method"] != p.COMPOSED)]
+    planned = one_device[
+        one_device["series"].isin(("TP", "TP+EP", "PP", "PP+EP"))
+        & (one_device["method"] != p.COMPOSED)
+    ]
     assert len(composed) == len(planned) == 20 and set(composed["sweeps"]) == {"composed"}
     assert set(composed["status"]) == {"ok"} and composed["key"].is_unique
     assert one_device.loc[one_device["series"] == ONE, "sweeps"].str.endswith("composed").all()
@@ -126,14 +165,19 @@ def test_tensor_parallel_is_a_rank_and_its_communication(one_device, mode, devic
     assert (got["compute_tpot_s"], got["comm_tpot_s"]) == pytest.approx((alone["tpot_s"], step))
     assert got["e2e_s"] == pytest.approx(got["ttft_s"] + 2047 * got["tpot_s"])
     assert got["throughput_tok_s"] == pytest.approx(16 * 4096 / got["e2e_s"])
-    assert got["tpot_s_lo"] == pytest.approx(alone["tpot_s_lo"] + step) and got["e2e_s_lo"] < got["e2e_s"] < got["e2e_s_hi"]
+    assert (
+        got["tpot_s_lo"] == pytest.approx(alone["tpot_s_lo"] + step)
+        and got["e2e_s_lo"] < got["e2e_s"] < got["e2e_s_hi"]
+    )
 
 
 @pytest.mark.parametrize("devices", [2, 4])
 def test_a_pipeline_lies_between_serial_and_filled(one_device, devices):
     got = row(one_device, "PP", devices)
     serial, filled = (rank(one_device, f"rank of PP {devices}", b) for b in (16, 16 // devices))
-    sends = [p.step_s(measured(), catalog.load(OLMOE), "PP", devices, b, 2) for b in (16, 16 // devices)]
+    sends = [
+        p.step_s(measured(), catalog.load(OLMOE), "PP", devices, b, 2) for b in (16, 16 // devices)
+    ]
     ends = devices * serial["tpot_s"] + sends[0], devices * filled["tpot_s"] + sends[1]
     assert got["tpot_s"] == pytest.approx(sum(ends) / 2)
     assert got["tpot_s_hi"] == pytest.approx(devices * serial["tpot_s_hi"] + sends[0])
@@ -150,7 +194,10 @@ def test_a_rounded_rank_says_so(one_device):
 def test_without_links_the_compute_stands_and_nothing_else():
     table = p.with_composed(t.summary("cpu", ("synthetic", "cpu")), Links("cpu"))
     rows = table[table["method"] == p.COMPOSED]
-    assert set(rows["status"]) == {"not_run"} and rows["reason"].str.contains("benchmarks/collectives.py").all()
+    assert (
+        set(rows["status"]) == {"not_run"}
+        and rows["reason"].str.contains("benchmarks/collectives.py").all()
+    )
     assert rows["compute_tpot_s"].notna().all()
     assert rows[["comm_tpot_s", "tpot_s", "e2e_s", "throughput_tok_s"]].isna().all(axis=None)
 
@@ -178,9 +225,14 @@ def test_composed_rows_carry_the_devices_of_a_table_beside_them(tmp_path):
 
 def test_efficiency_is_over_one_device_of_the_same_model(one_device):
     rows = p.over_devices(one_device)
-    assert set(rows["batch"]) == {16} and not rows.duplicated(["model", "series", "devices", "method"]).any()
+    assert (
+        set(rows["batch"]) == {16}
+        and not rows.duplicated(["model", "series", "devices", "method"]).any()
+    )
     got, alone = row(rows, "TP", 4), row(rows, ONE, 1, method="sampled")
-    assert got["efficiency_pct"] == pytest.approx(100 * got["throughput_tok_s"] / (4 * alone["throughput_tok_s"]))
+    assert got["efficiency_pct"] == pytest.approx(
+        100 * got["throughput_tok_s"] / (4 * alone["throughput_tok_s"])
+    )
     assert not (rows["status"] == "infeasible").any()
 
 
@@ -200,7 +252,9 @@ def verdicts(table) -> dict:
 def test_runs_decide_on_the_sources_scale_and_compositions_on_their_own():
     run = verdicts(p.with_composed(t.summary("4xh200"), measured()))
     composed = verdicts(p.with_composed(t.summary("h200"), measured()))
-    assert {k: v.label for k, v in run.items()} == dict.fromkeys(("tp-scales", "tp-beats-ep", "pp-flat"), "supported")
+    assert {k: v.label for k, v in run.items()} == dict.fromkeys(
+        ("tp-scales", "tp-beats-ep", "pp-flat"), "supported"
+    )
     assert all(v.scale == "own" and v.label.endswith("on this scale") for v in composed.values())
     assert all("composed of one rank's time" in v.conditions for v in composed.values())
     assert not any("composed of" in v.conditions for v in run.values())
@@ -208,8 +262,13 @@ def test_runs_decide_on_the_sources_scale_and_compositions_on_their_own():
 
 def test_the_exponent_is_that_of_the_planted_times():
     table = p.with_composed(t.summary("4xh200"), measured())
-    one, four = ([row(table, mode, devices, model, "sampled")["throughput_tok_s"] for model in (MIXTRAL, OLMOE)]
-                 for mode, devices in ((ONE, 1), ("TP", 4)))
+    one, four = (
+        [
+            row(table, mode, devices, model, "sampled")["throughput_tok_s"]
+            for model in (MIXTRAL, OLMOE)
+        ]
+        for mode, devices in ((ONE, 1), ("TP", 4))
+    )
     wanted = np.log(np.array(four) / np.array(one)).mean() / np.log(4)
     assert verdicts(table)["tp-scales"].effect == pytest.approx(wanted)
     assert verdicts(table)["tp-beats-ep"].effect == pytest.approx(100 * (1.10 / 1.25 - 1))

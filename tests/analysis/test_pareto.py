@@ -11,7 +11,11 @@ def test_a_point_beaten_in_both_is_off_the_front():
 
 
 def test_lower_is_better_where_that_is_asked():
-    assert list(front([70.0, 60.0, 50.0], [1.0, 3.0, 2.0], second_higher=False)) == [True, False, False]
+    assert list(front([70.0, 60.0, 50.0], [1.0, 3.0, 2.0], second_higher=False)) == [
+        True,
+        False,
+        False,
+    ]
     assert list(front([1.0, 2.0], [5.0, 5.0], first_higher=False)) == [True, False]
 
 

@@ -17,11 +17,18 @@ from moebook.results.series_effects import (
 
 QUANTIZED = {"bf16": None, "fp8": "fp8", "int4 weights": "int4"}
 BATCHES = (1, 2, 4, 8)
-RUNG = {"fused": ("light", None), "fused, no graphs": ("eager", None), "expert loop": ("eager", "loop")}
+RUNG = {
+    "fused": ("light", None),
+    "fused, no graphs": ("eager", None),
+    "expert loop": ("eager", "loop"),
+}
 
 
-def formats(gain, series=("bf16", "fp8"), batches=BATCHES, lengths=(128,), models=(MIXTRAL,), gone=None) -> pd.DataFrame:
-    """Throughput of bf16 is 1000 B; that of another series `gain(series, B, S, model)` % more. gone: series -> reason."""
+def formats(
+    gain, series=("bf16", "fp8"), batches=BATCHES, lengths=(128,), models=(MIXTRAL,), gone=None
+) -> pd.DataFrame:
+    """Throughput of bf16 is 1000 B; that of another series `gain(series, B, S, model)` % more.
+    gone: series -> reason."""
     rows = []
     for m in models:
         for name in series:
@@ -29,8 +36,21 @@ def formats(gain, series=("bf16", "fp8"), batches=BATCHES, lengths=(128,), model
                 for s in lengths:
                     more = 0 if name == "bf16" else gain(name, b, s, m)
                     lost = {"status": "infeasible"} if name in (gone or {}) else {}
-                    rows.append(row("quant", m, 1000.0 * b * (1 + more / 100), batch=b, tokens=s, series=name, **lost))
-                    rows[-1] |= {"quantization": QUANTIZED[name], "key": f"{rows[-1]['key']}/{name}"}
+                    rows.append(
+                        row(
+                            "quant",
+                            m,
+                            1000.0 * b * (1 + more / 100),
+                            batch=b,
+                            tokens=s,
+                            series=name,
+                            **lost,
+                        )
+                    )
+                    rows[-1] |= {
+                        "quantization": QUANTIZED[name],
+                        "key": f"{rows[-1]['key']}/{name}",
+                    }
                     if lost:
                         rows[-1]["reason"] = gone[name]
     return pd.DataFrame(rows)
@@ -40,9 +60,20 @@ def ladder(speeds: dict, batches=BATCHES) -> pd.DataFrame:
     rows = []
     for name, speed in speeds.items():
         graphs, backend = RUNG[name]
-        rows += [row("ladder", MIXTRAL, 100.0 * b * speed, batch=b, tokens=512, series=name, graphs=graphs,
-                     asked_moe_backend=backend) for b in batches]
-        for r in rows[-len(batches):]:
+        rows += [
+            row(
+                "ladder",
+                MIXTRAL,
+                100.0 * b * speed,
+                batch=b,
+                tokens=512,
+                series=name,
+                graphs=graphs,
+                asked_moe_backend=backend,
+            )
+            for b in batches
+        ]
+        for r in rows[-len(batches) :]:
             r["key"] += f"/{name}"
     return pd.DataFrame(rows)
 
@@ -59,13 +90,22 @@ def test_a_gain_is_the_mean_over_equal_workloads():
 
 
 def test_pairs_are_equal_in_model_batch_and_length():
-    table = formats(lambda n, b, s, m: b + s / 128 + (50 if m == QWEN else 0), lengths=(128, 256), models=(MIXTRAL, QWEN))
+    table = formats(
+        lambda n, b, s, m: b + s / 128 + (50 if m == QWEN else 0),
+        lengths=(128, 256),
+        models=(MIXTRAL, QWEN),
+    )
     found = versus(cells(table.sample(frac=1, random_state=3)), "fp8", "bf16")
     mine, base = (found.cells.ok.iloc[i] for i in (found.low, found.high))
-    assert len(found.low) == 16 and set(mine["series"]) == {"fp8"} and set(base["series"]) == {"bf16"}
+    assert (
+        len(found.low) == 16 and set(mine["series"]) == {"fp8"} and set(base["series"]) == {"bf16"}
+    )
     for column in ("model", "top_k", "batch", "input_tokens", "output_tokens"):
         assert (mine[column].to_numpy() == base[column].to_numpy()).all()
-    wanted = [b + s / 128 + (50 if m == QWEN else 0) for m, b, s in mine[["model", "batch", "input_tokens"]].to_numpy()]
+    wanted = [
+        b + s / 128 + (50 if m == QWEN else 0)
+        for m, b, s in mine[["model", "batch", "input_tokens"]].to_numpy()
+    ]
     np.testing.assert_allclose(100 * (found.ratio()[0] - 1), wanted)
 
 
@@ -78,42 +118,74 @@ def test_least_and_largest_of_the_pairs():
 def test_a_gain_is_split_by_an_axis_in_the_text():
     table = cells(formats(lambda n, b, s, m: 10 if s == 128 else 30, lengths=(128, 256)))
     assert series_gain(table, "fp8", "bf16", by="length").text.endswith(
-        "; by input = output tokens: 128: +10.0 %, 256: +30.0 %")
+        "; by input = output tokens: 128: +10.0 %, 256: +30.0 %"
+    )
 
 
 def test_several_series_are_pooled():
-    table = cells(formats(lambda n, b, s, m: {"fp8": 20, "int4 weights": -10}[n], ("bf16", "fp8", "int4 weights")))
+    table = cells(
+        formats(
+            lambda n, b, s, m: {"fp8": 20, "int4 weights": -10}[n], ("bf16", "fp8", "int4 weights")
+        )
+    )
     assert series_gain(table, ["fp8", "int4 weights"], "bf16").value == pytest.approx(5)
     assert series_gain(table, "fp8", "int4 weights").value == pytest.approx(100 * (1.2 / 0.9 - 1))
 
 
 def test_narrowed_to_a_model_and_a_batch():
     table = cells(formats(lambda n, b, s, m: b + (50 if m == QWEN else 0), models=(MIXTRAL, QWEN)))
-    one = series_gain(table, "fp8", "bf16", where={"batch": {"values": [8], "side": "largest"}}, model="Qwen", like="qwen")
+    one = series_gain(
+        table,
+        "fp8",
+        "bf16",
+        where={"batch": {"values": [8], "side": "largest"}},
+        model="Qwen",
+        like="qwen",
+    )
     assert (one.value, one.n, one.differs) == (pytest.approx(58), 1, ())
-    other = series_gain(table, "fp8", "bf16", where={"batch": {"values": [64], "side": "largest"}}, model="Mixtral-8x7B")
+    other = series_gain(
+        table,
+        "fp8",
+        "bf16",
+        where={"batch": {"values": [64], "side": "largest"}},
+        model="Mixtral-8x7B",
+    )
     assert other.value == pytest.approx(6) and other.differs == ("batch 4, 8 (source 64)",)
 
 
 def test_wins_count_the_workloads_where_a_series_is_faster():
     found = series_wins(cells(formats(lambda n, b, s, m: 5 if b > 1 else -5)), "fp8", "bf16")
-    assert (found.value, found.unit) == (75, "% of workloads") and "faster at 3 of 4 workloads" in found.text
+    assert (found.value, found.unit) == (
+        75,
+        "% of workloads",
+    ) and "faster at 3 of 4 workloads" in found.text
 
 
 def test_a_slope_is_in_points_per_doubling():
-    growing = cells(formats(lambda n, b, s, m: 5 + 4 * np.log2(b) + (30 if s == 256 else 0), lengths=(128, 256)))
+    growing = cells(
+        formats(lambda n, b, s, m: 5 + 4 * np.log2(b) + (30 if s == 256 else 0), lengths=(128, 256))
+    )
     found = series_gain_slope(growing, "fp8", "bf16", "batch")
-    assert (found.value, found.n) == (pytest.approx(4), 2) and found.unit == "points per doubling of batch"
+    assert (found.value, found.n) == (
+        pytest.approx(4),
+        2,
+    ) and found.unit == "points per doubling of batch"
     over_length = series_gain_slope(growing, "fp8", "bf16", "length")
     assert (over_length.value, over_length.n) == (pytest.approx(30), 4)
 
 
 def test_a_gain_that_rises_and_falls_grows_at_some_of_its_steps():
-    table = formats(lambda n, b, s, m: {1: 30, 2: 60, 4: 55, 8: 50}[b] + (1000 / b if s == 256 else 0), lengths=(128, 256))
+    table = formats(
+        lambda n, b, s, m: {1: 30, 2: 60, 4: 55, 8: 50}[b] + (1000 / b if s == 256 else 0),
+        lengths=(128, 256),
+    )
     found = series_gain_steps(cells(table.sample(frac=1, random_state=1)), "fp8", "bf16", "batch")
     assert (found.value, found.n, found.unit) == (pytest.approx(100 / 6), 6, "% of steps")
     assert found.text.endswith("grows at 1 of 6 steps of batch")
-    assert series_gain_slope(cells(table.query("input_tokens == 128")), "fp8", "bf16", "batch").value > 0
+    assert (
+        series_gain_slope(cells(table.query("input_tokens == 128")), "fp8", "bf16", "batch").value
+        > 0
+    )
 
 
 @pytest.mark.parametrize("function", [series_gain_slope, series_gain_steps])
@@ -129,16 +201,33 @@ def test_a_stand_in_is_taken_where_the_series_is_missing_and_named():
     assert (own.value, own.differs) == (pytest.approx(200), ())
     part = cells(ladder({"fused": 4, "expert loop": 1}))
     other = series_gain(part, "fused, no graphs", "expert loop", instead=instead)
-    assert (other.value, other.differs) == (pytest.approx(300), ("series fused in place of fused, no graphs",))
-    with pytest.raises(Untested, match="no measured points of fused, no graphs; series measured: expert loop, fused"):
+    assert (other.value, other.differs) == (
+        pytest.approx(300),
+        ("series fused in place of fused, no graphs",),
+    )
+    with pytest.raises(
+        Untested,
+        match="no measured points of fused, no graphs; series measured: expert loop, fused",
+    ):
         series_gain(part, "fused, no graphs", "expert loop")
 
 
 def test_pruned_shapes_pair_with_the_whole_model_at_equal_top_k():
     rows = []
     for name, experts, gain in (("baseline", 8, 0), ("inter 50 %", 4, 20)):
-        rows += [row("pruning", MIXTRAL, 1000 / k * (1 + gain * k / 100), batch=16, tokens=64, experts=experts, active=k,
-                     series=name) for k in (1, 2, 4)]
+        rows += [
+            row(
+                "pruning",
+                MIXTRAL,
+                1000 / k * (1 + gain * k / 100),
+                batch=16,
+                tokens=64,
+                experts=experts,
+                active=k,
+                series=name,
+            )
+            for k in (1, 2, 4)
+        ]
     found = series_gain(cells(pd.DataFrame(rows)), "inter 50 %", "baseline", by="top_k")
     assert found.value == pytest.approx(20 * (1 + 2 + 4) / 3) and found.n == 3
     assert "by active experts: 1: +20.0 %, 2: +40.0 %, 4: +80.0 %" in found.text
@@ -148,14 +237,23 @@ def test_what_was_not_measured_is_untested_with_the_engines_reason():
     table = cells(formats(lambda n, b, s, m: 1, gone={"fp8": "FP8 is not supported on this CPU"}))
     for function in FUNCTIONS.values():
         extra = {"along": "batch"} if function in (series_gain_slope, series_gain_steps) else {}
-        with pytest.raises(Untested, match=r"no measured points of fp8 \(FP8 is not supported on this CPU\)"):
+        with pytest.raises(
+            Untested, match=r"no measured points of fp8 \(FP8 is not supported on this CPU\)"
+        ):
             function(table, "fp8", "bf16", **extra)
-        with pytest.raises(Untested, match="no measured points of int4 weights; series measured: bf16"):
+        with pytest.raises(
+            Untested, match="no measured points of int4 weights; series measured: bf16"
+        ):
             function(table, "int4 weights", "bf16", **extra)
 
 
 def test_series_without_a_common_workload_are_untested():
-    table = pd.concat([formats(lambda n, b, s, m: 1, ("bf16",), (1, 2)), formats(lambda n, b, s, m: 1, ("fp8",), (4, 8))])
+    table = pd.concat(
+        [
+            formats(lambda n, b, s, m: 1, ("bf16",), (1, 2)),
+            formats(lambda n, b, s, m: 1, ("fp8",), (4, 8)),
+        ]
+    )
     with pytest.raises(Untested, match="no workload at which both fp8 and bf16 were measured"):
         series_gain(cells(table), "fp8", "bf16")
 

@@ -1,4 +1,5 @@
-"""Formulas of speculative decoding against a second way to get them, and tables that give their planted costs back."""
+"""Formulas of speculative decoding against a second way to get them, and tables that give their
+planted costs back."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ from moebook.predict import speculation as s
 def test_expected_tokens_are_those_of_a_simulated_acceptance(a, k):
     rng = np.random.default_rng(0)
     accepted = rng.random((40_000, k)) < a
-    assert s.expected_tokens(a, k) == pytest.approx(1 + np.cumprod(accepted, axis=1).sum(1).mean(), rel=0.02)
+    assert s.expected_tokens(a, k) == pytest.approx(
+        1 + np.cumprod(accepted, axis=1).sum(1).mean(), rel=0.02
+    )
     if a < 1:
         assert s.expected_tokens(a, k) == pytest.approx((1 - a ** (k + 1)) / (1 - a))
     else:
@@ -45,7 +48,10 @@ def test_the_fitted_acceptance_yields_as_many_tokens():
 def test_speed_up_is_one_at_break_even():
     even, why = s.break_even(2.3, 4)
     assert why is None and s.speedup(2.3, even, 4) == pytest.approx(1)
-    assert s.break_even(0.9, 4) == (0.0, None) and s.break_even(3.0, 2) == (pytest.approx(1.0), None)
+    assert s.break_even(0.9, 4) == (0.0, None) and s.break_even(3.0, 2) == (
+        pytest.approx(1.0),
+        None,
+    )
     gone, why = s.break_even(3.2, 2)
     assert gone is None and why == "a step costs 3.20 plain ones and yields 3 tokens at most"
     with pytest.raises(ValueError, match="a step takes time"):
@@ -54,16 +60,22 @@ def test_speed_up_is_one_at_break_even():
 
 def test_planted_costs_come_back_at_every_place():
     found = s.cost_ratio(t.cost().sample(frac=1, random_state=1))
-    wanted = [t.step_ratio(t.DRAFTS[d], int(k), b) for d, k, b in zip(found["draft"], found["draft_tokens"], found["batch"],
-                                                                    strict=True)]
+    wanted = [
+        t.step_ratio(t.DRAFTS[d], int(k), b)
+        for d, k, b in zip(found["draft"], found["draft_tokens"], found["batch"], strict=True)
+    ]
     np.testing.assert_allclose(found["cost_ratio"].astype(float), wanted)
-    np.testing.assert_allclose(found["cost_ratio_lo"].astype(float), np.array(wanted) * t.SPREAD[0] / t.SPREAD[1])
+    np.testing.assert_allclose(
+        found["cost_ratio_lo"].astype(float), np.array(wanted) * t.SPREAD[0] / t.SPREAD[1]
+    )
     assert (found["acceptance"] == 0.7).all() and len(found) == 4 * (3 + 7)
 
 
 def test_own_acceptance_is_fitted_where_none_was_set():
     found = s.cost_ratio(t.cpu())
-    assert found.loc[found["draft"] == "tiny-draft-large", "acceptance"].unique() == pytest.approx(0.35)
+    assert found.loc[found["draft"] == "tiny-draft-large", "acceptance"].unique() == pytest.approx(
+        0.35
+    )
 
 
 def test_a_draft_that_does_not_fit_keeps_its_reason_and_no_baseline_is_an_error():
@@ -81,7 +93,11 @@ def test_a_draft_that_does_not_fit_keeps_its_reason_and_no_baseline_is_an_error(
 def test_composition_is_the_formula_at_every_acceptance():
     found = s.compose(t.cost(), [0.0, 0.5, 1.0])
     assert len(found) == 4 * 4 * 3
-    row = found[(found["draft"] == "Qwen3-1.7B") & (found["draft_tokens"] == 2) & (found["acceptance"] == 0.5)].iloc[0]
+    row = found[
+        (found["draft"] == "Qwen3-1.7B")
+        & (found["draft_tokens"] == 2)
+        & (found["acceptance"] == 0.5)
+    ].iloc[0]
     assert row["speedup"] == pytest.approx(1.75 / t.step_ratio(0.19, 2, 16))
     assert row["speedup_lo"] < row["speedup"] < row["speedup_hi"]
     assert s.compose(t.trained(), [0.5]).empty
@@ -92,7 +108,11 @@ def test_the_check_finds_the_planted_error():
     assert s.check(table)["error_pct"].tolist() == [pytest.approx(0)]
     table.loc[table["sweeps"] == "spec_check", "tpot_s"] *= 1.25
     row = s.check(table).iloc[0]
-    assert row["error_pct"] == pytest.approx(-20) and row["set_acceptance"] == 0.5 and row["set_acceptance_from"] == 0.7
+    assert (
+        row["error_pct"] == pytest.approx(-20)
+        and row["set_acceptance"] == 0.5
+        and row["set_acceptance_from"] == 0.7
+    )
     assert s.check(t.cost(checked=None)).empty and s.check(t.cpu()).empty
 
 
@@ -103,17 +123,27 @@ def test_equal_greedy_outputs_are_counted_per_sequence():
     assert s.same_output(t.trained(temperatures=(1.0,))).empty
     assert s.same_output(t.trained().drop(columns="output_digests")).empty
     other = t.trained(differ=2)
-    other["training"] = np.where(other["series"] == s.PLAIN, "a", np.where(other["series"] == "n-gram", "b", "a"))
-    assert "n-gram" not in set(s.same_output(other)["series"])      # another training's tokens say nothing of this one's
+    other["training"] = np.where(
+        other["series"] == s.PLAIN, "a", np.where(other["series"] == "n-gram", "b", "a")
+    )
+    assert "n-gram" not in set(
+        s.same_output(other)["series"]
+    )  # another training's tokens say nothing of this one's
     table = t.trained()
-    assert s.same_output(table[(table["series"] != s.PLAIN) | (table["text"] == "code")])["of"].unique() == [3 * 8]
+    assert s.same_output(table[(table["series"] != s.PLAIN) | (table["text"] == "code")])[
+        "of"
+    ].unique() == [3 * 8]
 
 
 def test_experts_are_held_against_formula_and_plain_decoding():
     found = s.experts(t.trained())
     row = found[(found["series"] == "n-gram") & (found["text"] == "prose")].iloc[0]
-    assert row["formula"] == pytest.approx(16 * (1 - (14 / 16) ** 40)) and row["over_formula"] == pytest.approx(0.9)
-    assert row["over_plain"] == pytest.approx(0.9 * distinct_experts(16, 2, 40) / (0.95 * distinct_experts(16, 2, 8)))
+    assert row["formula"] == pytest.approx(16 * (1 - (14 / 16) ** 40)) and row[
+        "over_formula"
+    ] == pytest.approx(0.9)
+    assert row["over_plain"] == pytest.approx(
+        0.9 * distinct_experts(16, 2, 40) / (0.95 * distinct_experts(16, 2, 8))
+    )
     assert (found.loc[found["series"] == s.PLAIN, "over_plain"] == 1).all()
     assert s.experts(t.trained(counted=False)).empty
     unknown = t.trained().assign(step_tokens=np.nan)
@@ -122,7 +152,9 @@ def test_experts_are_held_against_formula_and_plain_decoding():
 
 def test_the_acceptance_that_makes_another_draft_as_fast():
     found = s.matching(t.cost(), 0.7).set_index("series")
-    assert list(found.index) == [f"draft {d}" for d in t.DRAFTS] and set(found["draft_tokens"]) == {4}
+    assert list(found.index) == [f"draft {d}" for d in t.DRAFTS] and set(found["draft_tokens"]) == {
+        4
+    }
     first = s.speedup(t.step_ratio(t.DRAFTS["Qwen3-0.6B"], 4, 16), 0.7, 4)
     other = found.loc["draft Qwen3-1.7B"]
     assert s.speedup(other["cost_ratio"], other["needed"], 4) == pytest.approx(first)
@@ -133,7 +165,10 @@ def test_the_acceptance_that_makes_another_draft_as_fast():
 
 def test_the_fixed_number_of_draft_tokens_is_that_of_the_length_sweep():
     assert s.fixed_tokens(t.cost()) == 4 and s.fixed_tokens(t.cpu()) == 3
-    assert s.fixed_tokens(t.cost().query("sweeps == 'spec_tokens'")) == 8 and s.fixed_tokens(t.trained()) is None
+    assert (
+        s.fixed_tokens(t.cost().query("sweeps == 'spec_tokens'")) == 8
+        and s.fixed_tokens(t.trained()) is None
+    )
 
 
 def test_nothing_is_changed():

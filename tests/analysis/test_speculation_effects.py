@@ -1,4 +1,5 @@
-"""Effects and claims of section 4: planted costs give their gains, falls and shares of steps back."""
+"""Effects and claims of section 4: planted costs give their gains, falls and shares of steps
+back."""
 
 import numpy as np
 import pandas as pd
@@ -9,13 +10,27 @@ from analysis_tables import MIXTRAL, row
 from moebook.predict.speculation import expected_tokens
 from moebook.results import verdicts
 from moebook.results.cells import Cells, Untested
-from moebook.sections.speculative_decoding.effects import FUNCTIONS, draft_change, draft_gain, draft_lead, draft_steps
+from moebook.sections.speculative_decoding.effects import (
+    FUNCTIONS,
+    draft_change,
+    draft_gain,
+    draft_lead,
+    draft_steps,
+)
 
 SMALL, MEDIUM, LARGE = (f"draft Qwen3-{size}" for size in ("0.6B", "1.7B", "8B"))
-TINY = {MEDIUM: ["draft tiny-draft-large"], LARGE: ["draft tiny-draft-large"], SMALL: ["draft tiny-draft-small"]}
+TINY = {
+    MEDIUM: ["draft tiny-draft-large"],
+    LARGE: ["draft tiny-draft-large"],
+    SMALL: ["draft tiny-draft-small"],
+}
 BOOK = [c for c in verdicts.load().claims if c.section == 4]
-ARGUMENTS = {"draft_lead": {"draft": MEDIUM}, "draft_gain": {"draft": MEDIUM, "over": LARGE},
-             "draft_change": {"axis": "length", "low": 128, "high": 2048, "drafts": [MEDIUM]}, "draft_steps": {}}
+ARGUMENTS = {
+    "draft_lead": {"draft": MEDIUM},
+    "draft_gain": {"draft": MEDIUM, "over": LARGE},
+    "draft_change": {"axis": "length", "low": 128, "high": 2048, "drafts": [MEDIUM]},
+    "draft_steps": {},
+}
 
 
 def cells(table: pd.DataFrame, sweep="spec_length") -> Cells:
@@ -25,14 +40,23 @@ def cells(table: pd.DataFrame, sweep="spec_length") -> Cells:
 def with_throughput(table: pd.DataFrame, speed) -> pd.DataFrame:
     """The table with throughput `speed(row)`."""
     values = np.array([np.nan if r.status != "ok" else speed(r) for r in table.itertuples()], float)
-    return table.assign(throughput_tok_s=values, throughput_tok_s_lo=values * 0.999, throughput_tok_s_hi=values * 1.001)
+    return table.assign(
+        throughput_tok_s=values,
+        throughput_tok_s_lo=values * 0.999,
+        throughput_tok_s_hi=values * 1.001,
+    )
 
 
 def judge(table: pd.DataFrame, claim_id: str):
     return verdicts.evaluate(table, [c for c in BOOK if c.id == claim_id], resamples=300)[0]
 
 
-SPEEDS = {"Qwen3-0.6B": 0.72, "Qwen3-1.7B": 1.0, "Qwen3-4B": 0.85 / 1.15 / 0.75, "Qwen3-8B": 1 / 1.2}   # at 128 tokens
+SPEEDS = {
+    "Qwen3-0.6B": 0.72,
+    "Qwen3-1.7B": 1.0,
+    "Qwen3-4B": 0.85 / 1.15 / 0.75,
+    "Qwen3-8B": 1 / 1.2,
+}  # at 128 tokens
 
 
 def as_the_source_says(row) -> float:
@@ -42,52 +66,96 @@ def as_the_source_says(row) -> float:
 
 
 def test_the_lead_is_over_the_fastest_other_draft():
-    table = with_throughput(t.cost(), lambda r: {SMALL: 80.0, MEDIUM: 100.0, LARGE: 50.0}.get(r.series, 60.0))
+    table = with_throughput(
+        t.cost(), lambda r: {SMALL: 80.0, MEDIUM: 100.0, LARGE: 50.0}.get(r.series, 60.0)
+    )
     assert draft_lead(cells(table), MEDIUM).value == pytest.approx(25)
     found = draft_lead(cells(table), SMALL)
-    assert found.value == pytest.approx(-20) and found.text == f"fastest: {MEDIUM} at 4 of 4" and found.whole
+    assert (
+        found.value == pytest.approx(-20)
+        and found.text == f"fastest: {MEDIUM} at 4 of 4"
+        and found.whole
+    )
     assert found.n == 4 and "draft_tokens" in found.used and (found.used["draft_tokens"] > 0).all()
 
 
 def test_a_gain_between_drafts_at_one_end_of_the_lengths():
-    found = draft_gain(cells(t.cost()), SMALL, LARGE, {"length": {"values": [2048], "side": "largest"}}, by="length")
+    found = draft_gain(
+        cells(t.cost()),
+        SMALL,
+        LARGE,
+        {"length": {"values": [2048], "side": "largest"}},
+        by="length",
+    )
+
     def speed(name):
-        step = t.plain_step_s(16, 2048) * t.step_ratio(t.DRAFTS[name], 4, 16) / expected_tokens(0.7, 4)
+        step = (
+            t.plain_step_s(16, 2048) * t.step_ratio(t.DRAFTS[name], 4, 16) / expected_tokens(0.7, 4)
+        )
         return 1 / (1e-6 * 16 * 2048 + 2047 * step)
-    assert found.value == pytest.approx(100 * (speed("Qwen3-0.6B") / speed("Qwen3-8B") - 1)) and found.n == 1
-    assert found.differs == ("acceptance set to 0.7 for every draft (source: what its models' weights gave)",)
+
+    assert (
+        found.value == pytest.approx(100 * (speed("Qwen3-0.6B") / speed("Qwen3-8B") - 1))
+        and found.n == 1
+    )
+    assert found.differs == (
+        "acceptance set to 0.7 for every draft (source: what its models' weights gave)",
+    )
 
 
 def test_one_stand_in_cannot_be_compared_with_itself():
     small = draft_gain(cells(t.cpu()), SMALL, MEDIUM, instead=TINY)
-    assert small.value > 0 and "series draft tiny-draft-small in place of draft Qwen3-0.6B" in small.differs
+    assert (
+        small.value > 0
+        and "series draft tiny-draft-small in place of draft Qwen3-0.6B" in small.differs
+    )
     with pytest.raises(Untested, match="tiny-draft-large stands for both"):
         draft_gain(cells(t.cpu()), MEDIUM, LARGE, instead=TINY)
 
 
 def test_change_over_length_is_told_by_draft():
-    table = with_throughput(t.cost(), lambda r: 100 - (10 if r.series == SMALL else 30) * (r.input_tokens == 2048))
+    table = with_throughput(
+        t.cost(), lambda r: 100 - (10 if r.series == SMALL else 30) * (r.input_tokens == 2048)
+    )
     assert draft_change(cells(table), "length", 128, 2048, [SMALL]).value == pytest.approx(-10)
     found = draft_change(cells(table), "length", 128, 2048)
     assert found.value == pytest.approx(-25) and found.n == 4
-    assert f"{SMALL} -10.0 %" in found.text and f"{LARGE} -30.0 %" in found.text and "no speculation" not in found.text
+    assert (
+        f"{SMALL} -10.0 %" in found.text
+        and f"{LARGE} -30.0 %" in found.text
+        and "no speculation" not in found.text
+    )
 
 
 def test_steps_count_drafts_only_and_name_them():
-    table = with_throughput(t.cost(), lambda r: 100 - r.draft_tokens if r.series != SMALL else 100 + r.draft_tokens)
+    table = with_throughput(
+        t.cost(), lambda r: 100 - r.draft_tokens if r.series != SMALL else 100 + r.draft_tokens
+    )
     found = draft_steps(cells(table, "spec_tokens"))
-    assert found.value == pytest.approx(75) and found.n == 12 and f"{SMALL} 0 of 3, {MEDIUM} 3 of 3" in found.text
+    assert (
+        found.value == pytest.approx(75)
+        and found.n == 12
+        and f"{SMALL} 0 of 3, {MEDIUM} 3 of 3" in found.text
+    )
     with pytest.raises(Untested, match="at two values of draft tokens"):
         draft_steps(cells(t.cost(ks=(4,)), "spec_tokens"))
 
 
 def test_drafts_that_do_not_fit_are_told_and_the_effect_is_in_part():
     table = t.cost(gone=("Qwen3-8B",))
-    for found in (draft_lead(cells(table), MEDIUM), draft_change(cells(table), "length", 128, 2048),
-                  draft_steps(cells(table, "spec_tokens"))):
-        assert not found.whole and f"not measured everywhere: {LARGE}: synthetic: does not fit" in found.text
+    for found in (
+        draft_lead(cells(table), MEDIUM),
+        draft_change(cells(table), "length", 128, 2048),
+        draft_steps(cells(table, "spec_tokens")),
+    ):
+        assert (
+            not found.whole
+            and f"not measured everywhere: {LARGE}: synthetic: does not fit" in found.text
+        )
     assert draft_change(cells(table), "length", 128, 2048, [SMALL]).whole
-    with pytest.raises(Untested, match=r"no measured points of draft Qwen3-8B \(synthetic: does not fit\)"):
+    with pytest.raises(
+        Untested, match=r"no measured points of draft Qwen3-8B \(synthetic: does not fit\)"
+    ):
         draft_gain(cells(table), MEDIUM, LARGE)
 
 
@@ -102,7 +170,9 @@ def test_tables_without_drafts_are_untested(name):
 
 
 def test_the_source_of_acceptance_is_a_difference_unless_the_weights_were_trained():
-    (dummy,) = draft_steps(cells(t.cost(acceptance=None, own=dict.fromkeys(t.DRAFTS, 0.1)), "spec_tokens")).differs
+    (dummy,) = draft_steps(
+        cells(t.cost(acceptance=None, own=dict.fromkeys(t.DRAFTS, 0.1)), "spec_tokens")
+    ).differs
     assert "dummy weights" in dummy
     assert draft_steps(cells(t.cpu(), "spec_tokens")).differs == ()
 
@@ -123,7 +193,9 @@ def test_claims_hold_where_the_source_is_right_and_say_how_acceptance_came_about
     for claim in BOOK:
         verdict = judge(table, claim.id)
         assert verdict.verdict == "supported", verdict.reason
-        assert "acceptance set to 0.7 for every draft" in verdict.conditions and verdict.scale == "own"
+        assert (
+            "acceptance set to 0.7 for every draft" in verdict.conditions and verdict.scale == "own"
+        )
 
 
 def test_claims_are_contradicted_where_the_smallest_draft_wins():
@@ -136,12 +208,18 @@ def test_claims_are_contradicted_where_the_smallest_draft_wins():
 
 def test_a_missing_draft_makes_a_verdict_in_part():
     verdict = judge(t.cost(gone=("Qwen3-8B",)), "spec-medium-draft")
-    assert verdict.label == "contradicted in part on this scale" and "synthetic: does not fit" in verdict.reason
+    assert (
+        verdict.label == "contradicted in part on this scale"
+        and "synthetic: does not fit" in verdict.reason
+    )
 
 
 def test_tiny_drafts_are_judged_on_their_scale():
     verdict = judge(t.cpu(), "spec-medium-draft")
-    assert verdict.label.endswith("on this scale") and "in place of draft Qwen3-1.7B" in verdict.conditions
+    assert (
+        verdict.label.endswith("on this scale")
+        and "in place of draft Qwen3-1.7B" in verdict.conditions
+    )
     assert "model tiny-aux-0.01 (source Qwen3-30B-A3B)" in verdict.conditions
 
 

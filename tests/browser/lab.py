@@ -22,8 +22,10 @@ START_S = 90
 RUN_S = 240
 BEFORE = 'profile = "'
 # every cell in the page, whether or not it is in sight
-SETTINGS = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
-            "@jupyterlab/apputils-extension/notification": {"fetchNews": "false"}}
+SETTINGS = {
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false"},
+}
 ALL_RAN_OR_ONE_FAILED = """() => {
   const prompts = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')];
   const error = document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
@@ -84,16 +86,26 @@ def running(folder: Path) -> Iterator[Lab]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
     env = {k: v for k, v in os.environ.items() if k != "MOEBOOK_HEADLESS"}
-    for name in ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_RUNTIME_DIR",
-                 "JUPYTER_CONFIG_DIR"):
+    for name in (
+        "JUPYTERLAB_SETTINGS_DIR",
+        "JUPYTERLAB_WORKSPACES_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "JUPYTER_CONFIG_DIR",
+    ):
         env[name] = str(folder / name)
-    options = ["--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-               f"--IdentityProvider.token={lab.token}"]
+    options = [
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={lab.token}",
+    ]
     if os.geteuid() == 0:
         options.append("--allow-root")
     with (folder / "log").open("w") as log:
-        server = subprocess.Popen([*command(), *options], cwd=lab.root, env=env,
-                                  stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [*command(), *options], cwd=lab.root, env=env, stdout=log, stderr=log
+        )
         try:
             _wait(lab, server, folder / "log")
             yield lab

@@ -8,16 +8,21 @@ import pytest
 from lab import ROOT, Notebook, running
 
 CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError,
-                                 reason="needs playwright: pip install playwright")
+playwright = pytest.importorskip(
+    "playwright.sync_api", exc_type=ImportError, reason="needs playwright: pip install playwright"
+)
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install -y chromium"),
 ]
 PNG = b"\x89PNG\r\n\x1a\n"
-VISITS = [("00_overview", "h200", 1), ("01_hyperparameter_scaling", "h200", 8),
-          ("04_speculative_decoding", "h200", 7), ("07_load_balancing", "h100", 6),
-          ("09_model_comparison", "h200", 4)]
+VISITS = [
+    ("00_overview", "h200", 1),
+    ("01_hyperparameter_scaling", "h200", 8),
+    ("04_speculative_decoding", "h200", 7),
+    ("07_load_balancing", "h100", 6),
+    ("09_model_comparison", "h200", 4),
+]
 
 
 @pytest.fixture(scope="module")

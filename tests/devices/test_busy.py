@@ -17,23 +17,35 @@ def impatient(monkeypatch):
 
 
 def card(used_gib: float, pids=None) -> dict:
-    return {"name": "NVIDIA H200", "memory_bytes": 140 * GIB, "used_bytes": round(used_gib * GIB), "pids": pids}
+    return {
+        "name": "NVIDIA H200",
+        "memory_bytes": 140 * GIB,
+        "used_bytes": round(used_gib * GIB),
+        "pids": pids,
+    }
 
 
-@pytest.mark.parametrize(("used", "utilization"), [(0, 0.92), (0.7, 0.92), (11, 0.92), (69, 0.5), (139, 0.0)])
+@pytest.mark.parametrize(
+    ("used", "utilization"), [(0, 0.92), (0.7, 0.92), (11, 0.92), (69, 0.5), (139, 0.0)]
+)
 def test_a_card_with_room_is_free(machine, used, utilization):
     machine(card(used))
     busy.check(devices.detect("h200"), utilization)
 
 
-@pytest.mark.parametrize(("pids", "whose"), [([41, 42], "by process 41, 42"), ([], "by others"), (None, "by others")])
+@pytest.mark.parametrize(
+    ("pids", "whose"), [([41, 42], "by process 41, 42"), ([], "by others"), (None, "by others")]
+)
 def test_a_card_without_room_is_busy(machine, impatient, pids, whose):
     machine(card(133, pids))
     with pytest.raises(devices.DeviceBusy) as error:
         busy.check(devices.detect("h200"), 0.92)
     told = str(error.value)
     assert "NVIDIA H200 (GPU-00000000-1111) has 133.0 of 140.0 GiB in use " + whose in told
-    assert "the engine takes 128.8 GiB (92%); nothing was recorded" in told and "CUDA_VISIBLE_DEVICES" in told
+    assert (
+        "the engine takes 128.8 GiB (92%); nothing was recorded" in told
+        and "CUDA_VISIBLE_DEVICES" in told
+    )
 
 
 def test_only_cards_that_are_used_are_asked(machine, impatient):

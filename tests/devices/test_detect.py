@@ -12,16 +12,33 @@ T400, H200, RTX = "NVIDIA T400 4GB|4", "NVIDIA H200|140.4", "NVIDIA GeForce RTX 
 UUID = "GPU-{:08x}-1111".format
 
 
-@pytest.mark.parametrize(("here", "visible", "kind", "found"), [
-    ([], None, "cpu", "cpu"), ([], None, None, "cpu"), ([], None, "h200", None), ([], None, "gpu", None),
-    ([RTX], None, "cpu", "cpu"), ([RTX], None, None, "rtx-4090"), ([RTX], None, "gpu", "rtx-4090"),
-    ([RTX], None, "h200", None), ([RTX], "-1", None, "cpu"), ([RTX], "-1", "gpu", None), ([RTX], "7", "rtx-4090", None),
-    ([T400, H200], None, "h200", "h200"), ([T400, H200], None, None, "nvidia-t400-4gb"),
-    ([T400, H200], None, "gpu", "h200"), ([T400, H200], UUID(1), "h200", "h200"), ([T400, H200], "0", "h200", None),
-    ([T400, H200], UUID(1), None, "h200"), ([T400], None, "nvidia-t400-4gb", "nvidia-t400-4gb"), ([T400], None, "gpu", None),
-    (["NVIDIA GH200 480GB|95.6"], None, "h200", None), (["NVIDIA GH200 480GB|95.6"], None, "gh200", "gh200"),
-    (["NVIDIA H100 PCIe|79.6"], None, "h100", None),
-])
+@pytest.mark.parametrize(
+    ("here", "visible", "kind", "found"),
+    [
+        ([], None, "cpu", "cpu"),
+        ([], None, None, "cpu"),
+        ([], None, "h200", None),
+        ([], None, "gpu", None),
+        ([RTX], None, "cpu", "cpu"),
+        ([RTX], None, None, "rtx-4090"),
+        ([RTX], None, "gpu", "rtx-4090"),
+        ([RTX], None, "h200", None),
+        ([RTX], "-1", None, "cpu"),
+        ([RTX], "-1", "gpu", None),
+        ([RTX], "7", "rtx-4090", None),
+        ([T400, H200], None, "h200", "h200"),
+        ([T400, H200], None, None, "nvidia-t400-4gb"),
+        ([T400, H200], None, "gpu", "h200"),
+        ([T400, H200], UUID(1), "h200", "h200"),
+        ([T400, H200], "0", "h200", None),
+        ([T400, H200], UUID(1), None, "h200"),
+        ([T400], None, "nvidia-t400-4gb", "nvidia-t400-4gb"),
+        ([T400], None, "gpu", None),
+        (["NVIDIA GH200 480GB|95.6"], None, "h200", None),
+        (["NVIDIA GH200 480GB|95.6"], None, "gh200", "gh200"),
+        (["NVIDIA H100 PCIe|79.6"], None, "h100", None),
+    ],
+)
 def test_the_device_of_a_kind(machine, here, visible, kind, found):
     machine(*here, visible=visible)
     device = devices.detect(kind)
@@ -32,7 +49,10 @@ def test_cards_of_one_name_count_together_in_cudas_order(machine):
     machine(H200, T400, H200, H200, visible="3,1,0")
     device = devices.detect("h200")
     assert (device.count, device.uuids, device.name) == (2, (UUID(3), UUID(0)), "NVIDIA H200")
-    assert device.environment() == {"CUDA_VISIBLE_DEVICES": f"{UUID(3)},{UUID(0)}", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    assert device.environment() == {
+        "CUDA_VISIBLE_DEVICES": f"{UUID(3)},{UUID(0)}",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
 
 
 def test_a_cpu_process_sees_no_card(machine):
@@ -42,18 +62,30 @@ def test_a_cpu_process_sees_no_card(machine):
 
 def test_a_device_that_is_not_here_is_refused_with_what_is(machine):
     machine(T400, H200, visible="0")
-    with pytest.raises(ValueError, match="for device 'h200', this machine has 'nvidia-t400-4gb' .NVIDIA T400 4GB., "
-                                         "1 more that CUDA_VISIBLE_DEVICES hides, 'cpu'"):
+    with pytest.raises(
+        ValueError,
+        match="for device 'h200', this machine has 'nvidia-t400-4gb' .NVIDIA T400 4GB., "
+        "1 more that CUDA_VISIBLE_DEVICES hides, 'cpu'",
+    ):
         devices.require("h200")
     with pytest.raises(ValueError, match="'gpu' .an NVIDIA card of 16 GB or more.*'cpu'"):
         devices.require("gpu")
 
 
-@pytest.mark.parametrize(("here", "kind", "memory"), [
-    ([], "h200", 150754820096), ([], "gpu", 16 * 2**30), ([], "cpu", None), ([RTX], "cpu", None),
-    ([RTX], "gpu", 24 * 2**30), ([T400], "gpu", 16 * 2**30), ([T400], "nvidia-t400-4gb", 4 * 2**30),
-    (["NVIDIA GH200 480GB|95.6"], "gh200", round(95.6 * 2**30)), ([RTX], "h200", 150754820096),
-])
+@pytest.mark.parametrize(
+    ("here", "kind", "memory"),
+    [
+        ([], "h200", 150754820096),
+        ([], "gpu", 16 * 2**30),
+        ([], "cpu", None),
+        ([RTX], "cpu", None),
+        ([RTX], "gpu", 24 * 2**30),
+        ([T400], "gpu", 16 * 2**30),
+        ([T400], "nvidia-t400-4gb", 4 * 2**30),
+        (["NVIDIA GH200 480GB|95.6"], "gh200", round(95.6 * 2**30)),
+        ([RTX], "h200", 150754820096),
+    ],
+)
 def test_the_memory_that_plans_are_made_with(machine, here, kind, memory):
     machine(*here)
     assert devices.memory_bytes(kind) == memory
@@ -84,19 +116,39 @@ def test_a_card_without_memory_of_its_own_has_its_hosts(machine):
 
 
 def test_an_instance_of_a_card_is_a_device_of_its_own(machine):
-    part = {"name": "NVIDIA H200 MIG 1g.18gb", "uuid": "MIG-77", "memory_bytes": 16 * 2**30, "used_bytes": 0}
+    part = {
+        "name": "NVIDIA H200 MIG 1g.18gb",
+        "uuid": "MIG-77",
+        "memory_bytes": 16 * 2**30,
+        "used_bytes": 0,
+    }
     machine({"name": "NVIDIA H200", "memory_bytes": 140 * 2**30, "mig": [part]})
     device = devices.detect("gpu")
-    assert device.name == "NVIDIA H200 MIG 1g.18gb" and device.environment()["CUDA_VISIBLE_DEVICES"] == "MIG-77"
+    assert (
+        device.name == "NVIDIA H200 MIG 1g.18gb"
+        and device.environment()["CUDA_VISIBLE_DEVICES"] == "MIG-77"
+    )
     assert devices.detect("h200") is None
 
 
 def test_the_state_is_that_of_the_card_in_use(machine):
-    busy, idle = ({"name": "NVIDIA H200", "memory_bytes": 1, "clocks": clocks, "temperature": t, "power_mw": 700_000}
-                  for clocks, t in (([1980, 3201], 70), ([345, 3201], 30)))
+    busy, idle = (
+        {
+            "name": "NVIDIA H200",
+            "memory_bytes": 1,
+            "clocks": clocks,
+            "temperature": t,
+            "power_mw": 700_000,
+        }
+        for clocks, t in (([1980, 3201], 70), ([345, 3201], 30))
+    )
     machine(busy, idle, visible="1")
     assert devices.gpu_state(devices.detect("h200")) == {
-        "sm_clock_mhz": 345, "memory_clock_mhz": 3201, "power_limit_w": 700.0, "temperature_c": 30}
+        "sm_clock_mhz": 345,
+        "memory_clock_mhz": 3201,
+        "power_limit_w": 700.0,
+        "temperature_c": 30,
+    }
     assert devices.gpu_state(devices.detect("cpu")) == {}
 
 
@@ -116,10 +168,16 @@ def test_provenance_names_the_cards_that_are_used_and_the_cores(machine):
     assert told["device_uuid"] == f"{UUID(0)},{UUID(1)}" and told["device_count"] == 2
     assert devices.provenance(devices.detect("h200"))["device_uuid"] == UUID(0)
     told = devices.provenance(devices.detect("cpu"))
-    assert told["device_uuid"] is None and told["device_cores"] == devices.cores() and "cores" not in told["device"]
+    assert (
+        told["device_uuid"] is None
+        and told["device_cores"] == devices.cores()
+        and "cores" not in told["device"]
+    )
 
 
 def test_no_torch_is_imported():
     program = "import sys, moebook.devices as d; d.detect(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "False"

@@ -9,22 +9,34 @@ import pytest
 from moebook import devices
 from moebook.devices import host
 
-X86 = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9654 96-Core Processor\n\nprocessor\t: 1\n"
+X86 = (
+    "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9654 96-Core "
+    "Processor\n\nprocessor\t: 1\n"
+)
 ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd4f\n"
 
 
-@pytest.mark.parametrize(("text", "machine", "name"), [
-    (X86, "x86_64", "AMD EPYC 9654 96-Core Processor"), (ARM, "aarch64", "aarch64 CPU 0x41 0xd4f"),
-    ("", "riscv64", "riscv64 CPU"),
-])
+@pytest.mark.parametrize(
+    ("text", "machine", "name"),
+    [
+        (X86, "x86_64", "AMD EPYC 9654 96-Core Processor"),
+        (ARM, "aarch64", "aarch64 CPU 0x41 0xd4f"),
+        ("", "riscv64", "riscv64 CPU"),
+    ],
+)
 def test_the_name_in_cpuinfo(text, machine, name):
     assert host.named_in(text, machine) == name
 
 
 def test_a_machine_pinned_to_fewer_cores_is_the_same_cpu():
-    program = ("import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from moebook import devices as d; "
-               "print(d.detect('cpu').name); print(d.cores())")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    program = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from moebook import "
+        "devices as d; "
+        "print(d.detect('cpu').name); print(d.cores())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines() == [devices.detect("cpu").name, "1"]
 
 
@@ -41,12 +53,17 @@ def test_the_name_on_macos(monkeypatch, tmp_path, says, name):
     monkeypatch.setattr(host, "CPUINFO", tmp_path / "none")
     monkeypatch.setattr(host.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(host.platform, "machine", lambda: "arm64")
-    monkeypatch.setattr(host.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, says, ""))
+    monkeypatch.setattr(
+        host.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, says, "")
+    )
     assert host.cpu_name() == name
 
 
 def test_everything_imports_where_there_is_no_affinity():
-    program = ("import os; del os.sched_getaffinity; import moebook.cli, moebook.execute, moebook.engine.vllm.arguments, "
-               "moebook.models.tiny.train_family, moebook.workbook, moebook.doctor; print('imported')")
+    program = (
+        "import os; del os.sched_getaffinity; import moebook.cli, moebook.execute, "
+        "moebook.engine.vllm.arguments, "
+        "moebook.models.tiny.train_family, moebook.workbook, moebook.doctor; print('imported')"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "imported", done.stderr

@@ -1,4 +1,5 @@
-"""One measurement at a time on a device: refused with the holder's name, free again however the holder ends."""
+"""One measurement at a time on a device: refused with the holder's name, free again however the
+holder ends."""
 
 import json
 import os
@@ -37,7 +38,9 @@ def holder():
 
     def hold(device: Device) -> subprocess.Popen:
         program = HOLDS.format(device=dict(vars(device)))
-        started.append(subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True))
+        started.append(
+            subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        )
         assert started[-1].stdout.readline() == "held\n"
         return started[-1]
 
@@ -59,7 +62,9 @@ def test_another_measurement_is_refused_with_the_holders_name(holder):
 
 def test_on_a_cpu_there_is_no_other_card_to_choose(holder):
     holder(CPU)
-    with pytest.raises(devices.DeviceInUse, match=r"device a CPU is in use by process \d+.*; wait for it$"):
+    with pytest.raises(
+        devices.DeviceInUse, match=r"device a CPU is in use by process \d+.*; wait for it$"
+    ):
         devices.DeviceLock().take(CPU, "x")
 
 
@@ -74,7 +79,10 @@ def test_a_holder_that_dies_leaves_no_lock(holder, how):
 
 def test_other_cards_and_the_cpu_are_free(holder):
     holder(PAIR)
-    with lock.held(CPU, "x"), lock.held(Device("h200", "NVIDIA H200", 1, 10, uuids=("GPU-b",)), "x"):
+    with (
+        lock.held(CPU, "x"),
+        lock.held(Device("h200", "NVIDIA H200", 1, 10, uuids=("GPU-b",)), "x"),
+    ):
         pass
 
 
@@ -93,7 +101,9 @@ def test_taken_again_it_takes_more_cards_and_says_what_is_measured_now(own_folde
     mine.take(PAIR, "first")
     mine.take(PAIR, "second", 2)
     said = [json.loads((own_folder / name).read_text()) for name in ("GPU-a", "GPU-b")]
-    assert [s["folder"] for s in said] == ["second", "second"] and {s["pid"] for s in said} == {os.getpid()}
+    assert [s["folder"] for s in said] == ["second", "second"] and {s["pid"] for s in said} == {
+        os.getpid()
+    }
     mine.release()
     assert (own_folder / "GPU-a").read_text() == "" and mine.handles == {}
     mine.release()
@@ -106,7 +116,9 @@ def test_the_lock_ends_with_its_block_also_after_an_error():
         pass
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": 1, "folder": "x", "since": "noon"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"pid": 1}', '{"pid": 1, "folder": "x", "since": "noon"}']
+)
 def test_what_a_lock_says_may_be_unreadable(own_folder, content):
     mine = devices.DeviceLock()
     mine.take(CPU, "x")
@@ -140,7 +152,12 @@ def test_without_the_variable_locks_lie_among_temporary_files(monkeypatch, tmp_p
 def test_a_folder_that_cannot_be_written_is_told(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MOEBOOK_LOCKS", str(tmp_path / "file" / "locks"))
-    with pytest.raises(ValueError, match="cannot write the device's lock .*locks/cpu: .*MOEBOOK_LOCKS"), lock.held(CPU, "x"):
+    with (
+        pytest.raises(
+            ValueError, match="cannot write the device's lock .*locks/cpu: .*MOEBOOK_LOCKS"
+        ),
+        lock.held(CPU, "x"),
+    ):
         pass
 
 

@@ -1,5 +1,5 @@
-"""Servers on loopback: small ones of the standard library that answer as hosted services do on good and bad days, and
-vLLM's own with a trained tiny model."""
+"""Servers on loopback: small ones of the standard library that answer as hosted services do on good
+and bad days, and vLLM's own with a trained tiny model."""
 
 import json
 import os
@@ -18,7 +18,8 @@ START_LIMIT_S = 600
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`server.day` says how requests are answered; `server.asked` keeps path, key and body of each."""
+    """`server.day` says how requests are answered; `server.asked` keeps path, key and body of
+    each."""
 
     protocol_version = "HTTP/1.1"
 
@@ -26,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        if self.path.endswith("completions"):            # what a redirected request becomes
+        if self.path.endswith("completions"):  # what a redirected request becomes
             self.server.asked.append((self.path, self.headers.get("Authorization"), {}))
         self.refuse(404, "Not Found")
 
@@ -40,14 +41,22 @@ class Handler(BaseHTTPRequestHandler):
     def refuse(self, status: int, message: str, **headers: str) -> None:
         body = json.dumps({"error": {"message": message, "type": "error"}}).encode()
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
     def unauthorized(self, body: dict) -> None:
         """As careless services do, with the key in the message."""
-        self.refuse(401, f"Incorrect API key provided: {self.headers.get('Authorization')}, from {self.headers['Host']}")
+        self.refuse(
+            401,
+            f"Incorrect API key provided: {self.headers.get('Authorization')}, from "
+            f"{self.headers['Host']}",
+        )
 
     def redirect(self, body: dict) -> None:
         self.refuse(302, "moved", Location=self.server.elsewhere)
@@ -100,7 +109,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Quiet(ThreadingHTTPServer):
-    """Clients that leave early are part of the day: what the server would print of it, their address in it, is no leak."""
+    """Clients that leave early are part of the day: what the server would print of it, their
+    address in it, is no leak."""
 
     def handle_error(self, request, client_address) -> None:
         pass
@@ -110,7 +120,12 @@ class Quiet(ThreadingHTTPServer):
 def serving(day: str, prompt_tokens: int = 16):
     """A server having such a day, its address in `url`."""
     with Quiet(("127.0.0.1", 0), Handler) as server:
-        server.day, server.asked, server.allowed, server.prompt_tokens = day, [], threading.Semaphore(), prompt_tokens
+        server.day, server.asked, server.allowed, server.prompt_tokens = (
+            day,
+            [],
+            threading.Semaphore(),
+            prompt_tokens,
+        )
         server.daemon_threads = True
         server.url = f"http://127.0.0.1:{server.server_port}/v1"
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -130,11 +145,31 @@ def free_port() -> int:
 def vllm_serving(model: Path, key: str, log: Path):
     """The address of `vllm serve` with that model on this CPU; requests need the key."""
     port = free_port()
-    environment = {**os.environ, "VLLM_API_KEY": key, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1",
-                   "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name",
-               "tiny", "--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--dtype", "float32",
-               "--max-model-len", "256"]
+    environment = {
+        **os.environ,
+        "VLLM_API_KEY": key,
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        str(model),
+        "--served-model-name",
+        "tiny",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--enforce-eager",
+        "--dtype",
+        "float32",
+        "--max-model-len",
+        "256",
+    ]
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
         try:
@@ -160,10 +195,20 @@ def _wait(process: subprocess.Popen, address: str, log: Path) -> None:
 
 def own_timing(url: str, key: str) -> float:
     """Seconds until two streamed requests at once are answered to the end."""
+
     def ask(i: int) -> None:
-        body = {"model": "tiny", "prompt": [5 + i, *range(7, 70)], "max_tokens": 8, "ignore_eos": True, "stream": True}
-        request = urllib.request.Request(f"{url}/v1/completions", json.dumps(body).encode(),
-                                         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
+        body = {
+            "model": "tiny",
+            "prompt": [5 + i, *range(7, 70)],
+            "max_tokens": 8,
+            "ignore_eos": True,
+            "stream": True,
+        }
+        request = urllib.request.Request(
+            f"{url}/v1/completions",
+            json.dumps(body).encode(),
+            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )
         with urllib.request.urlopen(request, timeout=60) as answer:
             answer.read()
 

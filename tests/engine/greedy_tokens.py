@@ -1,6 +1,6 @@
-"""Greedy tokens and the number of experts really routed to, of engines built with 4 and 1 active experts, and of the
-first switched to 1. Prints one JSON line. A script, because an engine in this process reads its environment at import.
-"""
+"""Greedy tokens and the number of experts really routed to, of engines built with 4 and 1 active
+experts, and of the first switched to 1. Prints one JSON line. A script, because an engine in this
+process reads its environment at import."""
 
 import json
 import sys
@@ -27,8 +27,11 @@ def tokens_of(engine) -> list[list[int]]:
     from vllm import SamplingParams
 
     prompts = [{"prompt_token_ids": [(7 * i + 3 * j) % 4000 for j in range(16)]} for i in range(4)]
-    outputs = engine.llm.generate(prompts, SamplingParams(temperature=0, max_tokens=16, detokenize=False,
-                                                          ignore_eos=True), use_tqdm=False)
+    outputs = engine.llm.generate(
+        prompts,
+        SamplingParams(temperature=0, max_tokens=16, detokenize=False, ignore_eos=True),
+        use_tqdm=False,
+    )
     return [list(o.outputs[0].token_ids) for o in outputs]
 
 
@@ -58,7 +61,9 @@ def main() -> None:
 
     settings, out = asdict(EngineSettings(graphs="eager", max_model_len=128, kv_cache_gib=1)), {}
     for top_k in (4, 1):
-        engine = Engine(settings, edit(BASE, top_k=top_k).hf_config(), Path(sys.argv[1]) / str(top_k))
+        engine = Engine(
+            settings, edit(BASE, top_k=top_k).hf_config(), Path(sys.argv[1]) / str(top_k)
+        )
         engine.llm.collective_rpc(scale_weights)
         out[f"fresh_{top_k}"] = tokens_of(engine)
         if top_k == 4:

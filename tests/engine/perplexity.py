@@ -1,5 +1,6 @@
-"""Perplexities of checkpoint folders, by the engine and by transformers: `perplexity.py TEXT FOLDER ...`. Prints one JSON
-line. A script, because an engine in this process reads its environment at import."""
+"""Perplexities of checkpoint folders, by the engine and by transformers: `perplexity.py TEXT FOLDER
+...`. Prints one JSON line. A script, because an engine in this process reads its environment at
+import."""
 
 import json
 import math
@@ -20,7 +21,11 @@ def theirs(folder: str, windows: list[list[int]]) -> list[float]:
 
     ids = torch.tensor(windows)
     with torch.no_grad():
-        logits = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(ids).logits[:, :-1].log_softmax(-1)
+        logits = (
+            AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(ids)
+            .logits[:, :-1]
+            .log_softmax(-1)
+        )
     losses = -logits.gather(2, ids[:, 1:, None])[..., 0].mean(1)
     return [math.exp(part.mean()) for part in losses.chunk(PARTS)]
 
@@ -33,17 +38,25 @@ def main() -> None:
     text, *folders = sys.argv[1:]
     out = {}
     for folder in folders:
-        settings = asdict(EngineSettings(dtype="float32", graphs="eager", max_model_len=64, kv_cache_gib=1, weights=folder))
+        settings = asdict(
+            EngineSettings(
+                dtype="float32", graphs="eager", max_model_len=64, kv_cache_gib=1, weights=folder
+            )
+        )
         engine = Engine(settings, catalog.load(folder).hf_config(), Path(folder) / "unused")
         asked = {"text": text, "weights": folder, "repeats": PARTS}
-        rows = engine.read("perplexity", workload={"batch": WINDOWS, "input_tokens": LENGTH}, **asked)["repeats"]
+        rows = engine.read(
+            "perplexity", workload={"batch": WINDOWS, "input_tokens": LENGTH}, **asked
+        )["repeats"]
         try:
             engine.read("perplexity", workload={"batch": 10**6, "input_tokens": LENGTH}, **asked)
         except EngineFailed as error:
             out["too short"] = str(error)
         engine.stop()
-        out[folder] = {"ours": [row["perplexity"] for row in rows],
-                       "theirs": theirs(folder, text_windows(text, folder, WINDOWS, LENGTH))}
+        out[folder] = {
+            "ours": [row["perplexity"] for row in rows],
+            "theirs": theirs(folder, text_windows(text, folder, WINDOWS, LENGTH)),
+        }
     print(json.dumps(out))
 
 

@@ -1,4 +1,5 @@
-"""Counts of expert choices: known cases, fixed memory, no file after a failure, readable refusals."""
+"""Counts of expert choices: known cases, fixed memory, no file after a failure, readable
+refusals."""
 
 import os
 import signal
@@ -12,7 +13,7 @@ import torch
 
 from moebook.engine.counts import CountsWriter, read
 
-IDS = [[[0, 1], [0, 2], [3, 0]], [[1, 2], [1, 2], [2, 1]]]                    # L 2, T 3, K 2
+IDS = [[[0, 1], [0, 2], [3, 0]], [[1, 2], [1, 2], [2, 1]]]  # L 2, T 3, K 2
 
 
 def written(path, sequences, layers=2, experts=4, **options):
@@ -24,16 +25,31 @@ def written(path, sequences, layers=2, experts=4, **options):
 
 def test_a_known_sequence(tmp_path):
     found = written(tmp_path / "c.npz", [IDS])
-    assert found.counts.tolist() == [[[3, 1, 1, 1], [0, 3, 3, 0]]] and found.tokens.tolist() == [3] and found.top_k == 2
-    assert found.co_activation[0].tolist() == [[3, 1, 1, 1], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]
+    assert (
+        found.counts.tolist() == [[[3, 1, 1, 1], [0, 3, 3, 0]]]
+        and found.tokens.tolist() == [3]
+        and found.top_k == 2
+    )
+    assert found.co_activation[0].tolist() == [
+        [3, 1, 1, 1],
+        [1, 1, 0, 0],
+        [1, 0, 1, 0],
+        [1, 0, 0, 1],
+    ]
     assert found.co_activation[1, 1:3, 1:3].tolist() == [[3, 3], [3, 3]]
-    assert (found.counts.dtype, found.co_activation.dtype, found.tokens.dtype) == (np.uint32, np.uint64, np.uint32)
+    assert (found.counts.dtype, found.co_activation.dtype, found.tokens.dtype) == (
+        np.uint32,
+        np.uint64,
+        np.uint32,
+    )
     assert os.listdir(tmp_path) == ["c.npz"]
 
 
 def test_random_sequences_agree_with_counting_one_by_one(tmp_path):
     rng = np.random.default_rng(0)
-    sequences = [np.argsort(rng.random((3, t, 8)))[..., :3] for t in (1, 5000, 40, 0)]       # 5000: more than a chunk
+    sequences = [
+        np.argsort(rng.random((3, t, 8)))[..., :3] for t in (1, 5000, 40, 0)
+    ]  # 5000: more than a chunk
     found = written(tmp_path / "c.npz", sequences, 3, 8)
     counts, pairs = np.zeros((4, 3, 8)), np.zeros((3, 8, 8))
     for n, ids in enumerate(sequences):
@@ -50,11 +66,18 @@ def test_layers_in_pieces_and_tensors_are_the_same_as_one_list(tmp_path):
     whole, ids = written(tmp_path / "a.npz", [IDS, IDS]), torch.tensor(IDS)
     with CountsWriter(str(tmp_path / "b.npz"), 2, 4) as writer:
         for _ in range(2):
-            for layer, part in [(1, ids[1, :1]), (0, ids[0, :2]), (0, ids[0, 2:].int()), (1, ids[1, 1:])]:
+            for layer, part in [
+                (1, ids[1, :1]),
+                (0, ids[0, :2]),
+                (0, ids[0, 2:].int()),
+                (1, ids[1, 1:]),
+            ]:
                 writer.add_layer(layer, part)
             writer.end_sequence()
     pieces = read(tmp_path / "b.npz")
-    assert (pieces.counts == whole.counts).all() and (pieces.co_activation == whole.co_activation).all()
+    assert (pieces.counts == whole.counts).all() and (
+        pieces.co_activation == whole.co_activation
+    ).all()
     assert pieces.tokens.tolist() == whole.tokens.tolist() == [3, 3]
 
 
@@ -74,25 +97,40 @@ def test_padding_is_skipped_only_where_it_is_named(tmp_path):
             writer.add_layer(0, [[0, 1], [-1, -2]], padding=-1)
     found = read(tmp_path / "c.npz")
     assert found.counts.tolist() == [[[1, 1, 1, 0]]] and found.tokens.tolist() == [2]
-    assert found.co_activation[0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert found.co_activation[0].tolist() == [
+        [1, 1, 0, 0],
+        [1, 1, 0, 0],
+        [0, 0, 1, 0],
+        [0, 0, 0, 0],
+    ]
 
 
 def test_an_expert_chosen_twice_by_a_token_counts_twice(tmp_path):
     found = written(tmp_path / "c.npz", [[[[2, 2], [2, 0]]]], 1, 3)
-    assert found.counts.tolist() == [[[1, 0, 3]]] and found.co_activation[0].tolist() == [[1, 0, 1], [0, 0, 0], [1, 0, 3]]
+    assert found.counts.tolist() == [[[1, 0, 3]]] and found.co_activation[0].tolist() == [
+        [1, 0, 1],
+        [0, 0, 0],
+        [1, 0, 3],
+    ]
 
 
-@pytest.mark.parametrize(("call", "told"), [
-    (lambda w: w.add(IDS[:1]), "choices of 1 layers; this file has 2"),
-    (lambda w: w.add_layer(2, IDS[0]), "layer 2 of a file with layers 0 to 1"),
-    (lambda w: w.add_layer(0, [[0, 4]]), "from 0 to 4; this file has experts 0 to 3"),
-    (lambda w: w.add_layer(0, [0, 1]), r"shape \(2,\)"),
-    (lambda w: w.add_layer(0, torch.ones(3, 2)), "dtype float32; give whole numbers"),
-    (lambda w: w.add_layer(0, np.ones((3, 2), bool)), "dtype bool"),
-    (lambda w: (w.add_layer(0, IDS[0]), w.add_layer(1, [[0]])), "1 experts per token after 2"),
-    (lambda w: (w.add_layer(0, IDS[0]), w.end_sequence()), r"layers of a sequence have \[3, 0\] tokens"),
-    (lambda w: w.add_layer(0, IDS[0]), "last sequence is not ended"),
-])
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda w: w.add(IDS[:1]), "choices of 1 layers; this file has 2"),
+        (lambda w: w.add_layer(2, IDS[0]), "layer 2 of a file with layers 0 to 1"),
+        (lambda w: w.add_layer(0, [[0, 4]]), "from 0 to 4; this file has experts 0 to 3"),
+        (lambda w: w.add_layer(0, [0, 1]), r"shape \(2,\)"),
+        (lambda w: w.add_layer(0, torch.ones(3, 2)), "dtype float32; give whole numbers"),
+        (lambda w: w.add_layer(0, np.ones((3, 2), bool)), "dtype bool"),
+        (lambda w: (w.add_layer(0, IDS[0]), w.add_layer(1, [[0]])), "1 experts per token after 2"),
+        (
+            lambda w: (w.add_layer(0, IDS[0]), w.end_sequence()),
+            r"layers of a sequence have \[3, 0\] tokens",
+        ),
+        (lambda w: w.add_layer(0, IDS[0]), "last sequence is not ended"),
+    ],
+)
 def test_wrong_choices_are_refused_and_leave_nothing(tmp_path, call, told):
     with pytest.raises(ValueError, match=told), CountsWriter(tmp_path / "c.npz", 2, 4) as writer:
         call(writer)
@@ -114,7 +152,9 @@ def peak(path, sequences, tokens):
 
 def test_memory_does_not_grow_with_tokens_or_sequences(tmp_path):
     few = peak(tmp_path / "a.npz", 1, 4096)
-    assert peak(tmp_path / "b.npz", 1, 40960) < few * 1.25 + 8 * 40960             # one copy of the caller's own bytes
+    assert (
+        peak(tmp_path / "b.npz", 1, 40960) < few * 1.25 + 8 * 40960
+    )  # one copy of the caller's own bytes
     assert peak(tmp_path / "c.npz", 300, 16) < few * 1.25
 
 
@@ -152,14 +192,23 @@ def test_read_says_what_is_wrong_with_a_file(tmp_path):
     arrays = dict(np.load(good))
     with pytest.raises(ValueError, match="does not exist"):
         read(path)
-    for content in (b"", b"no zip", good.read_bytes()[:-40], good.read_bytes()[:60] + bytes(80) + good.read_bytes()[140:]):
+    for content in (
+        b"",
+        b"no zip",
+        good.read_bytes()[:-40],
+        good.read_bytes()[:60] + bytes(80) + good.read_bytes()[140:],
+    ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="c.npz holds no counts"):
             read(path)
     np.savez(path, weights=np.ones(3))
     with pytest.raises(ValueError, match="holds no counts .*counts"):
         read(path)
-    wrong = {"counts": np.ones((2, 2)), "tokens": np.ones(3, np.uint32), "co_activation": np.ones((1, 4, 4), np.uint64)}
+    wrong = {
+        "counts": np.ones((2, 2)),
+        "tokens": np.ones(3, np.uint32),
+        "co_activation": np.ones((1, 4, 4), np.uint64),
+    }
     for name, values in wrong.items():
         np.savez(path, **{**arrays, name: values})
         with pytest.raises(ValueError, match=f"{name} ha.* shape"):

@@ -1,5 +1,5 @@
-"""A server elsewhere as accelerator: what is timed against servers whose times are known, what is refused, and that no
-secret is in anything written or raised."""
+"""A server elsewhere as accelerator: what is timed against servers whose times are known, what is
+refused, and that no secret is in anything written or raised."""
 
 import itertools
 import json
@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from endpoint_servers import TOKEN_S, assert_nothing_leaked, free_port, own_timing, serving, vllm_serving
+from endpoint_servers import (
+    TOKEN_S,
+    assert_nothing_leaked,
+    free_port,
+    own_timing,
+    serving,
+    vllm_serving,
+)
 
 from moebook.engine.endpoint import access as endpoint_access
 from moebook.engine.endpoint.access import KEY, MODEL, TOKENIZER, URL, Access
@@ -23,18 +30,22 @@ from moebook.models.tiny import family
 from moebook.results import table as results
 from moebook.study.plan import EngineSettings, Plan, Point, Workload
 
-SECRET = "sk-Sesame/open+7\"Q"                   # with what URLs, shells and JSON write differently
+SECRET = 'sk-Sesame/open+7"Q'  # with what URLs, shells and JSON write differently
 WORK = {"batch": 2, "input_tokens": 16, "output_tokens": 8, "seed": 0}
-WAVE = Path(__file__).parent / "endpoint_wave.json"      # of `vllm bench serve` 0.32 and `vllm serve`: 4 requests of 64 + 32
+WAVE = (
+    Path(__file__).parent / "endpoint_wave.json"
+)  # of `vllm bench serve` 0.32 and `vllm serve`: 4 requests of 64 + 32
 WAVE_WORK = {"batch": 4, "input_tokens": 64, "output_tokens": 32, "seed": 0}
 
 
 @pytest.fixture
 def at(monkeypatch):
     """Set the environment to an address, with the key and a model."""
+
     def to(url: str, key: str = SECRET, tokenizer: str = "") -> None:
         for name, value in {URL: url, MODEL: "tiny", TOKENIZER: tokenizer, KEY: key}.items():
             monkeypatch.setenv(name, value)
+
     return to
 
 
@@ -51,24 +62,46 @@ def refused(tmp_path) -> EngineFailed:
 
 def point(label: str, length: int = 16, **changes) -> Point:
     work = Workload(2, length, 8)
-    return replace(Point("08_accelerator_comparison", catalog.load("tiny-mixtral"), EngineSettings(), work, "endpoint", 2,
-                         ("endpoint",), label), **changes)
+    return replace(
+        Point(
+            "08_accelerator_comparison",
+            catalog.load("tiny-mixtral"),
+            EngineSettings(),
+            work,
+            "endpoint",
+            2,
+            ("endpoint",),
+            label,
+        ),
+        **changes,
+    )
 
 
 def test_without_an_address_the_row_names_the_variables_to_set(monkeypatch, tmp_path):
     for name in (URL, MODEL, KEY):
         monkeypatch.delenv(name, raising=False)
     error = refused(tmp_path)
-    assert error.status == "infeasible" and URL in str(error) and MODEL in str(error) and KEY not in str(error)
+    assert (
+        error.status == "infeasible"
+        and URL in str(error)
+        and MODEL in str(error)
+        and KEY not in str(error)
+    )
     monkeypatch.setenv(URL, "http://127.0.0.1:1")
     assert f"set {MODEL}, then" in str(refused(tmp_path))
 
 
-@pytest.mark.parametrize("url", ["host/v1", "ftp://host", "http://", "http://user:hush@ho st/v1", "http://h/v1?key=hush"])
+@pytest.mark.parametrize(
+    "url", ["host/v1", "ftp://host", "http://", "http://user:hush@ho st/v1", "http://h/v1?key=hush"]
+)
 def test_a_wrong_address_is_told_of_but_not_repeated(at, tmp_path, url):
     at(url)
     error = refused(tmp_path)
-    assert error.status == "infeasible" and "https://host/v1" in str(error) and "hush" not in str(error)
+    assert (
+        error.status == "infeasible"
+        and "https://host/v1" in str(error)
+        and "hush" not in str(error)
+    )
 
 
 def test_a_request_carries_a_key_or_a_password_never_both(at, tmp_path):
@@ -77,31 +110,63 @@ def test_a_request_carries_a_key_or_a_password_never_both(at, tmp_path):
     assert error.status == "infeasible" and KEY in str(error) and "hush" not in str(error)
 
 
-@pytest.mark.parametrize("url,base", [("http://h:1", "http://h:1/v1"), ("http://h/v1/", "http://h/v1"),
-                                      ("https://h/api/paas/v4", "https://h/api/paas/v4")])
+@pytest.mark.parametrize(
+    "url,base",
+    [
+        ("http://h:1", "http://h:1/v1"),
+        ("http://h/v1/", "http://h/v1"),
+        ("https://h/api/paas/v4", "https://h/api/paas/v4"),
+    ],
+)
 def test_the_address_is_that_of_the_api(url, base):
     assert Access.from_environment({URL: url, MODEL: "m"}).url == base
     options = bench.wave(Access(base, "m", "m"), "completions", WORK, 0, Path("x.json"))
-    assert options[options.index("--base-url") + 1] + options[options.index("--endpoint") + 1] == f"{base}/completions"
+    assert (
+        options[options.index("--base-url") + 1] + options[options.index("--endpoint") + 1]
+        == f"{base}/completions"
+    )
 
 
 def test_no_form_of_a_secret_is_shown():
     access = Access("https://me%40home:pa%3Ass@Api.Host:81/v1", "m", "m")
-    texts = ["me@home:pa:ss@api.host", "bWVAaG9tZTpwYTpzcw==", "user me%40home", "cannot reach api.host:81"]
+    texts = [
+        "me@home:pa:ss@api.host",
+        "bWVAaG9tZTpwYTpzcw==",
+        "user me%40home",
+        "cannot reach api.host:81",
+    ]
     for text in texts:
-        assert not any(part in access.scrub(text) for part in ("me@home", "me%40", "pa:ss", "api.host", "bWVA"))
+        assert not any(
+            part in access.scrub(text) for part in ("me@home", "me%40", "pa:ss", "api.host", "bWVA")
+        )
     keyed = Access("http://h/v1", "m", "m", SECRET)
-    for form in (SECRET, json.dumps(SECRET), repr(SECRET), "sk-Sesame/open%2B7%22Q", "sk-Sesame%2Fopen%2B7%22Q"):
+    for form in (
+        SECRET,
+        json.dumps(SECRET),
+        repr(SECRET),
+        "sk-Sesame/open%2B7%22Q",
+        "sk-Sesame%2Fopen%2B7%22Q",
+    ):
         assert keyed.scrub(f"key {form} refused").count("Sesame") == 0
     assert SECRET not in repr(keyed) and "Host" not in repr(access)
-    assert Access("http://llm/v1", "m", "m").scrub("vllm at http://llm/v1") == "vllm at http://<endpoint>/v1"
+    assert (
+        Access("http://llm/v1", "m", "m").scrub("vllm at http://llm/v1")
+        == "vllm at http://<endpoint>/v1"
+    )
 
 
 def test_no_number_that_the_host_stands_for_is_shown():
     access = Access("http://localhost:8000/v1", "m", "m")
-    numbers = {str(found[4][0]) for found in socket.getaddrinfo("localhost", None)} | {"127.0.0.1", "::1", "10.1.2.3"}
+    numbers = {str(found[4][0]) for found in socket.getaddrinfo("localhost", None)} | {
+        "127.0.0.1",
+        "::1",
+        "10.1.2.3",
+    }
     for number in numbers:
-        shown = access.scrub(f"Connect call failed ('{number}', 8000), [{number}]:8000, {number}: refused; at {number}.")
+        shown = access.scrub(
+            f"Connect call failed ('{number}', 8000), [{number}]:8000, {number}: refused; at "
+            f"{number}."
+        )
         assert number not in shown and shown.count("<endpoint>") == 4
     kept = "12:34:56 vllm 0.26.0, torch 2.13, at::native, std::vector, 1.2.3.4.5, 999.1.2.3"
     assert access.scrub(kept) == kept
@@ -116,17 +181,28 @@ def test_a_refused_key_is_a_failed_row_in_the_servers_words_without_the_key(at, 
     with serving("unauthorized") as server:
         at(server.url)
         reply = Worker(tmp_path / "log").answer({"op": "endpoint", "workload": WORK, "repeats": 2})
-    assert reply["status"] == "failed" and "HTTP 401 Unauthorized: Incorrect API key provided" in reply["reason"]
+    assert (
+        reply["status"] == "failed"
+        and "HTTP 401 Unauthorized: Incorrect API key provided" in reply["reason"]
+    )
     assert [key for _, key, _ in server.asked] == [f"Bearer {SECRET}"]
     seen = reply["reason"] + "".join(capfd.readouterr())
-    assert "Traceback" in seen and "Sesame" not in seen and str(server.server_port) not in reply["reason"]
+    assert (
+        "Traceback" in seen
+        and "Sesame" not in seen
+        and str(server.server_port) not in reply["reason"]
+    )
 
 
 def test_the_password_of_an_address_is_sent_and_not_told(at, tmp_path):
     with serving("unauthorized") as server:
         at(server.url.replace("//", "//me:hush@"), key="")
         error = refused(tmp_path)
-    assert server.asked[0][1] == "Basic bWU6aHVzaA==" and "bWU6" not in str(error) and "hush" not in str(error)
+    assert (
+        server.asked[0][1] == "Basic bWU6aHVzaA=="
+        and "bWU6" not in str(error)
+        and "hush" not in str(error)
+    )
 
 
 def test_a_redirect_does_not_carry_the_key_elsewhere(at, tmp_path):
@@ -148,7 +224,9 @@ def test_nobody_there_and_nobody_answering(at, tmp_path, monkeypatch):
 
 
 def test_a_model_that_no_api_knows_fails_and_a_chat_server_is_found(at, tmp_path, monkeypatch):
-    monkeypatch.setattr("endpoint_servers.Handler.well", lambda self, _: self.refuse(404, "no model tiny"))
+    monkeypatch.setattr(
+        "endpoint_servers.Handler.well", lambda self, _: self.refuse(404, "no model tiny")
+    )
     with serving("well") as server, serving("chat_only") as chat:
         at(server.url)
         assert "HTTP 404 Not Found: no model tiny" in str(refused(tmp_path))
@@ -174,17 +252,30 @@ def test_a_first_request_sent_late_counts_from_the_waves_start(wave):
 
 def test_one_token_has_no_steps(wave):
     row = bench.row({**wave, "itls": [[]] * 4, "output_lens": [1] * 4})
-    assert row["e2e_s"] == row["ttft_s"] and "step_p50_s" not in row and "tokens_per_step" not in row
+    assert (
+        row["e2e_s"] == row["ttft_s"] and "step_p50_s" not in row and "tokens_per_step" not in row
+    )
 
 
-@pytest.mark.parametrize("changes,words", [
-    ({"errors": ["Too Many Requests", "", "", "Too Many Requests"]},
-     "2 of 4 requests failed: 2 x HTTP 429 Too Many Requests"),
-    ({"errors": ["", "Traceback\n  File\naiohttp.ClientPayloadError: cut", "", ""]}, "1 x aiohttp.ClientPayloadError: cut"),
-    ({"ttfts": [0.1, 0.0, 0.1, 0.1]}, "1 x no reason given"),
-    ({"output_lens": [32, 17, 32, 32]}, "1 of 4 answers have 17 to 32 tokens instead of 32"),
-    ({"input_lens": [64, 64, 200, 64]}, "64 to 200 tokens in prompts of 64: set MOEBOOK_ENDPOINT_TOKENIZER"),
-])
+@pytest.mark.parametrize(
+    "changes,words",
+    [
+        (
+            {"errors": ["Too Many Requests", "", "", "Too Many Requests"]},
+            "2 of 4 requests failed: 2 x HTTP 429 Too Many Requests",
+        ),
+        (
+            {"errors": ["", "Traceback\n  File\naiohttp.ClientPayloadError: cut", "", ""]},
+            "1 x aiohttp.ClientPayloadError: cut",
+        ),
+        ({"ttfts": [0.1, 0.0, 0.1, 0.1]}, "1 x no reason given"),
+        ({"output_lens": [32, 17, 32, 32]}, "1 of 4 answers have 17 to 32 tokens instead of 32"),
+        (
+            {"input_lens": [64, 64, 200, 64]},
+            "64 to 200 tokens in prompts of 64: set MOEBOOK_ENDPOINT_TOKENIZER",
+        ),
+    ],
+)
 def test_a_wave_that_is_not_the_workloads_is_refused_with_its_reason(wave, changes, words):
     assert words in bench.problem_of({**wave, **changes}, WAVE_WORK)
 
@@ -196,8 +287,18 @@ def test_another_label_is_another_point_and_no_engine_point_changes():
 
 def test_the_machine_that_asks_is_not_taken_for_the_accelerator():
     plan = Plan("08_accelerator_comparison", "cpu", "cpu", (point("CS-3"),))
-    record = {"status": "ok", "reason": None, "repeats": [{"ttft_s": 0.1, "e2e_s": 0.2}], "facts": {"endpoint_model": "m"},
-              "provenance": {"device": "this machine", "device_kind": "cpu", "engine_version": "vllm 0", "git_commit": "c"}}
+    record = {
+        "status": "ok",
+        "reason": None,
+        "repeats": [{"ttft_s": 0.1, "e2e_s": 0.2}],
+        "facts": {"endpoint_model": "m"},
+        "provenance": {
+            "device": "this machine",
+            "device_kind": "cpu",
+            "engine_version": "vllm 0",
+            "git_commit": "c",
+        },
+    }
     row = results.assemble(plan, {plan.points[0].key: record}).iloc[0]
     assert (row.series, row.endpoint_model, row.git_commit, row.e2e_s) == ("CS-3", "m", "c", 0.2)
     assert row[["device", "device_kind", "engine_version", "device_memory_bytes"]].isna().all()
@@ -214,18 +315,24 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("day,words", [
-    ("limited", "warm-up: 1 of 2 requests failed: 1 x HTTP 429 Too Many Requests"),
-    ("disconnect", "warm-up: 2 of 2 requests failed: 2 x aiohttp.client_exceptions.ClientPayloadError"),
-    ("short", "warm-up: 2 of 2 answers have 4 to 4 tokens instead of 8"),
-])
+@pytest.mark.parametrize(
+    "day,words",
+    [
+        ("limited", "warm-up: 1 of 2 requests failed: 1 x HTTP 429 Too Many Requests"),
+        (
+            "disconnect",
+            "warm-up: 2 of 2 requests failed: 2 x aiohttp.client_exceptions.ClientPayloadError",
+        ),
+        ("short", "warm-up: 2 of 2 answers have 4 to 4 tokens instead of 8"),
+    ],
+)
 def test_what_goes_wrong_in_a_wave_is_the_rows_reason(at, model, tmp_path, capfd, day, words):
     with serving(day) as server:
         at(server.url, tokenizer=str(model))
         error = refused(tmp_path)
     assert error.status == "failed" and words in str(error), capfd.readouterr().out
     assert_nothing_leaked([str(error), *capfd.readouterr()], tmp_path)
-    waves = 3 if day == "short" else 1              # who refuses is not asked again
+    waves = 3 if day == "short" else 1  # who refuses is not asked again
     assert len(server.asked) == 1 + waves * WORK["batch"]
 
 
@@ -236,9 +343,13 @@ def test_a_chat_server_of_known_speed(at, model, tmp_path, monkeypatch):
     with serving("chat_only") as server:
         at(server.url, tokenizer=str(model))
         found = bench.bench(WORK, 2, tmp_path)
-    assert found["facts"]["endpoint_api"] == "chat/completions" and found["facts"]["requests_ok"] == 6
+    assert (
+        found["facts"]["endpoint_api"] == "chat/completions" and found["facts"]["requests_ok"] == 6
+    )
     prompts = [json.dumps(body["messages"]) for _, _, body in server.asked if body.get("stream")]
-    assert len(prompts) == len(set(prompts)) == 6, "a prompt sent twice could be answered from a cache"
+    assert len(prompts) == len(set(prompts)) == 6, (
+        "a prompt sent twice could be answered from a cache"
+    )
     assert [row["seed"] for row in found["repeats"]] == [2, 3], "the warm-up had the first"
     for row in found["repeats"]:
         assert row["ttft_s"] >= TOKEN_S and row["e2e_s"] >= 8 * TOKEN_S
@@ -255,13 +366,15 @@ def test_a_live_server_through_the_whole_pipe(at, model, tmp_path, monkeypatch):
         at(url, key, str(model))
         assert run.measure(plan, tmp_path / "out")["ok"] == 1
         second = min(own_timing(url, key) for _ in range(4))
-    record, = store.Store(tmp_path / "out", plan).records().values()
+    (record,) = store.Store(tmp_path / "out", plan).records().values()
     assert record["facts"]["requests_ok"] == 6 and record["facts"]["output_tokens_returned"] == 48
     assert record["facts"]["prompt_tokens"] == pytest.approx(64, abs=2)
     table = results.assemble(plan, {record["key"]: record})
-    assert len(table) == 2 and not pd.isna(table[["ttft_s", "e2e_s", "step_p50_s", "request_e2e_p99_s"]]).any(axis=None)
+    assert len(table) == 2 and not pd.isna(
+        table[["ttft_s", "e2e_s", "step_p50_s", "request_e2e_p99_s"]]
+    ).any(axis=None)
     assert (table.ttft_s < table.e2e_s).all() and (table.step_p50_s < table.e2e_s).all()
     assert table.e2e_s.min() == pytest.approx(second, rel=0.7), "timed by a client of our own"
     assert "Serving Benchmark Result" in next((tmp_path / "out").rglob("worker.log")).read_text()
-    (tmp_path / "server.log").unlink()              # the server's own
+    (tmp_path / "server.log").unlink()  # the server's own
     assert_nothing_leaked([], tmp_path)

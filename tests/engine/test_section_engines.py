@@ -1,4 +1,5 @@
-"""Sections 2, 3 and 6 through one real worker: formats, pruned shapes, single layers and installed expert computations."""
+"""Sections 2, 3 and 6 through one real worker: formats, pruned shapes, single layers and installed
+expert computations."""
 
 from pathlib import Path
 
@@ -18,18 +19,45 @@ SMALL = {"profile": "small", "batches": [2], "batch_tokens": 16, "lengths": [16]
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """Summary by section, and how often the worker was asked to start an engine of a format that it lacks."""
+    """Summary by section, and how often the worker was asked to start an engine of a format that it
+    lacks."""
     root = tmp_path_factory.mktemp("sections")
     plans = {
-        "quantization": quantization.plan(quantization.Params(
-            **SMALL, pair=["bf16", "fp16"], formats=["bf16", "fp8", "int8 experts", "int4 weights", "bf16 + fp8 KV"],
-            formats_batches=[1, 2], formats_tokens=16, weights="dummy")),
-        "pruning": pruning.plan(pruning.Params(
-            profile="small", ratios_pct=[50], active_experts=[1, 4], batch=2, tokens=16, quality_target="tiny:test/aux-0.01",
-            criteria=["random", "routed_activation"], quality_sequences=3, quality_tokens=64)),
-        "fused_moe": fused_moe.plan(fused_moe.Params(
-            profile="small", layer_models=["tiny-mixtral"], layer_tokens=[1, 16], ladder_batches=[2], ladder_batch_tokens=16,
-            ladder_lengths=[16], ladder_length_batch=2, quantized_tokens=[4])),
+        "quantization": quantization.plan(
+            quantization.Params(
+                **SMALL,
+                pair=["bf16", "fp16"],
+                formats=["bf16", "fp8", "int8 experts", "int4 weights", "bf16 + fp8 KV"],
+                formats_batches=[1, 2],
+                formats_tokens=16,
+                weights="dummy",
+            )
+        ),
+        "pruning": pruning.plan(
+            pruning.Params(
+                profile="small",
+                ratios_pct=[50],
+                active_experts=[1, 4],
+                batch=2,
+                tokens=16,
+                quality_target="tiny:test/aux-0.01",
+                criteria=["random", "routed_activation"],
+                quality_sequences=3,
+                quality_tokens=64,
+            )
+        ),
+        "fused_moe": fused_moe.plan(
+            fused_moe.Params(
+                profile="small",
+                layer_models=["tiny-mixtral"],
+                layer_tokens=[1, 16],
+                ladder_batches=[2],
+                ladder_batch_tokens=16,
+                ladder_lengths=[16],
+                ladder_length_batch=2,
+                quantized_tokens=[4],
+            )
+        ),
     }
     out, starts = {}, []
     with pytest.MonkeyPatch.context() as patch, run.WorkerHandle(root / "worker.log") as worker:
@@ -57,10 +85,16 @@ def test_every_format_runs_or_says_in_the_engines_words_why_not(tables):
     table, starts = tables[0]["quantization"], tables[1]
     found = rows(table, "formats")
     more = {"bf16 + fp8 KV": AVX512, "int8 experts": AMX, "int4 weights": AMX}
-    assert set(found[found["status"] == "ok"].index) == {"bf16", *(name for name, has in more.items() if has)}
+    assert set(found[found["status"] == "ok"].index) == {
+        "bf16",
+        *(name for name, has in more.items() if has),
+    }
     assert set(found["status"]) <= {"ok", "infeasible"}
     fp8 = found.loc["fp8"]
-    assert set(fp8["status"]) == {"infeasible"} and fp8["reason"].str.contains("scaled_fp8_quant").all()
+    assert (
+        set(fp8["status"]) == {"infeasible"}
+        and fp8["reason"].str.contains("scaled_fp8_quant").all()
+    )
     assert starts.count("fp8") == 1, "what this machine cannot do is asked once"
 
 
@@ -78,15 +112,20 @@ def test_memory_shrinks_with_the_format(tables):
 def test_pruned_shapes_run_at_every_top_k_they_allow(tables):
     table = results.select(tables[0]["pruning"], "pruning")
     assert set(table["status"]) == {"ok"} and len(table) == 6
-    assert table.groupby("series")["num_experts"].first().to_dict() == {"baseline": 16, "inter 50 %": 8,
-                                                                            "intra 50 %": 16}
+    assert table.groupby("series")["num_experts"].first().to_dict() == {
+        "baseline": 16,
+        "inter 50 %": 8,
+        "intra 50 %": 16,
+    }
 
 
 @pytest.mark.engine
 def test_a_trained_model_is_pruned_by_each_criterion_and_read(tables):
     found = results.select(tables[0]["pruning"], "quality").set_index("weights")["perplexity"]
     assert len(found) == 5 and found.notna().all() and found.nunique() == 5
-    assert found.max() > found["tiny:test/aux-0.01"], "taking half of the experts or of their width away costs something"
+    assert found.max() > found["tiny:test/aux-0.01"], (
+        "taking half of the experts or of their width away costs something"
+    )
 
 
 @pytest.mark.engine
@@ -96,11 +135,16 @@ def test_layers_agree_with_the_reference_and_engines_hold_what_was_installed(tab
     timed = layers[layers["status"] == "ok"]
     assert set(timed.index) == {"expert loop", "grouped GEMM", "fused (engine's choice)"}
     assert (timed["relative_error"] < 2e-2).all() and (timed["layer_s"] > 0).all()
-    assert layers.loc["fused Triton", "reason"].str.contains("does not support current device cpu").all()
+    assert (
+        layers.loc["fused Triton", "reason"]
+        .str.contains("does not support current device cpu")
+        .all()
+    )
     ladder = rows(table, "ladder_batch")
     assert set(ladder["status"]) == {"ok"}
-    assert ladder["moe_backend"][["expert loop", "grouped GEMM"]].tolist() == ["moebook loop", "moebook grouped"]
+    assert ladder["moe_backend"][["expert loop", "grouped GEMM"]].tolist() == [
+        "moebook loop",
+        "moebook grouped",
+    ]
     assert rows(table, "layer_tuned")["reason"].str.contains("GPU").all()
     assert set(rows(table, "layer_quantized")["status"]) == {"ok" if AMX else "infeasible"}
-
-

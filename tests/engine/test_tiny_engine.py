@@ -1,4 +1,5 @@
-"""The tiny family in the engine: each architecture loads unchanged and reads held-out text as transformers does."""
+"""The tiny family in the engine: each architecture loads unchanged and reads held-out text as
+transformers does."""
 
 import json
 import os
@@ -11,19 +12,32 @@ import pytest
 from moebook.models.tiny import family
 
 SCRIPT = Path(__file__).parent / "perplexity.py"
-NAMES = ["tiny:test/aux-0.01", "tiny:test/loss-free", "tiny:test/draft-small", "tiny:test/aux-0.01/inter-50-norm"]
+NAMES = [
+    "tiny:test/aux-0.01",
+    "tiny:test/loss-free",
+    "tiny:test/draft-small",
+    "tiny:test/aux-0.01/inter-50-norm",
+]
 
 
 @pytest.fixture(scope="module")
 def perplexities(tmp_path_factory) -> dict:
-    """By reference the perplexities of three parts of a text, by the engine ("ours") and by transformers ("theirs")."""
+    """By reference the perplexities of three parts of a text, by the engine ("ours") and by
+    transformers ("theirs")."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOEBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("MOEBOOK_TEXT", raising=False)
         family.ensure(NAMES, lambda line: None)
         folders = {name: str(family.folder(name)) for name in NAMES}
-        command = [sys.executable, str(SCRIPT), str(family.heldout("test", "all")), *folders.values()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=dict(os.environ))
+        command = [
+            sys.executable,
+            str(SCRIPT),
+            str(family.heldout("test", "all")),
+            *folders.values(),
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=600, env=dict(os.environ)
+        )
         assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     return {name: found[folder] for name, folder in folders.items()}

@@ -1,4 +1,5 @@
-"""Trained tiny models in a real engine: choices counted, experts removed, drafts checked, routing imposed."""
+"""Trained tiny models in a real engine: choices counted, experts removed, drafts checked, routing
+imposed."""
 
 import json
 import os
@@ -24,8 +25,13 @@ def found(tmp_path_factory) -> dict:
     patch.setenv("MOEBOOK_CACHE", str(folder / "cache"))
     try:
         family.ensure([f"tiny:test/{m}" for m in MEMBERS], lambda line: None)
-        done = subprocess.run([sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=600,
-                              env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"})
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT), str(folder)],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"},
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads((folder / "found.json").read_text())
     finally:
@@ -38,7 +44,11 @@ def test_choices_counted_at_the_engines_routers_are_those_of_transformers(found,
     """The loss-free member's bias decides its choices: a router without it would differ."""
     target = found["targets"][member]
     ours, theirs = np.array(target["ours"]), np.array(target["theirs"]["counts"])
-    assert ours.sum() == theirs.sum() == 3 * 40 * ours.shape[0] * catalog.load(f"tiny:test/{member}").top_k
+    assert (
+        ours.sum()
+        == theirs.sum()
+        == 3 * 40 * ours.shape[0] * catalog.load(f"tiny:test/{member}").top_k
+    )
     assert np.abs(ours - theirs).sum() <= 0.01 * theirs.sum(), "equal but for near ties"
 
 
@@ -50,7 +60,9 @@ def test_removing_an_expert_changes_the_perplexity_and_nothing_stays_changed(fou
     table = json.loads(target["ablation"]["facts"]["ablation_perplexity"])
     assert base == pytest.approx(target["theirs"]["perplexity"], rel=3e-3) == target["after"]
     used = np.array(target["ours"]) > 0
-    assert (np.abs(np.array(table)[used] / base - 1) > 1e-6).all(), "every expert that was used matters a little"
+    assert (np.abs(np.array(table)[used] / base - 1) > 1e-6).all(), (
+        "every expert that was used matters a little"
+    )
     assert np.allclose(np.array(table)[~used], base, rtol=1e-4)
 
 
@@ -70,7 +82,10 @@ def test_accepted_tokens_are_counted_by_position(found):
         assert row["tokens_per_step"] == pytest.approx(1 + sum(by_position))
         assert row["acceptance_rate"] == pytest.approx(sum(by_position) / 3)
     assert all(row["tokens_per_step"] == 1 for row in found["plain"]["rows"])
-    assert all(row["tokens_per_step"] >= 1 and row["e2e_s"] > row["ttft_s"] for row in found["draft"]["timed"])
+    assert all(
+        row["tokens_per_step"] >= 1 and row["e2e_s"] > row["ttft_s"]
+        for row in found["draft"]["timed"]
+    )
 
 
 @pytest.mark.engine

@@ -9,7 +9,8 @@ BATCH, SPLIT, ROUND_S = 16, (10, 6), 0.02
 
 
 def trace(rounds: int, split: tuple[int, ...]) -> Trace:
-    """Prefill in two deliveries, then `rounds` of decoding whose parts come evenly in time; the last round ends all."""
+    """Prefill in two deliveries, then `rounds` of decoding whose parts come evenly in time; the
+    last round ends all."""
     made = Trace([0.1, 0.3], [9, 7], [9, 16], [False, False])
     for i in range(rounds * len(split)):
         made.times.append(0.3 + ROUND_S * (i + 1) / len(split))

@@ -25,11 +25,15 @@ WORK = {"batch": 4, "input_tokens": 64, "output_tokens": 128, "seed": 0}
 
 
 def start(worker, arch=TINY, **settings) -> dict:
-    return worker.ask({"op": "start", "settings": {**SETTINGS, **settings}, "config": arch.hf_config()}, 300)
+    return worker.ask(
+        {"op": "start", "settings": {**SETTINGS, **settings}, "config": arch.hf_config()}, 300
+    )
 
 
 def measure(worker, method="full", limit_s=120.0, **work) -> dict:
-    return worker.ask({"op": "measure", "workload": {**WORK, **work}, "method": method, "repeats": 3}, limit_s)
+    return worker.ask(
+        {"op": "measure", "workload": {**WORK, **work}, "method": method, "repeats": 3}, limit_s
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,8 @@ def test_full_measures_every_quantity_three_times(full):
 
 
 def test_steps_add_up_to_the_whole(full):
-    """In the calmest repeat: a machine that does other work stalls single steps, which no median shows."""
+    """In the calmest repeat: a machine that does other work stalls single steps, which no median
+    shows."""
     row = min(full["repeats"], key=lambda r: r["e2e_s"])
     steps = row["step_p50_s"] * (WORK["output_tokens"] - 1)
     assert steps + row["ttft_s"] == pytest.approx(row["e2e_s"], rel=0.5)
@@ -74,7 +79,9 @@ def test_steps_add_up_to_the_whole(full):
 def test_sampled_is_near_full(worker, full):
     reply = measure(worker, "sampled")
     calm = [min(r["e2e_s"] for r in rows) for rows in (reply["repeats"], full["repeats"])]
-    assert calm[0] == pytest.approx(calm[1], rel=0.6), "a busy machine only adds time: the calmest repeats are compared"
+    assert calm[0] == pytest.approx(calm[1], rel=0.6), (
+        "a busy machine only adds time: the calmest repeats are compared"
+    )
     assert all(r["step_first_context"] < r["step_last_context"] for r in reply["repeats"])
 
 
@@ -91,8 +98,14 @@ def test_a_context_beyond_the_model_gives_the_engines_reason(worker, facts):
 
 def test_a_config_the_engine_refuses_is_a_reply_and_the_worker_lives_on(worker):
     before = worker.count
-    reply = worker.ask({"op": "start", "settings": SETTINGS,
-                        "config": {**TINY.hf_config(), "num_attention_heads": 7}}, 300)
+    reply = worker.ask(
+        {
+            "op": "start",
+            "settings": SETTINGS,
+            "config": {**TINY.hf_config(), "num_attention_heads": 7},
+        },
+        300,
+    )
     assert not reply["ok"] and reply["status"] == "failed" and reply["reason"]
     assert start(worker)["ok"] and worker.count == before
 
@@ -100,7 +113,14 @@ def test_a_config_the_engine_refuses_is_a_reply_and_the_worker_lives_on(worker):
 def test_more_active_experts_than_experts_is_a_reply_and_the_worker_lives_on(worker):
     """A plan refuses this; an engine on a CPU starts with it and fails at the first tokens."""
     before = worker.count
-    reply = worker.ask({"op": "start", "settings": SETTINGS, "config": {**TINY.hf_config(), "num_experts_per_tok": 8}}, 300)
+    reply = worker.ask(
+        {
+            "op": "start",
+            "settings": SETTINGS,
+            "config": {**TINY.hf_config(), "num_experts_per_tok": 8},
+        },
+        300,
+    )
     reply = measure(worker, output_tokens=4) if reply["ok"] else reply
     assert not reply["ok"] and reply["status"] == "failed" and "range" in reply["reason"]
     assert start(worker)["ok"] and worker.count == before
@@ -109,7 +129,10 @@ def test_more_active_experts_than_experts_is_a_reply_and_the_worker_lives_on(wor
 def test_the_kv_cache_of_one_engine_does_not_pass_to_the_next(worker, facts):
     twice = start(worker, kv_cache_gib=2)["facts"]["kv_capacity_tokens"]
     assert twice == pytest.approx(2 * facts["kv_capacity_tokens"], rel=0.01)
-    assert start(worker, kv_cache_gib=None)["facts"]["kv_capacity_tokens"] == facts["kv_capacity_tokens"]
+    assert (
+        start(worker, kv_cache_gib=None)["facts"]["kv_capacity_tokens"]
+        == facts["kv_capacity_tokens"]
+    )
 
 
 def test_an_engines_memory_is_free_when_another_has_taken_its_place(worker):
@@ -153,7 +176,9 @@ def test_a_point_over_its_limit_ends_the_worker(worker):
 def test_a_switched_engine_gives_the_tokens_of_a_fresh_one(tmp_path):
     """Dummy weights are equal in every engine, so greedy tokens tell whether routing is."""
     script = Path(__file__).parent / "greedy_tokens.py"
-    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     tokens = json.loads(done.stdout.strip().splitlines()[-1])
     assert tokens["switched_to_1"] == tokens["fresh_1"] != tokens["fresh_4"]

@@ -1,5 +1,6 @@
-"""What a trained tiny family does in the engine: `tiny_engine.py OUT`. Writes one JSON file. A script, because an engine in
-this process reads its environment at import; MOEBOOK_CACHE holds the trained family of preset `test`."""
+"""What a trained tiny family does in the engine: `tiny_engine.py OUT`. Writes one JSON file. A
+script, because an engine in this process reads its environment at import; MOEBOOK_CACHE holds the
+trained family of preset `test`."""
 
 import json
 import sys
@@ -20,8 +21,15 @@ WORK = {"batch": 3, "input_tokens": 40, "output_tokens": 24, "temperature": 0.0}
 def start(weights: str, out: Path, spec: Speculation | None = None, routing: str | None = None):
     from moebook.engine.vllm.engine import Engine
 
-    settings = EngineSettings(dtype="float32", graphs="eager", max_model_len=96, kv_cache_gib=1, weights=weights,
-                              speculation=spec, routing=routing)
+    settings = EngineSettings(
+        dtype="float32",
+        graphs="eager",
+        max_model_len=96,
+        kv_cache_gib=1,
+        weights=weights,
+        speculation=spec,
+        routing=routing,
+    )
     draft = catalog.load(spec.draft).hf_config() if spec and spec.draft else None
     return Engine(asdict(settings), catalog.load(weights).hf_config(), out / "model", None, draft)
 
@@ -41,6 +49,7 @@ def theirs(weights: str, windows: list[list[int]]) -> dict:
         def hook(module, args, kwargs):
             ids = kwargs.get("top_k_index", args[1] if len(args) > 1 else None)
             counts[layer] += np.bincount(ids.numpy().ravel(), minlength=arch.num_experts)
+
         return hook
 
     experts = [m for name, m in model.named_modules() if name.endswith("mlp.experts")]
@@ -61,19 +70,38 @@ def read_target(weights: str, out: Path) -> dict:
     engine = start(weights, out)
     work = {**WORK, "output_tokens": 1}
     file = out / f"{weights.rpartition('/')[2]}.npz"
-    engine.read("routing", workload=work, text=TEXT, weights=weights, repeats=1, counts_file=str(file))
-    removed = engine.read("ablation", workload=work, text=TEXT, weights=weights, repeats=1, counts_file=str(out / "a.npz"))
+    engine.read(
+        "routing", workload=work, text=TEXT, weights=weights, repeats=1, counts_file=str(file)
+    )
+    removed = engine.read(
+        "ablation",
+        workload=work,
+        text=TEXT,
+        weights=weights,
+        repeats=1,
+        counts_file=str(out / "a.npz"),
+    )
     again = engine.read("perplexity", workload=work, text=TEXT, weights=weights, repeats=1)
     engine.stop()
     ours = counts.read(file).counts.sum(0).tolist()
-    return {"ours": ours, "ablation": removed, "after": again["repeats"][0]["perplexity"],
-            "theirs": theirs(weights, texts.text_windows(TEXT, weights, WORK["batch"], WORK["input_tokens"]))}
+    return {
+        "ours": ours,
+        "ablation": removed,
+        "after": again["repeats"][0]["perplexity"],
+        "theirs": theirs(
+            weights, texts.text_windows(TEXT, weights, WORK["batch"], WORK["input_tokens"])
+        ),
+    }
 
 
 def speculate(weights: str, out: Path, spec: Speculation | None) -> dict:
     engine = start(weights, out, spec)
-    rows = engine.read("acceptance", workload=WORK, text=TEXT, weights=weights, repeats=2)["repeats"]
-    timed = engine.measure({"batch": 2, "input_tokens": 16, "output_tokens": 16, "seed": 0}, "full", 3)
+    rows = engine.read("acceptance", workload=WORK, text=TEXT, weights=weights, repeats=2)[
+        "repeats"
+    ]
+    timed = engine.measure(
+        {"batch": 2, "input_tokens": 16, "output_tokens": 16, "seed": 0}, "full", 3
+    )
     engine.stop()
     return {"rows": rows, "timed": timed, "training": engine.facts()["training"]}
 
@@ -93,10 +121,13 @@ def main() -> None:
     out = Path(sys.argv[1])
     target = f"tiny:test/{TARGETS[0]}"
     draft = Speculation("draft_model", 3, "tiny:test/draft-large")
-    found = {"targets": {t: read_target(f"tiny:test/{t}", out) for t in TARGETS},
-             "plain": speculate(target, out, None), "draft": speculate(target, out, draft),
-             "ngram": speculate(target, out, Speculation("ngram", 3)),
-             "skewed": {s: skewed(target, out, s) for s in ("zipf 0", "zipf 3")}}
+    found = {
+        "targets": {t: read_target(f"tiny:test/{t}", out) for t in TARGETS},
+        "plain": speculate(target, out, None),
+        "draft": speculate(target, out, draft),
+        "ngram": speculate(target, out, Speculation("ngram", 3)),
+        "skewed": {s: skewed(target, out, s) for s in ("zipf 0", "zipf 3")},
+    }
     (out / "found.json").write_text(json.dumps(found))
 
 

@@ -1,9 +1,10 @@
-"""A double of WorkerHandle that measures nothing, for processes that a test cannot reach: what it does, files say.
+"""A double of WorkerHandle that measures nothing, for processes that a test cannot reach: what it
+does, files say.
 
-It works in the folder that the file `folder` names. There, `done` gets a line for each request: op, process, batch. A file
-`slow` makes each point take that many seconds; `dies` tells how many more points end the process that asks, as if the
-system had killed it; `refuses` how many more points end with an error that no worker answers for.
-"""
+It works in the folder that the file `folder` names. There, `done` gets a line for each request: op,
+process, batch. A file `slow` makes each point take that many seconds; `dies` tells how many more
+points end the process that asks, as if the system had killed it; `refuses` how many more points end
+with an error that no worker answers for."""
 
 import os
 import signal
@@ -26,7 +27,14 @@ class ScriptedWorker:
         with (self.folder / "done").open("a") as file:
             file.write(f"{op} {os.getpid()} {request.get('workload', {}).get('batch')}\n")
         if op == "ceilings":
-            return {"ok": True, "ceilings": {"copy_bytes_per_s": 1e10, "matmul_flops_per_s": 1e11, "dtype": "bfloat16"}}
+            return {
+                "ok": True,
+                "ceilings": {
+                    "copy_bytes_per_s": 1e10,
+                    "matmul_flops_per_s": 1e11,
+                    "dtype": "bfloat16",
+                },
+            }
         if op == "read":
             Path(request["counts_file"]).write_bytes(b"counts of " + request["text"].encode())
             return {"ok": True, "repeats": [], "facts": {}}

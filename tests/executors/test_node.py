@@ -1,4 +1,5 @@
-"""What a task does on a node, without a cluster: its messages, its worker, and what is left when it ends."""
+"""What a task does on a node, without a cluster: its messages, its worker, and what is left when it
+ends."""
 
 import os
 import sys
@@ -15,11 +16,17 @@ from moebook.measure.worker_handle import WorkerDied
 from moebook.study.params import build
 
 SECTION = sections.find("01")
-OK = {"ok": True, "facts": {}, "repeats": [{"ttft_s": 0.1, "e2e_s": 1.0}], "ceilings": {"dtype": "bfloat16"}}
+OK = {
+    "ok": True,
+    "facts": {},
+    "repeats": [{"ttft_s": 0.1, "e2e_s": 1.0}],
+    "ceilings": {"dtype": "bfloat16"},
+}
 
 
 class Recorded:
-    """A worker that answers everything, and with what stands in `told` the request of that number."""
+    """A worker that answers everything, and with what stands in `told` the request of that
+    number."""
 
     def __init__(self, log: Path, told: dict):
         self.log, self.told, self.ops, self.count, self.kills = log, told, [], 1, 0
@@ -53,15 +60,25 @@ def task(workers):
             return workers[-1]
 
         here = devices.detect("cpu").name, devices.engine_version("cpu")
-        return node.Task("cpu", source or here, 10.0, stop_at, start, "outputs/here", dict(environment))
+        return node.Task(
+            "cpu", source or here, 10.0, stop_at, start, "outputs/here", dict(environment)
+        )
 
     return make
 
 
 @pytest.fixture
 def points():
-    small = {"ffn_dims": [128], "expert_counts": [4], "active_experts": [1, 2], "comparison_models": ["tiny-qwen2-moe"],
-             "comparison_active_experts": [1], "batches": [1, 2], "lengths": [32], "validation_model": None}
+    small = {
+        "ffn_dims": [128],
+        "expert_counts": [4],
+        "active_experts": [1, 2],
+        "comparison_models": ["tiny-qwen2-moe"],
+        "comparison_active_experts": [1],
+        "batches": [1, 2],
+        "lengths": [32],
+        "validation_model": None,
+    }
     measured = SECTION.plan(build(SECTION.params, small, "test")).measured
     return [p for p in measured if p.build_key == measured[-1].build_key]
 
@@ -85,7 +102,9 @@ def test_the_worker_outlives_its_task_on_the_same_devices_only(task, workers, po
 
 
 def test_after_a_failure_the_worker_does_not_keep_the_device(task, workers, points):
-    messages = list(node.measure(points[:1], task({2: WorkerDied("the worker process ended (signal SIGKILL)")})))
+    messages = list(
+        node.measure(points[:1], task({2: WorkerDied("the worker process ended (signal SIGKILL)")}))
+    )
     assert messages[0].record["status"] == "failed" and "SIGKILL" in messages[0].record["reason"]
     assert workers[0].kills == 1 and "stop" not in workers[0].ops
 
@@ -98,7 +117,13 @@ def test_a_task_that_is_cancelled_kills_its_worker(task, workers, points):
 
 def test_what_is_said_comes_with_the_next_record(task, points):
     told = {1: OK, 2: {"ok": False, "status": "failed", "reason": "no"}}
-    plan = SECTION.plan(build(SECTION.params, {"ffn_dims": [128], "expert_counts": [4], "active_experts": [1, 2]}, "test"))
+    plan = SECTION.plan(
+        build(
+            SECTION.params,
+            {"ffn_dims": [128], "expert_counts": [4], "active_experts": [1, 2]},
+            "test",
+        )
+    )
     two = [p for p in plan.measured if p.architecture.expert_ffn_dim == 128][:2]
     assert len({p.engine_key for p in two}) == 2 and len({p.build_key for p in two}) == 1
     messages = list(node.measure(two, task({3: {**told[2]}})))
@@ -129,7 +154,11 @@ def test_variables_of_the_user_go_along_and_keys_do_not(task, points, monkeypatc
     monkeypatch.setenv("MOEBOOK_ENDPOINT_KEY", "secret")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     given = node.environment()
-    assert given["MOEBOOK_TEXT"] == "a.txt" and "secret" not in given.values() and given["OMP_NUM_THREADS"] is None
+    assert (
+        given["MOEBOOK_TEXT"] == "a.txt"
+        and "secret" not in given.values()
+        and given["OMP_NUM_THREADS"] is None
+    )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("VLLM_TEST", "before")
     list(node.measure(points, task(environment={"OMP_NUM_THREADS": None, "VLLM_TEST": "2"})))
@@ -155,8 +184,11 @@ def test_what_vllm_was_told_on_the_node_itself_stands(task, points, monkeypatch)
 def test_a_process_that_is_used_again_looks_at_its_devices_again(asked, task, points, monkeypatch):
     told, seen = task(), []
     devices.detect("h200")
-    pynvml = SimpleNamespace(nvmlInit=lambda: seen.append(os.environ.get("VLLM_TEST")),
-                             nvmlDeviceGetCount=lambda: 0, NVMLError=RuntimeError)
+    pynvml = SimpleNamespace(
+        nvmlInit=lambda: seen.append(os.environ.get("VLLM_TEST")),
+        nvmlDeviceGetCount=lambda: 0,
+        NVMLError=RuntimeError,
+    )
     monkeypatch.setitem(sys.modules, "pynvml", pynvml)
     told = replace(told, kind="h200")
     monkeypatch.setenv("VLLM_TEST", "before")

@@ -1,5 +1,5 @@
-"""A plan over a Ray cluster of two nodes on this machine, with workers that measure nothing: records come home once, from
-all nodes, whatever is killed underneath."""
+"""A plan over a Ray cluster of two nodes on this machine, with workers that measure nothing:
+records come home once, from all nodes, whatever is killed underneath."""
 
 import os
 import subprocess
@@ -32,7 +32,8 @@ SECTION = sections.find("01")
 
 
 def patiently(start):
-    """Ray gives a node's agents 15 s to start (ray-project/ray, issue 65983), too little for a busy machine."""
+    """Ray gives a node's agents 15 s to start (ray-project/ray, issue 65983), too little for a busy
+    machine."""
     for _ in range(4):
         try:
             return start()
@@ -54,7 +55,9 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_health_check_failure_threshold", "2")
         patch.setenv("RAY_health_check_period_ms", "1000")
         ray.cloudpickle.register_pickle_by_value(scripted_worker)
-        started = patiently(lambda: Cluster(initialize_head=True, head_node_args=node_with(tmp_path_factory)))
+        started = patiently(
+            lambda: Cluster(initialize_head=True, head_node_args=node_with(tmp_path_factory))
+        )
         patiently(lambda: started.add_node(**node_with(tmp_path_factory)))
         ray.init(address=started.address, log_to_driver=False, logging_level="ERROR")
         yield started
@@ -70,15 +73,27 @@ def workers(tmp_path_factory):
 @pytest.fixture
 def executor(cluster, workers, tmp_path):
     (tmp_path / "worker").mkdir()
-    (workers / "folder").write_text(str(tmp_path / "worker"))       # of this test: processes outlive tests
-    with RayCluster(cluster.address, start=scripted_worker.Start(workers), patience_s=5.0) as chosen:
+    (workers / "folder").write_text(
+        str(tmp_path / "worker")
+    )  # of this test: processes outlive tests
+    with RayCluster(
+        cluster.address, start=scripted_worker.Start(workers), patience_s=5.0
+    ) as chosen:
         yield chosen
 
 
 @pytest.fixture
 def plan():
-    small = {"ffn_dims": [128, 256], "expert_counts": [4], "active_experts": [1, 2], "comparison_models": ["tiny-qwen2-moe"],
-             "comparison_active_experts": [1], "batches": [1, 2], "lengths": [32], "validation_model": None}
+    small = {
+        "ffn_dims": [128, 256],
+        "expert_counts": [4],
+        "active_experts": [1, 2],
+        "comparison_models": ["tiny-qwen2-moe"],
+        "comparison_active_experts": [1],
+        "batches": [1, 2],
+        "lengths": [32],
+        "validation_model": None,
+    }
     return SECTION.plan(build(SECTION.params, small, "test"))
 
 
@@ -100,7 +115,9 @@ def test_all_points_come_home_once_from_both_nodes(executor, plan, tmp_path, cap
     assert [r[0] for r in requests].count("start") == plan.num_builds == 3, "a build is one task"
     assert len({r[1] for r in requests if r[0] == "measure"}) == 2, "one process a node"
     lines = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
-    assert len(lines) == len(plan.measured) and lines[0].startswith(f"[1/{len(plan.measured)}]"), "one view"
+    assert len(lines) == len(plan.measured) and lines[0].startswith(f"[1/{len(plan.measured)}]"), (
+        "one view"
+    )
     store = Store(tmp_path, plan)
     assert store.ceilings(run.devices.detect().name)["copy_bytes_per_s"] == 1e10
     table = results.assemble(plan, store.records())
@@ -109,7 +126,9 @@ def test_all_points_come_home_once_from_both_nodes(executor, plan, tmp_path, cap
     assert run.measure(plan, tmp_path, executor=executor) == {"skipped": len(plan.measured)}
 
 
-def test_a_killed_task_is_tried_again_without_the_points_that_are_home(executor, plan, tmp_path, capsys):
+def test_a_killed_task_is_tried_again_without_the_points_that_are_home(
+    executor, plan, tmp_path, capsys
+):
     told(tmp_path, dies=1)
     counts = run.measure(plan, tmp_path, executor=executor)
     assert counts == {"ok": len(plan.measured), "skipped": 0}
@@ -128,7 +147,9 @@ def test_a_point_lost_too_often_is_a_row_and_the_rest_goes_on(executor, plan, tm
     assert run.measure(one, tmp_path, executor=executor, retry=["failed"])["ok"] == 1
 
 
-def test_an_error_before_anything_came_home_ends_the_run_and_later_it_is_a_loss(executor, plan, tmp_path, capsys):
+def test_an_error_before_anything_came_home_ends_the_run_and_later_it_is_a_loss(
+    executor, plan, tmp_path, capsys
+):
     told(tmp_path, refuses=99)
     with pytest.raises(RuntimeError, match="no engine on this node"):
         run.measure(plan, tmp_path, executor=executor)
@@ -136,7 +157,10 @@ def test_an_error_before_anything_came_home_ends_the_run_and_later_it_is_a_loss(
     one, *_ = plan.measured
     assert run.measure(replace(plan, points=(one,)), tmp_path, executor=executor)["ok"] == 1
     told(tmp_path, refuses=1)
-    assert run.measure(plan, tmp_path, executor=executor) == {"ok": len(plan.measured) - 1, "skipped": 1}
+    assert run.measure(plan, tmp_path, executor=executor) == {
+        "ok": len(plan.measured) - 1,
+        "skipped": 1,
+    }
     assert "a task was lost (RuntimeError: no engine on this node)" in capsys.readouterr().out
 
 
@@ -149,24 +173,39 @@ def test_points_of_an_endpoint_are_left_to_the_local_executor(executor, plan, tm
 
 def test_a_task_asks_for_the_gpus_that_its_points_need(plan, monkeypatch):
     chosen, options = RayCluster(), []
-    monkeypatch.setattr(chosen, "ray", SimpleNamespace(remote=lambda **given: options.append(given) or (lambda f: f)))
+    monkeypatch.setattr(
+        chosen,
+        "ray",
+        SimpleNamespace(remote=lambda **given: options.append(given) or (lambda f: f)),
+    )
     chosen.facts = {"device_kind": "h100"}
     point = replace(plan.measured[0], engine=EngineSettings(tensor_parallel=4))
     for method in ("training", "layer", "full"):
         (build,) = builds.builds([replace(point, method=method)])
         chosen._remote(node.measure, build.need)
-    assert [given["num_gpus"] for given in options] == [0, 1, 4] and {given["num_cpus"] for given in options} == {0}
-    assert ["runtime_env" in given for given in options] == [True, False, False], "Ray must not hide the GPUs of the node"
+    assert [given["num_gpus"] for given in options] == [0, 1, 4] and {
+        given["num_cpus"] for given in options
+    } == {0}
+    assert ["runtime_env" in given for given in options] == [True, False, False], (
+        "Ray must not hide the GPUs of the node"
+    )
 
 
 def test_expert_counts_come_home_with_their_record(executor, tmp_path):
     section = sections.find("07")
     plan = section.plan(build(section.params, {}, "test"))
-    point = replace(next(p for p in plan.measured if p.method == "routing"), architecture=catalog.load("tiny-mixtral"),
-                    engine=EngineSettings(), text=str(tmp_path / "text"))
+    point = replace(
+        next(p for p in plan.measured if p.method == "routing"),
+        architecture=catalog.load("tiny-mixtral"),
+        engine=EngineSettings(),
+        text=str(tmp_path / "text"),
+    )
     (tmp_path / "text").write_text("some text")
     assert run.measure(replace(plan, points=(point,)), tmp_path, executor=executor)["ok"] == 1
-    assert Store(tmp_path, plan).counts_file(point.key).read_bytes() == f"counts of {tmp_path / 'text'}".encode()
+    assert (
+        Store(tmp_path, plan).counts_file(point.key).read_bytes()
+        == f"counts of {tmp_path / 'text'}".encode()
+    )
 
 
 def test_a_plan_of_another_device_starts_nothing(executor, tmp_path):
@@ -189,10 +228,20 @@ def test_a_node_with_another_device_is_left_out(executor, plan, tmp_path, monkey
 
 def test_results_come_from_what_most_nodes_of_the_kind_have(monkeypatch):
     chosen = RayCluster()
-    kinds = {"a": ("cpu", "a CPU", "none"), "b": ("h100", "H100 PCIe", "vllm 1"), "c": ("h100", "H100", "vllm 1"),
-             "d": ("h100", "H100", "vllm 1"), **{name: ("h100", "H100", "none") for name in "efg"}}
-    facts = {name: {**dict(zip(("device_kind", "device", "engine_version"), kind, strict=True)),
-                    "device_memory_bytes": 80 * 10**9} for name, kind in kinds.items()}
+    kinds = {
+        "a": ("cpu", "a CPU", "none"),
+        "b": ("h100", "H100 PCIe", "vllm 1"),
+        "c": ("h100", "H100", "vllm 1"),
+        "d": ("h100", "H100", "vllm 1"),
+        **{name: ("h100", "H100", "none") for name in "efg"},
+    }
+    facts = {
+        name: {
+            **dict(zip(("device_kind", "device", "engine_version"), kind, strict=True)),
+            "device_memory_bytes": 80 * 10**9,
+        }
+        for name, kind in kinds.items()
+    }
     monkeypatch.setattr(chosen, "_probe", lambda kind: facts)
     assert chosen.source("h100") == ("H100", "vllm 1")
     assert set(chosen.unfit) == set("abefg")
@@ -203,7 +252,11 @@ def test_results_come_from_what_most_nodes_of_the_kind_have(monkeypatch):
 
 def test_a_node_of_another_device_gives_no_number(executor, plan, tmp_path, monkeypatch):
     source = executor.source("cpu")
-    monkeypatch.setattr(executor, "_task", lambda job: node.Task("cpu", ("another", source[1]), 1.0, start=executor.start))
+    monkeypatch.setattr(
+        executor,
+        "_task",
+        lambda job: node.Task("cpu", ("another", source[1]), 1.0, start=executor.start),
+    )
     monkeypatch.setattr(executor, "ceilings", lambda dtype, job: None)
     counts = run.measure(plan, tmp_path, executor=executor)
     assert counts["failed"] == len(plan.measured)
@@ -233,7 +286,10 @@ def test_ctrl_c_ends_the_tasks_and_the_same_command_resumes(executor, plan, tmp_
     ended = len(asked(tmp_path))
     time.sleep(1)
     assert len(asked(tmp_path)) == ended, "nothing measures on"
-    assert run.measure(plan, tmp_path, executor=executor) == {"ok": len(plan.measured) - 2, "skipped": 2}
+    assert run.measure(plan, tmp_path, executor=executor) == {
+        "ok": len(plan.measured) - 2,
+        "skipped": 2,
+    }
 
 
 def test_a_node_lost_in_mid_sweep(executor, cluster, plan, tmp_path, capsys):
@@ -256,20 +312,39 @@ def test_a_node_lost_in_mid_sweep(executor, cluster, plan, tmp_path, capsys):
     assert [r[0] for r in asked(tmp_path)].count("measure") > len(plan.measured)
 
 
-def test_points_that_no_node_can_hold_are_left_to_another_run(executor, plan, tmp_path, monkeypatch, capsys):
+def test_points_that_no_node_can_hold_are_left_to_another_run(
+    executor, plan, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(executor, "_rooms", lambda: [])
-    monkeypatch.setattr(executor, "_remote", lambda function, need, **options: ray.remote(num_gpus=1, **options)(function))
+    monkeypatch.setattr(
+        executor,
+        "_remote",
+        lambda function, need, **options: ray.remote(num_gpus=1, **options)(function),
+    )
     monkeypatch.setattr(ray_cluster, "POLL_S", 0.5)
     executor.patience_s = 1.0
     counts = run.measure(plan, tmp_path, executor=executor)
     assert counts["not_run"] == len(plan.measured)
     out = capsys.readouterr().out
-    assert "ceilings could not be measured" in out and "no node is left" in out and "they are left to another run" in out
+    assert (
+        "ceilings could not be measured" in out
+        and "no node is left" in out
+        and "they are left to another run" in out
+    )
 
 
 def test_an_address_where_nothing_answers_is_told_at_once():
-    command = [sys.executable, "-m", "moebook.cli", "measure", "params/cpu/01_hyperparameter_scaling.yaml", "--executor",
-               "ray", "--address", "127.0.0.1:1"]
+    command = [
+        sys.executable,
+        "-m",
+        "moebook.cli",
+        "measure",
+        "params/cpu/01_hyperparameter_scaling.yaml",
+        "--executor",
+        "ray",
+        "--address",
+        "127.0.0.1:1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "no Ray cluster at 127.0.0.1:1" in done.stderr and "Traceback" not in done.stderr
@@ -285,8 +360,11 @@ def test_a_client_address_is_refused_with_what_to_give(monkeypatch):
 
 def test_an_ipv6_address_is_tried_without_its_brackets(monkeypatch):
     tried = []
-    monkeypatch.setattr(ray_cluster.socket, "create_connection",
-                        lambda address, timeout: tried.append(address) or SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(
+        ray_cluster.socket,
+        "create_connection",
+        lambda address, timeout: tried.append(address) or SimpleNamespace(close=lambda: None),
+    )
     ray_cluster._reachable("[::1]:6379")
     ray_cluster._reachable("head:6379")
     assert tried == [("::1", 6379), ("head", 6379)]
@@ -299,7 +377,16 @@ def test_without_ray_the_message_names_the_extra(monkeypatch):
 
 
 def test_plans_and_imports_know_nothing_of_ray():
-    program = ("import sys, moebook, moebook.cli, moebook.measure.run, moebook.study.shard, moebook.measure.executors.ray_cluster, "
-               "moebook.sections.hyperparameter_scaling.plan; print('ray' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=dict(os.environ))
+    program = (
+        "import sys, moebook, moebook.cli, moebook.measure.run, moebook.study.shard, "
+        "moebook.measure.executors.ray_cluster, "
+        "moebook.sections.hyperparameter_scaling.plan; print('ray' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ),
+    )
     assert done.stdout.strip() == "False"

@@ -10,14 +10,29 @@ import yaml
 from moebook import devices
 
 pytestmark = pytest.mark.engine
-SMALL = {"profile": "cluster", "ffn_dims": [128], "expert_counts": [4], "active_experts": [1, 2], "grid_tokens": 32,
-         "grid_batch": 2, "comparison_models": ["tiny-qwen2-moe"], "comparison_active_experts": [4], "batches": [1],
-         "comparison_tokens": 32, "lengths": [32], "validation_model": None}
+SMALL = {
+    "profile": "cluster",
+    "ffn_dims": [128],
+    "expert_counts": [4],
+    "active_experts": [1, 2],
+    "grid_tokens": 32,
+    "grid_batch": 2,
+    "comparison_models": ["tiny-qwen2-moe"],
+    "comparison_active_experts": [4],
+    "batches": [1],
+    "comparison_tokens": 32,
+    "lengths": [32],
+    "validation_model": None,
+}
 
 
 def measure(file, *options: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "moebook.cli", "measure", str(file), *options], capture_output=True,
-                          text=True, timeout=500)
+    return subprocess.run(
+        [sys.executable, "-m", "moebook.cli", "measure", str(file), *options],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
 
 
 def test_two_builds_through_ray_are_present_for_a_local_run(tmp_path):

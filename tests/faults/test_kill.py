@@ -1,4 +1,5 @@
-"""A real sweep hurt from outside: interrupted, or its worker killed. Nothing measured is lost, nothing is left running."""
+"""A real sweep hurt from outside: interrupted, or its worker killed. Nothing measured is lost,
+nothing is left running."""
 
 import os
 import signal
@@ -11,16 +12,33 @@ import pytest
 import yaml
 
 pytestmark = pytest.mark.engine
-SMALL = {"profile": "hurt", "ffn_dims": [128, 256], "expert_counts": [4], "active_experts": [1, 2], "grid_tokens": 64,
-         "grid_batch": 4, "comparison_models": ["tiny-qwen2-moe"], "comparison_active_experts": [4], "batches": [1],
-         "comparison_tokens": 32, "lengths": [32], "validation_model": None}
+SMALL = {
+    "profile": "hurt",
+    "ffn_dims": [128, 256],
+    "expert_counts": [4],
+    "active_experts": [1, 2],
+    "grid_tokens": 64,
+    "grid_batch": 4,
+    "comparison_models": ["tiny-qwen2-moe"],
+    "comparison_active_experts": [4],
+    "batches": [1],
+    "comparison_tokens": 32,
+    "lengths": [32],
+    "validation_model": None,
+}
 
 
 def sweep(tmp_path: Path) -> subprocess.Popen:
     file = tmp_path / "01_hyperparameter_scaling.yaml"
     file.write_text(yaml.safe_dump({**SMALL, "output_root": str(tmp_path / "outputs")}))
-    return subprocess.Popen([sys.executable, "-m", "moebook.cli", "measure", str(file)], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=_take_ctrl_c)
+    return subprocess.Popen(
+        [sys.executable, "-m", "moebook.cli", "measure", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_take_ctrl_c,
+    )
 
 
 def _take_ctrl_c() -> None:
@@ -33,7 +51,7 @@ def points(tmp_path: Path) -> dict[str, bytes]:
 
 
 def wait_for_points(tmp_path: Path, count: int, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 300       # the first engine of a busy machine takes minutes
+    deadline = time.monotonic() + 300  # the first engine of a busy machine takes minutes
     while len(points(tmp_path)) < count:
         if time.monotonic() > deadline or process.poll() is not None:
             process.kill()

@@ -5,12 +5,17 @@ import pytest
 
 @pytest.fixture
 def meta_parameters():
-    """Parameters of the transformers model that a Hugging Face config describes, built without memory."""
+    """Parameters of the transformers model that a Hugging Face config describes, built without
+    memory."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
 
     def count(config: dict) -> int:
-        config = {k: v for k, v in copy.deepcopy(config).items() if k not in ("auto_map", "quantization_config")}
+        config = {
+            k: v
+            for k, v in copy.deepcopy(config).items()
+            if k not in ("auto_map", "quantization_config")
+        }
         parsed = transformers.AutoConfig.for_model(**config)
         with torch.device("meta"):
             if config["model_type"] == "llama4":

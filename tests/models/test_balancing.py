@@ -18,7 +18,9 @@ def test_even_routing_has_loss_one():
 def test_loss_by_hand():
     """f = (3/4, 1/4), P = (0.7, 0.3): 2 (0.75 * 0.7 + 0.25 * 0.3) = 1.2."""
     logits = logits_of([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.4, 0.6]])
-    assert balancing.auxiliary_loss(logits, torch.tensor([[0], [0], [0], [1]])) == pytest.approx(1.2)
+    assert balancing.auxiliary_loss(logits, torch.tensor([[0], [0], [0], [1]])) == pytest.approx(
+        1.2
+    )
 
 
 def test_one_busy_expert_of_e_has_nearly_loss_e():
@@ -31,7 +33,9 @@ def test_choices_count_all_k():
     chosen = torch.tensor([[0, 1], [0, 2]])
     logits = logits_of([[0.5, 0.3, 0.2], [0.5, 0.2, 0.3]])
     assert balancing.expert_counts(chosen, 3).tolist() == [2, 1, 1]
-    assert balancing.auxiliary_loss(logits, chosen) == pytest.approx(3 * (0.5 * 0.5 + 0.25 * 0.25 * 2))
+    assert balancing.auxiliary_loss(logits, chosen) == pytest.approx(
+        3 * (0.5 * 0.5 + 0.25 * 0.25 * 2)
+    )
 
 
 def test_the_gradient_takes_probability_from_the_busy_expert():
@@ -53,7 +57,9 @@ def test_an_expert_with_the_mean_load_keeps_its_bias():
 
 
 def test_imbalance_is_the_mean_over_layers_of_max_over_mean():
-    assert balancing.imbalance(torch.tensor([[5, 5, 5, 5], [20, 0, 0, 0]])) == pytest.approx((1 + 4) / 2)
+    assert balancing.imbalance(torch.tensor([[5, 5, 5, 5], [20, 0, 0, 0]])) == pytest.approx(
+        (1 + 4) / 2
+    )
 
 
 @pytest.mark.parametrize("member", ["aux-0.01", "loss-free"])
@@ -70,7 +76,9 @@ def test_the_watch_sees_what_the_routers_choose(member):
         assert watch.counts().shape == (shape.layers, shape.experts)
         assert watch.counts().sum(1).tolist() == [24 * shape.top_k] * shape.layers
         logits, chosen = watch.logits[0], watch.chosen[0]
-        assert chosen.sort(-1).values.equal(logits.float().softmax(-1).topk(shape.top_k).indices.sort(-1).values)
+        assert chosen.sort(-1).values.equal(
+            logits.float().softmax(-1).topk(shape.top_k).indices.sort(-1).values
+        )
 
 
 def test_a_large_bias_turns_the_choice_but_not_the_weights():

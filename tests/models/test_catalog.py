@@ -27,13 +27,24 @@ def test_sources_and_configs_name_the_same_models():
     keys = {"source", "confidence", "published", "slide"}
     for row in catalog.sources().values():
         assert keys <= row.keys() <= keys | {"note"}
-        assert row["slide"] is None or row["slide"].keys() == {"num_layers", "hidden", "ffn", "experts", "top_k"}
+        assert row["slide"] is None or row["slide"].keys() == {
+            "num_layers",
+            "hidden",
+            "ffn",
+            "experts",
+            "top_k",
+        }
 
 
 def test_the_slide_errs_in_six_rows():
     def published(arch):
-        return {"num_layers": arch.num_layers, "hidden": arch.hidden_size, "ffn": arch.expert_ffn_dim,
-                "experts": arch.num_experts, "top_k": arch.top_k}
+        return {
+            "num_layers": arch.num_layers,
+            "hidden": arch.hidden_size,
+            "ffn": arch.expert_ffn_dim,
+            "experts": arch.num_experts,
+            "top_k": arch.top_k,
+        }
 
     wrong = {}
     for name, row in catalog.sources().items():
@@ -42,34 +53,60 @@ def test_the_slide_errs_in_six_rows():
             wrong[name] = {k for k in shape if shape[k] != row["slide"][k]}
     everything = {"num_layers", "hidden", "ffn", "experts", "top_k"}
     assert wrong == {
-        "Qwen1.5-MoE-A2.7B": {"ffn"}, "Qwen1.5-MoE-A2.7B-Chat": {"ffn"}, "Qwen3-30B-A3B": {"hidden", "ffn"},
-        "OLMoE-1B-7B-0125": {"ffn"}, "OLMoE-1B-7B-0924": {"ffn"}, "deepseek-vl2-tiny": everything,
-        "deepseek-vl2-small": everything - {"hidden"}, "deepseek-vl2": everything}
+        "Qwen1.5-MoE-A2.7B": {"ffn"},
+        "Qwen1.5-MoE-A2.7B-Chat": {"ffn"},
+        "Qwen3-30B-A3B": {"hidden", "ffn"},
+        "OLMoE-1B-7B-0125": {"ffn"},
+        "OLMoE-1B-7B-0924": {"ffn"},
+        "deepseek-vl2-tiny": everything,
+        "deepseek-vl2-small": everything - {"hidden"},
+        "deepseek-vl2": everything,
+    }
 
 
-@pytest.mark.parametrize("name, shape", [
-    ("Mixtral-8x7B-v0.1", (32, 4096, 32, 8, 128, 14336, 8, 2, 0, 0)),
-    ("Qwen3-30B-A3B", (48, 2048, 32, 4, 128, 768, 128, 8, 0, 0)),
-    ("Qwen1.5-MoE-A2.7B", (24, 2048, 16, 16, 128, 1408, 60, 4, 5632, 0)),
-    ("DeepSeek-V2-Lite", (27, 2048, 16, 16, 192, 1408, 64, 6, 2816, 1)),
-    ("DeepSeek-R1", (61, 7168, 128, 128, 192, 2048, 256, 8, 2048, 3)),
-    ("deepseek-vl2-tiny", (12, 1280, 10, 10, 128, 896, 64, 6, 1792, 1)),
-    ("MolmoE-1B-0924", (16, 2048, 16, 16, 128, 1024, 64, 8, 0, 0)),
-    ("gpt-oss-120b", (36, 2880, 64, 8, 64, 2880, 128, 4, 0, 0)),
-    ("Llama-4-Scout-17B-16E-Instruct", (48, 5120, 40, 8, 128, 8192, 16, 1, 8192, 0)),
-    ("Qwen3-8B", (36, 4096, 32, 8, 128, 0, 0, 0, 0, 36)),
-    ("tiny-mixtral", (4, 256, 8, 4, 32, 512, 8, 2, 0, 0)),
-    ("tiny-qwen2-moe", (4, 256, 8, 8, 32, 128, 16, 4, 512, 0)),
-    ("tiny-deepseek-v2", (4, 256, 4, 4, 128, 128, 16, 4, 256, 1)),
-])
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("Mixtral-8x7B-v0.1", (32, 4096, 32, 8, 128, 14336, 8, 2, 0, 0)),
+        ("Qwen3-30B-A3B", (48, 2048, 32, 4, 128, 768, 128, 8, 0, 0)),
+        ("Qwen1.5-MoE-A2.7B", (24, 2048, 16, 16, 128, 1408, 60, 4, 5632, 0)),
+        ("DeepSeek-V2-Lite", (27, 2048, 16, 16, 192, 1408, 64, 6, 2816, 1)),
+        ("DeepSeek-R1", (61, 7168, 128, 128, 192, 2048, 256, 8, 2048, 3)),
+        ("deepseek-vl2-tiny", (12, 1280, 10, 10, 128, 896, 64, 6, 1792, 1)),
+        ("MolmoE-1B-0924", (16, 2048, 16, 16, 128, 1024, 64, 8, 0, 0)),
+        ("gpt-oss-120b", (36, 2880, 64, 8, 64, 2880, 128, 4, 0, 0)),
+        ("Llama-4-Scout-17B-16E-Instruct", (48, 5120, 40, 8, 128, 8192, 16, 1, 8192, 0)),
+        ("Qwen3-8B", (36, 4096, 32, 8, 128, 0, 0, 0, 0, 36)),
+        ("tiny-mixtral", (4, 256, 8, 4, 32, 512, 8, 2, 0, 0)),
+        ("tiny-qwen2-moe", (4, 256, 8, 8, 32, 128, 16, 4, 512, 0)),
+        ("tiny-deepseek-v2", (4, 256, 4, 4, 128, 128, 16, 4, 256, 1)),
+    ],
+)
 def test_shapes(name, shape):
     a = catalog.load(name)
-    assert (a.num_layers, a.hidden_size, a.num_heads, a.num_kv_heads, a.head_dim, a.expert_ffn_dim, a.num_experts,
-            a.top_k, a.shared_ffn_dim, a.num_dense_layers) == shape
+    assert (
+        a.num_layers,
+        a.hidden_size,
+        a.num_heads,
+        a.num_kv_heads,
+        a.head_dim,
+        a.expert_ffn_dim,
+        a.num_experts,
+        a.top_k,
+        a.shared_ffn_dim,
+        a.num_dense_layers,
+    ) == shape
 
 
-@pytest.mark.parametrize("name, positions", [
-    ("OLMoE-1B-7B-0924", 4096), ("deepseek-vl2", 4096), ("Qwen1.5-MoE-A2.7B", 8192), ("MolmoE-1B-0924", 4096)])
+@pytest.mark.parametrize(
+    "name, positions",
+    [
+        ("OLMoE-1B-7B-0924", 4096),
+        ("deepseek-vl2", 4096),
+        ("Qwen1.5-MoE-A2.7B", 8192),
+        ("MolmoE-1B-0924", 4096),
+    ],
+)
 def test_positions(name, positions):
     assert catalog.load(name).max_positions == positions
 
@@ -77,13 +114,23 @@ def test_positions(name, positions):
 def test_the_checkpoints_own_quantization():
     own = {n: catalog.load(n).quantization for n in catalog.names()}
     assert {n: q for n, q in own.items() if q} == {
-        "DeepSeek-R1": "fp8", "DeepSeek-V3": "fp8", "gpt-oss-20b": "mxfp4", "gpt-oss-120b": "mxfp4"}
+        "DeepSeek-R1": "fp8",
+        "DeepSeek-V3": "fp8",
+        "gpt-oss-20b": "mxfp4",
+        "gpt-oss-120b": "mxfp4",
+    }
 
 
 def test_mla():
     mla = catalog.load("DeepSeek-V3")
-    assert (mla.is_mla, mla.q_lora_rank, mla.kv_lora_rank, mla.qk_nope_head_dim, mla.qk_rope_head_dim,
-            mla.v_head_dim) == (True, 1536, 512, 128, 64, 128)
+    assert (
+        mla.is_mla,
+        mla.q_lora_rank,
+        mla.kv_lora_rank,
+        mla.qk_nope_head_dim,
+        mla.qk_rope_head_dim,
+        mla.v_head_dim,
+    ) == (True, 1536, 512, 128, 64, 128)
     assert not catalog.load("deepseek-vl2-tiny-textonly").is_mla
 
 
@@ -92,7 +139,12 @@ def test_tiny_skeletons_are_ours_and_small(name, family):
     arch = catalog.load(name)
     assert arch.family == family
     assert arch.source == "moebook: scaled-down skeleton, not a published model"
-    assert (arch.num_layers, arch.hidden_size, arch.vocab_size, arch.max_positions) == (4, 256, 4096, 4096)
+    assert (arch.num_layers, arch.hidden_size, arch.vocab_size, arch.max_positions) == (
+        4,
+        256,
+        4096,
+        4096,
+    )
 
 
 def test_the_tiny_mla_has_the_one_cache_width_of_the_cpu_kernel():
@@ -120,7 +172,9 @@ def test_a_checkpoint_folder(tmp_path):
     assert arch.hf_config() == config
 
 
-IN_TRANSFORMERS = [n for n in catalog.names() if catalog.load(n).family not in ("molmo", "deepseek_vl_v2")]
+IN_TRANSFORMERS = [
+    n for n in catalog.names() if catalog.load(n).family not in ("molmo", "deepseek_vl_v2")
+]
 
 
 @pytest.mark.parametrize("name", IN_TRANSFORMERS)
@@ -128,7 +182,9 @@ def test_a_config_that_went_through_transformers_gives_the_same_shapes(name):
     transformers = pytest.importorskip("transformers")
     arch = catalog.load(name)
     config = {k: v for k, v in arch.hf_config().items() if k != "auto_map"}
-    again = catalog.from_config(transformers.AutoConfig.for_model(**config).to_dict(), name, arch.source)
+    again = catalog.from_config(
+        transformers.AutoConfig.for_model(**config).to_dict(), name, arch.source
+    )
     assert dataclasses.replace(again, config={}) == dataclasses.replace(arch, config={})
 
 
@@ -155,15 +211,20 @@ def test_a_hugging_face_id_out_of_reach(monkeypatch):
         raise OSError("no route\nto host")
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", fail)
-    with pytest.raises(UnknownModel, match=r"could not be read from Hugging Face \(no route\); nearest.*Mixtral"):
+    with pytest.raises(
+        UnknownModel, match=r"could not be read from Hugging Face \(no route\); nearest.*Mixtral"
+    ):
         catalog.load("mistralai/Mixtral-8x7B-v0.3")
 
 
-@pytest.mark.parametrize("given, words", [
-    ("mixtral-8x7b", "nearest catalog names: .*Mixtral-8x7B-v0.1"),
-    ("qwen3-30b", "Qwen3-30B-A3B"),
-    ("zzz", "no catalog name is near"),
-])
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ("mixtral-8x7b", "nearest catalog names: .*Mixtral-8x7B-v0.1"),
+        ("qwen3-30b", "Qwen3-30B-A3B"),
+        ("zzz", "no catalog name is near"),
+    ],
+)
 def test_unknown_names_give_the_nearest_and_the_three_forms(given, words):
     with pytest.raises(UnknownModel, match=words) as unknown:
         catalog.load(given)
@@ -182,22 +243,46 @@ def test_a_broken_config_file(tmp_path):
         catalog.load(str(tmp_path))
 
 
-@pytest.mark.parametrize("config, words", [
-    ({"model_type": "bert"}, "model_type 'bert' is not supported; allowed: deepseek_v2,"),
-    ({}, "model_type None is not supported"),
-    ({"model_type": "mixtral", "num_hidden_layers": 2}, "has no 'num_attention_heads'"),
-    ({"model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 4, "num_attention_heads": 2, "vocab_size": 9,
-      "max_position_embeddings": 5}, "has no 'num_local_experts'"),
-    ({"model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 4, "num_attention_heads": 0, "vocab_size": 9,
-      "max_position_embeddings": 5}, "cannot be read as a mixtral"),
-])
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ({"model_type": "bert"}, "model_type 'bert' is not supported; allowed: deepseek_v2,"),
+        ({}, "model_type None is not supported"),
+        ({"model_type": "mixtral", "num_hidden_layers": 2}, "has no 'num_attention_heads'"),
+        (
+            {
+                "model_type": "mixtral",
+                "num_hidden_layers": 2,
+                "hidden_size": 4,
+                "num_attention_heads": 2,
+                "vocab_size": 9,
+                "max_position_embeddings": 5,
+            },
+            "has no 'num_local_experts'",
+        ),
+        (
+            {
+                "model_type": "mixtral",
+                "num_hidden_layers": 2,
+                "hidden_size": 4,
+                "num_attention_heads": 0,
+                "vocab_size": 9,
+                "max_position_embeddings": 5,
+            },
+            "cannot be read as a mixtral",
+        ),
+    ],
+)
 def test_unreadable_configs(config, words):
     with pytest.raises(UnknownModel, match=words):
         catalog.from_config(config, "x", "test")
 
 
 def test_every_family_has_a_model():
-    assert {catalog.load(n).family for n in catalog.names()} == set(families.FAMILIES) - {"llama4_text", "ernie4_5_moe"}
+    assert {catalog.load(n).family for n in catalog.names()} == set(families.FAMILIES) - {
+        "llama4_text",
+        "ernie4_5_moe",
+    }
 
 
 def test_the_text_part_of_scout_can_stand_alone():
@@ -209,6 +294,14 @@ def test_the_text_part_of_scout_can_stand_alone():
 
 def test_loading_a_catalog_model_imports_no_heavy_package():
     heavy = ("torch", "transformers", "vllm", "pandas", "matplotlib", "numpy")
-    code = ("import sys; from moebook.models import catalog, edit, sizes; catalog.load('mixtral-8x7b-v0.1'); "
-            f"print([m for m in {heavy} if m in sys.modules])")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = (
+        "import sys; from moebook.models import catalog, edit, sizes; "
+        "catalog.load('mixtral-8x7b-v0.1'); "
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

@@ -28,7 +28,9 @@ def library(tmp_path):
 
 def test_the_same_python_gives_the_same_corpus(documents):
     assert documents == corpus.stdlib(0.02)
-    assert corpus.sample(corpus.side(documents, True)) == corpus.sample(corpus.side(documents, True))
+    assert corpus.sample(corpus.side(documents, True)) == corpus.sample(
+        corpus.side(documents, True)
+    )
 
 
 def test_no_module_lies_on_both_sides(documents):
@@ -55,7 +57,10 @@ def test_about_eight_of_a_hundred_are_held_out():
 
 
 def test_docstrings_go_to_prose():
-    source = '"""Module."""\nx = 1\n\n\ndef f():\n    r"""Says\n    so."""\n    return "kept"\n\n\ndef g(): "inline"\n'
+    source = (
+        '"""Module."""\nx = 1\n\n\ndef f():\n    r"""Says\n    so."""\n    return "kept"\n\n\n'
+        'def g(): "inline"\n'
+    )
     code, prose = corpus.split_docstrings(source)
     assert prose == "Module.\n\nSays\nso."
     assert code == '\nx = 1\n\n\ndef f():\n    return "kept"\n\n\ndef g(): "inline"\n'.lstrip("\n")
@@ -81,8 +86,15 @@ def test_user_text_is_one_domain_split_by_paragraph(tmp_path):
     assert "".join(d.text for d in found) == (tmp_path / "a.txt").read_text()
 
 
-@pytest.mark.parametrize("data, said", [
-    (b"", "is empty"), (b"   \n\n ", "is empty"), (b"ab\0cd", "binary file"), (b"caf\xe9 au lait", "no UTF-8 text")])
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        (b"", "is empty"),
+        (b"   \n\n ", "is empty"),
+        (b"ab\0cd", "binary file"),
+        (b"caf\xe9 au lait", "no UTF-8 text"),
+    ],
+)
 def test_text_that_is_none(tmp_path, data, said):
     (tmp_path / "x.txt").write_bytes(data)
     with pytest.raises(corpus.CorpusError, match=said):
@@ -100,7 +112,12 @@ def test_a_missing_text_and_an_empty_library(tmp_path):
 def test_a_text_shorter_than_a_window(tmp_path, length):
     (tmp_path / "x.txt").write_text("".join(f"number {i}\n" for i in range(length)))
     with pytest.raises(corpus.CorpusError, match="give a longer text"):
-        corpus.prepare(tmp_path / "corpus", own_text.documents([tmp_path / "x.txt"]), vocab_size=300, window=4096)
+        corpus.prepare(
+            tmp_path / "corpus",
+            own_text.documents([tmp_path / "x.txt"]),
+            vocab_size=300,
+            window=4096,
+        )
     assert not (tmp_path / "corpus").exists()
 
 

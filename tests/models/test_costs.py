@@ -5,26 +5,42 @@ import pytest
 from moebook.models import catalog, sizes
 from moebook.models.edit import edit
 
-MIXTRAL = catalog.load("tiny-mixtral")        # L=4 H=256 E=8 K=2 I=512, 8 heads of 32, 4 kv heads, V=4096
-DEEPSEEK = catalog.load("tiny-deepseek-v2")   # L=4 (1 dense of 512) H=256, 4 heads of 64+64, v 64, latent 512+64
+MIXTRAL = catalog.load("tiny-mixtral")  # L=4 H=256 E=8 K=2 I=512, 8 heads of 32, 4 kv heads, V=4096
+DEEPSEEK = catalog.load(
+    "tiny-deepseek-v2"
+)  # L=4 (1 dense of 512) H=256, 4 heads of 64+64, v 64, latent 512+64
 MOE = [n for n in catalog.names() if catalog.load(n).is_moe]
 
 
 def test_decode_flops_by_hand():
     cost = sizes.decode_cost(MIXTRAL, batch=3, context=100)
     assert cost.flops == {
-        "attention": 2 * 3 * 4 * (256 * 256 * 2 + 256 * 128 * 2), "router": 2 * 3 * 4 * 256 * 8,
-        "shared_experts": 0, "dense_ffn": 0, "experts": 2 * 3 * 4 * 2 * 3 * 256 * 512,
-        "lm_head": 2 * 3 * 4096 * 256, "attention_scores": 3 * 4 * (2 * 256 * 100 + 2 * 256 * 100)}
+        "attention": 2 * 3 * 4 * (256 * 256 * 2 + 256 * 128 * 2),
+        "router": 2 * 3 * 4 * 256 * 8,
+        "shared_experts": 0,
+        "dense_ffn": 0,
+        "experts": 2 * 3 * 4 * 2 * 3 * 256 * 512,
+        "lm_head": 2 * 3 * 4096 * 256,
+        "attention_scores": 3 * 4 * (2 * 256 * 100 + 2 * 256 * 100),
+    }
     assert cost.total_flops == sum(cost.flops.values())
 
 
 def test_decode_bytes_by_hand_at_batch_one():
     cost = sizes.decode_cost(MIXTRAL, batch=1, context=100)
-    assert cost.bytes == pytest.approx({
-        "embedding": 2 * 256, "attention": 2 * 4 * 196608, "router": 2 * 4 * 8 * 256,
-        "experts": 2 * 4 * 2 * 3 * 256 * 512, "shared_experts": 0, "dense_ffn": 0, "norms": 2 * 9 * 256,
-        "lm_head": 2 * 4096 * 256, "kv_cache": 2 * 4 * 256 * (100 + 1)})
+    assert cost.bytes == pytest.approx(
+        {
+            "embedding": 2 * 256,
+            "attention": 2 * 4 * 196608,
+            "router": 2 * 4 * 8 * 256,
+            "experts": 2 * 4 * 2 * 3 * 256 * 512,
+            "shared_experts": 0,
+            "dense_ffn": 0,
+            "norms": 2 * 9 * 256,
+            "lm_head": 2 * 4096 * 256,
+            "kv_cache": 2 * 4 * 256 * (100 + 1),
+        }
+    )
     assert cost.total_bytes == pytest.approx(sum(cost.bytes.values()))
 
 
@@ -109,14 +125,30 @@ def test_flops_of_the_matrices_are_twice_the_active_ones():
         flops = sizes.decode_cost(arch, 1, 1).flops
         matrices = sizes.matrix_counts(arch)
         matrices["experts"] = matrices["experts"] // arch.num_experts * arch.top_k
-        for component in ("attention", "router", "experts", "shared_experts", "dense_ffn", "lm_head"):
+        for component in (
+            "attention",
+            "router",
+            "experts",
+            "shared_experts",
+            "dense_ffn",
+            "lm_head",
+        ):
             assert flops[component] == 2 * matrices[component]
 
 
-@pytest.mark.parametrize("name, values_per_layer", [
-    ("DeepSeek-V2-Lite", 576), ("DeepSeek-V3", 576), ("deepseek-vl2", 576), ("tiny-deepseek-v2", 576),
-    ("Mixtral-8x7B-v0.1", 2 * 8 * 128), ("deepseek-vl2-tiny", 2 * 10 * 128), ("gpt-oss-20b", 2 * 8 * 64),
-    ("Qwen3-30B-A3B", 2 * 4 * 128)])
+@pytest.mark.parametrize(
+    "name, values_per_layer",
+    [
+        ("DeepSeek-V2-Lite", 576),
+        ("DeepSeek-V3", 576),
+        ("deepseek-vl2", 576),
+        ("tiny-deepseek-v2", 576),
+        ("Mixtral-8x7B-v0.1", 2 * 8 * 128),
+        ("deepseek-vl2-tiny", 2 * 10 * 128),
+        ("gpt-oss-20b", 2 * 8 * 64),
+        ("Qwen3-30B-A3B", 2 * 4 * 128),
+    ],
+)
 def test_kv_values_per_layer(name, values_per_layer):
     arch = catalog.load(name)
     assert sizes.kv_bytes_per_token(arch) == arch.num_layers * values_per_layer * 2
@@ -171,24 +203,34 @@ def test_activations_grow_with_tokens_and_active_experts():
     assert few == 1024 * (3 * 256 + 2 * (1024 + 512)) * 2 + logits
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: sizes.weight_bytes(MIXTRAL, "auto"), "dtype 'auto'.*allowed: float32"),
-    (lambda: sizes.weight_bytes(MIXTRAL, quantization="fp5"), "quantization 'fp5'.*allowed: None, fp8"),
-    (lambda: sizes.decode_cost(MIXTRAL, 0, 5), "batch is 0"),
-    (lambda: sizes.prefill_cost(MIXTRAL, 1, 0), "input_tokens is 0")])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: sizes.weight_bytes(MIXTRAL, "auto"), "dtype 'auto'.*allowed: float32"),
+        (
+            lambda: sizes.weight_bytes(MIXTRAL, quantization="fp5"),
+            "quantization 'fp5'.*allowed: None, fp8",
+        ),
+        (lambda: sizes.decode_cost(MIXTRAL, 0, 5), "batch is 0"),
+        (lambda: sizes.prefill_cost(MIXTRAL, 1, 0), "input_tokens is 0"),
+    ],
+)
 def test_errors_say_what_is_allowed(call, words):
     with pytest.raises(ValueError, match=words):
         call()
 
 
 def test_several_tokens_of_a_sequence_in_one_step_by_hand():
-    """B = 3 sequences of 4 tokens, the first at context 100: 12 tokens of weights and head, each cache read once."""
+    """B = 3 sequences of 4 tokens, the first at context 100: 12 tokens of weights and head, each
+    cache read once."""
     cost = sizes.decode_cost(MIXTRAL, batch=3, context=100, tokens_per_sequence=4)
     wide = sizes.decode_cost(MIXTRAL, batch=12, context=100)
     assert {**cost.flops, "attention_scores": 0} == {**wide.flops, "attention_scores": 0}
     assert cost.flops["attention_scores"] == 3 * 4 * 2 * 2 * 256 * (100 + 101 + 102 + 103)
     assert cost.bytes["kv_cache"] == 2 * 3 * 4 * 256 * (103 + 4)
     assert {**cost.bytes, "kv_cache": 0} == {**wide.bytes, "kv_cache": 0}
-    assert sizes.decode_cost(MIXTRAL, 3, 100, tokens_per_sequence=1) == sizes.decode_cost(MIXTRAL, 3, 100)
+    assert sizes.decode_cost(MIXTRAL, 3, 100, tokens_per_sequence=1) == sizes.decode_cost(
+        MIXTRAL, 3, 100
+    )
     with pytest.raises(ValueError, match="tokens_per_sequence is 0"):
         sizes.decode_cost(MIXTRAL, 3, 100, tokens_per_sequence=0)

@@ -1,4 +1,5 @@
-"""Edits: identity, refusals with their reasons, and that the edited config is the model that was counted."""
+"""Edits: identity, refusals with their reasons, and that the edited config is the model that was
+counted."""
 
 import pytest
 
@@ -76,37 +77,60 @@ def test_shared_experts_follow_only_where_the_config_ties_them():
 
 def test_windowed_layers_follow_the_depth():
     assert edit(catalog.load("gpt-oss-20b"), num_layers=7).num_windowed_layers == 4
-    assert edit(catalog.load("Llama-4-Scout-17B-16E-Instruct"), num_layers=7).num_windowed_layers == 6
+    assert (
+        edit(catalog.load("Llama-4-Scout-17B-16E-Instruct"), num_layers=7).num_windowed_layers == 6
+    )
 
 
 def test_the_study_grid_is_possible():
-    grid = {(i, e, k) for i in (1792, 3584, 7168, 14336) for e in (8, 16, 32, 64) for k in (1, 2, 4, 8)}
+    grid = {
+        (i, e, k) for i in (1792, 3584, 7168, 14336) for e in (8, 16, 32, 64) for k in (1, 2, 4, 8)
+    }
     shapes_of = {edit(MIXTRAL, ffn_dim=i, num_experts=e, top_k=k).shape[:3] for i, e, k in grid}
     assert shapes_of == grid
 
 
-@pytest.mark.parametrize("name, changes, words", [
-    ("Mixtral-8x7B-v0.1", {"top_k": 9}, "top_k 9 exceeds num_experts 8"),
-    ("tiny-mixtral", {"num_experts": 1}, "top_k 2 exceeds num_experts 1"),
-    ("Mixtral-8x7B-v0.1", {"top_k": 0}, "top_k is 0; it must be at least 1"),
-    ("Mixtral-8x7B-v0.1", {"num_experts": -8}, "num_experts is -8; it must be at least 1"),
-    ("Mixtral-8x7B-v0.1", {"ffn_dim": 0}, "ffn_dim is 0; it must be at least 1"),
-    ("Qwen3-0.6B", {"num_layers": 0}, "num_layers is 0; it must be at least 1"),
-    ("Mixtral-8x7B-v0.1", {"num_layers": 4.0}, "num_layers is 4.0; give a whole number"),
-    ("Mixtral-8x7B-v0.1", {"top_k": True}, "top_k is True; give a whole number"),
-    ("Mixtral-8x7B-v0.1", {"ffn_dim": 1800}, "ffn_dim 1800 is no multiple of 16.*nearest: 1792"),
-    ("Mixtral-8x7B-v0.1", {"ffn_dim": 3}, "nearest: 16"),
-    ("Qwen3-8B", {"num_experts": 8}, "is a dense model"),
-    ("Qwen3-8B", {"top_k": 2}, "is a dense model"),
-    ("Qwen3-8B", {"ffn_dim": 1024}, "is a dense model"),
-    ("DeepSeek-V2-Lite", {"num_layers": 1}, "no layer with experts, for the first 1 are dense; use at least 2"),
-    ("DeepSeek-V3", {"num_layers": 3}, "use at least 4"),
-    ("DeepSeek-V3", {"num_experts": 100}, "num_experts 100 cannot be split into its 8 router groups.*from 16 on"),
-    ("DeepSeek-V3", {"num_experts": 8, "top_k": 1}, "cannot be split into its 8 router groups"),
-    ("DeepSeek-V3", {"num_experts": 16, "top_k": 16}, "top_k 16 exceeds the 8 experts of the 4 router groups"),
-    ("Llama-4-Scout-17B-16E-Instruct", {"top_k": 2}, "allows for top_k 1 only"),
-    ("MolmoE-1B-0924", {"top_k": 4}, "edit OLMoE-1B-7B-0924"),
-])
+@pytest.mark.parametrize(
+    "name, changes, words",
+    [
+        ("Mixtral-8x7B-v0.1", {"top_k": 9}, "top_k 9 exceeds num_experts 8"),
+        ("tiny-mixtral", {"num_experts": 1}, "top_k 2 exceeds num_experts 1"),
+        ("Mixtral-8x7B-v0.1", {"top_k": 0}, "top_k is 0; it must be at least 1"),
+        ("Mixtral-8x7B-v0.1", {"num_experts": -8}, "num_experts is -8; it must be at least 1"),
+        ("Mixtral-8x7B-v0.1", {"ffn_dim": 0}, "ffn_dim is 0; it must be at least 1"),
+        ("Qwen3-0.6B", {"num_layers": 0}, "num_layers is 0; it must be at least 1"),
+        ("Mixtral-8x7B-v0.1", {"num_layers": 4.0}, "num_layers is 4.0; give a whole number"),
+        ("Mixtral-8x7B-v0.1", {"top_k": True}, "top_k is True; give a whole number"),
+        (
+            "Mixtral-8x7B-v0.1",
+            {"ffn_dim": 1800},
+            "ffn_dim 1800 is no multiple of 16.*nearest: 1792",
+        ),
+        ("Mixtral-8x7B-v0.1", {"ffn_dim": 3}, "nearest: 16"),
+        ("Qwen3-8B", {"num_experts": 8}, "is a dense model"),
+        ("Qwen3-8B", {"top_k": 2}, "is a dense model"),
+        ("Qwen3-8B", {"ffn_dim": 1024}, "is a dense model"),
+        (
+            "DeepSeek-V2-Lite",
+            {"num_layers": 1},
+            "no layer with experts, for the first 1 are dense; use at least 2",
+        ),
+        ("DeepSeek-V3", {"num_layers": 3}, "use at least 4"),
+        (
+            "DeepSeek-V3",
+            {"num_experts": 100},
+            "num_experts 100 cannot be split into its 8 router groups.*from 16 on",
+        ),
+        ("DeepSeek-V3", {"num_experts": 8, "top_k": 1}, "cannot be split into its 8 router groups"),
+        (
+            "DeepSeek-V3",
+            {"num_experts": 16, "top_k": 16},
+            "top_k 16 exceeds the 8 experts of the 4 router groups",
+        ),
+        ("Llama-4-Scout-17B-16E-Instruct", {"top_k": 2}, "allows for top_k 1 only"),
+        ("MolmoE-1B-0924", {"top_k": 4}, "edit OLMoE-1B-7B-0924"),
+    ],
+)
 def test_refused_edits_say_why(name, changes, words):
     with pytest.raises(ImpossibleEdit, match=words) as refused:
         edit(catalog.load(name), **changes)

@@ -1,4 +1,5 @@
-"""Number formats: what the engine is told, what a checkpoint says, how many bytes an element takes."""
+"""Number formats: what the engine is told, what a checkpoint says, how many bytes an element
+takes."""
 
 import pytest
 
@@ -20,15 +21,21 @@ def test_series_are_different_combinations():
     assert len(set(formats.SERIES.values())) == len(formats.SERIES)
 
 
-@pytest.mark.parametrize(("quantization", "told"), [
-    (None, {}),
-    ("fp8", {"quantization": "fp8"}),
-    ("fp8_per_channel", {"quantization": "fp8_per_channel"}),
-    ("fp8_weight_only", {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"}),
-    ("int8_experts", {"quantization": "int8_per_channel_weight_only"}),
-    ("int4", {}),
-    ("awq_marlin", {"quantization": "awq_marlin"}),
-])
+@pytest.mark.parametrize(
+    ("quantization", "told"),
+    [
+        (None, {}),
+        ("fp8", {"quantization": "fp8"}),
+        ("fp8_per_channel", {"quantization": "fp8_per_channel"}),
+        (
+            "fp8_weight_only",
+            {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"},
+        ),
+        ("int8_experts", {"quantization": "int8_per_channel_weight_only"}),
+        ("int4", {}),
+        ("awq_marlin", {"quantization": "awq_marlin"}),
+    ],
+)
 def test_the_engine_is_told_its_own_words(quantization, told):
     assert formats.engine_arguments(quantization) == told
 
@@ -39,7 +46,9 @@ def test_arguments_are_a_copy():
 
 
 def test_only_weight_only_fp8_needs_an_environment():
-    needed = {q: formats.environment(q) for q in (*formats.FORMATS, "awq") if formats.environment(q)}
+    needed = {
+        q: formats.environment(q) for q in (*formats.FORMATS, "awq") if formats.environment(q)
+    }
     assert needed == {"fp8_weight_only": {"VLLM_TEST_FORCE_FP8_MARLIN": "1"}}
 
 
@@ -47,15 +56,28 @@ def test_dummy_int4_weights_say_so_in_the_config_and_others_leave_it_alone():
     config = {"model_type": "mixtral"}
     int4 = formats.with_format(config, "int4")["quantization_config"]
     weights = int4["config_groups"]["group_0"]["weights"]
-    assert (int4["quant_method"], weights["num_bits"], weights["group_size"]) == ("compressed-tensors", 4, 128)
+    assert (int4["quant_method"], weights["num_bits"], weights["group_size"]) == (
+        "compressed-tensors",
+        4,
+        128,
+    )
     assert "re:.*gate$" in int4["ignore"] and config == {"model_type": "mixtral"}
-    assert all(formats.with_format(config, q) == config for q in (None, "fp8", "int8_experts", "awq"))
+    assert all(
+        formats.with_format(config, q) == config for q in (None, "fp8", "int8_experts", "awq")
+    )
 
 
-@pytest.mark.parametrize(("quantization", "width", "covered"), [
-    ("fp8", 1, LINEAR), ("fp8_per_channel", 1, LINEAR), ("fp8_weight_only", 1, LINEAR), ("int8_experts", 1, {"experts"}),
-    ("int4", (4 + 20 / 128) / 8, LINEAR), ("mxfp4", (4 + 8 / 32) / 8, {"experts"}),
-])
+@pytest.mark.parametrize(
+    ("quantization", "width", "covered"),
+    [
+        ("fp8", 1, LINEAR),
+        ("fp8_per_channel", 1, LINEAR),
+        ("fp8_weight_only", 1, LINEAR),
+        ("int8_experts", 1, {"experts"}),
+        ("int4", (4 + 20 / 128) / 8, LINEAR),
+        ("mxfp4", (4 + 8 / 32) / 8, {"experts"}),
+    ],
+)
 def test_bytes_per_element_and_what_a_format_covers(quantization, width, covered):
     assert widths.matrix_bytes(2, quantization) == pytest.approx(dict.fromkeys(covered, width))
     assert widths.matrix_bytes(4, quantization) == pytest.approx(dict.fromkeys(covered, width))
@@ -78,10 +100,16 @@ def test_weights_of_mixtral_in_each_format():
     experts = 32 * 8 * 3 * 4096 * 14336
     plain = sizes.component_bytes(MIXTRAL, "bfloat16")
     assert plain["experts"] == 2 * experts
-    int8, fp8, int4 = (sizes.component_bytes(MIXTRAL, "bfloat16", q) for q in ("int8_experts", "fp8", "int4"))
+    int8, fp8, int4 = (
+        sizes.component_bytes(MIXTRAL, "bfloat16", q) for q in ("int8_experts", "fp8", "int4")
+    )
     assert int8["experts"] == fp8["experts"] == experts and int8["attention"] == plain["attention"]
     assert int4["experts"] == pytest.approx(experts * (4 + 20 / 128) / 8)
-    assert all(f[c] == plain[c] for f in (int8, fp8, int4) for c in ("embedding", "router", "norms", "lm_head"))
+    assert all(
+        f[c] == plain[c]
+        for f in (int8, fp8, int4)
+        for c in ("embedding", "router", "norms", "lm_head")
+    )
 
 
 def test_only_formats_that_multiply_in_fp8_have_a_doubled_rate():
@@ -90,4 +118,7 @@ def test_only_formats_that_multiply_in_fp8_have_a_doubled_rate():
 
 
 def test_own_backends_are_none_of_the_engines():
-    assert not set(formats.OWN_BACKENDS) & set(formats.MOE_BACKENDS) and formats.MOE_BACKENDS[0] == "auto"
+    assert (
+        not set(formats.OWN_BACKENDS) & set(formats.MOE_BACKENDS)
+        and formats.MOE_BACKENDS[0] == "auto"
+    )

@@ -41,8 +41,12 @@ def test_own_text_changes_every_point_that_rests_on_it_and_no_other(text, monkey
     monkeypatch.delenv("MOEBOOK_TEXT")
     for stem, found in with_text.items():
         plain = keys(stem)
-        assert {k for k, tiny_ in plain.items() if not tiny_} == {k for k, tiny_ in found.items() if not tiny_}
-        assert not {k for k, tiny_ in plain.items() if tiny_} & {k for k, tiny_ in found.items() if tiny_}
+        assert {k for k, tiny_ in plain.items() if not tiny_} == {
+            k for k, tiny_ in found.items() if not tiny_
+        }
+        assert not {k for k, tiny_ in plain.items() if tiny_} & {
+            k for k, tiny_ in found.items() if tiny_
+        }
     assert sum(with_text["07"].values()) > 20 and not any(with_text["01"].values())
 
 
@@ -59,13 +63,22 @@ def test_without_own_text_keys_are_those_of_the_shipped_results(monkeypatch):
 def test_weights_draft_and_text_each_rest_on_it(text, part):
     point = next(p for p in plan("01").points if not p.rests_on_tiny)
     engine = point.engine
-    changed = {"weights": replace(point, engine=replace(engine, weights="tiny:cpu/aux-0.01")),
-               "draft": replace(point, engine=replace(engine, speculation=Speculation(
-                   "draft_model", 2, "tiny:cpu/draft-small"))),
-               "text": replace(point, text="tiny:cpu/heldout/all")}[part]
+    changed = {
+        "weights": replace(point, engine=replace(engine, weights="tiny:cpu/aux-0.01")),
+        "draft": replace(
+            point,
+            engine=replace(
+                engine, speculation=Speculation("draft_model", 2, "tiny:cpu/draft-small")
+            ),
+        ),
+        "text": replace(point, text="tiny:cpu/heldout/all"),
+    }[part]
     before = changed.key
     text.write_text(text.read_text() + "one more line\n")
-    assert replace(changed, series="fresh").key != before and replace(point, series="fresh").key == point.key
+    assert (
+        replace(changed, series="fresh").key != before
+        and replace(point, series="fresh").key == point.key
+    )
 
 
 def test_the_order_and_the_content_of_files_count(tmp_path, monkeypatch):
@@ -82,8 +95,13 @@ def test_the_order_and_the_content_of_files_count(tmp_path, monkeypatch):
     assert [str(own_text.identity()), str(family.family_folder("cpu"))] == found[:2]
 
 
-BAD = [(None, "there is no file"), (b"", "0 characters are too few"), (b"short", "5 characters are too few"),
-       (b"ab\0cd" * 20_000, "binary file"), (b"caf\xe9 au lait " * 9_000, "no UTF-8 text")]
+BAD = [
+    (None, "there is no file"),
+    (b"", "0 characters are too few"),
+    (b"short", "5 characters are too few"),
+    (b"ab\0cd" * 20_000, "binary file"),
+    (b"caf\xe9 au lait " * 9_000, "no UTF-8 text"),
+]
 
 
 @pytest.mark.parametrize(("data", "said"), BAD)
@@ -120,11 +138,25 @@ def test_a_relative_name_is_the_same_text_in_a_notebooks_kernel(tmp_path, monkey
 
 def test_the_command_says_it_in_one_line_and_starts_nothing(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "moebook.cli", "measure", "params/cpu/07_load_balancing.yaml", "--output-root",
-         str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True,
-        env={**os.environ, "MOEBOOK_TEXT": "/no/such", "PYTHONPATH": str(ROOT)})
+        [
+            sys.executable,
+            "-m",
+            "moebook.cli",
+            "measure",
+            "params/cpu/07_load_balancing.yaml",
+            "--output-root",
+            str(tmp_path / "out"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MOEBOOK_TEXT": "/no/such", "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 1 and not (tmp_path / "out").exists()
-    assert done.stderr.strip() == "moebook: MOEBOOK_TEXT=/no/such: there is no file /no/such; name a UTF-8 text file"
+    assert (
+        done.stderr.strip()
+        == "moebook: MOEBOOK_TEXT=/no/such: there is no file /no/such; name a UTF-8 text file"
+    )
 
 
 def test_one_long_line_is_cut_and_can_be_held_out(tmp_path):

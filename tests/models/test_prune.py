@@ -1,4 +1,5 @@
-"""Pruned checkpoints: the masked full model gives the same logits, nothing else changes, memory stays small."""
+"""Pruned checkpoints: the masked full model gives the same logits, nothing else changes, memory
+stays small."""
 
 import copy
 import json
@@ -42,6 +43,7 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def editable(saved, tmp_path):
     """A copy of a tiny model's folder that a test may break."""
+
     def folder(name: str = "mixtral", **options) -> Path:
         copy_of = tmp_path / "source"
         copy_of.mkdir()
@@ -66,17 +68,26 @@ def same_tensors(one: dict, other: dict) -> bool:
 def test_pruning_nothing_is_the_identity(name, kind, saved, tmp_path):
     report = prune_checkpoint(saved(name), tmp_path / "out", kind=kind, ratio=0)
     assert same_tensors(tensors_of(saved(name)), tensors_of(tmp_path / "out"))
-    old, new = (json.loads((folder / "config.json").read_text()) for folder in (saved(name), tmp_path / "out"))
+    old, new = (
+        json.loads((folder / "config.json").read_text())
+        for folder in (saved(name), tmp_path / "out")
+    )
     assert old == new
     assert report.bytes_before == report.bytes_after and report.notes == []
 
 
 @ALL
 @pytest.mark.parametrize("criterion", ["norm", "random"])
-def test_fewer_experts_equal_the_full_model_with_their_routers_masked(name, criterion, saved, tmp_path):
-    report = prune_checkpoint(saved(name), tmp_path / "out", kind="inter", ratio=0.25, criterion=criterion)
+def test_fewer_experts_equal_the_full_model_with_their_routers_masked(
+    name, criterion, saved, tmp_path
+):
+    report = prune_checkpoint(
+        saved(name), tmp_path / "out", kind="inter", ratio=0.25, criterion=criterion
+    )
     full, ids = tiny_moe.build(name), tiny_moe.tokens()
-    assert [len(kept) for kept in report.kept_experts.values()] == [6] * len(tiny_moe.experts_of(full))
+    assert [len(kept) for kept in report.kept_experts.values()] == [6] * len(
+        tiny_moe.experts_of(full)
+    )
     pruned = tiny_moe.logits(tiny_moe.load(tmp_path / "out"), ids)
     with tiny_moe.experts_removed(full, report.kept_experts):
         torch.testing.assert_close(pruned, tiny_moe.logits(full, ids), atol=1e-5, rtol=1e-5)
@@ -84,7 +95,8 @@ def test_fewer_experts_equal_the_full_model_with_their_routers_masked(name, crit
 
 
 def _without_weakest_channels(model, count: int, shared_count: int):
-    """A copy of the model with the channels of least norm set to zero in each expert, and in DeepSeek's shared ones."""
+    """A copy of the model with the channels of least norm set to zero in each expert, and in
+    DeepSeek's shared ones."""
     masked = copy.deepcopy(model)
     for block in tiny_moe.experts_of(masked).values():
         gate_up, down = block.experts.gate_up_proj.data, block.experts.down_proj.data
@@ -134,38 +146,65 @@ def test_shared_experts_are_untouched_when_experts_go(name, saved, tmp_path):
 def test_qwens_shared_expert_keeps_its_width_and_deepseeks_follows_aloud(saved, tmp_path):
     qwen = prune_checkpoint(saved("qwen2_moe"), tmp_path / "q", kind="intra", ratio=0.5)
     old, new = tensors_of(saved("qwen2_moe")), tensors_of(tmp_path / "q")
-    assert all(torch.equal(old[n], new[n]) for n in old if "shared_expert" in n) and qwen.notes == []
+    assert (
+        all(torch.equal(old[n], new[n]) for n in old if "shared_expert" in n) and qwen.notes == []
+    )
     deepseek = prune_checkpoint(saved("deepseek_v2"), tmp_path / "d", kind="intra", ratio=0.5)
     assert "shared experts' width" in deepseek.notes[0] and "128 became 64" in deepseek.notes[0]
 
 
 def test_router_groups_lose_the_same_number_of_experts(saved, tmp_path):
     scores = Scores({1: {"frequency": np.array([0, 0, 0, 0, 1, 1, 1, 1.0])}}, tokens=8)
-    report = prune_checkpoint(saved("deepseek_v3 groups"), tmp_path / "out", kind="inter", ratio=0.5,
-                              criterion="frequency", scores=scores)
+    report = prune_checkpoint(
+        saved("deepseek_v3 groups"),
+        tmp_path / "out",
+        kind="inter",
+        ratio=0.5,
+        criterion="frequency",
+        scores=scores,
+    )
     assert report.kept_experts == {1: [2, 3, 6, 7]} and report.calibration_tokens == 8
 
 
 def test_kept_experts_are_renumbered_in_their_old_order(saved, tmp_path):
-    scores = Scores({n: {"frequency": np.array([9, 0, 8, 1, 7, 2, 6, 3.0])} for n in (0, 1)}, tokens=8)
-    prune_checkpoint(saved("mixtral"), tmp_path / "out", kind="inter", ratio=0.5, criterion="frequency", scores=scores)
+    scores = Scores(
+        {n: {"frequency": np.array([9, 0, 8, 1, 7, 2, 6, 3.0])} for n in (0, 1)}, tokens=8
+    )
+    prune_checkpoint(
+        saved("mixtral"),
+        tmp_path / "out",
+        kind="inter",
+        ratio=0.5,
+        criterion="frequency",
+        scores=scores,
+    )
     old, new = tensors_of(saved("mixtral")), tensors_of(tmp_path / "out")
     name = "model.layers.1.block_sparse_moe."
     for place, was in enumerate((0, 2, 4, 6)):
-        assert torch.equal(new[f"{name}experts.{place}.w2.weight"], old[f"{name}experts.{was}.w2.weight"])
+        assert torch.equal(
+            new[f"{name}experts.{place}.w2.weight"], old[f"{name}experts.{was}.w2.weight"]
+        )
     assert torch.equal(new[f"{name}gate.weight"], old[f"{name}gate.weight"][[0, 2, 4, 6]])
     assert f"{name}experts.4.w2.weight" not in new
 
 
 @pytest.mark.parametrize("kind, ratio", [("inter", 0.25), ("intra", 0.5)])
 @pytest.mark.parametrize("name", ["olmoe", "qwen2_moe", "deepseek_v2"])
-def test_the_pruned_folder_has_the_parameters_that_the_pruned_architecture_counts(name, kind, ratio, saved, tmp_path):
+def test_the_pruned_folder_has_the_parameters_that_the_pruned_architecture_counts(
+    name, kind, ratio, saved, tmp_path
+):
     report = prune_checkpoint(saved(name), tmp_path / "out", kind=kind, ratio=ratio)
     counted, _ = prune_architecture(catalog.load(str(saved(name))), kind=kind, ratio=ratio)
-    assert sizes.total_parameters(counted) == report.parameters_after == sum(
-        t.numel() for t in tensors_of(tmp_path / "out").values())
+    assert (
+        sizes.total_parameters(counted)
+        == report.parameters_after
+        == sum(t.numel() for t in tensors_of(tmp_path / "out").values())
+    )
     assert report.bytes_after == 4 * report.parameters_after < report.bytes_before
-    assert json.loads((tmp_path / "out" / prune.REPORT).read_text())["parameters_after"] == report.parameters_after
+    assert (
+        json.loads((tmp_path / "out" / prune.REPORT).read_text())["parameters_after"]
+        == report.parameters_after
+    )
 
 
 def test_sharded_folders_stay_sharded_and_give_the_same_model(saved, tmp_path):
@@ -177,7 +216,9 @@ def test_sharded_folders_stay_sharded_and_give_the_same_model(saved, tmp_path):
     assert max(p.stat().st_size for p in (tmp_path / "many").glob("*.safetensors")) < 110_000
     assert same_tensors(tensors_of(tmp_path / "one"), tensors_of(tmp_path / "many"))
     assert not (tmp_path / "one" / INDEX).exists()
-    assert same_tensors(tiny_moe.load(tmp_path / "one").state_dict(), tiny_moe.load(tmp_path / "many").state_dict())
+    assert same_tensors(
+        tiny_moe.load(tmp_path / "one").state_dict(), tiny_moe.load(tmp_path / "many").state_dict()
+    )
 
 
 def test_other_files_come_along_but_unpruned_weights_do_not(editable, tmp_path):
@@ -188,15 +229,26 @@ def test_other_files_come_along_but_unpruned_weights_do_not(editable, tmp_path):
     (source / "original" / "params.json").write_text("{}")
     (source / "original" / "consolidated.00.pth").write_bytes(b"old")
     report = prune_checkpoint(source, tmp_path / "out", kind="inter", ratio=0.25)
-    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    assert found == {"config.json", "generation_config.json", "tokenizer.json", "modeling_own.py", "model.safetensors",
-                     "original/params.json", prune.REPORT}
+    found = {
+        str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()
+    }
+    assert found == {
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "modeling_own.py",
+        "model.safetensors",
+        "original/params.json",
+        prune.REPORT,
+    }
     assert "pytorch_model.bin" in report.notes[0]
 
 
 @pytest.mark.parametrize("kind", ["inter", "intra"])
 def test_bfloat16_weights_stay_bfloat16(kind, saved, tmp_path):
-    copy.deepcopy(tiny_moe.build("qwen3_moe")).to(torch.bfloat16).save_pretrained(tmp_path / "source")
+    copy.deepcopy(tiny_moe.build("qwen3_moe")).to(torch.bfloat16).save_pretrained(
+        tmp_path / "source"
+    )
     prune_checkpoint(tmp_path / "source", tmp_path / "out", kind=kind, ratio=0.25)
     prune_checkpoint(saved("qwen3_moe"), tmp_path / "full", kind=kind, ratio=0.25)
     half, full = tensors_of(tmp_path / "out"), tensors_of(tmp_path / "full")
@@ -206,16 +258,31 @@ def test_bfloat16_weights_stay_bfloat16(kind, saved, tmp_path):
 
 
 def test_random_follows_the_seed_and_differs_between_layers(saved, tmp_path):
-    kept = [prune_checkpoint(saved("mixtral"), tmp_path / str(i), kind="inter", ratio=0.5, criterion="random", seed=seed)
-            .kept_experts for i, seed in enumerate((1, 1, 2))]
+    kept = [
+        prune_checkpoint(
+            saved("mixtral"),
+            tmp_path / str(i),
+            kind="inter",
+            ratio=0.5,
+            criterion="random",
+            seed=seed,
+        ).kept_experts
+        for i, seed in enumerate((1, 1, 2))
+    ]
     assert kept[0] == kept[1] != kept[2]
     assert kept[0][0] != kept[0][1]
 
 
 def test_ties_go_by_index(saved, tmp_path):
     scores = Scores({n: {"frequency": np.ones(8)} for n in (0, 1)})
-    report = prune_checkpoint(saved("mixtral"), tmp_path / "out", kind="inter", ratio=0.25, criterion="frequency",
-                              scores=scores)
+    report = prune_checkpoint(
+        saved("mixtral"),
+        tmp_path / "out",
+        kind="inter",
+        ratio=0.25,
+        criterion="frequency",
+        scores=scores,
+    )
     assert report.kept_experts[0] == [2, 3, 4, 5, 6, 7]
 
 
@@ -235,15 +302,23 @@ print(pruned - start, peak_mib() - start)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel's peak-memory counter is read from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(),
+    reason="the kernel's peak-memory counter is read from /proc",
+)
 @pytest.mark.parametrize("sharded", [True, False])
 def test_peak_memory_is_far_below_the_model(sharded, saved, tmp_path):
     layers, h, ffn = 16, 256, 512
     config = json.loads((saved("mixtral") / "config.json").read_text())
     (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "config.json").write_text(json.dumps(
-        {**config, "num_hidden_layers": layers, "hidden_size": h, "intermediate_size": ffn}))
-    writer = ShardWriter(tmp_path / "source", sharded=sharded, max_bytes=2**(24 if sharded else 40))
+    (tmp_path / "source" / "config.json").write_text(
+        json.dumps(
+            {**config, "num_hidden_layers": layers, "hidden_size": h, "intermediate_size": ffn}
+        )
+    )
+    writer = ShardWriter(
+        tmp_path / "source", sharded=sharded, max_bytes=2 ** (24 if sharded else 40)
+    )
     for layer in range(layers):
         moe = f"model.layers.{layer}.block_sparse_moe."
         writer.add(moe + "gate.weight", torch.ones(8, h))
@@ -251,7 +326,11 @@ def test_peak_memory_is_far_below_the_model(sharded, saved, tmp_path):
             for part, shape in (("w1", (ffn, h)), ("w2", (h, ffn)), ("w3", (ffn, h))):
                 writer.add(f"{moe}experts.{e}.{part}.weight", torch.ones(shape))
     writer.close()
-    out = subprocess.run([sys.executable, "-c", PEAK, tmp_path / "source", tmp_path / "out"], capture_output=True, text=True)
+    out = subprocess.run(
+        [sys.executable, "-c", PEAK, tmp_path / "source", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+    )
     assert out.returncode == 0, out.stderr
     pruning, loading = map(float, out.stdout.split())
     size = writer.total_bytes / 2**20
@@ -259,11 +338,17 @@ def test_peak_memory_is_far_below_the_model(sharded, saved, tmp_path):
     assert pruning < 0.3 * size, f"{pruning:.0f} MiB for a model of {size:.0f} MiB"
 
 
-@pytest.mark.parametrize("name, kind, ratio, shape", [
-    ("Mixtral-8x7B-v0.1", "inter", 0.5, (14336, 4)), ("Mixtral-8x7B-v0.1", "intra", 0.25, (10752, 8)),
-    ("OLMoE-1B-7B-0924", "inter", 0.125, (1024, 56)), ("DeepSeek-V3", "inter", 0.5, (2048, 128)),
-    ("gpt-oss-20b", "intra", 0.5, (1440, 32)), ("tiny-mixtral", "inter", 0, None),
-])
+@pytest.mark.parametrize(
+    "name, kind, ratio, shape",
+    [
+        ("Mixtral-8x7B-v0.1", "inter", 0.5, (14336, 4)),
+        ("Mixtral-8x7B-v0.1", "intra", 0.25, (10752, 8)),
+        ("OLMoE-1B-7B-0924", "inter", 0.125, (1024, 56)),
+        ("DeepSeek-V3", "inter", 0.5, (2048, 128)),
+        ("gpt-oss-20b", "intra", 0.5, (1440, 32)),
+        ("tiny-mixtral", "inter", 0, None),
+    ],
+)
 def test_pruned_architectures(name, kind, ratio, shape):
     arch = catalog.load(name)
     pruned, notes = prune_architecture(arch, kind=kind, ratio=ratio)
@@ -272,7 +357,7 @@ def test_pruned_architectures(name, kind, ratio, shape):
 
 
 def test_rounding_is_told():
-    arch = catalog.load("Qwen1.5-MoE-A2.7B")                      # E 60, I 1408
+    arch = catalog.load("Qwen1.5-MoE-A2.7B")  # E 60, I 1408
     pruned, notes = prune_architecture(arch, kind="inter", ratio=0.125)
     assert pruned.num_experts == 52 and "is 7.5; removed 8" in notes[0]
     pruned, notes = prune_architecture(arch, kind="intra", ratio=0.3)
@@ -282,20 +367,39 @@ def test_rounding_is_told():
     assert prune_architecture(arch, kind="intra", ratio=0.99)[0].expert_ffn_dim == 16
 
 
-@pytest.mark.parametrize("name, options, words", [
-    ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": 0.9}, "removes 7 of 8 experts, fewer than the 2.*up to 0.75"),
-    ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": 1}, "ratio is 1; give the fraction"),
-    ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": 12.5}, "0.125 for 12.5 %"),
-    ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": -0.1}, "ratio is -0.1"),
-    ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": float("nan")}, "ratio is nan"),
-    ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": "0.5"}, "ratio is '0.5'"),
-    ("Mixtral-8x7B-v0.1", {"kind": "both", "ratio": 0.5}, "kind is 'both'; allowed: inter"),
-    ("Mixtral-8x7B-v0.1", {"kind": "intra", "ratio": 0.5, "ffn_multiple": 24}, "ffn_multiple is 24; give a multiple of 16"),
-    ("tiny-mixtral", {"kind": "intra", "ratio": 0.5, "ffn_multiple": 1 << 20}, "below one multiple of 1048576"),
-    ("DeepSeek-V3", {"kind": "inter", "ratio": 0.1}, "cannot be split into its 8 router groups"),
-    ("Qwen3-8B", {"kind": "inter", "ratio": 0.5}, "is a dense model"),
-    ("MolmoE-1B-0924", {"kind": "inter", "ratio": 0.5}, "edit OLMoE"),
-])
+@pytest.mark.parametrize(
+    "name, options, words",
+    [
+        (
+            "Mixtral-8x7B-v0.1",
+            {"kind": "inter", "ratio": 0.9},
+            "removes 7 of 8 experts, fewer than the 2.*up to 0.75",
+        ),
+        ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": 1}, "ratio is 1; give the fraction"),
+        ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": 12.5}, "0.125 for 12.5 %"),
+        ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": -0.1}, "ratio is -0.1"),
+        ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": float("nan")}, "ratio is nan"),
+        ("Mixtral-8x7B-v0.1", {"kind": "inter", "ratio": "0.5"}, "ratio is '0.5'"),
+        ("Mixtral-8x7B-v0.1", {"kind": "both", "ratio": 0.5}, "kind is 'both'; allowed: inter"),
+        (
+            "Mixtral-8x7B-v0.1",
+            {"kind": "intra", "ratio": 0.5, "ffn_multiple": 24},
+            "ffn_multiple is 24; give a multiple of 16",
+        ),
+        (
+            "tiny-mixtral",
+            {"kind": "intra", "ratio": 0.5, "ffn_multiple": 1 << 20},
+            "below one multiple of 1048576",
+        ),
+        (
+            "DeepSeek-V3",
+            {"kind": "inter", "ratio": 0.1},
+            "cannot be split into its 8 router groups",
+        ),
+        ("Qwen3-8B", {"kind": "inter", "ratio": 0.5}, "is a dense model"),
+        ("MolmoE-1B-0924", {"kind": "inter", "ratio": 0.5}, "edit OLMoE"),
+    ],
+)
 def test_impossible_prunings_say_why(name, options, words):
     with pytest.raises(ImpossibleEdit, match=words) as refused:
         prune_architecture(catalog.load(name), **options)
@@ -319,6 +423,7 @@ def _config(**changes):
     def change(folder):
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
     return change
 
 
@@ -331,6 +436,7 @@ def _tensors(change):
         tensors = load_file(folder / "model.safetensors")
         change(tensors)
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
     return rewrite
 
 
@@ -338,22 +444,52 @@ LAYER = "model.layers.1.block_sparse_moe."
 EXPERT = LAYER + "experts.5.w3.weight"
 BROKEN = {
     "no config": (_remove("config.json"), "config.json is missing"),
-    "broken config": (lambda f: (f / "config.json").write_text("{"), "config.json is not valid JSON"),
-    "list for config": (lambda f: (f / "config.json").write_text("[]"), "holds a list, not a mapping"),
+    "broken config": (
+        lambda f: (f / "config.json").write_text("{"),
+        "config.json is not valid JSON",
+    ),
+    "list for config": (
+        lambda f: (f / "config.json").write_text("[]"),
+        "holds a list, not a mapping",
+    ),
     "cut short": (_cut, "model.safetensors is damaged or cut short"),
     "garbage": (_garbage, "model.safetensors is damaged"),
     "bin only": (_bin_only, "neither model.safetensors nor .*pytorch_model.bin.*save_pretrained"),
     "quantized": (_config(quantization_config={"quant_method": "fp8"}), r"is quantized \(fp8\)"),
     "unknown family": (_config(model_type="switch"), "model_type 'switch' is not supported"),
     "dense": (_config(model_type="qwen3"), "qwen3 has no MoE layers"),
-    "other layout": (_config(model_type="gpt_oss", sliding_window=8), "gpt_oss are laid out.*allowed: mixtral"),
-    "missing matrix": (_tensors(lambda t: t.pop(EXPERT)), "layer 1 lacks the up matrix of expert 5"),
-    "missing router": (_tensors(lambda t: t.pop(LAYER + "gate.weight")), "layer 1 lacks the router matrix"),
-    "missing layer": (_config(num_hidden_layers=3), "2 layers hold experts, but its config.json speaks of 3"),
-    "too many experts": (_config(num_local_experts=6), r"has shape \(8, 64\), but config.json asks for \(6, 64\)"),
-    "wrong width": (_config(intermediate_size=128), r"shape \(64, 64\), but config.json asks for \(128, 64\)"),
-    "fp8 experts": (_tensors(lambda t: t.update({EXPERT: t[EXPERT].to(torch.float8_e4m3fn)})), "stored as F8_E4M3"),
-    "scales": (_tensors(lambda t: t.update({EXPERT + "_scale_inv": torch.ones(1)})), "in no layout known"),
+    "other layout": (
+        _config(model_type="gpt_oss", sliding_window=8),
+        "gpt_oss are laid out.*allowed: mixtral",
+    ),
+    "missing matrix": (
+        _tensors(lambda t: t.pop(EXPERT)),
+        "layer 1 lacks the up matrix of expert 5",
+    ),
+    "missing router": (
+        _tensors(lambda t: t.pop(LAYER + "gate.weight")),
+        "layer 1 lacks the router matrix",
+    ),
+    "missing layer": (
+        _config(num_hidden_layers=3),
+        "2 layers hold experts, but its config.json speaks of 3",
+    ),
+    "too many experts": (
+        _config(num_local_experts=6),
+        r"has shape \(8, 64\), but config.json asks for \(6, 64\)",
+    ),
+    "wrong width": (
+        _config(intermediate_size=128),
+        r"shape \(64, 64\), but config.json asks for \(128, 64\)",
+    ),
+    "fp8 experts": (
+        _tensors(lambda t: t.update({EXPERT: t[EXPERT].to(torch.float8_e4m3fn)})),
+        "stored as F8_E4M3",
+    ),
+    "scales": (
+        _tensors(lambda t: t.update({EXPERT + "_scale_inv": torch.ones(1)})),
+        "in no layout known",
+    ),
     "not finite": (_tensors(lambda t: t[EXPERT].fill_(torch.nan)), "layer 1 are not all finite"),
 }
 
@@ -403,8 +539,12 @@ def test_targets_are_replaced_only_when_asked_and_only_if_they_are_checkpoints(e
     assert open_checkpoint(out).config["num_local_experts"] == 4
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "thesis.tex").write_text("years of work")
-    for target, words in ((tmp_path / "papers", "is no checkpoint folder"), (source, "is the source"),
-                          (tmp_path, "one holds the other"), (source / "in", "one holds the other")):
+    for target, words in (
+        (tmp_path / "papers", "is no checkpoint folder"),
+        (source, "is the source"),
+        (tmp_path, "one holds the other"),
+        (source / "in", "one holds the other"),
+    ):
         with pytest.raises(CheckpointError, match=words):
             prune_checkpoint(source, target, **options, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "papers", "source"]
@@ -425,14 +565,29 @@ def test_a_failure_while_writing_keeps_the_old_target(editable, tmp_path, monkey
     assert (out / "model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"criterion": "size"}, "criterion is 'size'; allowed: random, norm, frequency, routed_activation"),
-    ({"criterion": "frequency"}, "needs scores from text; run moebook.models.pruning.saliency.collect_from_folder"),
-    ({"criterion": "routed_activation"}, "needs scores"),
-    ({"criterion": "frequency", "scores": Scores({0: {"frequency": np.ones(8)}})}, "no 'frequency' for layer 1"),
-    ({"criterion": "frequency", "scores": Scores({0: {"frequency": np.ones(4)}})}, r"shape \(4,\), but the model needs"),
-    ({"criterion": "frequency", "scores": "nowhere.npz"}, "nowhere.npz holds no scores"),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (
+            {"criterion": "size"},
+            "criterion is 'size'; allowed: random, norm, frequency, routed_activation",
+        ),
+        (
+            {"criterion": "frequency"},
+            "needs scores from text; run moebook.models.pruning.saliency.collect_from_folder",
+        ),
+        ({"criterion": "routed_activation"}, "needs scores"),
+        (
+            {"criterion": "frequency", "scores": Scores({0: {"frequency": np.ones(8)}})},
+            "no 'frequency' for layer 1",
+        ),
+        (
+            {"criterion": "frequency", "scores": Scores({0: {"frequency": np.ones(4)}})},
+            r"shape \(4,\), but the model needs",
+        ),
+        ({"criterion": "frequency", "scores": "nowhere.npz"}, "nowhere.npz holds no scores"),
+    ],
+)
 def test_scores_that_do_not_serve(options, words, saved, tmp_path):
     with pytest.raises(CheckpointError, match=words):
         prune_checkpoint(saved("mixtral"), tmp_path / "out", kind="inter", ratio=0.25, **options)

@@ -26,11 +26,16 @@ def model():
 
 
 def _direct(model, ids) -> dict[int, dict[str, np.ndarray]]:
-    """The scores from what each MoE block was given, token by token, with the router asked again."""
+    """The scores from what each MoE block was given, token by token, with the router asked
+    again."""
     inputs, found = {}, {}
     blocks = tiny_moe.experts_of(model)
-    hooks = [block.register_forward_pre_hook(lambda m, args, layer=layer: inputs.__setitem__(layer, args[0]))
-             for layer, block in blocks.items()]
+    hooks = [
+        block.register_forward_pre_hook(
+            lambda m, args, layer=layer: inputs.__setitem__(layer, args[0])
+        )
+        for layer, block in blocks.items()
+    ]
     tiny_moe.logits(model, ids)
     for hook in hooks:
         hook.remove()
@@ -47,17 +52,26 @@ def _scores(experts, x, weights, chosen) -> dict[str, np.ndarray]:
     routed, above, weighted = [[] for _ in range(e)], [[] for _ in range(e)], [[] for _ in range(e)]
     for token, token_weights, token_experts in zip(x, weights, chosen, strict=True):
         for weight, expert in zip(token_weights.tolist(), token_experts.tolist(), strict=True):
-            gate, up = experts.gate_up_proj[expert, :i] @ token, experts.gate_up_proj[expert, i:] @ token
+            gate, up = (
+                experts.gate_up_proj[expert, :i] @ token,
+                experts.gate_up_proj[expert, i:] @ token,
+            )
             inner = torch.nn.functional.silu(gate) * up
             routed[expert].append(weight * float((experts.down_proj[expert] @ inner).norm()))
-            above[expert].append(np.isin(np.arange(i), np.argsort(inner.abs().numpy())[i // 2:]))
-            weighted[expert].append(weight * inner.abs().numpy() * experts.down_proj[expert].norm(dim=0).numpy())
+            above[expert].append(np.isin(np.arange(i), np.argsort(inner.abs().numpy())[i // 2 :]))
+            weighted[expert].append(
+                weight * inner.abs().numpy() * experts.down_proj[expert].norm(dim=0).numpy()
+            )
 
     def mean(lists, empty):
         return np.array([np.mean(rows, axis=0) if rows else empty for rows in lists])
 
-    return {"frequency": np.array([len(rows) for rows in routed]) / len(x), "routed_activation": mean(routed, 0.0),
-            "channel_frequency": mean(above, np.zeros(i)), "channel_routed_activation": mean(weighted, np.zeros(i))}
+    return {
+        "frequency": np.array([len(rows) for rows in routed]) / len(x),
+        "routed_activation": mean(routed, 0.0),
+        "channel_frequency": mean(above, np.zeros(i)),
+        "channel_routed_activation": mean(weighted, np.zeros(i)),
+    }
 
 
 @ALL
@@ -69,7 +83,9 @@ def test_calibrated_scores_equal_a_direct_computation(name):
         assert scores.layers[layer].keys() == NAMES
         np.testing.assert_array_equal(scores.layers[layer]["frequency"], expected["frequency"])
         for key in NAMES - {"frequency"}:
-            np.testing.assert_allclose(scores.layers[layer][key], expected[key], rtol=1e-4, atol=1e-7)
+            np.testing.assert_allclose(
+                scores.layers[layer][key], expected[key], rtol=1e-4, atol=1e-7
+            )
         assert scores.layers[layer]["frequency"].sum() == pytest.approx(2)
 
 
@@ -79,7 +95,9 @@ def test_batches_add_up():
     assert together.tokens == apart.tokens == 96
     for layer in together.layers:
         for key in NAMES:
-            np.testing.assert_allclose(together.layers[layer][key], apart.layers[layer][key], rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(
+                together.layers[layer][key], apart.layers[layer][key], rtol=1e-5, atol=1e-7
+            )
 
 
 def test_what_is_held_does_not_grow_with_the_text():
@@ -115,18 +133,33 @@ def test_norms_equal_those_of_the_model(name, tmp_path):
     for folder in ("published", "fused"):
         scores = norm_scores(tmp_path / folder)
         for layer, block in tiny_moe.experts_of(model).items():
-            gate_up, down = block.experts.gate_up_proj.detach().double(), block.experts.down_proj.detach().double()
+            gate_up, down = (
+                block.experts.gate_up_proj.detach().double(),
+                block.experts.down_proj.detach().double(),
+            )
             whole = torch.cat([gate_up.flatten(1), down.flatten(1)], dim=1).norm(dim=1)
             np.testing.assert_allclose(scores.layers[layer]["norm"], whole, rtol=1e-5)
             channel = torch.cat([gate_up[5, [7, 64 + 7]].flatten(), down[5, :, 7]]).norm()
-            assert scores.layers[layer]["channel_norm"][5, 7] == pytest.approx(float(channel), rel=1e-5)
+            assert scores.layers[layer]["channel_norm"][5, 7] == pytest.approx(
+                float(channel), rel=1e-5
+            )
 
 
 def _pruned(model, tmp_path, criterion, kind="inter", ratio=0.125, ids=None):
     model.save_pretrained(tmp_path / "source")
-    scores = collect(model, [tiny_moe.tokens(512) if ids is None else ids]) if criterion != "norm" else None
-    report = prune_checkpoint(tmp_path / "source", tmp_path / "out", kind=kind, ratio=ratio, criterion=criterion,
-                              scores=scores)
+    scores = (
+        collect(model, [tiny_moe.tokens(512) if ids is None else ids])
+        if criterion != "norm"
+        else None
+    )
+    report = prune_checkpoint(
+        tmp_path / "source",
+        tmp_path / "out",
+        kind=kind,
+        ratio=ratio,
+        criterion=criterion,
+        scores=scores,
+    )
     return report, tiny_moe.load(tmp_path / "out")
 
 
@@ -178,7 +211,9 @@ def test_channels_of_zeros_go_first_and_the_model_stays_the_same(name, criterion
             block.shared_experts.down_proj.weight.data[:, 5:37] = 0
     report, pruned = _pruned(changed, tmp_path, criterion, kind="intra", ratio=0.25)
     assert report.ffn_dim_after == 48
-    torch.testing.assert_close(tiny_moe.logits(pruned, ids), tiny_moe.logits(changed, ids), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        tiny_moe.logits(pruned, ids), tiny_moe.logits(changed, ids), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_a_folder_gives_the_scores_of_its_model_and_they_survive_the_file(tmp_path):
@@ -193,20 +228,31 @@ def test_a_folder_gives_the_scores_of_its_model_and_they_survive_the_file(tmp_pa
             np.testing.assert_allclose(kept.layers[layer][key], values, rtol=1e-5, atol=1e-7)
             np.testing.assert_array_equal(kept.layers[layer][key], scores.layers[layer][key])
     for i, given in enumerate((scores, tmp_path / "scores.npz", str(tmp_path / "scores.npz"))):
-        report = prune_checkpoint(tmp_path / "source", tmp_path / str(i), kind="intra", ratio=0.5,
-                                  criterion="routed_activation", scores=given)
+        report = prune_checkpoint(
+            tmp_path / "source",
+            tmp_path / str(i),
+            kind="intra",
+            ratio=0.5,
+            criterion="routed_activation",
+            scores=given,
+        )
         assert report.calibration_tokens == 96
-        assert (tmp_path / str(i) / "model.safetensors").read_bytes() == (tmp_path / "0/model.safetensors").read_bytes()
+        assert (tmp_path / str(i) / "model.safetensors").read_bytes() == (
+            tmp_path / "0/model.safetensors"
+        ).read_bytes()
 
 
-@pytest.mark.parametrize("batches, words", [
-    ([], "no tokens; give at least one batch"),
-    ([[]], "no tokens"),
-    ([[1, 128]], "from 1 to 128, but the model's vocabulary has ids 0 to 127"),
-    ([[-1]], "from -1 to -1"),
-    ([[0.5, 1.0]], "give whole numbers"),
-    ([[[[1]]]], r"shape \(1, 1, 1\)"),
-])
+@pytest.mark.parametrize(
+    "batches, words",
+    [
+        ([], "no tokens; give at least one batch"),
+        ([[]], "no tokens"),
+        ([[1, 128]], "from 1 to 128, but the model's vocabulary has ids 0 to 127"),
+        ([[-1]], "from -1 to -1"),
+        ([[0.5, 1.0]], "give whole numbers"),
+        ([[[[1]]]], r"shape \(1, 1, 1\)"),
+    ],
+)
 def test_token_ids_that_do_not_serve(batches, words):
     with pytest.raises(CheckpointError, match=words):
         collect(tiny_moe.build("mixtral"), batches)
@@ -215,7 +261,9 @@ def test_token_ids_that_do_not_serve(batches, words):
 
 def test_models_and_kinds_that_cannot_be_scored(tmp_path):
     dense = Qwen3ForCausalLM(Qwen3Config(**tiny_moe.COMMON, head_dim=16))
-    with pytest.raises(CheckpointError, match="type 'qwen3' has no experts that can be scored.*mixtral"):
+    with pytest.raises(
+        CheckpointError, match="type 'qwen3' has no experts that can be scored.*mixtral"
+    ):
         collect(dense, [[1]])
     with pytest.raises(CheckpointError, match="kinds has 'outer'; allowed: inter, intra"):
         collect(tiny_moe.build("mixtral"), [[1]], kinds=("outer",))

@@ -1,9 +1,18 @@
-"""One rank's shapes: what the ranks hold together is the model, and a rank's work is its share of the model's."""
+"""One rank's shapes: what the ranks hold together is the model, and a rank's work is its share of
+the model's."""
 
 import pytest
 
 from moebook.models import catalog, sizes
-from moebook.models.one_rank import MODES, ImpossibleShard, indivisible, rank_series, rounding, shard, stand_in
+from moebook.models.one_rank import (
+    MODES,
+    ImpossibleShard,
+    indivisible,
+    rank_series,
+    rounding,
+    shard,
+    stand_in,
+)
 
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
 SPLIT = ("attention", "experts", "embedding", "lm_head")
@@ -31,7 +40,11 @@ def test_tensor_parallel_splits_experts_and_expert_parallel_deals_them_out():
     tp, ep = shard(arch, "TP", 4), shard(arch, "TP+EP", 4)
     assert (tp.num_experts, tp.top_k, tp.expert_ffn_dim) == (8, 2, 3584)
     assert (ep.num_experts, ep.top_k, ep.expert_ffn_dim) == (2, 1, 14336)
-    assert (tp.num_heads, tp.num_kv_heads, tp.vocab_size) == (ep.num_heads, ep.num_kv_heads, ep.vocab_size) == (8, 2, 8000)
+    assert (
+        (tp.num_heads, tp.num_kv_heads, tp.vocab_size)
+        == (ep.num_heads, ep.num_kv_heads, ep.vocab_size)
+        == (8, 2, 8000)
+    )
 
 
 def test_kv_heads_are_repeated_where_there_are_fewer_than_ranks():
@@ -45,7 +58,9 @@ def test_an_expert_parallel_rank_reads_its_share_of_the_experts_hit(name, device
     arch = catalog.load(name)
     rank = shard(arch, "TP+EP", devices)
     whole = sizes.distinct_experts(arch.num_experts, arch.top_k, tokens)
-    assert devices * sizes.distinct_experts(rank.num_experts, rank.top_k, tokens) == pytest.approx(whole)
+    assert devices * sizes.distinct_experts(rank.num_experts, rank.top_k, tokens) == pytest.approx(
+        whole
+    )
 
 
 @pytest.mark.parametrize("mode", ["PP", "PP+EP"])
@@ -53,7 +68,15 @@ def test_a_stage_has_its_share_of_the_layers_and_nothing_else_changes(mode):
     arch = catalog.load(OLMOE)
     stage = shard(arch, mode, 4)
     assert stage.num_layers == 4 and stage.family == "olmoe"
-    same = ("num_heads", "num_kv_heads", "num_experts", "top_k", "expert_ffn_dim", "vocab_size", "head_dim")
+    same = (
+        "num_heads",
+        "num_kv_heads",
+        "num_experts",
+        "top_k",
+        "expert_ffn_dim",
+        "vocab_size",
+        "head_dim",
+    )
     assert [getattr(stage, n) for n in same] == [getattr(arch, n) for n in same]
 
 
@@ -67,21 +90,30 @@ def test_olmoe_stands_in_a_class_that_takes_the_head_dim():
     arch = catalog.load(OLMOE)
     whole = stand_in(arch)
     assert whole.family == "qwen3_moe" and whole.hf_config()["norm_topk_prob"] is False
-    assert whole.shape == arch.shape and whole.name == f"{OLMOE}[stand-in]" and whole.source != arch.source
-    without_norms = [{c: n for c, n in parameters(a).items() if c != "norms"} for a in (arch, whole)]
+    assert (
+        whole.shape == arch.shape
+        and whole.name == f"{OLMOE}[stand-in]"
+        and whole.source != arch.source
+    )
+    without_norms = [
+        {c: n for c, n in parameters(a).items() if c != "norms"} for a in (arch, whole)
+    ]
     assert without_norms[0] == without_norms[1]
     assert shard(arch, "TP", 2).family == "qwen3_moe"
     assert stand_in(catalog.load(MIXTRAL)) is None
 
 
-@pytest.mark.parametrize(("name", "mode", "devices", "told"), [
-    (MIXTRAL, "TP", 3, "8 KV heads neither split over 3 ranks nor repeat"),
-    (MIXTRAL, "TP", 64, "32 heads do not split evenly over 64 ranks"),
-    (OLMOE, "TP+EP", 128, "16 heads"),
-    ("tiny-mixtral", "PP", 3, "4 layers do not split evenly over 3 stages"),
-    ("Qwen3-30B-A3B", "TP", 6, "KV heads"),
-    ("DeepSeek-V2-Lite", "TP", 2, "no shard is written for family deepseek_v2"),
-])
+@pytest.mark.parametrize(
+    ("name", "mode", "devices", "told"),
+    [
+        (MIXTRAL, "TP", 3, "8 KV heads neither split over 3 ranks nor repeat"),
+        (MIXTRAL, "TP", 64, "32 heads do not split evenly over 64 ranks"),
+        (OLMOE, "TP+EP", 128, "16 heads"),
+        ("tiny-mixtral", "PP", 3, "4 layers do not split evenly over 3 stages"),
+        ("Qwen3-30B-A3B", "TP", 6, "KV heads"),
+        ("DeepSeek-V2-Lite", "TP", 2, "no shard is written for family deepseek_v2"),
+    ],
+)
 def test_what_does_not_divide_says_why(name, mode, devices, told):
     arch = catalog.load(name)
     assert told in indivisible(arch, mode, devices)
@@ -96,7 +128,9 @@ def test_an_unknown_mode_names_those_there_are():
 
 def test_a_rounded_share_of_choices_is_told():
     arch = catalog.load(MIXTRAL)
-    assert "0.5 of a token's 2 expert choices" in rounding(arch, "TP+EP", 4) and " 2 times " in rounding(arch, "TP+EP", 4)
+    assert "0.5 of a token's 2 expert choices" in rounding(
+        arch, "TP+EP", 4
+    ) and " 2 times " in rounding(arch, "TP+EP", 4)
     assert rounding(arch, "TP+EP", 2) is None and rounding(arch, "TP", 4) is None
     assert rounding(catalog.load(OLMOE), "TP+EP", 4) is None
 

@@ -18,7 +18,9 @@ from moebook.models.tiny import family as tiny
 from moebook.models.tiny.recipes import PRESETS
 
 _PRUNE = tiny._prune
-MODELS = [f"tiny:{preset}/{member}" for preset, found in PRESETS.items() for member in found.members]
+MODELS = [
+    f"tiny:{preset}/{member}" for preset, found in PRESETS.items() for member in found.members
+]
 
 
 @pytest.fixture
@@ -36,19 +38,26 @@ def family(tmp_path_factory):
 
 def test_names_are_parsed():
     assert tiny.parse("tiny:cpu/aux-0.01") == tiny.Ref("cpu", "aux-0.01")
-    assert tiny.parse("tiny:cpu/aux-0.01/inter-12.5-routed_activation").pruning == "inter-12.5-routed_activation"
+    assert (
+        tiny.parse("tiny:cpu/aux-0.01/inter-12.5-routed_activation").pruning
+        == "inter-12.5-routed_activation"
+    )
     assert tiny.is_tiny("tiny:x") and not tiny.is_tiny("OLMoE-1B-7B-0924")
 
 
-@pytest.mark.parametrize("name, said", [
-    ("tiny:cpux/aux-0.01", "'cpux' is no preset.*allowed: cpu, gpu, test; nearest: cpu"),
-    ("tiny:cpu/aux-0.02", "'aux-0.02' is no member of the cpu preset.*nearest: aux-0.01"),
-    ("tiny:cpu", "write tiny:<preset>/<member>"),
-    ("tiny:cpu/aux-0.01/inter-50-nrom", "'inter-50-nrom' is no pruning.*inter-50-norm"),
-    ("tiny:cpu/aux-0.01/inter-100-norm", "is no pruning"),
-    ("tiny:cpu/draft-small/inter-50-norm", "only the OLMoE members"),
-    ("tiny:cpu/loss-free/inter-50-norm", "only the OLMoE members"),
-    ("tiny:cpu/heldout", "is a held-out text, not a model")])
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("tiny:cpux/aux-0.01", "'cpux' is no preset.*allowed: cpu, gpu, test; nearest: cpu"),
+        ("tiny:cpu/aux-0.02", "'aux-0.02' is no member of the cpu preset.*nearest: aux-0.01"),
+        ("tiny:cpu", "write tiny:<preset>/<member>"),
+        ("tiny:cpu/aux-0.01/inter-50-nrom", "'inter-50-nrom' is no pruning.*inter-50-norm"),
+        ("tiny:cpu/aux-0.01/inter-100-norm", "is no pruning"),
+        ("tiny:cpu/draft-small/inter-50-norm", "only the OLMoE members"),
+        ("tiny:cpu/loss-free/inter-50-norm", "only the OLMoE members"),
+        ("tiny:cpu/heldout", "is a held-out text, not a model"),
+    ],
+)
 def test_unknown_names(name, said):
     with pytest.raises(tiny.UnknownTiny, match=said):
         tiny.parse(name)
@@ -59,19 +68,27 @@ def test_unknown_names(name, said):
 @pytest.mark.parametrize("name", MODELS)
 def test_counts_equal_the_modules_of_transformers(name, meta_parameters):
     arch = catalog.load(name)
-    assert arch.name == f"tiny-{name.split('/')[1]}" and arch.source.startswith("trained by moebook, preset ")
+    assert arch.name == f"tiny-{name.split('/')[1]}" and arch.source.startswith(
+        "trained by moebook, preset "
+    )
     assert shapes.total_parameters(arch) == meta_parameters(arch.hf_config())
 
 
 @pytest.mark.parametrize("preset, low, high", [("cpu", 1.8e6, 3e6), ("gpu", 40e6, 60e6)])
 def test_sizes(preset, low, high):
-    moe = [tiny.architecture(f"tiny:{preset}/{m}") for m in PRESETS[preset].members if not m.startswith("draft")]
+    moe = [
+        tiny.architecture(f"tiny:{preset}/{m}")
+        for m in PRESETS[preset].members
+        if not m.startswith("draft")
+    ]
     assert len({(a.shape, a.hidden_size) for a in moe}) == 1
     assert all(low < shapes.total_parameters(a) < high for a in moe)
     drafts = [tiny.architecture(f"tiny:{preset}/draft-{s}") for s in ("small", "medium", "large")]
     sizes = [shapes.total_parameters(a) for a in drafts]
     assert sizes == sorted(sizes) and sizes[-1] > 2 * sizes[0]
-    assert {a.vocab_size for a in moe + drafts} == {4096} and {a.max_positions for a in moe + drafts} == {1024}
+    assert {a.vocab_size for a in moe + drafts} == {4096} and {
+        a.max_positions for a in moe + drafts
+    } == {1024}
 
 
 def test_shapes_suit_the_engine():
@@ -97,15 +114,25 @@ def test_the_bias_balanced_shape_can_be_edited():
 
 
 def test_not_trained_says_how(empty_cache):
-    for wanted in (lambda: tiny.folder("tiny:cpu/aux-0.01"), lambda: tiny.heldout("cpu", "code"),
-                   lambda: tiny.record("tiny:cpu/aux-0.01"), lambda: tiny.calibration("cpu")):
+    for wanted in (
+        lambda: tiny.folder("tiny:cpu/aux-0.01"),
+        lambda: tiny.heldout("cpu", "code"),
+        lambda: tiny.record("tiny:cpu/aux-0.01"),
+        lambda: tiny.calibration("cpu"),
+    ):
         with pytest.raises(tiny.NotTrained, match="moebook train tiny --preset cpu"):
             wanted()
 
 
 def test_what_is_missing(empty_cache):
-    names = ["tiny:cpu/aux-0.01/inter-50-norm", "tiny:cpu/aux-0.01", "tiny:test/draft-small", "OLMoE-1B-7B-0924", "a.txt",
-             "tiny:cpu/heldout/code"]
+    names = [
+        "tiny:cpu/aux-0.01/inter-50-norm",
+        "tiny:cpu/aux-0.01",
+        "tiny:test/draft-small",
+        "OLMoE-1B-7B-0924",
+        "a.txt",
+        "tiny:cpu/heldout/code",
+    ]
     assert tiny.missing(names) == ["tiny:cpu/aux-0.01", "tiny:test/draft-small"]
 
 
@@ -175,16 +202,28 @@ def test_a_failed_training_gives_its_last_lines():
         tiny.run([sys.executable, "-c", "print('broken'); raise SystemExit(3)"], lambda line: None)
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["huge"], "'huge' is no family"), (["tiny", "--preset", "cup"], "nearest: cpu"),
-    (["tiny", "--members", "aux-0.01,draft-smal"], "nearest: draft-small"),
-    (["tiny", "--text", "none.txt"], "none.txt: there is no file")])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["huge"], "'huge' is no family"),
+        (["tiny", "--preset", "cup"], "nearest: cpu"),
+        (["tiny", "--members", "aux-0.01,draft-smal"], "nearest: draft-small"),
+        (["tiny", "--text", "none.txt"], "none.txt: there is no file"),
+    ],
+)
 def test_bad_input_to_the_command(empty_cache, arguments, said):
     done = CliRunner().invoke(cli.app, ["train", *arguments])
-    assert done.exit_code == 1 and isinstance(done.exception, ValueError) and said in str(done.exception)
+    assert (
+        done.exit_code == 1
+        and isinstance(done.exception, ValueError)
+        and said in str(done.exception)
+    )
 
 
 def test_names_and_configs_need_no_torch():
-    code = ("import sys\nfrom moebook.models import catalog\nfrom moebook.models.tiny import family as tiny\ncatalog.load('tiny:cpu/aux-0.01/inter-50-norm')\n"
-            "assert not {'torch', 'transformers'} & set(sys.modules)")
+    code = (
+        "import sys\nfrom moebook.models import catalog\nfrom moebook.models.tiny import family as "
+        "tiny\ncatalog.load('tiny:cpu/aux-0.01/inter-50-norm')\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

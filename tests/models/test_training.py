@@ -1,4 +1,5 @@
-"""Training: what a member's record says, a cut run that goes on as if it had not been cut, and that something is learnt."""
+"""Training: what a member's record says, a cut run that goes on as if it had not been cut, and that
+something is learnt."""
 
 import json
 import math
@@ -8,9 +9,9 @@ import pytest
 import tiny_family
 
 torch = pytest.importorskip("torch")
-from moebook.models import sizes
+from moebook.models import sizes  # noqa: E402
 from moebook.models.tiny import family as tiny  # noqa: E402
-from moebook.models.tiny import train_family, train_member
+from moebook.models.tiny import train_family, train_member  # noqa: E402
 from moebook.models.tiny.recipes import PRESETS  # noqa: E402
 
 
@@ -53,7 +54,9 @@ def test_the_checkpoint_holds_the_parameters_that_the_config_speaks_of(member):
     name = f"tiny:test/{member}"
     with safe_open(tiny.folder(name) / "model.safetensors", "pt") as file:
         held = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
-    assert held == sizes.total_parameters(tiny.architecture(name)) == tiny.record(name)["parameters"]
+    assert (
+        held == sizes.total_parameters(tiny.architecture(name)) == tiny.record(name)["parameters"]
+    )
     assert json.loads((tiny.folder(name) / "config.json").read_text()) == tiny.config(name)
 
 
@@ -66,12 +69,15 @@ def test_a_cut_run_ends_as_an_uncut_one(tmp_path, member, monkeypatch):
     again, first = train(tmp_path, member), tiny.record(f"tiny:test/{member}")
     assert again["loss"] == first["loss"] and again["load"] == first["load"]
     assert again["perplexity"] == first["perplexity"]
-    monkeypatch.setattr(tiny, "record", {"first": first, "again": again, "other": {**first, "loss": []}}.get)
+    monkeypatch.setattr(
+        tiny, "record", {"first": first, "again": again, "other": {**first, "loss": []}}.get
+    )
     assert tiny.training_id("first") == tiny.training_id("again") != tiny.training_id("other")
     monkeypatch.undo()
     assert not (tmp_path / f".{member}.checkpoint.pt").exists()
     assert (tmp_path / member / "model.safetensors").read_bytes() == (
-        tiny.folder(f"tiny:test/{member}") / "model.safetensors").read_bytes()
+        tiny.folder(f"tiny:test/{member}") / "model.safetensors"
+    ).read_bytes()
 
 
 def test_the_record_of_routing_counts_every_choice():
@@ -88,7 +94,9 @@ def test_the_bias_was_trained_and_is_saved():
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny.folder("tiny:test/loss-free"))
-    bias = torch.stack([layer.mlp.gate.moe_statics.e_score_correction_bias[0] for layer in model.model.layers]).detach()
+    bias = torch.stack(
+        [layer.mlp.gate.moe_statics.e_score_correction_bias[0] for layer in model.model.layers]
+    ).detach()
     step = PRESETS["test"].members["loss-free"].bias_step
     assert bias.abs().max() > 3 * step
     assert (bias / step).sub((bias / step).round()).abs().max() < 1e-3
@@ -103,7 +111,9 @@ def test_windows_are_those_of_the_step_and_mix_the_domains():
 
 def test_the_learning_rate_rises_and_falls():
     rates = [train_member.rate(step, 100, 0.1) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1 and 0.05 <= rates[-1] < 0.06
+    assert (
+        rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1 and 0.05 <= rates[-1] < 0.06
+    )
     assert train_member.load_steps(240) == [0, 2, 4, 8, 15, 30, 60, 120, 240]
 
 

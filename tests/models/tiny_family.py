@@ -8,13 +8,14 @@ MEMBERS = ("aux-0.01", "loss-free", "draft-small")
 
 @contextmanager
 def trained(folder, members=MEMBERS):
-    """MOEBOOK_CACHE set to `folder`, with the members of the test preset trained in this process."""
+    """MOEBOOK_CACHE set to `folder`, with the members of the test preset trained in this
+    process."""
     import torch
 
     from moebook.models.tiny import family, train_family
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)             # small matrices on busy cores: two threads wait for each other
+    torch.set_num_threads(1)  # small matrices on busy cores: two threads wait for each other
     before = {k: os.environ.get(k) for k in ("MOEBOOK_CACHE", "MOEBOOK_TEXT")}
     os.environ["MOEBOOK_CACHE"] = str(folder)
     os.environ.pop("MOEBOOK_TEXT", None)

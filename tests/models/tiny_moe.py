@@ -1,4 +1,5 @@
-"""Tiny random MoE models, saved as transformers saves them, and the full model with experts or channels masked."""
+"""Tiny random MoE models, saved as transformers saves them, and the full model with experts or
+channels masked."""
 
 import functools
 from contextlib import contextmanager
@@ -6,22 +7,48 @@ from contextlib import contextmanager
 import torch
 import transformers
 
-COMMON = {"vocab_size": 128, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-          "num_key_value_heads": 2, "max_position_embeddings": 64, "intermediate_size": 64, "num_experts_per_tok": 2,
-          "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.2}
-MLA = {"n_routed_experts": 8, "moe_intermediate_size": 64, "n_shared_experts": 2, "first_k_dense_replace": 1,
-       "q_lora_rank": None, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 16,
-       "num_key_value_heads": 4}
+COMMON = {
+    "vocab_size": 128,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "intermediate_size": 64,
+    "num_experts_per_tok": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "initializer_range": 0.2,
+}
+MLA = {
+    "n_routed_experts": 8,
+    "moe_intermediate_size": 64,
+    "n_shared_experts": 2,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": None,
+    "kv_lora_rank": 32,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 16,
+    "v_head_dim": 16,
+    "num_key_value_heads": 4,
+}
 QWEN = {"num_experts": 8, "moe_intermediate_size": 64}
 MODELS = {
     "mixtral": ("mixtral", {"num_local_experts": 8}),
     "phimoe": ("phimoe", {"num_local_experts": 8}),
     "olmoe": ("olmoe", {"num_experts": 8, "norm_topk_prob": False}),
     "olmoe renormalised": ("olmoe", {"num_experts": 8, "norm_topk_prob": True}),
-    "qwen2_moe": ("qwen2_moe", {**QWEN, "shared_expert_intermediate_size": 96, "norm_topk_prob": False}),
+    "qwen2_moe": (
+        "qwen2_moe",
+        {**QWEN, "shared_expert_intermediate_size": 96, "norm_topk_prob": False},
+    ),
     "qwen3_moe": ("qwen3_moe", {**QWEN, "head_dim": 16, "norm_topk_prob": True}),
     "deepseek_v2": ("deepseek_v2", {**MLA, "topk_method": "greedy", "n_group": 1, "topk_group": 1}),
-    "deepseek_v2 groups": ("deepseek_v2", {**MLA, "topk_method": "group_limited_greedy", "n_group": 2, "topk_group": 1}),
+    "deepseek_v2 groups": (
+        "deepseek_v2",
+        {**MLA, "topk_method": "group_limited_greedy", "n_group": 2, "topk_group": 1},
+    ),
     "deepseek_v3": ("deepseek_v3", {**MLA, "n_group": 1, "topk_group": 1}),
     "deepseek_v3 groups": ("deepseek_v3", {**MLA, "n_group": 2, "topk_group": 1}),
 }
@@ -32,7 +59,9 @@ def build(name: str, layers: int = 2):
     """A random model in float32, the same at each call; its router biases are not zero."""
     kind, extra = MODELS[name]
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(kind, **{**COMMON, **extra, "num_hidden_layers": layers})
+    config = transformers.AutoConfig.for_model(
+        kind, **{**COMMON, **extra, "num_hidden_layers": layers}
+    )
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     for key, buffer in model.named_buffers():
         if key.endswith("e_score_correction_bias"):
@@ -42,8 +71,12 @@ def build(name: str, layers: int = 2):
 
 def load(folder):
     """The model of a folder, after a check that its keys are those the model needs."""
-    model, told = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
-    assert not told["missing_keys"] and not told["unexpected_keys"] and not told["mismatched_keys"], told
+    model, told = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, output_loading_info=True
+    )
+    assert (
+        not told["missing_keys"] and not told["unexpected_keys"] and not told["mismatched_keys"]
+    ), told
     return model.eval()
 
 
@@ -68,7 +101,8 @@ def router_of(block):
 
 @contextmanager
 def experts_removed(model, kept: dict[int, list[int]]):
-    """The full model, whose routers give the experts not in `kept` a logit of -inf (and, with a bias, a score of -inf)."""
+    """The full model, whose routers give the experts not in `kept` a logit of -inf (and, with a
+    bias, a score of -inf)."""
     linear, masks, biases = torch.nn.functional.linear, {}, []
     for layer, block in experts_of(model).items():
         gone = [e for e in range(block.experts.num_experts) if e not in kept[layer]]

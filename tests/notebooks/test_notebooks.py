@@ -15,9 +15,19 @@ from moebook.execute import execute
 from moebook.study import params as parameters
 
 NOTEBOOKS = sorted(Path("notebooks").glob("*.ipynb"))
-SMALL = {"ffn_dims": [128, 256], "expert_counts": [4], "active_experts": [1, 2], "grid_tokens": 32, "grid_batch": 4,
-         "comparison_models": ["tiny-qwen2-moe"], "comparison_active_experts": [4], "comparison_tokens": 32,
-         "batches": [1, 2], "lengths": [32], "validation_model": None}
+SMALL = {
+    "ffn_dims": [128, 256],
+    "expert_counts": [4],
+    "active_experts": [1, 2],
+    "grid_tokens": 32,
+    "grid_batch": 4,
+    "comparison_models": ["tiny-qwen2-moe"],
+    "comparison_active_experts": [4],
+    "comparison_tokens": 32,
+    "batches": [1, 2],
+    "lengths": [32],
+    "validation_model": None,
+}
 
 
 def code_cells(path: Path) -> list:
@@ -30,7 +40,9 @@ def test_committed_without_outputs_or_traces_of_a_run(path):
     nbformat.validate(notebook)
     assert "papermill" not in notebook.metadata
     for cell in code_cells(path):
-        assert not cell.outputs and cell.execution_count is None and "papermill" not in cell.metadata
+        assert (
+            not cell.outputs and cell.execution_count is None and "papermill" not in cell.metadata
+        )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -49,10 +61,18 @@ def test_the_parameters_cell_names_every_parameter_and_leaves_it_to_the_profile(
     section = sections.find(str(path))
     given = {k: v for k, v in names.items() if not k.startswith("__")}
     assert set(given) == set(section.params.model_fields)
-    assert {k: v for k, v in given.items() if v is not None} == {"profile": "cpu", "notebook": path.stem}
-    assert all("#" in line for line in cell.source.splitlines() if not line.startswith("notebook")), "each says what it is"
+    assert {k: v for k, v in given.items() if v is not None} == {
+        "profile": "cpu",
+        "notebook": path.stem,
+    }
+    assert all(
+        "#" in line for line in cell.source.splitlines() if not line.startswith("notebook")
+    ), "each says what it is"
     shipped = parameters.load(section.params, Path("params/cpu", f"{path.stem}.yaml"))
-    assert parameters.from_notebook(section.params, names, "nb", headless=True).model_dump() == shipped.model_dump()
+    assert (
+        parameters.from_notebook(section.params, names, "nb", headless=True).model_dump()
+        == shipped.model_dump()
+    )
 
 
 def test_every_section_has_a_notebook_and_parameters_and_they_have_a_section():
@@ -61,14 +81,31 @@ def test_every_section_has_a_notebook_and_parameters_and_they_have_a_section():
         assert sections.find(str(file)).notebook.exists()
 
 
-def papermill(tmp_path: Path, *args: str, stem: str = "01_hyperparameter_scaling") -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "papermill", f"notebooks/{stem}.ipynb",
-                           str(tmp_path / "out.ipynb"), "-k", "python3", "--no-progress-bar", *args],
-                          capture_output=True, text=True, timeout=400)
+def papermill(
+    tmp_path: Path, *args: str, stem: str = "01_hyperparameter_scaling"
+) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            f"notebooks/{stem}.ipynb",
+            str(tmp_path / "out.ipynb"),
+            "-k",
+            "python3",
+            "--no-progress-bar",
+            *args,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
 
 
 def tracked_changes() -> str:
-    return subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.mark.parametrize("file", sorted(Path("params").glob("*/*.yaml")), ids=str)
@@ -81,12 +118,27 @@ def test_papermill_knows_every_parameter_of_every_shipped_file(file, tmp_path):
 def test_another_devices_profile_shows_the_reference_and_changes_nothing_that_ships(tmp_path):
     before = tracked_changes()
     outputs = tmp_path / "outputs"
-    done = papermill(tmp_path, "-p", "profile", "h200", "-p", "output_root", str(outputs), "--cwd", str(tmp_path),
-                     stem="02_quantization")
+    done = papermill(
+        tmp_path,
+        "-p",
+        "profile",
+        "h200",
+        "-p",
+        "output_root",
+        str(outputs),
+        "--cwd",
+        str(tmp_path),
+        stem="02_quantization",
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "unknown parameter" not in done.stderr
-    text = " ".join(o.get("text", "") for c in code_cells(tmp_path / "out.ipynb") for o in c.outputs)
-    assert "Nothing is measured: profile 'h200'" in text and "reference results that ship with moebook" in text
+    text = " ".join(
+        o.get("text", "") for c in code_cells(tmp_path / "out.ipynb") for o in c.outputs
+    )
+    assert (
+        "Nothing is measured: profile 'h200'" in text
+        and "reference results that ship with moebook" in text
+    )
     assert "params/h200/02_quantization.yaml" in text, "each value says where it came from"
     folder = outputs / "h200/02_quantization"
     assert not (folder / "points").exists() and not (folder / "results.parquet").exists()
@@ -96,25 +148,49 @@ def test_another_devices_profile_shows_the_reference_and_changes_nothing_that_sh
 
 
 def test_where_there_is_nothing_to_show_the_words_alone_are_shown(tmp_path):
-    done = papermill(tmp_path, "-p", "profile", "h200", "-p", "output_root", str(tmp_path / "out"),
-                     stem="07_load_balancing")
+    done = papermill(
+        tmp_path,
+        "-p",
+        "profile",
+        "h200",
+        "-p",
+        "output_root",
+        str(tmp_path / "out"),
+        stem="07_load_balancing",
+    )
     assert done.returncode != 0 and "no reference results ship for 07_load_balancing" in done.stderr
-    (error,) = [o for c in code_cells(tmp_path / "out.ipynb") for o in c.outputs if o.output_type == "error"]
+    (error,) = [
+        o for c in code_cells(tmp_path / "out.ipynb") for o in c.outputs if o.output_type == "error"
+    ]
     assert len(error.traceback) == 1
 
 
 def test_a_profile_and_a_device_that_disagree_are_refused(tmp_path):
-    done = papermill(tmp_path, "-p", "profile", "h200", "-p", "device", "cpu", "-p", "output_root", str(tmp_path / "out"))
+    done = papermill(
+        tmp_path,
+        "-p",
+        "profile",
+        "h200",
+        "-p",
+        "device",
+        "cpu",
+        "-p",
+        "output_root",
+        str(tmp_path / "out"),
+    )
     assert done.returncode != 0 and "profile 'h200' is for device 'h200'" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """Notebook 01 by plain papermill on a small parameter file, from nothing: (papermill's end, outputs folder)."""
+    """Notebook 01 by plain papermill on a small parameter file, from nothing: (papermill's end,
+    outputs folder)."""
     tmp_path = tmp_path_factory.mktemp("notebook")
     file = tmp_path / "small.yaml"
-    file.write_text(yaml.safe_dump({**SMALL, "profile": "small", "output_root": str(tmp_path / "outputs")}))
+    file.write_text(
+        yaml.safe_dump({**SMALL, "profile": "small", "output_root": str(tmp_path / "outputs")})
+    )
     return papermill(tmp_path, "-f", str(file)), tmp_path
 
 
@@ -134,11 +210,17 @@ def test_papermill_measures_draws_and_leaves_a_record(executed):
 @pytest.mark.engine
 def test_the_executed_notebook_reads_its_figures_with_numbers(executed):
     _, tmp_path = executed
-    texts = [o.data.get("text/markdown", "") for c in code_cells(tmp_path / "out.ipynb") for o in c.outputs
-             if o.output_type == "display_data" or o.output_type == "execute_result"]
+    texts = [
+        o.data.get("text/markdown", "")
+        for c in code_cells(tmp_path / "out.ipynb")
+        for o in c.outputs
+        if o.output_type == "display_data" or o.output_type == "execute_result"
+    ]
     said = " ".join(texts)
     assert "From FFN 128 to 256 throughput changes by" in said and "not drawn" in said
-    assert "Nothing was measured" in said, "the small file has no validation model, and the text must say so"
+    assert "Nothing was measured" in said, (
+        "the small file has no validation model, and the text must say so"
+    )
 
 
 @pytest.mark.engine
@@ -147,19 +229,25 @@ def test_all_points_present_means_no_engine(executed):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "outputs").rglob("points/*.json")}
     log = next((tmp_path / "outputs").rglob("worker.log")).stat().st_size
     assert papermill(tmp_path, "-f", str(tmp_path / "small.yaml")).returncode == 0
-    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "outputs").rglob("points/*.json")}
+    assert before == {
+        p: p.stat().st_mtime_ns for p in (tmp_path / "outputs").rglob("points/*.json")
+    }
     assert next((tmp_path / "outputs").rglob("worker.log")).stat().st_size == log
 
 
 def test_a_misspelt_parameter_ends_papermill_before_any_engine(tmp_path):
-    done = papermill(tmp_path, "-p", "output_root", str(tmp_path / "outputs"), "-p", "ffn_dimz", "128")
+    done = papermill(
+        tmp_path, "-p", "output_root", str(tmp_path / "outputs"), "-p", "ffn_dimz", "128"
+    )
     assert done.returncode != 0
     assert "ffn_dimz" in done.stderr and "nearest: 'ffn_dims'" in done.stderr
     assert not (tmp_path / "outputs").exists()
 
 
 def test_a_dry_run_plans_and_measures_nothing(tmp_path):
-    done = papermill(tmp_path, "-p", "output_root", str(tmp_path / "outputs"), "-p", "dry_run", "True")
+    done = papermill(
+        tmp_path, "-p", "output_root", str(tmp_path / "outputs"), "-p", "dry_run", "True"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert not list((tmp_path / "outputs").rglob("points"))
 
@@ -176,15 +264,20 @@ class Broken:
         return sections.find("01").plan(params)
 
 
-@pytest.mark.parametrize(("name", "text"), [
-    ("killed_kernel.ipynb", "Kernel died"),
-    ("raises.ipynb", "the cell's own error"),
-    ("never_finishes.ipynb", "last cell"),
-    ("sleeps.ipynb", "stopped after"),
-])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("killed_kernel.ipynb", "Kernel died"),
+        ("raises.ipynb", "the cell's own error"),
+        ("never_finishes.ipynb", "last cell"),
+        ("sleeps.ipynb", "stopped after"),
+    ],
+)
 def test_a_broken_notebook_is_no_success(tmp_path, name, text):
     file = tmp_path / "p.yaml"
     file.write_text(f"output_root: {tmp_path}/outputs\n")
-    outcome = execute(Broken(Path("tests/bad") / name), file, limit_minutes=0.15 if name == "sleeps.ipynb" else 2)
+    outcome = execute(
+        Broken(Path("tests/bad") / name), file, limit_minutes=0.15 if name == "sleeps.ipynb" else 2
+    )
     assert outcome.status == "failed" and not outcome.whole
     assert text in outcome.detail

@@ -1,6 +1,6 @@
-"""A stand-in for nvidia-ml-py: the cards are a JSON list in MOEBOOK_TEST_CARDS (conftest.machine): name,
-uuid, memory_bytes, used_bytes, pids, mig (instances, likewise), clocks, temperature, power_mw. What a
-card is not given it does not tell, as NVML does: by an NVMLError."""
+"""A stand-in for nvidia-ml-py: the cards are a JSON list in MOEBOOK_TEST_CARDS (conftest.machine):
+name, uuid, memory_bytes, used_bytes, pids, mig (instances, likewise), clocks, temperature,
+power_mw. What a card is not given it does not tell, as NVML does: by an NVMLError."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""Figures and readings of section 8: every number says whether it was measured, served or computed, on which device."""
+"""Figures and readings of section 8: every number says whether it was measured, served or computed,
+on which device."""
 
 import sys
 from functools import cache
@@ -15,12 +16,27 @@ from moebook.sections.accelerator_comparison import commentary as readings  # no
 from moebook.sections.accelerator_comparison import figures as view  # noqa: E402
 from moebook.sections.accelerator_comparison import knees  # noqa: E402
 
-FIGURES = {"ceilings": view.ceilings, "common": view.common, "against_ceiling": view.against_ceiling,
-           "fig16_latency": view.latency, "fig16_throughput": view.throughput, "reference": view.reference,
-           "bends": view.bends}
-READINGS = ("headline", "ceilings", "common", "against_ceiling", "latency", "like_for_like", "rooflines", "bends")
+FIGURES = {
+    "ceilings": view.ceilings,
+    "common": view.common,
+    "against_ceiling": view.against_ceiling,
+    "fig16_latency": view.latency,
+    "fig16_throughput": view.throughput,
+    "reference": view.reference,
+    "bends": view.bends,
+}
+READINGS = (
+    "headline",
+    "ceilings",
+    "common",
+    "against_ceiling",
+    "latency",
+    "like_for_like",
+    "rooflines",
+    "bends",
+)
 LABEL = "CS-3, FP8"
-MADE: dict = {}                              # what the fixture made, for figures that several tests look at
+MADE: dict = {}  # what the fixture made, for figures that several tests look at
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +44,13 @@ def tables(tmp_path_factory):
     def made(name, *given, **more):
         return t.results(*given[:1], tmp_path_factory.mktemp(name), *given[1:], **more).shown
 
-    MADE.update({"h100": made("h100", "h100", ("cpu", "h200"), knee=1024, endpoint=LABEL),
-                 "cpu": made("cpu", "cpu", ("h100", "h200")),
-                 "alone": made("alone", "cpu", rooflines=())})
+    MADE.update(
+        {
+            "h100": made("h100", "h100", ("cpu", "h200"), knee=1024, endpoint=LABEL),
+            "cpu": made("cpu", "cpu", ("h100", "h200")),
+            "alone": made("alone", "cpu", rooflines=()),
+        }
+    )
     return MADE
 
 
@@ -59,7 +79,9 @@ def test_width_units_and_nothing_clipped_or_touching(tables, name, table, width)
     fig, rows = page(name, table) if width == "page" else FIGURES[name](tables[table], width=width)
     assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
     assert before.equals(tables[table])
-    labels = [x.get_text() for ax in fig.axes for x in (ax.xaxis.label, ax.yaxis.label) if x.get_text()]
+    labels = [
+        x.get_text() for ax in fig.axes for x in (ax.xaxis.label, ax.yaxis.label) if x.get_text()
+    ]
     labels += [x.get_text() for x in (fig._supxlabel, fig._supylabel) if x is not None]
     assert labels and all("(" in label and label.endswith(")") for label in labels)
     box = fig.get_tightbbox()
@@ -69,21 +91,33 @@ def test_width_units_and_nothing_clipped_or_touching(tables, name, table, width)
     boxes += [x.get_window_extent() for x in (fig._supxlabel, fig._supylabel) if x is not None]
     boxes += [ax.title.get_window_extent() for ax in fig.axes if ax.get_title()]
     for i, a in enumerate(boxes):
-        for b in boxes[i + 1:]:
-            assert not a.overlaps(b) or min(a.x1, b.x1) - max(a.x0, b.x0) < 1 or min(a.y1, b.y1) - max(a.y0, b.y0) < 1
+        for b in boxes[i + 1 :]:
+            assert (
+                not a.overlaps(b)
+                or min(a.x1, b.x1) - max(a.x0, b.x0) < 1
+                or min(a.y1, b.y1) - max(a.y0, b.y0) < 1
+            )
 
 
 def test_every_line_of_fig_16_says_what_kind_of_number_it_is(tables):
     fig, rows = page("fig16_latency", "h100")
     lines = [word for word in words(fig) if ", " in word and "input" not in word]
-    assert {"H100, int4 weights, measured", "H200, int4 weights, measured", "H200, fp8, measured", f"{LABEL}, endpoint",
-            "H100, int4 weights, roofline", "CS-3 ×3, fp8, roofline"} <= set(lines)
-    assert all(line.endswith(("measured", "endpoint", "roofline")) for line in lines if line != "H100, fp8")
-    assert "out of memory" in words(fig)                       # FP8 on 80 GB
+    assert {
+        "H100, int4 weights, measured",
+        "H200, int4 weights, measured",
+        "H200, fp8, measured",
+        f"{LABEL}, endpoint",
+        "H100, int4 weights, roofline",
+        "CS-3 ×3, fp8, roofline",
+    } <= set(lines)
+    assert all(
+        line.endswith(("measured", "endpoint", "roofline")) for line in lines if line != "H100, fp8"
+    )
+    assert "out of memory" in words(fig)  # FP8 on 80 GB
     assert set(rows["source_kind"]) == {"measured", "endpoint", "roofline"}
     titles = [ax.get_title() for ax in fig.axes]
     assert titles == ["Llama-4-Scout, batch 1", "roofline, batch 1"]
-    for ax in fig.axes:                                        # dashed exactly where nothing ran
+    for ax in fig.axes:  # dashed exactly where nothing ran
         dashed = {line.get_linestyle() for line in drawn(ax, "series")}
         assert dashed == ({"--"} if ax.get_title().startswith("roofline") else {"-"})
 
@@ -92,17 +126,33 @@ def test_latency_and_throughput_show_the_tables_numbers(tables):
     table = tables["h100"]
     for name, metric in (("fig16_latency", "e2e_s"), ("fig16_throughput", "throughput_tok_s")):
         fig, _ = page(name, "h100")
-        own = table[(table["device_label"] == "H200") & (table["series"] == "fp8") & (table["batch"] == 1)
-                    & (table["source_kind"] == "measured") & (table["sweeps"] == "scout")].sort_values("input_tokens")
-        line = next(x for x in drawn(fig.axes[0], "series") if x.get_label() == "H200, fp8, measured")
+        own = table[
+            (table["device_label"] == "H200")
+            & (table["series"] == "fp8")
+            & (table["batch"] == 1)
+            & (table["source_kind"] == "measured")
+            & (table["sweeps"] == "scout")
+        ].sort_values("input_tokens")
+        line = next(
+            x for x in drawn(fig.axes[0], "series") if x.get_label() == "H200, fp8, measured"
+        )
         assert line.get_ydata().tolist() == own[metric].tolist()
 
 
 def test_a_device_keeps_its_colour(tables):
     def colour(fig, label):
-        return next(x.get_color() for ax in fig.axes for x in drawn(ax, "series") if x.get_label().startswith(label))
+        return next(
+            x.get_color()
+            for ax in fig.axes
+            for x in drawn(ax, "series")
+            if x.get_label().startswith(label)
+        )
 
-    figures = [page("common", "h100")[0], page("fig16_latency", "h100")[0], page("common", "cpu")[0]]
+    figures = [
+        page("common", "h100")[0],
+        page("fig16_latency", "h100")[0],
+        page("common", "cpu")[0],
+    ]
     assert len({colour(fig, "H200") for fig in figures}) == 1
     assert colour(figures[0], "H200") != colour(figures[0], "H100")
 
@@ -111,22 +161,34 @@ def test_common_has_each_device_at_its_own_points(tables):
     fig, rows = page("common", "h100")
     assert set(rows["batch"]) == {1, 16}
     lengths = {line.get_label(): line.get_xdata().tolist() for line in drawn(fig.axes[0], "series")}
-    assert lengths == {"H100": [16, 32, 64, 128, 256, 512, 1024], "H200": [16, 32, 64, 128, 256, 512, 1024],
-                       "CPU": [16, 32, 128]}
+    assert lengths == {
+        "H100": [16, 32, 64, 128, 256, 512, 1024],
+        "H200": [16, 32, 64, 128, 256, 512, 1024],
+        "CPU": [16, 32, 128],
+    }
 
 
 def test_shares_of_the_ceilings_are_floor_over_measured(tables):
     _, rows = page("against_ceiling", "h100")
-    assert rows["share_pct"].between(0, 100 * t.EFFICIENCY + 1.5).all()      # as planted
+    assert rows["share_pct"].between(0, 100 * t.EFFICIENCY + 1.5).all()  # as planted
     one = tables["h100"].iloc[0]
-    told = rows[(rows["panel"] == "decode, batch 1") & (rows["input_tokens"] == 16) & (rows["device"] == one["device"])]
+    told = rows[
+        (rows["panel"] == "decode, batch 1")
+        & (rows["input_tokens"] == 16)
+        & (rows["device"] == one["device"])
+    ]
     assert told["share_pct"].iloc[0] == pytest.approx(100 * one["floor_tpot_s"] / one["tpot_s"])
 
 
 def test_ceilings_stand_beside_what_is_published(tables):
     _, rows = page("ceilings", "h100")
     rows = rows.set_index("device_label")
-    assert rows.loc["H100", "copy_bytes_per_s"] == t.RATES["h100"][0] < rows.loc["H100", "published_bytes_per_s"] == 3.35e12
+    assert (
+        rows.loc["H100", "copy_bytes_per_s"]
+        == t.RATES["h100"][0]
+        < rows.loc["H100", "published_bytes_per_s"]
+        == 3.35e12
+    )
     assert rows.loc["CPU", ["published_bytes_per_s", "published_flops_per_s"]].isna().all()
     assert rows.loc[["B200", "MI300X", "CS-3"], "copy_bytes_per_s"].isna().all()
     assert rows["published_flops_per_s"].isna()["CS-3"]
@@ -136,16 +198,30 @@ def test_bends_are_those_of_the_curves(tables):
     table = tables["h100"]
     _, rows = page("bends", "h100")
     row = rows.set_index("line").loc["H100, Llama-4-Scout, int4 weights, batch 1"]
-    own = table[(table["device_label"] == "H100") & (table["series"] == "int4 weights") & (table["batch"] == 1)
-                & (table["source_kind"] == "measured")]
+    own = table[
+        (table["device_label"] == "H100")
+        & (table["series"] == "int4 weights")
+        & (table["batch"] == 1)
+        & (table["source_kind"] == "measured")
+    ]
     found = knees.measured_bend(own["input_tokens"], own["e2e_s"])
-    assert (row["bend_measured"], row["exponent_above"]) == (found.length, found.above) == (1024, found.above)
-    assert row["bend_compute"] == own["bend_compute"].iloc[0] > 0 and row["bend_capacity"] > row["longest"]
+    assert (
+        (row["bend_measured"], row["exponent_above"])
+        == (found.length, found.above)
+        == (1024, found.above)
+    )
+    assert (
+        row["bend_compute"] == own["bend_compute"].iloc[0] > 0
+        and row["bend_capacity"] > row["longest"]
+    )
 
 
 def test_other_profiles_models_stay_out_of_fig_16(tables):
     assert "tiny-mixtral" not in set(page("fig16_latency", "h100")[1]["model"])
-    assert set(page("fig16_latency", "cpu")[1]["model"]) == {"tiny-mixtral", "Llama-4-Scout-17B-16E-Instruct"}
+    assert set(page("fig16_latency", "cpu")[1]["model"]) == {
+        "tiny-mixtral",
+        "Llama-4-Scout-17B-16E-Instruct",
+    }
 
 
 def test_a_figure_without_rows_says_what_is_missing(tables):
@@ -169,19 +245,30 @@ def test_readings_are_sentences(tables, reading, table):
 
 def test_readings_tell_the_tables_numbers(tables):
     table = tables["h100"]
-    assert "1,024 tokens" in readings.headline(table) and f"{LABEL} (endpoint)" in readings.headline(table)
+    assert "1,024 tokens" in readings.headline(
+        table
+    ) and f"{LABEL} (endpoint)" in readings.headline(table)
     assert f"{100 * 3e12 / 3.35e12:.0f} % of the published" in readings.ceilings(table)
     assert "H100, fp8: oom (needs 110.1 GB" in readings.latency(table)
     assert "At the 3 points that all devices have, over CPU" in readings.common(table)
     scout = table[(table["series"] == "int4 weights") & (table["source_kind"] == "measured")]
-    wide = scout.pivot_table(index=["batch", "input_tokens"], columns="device_label", values="throughput_tok_s")
+    wide = scout.pivot_table(
+        index=["batch", "input_tokens"], columns="device_label", values="throughput_tok_s"
+    )
     least = 100 * ((wide["H200"] / wide["H100"]).min() - 1)
-    assert f"H200 over H100, Llama-4-Scout-17B-16E-Instruct in int4 weights: {least:+.0f} %" in readings.like_for_like(table)
-    assert "CS-3 ×3" in readings.rooflines(table) and "44 GB of memory each" in readings.rooflines(table)
+    assert (
+        f"H200 over H100, Llama-4-Scout-17B-16E-Instruct in int4 weights: {least:+.0f} %"
+        in readings.like_for_like(table)
+    )
+    assert "CS-3 ×3" in readings.rooflines(table) and "44 GB of memory each" in readings.rooflines(
+        table
+    )
 
 
 def test_readings_say_what_is_not_there(tables):
     assert "No endpoint is set" in readings.headline(tables["cpu"])
     assert readings.rooflines(tables["alone"]) == "No roofline is drawn."
     assert readings.common(tables["alone"]) == "Measured on one device alone: CPU."
-    assert readings.latency(tables["alone"].assign(status="not_run", reason="not measured yet")).startswith("Nothing")
+    assert readings.latency(
+        tables["alone"].assign(status="not_run", reason="not measured yet")
+    ).startswith("Nothing")

@@ -16,7 +16,7 @@ from moebook.explore.views import View, metrics_of, with_rows
 GRID = View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts")
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 PICKS = 50
-DRAWN_PICKS = 4               # a drawing takes half a second, what comes before it a hundredth
+DRAWN_PICKS = 4  # a drawing takes half a second, what comes before it a hundredth
 
 
 def found(profile: str, stem: str) -> dict[View, pd.DataFrame]:
@@ -124,8 +124,13 @@ def test_rows_that_share_a_place_are_told_apart_in_the_names_of_lines():
 
 
 def test_the_lines_with_the_most_numbers_are_kept():
-    rows = pd.DataFrame([{"model": f"m{i:02d}", "batch": b, "tpot_s": 1.0 + i}
-                         for i in range(14) for b in (1, 2, 4)]).assign(status="ok", method="full")
+    rows = pd.DataFrame(
+        [
+            {"model": f"m{i:02d}", "batch": b, "tpot_s": 1.0 + i}
+            for i in range(14)
+            for b in (1, 2, 4)
+        ]
+    ).assign(status="ok", method="full")
     lost = rows["model"].isin(["m00", "m01", "m02", "m03"]) & (rows["batch"] == 4)
     rows.loc[lost, ["status", "tpot_s"]] = "oom", None
     kept, _, notes = choices.arranged(rows, Choice("tpot_s", "batch", "model"))
@@ -134,8 +139,16 @@ def test_the_lines_with_the_most_numbers_are_kept():
 
 
 def test_a_log_axis_that_would_drop_zero_is_linear_and_says_so():
-    rows = pd.DataFrame({"skew": [0.0, 1.0, 2.0], "gain_pct": [0.0, -3.0, 5.0],
-                         "tpot_s": [1.0, 2.0, 9.0], "status": "ok", "method": "full", "model": "m"})
+    rows = pd.DataFrame(
+        {
+            "skew": [0.0, 1.0, 2.0],
+            "gain_pct": [0.0, -3.0, 5.0],
+            "tpot_s": [1.0, 2.0, 9.0],
+            "status": "ok",
+            "method": "full",
+            "model": "m",
+        }
+    )
     fig, drawn, notes = choices.picture(rows, Choice("gain_pct", "skew", log_x=True, log_y=True))
     ax = fig.axes[0]
     assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear") and len(drawn) == 3
@@ -146,8 +159,15 @@ def test_a_log_axis_that_would_drop_zero_is_linear_and_says_so():
 
 
 def test_values_that_are_all_zero_have_an_axis():
-    rows = pd.DataFrame({"batch": [1, 2], "increase_pct": [0.0, 0.0], "status": "ok",
-                         "method": "full", "model": "m"})
+    rows = pd.DataFrame(
+        {
+            "batch": [1, 2],
+            "increase_pct": [0.0, 0.0],
+            "status": "ok",
+            "method": "full",
+            "model": "m",
+        }
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error", category=UserWarning)
         fig, *_ = choices.picture(rows, Choice("increase_pct", "batch"))
@@ -155,8 +175,13 @@ def test_values_that_are_all_zero_have_an_axis():
 
 
 def test_words_on_the_x_axis_are_places_without_lines_between():
-    rows = pd.DataFrame({"model": ["a", "b", "a-name-much-longer-than-any-axis"],
-                         "tpot_s": [1.0, 2.0, 3.0], "quantization": [None, "fp8", "fp8"]})
+    rows = pd.DataFrame(
+        {
+            "model": ["a", "b", "a-name-much-longer-than-any-axis"],
+            "tpot_s": [1.0, 2.0, 3.0],
+            "quantization": [None, "fp8", "fp8"],
+        }
+    )
     rows = rows.assign(status="ok", method="roofline")
     fig, _, _ = choices.picture(rows, Choice("tpot_s", "model"))
     ax = fig.axes[0]
@@ -171,12 +196,21 @@ def test_words_on_the_x_axis_are_places_without_lines_between():
 
 
 def test_rows_without_the_metric_or_an_x_are_left_out_and_counted():
-    rows = pd.DataFrame({"batch": [1, 2, None], "ttft_s": [1.0, None, 2.0], "model": "m",
-                         "status": "ok", "method": "full"})
+    rows = pd.DataFrame(
+        {
+            "batch": [1, 2, None],
+            "ttft_s": [1.0, None, 2.0],
+            "model": "m",
+            "status": "ok",
+            "method": "full",
+        }
+    )
     _, drawn, notes = choices.picture(rows, Choice("ttft_s", "batch"))
     assert len(drawn) == 1
-    assert notes == ["Left out: 1 row without a number of this metric.",
-                     "Left out: 1 row without a value on the x axis."]
+    assert notes == [
+        "Left out: 1 row without a number of this metric.",
+        "Left out: 1 row without a value on the x axis.",
+    ]
     with pytest.raises(ValueError, match="needs rows with a number of tpot_s; these 3 have none"):
         choices.picture(rows.assign(tpot_s=np.nan), Choice("tpot_s", "batch"))
 
@@ -185,16 +219,24 @@ def test_views_without_rows_are_not_offered_and_say_why():
     def refuses(_: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("needs a baseline")
 
-    views = (GRID, View("absent", "quality", "series"),
-             View("refused", None, "series", table=refuses))
+    views = (
+        GRID,
+        View("absent", "quality", "series"),
+        View("refused", None, "series", table=refuses),
+    )
     offered, missing = with_rows(SUMMARY, views)
     assert list(offered) == [GRID]
     assert missing == {"absent": "no row has a number", "refused": "needs a baseline"}
 
 
 def test_a_views_own_table_and_filter_make_its_rows():
-    view = View("one", "grid", "top_k", where={"num_experts": 8},
-                table=lambda rows: rows.assign(top_k=rows["top_k"] * 2))
+    view = View(
+        "one",
+        "grid",
+        "top_k",
+        where={"num_experts": 8},
+        table=lambda rows: rows.assign(top_k=rows["top_k"] * 2),
+    )
     rows = view.rows(SUMMARY)
     assert set(rows["num_experts"]) == {8} and set(rows["top_k"]) == {2, 4, 8, 16}
 

@@ -11,10 +11,22 @@ from moebook.plot import style
 from moebook.sections.hyperparameter_scaling import figures as f
 
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
-ON_SUMMARY = ("batch_topk", "batch_length", "ffn_scaling", "expert_scaling", "active_scaling", "grid_heatmap",
-              "grid_heatmap_over_floor", "over_floor", "predicted_vs_measured")
-TABLES = {**dict.fromkeys(ON_SUMMARY, SUMMARY), "parameter_breakdown": t.parameters(),
-          "method_validation": t.validation()}
+ON_SUMMARY = (
+    "batch_topk",
+    "batch_length",
+    "ffn_scaling",
+    "expert_scaling",
+    "active_scaling",
+    "grid_heatmap",
+    "grid_heatmap_over_floor",
+    "over_floor",
+    "predicted_vs_measured",
+)
+TABLES = {
+    **dict.fromkeys(ON_SUMMARY, SUMMARY),
+    "parameter_breakdown": t.parameters(),
+    "method_validation": t.validation(),
+}
 
 
 @cache
@@ -31,7 +43,11 @@ def words(fig):
 
 
 def shared(fig):
-    return {" ".join(text.get_text().split()) for text in (fig._supxlabel, fig._supylabel) if text is not None}
+    return {
+        " ".join(text.get_text().split())
+        for text in (fig._supxlabel, fig._supylabel)
+        if text is not None
+    }
 
 
 @pytest.mark.parametrize("width", ["column", "page"])
@@ -41,7 +57,9 @@ def test_every_figure_has_its_width_units_and_nothing_outside(name, width):
     fig, rows = draw(name, width)
     assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
     pd.testing.assert_frame_equal(before, TABLES[name])
-    labels = {text for ax in fig.axes for text in (ax.get_xlabel(), ax.get_ylabel()) if text} | shared(fig)
+    labels = {
+        text for ax in fig.axes for text in (ax.get_xlabel(), ax.get_ylabel()) if text
+    } | shared(fig)
     assert labels and all("(" in label and label.endswith(")") for label in labels)
     box = fig.get_tightbbox()
     assert box.x0 > -0.02 and box.y0 > -0.02
@@ -61,18 +79,31 @@ def test_legends_titles_and_labels_do_not_touch(name, width):
     boxes = [text.get_window_extent() for text in texts if text is not None]
     boxes += [legend.get_window_extent() for legend in fig.legends]
     for ax in fig.axes:
-        ticks = [k.label1.get_window_extent() for k in ax.xaxis.get_major_ticks()
-                 if k.label1.get_visible() and k.label1.get_text() and ax.viewLim.x0 <= k.get_loc() <= ax.viewLim.x1]
+        ticks = [
+            k.label1.get_window_extent()
+            for k in ax.xaxis.get_major_ticks()
+            if k.label1.get_visible()
+            and k.label1.get_text()
+            and ax.viewLim.x0 <= k.get_loc() <= ax.viewLim.x1
+        ]
         for a, b in zip(ticks, ticks[1:], strict=False):
             assert a.x1 < b.x0
     for i, a in enumerate(boxes):
-        assert not [j for j, b in enumerate(boxes[:i]) if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1
-                    and b.y0 < a.y1 - 1]
+        assert not [
+            j
+            for j, b in enumerate(boxes[:i])
+            if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
+        ]
 
 
 def test_ffn_scaling_draws_a_line_per_active_experts_in_a_panel_per_expert_count():
     fig, rows = draw("ffn_scaling", "page")
-    assert [ax.get_title() for ax in fig.axes] == ["8 experts", "16 experts", "32 experts", "64 experts"]
+    assert [ax.get_title() for ax in fig.axes] == [
+        "8 experts",
+        "16 experts",
+        "32 experts",
+        "64 experts",
+    ]
     assert len(rows) == 64 and (rows["status"] == "oom").sum() == 12
     for ax, e in zip(fig.axes, t.EXPERTS, strict=True):
         series = named(ax, "series")
@@ -80,9 +111,14 @@ def test_ffn_scaling_draws_a_line_per_active_experts_in_a_panel_per_expert_count
         for line, k in zip(series, t.ACTIVE, strict=True):
             cell = rows[(rows["num_experts"] == e) & (rows["top_k"] == k)]
             assert list(line.get_xdata()) == list(t.FFN)
-            np.testing.assert_array_equal(line.get_ydata(), cell["throughput_tok_s"].to_numpy(float))
+            np.testing.assert_array_equal(
+                line.get_ydata(), cell["throughput_tok_s"].to_numpy(float)
+            )
         assert ax.get_xscale() == "log" and list(ax.get_xticks()) == list(t.FFN)
-    assert shared(fig) == {"expert FFN dimension (channels)", "throughput (tokens/s, input + output)"}
+    assert shared(fig) == {
+        "expert FFN dimension (channels)",
+        "throughput (tokens/s, input + output)",
+    }
 
 
 def test_points_say_how_they_were_got():
@@ -91,9 +127,13 @@ def test_points_say_how_they_were_got():
     assert kinds == {"points-sampled", "points-depth"}
     depth = [line for ax in fig.axes for line in named(ax, "points-depth")]
     assert {line.get_markerfacecolor() for line in depth} == {"white"}
-    assert sum(len(line.get_xdata()) for line in depth) == sum(t.grid()["method"] == "depth+sampled")
-    assert [w for w in words(fig) if w in ("measured (full)", "sampled", "depth-extrapolated")] == \
-        ["sampled", "depth-extrapolated"]
+    assert sum(len(line.get_xdata()) for line in depth) == sum(
+        t.grid()["method"] == "depth+sampled"
+    )
+    assert [w for w in words(fig) if w in ("measured (full)", "sampled", "depth-extrapolated")] == [
+        "sampled",
+        "depth-extrapolated",
+    ]
     full, _ = draw("batch_length", "page")
     assert "measured (full)" in words(full)
     solid = named(full.axes[0], "points-full")
@@ -102,9 +142,20 @@ def test_points_say_how_they_were_got():
 
 def test_missing_cells_are_crosses_at_the_foot_and_break_no_scale():
     fig, _ = draw("ffn_scaling", "page")
-    crosses = [[line for line in ax.lines if line.get_label() == "out of memory"] for ax in fig.axes]
-    assert [[list(line.get_xdata()) for line in lines] for lines in crosses] == [[], [], [[14336]], [[7168, 14336]]]
-    assert all(line.get_color() == style.GREY and max(line.get_ydata()) < 0.1 for lines in crosses for line in lines)
+    crosses = [
+        [line for line in ax.lines if line.get_label() == "out of memory"] for ax in fig.axes
+    ]
+    assert [[list(line.get_xdata()) for line in lines] for lines in crosses] == [
+        [],
+        [],
+        [[14336]],
+        [[7168, 14336]],
+    ]
+    assert all(
+        line.get_color() == style.GREY and max(line.get_ydata()) < 0.1
+        for lines in crosses
+        for line in lines
+    )
     assert "out of memory" in words(fig)
     by_line, _ = draw("active_scaling", "page")
     last = [line for line in by_line.axes[-1].lines if line.get_label() == "out of memory"]
@@ -128,8 +179,9 @@ def test_error_bars_reach_from_lo_to_hi():
     fig, rows = draw("batch_topk", "page")
     bars = fig.axes[0].containers[0].lines[2][0].get_segments()
     first = rows[(rows["model"] == "synthetic-A") & (rows["top_k"] == 1)]
-    np.testing.assert_allclose([s[:, 1] for s in bars],
-                               first[["throughput_tok_s_lo", "throughput_tok_s_hi"]].to_numpy())
+    np.testing.assert_allclose(
+        [s[:, 1] for s in bars], first[["throughput_tok_s_lo", "throughput_tok_s_hi"]].to_numpy()
+    )
 
 
 def test_a_small_grid_has_as_many_panels_as_values():
@@ -154,7 +206,9 @@ def test_heatmap_annotates_cells_and_hatches_those_without_a_number():
     assert len(panels) == 4 and len(patches) == 64 and len(hatched) == 12
     texts = [text.get_text() for ax in panels for text in ax.texts]
     assert texts.count("OOM") == 12 and sum(s.endswith("*") for s in texts) == 12
-    first = rows[(rows["expert_ffn_dim"] == 1792) & (rows["num_experts"] == 8) & (rows["top_k"] == 1)]
+    first = rows[
+        (rows["expert_ffn_dim"] == 1792) & (rows["num_experts"] == 8) & (rows["top_k"] == 1)
+    ]
     assert panels[0].texts[0].get_text() == style.cell_number(first["throughput_tok_s"].item())
     assert words(fig) == ["OOM: out of memory", "depth-extrapolated"]
 
@@ -177,20 +231,30 @@ def test_over_floor_has_a_panel_per_metric_and_expert_count(width, shape):
 
 
 def test_predicted_vs_measured_prints_the_error_of_measured_points_only():
-    extra = t.grid().assign(predicted_e2e_s=lambda d: d["e2e_s"].where(d["method"] != "depth+sampled", 1) * 1.1)
+    extra = t.grid().assign(
+        predicted_e2e_s=lambda d: d["e2e_s"].where(d["method"] != "depth+sampled", 1) * 1.1
+    )
     fig, rows = f.predicted_vs_measured(extra)
     text = fig.axes[0].texts[0].get_text()
     n = ((extra["status"] == "ok") & (extra["method"] == "sampled")).sum()
     assert text == f"mean absolute error 10.0 %\n(n = {n} measured points)"
-    drawn = [line for line in named(fig.axes[0], "points") if line.get_marker() == "o" and line.get_markersize() > 2]
+    drawn = [
+        line
+        for line in named(fig.axes[0], "points")
+        if line.get_marker() == "o" and line.get_markersize() > 2
+    ]
     assert sum(len(line.get_xdata()) for line in drawn) == len(rows) == 52
-    np.testing.assert_allclose(rows["error_pct"], 100 * (rows["predicted_e2e_s"] / rows["e2e_s"] - 1))
+    np.testing.assert_allclose(
+        rows["error_pct"], 100 * (rows["predicted_e2e_s"] / rows["e2e_s"] - 1)
+    )
 
 
 def test_parameter_breakdown_pools_what_nobody_could_see():
     fig, rows = draw("parameter_breakdown", "page")
     assert words(fig) == ["routed experts", "attention", "embedding", "router + norms (under 1 %)"]
-    assert rows.groupby("model")[["total_share_pct", "active_share_pct"]].sum().to_numpy() == pytest.approx(100)
+    assert rows.groupby("model")[
+        ["total_share_pct", "active_share_pct"]
+    ].sum().to_numpy() == pytest.approx(100)
     assert [text.get_text() for text in fig.axes[2].texts] == ["10.0", "40.0"]
     widths = [sum(patch.get_width() for patch in ax.patches) for ax in fig.axes]
     assert widths == pytest.approx([200, 200, 50, 5 * 1.97])
@@ -200,8 +264,12 @@ def test_method_validation_puts_each_error_in_its_row():
     fig, _ = draw("method_validation", "page")
     ax = fig.axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["TTFT (s)", "E2E (s)"]
-    points = [(x, round(float(y))) for line in named(ax, "points") if line.get_markersize() > 2
-              for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
+    points = [
+        (x, round(float(y)))
+        for line in named(ax, "points")
+        if line.get_markersize() > 2
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    ]
     assert sorted(points) == [(-2.0, 1), (1.0, 0), (4.0, 1)]
     assert words(fig) == ["sampled", "depth-extrapolated"]
 
@@ -211,11 +279,22 @@ def test_missing_rows_and_columns_are_named(name):
     function = getattr(f, name)
     if name != "predicted_vs_measured":
         other = SUMMARY.assign(sweeps="validation")
-        with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+', of which .* no row; .*: validation"):
+        with pytest.raises(
+            ValueError, match=rf"{name} needs sweep '\w+', of which .* no row; .*: validation"
+        ):
             function(other)
-    column = "predicted_e2e_s" if name.startswith("pred") else "floor_e2e_s" if name.endswith("heatmap_over_floor") \
-        else "floor_ttft_s" if name == "over_floor" else "throughput_tok_s"
-    with pytest.raises(ValueError, match=f"{name} needs .* columns missing from the table: {column}"):
+    column = (
+        "predicted_e2e_s"
+        if name.startswith("pred")
+        else "floor_e2e_s"
+        if name.endswith("heatmap_over_floor")
+        else "floor_ttft_s"
+        if name == "over_floor"
+        else "throughput_tok_s"
+    )
+    with pytest.raises(
+        ValueError, match=f"{name} needs .* columns missing from the table: {column}"
+    ):
         function(SUMMARY.drop(columns=column))
     with pytest.raises(ValueError, match=rf"{name}: no row has .* \(\d+ rows: \d+ oom\)"):
         function(SUMMARY.assign(status="oom"))

@@ -14,9 +14,11 @@ from moebook.sections.load_balancing import figures as load_balancing
 from moebook.sections.overview import figures
 from moebook.sections.parallelism import figures as parallelism
 
-APART = 0.15                  # of black to white
-STACKED = [("cpu", "00_overview", "fig01_parameter_breakdown"),
-           ("h200", "05_parallelism", "step_parts")]
+APART = 0.15  # of black to white
+STACKED = [
+    ("cpu", "00_overview", "fig01_parameter_breakdown"),
+    ("h200", "05_parallelism", "step_parts"),
+]
 
 
 def grey(colour, alpha: float = 1.0) -> float:
@@ -26,8 +28,9 @@ def grey(colour, alpha: float = 1.0) -> float:
 
 
 def are_apart(first: Rectangle, second: Rectangle) -> bool:
-    return (first.get_hatch() or "") != (second.get_hatch() or "") \
-        or abs(grey(first.get_facecolor()) - grey(second.get_facecolor())) >= APART
+    return (first.get_hatch() or "") != (second.get_hatch() or "") or abs(
+        grey(first.get_facecolor()) - grey(second.get_facecolor())
+    ) >= APART
 
 
 def neighbours(ax) -> list[tuple[Rectangle, Rectangle]]:

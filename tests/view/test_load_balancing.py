@@ -16,10 +16,20 @@ from moebook.sections.load_balancing.effects import importance as rank_of
 
 TABLES = {"gpu": gpu, "cpu": cpu}
 NAMES = sorted(f.__all__)
-DRAWN = [(n, d, w) for n in NAMES for d, w in (("gpu", "page"), ("gpu", "column"), ("cpu", "column"))]
-SWEEPS = {"heatmaps": "balance", "domains": "balance", "ep_balance": "balance", "over_training": "training",
-          "balance_and_quality": "balance", "importance": "importance", "skew_layer": "skew_layer", "skew_ep": "skew_layer",
-          "skew_engine": "skew_engine"}
+DRAWN = [
+    (n, d, w) for n in NAMES for d, w in (("gpu", "page"), ("gpu", "column"), ("cpu", "column"))
+]
+SWEEPS = {
+    "heatmaps": "balance",
+    "domains": "balance",
+    "ep_balance": "balance",
+    "over_training": "training",
+    "balance_and_quality": "balance",
+    "importance": "importance",
+    "skew_layer": "skew_layer",
+    "skew_ep": "skew_layer",
+    "skew_engine": "skew_engine",
+}
 
 
 @cache
@@ -50,7 +60,9 @@ def test_width_units_and_nothing_clipped(name, device, width):
     pd.testing.assert_frame_equal(before, TABLES[device]())
     assert fig.get_figwidth() == style.WIDTHS[width] and fig.get_figheight() < 6.5 and len(rows)
     labels = [text.get_text() for text in (fig._supxlabel, fig._supylabel) if text is not None]
-    labels += [t for ax in fig.axes for t in (ax.get_xlabel(), ax.get_ylabel()) if t and name != "domains"]
+    labels += [
+        t for ax in fig.axes for t in (ax.get_xlabel(), ax.get_ylabel()) if t and name != "domains"
+    ]
     assert labels and all("(" in label and label.endswith(")") for label in labels)
     box = fig.get_tightbbox()
     assert box.x0 > -0.02 and box.y0 > -0.02
@@ -61,25 +73,42 @@ def test_width_units_and_nothing_clipped(name, device, width):
 def test_words_do_not_touch(name, device, width):
     fig, _ = draw(name, device, width)
     texts = [ax.title for ax in fig.axes if ax.get_title()] + [fig._supxlabel, fig._supylabel]
-    texts += [label for ax in fig.axes for label in (ax.xaxis.label, ax.yaxis.label) if label.get_text()]
+    texts += [
+        label for ax in fig.axes for label in (ax.xaxis.label, ax.yaxis.label) if label.get_text()
+    ]
     boxes = [text.get_window_extent() for text in texts if text is not None]
     boxes += [legend.get_window_extent() for legend in fig.legends]
     for ax in fig.axes:
         for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, sorted(ax.get_ylim()))):
-            ticks = [t.label1.get_window_extent() for t in axis.get_major_ticks()
-                     if t.label1.get_visible() and t.label1.get_text() and low <= t.get_loc() <= high]
-            assert not [(i, j) for i, a in enumerate(ticks) for j, b in enumerate(ticks[:i]) if a.overlaps(b)]
+            ticks = [
+                t.label1.get_window_extent()
+                for t in axis.get_major_ticks()
+                if t.label1.get_visible() and t.label1.get_text() and low <= t.get_loc() <= high
+            ]
+            assert not [
+                (i, j)
+                for i, a in enumerate(ticks)
+                for j, b in enumerate(ticks[:i])
+                if a.overlaps(b)
+            ]
     for i, a in enumerate(boxes):
-        assert not [j for j, b in enumerate(boxes[:i]) if a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1
-                    and b.y0 < a.y1 - 1]
+        assert not [
+            j
+            for j, b in enumerate(boxes[:i])
+            if a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
+        ]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_sweeps_columns_and_numbers_are_named(name):
     function, table = getattr(f, name), gpu()
-    with pytest.raises(ValueError, match=rf"{name} needs sweep '{SWEEPS[name]}', of which .* no row; .*: other"):
+    with pytest.raises(
+        ValueError, match=rf"{name} needs sweep '{SWEEPS[name]}', of which .* no row; .*: other"
+    ):
         function(table.assign(sweeps="other"))
-    with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+'; columns missing from the table: "):
+    with pytest.raises(
+        ValueError, match=rf"{name} needs sweep '\w+'; columns missing from the table: "
+    ):
         function(table[["sweeps", "status"]])
     with pytest.raises(ValueError, match=rf"{name}: no row has .*\d+ oom"):
         function(table.assign(status="oom"))
@@ -96,7 +125,10 @@ def test_a_heat_map_is_the_share_over_uniform_sorted_by_layer():
     np.testing.assert_allclose(drawn, np.maximum(np.log2(over), -4))
     norm = maps[0].images[0].norm
     assert (norm.vmin, norm.vcenter, norm.vmax) == (-3, 0, 3) and norm is maps[-1].images[0].norm
-    assert rows.groupby("variant")["choices"].sum().nunique() == 1 and len(rows) == 5 * GPU["layers"] * GPU["experts"]
+    assert (
+        rows.groupby("variant")["choices"].sum().nunique() == 1
+        and len(rows) == 5 * GPU["layers"] * GPU["experts"]
+    )
     np.testing.assert_allclose(rows.groupby(["variant", "layer"])["over_uniform"].mean(), 1)
 
 
@@ -110,7 +142,9 @@ def test_a_checkpoint_of_ones_own_has_its_name_and_an_unmeasured_variant_a_word(
     assert [t.split("\n")[0] for t in titles(fig)] == [*VARIANTS, "my-moe"]
     assert [t.get_text() for ax in fig.axes for t in ax.texts] == ["out of memory"]
     fig, rows = f.domains(both)
-    assert [t for t in titles(fig)] == [*TEXTS, *(f"{t}.txt" for t in TEXTS)] and set(rows["variant"]) >= {"my-moe"}
+    assert [t for t in titles(fig)] == [*TEXTS, *(f"{t}.txt" for t in TEXTS)] and set(
+        rows["variant"]
+    ) >= {"my-moe"}
     fig, _ = f.ep_balance(both)
     assert titles(fig) == [*TEXTS, *(f"{t}.txt" for t in TEXTS)] and "my-moe" in words(fig)
 
@@ -120,17 +154,24 @@ def test_domains_keep_one_order_of_experts():
     assert len([ax for ax in fig.axes if ax.images]) == 15 and titles(fig) == list(TEXTS)
     order = rows.pivot_table(index=["variant", "layer", "rank"], columns="text", values="expert")
     assert (order.nunique(axis=1) == 1).all() and len(rows) == 15 * CPU["layers"] * CPU["experts"]
-    assert [ax.get_ylabel() for ax in draw("domains")[0].axes if ax.get_ylabel() and ax.images] == list(VARIANTS)
+    assert [
+        ax.get_ylabel() for ax in draw("domains")[0].axes if ax.get_ylabel() and ax.images
+    ] == list(VARIANTS)
 
 
 def test_over_training_draws_both_courses_and_the_level_of_chance():
     fig, rows = draw("over_training")
     left, right = fig.axes
-    assert [line.get_label() for line in named(left, "series")] == list(VARIANTS) == [
-        line.get_label() for line in named(right, "series")]
+    assert (
+        [line.get_label() for line in named(left, "series")]
+        == list(VARIANTS)
+        == [line.get_label() for line in named(right, "series")]
+    )
     first = rows[(rows["series"] == "no-balance") & rows["cv"].notna()]
     np.testing.assert_allclose(named(left, "series")[0].get_ydata(), first["cv"])
-    assert first["cv"].iloc[-1] > 5 * first["cv"].iloc[0] and "an even router, by chance" in words(fig)
+    assert first["cv"].iloc[-1] > 5 * first["cv"].iloc[0] and "an even router, by chance" in words(
+        fig
+    )
     assert named(left, "level")[0].get_ydata()[0] == pytest.approx(first["cv"].iloc[0], rel=0.2)
     curve = json.loads(gpu().loc[gpu()["sweeps"] == "training", "loss_curve"].iloc[0])
     np.testing.assert_allclose(named(right, "series")[0].get_xydata(), curve)
@@ -151,7 +192,11 @@ def test_quality_pairs_each_text_with_its_own_perplexity():
 def test_ep_balance_starts_at_one_rank_and_leaves_out_degrees_that_do_not_divide():
     fig, rows = draw("ep_balance")
     line = named(fig.axes[0], "series")[0]
-    assert line.get_xdata().tolist() == [1, 2, 4, 8] and line.get_ydata()[0] == 1 and "even ranks" in words(fig)
+    assert (
+        line.get_xdata().tolist() == [1, 2, 4, 8]
+        and line.get_ydata()[0] == 1
+        and "even ranks" in words(fig)
+    )
     own = gpu()[(gpu()["sweeps"] == "balance")].iloc[0]
     assert line.get_ydata()[3] == pytest.approx(own["balance_ep8_max_over_mean"])
     odd = gpu().assign(balance_ep8_max_over_mean=np.nan)
@@ -164,9 +209,14 @@ def test_importance_shows_every_expert_and_the_correlation():
     ok = gpu()[gpu()["sweeps"] == "importance"]
     for ax, row in zip(fig.axes, ok.itertuples(), strict=False):
         found = rank_of(row)
-        assert ax.get_title() == f"{row.series}\nρ = {found.value:+.2f} [{found.lo:+.2f}, {found.hi:+.2f}]"
+        assert (
+            ax.get_title()
+            == f"{row.series}\nρ = {found.value:+.2f} [{found.lo:+.2f}, {found.hi:+.2f}]"
+        )
         own = rows[rows["series"] == row.series]
-        np.testing.assert_allclose(ax.collections[0].get_offsets(), own[["over_uniform", "increase_pct"]])
+        np.testing.assert_allclose(
+            ax.collections[0].get_offsets(), own[["over_uniform", "increase_pct"]]
+        )
         low, high = ax.get_ylim()
         assert low <= 0 and high > rows["increase_pct"].max()
     assert len(rows) == 3 * GPU["layers"] * GPU["experts"]
@@ -174,15 +224,25 @@ def test_importance_shows_every_expert_and_the_correlation():
 
 def test_a_skewed_layer_is_drawn_over_its_uniform_self_with_the_prediction():
     fig, rows = draw("skew_layer")
-    assert len(fig.axes) == 3 and "predicted by experts read" in words(fig) and "16 tokens" in words(fig)
+    assert (
+        len(fig.axes) == 3
+        and "predicted by experts read" in words(fig)
+        and "16 tokens" in words(fig)
+    )
     uniform = rows[rows["skew"] == 0]
-    assert (uniform["ratio"] == 1).all() and (uniform["predicted_ratio"] == 1).all() and len(uniform) == 21
+    assert (
+        (uniform["ratio"] == 1).all()
+        and (uniform["predicted_ratio"] == 1).all()
+        and len(uniform) == 21
+    )
     at = rows[(rows["model"] == "synthetic-OL-1B-7B") & (rows["tokens"] == 16)].sort_values("skew")
     assert at["ratio"].iloc[-1] < 0.6 and (np.diff(at["ratio"]) < 0).all()
     np.testing.assert_allclose(at["predicted_ratio"], at["ratio"], rtol=0.08)
     ax = fig.axes[[ax.get_title() for ax in fig.axes].index("synthetic-OL-1B-7B")]
     assert any(np.allclose(line.get_ydata(), at["ratio"]) for line in named(ax, "series"))
-    assert any(np.allclose(line.get_ydata(), at["predicted_ratio"]) for line in named(ax, "predicted"))
+    assert any(
+        np.allclose(line.get_ydata(), at["predicted_ratio"]) for line in named(ax, "predicted")
+    )
 
 
 def test_without_ceilings_the_bytes_predict():
@@ -204,16 +264,30 @@ def test_skew_of_an_engine_is_drawn_in_tokens_and_over_uniform():
 
 def test_ranks_are_predicted_and_labelled_so():
     fig, rows = draw("skew_ep")
-    assert [w for w in words(fig) if "PREDICTED" in w] == [f"{d} ranks, PREDICTED" for d in (2, 4, 8)]
-    assert titles(fig) == ["synthetic-OL-1B-7B, reading (64 tokens)", "synthetic-OL-1B-7B, computing (16384 tokens)"]
+    assert [w for w in words(fig) if "PREDICTED" in w] == [
+        f"{d} ranks, PREDICTED" for d in (2, 4, 8)
+    ]
+    assert titles(fig) == [
+        "synthetic-OL-1B-7B, reading (64 tokens)",
+        "synthetic-OL-1B-7B, computing (16384 tokens)",
+    ]
     predicted = rows[rows["ranks"] > 1]
-    assert set(predicted["how"]) == {"PREDICTED"} and set(rows.loc[rows["ranks"] == 1, "how"]) == {"measured"}
-    worst = predicted[(predicted["ranks"] == 8) & (predicted["skew"] == 2) & (predicted["tokens"] == 16384)]
-    assert worst["time_over_uniform"].item() == pytest.approx(ep_slowdown(64, 8, 2.0, 8)) and ep_slowdown(64, 8, 2.0, 8) > 2
+    assert set(predicted["how"]) == {"PREDICTED"} and set(rows.loc[rows["ranks"] == 1, "how"]) == {
+        "measured"
+    }
+    worst = predicted[
+        (predicted["ranks"] == 8) & (predicted["skew"] == 2) & (predicted["tokens"] == 16384)
+    ]
+    assert (
+        worst["time_over_uniform"].item() == pytest.approx(ep_slowdown(64, 8, 2.0, 8))
+        and ep_slowdown(64, 8, 2.0, 8) > 2
+    )
     assert len(named(fig.axes[0], "predicted")) == 3
 
 
 @pytest.mark.parametrize("name", ["heatmaps", "importance"])
 def test_a_second_drawing_is_the_same_bytes(name):
-    first, second = (style.render(getattr(f, name)(cpu(), width="column")[0], "svg") for _ in range(2))
+    first, second = (
+        style.render(getattr(f, name)(cpu(), width="column")[0], "svg") for _ in range(2)
+    )
     assert first == second

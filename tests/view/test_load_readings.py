@@ -1,4 +1,5 @@
-"""Prose of section 7: planted numbers, no holes in half-measured tables, and reasons where nothing was measured."""
+"""Prose of section 7: planted numbers, no holes in half-measured tables, and reasons where nothing
+was measured."""
 
 import random
 import re
@@ -12,15 +13,32 @@ from moebook.results.words import NOTHING
 from moebook.sections.load_balancing import commentary as r
 
 NAMES = sorted(r.__all__)
-LOST = ("throughput", "ttft", "tpot", "layer_", "perplexity", "balance_", "expert", "load_", "loss_", "ablation", "train_",
-        "parameters", "unigram", "floor_")
+LOST = (
+    "throughput",
+    "ttft",
+    "tpot",
+    "layer_",
+    "perplexity",
+    "balance_",
+    "expert",
+    "load_",
+    "loss_",
+    "ablation",
+    "train_",
+    "parameters",
+    "unigram",
+    "floor_",
+)
 
 
 def unmeasured(table: pd.DataFrame, gone: np.ndarray) -> pd.DataFrame:
     gone = gone & (table["status"] == "ok").to_numpy()
     lost = {c: table[c].where(~gone) for c in table if c.startswith(LOST)}
-    return table.assign(**lost, status=table["status"].mask(gone, "not_run"),
-                        reason=table["reason"].astype(object).mask(gone, "not measured yet"))
+    return table.assign(
+        **lost,
+        status=table["status"].mask(gone, "not_run"),
+        reason=table["reason"].astype(object).mask(gone, "not measured yet"),
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +57,9 @@ def test_a_table_of_which_only_a_part_was_measured_is_read_without_holes(name):
 def test_nothing_measured_is_said_with_the_reason(name):
     text = getattr(r, name)(unmeasured(cpu(), np.ones(len(cpu()), bool)))
     assert re.search(r"[Nn]othing|not measured", text) and "not measured yet" in text, text
-    assert getattr(r, name)(cpu().assign(sweeps="other")).startswith("Not part of this plan: sweep `")
+    assert getattr(r, name)(cpu().assign(sweeps="other")).startswith(
+        "Not part of this plan: sweep `"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,12 +85,18 @@ def test_the_headline_sets_no_balance_against_the_most_even():
 def test_training_tells_size_tokens_and_perplexities():
     text = r.training(gpu())
     assert "5 models" in text and "4.2 million parameters, 8 layers of 64 experts, 8 active" in text
-    assert "33.0 million tokens in 2,000 steps" in text and "no-balance 9.00" in text and "aux-0.1 9.54" in text
+    assert (
+        "33.0 million tokens in 2,000 steps" in text
+        and "no-balance 9.00" in text
+        and "aux-0.1 9.54" in text
+    )
     assert "token frequencies alone give 120.0" in text
 
 
 def test_heat_names_the_level_of_chance():
-    assert "Of 73,728 tokens" in r.heat(gpu()) and "coefficient of variation of 0.010" in r.heat(gpu())
+    assert "Of 73,728 tokens" in r.heat(gpu()) and "coefficient of variation of 0.010" in r.heat(
+        gpu()
+    )
 
 
 def test_domains_move_more_choices_where_nothing_balances():
@@ -85,17 +111,27 @@ def test_quality_is_over_no_balance():
 
 
 def test_ep_and_importance_tell_each_variant():
-    assert f"**no-balance** {mean('no-balance', 'balance_ep2_max_over_mean'):.2f} on 2" in r.ep(gpu())
-    assert r.importance(gpu()).count("ρ = ") == 3 and "over 8 layers of 64 experts" in r.importance(gpu())
+    assert f"**no-balance** {mean('no-balance', 'balance_ep2_max_over_mean'):.2f} on 2" in r.ep(
+        gpu()
+    )
+    assert r.importance(gpu()).count("ρ = ") == 3 and "over 8 layers of 64 experts" in r.importance(
+        gpu()
+    )
 
 
 def test_skew_saves_reading_on_one_device_and_costs_ranks():
-    assert re.search(r"\*\*synthetic-OL-1B-7B\*\* at zipf 2: -4\d % time at 16 tokens \(29 experts hit in place of 56\)",
-                     r.skew_layer(gpu()))
+    assert re.search(
+        r"\*\*synthetic-OL-1B-7B\*\* at zipf 2: -4\d % time at 16 tokens \(29 experts hit in place "
+        r"of 56\)",
+        r.skew_layer(gpu()),
+    )
     assert "0 of 84 skewed layers are slower" in r.skew_layer(gpu())
     assert "batch 16 +33 % at zipf 2 (1,811 to 2,401 tokens/s)" in r.skew_engine(gpu())
     text = r.skew_ep(gpu())
-    assert text.startswith("PREDICTED for synthetic-OL-1B-7B") and "2.11 times on 8 ranks, one device measured 1.00" in text
+    assert (
+        text.startswith("PREDICTED for synthetic-OL-1B-7B")
+        and "2.11 times on 8 ranks, one device measured 1.00" in text
+    )
 
 
 def test_both_ways_of_counting_are_compared():

@@ -1,4 +1,5 @@
-"""Figures and prose of section 9: what is drawn and said is what the table has, missing and imposed things included."""
+"""Figures and prose of section 9: what is drawn and said is what the table has, missing and imposed
+things included."""
 
 import re
 from functools import cache
@@ -16,8 +17,15 @@ from moebook.sections.model_comparison import plan as section
 TABLES = {"gpu": everything(), "cpu": small()}
 LATENCY, ACCURACY = ("llms", "vlms"), ("throughput", "latency")
 DRAWN = [(n, d) for n in (*LATENCY, *ACCURACY) for d in TABLES if d == "gpu" or n in LATENCY]
-READINGS = [("llms",), ("vlms",), ("imposing",), ("headline",), ("sources",), ("accuracy", "throughput_tok_s"),
-            ("accuracy", "e2e_s")]
+READINGS = [
+    ("llms",),
+    ("vlms",),
+    ("imposing",),
+    ("headline",),
+    ("sources",),
+    ("accuracy", "throughput_tok_s"),
+    ("accuracy", "e2e_s"),
+]
 
 
 @cache
@@ -34,8 +42,14 @@ def words(fig):
 
 
 def test_every_figure_of_the_section_is_drawn_here_or_elsewhere():
-    assert list(section.figures()) == ["fig01_parameter_breakdown", "fig03_llms", "fig04_vlms", "fig17_throughput",
-                                       "fig18_latency", "predicted_vs_measured"]
+    assert list(section.figures()) == [
+        "fig01_parameter_breakdown",
+        "fig03_llms",
+        "fig04_vlms",
+        "fig17_throughput",
+        "fig18_latency",
+        "predicted_vs_measured",
+    ]
 
 
 @pytest.mark.parametrize("width", ["column", "page"])
@@ -51,37 +65,63 @@ def test_width_units_and_nothing_clipped_or_touching(name, device, width):
     box = fig.get_tightbbox()
     assert box.x0 > -0.02 and box.y0 > -0.02
     assert box.x1 < fig.get_figwidth() + 0.02 and box.y1 < fig.get_figheight() + 0.02
-    boxes = [x.get_window_extent() for x in (*labels, *(ax.title for ax in fig.axes if ax.get_title()), *fig.legends)]
+    boxes = [
+        x.get_window_extent()
+        for x in (*labels, *(ax.title for ax in fig.axes if ax.get_title()), *fig.legends)
+    ]
     for i, a in enumerate(boxes):
-        assert not [j for j, b in enumerate(boxes[:i]) if a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1
-                    and b.y0 < a.y1 - 1]
+        assert not [
+            j
+            for j, b in enumerate(boxes[:i])
+            if a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
+        ]
     for ax in fig.axes:
         low, high = sorted(ax.get_ylim())
-        ticks = [k.label1.get_window_extent() for k in ax.yaxis.get_major_ticks()
-                 if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high]
-        assert not [(i, j) for i, a in enumerate(ticks) for j, b in enumerate(ticks[:i]) if a.overlaps(b)]
+        ticks = [
+            k.label1.get_window_extent()
+            for k in ax.yaxis.get_major_ticks()
+            if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high
+        ]
+        assert not [
+            (i, j) for i, a in enumerate(ticks) for j, b in enumerate(ticks[:i]) if a.overlaps(b)
+        ]
 
 
 def test_bars_are_the_measured_latencies_and_hatched_where_routing_is_imposed():
     fig, rows = draw("llms")
     ok = rows[rows["status"] == "ok"]
-    assert [ax.get_xlabel().split(" (")[0] for ax in fig.axes] == ["time to first token", "time per output token",
-                                                                    "end-to-end latency"]
+    assert [ax.get_xlabel().split(" (")[0] for ax in fig.axes] == [
+        "time to first token",
+        "time per output token",
+        "end-to-end latency",
+    ]
     for ax, metric in zip(fig.axes, view.LATENCIES, strict=True):
         bars = sorted(ax.patches, key=lambda bar: bar.get_width())
         np.testing.assert_allclose([b.get_width() for b in bars], sorted(ok[metric]))
         hatched = {round(b.get_width(), 9) for b in ax.patches if b.get_hatch()}
         assert hatched == {round(v, 9) for v in ok.loc[ok["model"] == "DeepSeek-V2-Lite", metric]}
-        assert sorted(v for line in named(ax, "floor") for v in line.get_xdata()) == sorted(ok[f"floor_{metric}"])
-        assert sorted(v for line in named(ax, "predicted") for v in line.get_xdata()) == sorted(ok[f"predicted_{metric}"])
+        assert sorted(v for line in named(ax, "floor") for v in line.get_xdata()) == sorted(
+            ok[f"floor_{metric}"]
+        )
+        assert sorted(v for line in named(ax, "predicted") for v in line.get_xdata()) == sorted(
+            ok[f"predicted_{metric}"]
+        )
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == list(LLMS)
 
 
 def test_what_does_not_fit_is_a_mark_and_a_word():
     fig, _ = draw("llms")
     assert all(sum(len(line.get_xdata()) for line in named(ax, "missing")) == 2 for ax in fig.axes)
-    assert {"bf16", "fp8", "out of memory", "depth-extrapolated", "sampled", "floor", "prediction",
-            "routing imposed as uniform"} == set(words(fig))
+    assert {
+        "bf16",
+        "fp8",
+        "out of memory",
+        "depth-extrapolated",
+        "sampled",
+        "floor",
+        "prediction",
+        "routing imposed as uniform",
+    } == set(words(fig))
     plain = words(draw("vlms")[0])
     assert "out of memory" not in plain and "bf16" in plain
     assert {"floor", "prediction"} & set(words(draw("llms", "cpu")[0])) == set()
@@ -92,13 +132,19 @@ def test_two_rows_of_one_model_and_format_are_refused():
         view.llms(pd.concat([models(), models().assign(key="again")], ignore_index=True))
 
 
-@pytest.mark.parametrize(("name", "metric", "rising"),
-                         [("throughput", "throughput_tok_s", False), ("latency", "e2e_s", True)])
+@pytest.mark.parametrize(
+    ("name", "metric", "rising"),
+    [("throughput", "throughput_tok_s", False), ("latency", "e2e_s", True)],
+)
 def test_points_and_front_against_accuracy(name, metric, rising):
     fig, rows = draw(name)
     assert len(fig.axes) == 4 == rows["suite"].nunique()
     assert rows.groupby("suite")["series"].unique().map(list).to_dict() == {
-        "zero-shot": ["fp8"], "chat": ["fp8"], "mmlu": ["fp8"], "vision": ["bf16"]}
+        "zero-shot": ["fp8"],
+        "chat": ["fp8"],
+        "mmlu": ["fp8"],
+        "vision": ["bf16"],
+    }
     for ax, (_, own) in zip(fig.axes, rows.groupby("suite", sort=False), strict=True):
         assert own["tasks"].iloc[0] == ax.get_title().split("\n", 1)[1].replace("\n", " ")
         (line,) = named(ax, "front")
@@ -120,14 +166,27 @@ def test_without_accuracies_the_figure_says_what_adds_them(name):
 
 def test_the_fastest_and_its_lead_are_told_format_by_format():
     text = r.headline(TABLES["gpu"])
-    assert "in bf16 OLMoE-1B-7B-0125 is fastest" in text and "(4 models)" in text and "(6 models)" in text
-    assert text.count("+82 % over DeepSeek-V2-Lite") == 2 and "5.0 times Phi-3.5-MoE-instruct" in text
+    assert (
+        "in bf16 OLMoE-1B-7B-0125 is fastest" in text
+        and "(4 models)" in text
+        and "(6 models)" in text
+    )
+    assert (
+        text.count("+82 % over DeepSeek-V2-Lite") == 2 and "5.0 times Phi-3.5-MoE-instruct" in text
+    )
 
 
 def test_latencies_run_from_the_least_to_the_largest_and_what_lacks_is_told():
     text = r.llms(models())
-    assert re.search(r"In \*\*fp8\*\*: first token from 54\.6 ms \(OLMoE-1B-7B-0125\) to 0\.273 s \(Phi-3\.5-MoE", text)
-    assert "Not measured: Mixtral-8x7B-v0.1 in bf16, Phi-3.5-MoE-instruct in bf16: oom (synthetic oom)." in text
+    assert re.search(
+        r"In \*\*fp8\*\*: first token from 54\.6 ms \(OLMoE-1B-7B-0125\) to 0\.273 s "
+        r"\(Phi-3\.5-MoE",
+        text,
+    )
+    assert (
+        "Not measured: Mixtral-8x7B-v0.1 in bf16, Phi-3.5-MoE-instruct in bf16: oom (synthetic "
+        "oom)." in text
+    )
     assert text.endswith("Routing is imposed as uniform on DeepSeek-V2-Lite.")
 
 
@@ -182,8 +241,15 @@ def test_partly_measured_tables_are_read_without_holes(reading):
     for share in (0.2, 0.5, 0.8, 1.0):
         for _ in range(6):
             gone = (rng.random(len(table)) < share) & (table["status"] == "ok").to_numpy()
-            lost = {c: table[c].where(~gone) for c in table if c.startswith(("throughput", "ttft", "tpot", "e2e"))}
-            part = table.assign(**lost, status=table["status"].mask(gone, "not_run"),
-                                reason=table["reason"].astype(object).mask(gone, "not measured yet"))
+            lost = {
+                c: table[c].where(~gone)
+                for c in table
+                if c.startswith(("throughput", "ttft", "tpot", "e2e"))
+            }
+            part = table.assign(
+                **lost,
+                status=table["status"].mask(gone, "not_run"),
+                reason=table["reason"].astype(object).mask(gone, "not measured yet"),
+            )
             text = getattr(r, name)(part, *arguments)
             assert text and not re.search(r"\bnan\b|NaT|None|<NA>|: ;|\(\)", text), text

@@ -1,4 +1,5 @@
-"""Section 5's figures and prose: what is drawn are the planted numbers, and what was composed is never drawn as run."""
+"""Section 5's figures and prose: what is drawn are the planted numbers, and what was composed is
+never drawn as run."""
 
 import inspect
 import random
@@ -18,7 +19,11 @@ from moebook.sections.parallelism import plan as section
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import parallel_tables as t  # noqa: E402
 
-READINGS = [g for n, g in vars(r).items() if inspect.isfunction(g) and g.__module__ == r.__name__ and not n.startswith("_")]
+READINGS = [
+    g
+    for n, g in vars(r).items()
+    if inspect.isfunction(g) and g.__module__ == r.__name__ and not n.startswith("_")
+]
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
 
 
@@ -48,10 +53,20 @@ def test_every_profile_has_its_figures_at_both_widths(drawn, stem, width):
 
 def test_one_device_profile_draws_compositions_and_no_run():
     fig, rows = f.over_devices(table("h100"))
-    assert not artists(fig, "run") and len(artists(fig, "composed")) == 4 and len(artists(fig, "band")) == 1
+    assert (
+        not artists(fig, "run")
+        and len(artists(fig, "composed")) == 4
+        and len(artists(fig, "band")) == 1
+    )
     line = artists(fig, "composed", 1)[0]
-    own = rows[(rows["model"] == OLMOE) & rows["series"].isin(["TP", "one device"])].sort_values("devices")
-    assert np.allclose(line.get_ydata(), own["throughput_tok_s"]) and list(own["devices"]) == [1, 2, 4]
+    own = rows[(rows["model"] == OLMOE) & rows["series"].isin(["TP", "one device"])].sort_values(
+        "devices"
+    )
+    assert np.allclose(line.get_ydata(), own["throughput_tok_s"]) and list(own["devices"]) == [
+        1,
+        2,
+        4,
+    ]
 
 
 def test_runs_are_drawn_solid_beside_dashed_compositions():
@@ -64,7 +79,9 @@ def test_runs_are_drawn_solid_beside_dashed_compositions():
 def test_ideal_scaling_is_g_times_one_device_and_stays_in_view():
     fig, rows = f.over_devices(table("h100"))
     for i, model in enumerate((MIXTRAL, OLMOE)):
-        one = rows[(rows["model"] == model) & (rows["series"] == "one device") & (rows["status"] == "ok")]
+        one = rows[
+            (rows["model"] == model) & (rows["series"] == "one device") & (rows["status"] == "ok")
+        ]
         (ideal,) = artists(fig, "ideal", i)
         assert np.allclose(ideal.get_ydata(), one["throughput_tok_s"].iloc[0] * np.array([1, 2, 4]))
         assert fig.axes[i].get_ylim()[1] >= ideal.get_ydata().max()
@@ -87,13 +104,18 @@ def test_parts_stack_to_the_composed_step_and_markers_are_runs():
     ends = 1e3 * own["tpot_s"].to_numpy(float)
     got = np.array([a.get_width() + b.get_width() for a, b in zip(compute, comm, strict=True)])
     assert np.allclose(got, ends) and split.sum() == 8
-    assert np.allclose(artists(fig, "run")[0].get_xdata()[split], 1e3 * own["measured_tpot_s"].to_numpy(float)[split])
+    assert np.allclose(
+        artists(fig, "run")[0].get_xdata()[split],
+        1e3 * own["measured_tpot_s"].to_numpy(float)[split],
+    )
     assert own.loc[own["series"] == "one device", "measured_tpot_s"].isna().all()
 
 
 def test_parts_without_links_show_compute_alone():
     fig, rows = f.step_parts(table("cpu"))
-    assert rows["comm_tpot_s"].isna().all() and all(bar.get_width() == 0 for bar in artists(fig, "communication"))
+    assert rows["comm_tpot_s"].isna().all() and all(
+        bar.get_width() == 0 for bar in artists(fig, "communication")
+    )
     assert all(bar.get_width() > 0 for bar in artists(fig, "compute"))
 
 
@@ -126,15 +148,25 @@ def test_a_part_of_a_table_is_read_without_holes(drawn, reading):
 
 def test_the_headline_says_run_or_composed():
     assert "(composed)" in r.headline(table("h100")) and "(run)" not in r.headline(table("h100"))
-    assert "(run)" in r.headline(table("4xh100")) and "(composed)" not in r.headline(table("4xh100"))
+    assert "(run)" in r.headline(table("4xh100")) and "(composed)" not in r.headline(
+        table("4xh100")
+    )
 
 
 def test_readings_have_the_tables_numbers():
     made = table("4xh100")
     rows = analysis.over_devices(made)
-    own = rows[(rows["series"] == "TP") & (rows["devices"] == 4) & (rows["model"] == OLMOE) & (rows["method"] == "sampled")]
+    own = rows[
+        (rows["series"] == "TP")
+        & (rows["devices"] == 4)
+        & (rows["model"] == OLMOE)
+        & (rows["method"] == "sampled")
+    ]
     assert f"{own['efficiency_pct'].iloc[0] * 4 / 100:.2f} on 4 (run)" in r.scaling(made)
-    assert f"mean absolute error {analysis.errors(made)['error_pct'].abs().mean():.1f} %" in r.validation(made)
+    assert (
+        f"mean absolute error {analysis.errors(made)['error_pct'].abs().mean():.1f} %"
+        in r.validation(made)
+    )
     assert "stand-in against its own model class" in r.validation(made)
     assert "extrapolated from engines with fewer layers" in r.scaling(made)
     assert "needs 4 devices, this profile has 2" in r.scaling(table("2xh100"))

@@ -1,4 +1,5 @@
-"""Figures of quality in sections 2 and 3: what is drawn is the table's, nothing is clipped, what is missing is marked."""
+"""Figures of quality in sections 2 and 3: what is drawn is the table's, nothing is clipped, what is
+missing is marked."""
 
 from functools import cache
 
@@ -16,11 +17,22 @@ from moebook.sections.quantization import figures
 ONE = {key: values for key, values in q.INCREASES.items() if key[1] == 50}
 LARGE = {key: tuple(9 * v for v in values) for key, values in q.INCREASES.items()}
 HOLES = {**q.INCREASES, ("intra", 25): (33.0, None, 12.0, -5.0)}
-TABLES = {"two ratios": q.pruning(), "one ratio": q.pruning(t.MODELS[1:2], increases=ONE),
-          "large": q.pruning(t.MODELS[1:2], increases=LARGE), "holes": q.pruning(increases=HOLES)}
+TABLES = {
+    "two ratios": q.pruning(),
+    "one ratio": q.pruning(t.MODELS[1:2], increases=ONE),
+    "large": q.pruning(t.MODELS[1:2], increases=LARGE),
+    "holes": q.pruning(increases=HOLES),
+}
 DRAWN = [(pruning, name, table) for name in ("quality", "quality_and_speed") for table in TABLES]
-TABLES |= {"formats": q.formats(), "few formats": q.formats({"bf16": 0.0, "fp8": None, "fp8 per channel": -0.4})}
-DRAWN += [(figures, name, table) for name in ("quality", "quality_and_speed") for table in ("formats", "few formats")]
+TABLES |= {
+    "formats": q.formats(),
+    "few formats": q.formats({"bf16": 0.0, "fp8": None, "fp8 per channel": -0.4}),
+}
+DRAWN += [
+    (figures, name, table)
+    for name in ("quality", "quality_and_speed")
+    for table in ("formats", "few formats")
+]
 IDS = [f"{module.__name__.split('.')[-1]}-{name}-{table}" for module, name, table in DRAWN]
 
 
@@ -48,16 +60,34 @@ def test_width_units_and_nothing_clipped(module, name, table, width):
     fig, rows = draw(module, name, table, width)
     pd.testing.assert_frame_equal(before, TABLES[table])
     assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
-    texts = [ax.xaxis.label for ax in fig.axes] + [ax.yaxis.label for ax in fig.axes] + [fig._supxlabel, fig._supylabel]
+    texts = (
+        [ax.xaxis.label for ax in fig.axes]
+        + [ax.yaxis.label for ax in fig.axes]
+        + [fig._supxlabel, fig._supylabel]
+    )
     texts = [text for text in texts if text is not None and text.get_text()]
     assert texts and all("(" in text.get_text() and text.get_text().endswith(")") for text in texts)
     box = fig.get_tightbbox()
-    assert min(box.x0, box.y0) > -0.02 and box.x1 < fig.get_figwidth() + 0.02 and box.y1 < fig.get_figheight() + 0.02
-    boxes = [text.get_window_extent() for text in [*texts, *(ax.title for ax in fig.axes if ax.get_title())]]
+    assert (
+        min(box.x0, box.y0) > -0.02
+        and box.x1 < fig.get_figwidth() + 0.02
+        and box.y1 < fig.get_figheight() + 0.02
+    )
+    boxes = [
+        text.get_window_extent()
+        for text in [*texts, *(ax.title for ax in fig.axes if ax.get_title())]
+    ]
     boxes += [legend.get_window_extent() for legend in fig.legends]
-    assert all(b.x0 >= 0 and b.x1 <= fig.bbox.x1 + 1 and b.y0 >= 0 and b.y1 <= fig.bbox.y1 + 1 for b in boxes)
-    assert not [1 for i, a in enumerate(boxes) for b in boxes[:i]
-                if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1]
+    assert all(
+        b.x0 >= 0 and b.x1 <= fig.bbox.x1 + 1 and b.y0 >= 0 and b.y1 <= fig.bbox.y1 + 1
+        for b in boxes
+    )
+    assert not [
+        1
+        for i, a in enumerate(boxes)
+        for b in boxes[:i]
+        if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
+    ]
 
 
 @pytest.mark.parametrize("width", ["column", "page"])
@@ -66,8 +96,11 @@ def test_numbers_are_within_the_axes_and_ticks_apart(module, name, table, width)
     fig, _ = draw(module, name, table, width)
     for ax in fig.axes:
         for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-            ticks = [k.label1.get_window_extent() for k in axis.get_major_ticks()
-                     if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high]
+            ticks = [
+                k.label1.get_window_extent()
+                for k in axis.get_major_ticks()
+                if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high
+            ]
             assert not [1 for i, a in enumerate(ticks) for b in ticks[:i] if a.overlaps(b)]
         for x, y in points(ax).values():
             assert (ax.get_xlim()[0] < x).all() and (x < ax.get_xlim()[1]).all()
@@ -76,20 +109,34 @@ def test_numbers_are_within_the_axes_and_ticks_apart(module, name, table, width)
 
 def test_a_panel_per_kind_a_mark_per_criterion_and_random_in_grey():
     fig, rows = draw(pruning, "quality", "two ratios")
-    assert [ax.get_title() for ax in fig.axes] == ["inter-expert", "intra-expert"] and len(rows) == 16
+    assert [ax.get_title() for ax in fig.axes] == ["inter-expert", "intra-expert"] and len(
+        rows
+    ) == 16
     for ax, kind in zip(fig.axes, ("inter", "intra"), strict=True):
         for i, (_, y) in enumerate(points(ax).values()):
             np.testing.assert_allclose(y, [q.INCREASES[kind, r][i] for r in (25, 50)])
-        assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "50"] and len(named(ax, "level")) == 1
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "50"] and len(
+            named(ax, "level")
+        ) == 1
     assert named(fig.axes[0], "points")[0].get_color() == style.GREY
-    assert words(fig)[:5] == ["random", "weight norm", "activation frequency", "routed activation", "whole model"]
+    assert words(fig)[:5] == [
+        "random",
+        "weight norm",
+        "activation frequency",
+        "routed activation",
+        "whole model",
+    ]
     assert quality_figures.PARTS in words(fig)
 
 
 def test_criteria_stand_side_by_side_at_a_single_ratio():
     fig, _ = draw(pruning, "quality", "one ratio")
     xs = [x.item() for x, _ in points(fig.axes[0]).values()]
-    assert len(set(np.round(np.diff(xs), 6))) == 1 and np.mean(xs) == pytest.approx(0) and min(np.diff(xs)) > 0.1
+    assert (
+        len(set(np.round(np.diff(xs), 6))) == 1
+        and np.mean(xs) == pytest.approx(0)
+        and min(np.diff(xs)) > 0.1
+    )
 
 
 def test_small_increases_are_linear_and_large_ones_are_not():
@@ -104,16 +151,22 @@ def test_small_increases_are_linear_and_large_ones_are_not():
 def test_a_missing_criterion_is_marked_where_it_would_stand():
     fig, rows = draw(pruning, "quality", "holes")
     marks = [line for line in fig.axes[1].lines if line.get_label() == "failed"]
-    assert len(marks) == 1 and "failed" in words(fig) and rows["status"].value_counts()["failed"] == 1
+    assert (
+        len(marks) == 1 and "failed" in words(fig) and rows["status"].value_counts()["failed"] == 1
+    )
     assert marks[0].get_color() == quality_figures.CRITERIA["norm"][1]
     assert [len(y) for _, y in points(fig.axes[1]).values()] == [2, 1, 2, 2]
     speed, _ = draw(pruning, "quality_and_speed", "holes")
-    assert "failed" in words(speed) and [line for line in speed.axes[0].lines if line.get_label() == "failed"]
+    assert "failed" in words(speed) and [
+        line for line in speed.axes[0].lines if line.get_label() == "failed"
+    ]
 
 
 def test_the_gain_is_that_of_the_models_of_the_sweep_at_the_same_kind_and_ratio():
     fig, rows = draw(pruning, "quality_and_speed", "two ratios")
-    assert [ax.get_xlabel() for ax in fig.axes] == [f"throughput gain of\n{m} (%)" for m in t.MODELS[1:3]]
+    assert [ax.get_xlabel() for ax in fig.axes] == [
+        f"throughput gain of\n{m} (%)" for m in t.MODELS[1:3]
+    ]
     assert fig._supylabel.get_text() == "perplexity increase of\nthe trained tiny model (%)"
     mean = np.mean([100 * (1.25 * 1.02**k - 1) for k in (1, 2, 4, 6, 8)])
     x, y = points(fig.axes[0])["intra 50 %, norm"]
@@ -127,7 +180,11 @@ def test_the_gain_is_that_of_the_models_of_the_sweep_at_the_same_kind_and_ratio(
 def test_kinds_are_filled_or_open_and_more_is_larger():
     fig, _ = draw(pruning, "quality_and_speed", "two ratios")
     look = {line.get_label(): line for line in named(fig.axes[0], "points")}
-    assert look["inter 25 %, norm"].get_markerfacecolor() != "white" == look["intra 25 %, norm"].get_markerfacecolor()
+    assert (
+        look["inter 25 %, norm"].get_markerfacecolor()
+        != "white"
+        == look["intra 25 %, norm"].get_markerfacecolor()
+    )
     assert look["inter 25 %, norm"].get_markersize() < look["inter 50 %, norm"].get_markersize()
     assert look["inter 25 %, norm"].get_color() == look["intra 50 %, norm"].get_color()
     assert {"25 % pruned", "50 %", "better", "whole model"} <= set(words(fig))
@@ -135,7 +192,9 @@ def test_kinds_are_filled_or_open_and_more_is_larger():
 
 
 def test_a_ratio_without_speed_stays_in_the_rows_only():
-    _, rows = pruning.quality_and_speed(q.pruning(increases={("inter", 40): (9.0, 4.0, 3.0, 1.0), **q.INCREASES}))
+    _, rows = pruning.quality_and_speed(
+        q.pruning(increases={("inter", 40): (9.0, 4.0, 3.0, 1.0), **q.INCREASES})
+    )
     gone = rows[rows["ratio_pct"] == 40]
     assert len(gone) == 8 and gone["gain_pct"].isna().all() and gone["increase_pct"].notna().all()
     with pytest.raises(ValueError, match="quality_and_speed: no row has increase_pct and gain_pct"):
@@ -147,8 +206,12 @@ def test_formats_are_drawn_over_the_first_with_its_speed_at_the_largest_batch():
     found = points(fig.axes[0])
     assert {name: tuple(v.item() for v in xy) for name, xy in found.items()} == {
         name: pytest.approx((100 * (t.LADDER_OF_FORMATS[name] - 1), q.FORMATS[name]), abs=1e-9)
-        for name in q.FORMATS if name not in ("int8 experts", "int4 weights")}
-    assert fig._supxlabel.get_text() == f"throughput gain of {t.MODELS[0]}\nover bf16 at batch 64 (%)"
+        for name in q.FORMATS
+        if name not in ("int8 experts", "int4 weights")
+    }
+    assert (
+        fig._supxlabel.get_text() == f"throughput gain of {t.MODELS[0]}\nover bf16 at batch 64 (%)"
+    )
     assert {"int8 experts: no throughput", "int4 weights: failed", "better"} <= set(words(fig))
     (mark,) = [line for line in fig.axes[0].lines if line.get_label() == "failed"]
     assert mark.get_xdata() == pytest.approx([-30.0]) and len(rows) == 8
@@ -165,12 +228,21 @@ def test_perplexities_of_formats_have_no_bars_of_parts():
 @pytest.mark.parametrize("name", ["quality", "quality_and_speed"])
 def test_what_is_missing_is_named(module, table, name):
     function, whole = getattr(module, name), TABLES[table]
-    with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+', of which .* no row; .*: other"):
+    with pytest.raises(
+        ValueError, match=rf"{name} needs sweep '\w+', of which .* no row; .*: other"
+    ):
         function(whole.assign(sweeps="other"))
-    with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+'; columns missing from the table: "):
+    with pytest.raises(
+        ValueError, match=rf"{name} needs sweep '\w+'; columns missing from the table: "
+    ):
         function(whole[["sweeps", "status"]])
-    gone = whole.assign(status=whole["status"].mask(whole["sweeps"] == "quality", "oom"), reason="too large")
-    with pytest.raises(ValueError, match=rf"{name}: no (row has increase_pct .*16 oom|format has a perplexity: too large)"):
+    gone = whole.assign(
+        status=whole["status"].mask(whole["sweeps"] == "quality", "oom"), reason="too large"
+    )
+    with pytest.raises(
+        ValueError,
+        match=rf"{name}: no (row has increase_pct .*16 oom|format has a perplexity: too large)",
+    ):
         function(gone)
 
 
@@ -179,4 +251,6 @@ def test_a_second_drawing_is_the_same_bytes(tmp_path):
         fig, rows = pruning.quality_and_speed(TABLES["two ratios"], width="column")
         style.save(fig, rows, tmp_path / folder, "x", formats=("svg",), width="column")
     for suffix in ("svg", "csv"):
-        assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (tmp_path / "b" / f"x.{suffix}").read_bytes()
+        assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (
+            tmp_path / "b" / f"x.{suffix}"
+        ).read_bytes()

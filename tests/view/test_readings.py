@@ -1,4 +1,5 @@
-"""Prose: its numbers are the planted ones, and where something was not measured it says so and why."""
+"""Prose: its numbers are the planted ones, and where something was not measured it says so and
+why."""
 
 import inspect
 import random
@@ -10,28 +11,56 @@ import pytest
 import quality_tables as q
 import section_tables as t
 
-from moebook.results.words import NOTHING, change, from_to, in_order, measured, missing, planned, with_gain
+from moebook.results.words import (
+    NOTHING,
+    change,
+    from_to,
+    in_order,
+    measured,
+    missing,
+    planned,
+    with_gain,
+)
 from moebook.sections.fused_moe import commentary as fused_moe
 from moebook.sections.pruning import commentary as pruning
 from moebook.sections.quantization import commentary
 
 MODEL, OTHER = t.MODELS[:2]
 ARGUMENTS = {"pair": ("quant_batch", "quant_length"), "engines": ("ladder_batch", "ladder_length")}
-OWN = {"quantization": q.formats(), "pruning": q.pruning(),
-       "fused_moe": pd.concat([t.layers(), t.ladder()], ignore_index=True).assign(moe_config_tuned=True)}
-READINGS = [pytest.param(getattr(module, name), (argument,) if argument else (), table, id=f"{section}-{name}-{argument}")
-            for section, module, table in (("quantization", commentary, OWN["quantization"]),
-                                           ("pruning", pruning, OWN["pruning"]), ("fused_moe", fused_moe, OWN["fused_moe"]))
-            for name, f in vars(module).items()
-            if inspect.isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
-            for argument in ARGUMENTS.get(name, (None,))]
+OWN = {
+    "quantization": q.formats(),
+    "pruning": q.pruning(),
+    "fused_moe": pd.concat([t.layers(), t.ladder()], ignore_index=True).assign(
+        moe_config_tuned=True
+    ),
+}
+READINGS = [
+    pytest.param(
+        getattr(module, name),
+        (argument,) if argument else (),
+        table,
+        id=f"{section}-{name}-{argument}",
+    )
+    for section, module, table in (
+        ("quantization", commentary, OWN["quantization"]),
+        ("pruning", pruning, OWN["pruning"]),
+        ("fused_moe", fused_moe, OWN["fused_moe"]),
+    )
+    for name, f in vars(module).items()
+    if inspect.isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
+    for argument in ARGUMENTS.get(name, (None,))
+]
 
 
-def run(sweep: str, model: str, series: str, batch: int, tokens: int, speed: float | None, **more) -> dict:
+def run(
+    sweep: str, model: str, series: str, batch: int, tokens: int, speed: float | None, **more
+) -> dict:
     return t.point(sweep, model, series, batch, tokens, speed, **more)
 
 
-def pair(gain, batches=(1, 64), other="fp8", models=(MODEL,), tokens=2048, sweep="quant_batch") -> pd.DataFrame:
+def pair(
+    gain, batches=(1, 64), other="fp8", models=(MODEL,), tokens=2048, sweep="quant_batch"
+) -> pd.DataFrame:
     """bf16 and another format that is `gain(model, batch)` % faster; None: infeasible."""
     rows = []
     for m in models:
@@ -42,24 +71,51 @@ def pair(gain, batches=(1, 64), other="fp8", models=(MODEL,), tokens=2048, sweep
     return pd.DataFrame(rows)
 
 
-def layer(series: str, tokens: int, us: float | None, sweep="layer", model=MODEL, hit=64, **more) -> dict:
+def layer(
+    series: str, tokens: int, us: float | None, sweep="layer", model=MODEL, hit=64, **more
+) -> dict:
     """A layer of `us` microseconds under a floor of half of that."""
     row = t.layer(sweep, model, series, tokens, 1, 1, "graph", status="ok" if us else "infeasible")
     if not us:
         return row | {"reason": "no such kernel here"}
-    return row | {"layer_time_s": us / 1e6, "floor_layer_s": us / 2e6, "experts_hit": hit, "num_experts": 64,
-                  "relative_error": 0.004, "moe_config_tuned": True, **more}
+    return row | {
+        "layer_time_s": us / 1e6,
+        "floor_layer_s": us / 2e6,
+        "experts_hit": hit,
+        "num_experts": 64,
+        "relative_error": 0.004,
+        "moe_config_tuned": True,
+        **more,
+    }
 
 
 def unmeasured(table: pd.DataFrame, gone: np.ndarray) -> pd.DataFrame:
     """The table of a sweep that was ended early: rows of the mask are not run."""
     gone = gone & (table["status"] == "ok").to_numpy()
-    facts = ("throughput", "ttft", "tpot", "e2e", "layer_", "weights_bytes", "kv_capacity", "perplexity", "relative_error",
-             "achieved", "default_", "moe_config")
-    lost = {c: table[c].astype(object if table[c].dtype == bool else table[c].dtype).where(~gone)
-            for c in table if c.startswith(facts)}
-    return table.assign(**lost, status=table["status"].mask(gone, "not_run"),
-                        reason=table["reason"].astype(object).mask(gone, "not measured yet"))
+    facts = (
+        "throughput",
+        "ttft",
+        "tpot",
+        "e2e",
+        "layer_",
+        "weights_bytes",
+        "kv_capacity",
+        "perplexity",
+        "relative_error",
+        "achieved",
+        "default_",
+        "moe_config",
+    )
+    lost = {
+        c: table[c].astype(object if table[c].dtype == bool else table[c].dtype).where(~gone)
+        for c in table
+        if c.startswith(facts)
+    }
+    return table.assign(
+        **lost,
+        status=table["status"].mask(gone, "not_run"),
+        reason=table["reason"].astype(object).mask(gone, "not measured yet"),
+    )
 
 
 @pytest.mark.parametrize(("reading", "arguments", "table"), READINGS)
@@ -90,10 +146,22 @@ def test_reading_changes_nothing(reading, arguments, table):
 
 
 def test_the_pair_names_its_gains_at_the_ends_and_counts_what_is_slower():
-    gains = {(MODEL, 1): 12, (MODEL, 16): 30, (MODEL, 64): 26, (OTHER, 1): -9, (OTHER, 16): 1, (OTHER, 64): 41}
-    text = commentary.pair(pair(lambda m, b: gains[m, b], (64, 1, 16), models=(MODEL, OTHER)), "quant_batch")
+    gains = {
+        (MODEL, 1): 12,
+        (MODEL, 16): 30,
+        (MODEL, 64): 26,
+        (OTHER, 1): -9,
+        (OTHER, 16): 1,
+        (OTHER, 64): 41,
+    }
+    text = commentary.pair(
+        pair(lambda m, b: gains[m, b], (64, 1, 16), models=(MODEL, OTHER)), "quant_batch"
+    )
     assert f"fp8 over bf16: **{MODEL}** +12 % at batch 1, +26 % at 64" in text
-    assert f"**{OTHER}** -9 % at batch 1, +41 % at 64" in text and "Slower at 1 of 6 workloads measured" in text
+    assert (
+        f"**{OTHER}** -9 % at batch 1, +41 % at 64" in text
+        and "Slower at 1 of 6 workloads measured" in text
+    )
 
 
 def test_a_pair_at_a_single_batch_is_one_number():
@@ -102,27 +170,43 @@ def test_a_pair_at_a_single_batch_is_one_number():
 
 
 def test_the_pair_over_lengths():
-    rows = pd.concat([pair(lambda m, b, n=n: n / 128, (64,), tokens=n, sweep="quant_length") for n in (128, 2048)])
+    rows = pd.concat(
+        [
+            pair(lambda m, b, n=n: n / 128, (64,), tokens=n, sweep="quant_length")
+            for n in (128, 2048)
+        ]
+    )
     rows = pd.concat([rows, pair(lambda m, b: 0)])
     assert f"**{MODEL}** +1 % at length 128, +16 % at 2048" in commentary.pair(rows, "quant_length")
 
 
 def test_a_format_that_the_machine_lacks_is_named_with_its_reason():
-    table = pair(lambda m, b: None).assign(reason=lambda x: x["reason"].where(x["status"] == "ok", "FP8 is not supported"))
+    table = pair(lambda m, b: None).assign(
+        reason=lambda x: x["reason"].where(x["status"] == "ok", "FP8 is not supported")
+    )
     for text in (commentary.pair(table, "quant_batch"), commentary.widening(table)):
         assert text == f"{NOTHING} Not measured: fp8: infeasible (FP8 is not supported)."
     ladder = table.assign(sweeps="formats")
     text = commentary.ladder(ladder)
-    assert "bf16" in text and text.endswith(" Not measured: fp8: infeasible (FP8 is not supported).")
+    assert "bf16" in text and text.endswith(
+        " Not measured: fp8: infeasible (FP8 is not supported)."
+    )
 
 
 def test_the_ladder_runs_from_its_slowest_to_its_fastest_format():
-    rows = [run("formats", MODEL, s, b, 512, v) for b in (1, 64) for s, v in (("bf16", 1), ("int4", 0.5), ("fp8", 1.25))]
+    rows = [
+        run("formats", MODEL, s, b, 512, v)
+        for b in (1, 64)
+        for s, v in (("bf16", 1), ("int4", 0.5), ("fp8", 1.25))
+    ]
     table = pd.DataFrame(rows)
     at = table.set_index(["batch", "series"])["throughput_tok_s"]
     text = commentary.ladder(table)
     for b in (1, 64):
-        assert f"at batch {b} from int4 ({at[b, 'int4']:,.0f} tokens/s) to fp8 ({at[b, 'fp8']:,.0f}, +150 %)" in text
+        assert (
+            f"at batch {b} from int4 ({at[b, 'int4']:,.0f} tokens/s) to fp8 ({at[b, 'fp8']:,.0f}, "
+            f"+150 %)" in text
+        )
     assert commentary.ladder(table[table["batch"] == 64]).count("at batch") == 1
 
 
@@ -137,11 +221,22 @@ def test_prefill_and_decoding_are_told_apart():
 
 
 def test_memory_names_the_least_the_most_and_the_roomiest():
-    rows = [run("formats", MODEL, s, 1, 512, 1.0, weights_bytes=w, kv_capacity_tokens=k)
-            for s, w, k in (("bf16", 93_400 * 10**6, 300_000), ("int4", 26_100 * 10**6, 900_001), ("fp8", 47 * 10**9, 7))]
-    text = commentary.memory(pd.DataFrame(rows).astype({"weights_bytes": "Int64", "kv_capacity_tokens": "Int64"}))
+    rows = [
+        run("formats", MODEL, s, 1, 512, 1.0, weights_bytes=w, kv_capacity_tokens=k)
+        for s, w, k in (
+            ("bf16", 93_400 * 10**6, 300_000),
+            ("int4", 26_100 * 10**6, 900_001),
+            ("fp8", 47 * 10**9, 7),
+        )
+    ]
+    text = commentary.memory(
+        pd.DataFrame(rows).astype({"weights_bytes": "Int64", "kv_capacity_tokens": "Int64"})
+    )
     assert "from 26.1 GB (int4) to 93.4 GB (bf16)" in text
-    assert "int4 leaves most room: 900,001 tokens of KV cache, or 878 sequences of 1,024 tokens" in text
+    assert (
+        "int4 leaves most room: 900,001 tokens of KV cache, or 878 sequences of 1,024 tokens"
+        in text
+    )
 
 
 def test_perplexities_or_what_they_lack():
@@ -154,10 +249,18 @@ def test_perplexities_or_what_they_lack():
 
 
 def test_formats_lose_against_the_first_by_ratio_and_a_small_model_is_called_small():
-    text = commentary.quality(q.formats({"bf16": 0.0, "fp16": -0.02, "fp8": 0.61, "int4 weights": None}))
+    text = commentary.quality(
+        q.formats({"bf16": 0.0, "fp16": -0.02, "fp8": 0.61, "int4 weights": None})
+    )
     assert "Perplexity: bf16 6.000, fp16 5.999, fp8 6.037." in text
-    assert "Over bf16 (easiest to hardest part of the text): fp16 -0.02 % (-0.02 to +0.08), fp8 +0.61 % (+0.61" in text
-    assert "fp8 loses most." in text and "Not measured: int4 weights: failed (synthetic failure)." in text
+    assert (
+        "Over bf16 (easiest to hardest part of the text): fp16 -0.02 % (-0.02 to +0.08), fp8 +0.61 "
+        "% (+0.61" in text
+    )
+    assert (
+        "fp8 loses most." in text
+        and "Not measured: int4 weights: failed (synthetic failure)." in text
+    )
     assert "one small model trained for minutes" in text
     assert "small model" not in commentary.quality(t.quality(t.quantization()))
     lost = commentary.quality(q.formats({"bf16": None, "fp8": 0.61}))
@@ -166,23 +269,40 @@ def test_formats_lose_against_the_first_by_ratio_and_a_small_model_is_called_sma
 
 def test_the_criterion_that_loses_least_is_named_with_the_others_after_it():
     text = pruning.quality(q.pruning())
-    assert "The whole model has a perplexity of 6.00" in text and "One small model trained for minutes" in text
-    assert ("**intra 50 %**: least by routed activation (+33.0 %), then weight norm (+38.0 %), activation frequency "
-            "(+57.0 %), random choice (+148.0 %).") in text
-    for duel in ("weight norm loses less than random choice in 4 of 4", "activation frequency loses less than weight norm "
-                 "in 2 of 4"):
+    assert (
+        "The whole model has a perplexity of 6.00" in text
+        and "One small model trained for minutes" in text
+    )
+    assert (
+        "**intra 50 %**: least by routed activation (+33.0 %), then weight norm (+38.0 %), "
+        "activation frequency "
+        "(+57.0 %), random choice (+148.0 %)."
+    ) in text
+    for duel in (
+        "weight norm loses less than random choice in 4 of 4",
+        "activation frequency loses less than weight norm in 2 of 4",
+    ):
         assert duel in text
 
 
 def test_criteria_without_a_number_are_told_with_their_reason():
-    text = pruning.quality(q.pruning(increases={**q.INCREASES, ("intra", 25): (33.0, None, 12.0, -5.0)}))
+    text = pruning.quality(
+        q.pruning(increases={**q.INCREASES, ("intra", 25): (33.0, None, 12.0, -5.0)})
+    )
     assert "Without a number: intra 25 % by weight norm: failed (synthetic failure)." in text
-    assert "activation frequency loses less than weight norm in 2 of 3" in text and "routed activation (-5.0 %)" in text
+    assert (
+        "activation frequency loses less than weight norm in 2 of 3" in text
+        and "routed activation (-5.0 %)" in text
+    )
     assert pruning.quality(t.pruning()) == "Not part of this plan: sweep `quality`."
     whole = q.pruning()
     gone = (whole["series"] == "baseline") & (whole["sweeps"] == "quality")
     lost = pruning.quality(unmeasured(whole, gone.to_numpy()))
-    assert lost == "No perplexity of a pruned model. Without a number: 16 of 16 pruned models: not_run (not measured yet)."
+    assert (
+        lost
+        == "No perplexity of a pruned model. Without a number: 16 of 16 pruned models: not_run "
+        "(not measured yet)."
+    )
 
 
 def test_the_finding_of_section_2_has_range_place_and_means():
@@ -194,23 +314,36 @@ def test_the_finding_of_section_2_has_range_place_and_means():
 
 def pruned(gains: dict, top_k=(1, 4), **more) -> pd.DataFrame:
     rows = [run("pruning", MODEL, "baseline", 16, 2048, 1.0, top_k=k, **more) for k in top_k]
-    rows += [run("pruning", MODEL, s, 16, 2048, None if g is None else 1 + g / 100, top_k=k, **more)
-             for s, by_k in gains.items() for k, g in zip(top_k, by_k, strict=True)]
+    rows += [
+        run("pruning", MODEL, s, 16, 2048, None if g is None else 1 + g / 100, top_k=k, **more)
+        for s, by_k in gains.items()
+        for k, g in zip(top_k, by_k, strict=True)
+    ]
     return pd.DataFrame(rows)
 
 
-PRUNED = {"inter 25 %": (-4, 6), "intra 25 %": (2, 4), "inter 50 %": (10, 20), "intra 50 %": (30, 34)}
+PRUNED = {
+    "inter 25 %": (-4, 6),
+    "intra 25 %": (2, 4),
+    "inter 50 %": (10, 20),
+    "intra 50 %": (30, 34),
+}
 
 
 def test_pruning_has_the_mean_and_range_of_each_series():
     text = pruning.gain(pruned(PRUNED))
     assert f"**{MODEL}**" in text and "inter 25 % +1.0 % (-4.0 to +6.0)" in text
-    assert "intra 50 % +32.0 % (+30.0 to +34.0)" in text and "1 of 8 pruned points are slower" in text
+    assert (
+        "intra 50 % +32.0 % (+30.0 to +34.0)" in text and "1 of 8 pruned points are slower" in text
+    )
 
 
 def test_the_finding_of_section_3_is_of_the_largest_ratio():
     text = pruning.headline(pruned(PRUNED))
-    assert "Pruning 50 % changes throughput by inter-expert +15.0 %, intra-expert +32.0 % on average" in text
+    assert (
+        "Pruning 50 % changes throughput by inter-expert +15.0 %, intra-expert +32.0 % on average"
+        in text
+    )
     assert text.endswith("smaller ratios between -4.0 and +6.0 %.")
     assert "smaller" not in pruning.headline(pruned({"inter 50 %": (10, 20)}))
 
@@ -232,19 +365,37 @@ def test_steps_over_their_floor_are_medians_or_the_lack_of_ceilings():
 
 
 def test_layer_times_at_the_ends_and_their_errors():
-    rows = [layer("expert loop", 1, 500), layer("expert loop", 4096, 9000, relative_error=0.0123),
-            layer("expert loop", 1, 700, model=OTHER), layer("expert loop", 4096, 12345, model=OTHER),
-            layer("fused Triton", 1, 40), layer("CUTLASS", 1, None)]
+    rows = [
+        layer("expert loop", 1, 500),
+        layer("expert loop", 4096, 9000, relative_error=0.0123),
+        layer("expert loop", 1, 700, model=OTHER),
+        layer("expert loop", 4096, 12345, model=OTHER),
+        layer("fused Triton", 1, 40),
+        layer("CUTLASS", 1, None),
+    ]
     text = fused_moe.layer(pd.DataFrame(rows))
-    assert "expert loop 500–700 µs" in text and "9,000–12,345 µs" in text and "fused Triton 40–40 µs" in text
-    assert "expert loop 1.2e-02" in text and "Not measured: CUTLASS: infeasible (no such kernel here)." in text
+    assert (
+        "expert loop 500–700 µs" in text
+        and "9,000–12,345 µs" in text
+        and "fused Triton 40–40 µs" in text
+    )
+    assert (
+        "expert loop 1.2e-02" in text
+        and "Not measured: CUTLASS: infeasible (no such kernel here)." in text
+    )
 
 
 def test_how_many_times_the_others_take():
-    rows = [layer(s, n, us) for n, loop in ((1, 20), (64, 30), (1024, 12)) for s, us in (("expert loop", 10 * loop),
-                                                                                        ("fused Triton", 10))]
+    rows = [
+        layer(s, n, us)
+        for n, loop in ((1, 20), (64, 30), (1024, 12))
+        for s, us in (("expert loop", 10 * loop), ("fused Triton", 10))
+    ]
     text = fused_moe.speedup(pd.DataFrame(rows))
-    assert text.startswith("Against fused Triton") and "the expert loop takes 20.0 times as long" in text
+    assert (
+        text.startswith("Against fused Triton")
+        and "the expert loop takes 20.0 times as long" in text
+    )
     assert "30.0" in text and "12.0" in text and "64" in text and "1024" in text
     one = fused_moe.speedup(pd.DataFrame(rows[:2]))
     assert one.count("20.0") == 1
@@ -254,10 +405,18 @@ def test_how_many_times_the_others_take():
 
 def test_the_roofline_tells_the_share_of_the_roof_and_the_turn():
     rows = [layer("fused Triton", n, us) for n, us in ((64, 100), (4096, 1000))]
-    rows += [layer("grouped GEMM", n, us, floor_layer_s=us / 4e6) for n, us in ((64, 100), (4096, 150))]
+    rows += [
+        layer("grouped GEMM", n, us, floor_layer_s=us / 4e6) for n, us in ((64, 100), (4096, 150))
+    ]
     text = fused_moe.roofline(pd.DataFrame(rows))
-    assert "**fused Triton** reaches 50 to 50 % of the roof" in text and "turns compute-bound at 410 to 410 tokens" in text
-    assert "**grouped GEMM** reaches 25 to 25 %" in text and "never grows to twice its flat time" in text
+    assert (
+        "**fused Triton** reaches 50 to 50 % of the roof" in text
+        and "turns compute-bound at 410 to 410 tokens" in text
+    )
+    assert (
+        "**grouped GEMM** reaches 25 to 25 %" in text
+        and "never grows to twice its flat time" in text
+    )
     assert fused_moe.roofline(pd.DataFrame(rows).assign(floor_layer_s=np.nan)) == NOTHING
 
 
@@ -266,58 +425,93 @@ def test_quantized_layers_are_held_against_the_plain_kernel():
     rows = [layer("Marlin, fp8", n, us, "layer_quantized") for n, us in ((1, 40), (64, 125))]
     rows += [layer("CUTLASS, fp8", n, None, "layer_quantized") for n in (1, 64)]
     text = fused_moe.quantized(pd.DataFrame(plain + rows))
-    assert "Marlin, fp8 is 0.80 to 2.50 times as fast as fused Triton in bfloat16 (median 1.65)" in text
+    assert (
+        "Marlin, fp8 is 0.80 to 2.50 times as fast as fused Triton in bfloat16 (median 1.65)"
+        in text
+    )
     assert text.endswith("Not measured: CUTLASS, fp8: infeasible (no such kernel here).")
 
 
 def test_tuning_names_the_shapes_without_a_configuration_and_what_it_saved():
-    rows = [layer("expert loop", 1, 9, moe_config_tuned=None), layer("fused Triton", 1, 9),
-            layer("fused Triton", 1, 9, model=OTHER, moe_config_tuned=False),
-            layer("fused Triton, tuned here", 16, 75, "layer_tuned", default_time_s=1e-4, configs_tried=40)]
+    rows = [
+        layer("expert loop", 1, 9, moe_config_tuned=None),
+        layer("fused Triton", 1, 9),
+        layer("fused Triton", 1, 9, model=OTHER, moe_config_tuned=False),
+        layer(
+            "fused Triton, tuned here", 16, 75, "layer_tuned", default_time_s=1e-4, configs_tried=40
+        ),
+    ]
     table = pd.DataFrame(rows).astype({"moe_config_tuned": "boolean", "configs_tried": "Int64"})
     text = fused_moe.tuning(table)
     assert f"Of 2 shapes the engine has no tuned configuration on this device for {OTHER}. " in text
     assert f"Tuning {MODEL} saves 25 % of the time at 16 tokens (40 tried)." in text
-    assert fused_moe.tuning(table.query("sweeps == 'layer'")).endswith("Not part of this plan: sweep `layer_tuned`.")
+    assert fused_moe.tuning(table.query("sweeps == 'layer'")).endswith(
+        "Not part of this plan: sweep `layer_tuned`."
+    )
 
 
 def engines(**speeds) -> pd.DataFrame:
     names = {"no_graphs": "fused, no graphs", "grouped": "grouped GEMM", "loop": "expert loop"}
-    return pd.DataFrame([run("ladder_batch", MODEL, names.get(s, s), b, 512, v[i])
-                         for s, v in speeds.items() for i, b in enumerate((1, 64))])
+    return pd.DataFrame(
+        [
+            run("ladder_batch", MODEL, names.get(s, s), b, 512, v[i])
+            for s, v in speeds.items()
+            for i, b in enumerate((1, 64))
+        ]
+    )
 
 
 def test_engines_are_compared_with_their_like():
-    text = fused_moe.engines(engines(fused=(4, 4), no_graphs=(2, 3), grouped=(2, 1), loop=(1, 1)), "ladder_batch")
+    text = fused_moe.engines(
+        engines(fused=(4, 4), no_graphs=(2, 3), grouped=(2, 1), loop=(1, 1)), "ladder_batch"
+    )
     assert "fused over fused, no graphs: +100 % at batch 1, +33 % at 64 (mean +67 %)" in text
     assert "fused over grouped GEMM: +100 % at batch 1, +300 % at 64 (mean +200 %)" in text
-    assert "fused, no graphs over expert loop: +100 % at batch 1, +200 % at 64 (mean +150 %)" in text
+    assert (
+        "fused, no graphs over expert loop: +100 % at batch 1, +200 % at 64 (mean +150 %)" in text
+    )
     other = fused_moe.engines(engines(fused=(4, 4), loop=(1, 2)), "ladder_batch")
     assert "fused over expert loop: +300 % at batch 1, +100 % at 64" in other
 
 
 def test_the_finding_of_section_6_says_what_the_others_lose():
     text = fused_moe.headline(engines(fused=(4, 4), no_graphs=(2, 4), grouped=(3, 2), loop=(1, 1)))
-    assert "an eager loop over experts loses 50 to 75 %" in text and "grouped GEMMs 25 to 50 %" in text
+    assert (
+        "an eager loop over experts loses 50 to 75 %" in text and "grouped GEMMs 25 to 50 %" in text
+    )
     gone = fused_moe.headline(engines(fused=(4, 4), grouped=(1, 1)))
     assert gone.startswith("The ladder of engines is not measured.")
 
 
-@pytest.mark.parametrize(("ratio", "text"), [(1.25, "+25 %"), (0.5, "-50 %"), (1.0, "+0 %"), (2.999, "+200 %")])
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(1.25, "+25 %"), (0.5, "-50 %"), (1.0, "+0 %"), (2.999, "+200 %")]
+)
 def test_a_ratio_as_a_change(ratio, text):
     assert change(ratio) == text
 
 
 def test_ends_of_a_gain():
-    assert from_to(pd.Series([29.4, 1.0, 60.2], index=[1, 16, 64]), "batch") == "+29 % at batch 1, +60 % at 64"
+    assert (
+        from_to(pd.Series([29.4, 1.0, 60.2], index=[1, 16, 64]), "batch")
+        == "+29 % at batch 1, +60 % at 64"
+    )
     assert from_to(pd.Series([-3.0], index=[16]), "batch") == "-3 % at batch 16"
 
 
 def test_what_is_missing_is_told_once_per_series_and_only_where_no_point_was_measured():
-    rows = [run("a,b", MODEL, "x", 1, 8, 1.0), run("a", MODEL, "x", 4, 8, 1.0, status="oom"),
-            run("a", MODEL, "y", 1, 8, None), run("a", MODEL, "y", 4, 8, None), run("ab", MODEL, "z", 1, 8, None)]
+    rows = [
+        run("a,b", MODEL, "x", 1, 8, 1.0),
+        run("a", MODEL, "x", 4, 8, 1.0, status="oom"),
+        run("a", MODEL, "y", 1, 8, None),
+        run("a", MODEL, "y", 4, 8, None),
+        run("ab", MODEL, "z", 1, 8, None),
+    ]
     table = pd.DataFrame(rows)
     assert missing(table, "a") == " Not measured: y: infeasible (synthetic infeasible)."
-    assert missing(table, "b") == "" and len(measured(table, "a")) == 1 and len(planned(table, "a")) == 4
+    assert (
+        missing(table, "b") == ""
+        and len(measured(table, "a")) == 1
+        and len(planned(table, "a")) == 4
+    )
     assert in_order(table) == ["x", "y", "z"]
     assert len(with_gain(table.assign(gain_pct=[1, 2, 3, np.nan, 5]))) == 1

@@ -13,19 +13,45 @@ from moebook.sections.quantization import figures
 
 FORMATS = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights")
 TABLES = {
-    "quantization": {"gpu": t.quality(t.quantization()), "cpu": t.quantization(t.TINY, ("fp32", "bf16"), (32, 64), FORMATS)},
+    "quantization": {
+        "gpu": t.quality(t.quantization()),
+        "cpu": t.quantization(t.TINY, ("fp32", "bf16"), (32, 64), FORMATS),
+    },
     "pruning": {"gpu": t.pruning(), "cpu": t.floorless(t.pruning(t.TINY, (1, 2, 4)))},
-    "fused_moe": {"gpu": pd.concat([t.layers(), t.ladder()], ignore_index=True),
-                  "cpu": pd.concat([t.cpu_layers(), t.floorless(t.ladder(t.TINY, ("fused", "grouped GEMM", "expert loop")))],
-                                   ignore_index=True)},
+    "fused_moe": {
+        "gpu": pd.concat([t.layers(), t.ladder()], ignore_index=True),
+        "cpu": pd.concat(
+            [
+                t.cpu_layers(),
+                t.floorless(t.ladder(t.TINY, ("fused", "grouped GEMM", "expert loop"))),
+            ],
+            ignore_index=True,
+        ),
+    },
 }
 MODULES = {"quantization": figures, "pruning": pruning, "fused_moe": fused_moe}
-NAMES = {"quantization": ("over_batch", "over_length", "gain", "formats", "memory", "quality"),
-         "pruning": ("over_active", "gain", "gain_by_ratio", "over_floor"),
-         "fused_moe": ("layer_time", "layer_speedup", "roofline", "layer_quantized", "tuning", "over_batch", "over_length")}
+NAMES = {
+    "quantization": ("over_batch", "over_length", "gain", "formats", "memory", "quality"),
+    "pruning": ("over_active", "gain", "gain_by_ratio", "over_floor"),
+    "fused_moe": (
+        "layer_time",
+        "layer_speedup",
+        "roofline",
+        "layer_quantized",
+        "tuning",
+        "over_batch",
+        "over_length",
+    ),
+}
 FIGURES = [(m, n) for m, names in NAMES.items() for n in names]
-ONLY_GPU = {("quantization", "quality"), ("pruning", "over_floor"), ("fused_moe", "roofline")}     # need floors or weights
-DRAWN = [(m, n, d) for m, n in FIGURES for d in ("gpu", "cpu") if d == "gpu" or (m, n) not in ONLY_GPU]
+ONLY_GPU = {
+    ("quantization", "quality"),
+    ("pruning", "over_floor"),
+    ("fused_moe", "roofline"),
+}  # need floors or weights
+DRAWN = [
+    (m, n, d) for m, n in FIGURES for d in ("gpu", "cpu") if d == "gpu" or (m, n) not in ONLY_GPU
+]
 
 
 @cache
@@ -66,40 +92,69 @@ def test_every_figure_has_its_width_units_and_nothing_clipped(module, name, devi
 def test_words_do_not_touch(module, name, device, width):
     fig, _ = draw(module, name, device, width)
     texts = [ax.title for ax in fig.axes if ax.get_title()] + [fig._supxlabel, fig._supylabel]
-    texts += [label for ax in fig.axes for label in (ax.xaxis.label, ax.yaxis.label) if label.get_text()]
+    texts += [
+        label for ax in fig.axes for label in (ax.xaxis.label, ax.yaxis.label) if label.get_text()
+    ]
     boxes = [text.get_window_extent() for text in texts if text is not None]
     boxes += [legend.get_window_extent() for legend in fig.legends]
     for ax in fig.axes:
         for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, sorted(ax.get_ylim()))):
-            ticks = [k.label1.get_window_extent() for k in axis.get_major_ticks()
-                     if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high]
-            assert not [(i, j) for i, a in enumerate(ticks) for j, b in enumerate(ticks[:i]) if a.overlaps(b)]
+            ticks = [
+                k.label1.get_window_extent()
+                for k in axis.get_major_ticks()
+                if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high
+            ]
+            assert not [
+                (i, j)
+                for i, a in enumerate(ticks)
+                for j, b in enumerate(ticks[:i])
+                if a.overlaps(b)
+            ]
         numbers = [text.get_window_extent() for text in ax.texts]
-        assert not [(i, j) for i, a in enumerate(numbers) for j, b in enumerate(numbers[:i]) if a.overlaps(b)]
+        assert not [
+            (i, j)
+            for i, a in enumerate(numbers)
+            for j, b in enumerate(numbers[:i])
+            if a.overlaps(b)
+        ]
         assert all(box.x1 <= fig.bbox.x1 and box.y1 <= fig.bbox.y1 for box in numbers)
     for i, a in enumerate(boxes):
-        assert not [j for j, b in enumerate(boxes[:i]) if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1
-                    and b.y0 < a.y1 - 1]
+        assert not [
+            j
+            for j, b in enumerate(boxes[:i])
+            if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
+        ]
 
 
 @pytest.mark.parametrize(("module", "name"), FIGURES)
 def test_missing_sweeps_columns_and_numbers_are_named(module, name):
     function, table = getattr(MODULES[module], name), TABLES[module]["gpu"]
-    with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+', of which .* no row; .*: other"):
+    with pytest.raises(
+        ValueError, match=rf"{name} needs sweep '\w+', of which .* no row; .*: other"
+    ):
         function(table.assign(sweeps="other"))
-    with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+'; columns missing from the table: "):
+    with pytest.raises(
+        ValueError, match=rf"{name} needs sweep '\w+'; columns missing from the table: "
+    ):
         function(table[["sweeps", "status"]])
-    with pytest.raises(ValueError, match=rf"{name}: no (row has .*\d+ oom|format has a perplexity)|{name} needs a time"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{name}: no (row has .*\d+ oom|format has a perplexity)|{name} needs a time",
+    ):
         function(table.assign(status="oom"))
 
 
-@pytest.mark.parametrize(("module", "name"), [("quantization", "memory"), ("pruning", "gain"), ("fused_moe", "roofline")])
+@pytest.mark.parametrize(
+    ("module", "name"), [("quantization", "memory"), ("pruning", "gain"), ("fused_moe", "roofline")]
+)
 def test_a_second_drawing_is_the_same_bytes(module, name, tmp_path):
     for folder in ("a", "b"):
         fig, rows = getattr(MODULES[module], name)(TABLES[module]["gpu"], width="column")
         style.save(fig, rows, tmp_path / folder, "x", formats=("svg", "pdf"), width="column")
     for suffix in ("svg", "pdf", "csv"):
-        assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (tmp_path / "b" / f"x.{suffix}").read_bytes()
+        assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (
+            tmp_path / "b" / f"x.{suffix}"
+        ).read_bytes()
 
 
 def test_series_stand_in_the_order_of_the_table():
@@ -110,11 +165,16 @@ def test_series_stand_in_the_order_of_the_table():
         own = rows[rows["series"] == name]["throughput_tok_s"].to_numpy(float)
         np.testing.assert_array_equal(line.get_ydata(), own)
     formats, _ = draw("quantization", "formats")
-    assert [text.get_text() for text in formats.axes[0].get_yticklabels()] == list(t.LADDER_OF_FORMATS)
+    assert [text.get_text() for text in formats.axes[0].get_yticklabels()] == list(
+        t.LADDER_OF_FORMATS
+    )
 
 
 def pair(**changes):
-    rows = [t.point("a,b", "m", s, 16, 128, v, method=k) for s, v, k in (("whole", 1.0, "depth"), ("cut", 1.25, "full"))]
+    rows = [
+        t.point("a,b", "m", s, 16, 128, v, method=k)
+        for s, v, k in (("whole", 1.0, "depth"), ("cut", 1.25, "full"))
+    ]
     return pd.DataFrame(rows).assign(**changes)
 
 
@@ -124,13 +184,16 @@ def test_gains_of_a_known_case():
     assert found["gain_pct"].item() == pytest.approx(25)
     assert found["gain_pct_lo"].item() == pytest.approx(100 * (1.25 * 0.99 / 1.02 - 1))
     assert found["gain_pct_hi"].item() == pytest.approx(100 * (1.25 * 1.02 / 0.99 - 1))
-    assert found["method"].item() == "depth"                          # a gain is as sure as the less sure of both
+    assert found["method"].item() == "depth"  # a gain is as sure as the less sure of both
     assert "gain_pct_lo" not in g.gains(pair().drop(columns=["throughput_tok_s_lo"]), "b", "whole")
 
 
 def test_gains_without_a_counterpart_have_its_status():
     table = pair(status=["oom", "ok"], reason=["too large", None], throughput_tok_s=[np.nan, 1.0])
-    assert g.gains(table, ["a"], "whole")[["status", "reason"]].iloc[0].to_list() == ["oom", "too large"]
+    assert g.gains(table, ["a"], "whole")[["status", "reason"]].iloc[0].to_list() == [
+        "oom",
+        "too large",
+    ]
     elsewhere = g.gains(pair(batch=[1, 2]), "a", "whole")
     assert elsewhere["status"].item() == "not_run" and elsewhere["gain_pct"].isna().all()
     with pytest.raises(ValueError, match="'bf16' need .* sweep a; series there: whole, cut"):
@@ -144,8 +207,12 @@ def test_pruned_series_are_read_and_averaged_over_active_counts():
     rows = g.by_ratio(g.gains(t.pruning(), "pruning", "baseline"))
     one = rows[(rows["kind"] == "intra") & (rows["ratio_pct"] == 50)].iloc[0]
     each = [100 * (1.25 * 1.02**k - 1) for k in (1, 2, 4, 6, 8)]
-    assert one[["gain_pct", "gain_pct_lo", "gain_pct_hi"]].to_list() == pytest.approx([np.mean(each), each[0], each[-1]])
-    gone = rows[(rows["model"] == t.MODELS[2]) & (rows["kind"] == "inter") & (rows["ratio_pct"] == 12.5)].iloc[0]
+    assert one[["gain_pct", "gain_pct_lo", "gain_pct_hi"]].to_list() == pytest.approx(
+        [np.mean(each), each[0], each[-1]]
+    )
+    gone = rows[
+        (rows["model"] == t.MODELS[2]) & (rows["kind"] == "inter") & (rows["ratio_pct"] == 12.5)
+    ].iloc[0]
     assert gone["status"] == "infeasible" and gone["n_places"] == 0 and np.isnan(gone["gain_pct"])
     fig, _ = draw("pruning", "gain_by_ratio")
     assert [text.get_text() for text in fig.axes[0].get_xticklabels()] == ["12.5", "25", "50"]
@@ -156,15 +223,24 @@ def test_pruning_has_a_hue_per_kind_and_a_panel_per_kind_and_model():
     looks = {line.get_label(): line.get_color() for line in named(fig.axes[0], "series")}
     assert looks["baseline"] == "black" and len(set(looks.values())) == 7
     other, rows = draw("pruning", "gain")
-    assert [ax.get_title() for ax in other.axes] == [f"{m}\n{k}" for k in ("inter", "intra") for m in t.MODELS[1:3]]
+    assert [ax.get_title() for ax in other.axes] == [
+        f"{m}\n{k}" for k in ("inter", "intra") for m in t.MODELS[1:3]
+    ]
     assert "baseline" not in words(other) and len(rows) == 60
-    assert {line.get_label(): line.get_color() for line in named(other.axes[2], "series")}.items() <= looks.items()
+    assert {
+        line.get_label(): line.get_color() for line in named(other.axes[2], "series")
+    }.items() <= looks.items()
     assert all(len(named(ax, "level")) == 1 for ax in other.axes)
 
 
 def test_the_source_range_is_shaded_for_its_own_pair_only():
     fig, _ = draw("quantization", "gain")
-    spans = [c.get_paths()[0].get_extents() for ax in fig.axes for c in ax.collections if c.get_gid() == "source"]
+    spans = [
+        c.get_paths()[0].get_extents()
+        for ax in fig.axes
+        for c in ax.collections
+        if c.get_gid() == "source"
+    ]
     assert [(s.y0, s.y1) for s in spans] == [(25, 30), (20, 25)] and spans[0].x0 > 32
     assert "the source's range" in words(fig)
     other, _ = draw("quantization", "gain", "cpu")
@@ -174,20 +250,26 @@ def test_the_source_range_is_shaded_for_its_own_pair_only():
 
 def test_formats_without_a_number_are_marked_and_memory_counts_whole_sequences():
     fig, _ = draw("quantization", "formats")
-    assert all([line.get_ydata()[0] for line in named(ax, "missing-infeasible")] == [6] for ax in fig.axes)
+    assert all(
+        [line.get_ydata()[0] for line in named(ax, "missing-infeasible")] == [6] for ax in fig.axes
+    )
     assert len(fig.axes) == 3
     _, rows = draw("quantization", "memory")
     assert list(rows["series"]) == list(t.LADDER_OF_FORMATS)
     fitting = rows.set_index("series")["fitting_batch"]
     assert fitting["bf16"] == 300_000 // 1024 and fitting["fp8 + fp8 KV"] == 600_000 // 1024
     assert np.isnan(fitting["int8 experts"])
-    nullable = TABLES["quantization"]["gpu"].astype({"weights_bytes": "Int64", "kv_capacity_tokens": "Int64"})
+    nullable = TABLES["quantization"]["gpu"].astype(
+        {"weights_bytes": "Int64", "kv_capacity_tokens": "Int64"}
+    )
     assert figures.memory(nullable)[1]["weights_gb"].iloc[0] == 94
 
 
 def test_quality_gives_the_reason_where_nothing_was_measured():
     table = t.quality(t.quantization(), measured=False).assign(perplexity=np.nan)
-    with pytest.raises(ValueError, match="no format has a perplexity: dummy weights have no quality"):
+    with pytest.raises(
+        ValueError, match="no format has a perplexity: dummy weights have no quality"
+    ):
         figures.quality(table)
     fig, rows = draw("quantization", "quality")
     assert len(fig.axes) == 2 and len(rows) == 7 and rows["throughput_tok_s"].notna().all()
@@ -198,14 +280,20 @@ def test_quality_gives_the_reason_where_nothing_was_measured():
 def test_layer_figures_share_looks_and_one_floor():
     fig, rows = draw("fused_moe", "layer_time")
     assert len(fig.axes) == 6 and all(len(named(ax, "floor")) == 1 for ax in fig.axes)
-    np.testing.assert_allclose(rows["layer_time_us"].dropna(), TABLES["fused_moe"]["gpu"].query("sweeps == 'layer'")
-                               ["layer_time_s"].dropna() * 1e6)
+    np.testing.assert_allclose(
+        rows["layer_time_us"].dropna(),
+        TABLES["fused_moe"]["gpu"].query("sweeps == 'layer'")["layer_time_s"].dropna() * 1e6,
+    )
     assert {"under a captured graph", "plain calls", "timed out", "floor"} <= set(words(fig))
     looks = {line.get_label(): line.get_color() for line in named(fig.axes[0], "series")}
     over, ratio = draw("fused_moe", "layer_speedup")
-    assert {line.get_label(): line.get_color() for line in named(over.axes[0], "series")}.items() <= looks.items()
+    assert {
+        line.get_label(): line.get_color() for line in named(over.axes[0], "series")
+    }.items() <= looks.items()
     assert set(ratio["series"]) == set(t.BACKENDS) - {"fused Triton"}
-    assert "layer time" in over._supylabel.get_text() and "floor" not in words(draw("fused_moe", "layer_time", "cpu")[0])
+    assert "layer time" in over._supylabel.get_text() and "floor" not in words(
+        draw("fused_moe", "layer_time", "cpu")[0]
+    )
     cpu, _ = draw("fused_moe", "layer_speedup", "cpu")
     assert "that of fused (engine's choice)" in cpu._supylabel.get_text()
 
@@ -213,7 +301,9 @@ def test_layer_figures_share_looks_and_one_floor():
 def test_the_roof_comes_from_the_floors():
     fig, rows = draw("fused_moe", "roofline")
     ridge = named(fig.axes[0], "ridge")[0]
-    assert (ridge.get_xdata()[0], ridge.get_ydata()[0]) == pytest.approx((t.PEAK / t.BANDWIDTH, t.PEAK / 1e12))
+    assert (ridge.get_xdata()[0], ridge.get_ydata()[0]) == pytest.approx(
+        (t.PEAK / t.BANDWIDTH, t.PEAK / 1e12)
+    )
     assert (rows["tflops"] < rows["roof_tflops"]).all()
     intensity = np.array([1.0, 2.0, 500.0, 900.0])
     assert fused_moe.roof(intensity, np.minimum(100.0, intensity)) == pytest.approx((1.0, 100.0))
@@ -226,18 +316,25 @@ def test_the_roof_comes_from_the_floors():
 def test_quantized_layers_have_the_plain_kernel_as_reference_where_there_is_one():
     fig, _ = draw("fused_moe", "layer_quantized")
     assert words(fig)[0] == "fused Triton, bf16" and len(fig.axes) == 3
-    only, _ = fused_moe.layer_quantized(TABLES["fused_moe"]["gpu"].query("sweeps == 'layer_quantized'"))
+    only, _ = fused_moe.layer_quantized(
+        TABLES["fused_moe"]["gpu"].query("sweeps == 'layer_quantized'")
+    )
     assert words(only)[0] == "fused Triton, fp8"
     other = TABLES["fused_moe"]["gpu"].query("sweeps == 'layer_quantized' or model == @t.MODELS[5]")
     assert words(fused_moe.layer_quantized(other)[0])[0] == "fused Triton, fp8"
-    with pytest.raises(ValueError, match="layer_speedup needs a time of fused Triton or .* with times: expert loop"):
+    with pytest.raises(
+        ValueError, match="layer_speedup needs a time of fused Triton or .* with times: expert loop"
+    ):
         fused_moe.layer_speedup(TABLES["fused_moe"]["gpu"].query("series != 'fused Triton'"))
 
 
 def test_tuning_compares_default_and_tuned_of_one_timing_per_token_count():
     fig, rows = draw("fused_moe", "tuning")
-    assert [ax.get_title() for ax in fig.axes] == ["16 tokens\ngain +22.0 %", "256 tokens\ngain +3.1 %",
-                                                   "4096 tokens\ngain +10.7 %"]
+    assert [ax.get_title() for ax in fig.axes] == [
+        "16 tokens\ngain +22.0 %",
+        "256 tokens\ngain +3.1 %",
+        "4096 tokens\ngain +10.7 %",
+    ]
     heights = [[patch.get_height() for patch in ax.patches] for ax in fig.axes]
     np.testing.assert_allclose(heights, rows[["default_us", "tuned_us"]])
     table = t.layers()

@@ -1,4 +1,5 @@
-"""Prose of section 4: its numbers are the planted ones, and where something was not measured it says so."""
+"""Prose of section 4: its numbers are the planted ones, and where something was not measured it
+says so."""
 
 import inspect
 import random
@@ -16,16 +17,33 @@ from moebook.sections.speculative_decoding import commentary as r
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import speculation_tables as t  # noqa: E402
 
-READINGS = [f for n, f in vars(r).items() if inspect.isfunction(f) and f.__module__ == r.__name__ and not n.startswith("_")]
-MEASURED = ("throughput", "ttft", "tpot", "e2e", "tokens_per_step", "accepted_pos", "acceptance_rate", "experts_per_step",
-            "step_tokens", "output_digests")
+READINGS = [
+    f
+    for n, f in vars(r).items()
+    if inspect.isfunction(f) and f.__module__ == r.__name__ and not n.startswith("_")
+]
+MEASURED = (
+    "throughput",
+    "ttft",
+    "tpot",
+    "e2e",
+    "tokens_per_step",
+    "accepted_pos",
+    "acceptance_rate",
+    "experts_per_step",
+    "step_tokens",
+    "output_digests",
+)
 
 
 def unmeasured(table: pd.DataFrame, gone: np.ndarray) -> pd.DataFrame:
     gone = gone & (table["status"] == "ok").to_numpy()
     lost = {c: table[c].mask(gone) for c in table if c.startswith(MEASURED)}
-    return table.assign(**lost, status=table["status"].mask(gone, "not_run"),
-                        reason=table["reason"].mask(gone, "not measured yet"))
+    return table.assign(
+        **lost,
+        status=table["status"].mask(gone, "not_run"),
+        reason=table["reason"].mask(gone, "not measured yet"),
+    )
 
 
 def with_speed(table: pd.DataFrame, speed) -> pd.DataFrame:
@@ -57,23 +75,36 @@ def test_the_finding_has_gains_place_and_acceptance():
     gain = {"Qwen3-0.6B": 30, "Qwen3-1.7B": 50, "Qwen3-4B": -5, "Qwen3-8B": -20}
     table = with_speed(t.cost(), lambda row: 100 + gain.get(row.draft, 0))
     text = r.headline(table)
-    assert text.startswith("**Finding.** With 4 draft tokens and acceptance set to 0.7, Qwen3-1.7B changes throughput over "
-                           "plain decoding by +50 %, Qwen3-8B by -20 %; 2 of 4 drafts are faster (batch 16, 512 tokens")
+    assert text.startswith(
+        "**Finding.** With 4 draft tokens and acceptance set to 0.7, Qwen3-1.7B changes throughput "
+        "over "
+        "plain decoding by +50 %, Qwen3-8B by -20 %; 2 of 4 drafts are faster (batch 16, 512 tokens"
+    )
     assert "the drafts' own acceptance (0.20 to 0.35)" in r.headline(t.cpu())
-    assert "Not measured: draft Qwen3-8B: oom (synthetic: does not fit)." in r.headline(t.cost(gone=("Qwen3-8B",)))
+    assert "Not measured: draft Qwen3-8B: oom (synthetic: does not fit)." in r.headline(
+        t.cost(gone=("Qwen3-8B",))
+    )
 
 
 def test_falls_with_length_are_told_by_series():
-    table = with_speed(t.cost(), lambda row: (100 if row.draft_tokens else 50) - 10 * (row.input_tokens == 2048))
+    table = with_speed(
+        t.cost(), lambda row: (100 if row.draft_tokens else 50) - 10 * (row.input_tokens == 2048)
+    )
     text = r.length(table)
     assert "from 128 to 2048 tokens: no speculation -20 %, Qwen3-0.6B -10 %" in text
     assert "faster than no speculation at 16 of 16" in text
 
 
 def test_the_best_number_of_draft_tokens():
-    table = with_speed(t.cost({"Qwen3-0.6B": 0.1}), lambda row: {0: 100, 1: 110, 2: 130, 4: 120, 8: 70}[row.draft_tokens])
+    table = with_speed(
+        t.cost({"Qwen3-0.6B": 0.1}),
+        lambda row: {0: 100, 1: 110, 2: 130, 4: 120, 8: 70}[row.draft_tokens],
+    )
     text = r.tokens(table)
-    assert "**Qwen3-0.6B** does best with 2 (+30 %, -30 % with 8)" in text and "falls at 2 of 3 steps" in text
+    assert (
+        "**Qwen3-0.6B** does best with 2 (+30 %, -30 % with 8)" in text
+        and "falls at 2 of 3 steps" in text
+    )
 
 
 def test_gains_at_the_smallest_and_largest_batch():
@@ -102,7 +133,10 @@ def test_costs_break_even_and_who_wins_at_what_was_reached():
     ratio = t.step_ratio(t.DRAFTS["Qwen3-0.6B"], 4, 16)
     text = r.speedup(table)
     assert f"**Qwen3-0.6B** costs {ratio:.2f} plain steps and pays from acceptance 0." in text
-    assert "0.57 (tiny-draft-medium): Qwen3-0.6B, Qwen3-1.7B;" in text and "0.27 (n-gram): no draft" in text
+    assert (
+        "0.57 (tiny-draft-medium): Qwen3-0.6B, Qwen3-1.7B;" in text
+        and "0.27 (n-gram): no draft" in text
+    )
     dear = r.speedup(t.cost({"a": 9.0}))
     assert "never pays: a step costs" in dear and "At the acceptance" not in dear
 
@@ -119,23 +153,33 @@ def test_checks_count_sequences_and_give_the_error():
 def test_runs_under_their_floor_are_told():
     table = t.gpu()
     assert "floor" not in r.check(table)
-    text = r.check(table.assign(floor_tpot_s=table["tpot_s"] * np.where(table["draft_tokens"] == 8, 1.2, 0.8)))
+    text = r.check(
+        table.assign(floor_tpot_s=table["tpot_s"] * np.where(table["draft_tokens"] == 8, 1.2, 0.8))
+    )
     assert "4 of 77 runs with a draft are faster than their floor" in text
 
 
 def test_experts_against_formula_and_plain():
     text = r.experts(t.trained())
     assert "**no speculation** 10.0 of 16 for 8 tokens (0.95 of the formula)" in text
-    assert "**n-gram** 14.3 of 16 for 40 tokens (0.90 of the formula, 1.44 times plain decoding)" in text
+    assert (
+        "**n-gram** 14.3 of 16 for 40 tokens (0.90 of the formula, 1.44 times plain decoding)"
+        in text
+    )
 
 
 def test_what_the_sources_winner_implies():
     text = r.which_cell(t.cost())
     more = re.search(r"1.7B needs (0\.\d+), \+(0\.\d+)", text)
-    assert "here Qwen3-0.6B" in text and float(more[1]) == pytest.approx(0.7 + float(more[2]), abs=0.011)
+    assert "here Qwen3-0.6B" in text and float(more[1]) == pytest.approx(
+        0.7 + float(more[2]), abs=0.011
+    )
     assert f"1.7B, implies an acceptance at least {more[2]} over that of 0.6B (at 0.7)." in text
     never = r.which_cell(t.cost({"Qwen3-0.6B": 0.1, "Qwen3-1.7B": 9.0}))
-    assert "cannot be as fast even if every token is accepted" in never and "cannot be explained by acceptance" in never
+    assert (
+        "cannot be as fast even if every token is accepted" in never
+        and "cannot be explained by acceptance" in never
+    )
     assert "implies" not in r.which_cell(t.cpu())
     assert r.which_cell(t.trained()) == "Not part of this plan: sweep `spec_tokens`."
     one = t.cost({"Qwen3-0.6B": 0.1})

@@ -1,4 +1,5 @@
-"""Figures of section 4 draw what the table has: both widths, what is missing, and the formulas in their artists."""
+"""Figures of section 4 draw what the table has: both widths, what is missing, and the formulas in
+their artists."""
 
 import sys
 from functools import cache
@@ -47,7 +48,12 @@ def test_width_units_and_nothing_clipped_or_touching(name, table, width):
     fig, rows = draw(name, table, width)
     assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
     pd.testing.assert_frame_equal(before, TABLES[table])
-    labels = [text.get_text() for ax in fig.axes for text in (ax.xaxis.label, ax.yaxis.label) if text.get_text()]
+    labels = [
+        text.get_text()
+        for ax in fig.axes
+        for text in (ax.xaxis.label, ax.yaxis.label)
+        if text.get_text()
+    ]
     labels += [text.get_text() for text in (fig._supxlabel, fig._supylabel) if text is not None]
     assert labels and all("(" in label and label.endswith(")") for label in labels)
     box = fig.get_tightbbox()
@@ -56,23 +62,43 @@ def test_width_units_and_nothing_clipped_or_touching(name, table, width):
     boxes = [legend.get_window_extent() for legend in fig.legends]
     boxes += [ax.title.get_window_extent() for ax in fig.axes if ax.get_title()]
     boxes += [x.get_window_extent() for x in (fig._supxlabel, fig._supylabel) if x is not None]
-    boxes += [x.get_window_extent() for ax in fig.axes for x in (ax.xaxis.label, ax.yaxis.label) if x.get_text()]
+    boxes += [
+        x.get_window_extent()
+        for ax in fig.axes
+        for x in (ax.xaxis.label, ax.yaxis.label)
+        if x.get_text()
+    ]
     for i, a in enumerate(boxes):
-        assert not [j for j, b in enumerate(boxes[:i]) if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1
-                    and b.y0 < a.y1 - 1]
+        assert not [
+            j
+            for j, b in enumerate(boxes[:i])
+            if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
+        ]
     for ax in fig.axes:
         for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, sorted(ax.get_ylim()))):
-            ticks = [k.label1.get_window_extent() for k in axis.get_major_ticks()
-                     if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high]
-            assert not [(i, j) for i, a in enumerate(ticks) for j, b in enumerate(ticks[:i]) if a.overlaps(b)]
+            ticks = [
+                k.label1.get_window_extent()
+                for k in axis.get_major_ticks()
+                if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high
+            ]
+            assert not [
+                (i, j)
+                for i, a in enumerate(ticks)
+                for j, b in enumerate(ticks[:i])
+                if a.overlaps(b)
+            ]
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_what_is_missing_is_named(name):
     function, table = getattr(view, name), TABLES["gpu"]
-    with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+', of which .* no row; .*: other"):
+    with pytest.raises(
+        ValueError, match=rf"{name} needs sweep '\w+', of which .* no row; .*: other"
+    ):
         function(table.assign(sweeps="other"))
-    with pytest.raises(ValueError, match=rf"{name} needs sweep '\w+'; columns missing from the table: "):
+    with pytest.raises(
+        ValueError, match=rf"{name} needs sweep '\w+'; columns missing from the table: "
+    ):
         function(table[["sweeps", "status"]])
     with pytest.raises(ValueError, match=rf"{name}: no row has .*\d+ oom"):
         function(table.assign(status="oom"))
@@ -85,48 +111,83 @@ def test_a_speed_up_needs_the_baseline(name):
         getattr(view, name)(table[table["series"] != speculation.PLAIN])
     plain_lost = table["series"] == speculation.PLAIN
     with pytest.raises(ValueError, match="no row has cost_ratio"):
-        getattr(view, name)(table.assign(status=table["status"].mask(plain_lost, "failed"),
-                                         tpot_s=table["tpot_s"].mask(plain_lost)))
+        getattr(view, name)(
+            table.assign(
+                status=table["status"].mask(plain_lost, "failed"),
+                tpot_s=table["tpot_s"].mask(plain_lost),
+            )
+        )
 
 
 def test_the_baseline_is_a_black_line_in_each_throughput_figure():
     for name, x in (("over_length", "input_tokens"), ("over_batch", "batch")):
         fig, rows = draw(name)
         rows = rows.sort_values(x)
-        (line,) = [one for one in named(fig.axes[0], "series") if one.get_label() == speculation.PLAIN]
+        (line,) = [
+            one for one in named(fig.axes[0], "series") if one.get_label() == speculation.PLAIN
+        ]
         own = rows[rows["series"] == speculation.PLAIN]["throughput_tok_s"].to_numpy(float)
         np.testing.assert_array_equal(line.get_ydata(), own)
         assert line.get_color() == "black" and len(named(fig.axes[0], "series")) == 5
     fig, rows = draw("over_draft_tokens")
     (level,) = named(fig.axes[0], "level")
     plain = rows[rows["series"] == speculation.PLAIN]
-    assert level.get_ydata()[0] == plain["throughput_tok_s"].iloc[0] and plain["draft_tokens"].tolist() == [0]
-    assert len(named(fig.axes[0], "series")) == 4 and speculation.PLAIN in words(fig) and fig.axes[0].get_ylim()[0] == 0
+    assert level.get_ydata()[0] == plain["throughput_tok_s"].iloc[0] and plain[
+        "draft_tokens"
+    ].tolist() == [0]
+    assert (
+        len(named(fig.axes[0], "series")) == 4
+        and speculation.PLAIN in words(fig)
+        and fig.axes[0].get_ylim()[0] == 0
+    )
     alone = TABLES["gpu"][TABLES["gpu"]["series"] != speculation.PLAIN]
     assert not named(view.over_draft_tokens(alone)[0].axes[0], "level")
 
 
 def test_a_draft_keeps_its_colour_in_all_figures():
     def hues(name):
-        return {x.get_label(): x.get_color() for x in named(draw(name)[0].axes[0], "series") if x.get_color() != "black"}
+        return {
+            x.get_label(): x.get_color()
+            for x in named(draw(name)[0].axes[0], "series")
+            if x.get_color() != "black"
+        }
 
     first = hues("over_length")
-    assert len(first) == 4 and all(hues(name) == first for name in ("over_draft_tokens", "over_batch", "break_even"))
-    assert [curve.get_color() for curve in named(draw("speedup")[0].axes[0], "curve")] == list(first.values())
+    assert len(first) == 4 and all(
+        hues(name) == first for name in ("over_draft_tokens", "over_batch", "break_even")
+    )
+    assert [curve.get_color() for curve in named(draw("speedup")[0].axes[0], "curve")] == list(
+        first.values()
+    )
 
 
 def test_curves_of_the_speed_up_are_the_formula_and_runs_lie_on_them():
     fig, rows = draw("speedup")
-    assert [ax.get_title() for ax in fig.axes] == ["1 draft token", "2 draft tokens", "4 draft tokens", "8 draft tokens"]
+    assert [ax.get_title() for ax in fig.axes] == [
+        "1 draft token",
+        "2 draft tokens",
+        "4 draft tokens",
+        "8 draft tokens",
+    ]
     curve = named(fig.axes[2], "curve")[1]
-    wanted = [speculation.expected_tokens(a, 4) / t.step_ratio(t.DRAFTS["Qwen3-1.7B"], 4, 16) for a in curve.get_xdata()]
+    wanted = [
+        speculation.expected_tokens(a, 4) / t.step_ratio(t.DRAFTS["Qwen3-1.7B"], 4, 16)
+        for a in curve.get_xdata()
+    ]
     np.testing.assert_allclose(curve.get_ydata(), wanted)
     run = named(fig.axes[2], "run")[1]
     assert run.get_xdata()[0] == 0.7
-    assert run.get_ydata()[0] == pytest.approx(speculation.expected_tokens(0.7, 4) / t.step_ratio(0.19, 4, 16))
-    assert set(rows["acceptance"]) == set(speculation.GRID) and named(fig.axes[0], "level")[0].get_ydata()[0] == 1
+    assert run.get_ydata()[0] == pytest.approx(
+        speculation.expected_tokens(0.7, 4) / t.step_ratio(0.19, 4, 16)
+    )
+    assert (
+        set(rows["acceptance"]) == set(speculation.GRID)
+        and named(fig.axes[0], "level")[0].get_ydata()[0] == 1
+    )
     (mark,) = named(fig.axes[0], "reached-n-gram")
-    assert mark.get_xdata()[0] == pytest.approx(np.mean([0.42, 0.3, 0.1])) and "n-gram reached 0.27" in words(fig)
+    assert mark.get_xdata()[0] == pytest.approx(
+        np.mean([0.42, 0.3, 0.1])
+    ) and "n-gram reached 0.27" in words(fig)
     alone, _ = view.speedup(t.cost())
     assert not named(alone.axes[0], "reached") and len(alone.legends) == 1
 
@@ -134,20 +195,35 @@ def test_curves_of_the_speed_up_are_the_formula_and_runs_lie_on_them():
 def test_break_even_points_and_drafts_that_never_pay():
     fig, rows = draw("break_even")
     line = named(fig.axes[0], "series")[0]
-    wanted = [speculation.break_even(t.step_ratio(t.DRAFTS["Qwen3-0.6B"], k, 16), k)[0] for k in (1, 2, 4, 8)]
+    wanted = [
+        speculation.break_even(t.step_ratio(t.DRAFTS["Qwen3-0.6B"], k, 16), k)[0]
+        for k in (1, 2, 4, 8)
+    ]
     np.testing.assert_allclose(line.get_ydata(), wanted)
-    assert [ax.get_title() for ax in fig.axes] == ["batch 16", "4 draft tokens"] and view.NEVER not in words(fig)
+    assert [ax.get_title() for ax in fig.axes] == [
+        "batch 16",
+        "4 draft tokens",
+    ] and view.NEVER not in words(fig)
     dear, rows = view.break_even(t.cost({"a": 0.1, "b": 2.0}))
     assert rows.loc[rows["series"] == "draft b", "never"].all() and view.NEVER in words(dear)
     never = named(dear.axes[0], "never")
     assert len(never) == 1 and list(never[0].get_xdata()) == [1, 2, 4, 8]
-    assert named(fig.axes[1], "set")[0].get_ydata()[0] == 0.7 and not named(draw("break_even", "cpu")[0].axes[1], "set")
+    assert named(fig.axes[1], "set")[0].get_ydata()[0] == 0.7 and not named(
+        draw("break_even", "cpu")[0].axes[1], "set"
+    )
 
 
 def test_tokens_per_step_stand_in_rows_by_draft_and_colours_by_text():
     fig, rows = draw("acceptance")
-    assert [ax.get_title() for ax in fig.axes] == ["temperature 0", "temperature 0.5", "temperature 1"]
-    assert words(fig)[:3] != sorted(words(fig)[:3]) and set(words(fig)) == {*t.TEXTS, speculation.PLAIN}
+    assert [ax.get_title() for ax in fig.axes] == [
+        "temperature 0",
+        "temperature 0.5",
+        "temperature 1",
+    ]
+    assert words(fig)[:3] != sorted(words(fig)[:3]) and set(words(fig)) == {
+        *t.TEXTS,
+        speculation.PLAIN,
+    }
     names = [label.get_text() for label in fig.axes[0].get_yticklabels()]
     assert names == ["tiny-draft-small", "tiny-draft-medium", "tiny-draft-large", "n-gram"]
     code = named(fig.axes[0], "points")[0]
@@ -176,5 +252,7 @@ def test_experts_hit_stand_beside_the_formula():
 
 @pytest.mark.parametrize("name", ["speedup", "experts_hit"])
 def test_a_second_drawing_is_the_same_bytes(name):
-    first, second = (style.render(getattr(view, name)(TABLES["gpu"], width="column")[0], "svg") for _ in range(2))
+    first, second = (
+        style.render(getattr(view, name)(TABLES["gpu"], width="column")[0], "svg") for _ in range(2)
+    )
     assert first == second

@@ -20,9 +20,16 @@ def test_two_saves_give_the_same_bytes_also_from_a_second_drawing(tmp_path):
         style.save(fig, rows, tmp_path / folder, "x", width="column")
     style.save(fig, rows, tmp_path / "b", "x", formats=("png", "svg", "pdf"), width="column")
     for suffix in ("pdf", "svg", "png", "csv"):
-        assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (tmp_path / "b" / f"x.{suffix}").read_bytes()
+        assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (
+            tmp_path / "b" / f"x.{suffix}"
+        ).read_bytes()
     pdf, svg = ((tmp_path / "a" / f"x.{s}").read_bytes() for s in ("pdf", "svg"))
-    assert b"CreationDate" not in pdf and b"dc:date" not in svg and b"/Type3" not in pdf and b"/Type0" in pdf
+    assert (
+        b"CreationDate" not in pdf
+        and b"dc:date" not in svg
+        and b"/Type3" not in pdf
+        and b"/Type0" in pdf
+    )
 
 
 def test_an_svg_keeps_its_numbers_and_only_shortens_where_they_stand():
@@ -32,13 +39,18 @@ def test_an_svg_keeps_its_numbers_and_only_shortens_where_they_stand():
     ax.set(xticks=[0.0625, 0.12345], title="0.98765 < 1.23456")
     svg = style.render(fig, "svg").decode()
     assert all(text in svg for text in (">0.06250<", ">0.12345<", "0.98765 &lt; 1.23456"))
-    assert not re.search(r'<path d="[^"]*\d\.\d{3}', svg) and ElementTree.fromstring(svg).tag.endswith("svg")
+    assert not re.search(r'<path d="[^"]*\d\.\d{3}', svg) and ElementTree.fromstring(
+        svg
+    ).tag.endswith("svg")
 
 
 def test_an_svg_has_no_indentation_and_a_png_the_pixels_of_its_dpi():
     fig, _ = figures.ffn_scaling(t.tiny_grid())
     assert b"\n <" not in style.render(fig, "svg")
-    widths = {dpi: Image.open(BytesIO(style.render(fig, dpi=dpi))).width for dpi in (style.PNG_DPI, style.SCREEN_DPI)}
+    widths = {
+        dpi: Image.open(BytesIO(style.render(fig, dpi=dpi))).width
+        for dpi in (style.PNG_DPI, style.SCREEN_DPI)
+    }
     assert widths == {200: 1400, 128: 896}
 
 
@@ -75,7 +87,9 @@ def test_save_refuses_unknown_formats_and_wrong_widths(tmp_path):
 def test_the_style_ends_with_its_context():
     before = dict(mpl.rcParams)
     with style.paper_style("column") as inches:
-        assert inches == 3.33 and mpl.rcParams["pdf.fonttype"] == 42 and mpl.rcParams["font.size"] == 8
+        assert (
+            inches == 3.33 and mpl.rcParams["pdf.fonttype"] == 42 and mpl.rcParams["font.size"] == 8
+        )
     figures.ffn_scaling(t.tiny_grid())
     assert dict(mpl.rcParams) == before
 
@@ -90,15 +104,36 @@ def test_log2_axis_has_plain_integers():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1792", "14336"]
 
 
-@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.25, "0.25"), (950, "950"), (1000, "1k"), (12500, "12.5k"),
-                                             (3.4e6, "3.4M"), (999.9, "1k")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.25, "0.25"),
+        (950, "950"),
+        (1000, "1k"),
+        (12500, "12.5k"),
+        (3.4e6, "3.4M"),
+        (999.9, "1k"),
+    ],
+)
 def test_short_number(value, text):
     assert style.short_number(value) == text
 
 
-@pytest.mark.parametrize(("value", "figures_", "text"), [
-    (1.5, 3, "1.50"), (12.34, 3, "12.3"), (707.4, 3, "707"), (2404, 3, "2.40k"), (2404, 2, "2.4k"), (707.4, 2, "707"),
-    (999.7, 3, "1.00k"), (123456, 2, "123k"), (0.5, 3, "0.500")])
+@pytest.mark.parametrize(
+    ("value", "figures_", "text"),
+    [
+        (1.5, 3, "1.50"),
+        (12.34, 3, "12.3"),
+        (707.4, 3, "707"),
+        (2404, 3, "2.40k"),
+        (2404, 2, "2.4k"),
+        (707.4, 2, "707"),
+        (999.7, 3, "1.00k"),
+        (123456, 2, "123k"),
+        (0.5, 3, "0.500"),
+    ],
+)
 def test_cell_number_keeps_its_figures(value, figures_, text):
     assert style.cell_number(value, figures_) == text
 
@@ -107,8 +142,13 @@ def test_mark_missing_knows_each_status_once():
     ax = Figure().subplots()
     assert style.mark_missing(ax, [], "oom") is None
     lines = [style.mark_missing(ax, [1, 2], status) for status in style.MISSING]
-    assert len({line.get_marker() for line in lines}) == len({line.get_label() for line in lines}) == 5
-    assert set(lines[0].get_ydata()) == {0.015} and lines[0].get_transform() == ax.get_xaxis_transform()
+    assert (
+        len({line.get_marker() for line in lines}) == len({line.get_label() for line in lines}) == 5
+    )
+    assert (
+        set(lines[0].get_ydata()) == {0.015}
+        and lines[0].get_transform() == ax.get_xaxis_transform()
+    )
     with pytest.raises(ValueError, match="'lost' of a missing point; known: oom, infeasible"):
         style.mark_missing(ax, [1], "lost")
 
@@ -121,7 +161,9 @@ def test_series_differ_in_colour_and_marker():
 def test_error_bars_are_distances_and_never_negative():
     rows = pd.DataFrame({"e2e_s": [2.0, None], "e2e_s_lo": [1.5, None], "e2e_s_hi": [2.2, None]})
     np.testing.assert_allclose(style.error_bars(rows, "e2e_s"), [[0.5, 0], [0.2, 0]])
-    np.testing.assert_allclose(style.error_bars(rows, "e2e_s", pd.Series([0.5, 1])), [[1, 0], [0.4, 0]])
+    np.testing.assert_allclose(
+        style.error_bars(rows, "e2e_s", pd.Series([0.5, 1])), [[1, 0], [0.4, 0]]
+    )
     assert style.error_bars(rows, "ttft_s") is None
 
 
@@ -143,8 +185,10 @@ def test_a_footer_takes_its_room_from_the_panels(width, text):
     drawn = [fig._supxlabel, *(ax.title for ax in fig.axes)]
     assert all(other.get_window_extent().y0 > box.y1 for other in drawn)
     assert all(ax.get_tightbbox().y0 > box.y1 for ax in fig.axes)
-    assert all(legend.get_window_extent().y0 >= max(ax.get_tightbbox().y1 for ax in fig.axes) - 1
-               for legend in fig.legends)
+    assert all(
+        legend.get_window_extent().y0 >= max(ax.get_tightbbox().y1 for ax in fig.axes) - 1
+        for legend in fig.legends
+    )
 
 
 def test_one_line_of_footer_on_a_page_and_more_where_it_is_long():

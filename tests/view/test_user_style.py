@@ -75,8 +75,12 @@ def digests(folder: Path, rc: str = "", styled: bool = False) -> dict[str, str]:
     folder.mkdir()
     (folder / "matplotlibrc").write_text(rc)
     code = DRAW.format(tests=str(Path(__file__).parent), styled=styled)
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True,
-                          env={**os.environ, "MATPLOTLIBRC": str(folder / "matplotlibrc")})
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MATPLOTLIBRC": str(folder / "matplotlibrc")},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -86,11 +90,18 @@ def clean(tmp_path_factory) -> dict[str, str]:
     return digests(tmp_path_factory.mktemp("clean") / "rc")
 
 
-@pytest.mark.parametrize(("rc", "styled"), [
-    ("savefig.bbox: tight", False), ("text.usetex: True", False), (HOSTILE, False), ("", True),
-], ids=["tight", "usetex", "everything", "style sheets"])
+@pytest.mark.parametrize(
+    ("rc", "styled"),
+    [
+        ("savefig.bbox: tight", False),
+        ("text.usetex: True", False),
+        (HOSTILE, False),
+        ("", True),
+    ],
+    ids=["tight", "usetex", "everything", "style sheets"],
+)
 def test_the_bytes_are_those_without_it(clean, tmp_path, rc, styled):
     assert len(clean) == 9 and digests(tmp_path / "rc", rc, styled) == clean
     pdf = (tmp_path / "rc" / "lines.pdf").read_bytes()
-    box = pdf[pdf.index(b"/MediaBox"):].split(b"]")[0].split(b"[")[1].split()
+    box = pdf[pdf.index(b"/MediaBox") :].split(b"]")[0].split(b"[")[1].split()
     assert round(float(box[2]) / 72, 2) == 3.33

@@ -16,13 +16,17 @@ from moebook.explore.views import View
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 GRID = ("expert_ffn_dim", "top_k", "num_experts")
 VIEWS = (View("grid", "grid", *GRID), View("batches", "batch_topk", "batch", "top_k", "model"))
-ASK = "import sys; from moebook.explore.widgets import is_live, explorer; " \
-      "print(is_live(), explorer(None, ()) if not is_live() else '', 'ipywidgets' in sys.modules)"
+ASK = (
+    "import sys; from moebook.explore.widgets import is_live, explorer; "
+    "print(is_live(), explorer(None, ()) if not is_live() else '', 'ipywidgets' in sys.modules)"
+)
 
 
 def test_outside_a_kernel_nothing_is_live_and_ipywidgets_stays_out():
-    code = "import sys; from moebook.explore import widgets as w; " \
-           "print(w.is_live(), w.explorer(None, ()), 'ipywidgets' in sys.modules)"
+    code = (
+        "import sys; from moebook.explore import widgets as w; "
+        "print(w.is_live(), w.explorer(None, ()), 'ipywidgets' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and lines[0].count(".") == 1 and lines[1] == "False None False"
@@ -30,9 +34,15 @@ def test_outside_a_kernel_nothing_is_live_and_ipywidgets_stays_out():
 
 def test_papermill_is_headless_even_with_a_front_ends_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "started-from-a-notebook.ipynb")
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ASK)]), tmp_path / "n.ipynb")
-    done = papermill.execute_notebook(str(tmp_path / "n.ipynb"), str(tmp_path / "o.ipynb"), kernel_name="python3",
-                                      progress_bar=False)
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ASK)]), tmp_path / "n.ipynb"
+    )
+    done = papermill.execute_notebook(
+        str(tmp_path / "n.ipynb"),
+        str(tmp_path / "o.ipynb"),
+        kernel_name="python3",
+        progress_bar=False,
+    )
     assert done.cells[0].outputs[0].text.splitlines()[-1] == "False None False"
 
 
@@ -40,7 +50,11 @@ def test_a_front_end_that_can_answer_is_live(monkeypatch):
     manager, client = start_new_kernel(kernel_name="python3")
     try:
         said = [_say(client, ASK, allow_stdin=True), _say(client, ASK, allow_stdin=False)]
-        said.append(_say(client, f"import os; os.environ['MOEBOOK_HEADLESS'] = '1'; {ASK}", allow_stdin=True))
+        said.append(
+            _say(
+                client, f"import os; os.environ['MOEBOOK_HEADLESS'] = '1'; {ASK}", allow_stdin=True
+            )
+        )
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -49,8 +63,13 @@ def test_a_front_end_that_can_answer_is_live(monkeypatch):
 
 def _say(client, code: str, allow_stdin: bool) -> str:
     texts = []
-    client.execute_interactive(code, allow_stdin=allow_stdin, timeout=60, stdin_hook=lambda _: None,
-                               output_hook=lambda m: texts.append(m["content"].get("text", "")))
+    client.execute_interactive(
+        code,
+        allow_stdin=allow_stdin,
+        timeout=60,
+        stdin_hook=lambda _: None,
+        output_hook=lambda m: texts.append(m["content"].get("text", "")),
+    )
     return "".join(texts)
 
 
@@ -70,9 +89,15 @@ def test_it_opens_on_the_first_view_and_each_change_is_another_picture():
     pick, picture, notes = explorer()
     assert pick["view"].label == "grid" and roles(pick) == list(GRID)
     seen = [picture()]
-    changes = {"metric": "e2e_s", "log_y": not pick["log_y"].value, "only": ("num_experts", 8),
-               "line": "num_experts", "panel": "", "log_x": False,
-               "view": pick["view"].options[1][1]}
+    changes = {
+        "metric": "e2e_s",
+        "log_y": not pick["log_y"].value,
+        "only": ("num_experts", 8),
+        "line": "num_experts",
+        "panel": "",
+        "log_x": False,
+        "view": pick["view"].options[1][1],
+    }
     for name, value in changes.items():
         pick[name].value = value
         assert picture().startswith(b"\x89PNG") and picture() not in seen, name
@@ -119,8 +144,9 @@ def test_the_notebooks_call_takes_the_table_of_the_figures(monkeypatch):
     assert given[0][0] is res.shown and [v.name for v in given[0][1]][0] == "language models"
 
 
-@pytest.mark.parametrize(("profile", "stem"), [("cpu", "00_overview"),
-                                               ("h200", "04_speculative_decoding")])
+@pytest.mark.parametrize(
+    ("profile", "stem"), [("cpu", "00_overview"), ("h200", "04_speculative_decoding")]
+)
 def test_a_notebooks_explorer_opens_on_a_picture_and_changes(profile, stem):
     pick, picture, _ = explorer(shipped.results(profile, stem).shown, sections.find(stem).views)
     before = picture()

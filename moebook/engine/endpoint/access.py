@@ -1,13 +1,15 @@
-"""The way to a server elsewhere: address, model and key from the environment, and no word of them in any text.
+"""The way to a server elsewhere: address, model and key from the environment, and no word of them
+in any text.
 
-    MOEBOOK_ENDPOINT_URL        address of the API as its clients take it: https://host/v1 (without a path, /v1 is meant)
+    MOEBOOK_ENDPOINT_URL        address of the API as its clients take it: https://host/v1 (without
+                                a path, /v1 is meant)
     MOEBOOK_ENDPOINT_MODEL      the model's name at that server
-    MOEBOOK_ENDPOINT_TOKENIZER  folder or name of the model's tokenizer, by which prompts are made; default: the model
+    MOEBOOK_ENDPOINT_TOKENIZER  folder or name of the model's tokenizer, by which prompts are made;
+                                default: the model
     MOEBOOK_ENDPOINT_KEY        sent as `Authorization: Bearer`; optional
 
-The key travels in the environment alone: never on a command line, in a file or in a record. `scrub` takes key, user,
-password and host out of whatever is shown, logged or raised.
-"""
+The key travels in the environment alone: never on a command line, in a file or in a record. `scrub`
+takes key, user, password and host out of whatever is shown, logged or raised."""
 
 import base64
 import http.client
@@ -24,18 +26,24 @@ from urllib.parse import quote, unquote, urlsplit
 from moebook import __version__
 from moebook.engine.failures import EngineFailed
 
-URL, MODEL, TOKENIZER, KEY = (f"MOEBOOK_ENDPOINT_{name}" for name in ("URL", "MODEL", "TOKENIZER", "KEY"))
-APIS = {"completions": {"prompt": "one"}, "chat/completions": {"messages": [{"role": "user", "content": "one"}]}}
-NOT_THERE = (404, 405, 501)             # what servers say of an API that they do not have
+URL, MODEL, TOKENIZER, KEY = (
+    f"MOEBOOK_ENDPOINT_{name}" for name in ("URL", "MODEL", "TOKENIZER", "KEY")
+)
+APIS = {
+    "completions": {"prompt": "one"},
+    "chat/completions": {"messages": [{"role": "user", "content": "one"}]},
+}
+NOT_THERE = (404, 405, 501)  # what servers say of an API that they do not have
 IPV4 = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"
 IPV6 = r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4}(?!\w|:[0-9A-Fa-f:])"
-ANSWER_LIMIT_S = 60                     # for one token on a server that may be waking up
+ANSWER_LIMIT_S = 60  # for one token on a server that may be waking up
 AGAIN = "then measure again with `--retry infeasible,failed`"
 
 
 @dataclass(frozen=True)
 class Access:
-    """An address up to and with its version, and what to ask there. Neither address nor key shows in its repr."""
+    """An address up to and with its version, and what to ask there. Neither address nor key shows
+    in its repr."""
 
     url: str = field(repr=False)
     model: str
@@ -48,11 +56,21 @@ class Access:
         environ = os.environ if environ is None else environ
         given = {name: environ.get(name, "").strip() for name in (URL, MODEL, TOKENIZER, KEY)}
         if missing := [name for name in (URL, MODEL) if not given[name]]:
-            raise EngineFailed("infeasible", f"no endpoint is known: set {' and '.join(missing)}, {AGAIN}")
-        access = cls(_with_version(given[URL]), given[MODEL], given[TOKENIZER] or given[MODEL], given[KEY] or None)
+            raise EngineFailed(
+                "infeasible", f"no endpoint is known: set {' and '.join(missing)}, {AGAIN}"
+            )
+        access = cls(
+            _with_version(given[URL]),
+            given[MODEL],
+            given[TOKENIZER] or given[MODEL],
+            given[KEY] or None,
+        )
         if access.key and access._userinfo:
-            raise EngineFailed("infeasible", f"{URL} holds a user and {KEY} is set: a request can carry one of them; "
-                                             f"unset the other, {AGAIN}")
+            raise EngineFailed(
+                "infeasible",
+                f"{URL} holds a user and {KEY} is set: a request can carry one of them; "
+                f"unset the other, {AGAIN}",
+            )
         return access
 
     @property
@@ -69,56 +87,83 @@ class Access:
         return self.url.replace(f"{self._userinfo}@", "", 1) if self._userinfo else self.url
 
     def probe(self) -> str:
-        """The first of APIS that answers with a token. EngineFailed with the server's words where none does."""
+        """The first of APIS that answers with a token. EngineFailed with the server's words where
+        none does."""
         for api, question in APIS.items():
             status, words = self._ask(api, question)
             if status == 200:
                 return api
             if status not in NOT_THERE:
                 break
-        raise EngineFailed("failed", f"the server refused a request for one token: {told(status)}"
-                                     f"{': ' * bool(words)}{words}")
+        raise EngineFailed(
+            "failed",
+            f"the server refused a request for one token: {told(status)}"
+            f"{': ' * bool(words)}{words}",
+        )
 
     def _ask(self, api: str, question: dict) -> tuple[int, str]:
-        """Status and the server's words on a request for one token. EngineFailed where no answer came."""
+        """Status and the server's words on a request for one token. EngineFailed where no answer
+        came."""
         address = f"{self._bare}/{api}"
         body = json.dumps({"model": self.model, "max_tokens": 1, **question}).encode()
         try:
             request = urllib.request.Request(address, body, self._headers())
-            with urllib.request.build_opener(_NoRedirect).open(request, timeout=ANSWER_LIMIT_S) as answer:
+            with urllib.request.build_opener(_NoRedirect).open(
+                request, timeout=ANSWER_LIMIT_S
+            ) as answer:
                 return answer.status, ""
         except urllib.error.HTTPError as error:
             return error.code, _words(error.read(4096))
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
-            raise EngineFailed("failed", f"no answer from the server: {type(reason).__name__}: {reason}") from None
+            raise EngineFailed(
+                "failed", f"no answer from the server: {type(reason).__name__}: {reason}"
+            ) from None
 
     def _headers(self) -> dict[str, str]:
-        """User and password of the address go as Basic authorization, as the benchmark sends them."""
+        """User and password of the address go as Basic authorization, as the benchmark sends
+        them."""
         headers = {"Content-Type": "application/json", "User-Agent": f"moebook/{__version__}"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         elif self._userinfo:
-            headers["Authorization"] = f"Basic {base64.b64encode(unquote(self._userinfo).encode()).decode()}"
+            headers["Authorization"] = (
+                f"Basic {base64.b64encode(unquote(self._userinfo).encode()).decode()}"
+            )
         return headers
 
     def scrub(self, text: str) -> str:
-        """The text without key, user, password and host, in whatever form they stand there. Errors of a connection name
-        the host by the number that its name stood for, so every IP address goes."""
+        """The text without key, user, password and host, in whatever form they stand there. Errors
+        of a connection name the host by the number that its name stood for, so every IP address
+        goes."""
         secrets = {self.key, self._userinfo, *self._userinfo.split(":", 1)} - {None, ""}
-        forms = {f for s in secrets for f in (s, quote(s), quote(s, safe=""), unquote(s), json.dumps(s)[1:-1], repr(s)[1:-1],
-                                              base64.b64encode(unquote(s).encode()).decode())}
+        forms = {
+            f
+            for s in secrets
+            for f in (
+                s,
+                quote(s),
+                quote(s, safe=""),
+                unquote(s),
+                json.dumps(s)[1:-1],
+                repr(s)[1:-1],
+                base64.b64encode(unquote(s).encode()).decode(),
+            )
+        }
         for form in sorted(forms, key=len, reverse=True):
             text = text.replace(form, "<secret>")
         for host in filter(None, (self._host, urlsplit(self.url).hostname)):
-            text = re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "<endpoint>", text, flags=re.IGNORECASE)
+            text = re.sub(
+                rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "<endpoint>", text, flags=re.IGNORECASE
+            )
         for form in (IPV4, IPV6):
             text = re.sub(form, _hidden, text)
         return text
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer, not a way: the key goes to the server that was named and to no other."""
+    """A redirect is an answer, not a way: the key goes to the server that was named and to no
+    other."""
 
     def redirect_request(self, *_args) -> None:
         return None
@@ -127,28 +172,41 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _hidden(found: re.Match) -> str:
     try:
         ipaddress.ip_address(found[0])
-    except ValueError:                      # a time of day, a version
+    except ValueError:  # a time of day, a version
         return found[0]
     return "<endpoint>"
 
 
 def told(status: int | str) -> str:
-    """`HTTP 429 Too Many Requests`, from the number or from the phrase alone; any other text as it is."""
+    """`HTTP 429 Too Many Requests`, from the number or from the phrase alone; any other text as it
+    is."""
     phrases = http.client.responses
-    number = status if isinstance(status, int) else next((n for n, p in phrases.items() if p == status), None)
+    number = (
+        status
+        if isinstance(status, int)
+        else next((n for n, p in phrases.items() if p == status), None)
+    )
     return str(status) if number is None else f"HTTP {number} {phrases.get(number, '')}".rstrip()
 
 
 def _with_version(url: str) -> str:
-    """EngineFailed where it is no address; the text does not repeat it, since it may hold a password."""
+    """EngineFailed where it is no address; the text does not repeat it, since it may hold a
+    password."""
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        valid = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and not (parts.query or parts.fragment)
+        )
         valid = valid and (parts.port is None or parts.port > 0) and not re.search(r"\s", url)
     except ValueError:
         valid = False
     if not valid:
-        raise EngineFailed("infeasible", f"{URL} is no address of an API; it looks like https://host/v1. Set it, {AGAIN}")
+        raise EngineFailed(
+            "infeasible",
+            f"{URL} is no address of an API; it looks like https://host/v1. Set it, {AGAIN}",
+        )
     return url.rstrip("/") if parts.path.strip("/") else f"{url.rstrip('/')}/v1"
 
 
@@ -158,7 +216,9 @@ def _words(body: bytes) -> str:
     try:
         found = json.loads(text)
         found = found.get("error", found)
-        text = found if isinstance(found, str) else found.get("message") or found.get("detail") or text
+        text = (
+            found if isinstance(found, str) else found.get("message") or found.get("detail") or text
+        )
     except (ValueError, AttributeError):
         pass
     return " ".join(str(text).split())

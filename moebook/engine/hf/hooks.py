@@ -1,19 +1,21 @@
-"""Forward hooks that see which experts a transformers model chooses; they know structures, not class names.
+"""Forward hooks that see which experts a transformers model chooses; they know structures, not
+class names.
 
 In order of preference:
 
-    experts   a module `...experts` whose forward is given the chosen indices (by their source, the decoders of
-              transformers 5.19 but Llama 4 and JetMoE): the indices it is given. Exact.
-    indices   a block with `experts` and a `gate` or `router` that returns whole numbers (DeepSeek's own remote code returns
-              indices, weights, loss): those numbers.
-    logits    a block with `experts` and a `gate` or `router` that returns logits (OLMoE and MolmoE style remote code, Llama
-              4): top-k of their softmax.
+    experts   a module `...experts` whose forward is given the chosen indices (by their source, the
+              decoders of transformers 5.19 but Llama 4 and JetMoE): the indices it is given. Exact.
+    indices   a block with `experts` and a `gate` or `router` that returns whole numbers (DeepSeek's
+              own remote code returns indices, weights, loss): those numbers.
+    logits    a block with `experts` and a `gate` or `router` that returns logits (OLMoE and MolmoE
+              style remote code, Llama 4): top-k of their softmax.
 
-Where `experts` is a list of modules that are called with their tokens, those are counted too, and a forward pass in which
-they got others than the router's choices is refused.
+Where `experts` is a list of modules that are called with their tokens, those are counted too, and a
+forward pass in which they got others than the router's choices is refused.
 
-Refused: encoder-decoder MoEs (Switch, NLLB: tokens are dropped at a capacity), JetMoE, and logits of routers that choose by
-groups or with a bias outside of the router. Zaya's router gives skipped tokens to its expert 0: they count there.
+Refused: encoder-decoder MoEs (Switch, NLLB: tokens are dropped at a capacity), JetMoE, and logits
+of routers that choose by groups or with a bias outside of the router. Zaya's router gives skipped
+tokens to its expert 0: they count there.
 
 Letters: T tokens of a sequence, E experts, K experts per token.
 """
@@ -28,46 +30,68 @@ from torch import nn
 
 from moebook.engine.counts import CountsWriter
 
-INDICES = re.compile(r"ind(ex|ices)$|^selected_experts$|topk_ids$|topk_idx$")     # names of the argument of chosen experts
+INDICES = re.compile(
+    r"ind(ex|ices)$|^selected_experts$|topk_ids$|topk_idx$"
+)  # names of the argument of chosen experts
 ROUTERS = ("gate", "router")
 EXPERTS_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 TOP_K_KEYS = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_k", "moe_topk")
 GROUPS = ("n_group", "num_expert_group", "num_groups")
-OTHER_CHOICES = ("e_score_correction_bias", "expert_bias", "balancing_biases")   # biases that logits do not show
-LOOKED_FOR = ("a module named 'experts' whose forward is given the chosen indices, or a block that holds 'experts' and a "
-              "'gate' or 'router' which returns indices (T, K) or logits (T, E)")
+OTHER_CHOICES = (
+    "e_score_correction_bias",
+    "expert_bias",
+    "balancing_biases",
+)  # biases that logits do not show
+LOOKED_FOR = (
+    "a module named 'experts' whose forward is given the chosen indices, or a block that holds "
+    "'experts' and a "
+    "'gate' or 'router' which returns indices (T, K) or logits (T, E)"
+)
 
 
 class RoutingError(ValueError):
-    """The model, the inputs or the folder do not allow a capture; the text says why and what to do."""
+    """The model, the inputs or the folder do not allow a capture; the text says why and what to
+    do."""
 
 
 @dataclass
 class Site:
     """One set of experts: its place, and what the last forward pass chose."""
 
-    name: str                                       # of the experts or of the router that is hooked
+    name: str  # of the experts or of the router that is hooked
     num_experts: int
-    config: object = None                           # tells K where neither block nor router does
-    top_k: int = 0                                  # once known
-    first: int = 0                                  # expert numbers before its own, in a layer with several sets
+    config: object = None  # tells K where neither block nor router does
+    top_k: int = 0  # once known
+    first: int = 0  # expert numbers before its own, in a layer with several sets
     chosen: list[torch.Tensor] = field(default_factory=list)
-    served: torch.Tensor | None = None              # (E,) tokens each expert was called with
+    served: torch.Tensor | None = None  # (E,) tokens each expert was called with
 
     def take(self) -> np.ndarray:
-        """Choices (T, K) since the last call, in the order of tokens. RoutingError where the experts got others."""
+        """Choices (T, K) since the last call, in the order of tokens. RoutingError where the
+        experts got others."""
         if not self.chosen:
-            raise RoutingError(f"{self.name} chose no experts in this forward pass; the model did not run through it")
+            raise RoutingError(
+                f"{self.name} chose no experts in this forward pass; the model did not run through "
+                f"it"
+            )
         ids = torch.cat(self.chosen).cpu()
-        if self.served is not None and int(self.served.sum()) not in (0, len(ids) * self.num_experts):
-            self._compare(torch.bincount(ids.flatten(), minlength=self.num_experts))       # called, and not with all tokens
+        if self.served is not None and int(self.served.sum()) not in (
+            0,
+            len(ids) * self.num_experts,
+        ):
+            self._compare(
+                torch.bincount(ids.flatten(), minlength=self.num_experts)
+            )  # called, and not with all tokens
         self.clear()
         return ids.numpy() + self.first
 
     def _compare(self, chosen: torch.Tensor) -> None:
         if not torch.equal(chosen, self.served):
-            raise RoutingError(f"{self.name} chooses its experts for {chosen.tolist()} tokens, but they were called with "
-                               f"{self.served.tolist()}: the block routes in a way that is not known")
+            raise RoutingError(
+                f"{self.name} chooses its experts for {chosen.tolist()} tokens, but they were "
+                f"called with "
+                f"{self.served.tolist()}: the block routes in a way that is not known"
+            )
 
     def clear(self) -> None:
         self.chosen.clear()
@@ -78,13 +102,14 @@ class Site:
 class RouterHooks:
     """Hooks on every MoE layer of a transformers model, as a context manager.
 
-        with RouterHooks(model) as hooks, CountsWriter(path, hooks.num_layers, hooks.num_experts) as writer:
+        with RouterHooks(model) as hooks, CountsWriter(path, hooks.num_layers, hooks.num_experts) as
+        writer:
             model(input_ids=ids)                    # (1, T)
             hooks.give(writer)
 
-    names: one per MoE layer, in order. Sets of experts side by side in one layer (Ernie 4.5 VL: text, vision) are one
-    layer, numbered one after the other. RoutingError for a model without MoE layers, or with none that can be hooked.
-    """
+    names: one per MoE layer, in order. Sets of experts side by side in one layer (Ernie 4.5 VL:
+    text, vision) are one layer, numbered one after the other. RoutingError for a model without MoE
+    layers, or with none that can be hooked."""
 
     def __init__(self, model: nn.Module):
         self.model, self._handles = model, []
@@ -96,7 +121,9 @@ class RouterHooks:
                 site.first = before.first + before.num_experts
         self.names = tuple(self._layers)
         self.num_layers = len(self.names)
-        self.num_experts = max(sites[-1][0].first + sites[-1][0].num_experts for sites in self._layers.values())
+        self.num_experts = max(
+            sites[-1][0].first + sites[-1][0].num_experts for sites in self._layers.values()
+        )
 
     def __enter__(self) -> "RouterHooks":
         for sites in self._layers.values():
@@ -115,38 +142,62 @@ class RouterHooks:
                 site.clear()
 
     def take(self) -> list[list[np.ndarray]]:
-        """Per layer the choices (T, K) of its sets of experts since the last call; sets that did not run are left out."""
-        return [[site.take() for site, _ in sites if site.chosen or len(sites) == 1] for sites in self._layers.values()]
+        """Per layer the choices (T, K) of its sets of experts since the last call; sets that did
+        not run are left out."""
+        return [
+            [site.take() for site, _ in sites if site.chosen or len(sites) == 1]
+            for sites in self._layers.values()
+        ]
 
     def give(self, writer: CountsWriter, keep: np.ndarray | None = None) -> None:
-        """What was chosen since the last call is one sequence of the writer. keep (T,): only these tokens of it."""
+        """What was chosen since the last call is one sequence of the writer. keep (T,): only these
+        tokens of it."""
         write_sequence(writer, self.take(), keep)
 
 
-def write_sequence(writer: CountsWriter, layers: list[list[np.ndarray]], keep: np.ndarray | None = None) -> None:
-    """What RouterHooks.take gave, or its tokens `keep` (T,) alone, as one sequence of the writer."""
+def write_sequence(
+    writer: CountsWriter, layers: list[list[np.ndarray]], keep: np.ndarray | None = None
+) -> None:
+    """What RouterHooks.take gave, or its tokens `keep` (T,) alone, as one sequence of the
+    writer."""
     for layer, sets in enumerate(layers):
         if keep is not None and (len(sets) != 1 or len(sets[0]) != len(keep)):
-            raise RoutingError(f"MoE layer {layer} chose experts for {sum(map(len, sets))} tokens in {len(sets)} sets, but "
-                               f"the input has {len(keep)}: which is which is not known; give neither image_token_id nor "
-                               "padding")
+            raise RoutingError(
+                f"MoE layer {layer} chose experts for {sum(map(len, sets))} tokens in {len(sets)} "
+                f"sets, but "
+                f"the input has {len(keep)}: which is which is not known; give neither "
+                f"image_token_id nor "
+                "padding"
+            )
         for ids in sets:
             writer.add_layer(layer, ids if keep is None else ids[keep])
     writer.end_sequence()
 
 
 def _sites(model: nn.Module) -> list[tuple[Site, nn.Module]]:
-    """Each set of routed experts with the module to hook: the experts, or the block that holds them and their router."""
+    """Each set of routed experts with the module to hook: the experts, or the block that holds them
+    and their router."""
     config = getattr(model, "config", None)
     kind = getattr(config, "model_type", type(model).__name__)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     if getattr(config, "is_encoder_decoder", False):
-        raise RoutingError(f"a model of type {kind!r} is an encoder-decoder, whose MoE layers drop tokens: not counted")
-    found = [(site, module) for name, module in model.named_modules() if (site := _site(name, module, text))]
+        raise RoutingError(
+            f"a model of type {kind!r} is an encoder-decoder, whose MoE layers drop tokens: not "
+            f"counted"
+        )
+    found = [
+        (site, module)
+        for name, module in model.named_modules()
+        if (site := _site(name, module, text))
+    ]
     if not found and not _has_experts(model, text):
-        raise RoutingError(f"a model of type {kind!r} has no MoE layers; use a Mixture-of-Experts model")
+        raise RoutingError(
+            f"a model of type {kind!r} has no MoE layers; use a Mixture-of-Experts model"
+        )
     if not found:
-        raise RoutingError(f"the MoE layers of a model of type {kind!r} cannot be hooked: none has {LOOKED_FOR}")
+        raise RoutingError(
+            f"the MoE layers of a model of type {kind!r} cannot be hooked: none has {LOOKED_FOR}"
+        )
     return found
 
 
@@ -162,17 +213,21 @@ def _site(name: str, module: nn.Module, config) -> Site | None:
 
 def _has_experts(model: nn.Module, config) -> bool:
     counts = [getattr(config, key, None) for key in EXPERTS_KEYS]
-    return any(isinstance(n, int) and n > 1 for n in counts) or any("experts" in name for name, _ in model.named_modules())
+    return any(isinstance(n, int) and n > 1 for n in counts) or any(
+        "experts" in name for name, _ in model.named_modules()
+    )
 
 
 def _layer_of(name: str) -> str:
-    """The part of a module's name up to the last number: model.layers.3.mlp.experts -> model.layers.3."""
+    """The part of a module's name up to the last number: model.layers.3.mlp.experts ->
+    model.layers.3."""
     found = re.match(r"(.*\.\d+)(?=\.|$)", name)
     return found[1] if found else name
 
 
 def _index_argument(module: nn.Module) -> str | None:
-    """The name of the argument of a module's forward that holds chosen experts; it follows the hidden states."""
+    """The name of the argument of a module's forward that holds chosen experts; it follows the
+    hidden states."""
     names = [*inspect.signature(module.forward).parameters]
     return names[1] if len(names) > 1 and INDICES.search(names[1]) else None
 
@@ -185,7 +240,10 @@ def _num_experts(experts: nn.Module) -> int:
         return len(experts)
     stacked = [p for p in experts.parameters() if p.dim() == 3]
     if not stacked:
-        raise RoutingError(f"{type(experts).__name__} does not say how many experts it has, nor holds weights (E, ., .)")
+        raise RoutingError(
+            f"{type(experts).__name__} does not say how many experts it has, nor holds weights (E, "
+            f"., .)"
+        )
     return len(stacked[0])
 
 
@@ -196,8 +254,10 @@ def _hook(site: Site, module: nn.Module) -> list:
     handles = [router.register_forward_hook(_on_router(site, module, router))]
     if isinstance(module.experts, nn.ModuleList):
         site.served = torch.zeros(site.num_experts, dtype=torch.int64)
-        handles += [expert.register_forward_pre_hook(_on_one_expert(site, number))
-                    for number, expert in enumerate(module.experts)]
+        handles += [
+            expert.register_forward_pre_hook(_on_one_expert(site, number))
+            for number, expert in enumerate(module.experts)
+        ]
     return handles
 
 
@@ -211,9 +271,21 @@ def _on_experts(site: Site, argument: str):
 
 def _on_router(site: Site, block: nn.Module, router: nn.Module):
     def hook(_, args: tuple, output) -> None:
-        tensors = [t for t in (output if isinstance(output, tuple | list) else [output]) if isinstance(t, torch.Tensor)]
-        whole = [t for t in tensors if not t.is_floating_point() and t.dtype != torch.bool and t.dim() > 1]
-        logits = [t for t in tensors if t.is_floating_point() and t.dim() > 1 and t.shape[-1] == site.num_experts]
+        tensors = [
+            t
+            for t in (output if isinstance(output, tuple | list) else [output])
+            if isinstance(t, torch.Tensor)
+        ]
+        whole = [
+            t
+            for t in tensors
+            if not t.is_floating_point() and t.dtype != torch.bool and t.dim() > 1
+        ]
+        logits = [
+            t
+            for t in tensors
+            if t.is_floating_point() and t.dim() > 1 and t.shape[-1] == site.num_experts
+        ]
         if len(whole) == 1 and whole[0].shape[-1] <= site.num_experts:
             site.top_k = whole[0].shape[-1]
             site.chosen.append(whole[0].detach().reshape(-1, site.top_k))
@@ -223,23 +295,41 @@ def _on_router(site: Site, block: nn.Module, router: nn.Module):
             site.chosen.append(scores.topk(site.top_k, dim=-1).indices)
         else:
             shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)
-            raise RoutingError(f"{site.name} returns {shapes or type(output).__name__}; looked for {LOOKED_FOR}")
+            raise RoutingError(
+                f"{site.name} returns {shapes or type(output).__name__}; looked for {LOOKED_FOR}"
+            )
 
     return hook
 
 
 def _top_k(site: Site, block: nn.Module, router: nn.Module) -> int:
-    """K of a router that returns logits only. RoutingError where nothing tells it, or the choice is more than top-k."""
-    modules, configs = [block, router], [getattr(block, "config", None), getattr(router, "config", None), site.config]
-    odd = [key for h in modules + configs for key in OTHER_CHOICES + GROUPS if _says_otherwise(key, getattr(h, key, None))]
+    """K of a router that returns logits only. RoutingError where nothing tells it, or the choice is
+    more than top-k."""
+    modules, configs = (
+        [block, router],
+        [getattr(block, "config", None), getattr(router, "config", None), site.config],
+    )
+    odd = [
+        key
+        for h in modules + configs
+        for key in OTHER_CHOICES + GROUPS
+        if _says_otherwise(key, getattr(h, key, None))
+    ]
     if odd:
-        raise RoutingError(f"{site.name} returns logits, but its block has {', '.join(sorted(set(odd)))}: it chooses "
-                           "others than the top-k of its logits, in a way that is not known")
-    asked = [(h, key) for h in modules for key in ("top_k", *TOP_K_KEYS)] + [(c, key) for c in configs for key in TOP_K_KEYS]
+        raise RoutingError(
+            f"{site.name} returns logits, but its block has {', '.join(sorted(set(odd)))}: it "
+            f"chooses "
+            "others than the top-k of its logits, in a way that is not known"
+        )
+    asked = [(h, key) for h in modules for key in ("top_k", *TOP_K_KEYS)] + [
+        (c, key) for c in configs for key in TOP_K_KEYS
+    ]
     if k := next((k for h, key in asked if isinstance(k := getattr(h, key, None), int)), None):
-        return k                              # a config's top_k is that of sampling
-    raise RoutingError(f"{site.name} returns logits, but neither it, its block nor their config has one of "
-                       f"{', '.join(TOP_K_KEYS)}")
+        return k  # a config's top_k is that of sampling
+    raise RoutingError(
+        f"{site.name} returns logits, but neither it, its block nor their config has one of "
+        f"{', '.join(TOP_K_KEYS)}"
+    )
 
 
 def _says_otherwise(key: str, value) -> bool:

@@ -1,12 +1,15 @@
-"""Expert choices of models that run in transformers, for text and images: captured by hooks, written by CountsWriter.
+"""Expert choices of models that run in transformers, for text and images: captured by hooks,
+written by CountsWriter.
 
-For checkpoints that vLLM cannot run and for images; router_hooks.py says which models can be hooked.
+For checkpoints that vLLM cannot run and for images; router_hooks.py says which models can be
+hooked.
 
-transformers 5.19 has neither MolmoE nor DeepSeek-VL2: both need their own code beside their weights. MolmoE-1B brings it
-(trust_remote_code=True); DeepSeek-VL2's is the package `deepseek_vl2`, imported before loading. Both were written for
-transformers 4 and may need an environment of their own, where this module works on any loaded model. What is tested of
-them: blocks of MolmoE's and of DeepSeek-VL2's structure, and images through their nearest relation here, DeepSeek-OCR-2
-(DeepSeek experts, global and local views), all small and random. The two checkpoints and their code are not.
+transformers 5.19 has neither MolmoE nor DeepSeek-VL2: both need their own code beside their
+weights. MolmoE-1B brings it (trust_remote_code=True); DeepSeek-VL2's is the package `deepseek_vl2`,
+imported before loading. Both were written for transformers 4 and may need an environment of their
+own, where this module works on any loaded model. What is tested of them: blocks of MolmoE's and of
+DeepSeek-VL2's structure, and images through their nearest relation here, DeepSeek-OCR-2 (DeepSeek
+experts, global and local views), all small and random. The two checkpoints and their code are not.
 
 Letters: T tokens of a sequence, L MoE layers, E experts, K experts per token.
 """
@@ -25,58 +28,84 @@ from moebook.engine.hf.hooks import RouterHooks, RoutingError, write_sequence
 
 
 def capture_text(folder_or_model, token_sequences: Iterable, path: str | Path) -> tuple[str, ...]:
-    """Reads sequences of token ids, (T,) each, and writes their counts to `path`; the names of the MoE layers.
+    """Reads sequences of token ids, (T,) each, and writes their counts to `path`; the names of the
+    MoE layers.
 
     RoutingError as RouterHooks and load_checkpoint; no file is left then.
     """
-    model = folder_or_model if isinstance(folder_or_model, nn.Module) else load_checkpoint(folder_or_model)
+    model = (
+        folder_or_model
+        if isinstance(folder_or_model, nn.Module)
+        else load_checkpoint(folder_or_model)
+    )
     samples = ({"input_ids": _one_sequence(ids)} for ids in token_sequences)
     return capture_multimodal(model, None, samples, path)
 
 
-def capture_multimodal(model: nn.Module, processor: Callable | None, samples: Iterable[dict], path: str | Path,
-                       image_token_id: int | None = None) -> tuple[str, ...]:
-    """Reads samples, one sequence each, and writes their counts to `path`; the names of the MoE layers.
+def capture_multimodal(
+    model: nn.Module,
+    processor: Callable | None,
+    samples: Iterable[dict],
+    path: str | Path,
+    image_token_id: int | None = None,
+) -> tuple[str, ...]:
+    """Reads samples, one sequence each, and writes their counts to `path`; the names of the MoE
+    layers.
 
-    samples: what the processor takes (text, images, ...), or without a processor the model's own inputs: input_ids (1, T),
-    pixel_values and so on. Tokens that attention_mask hides are not counted. With image_token_id, the tokens of input_ids
-    that are this placeholder and all others go to two further files: split_paths(path). RoutingError as RouterHooks, and
-    for batches; no file is left then.
-    """
+    samples: what the processor takes (text, images, ...), or without a processor the model's own
+    inputs: input_ids (1, T), pixel_values and so on. Tokens that attention_mask hides are not
+    counted. With image_token_id, the tokens of input_ids that are this placeholder and all others
+    go to two further files: split_paths(path). RoutingError as RouterHooks, and for batches; no
+    file is left then."""
     training, hooks = model.training, RouterHooks(model)
     paths = [Path(path), *(split_paths(path) if image_token_id is not None else ())]
     with ExitStack() as stack:
         stack.callback(model.train, training)
-        writers = [stack.enter_context(CountsWriter(p, hooks.num_layers, hooks.num_experts)) for p in paths]
+        writers = [
+            stack.enter_context(CountsWriter(p, hooks.num_layers, hooks.num_experts)) for p in paths
+        ]
         stack.enter_context(hooks)
         model.eval()
         for sample in samples:
-            _read(model, hooks, sample if processor is None else processor(**sample, return_tensors="pt"), image_token_id,
-                  writers)
+            _read(
+                model,
+                hooks,
+                sample if processor is None else processor(**sample, return_tensors="pt"),
+                image_token_id,
+                writers,
+            )
     return hooks.names
 
 
 def split_paths(path: str | Path) -> tuple[Path, Path]:
-    """Where capture_multimodal writes the counts of image tokens and of text tokens: c.npz -> c.image.npz, c.text.npz."""
+    """Where capture_multimodal writes the counts of image tokens and of text tokens: c.npz ->
+    c.image.npz, c.text.npz."""
     path = Path(path)
     return path.with_suffix(".image" + path.suffix), path.with_suffix(".text" + path.suffix)
 
 
-def load_checkpoint(folder: str | Path, trust_remote_code: bool = False, dtype: str = "auto", device: str = "cpu"):
-    """A checkpoint folder's model, for text or for images by its config. RoutingError says what the folder lacks."""
+def load_checkpoint(
+    folder: str | Path, trust_remote_code: bool = False, dtype: str = "auto", device: str = "cpu"
+):
+    """A checkpoint folder's model, for text or for images by its config. RoutingError says what the
+    folder lacks."""
     import transformers
 
     folder = Path(folder)
     if not (folder / "config.json").is_file():
-        raise RoutingError(f"{folder} has no config.json; give the folder of a downloaded checkpoint")
+        raise RoutingError(
+            f"{folder} has no config.json; give the folder of a downloaded checkpoint"
+        )
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise RoutingError(f"{folder} has no weights (*.safetensors or *.bin); download the whole checkpoint")
+        raise RoutingError(
+            f"{folder} has no weights (*.safetensors or *.bin); download the whole checkpoint"
+        )
     options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **options)
         auto = _auto_class(config)
         return auto.from_pretrained(folder, config=config, dtype=dtype, **options).to(device).eval()
-    except Exception as error:                      # remote code can raise anything
+    except Exception as error:  # remote code can raise anything
         raise RoutingError(_unloadable(folder, error, trust_remote_code)) from error
 
 
@@ -94,18 +123,28 @@ def _auto_class(config):
 def _unloadable(folder: Path, error: Exception, trusted: bool) -> str:
     told = str(error).split("\n")[0]
     if "trust_remote_code" in str(error) and not trusted:
-        return f"{folder} brings its own model code; pass trust_remote_code=True to run it, if you trust it"
+        return (
+            f"{folder} brings its own model code; pass trust_remote_code=True to run it, if you "
+            f"trust it"
+        )
     if "does not recognize this architecture" in str(error):
-        return (f"transformers does not have the model of {folder} ({told}); if its code is a package of its own "
-                "(DeepSeek-VL2: deepseek_vl2), import that package first")
+        return (
+            f"transformers does not have the model of {folder} ({told}); if its code is a package "
+            f"of its own "
+            "(DeepSeek-VL2: deepseek_vl2), import that package first"
+        )
     return f"{folder} could not be loaded ({type(error).__name__}: {told})"
 
 
-def _read(model, hooks: RouterHooks, inputs, image_token_id: int | None, writers: list[CountsWriter]) -> None:
+def _read(
+    model, hooks: RouterHooks, inputs, image_token_id: int | None, writers: list[CountsWriter]
+) -> None:
     """One sample through the model, its choices to the writers of all, image and text tokens."""
     ids = inputs["input_ids"]
     if ids.dim() != 2 or len(ids) != 1:
-        raise RoutingError(f"input_ids of shape {tuple(ids.shape)}; give one sequence a sample, (1, T)")
+        raise RoutingError(
+            f"input_ids of shape {tuple(ids.shape)}; give one sequence a sample, (1, T)"
+        )
     given = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
     hooks.clear()
     with torch.no_grad():
@@ -129,5 +168,8 @@ def _options(model) -> dict:
 def _one_sequence(ids) -> torch.Tensor:
     ids = torch.as_tensor(ids)
     if ids.is_floating_point() or ids.dim() != 1 or not len(ids):
-        raise RoutingError(f"token ids of dtype {ids.dtype} and shape {tuple(ids.shape)}; give whole numbers (T,), T > 0")
+        raise RoutingError(
+            f"token ids of dtype {ids.dtype} and shape {tuple(ids.shape)}; give whole numbers "
+            f"(T,), T > 0"
+        )
     return ids.long()[None]

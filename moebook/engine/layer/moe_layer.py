@@ -1,9 +1,10 @@
-"""One MoE layer alone, routed experts only, its routing given: seconds per call over token counts and backends.
+"""One MoE layer alone, routed experts only, its routing given: seconds per call over token counts
+and backends.
 
-What is timed is what follows the router: sorting tokens by expert, both products, the activation, the weighted sum.
-`layer_s` counts the host's launches, which is all of an expert loop's cost at few tokens; `layer_graph_s` replays a
-captured graph, as an engine decodes. Routing is near uniform, drawn once per token count and given to every backend.
-"""
+What is timed is what follows the router: sorting tokens by expert, both products, the activation,
+the weighted sum. `layer_s` counts the host's launches, which is all of an expert loop's cost at few
+tokens; `layer_graph_s` replays a captured graph, as an engine decodes. Routing is near uniform,
+drawn once per token count and given to every backend."""
 
 from contextlib import contextmanager, nullcontext
 
@@ -15,7 +16,9 @@ from moebook.engine.layer.variants import OWN, Inputs, draw, draw_weights, refer
 from moebook.engine.vllm.moe_kernels import TUNED, EngineLayer, check_backend
 from moebook.engine.vllm.moe_tuning import candidates_for, configured, search
 
-ROTATION = 4                  # inputs in turn: equal group sizes on other experts, so an L2 cache of 50 MB helps none
+ROTATION = (
+    4  # inputs in turn: equal group sizes on other experts, so an L2 cache of 50 MB helps none
+)
 REFERENCE_ROWS = 64
 DTYPES = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32")}
 OOM = (*OOM_TEXTS, "can't allocate memory", "not enough memory")
@@ -40,9 +43,18 @@ class OwnLayer:
 class LayerBench:
     """One (shape, dtype, quantization, backend), with weights; measured at any number of tokens."""
 
-    def __init__(self, shape: dict, dtype: str, quantization: str | None, backend: str, seed: int, weights=None):
-        """shape: hidden_size, expert_ffn_dim, num_experts, top_k. weights: (w13, w2) of draw_weights, drawn from the seed
-        if not given. EngineFailed: infeasible where the engine refuses, oom, failed."""
+    def __init__(
+        self,
+        shape: dict,
+        dtype: str,
+        quantization: str | None,
+        backend: str,
+        seed: int,
+        weights=None,
+    ):
+        """shape: hidden_size, expert_ffn_dim, num_experts, top_k. weights: (w13, w2) of
+        draw_weights, drawn from the seed if not given. EngineFailed: infeasible where the engine
+        refuses, oom, failed."""
         if dtype not in DTYPES:
             raise EngineFailed("infeasible", f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}")
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,25 +62,36 @@ class LayerBench:
         with told("infeasible"):
             self._check(quantization)
             self.weights = weights or draw_weights(shape, self.dtype, self.device, seed)
-            self.layer = OwnLayer(backend, self.weights) if backend in OWN else EngineLayer(
-                shape, self.dtype, quantization, backend, self.weights, self.device)
+            self.layer = (
+                OwnLayer(backend, self.weights)
+                if backend in OWN
+                else EngineLayer(
+                    shape, self.dtype, quantization, backend, self.weights, self.device
+                )
+            )
 
     def _check(self, quantization: str | None) -> None:
         check_backend(self.backend)
         if self.backend in OWN and quantization is not None:
-            raise EngineFailed("infeasible", f"quantization is {quantization!r}; {self.backend} computes with plain "
-                                             "weights, only null is allowed")
+            raise EngineFailed(
+                "infeasible",
+                f"quantization is {quantization!r}; {self.backend} computes with plain "
+                "weights, only null is allowed",
+            )
         if self.backend == TUNED and self.device == "cpu":
             raise EngineFailed("infeasible", f"{TUNED} needs a GPU: Triton has no CPU backend")
         k, experts = self.shape["top_k"], self.shape["num_experts"]
         if not 1 <= k <= experts:
             raise EngineFailed("infeasible", f"top_k is {k}; 1 to {experts} experts can be active")
 
-    def measure(self, tokens: int, repeats: int, tune_seconds: float = 20.0, skew: float | None = None) -> dict:
-        """repeats: `layer_s` and, where a graph could be captured, `layer_graph_s`, each the mean of one repeat's calls.
-        relative_error: against float64 with the unquantized weights, on at most 64 rows, so it includes quantization.
-        experts_hit: distinct experts of one call. peak_memory_bytes: the layer's weights and what calls add; null on a
-        CPU. default_layer_s, default_layer_graph_s, configs_tried: of triton_tuned, before the search."""
+    def measure(
+        self, tokens: int, repeats: int, tune_seconds: float = 20.0, skew: float | None = None
+    ) -> dict:
+        """repeats: `layer_s` and, where a graph could be captured, `layer_graph_s`, each the mean
+        of one repeat's calls. relative_error: against float64 with the unquantized weights, on at
+        most 64 rows, so it includes quantization. experts_hit: distinct experts of one call.
+        peak_memory_bytes: the layer's weights and what calls add; null on a CPU. default_layer_s,
+        default_layer_graph_s, configs_tried: of triton_tuned, before the search."""
         with told("failed"), self.layer.running():
             inputs = self.inputs(tokens, skew)
             before = self._reset_peak()
@@ -78,17 +101,27 @@ class LayerBench:
                 facts |= self._tune(timer, tokens, tune_seconds)
             with configured(facts["kernel_config"]) if self.backend == TUNED else nullcontext():
                 facts["relative_error"] = self._error(inputs[0])
-                return {**facts, **self._timed(timer, repeats), "chosen_backend": self.layer.chosen_backend,
-                        "experts_hit": len(inputs[0].topk_ids.unique())}
+                return {
+                    **facts,
+                    **self._timed(timer, repeats),
+                    "chosen_backend": self.layer.chosen_backend,
+                    "experts_hit": len(inputs[0].topk_ids.unique()),
+                }
 
     def inputs(self, tokens: int, skew: float | None = None) -> list[Inputs]:
-        """The drawn input, and others whose experts are shifted by a quarter of them each: different weights, same work."""
+        """The drawn input, and others whose experts are shifted by a quarter of them each:
+        different weights, same work."""
         first = draw(self.shape, tokens, self.dtype, self.device, self.seed, skew)
         step = max(1, self.shape["num_experts"] // ROTATION)
-        return [first, *(first.rotated(first.x.roll(i, dims=1), i * step) for i in range(1, ROTATION))]
+        return [
+            first,
+            *(first.rotated(first.x.roll(i, dims=1), i * step) for i in range(1, ROTATION)),
+        ]
 
     def _timed(self, timer: Timer, repeats: int) -> dict:
-        plain = [timer.repeat_s() for _ in range(repeats)]          # first: a failed capture cannot spoil them
+        plain = [
+            timer.repeat_s() for _ in range(repeats)
+        ]  # first: a failed capture cannot spoil them
         graphs, reason = self._graphs(timer, repeats)
         rows = [{"layer_s": p, "layer_graph_s": g} for p, g in zip(plain, graphs, strict=True)]
         return {"repeats": rows, "graph_reason": reason}
@@ -111,16 +144,24 @@ class LayerBench:
         def seconds_of(config: dict | None) -> float:
             with configured(config):
                 trial = Timer(self.layer, timer.inputs, on_gpu=True)
-                return min(trial.graph_repeats(2) if captured else [trial.repeat_s(), trial.repeat_s()])
+                return min(
+                    trial.graph_repeats(2) if captured else [trial.repeat_s(), trial.repeat_s()]
+                )
 
         found = candidates_for(self.layer, tokens, self.shape["num_experts"], self.seed)
         own = self.layer.triton_facts(tokens)["kernel_config"]
         best, _, tried = search(iter([own, *found]), seconds_of, budget_s)
-        return {"kernel_config": best, "configs_tried": tried, "default_layer_s": default["layer_s"],
-                "default_layer_graph_s": default["layer_graph_s"]}
+        return {
+            "kernel_config": best,
+            "configs_tried": tried,
+            "default_layer_s": default["layer_s"],
+            "default_layer_graph_s": default["layer_graph_s"],
+        }
 
     def _error(self, inputs: Inputs) -> float:
-        ref = reference(inputs.x, *self.weights, inputs.topk_weights, inputs.topk_ids, REFERENCE_ROWS)
+        ref = reference(
+            inputs.x, *self.weights, inputs.topk_weights, inputs.topk_ids, REFERENCE_ROWS
+        )
         return relative_error(self.layer(inputs), ref)
 
     def _reset_peak(self) -> int:
@@ -137,7 +178,8 @@ class LayerBench:
 
 @contextmanager
 def told(status: str):
-    """Any exception as EngineFailed: oom where memory ran out, failed where the device did, else `status`."""
+    """Any exception as EngineFailed: oom where memory ran out, failed where the device did, else
+    `status`."""
     try:
         yield
     except EngineFailed:
@@ -150,6 +192,8 @@ def told(status: str):
             status = "failed"
         elif isinstance(error, NotImplementedError | ImportError):
             status = "infeasible"
-        elif status == "infeasible" and not (isinstance(error, ValueError) or any(t in text for t in UNSUPPORTED_TEXTS)):
-            status = "failed"                # a fault, and not the engine's word that it lacks something
+        elif status == "infeasible" and not (
+            isinstance(error, ValueError) or any(t in text for t in UNSUPPORTED_TEXTS)
+        ):
+            status = "failed"  # a fault, and not the engine's word that it lacks something
         raise EngineFailed(status, text) from error

@@ -1,8 +1,9 @@
-"""Layer measurements in a process of their own: the worker must not touch CUDA, and a crash takes only the child.
+"""Layer measurements in a process of their own: the worker must not touch CUDA, and a crash takes
+only the child.
 
-On a GPU the child is forked, with vLLM imported; on a CPU it is a fresh program, since a fork after OpenMP has run
-deadlocks. It keeps the weights of the last (shape, dtype, seed) and the last layer built from them.
-"""
+On a GPU the child is forked, with vLLM imported; on a CPU it is a fresh program, since a fork after
+OpenMP has run deadlocks. It keeps the weights of the last (shape, dtype, seed) and the last layer
+built from them."""
 
 import gc
 import multiprocessing
@@ -11,12 +12,13 @@ import traceback
 
 from moebook.engine.failures import EngineFailed
 
-END_S = 10.0                  # what a child gets to end by itself
+END_S = 10.0  # what a child gets to end by itself
 
 
 class LayerProcess:
-    """ask() a request {"shape", "dtype", "quantization", "backend", "seed", "tokens", "repeats"} (and "tune_seconds",
-    "skew"); the reply is {"ok": True, **LayerBench.measure(...)} or {"ok": False, "status", "reason"}."""
+    """ask() a request {"shape", "dtype", "quantization", "backend", "seed", "tokens", "repeats"}
+    (and "tune_seconds", "skew"); the reply is {"ok": True, **LayerBench.measure(...)} or {"ok":
+    False, "status", "reason"}."""
 
     def __init__(self, on_gpu: bool = False):
         self.on_gpu = on_gpu
@@ -31,14 +33,18 @@ class LayerProcess:
             self.connection.send(request)
             reply = self.connection.recv()
         except (EOFError, OSError):
-            return {"ok": False, "status": "failed", "reason": f"the process that measures layers {self._end()}"}
+            return {
+                "ok": False,
+                "status": "failed",
+                "reason": f"the process that measures layers {self._end()}",
+            }
         if reply.pop("ending"):
             self.stop()
         return reply
 
     def stop(self) -> None:
         if self.process is not None:
-            self.connection.close()      # the child reads the end and leaves
+            self.connection.close()  # the child reads the end and leaves
             self.process.join(END_S)
             if self.process.is_alive():
                 self.process.kill()
@@ -58,7 +64,9 @@ class LayerProcess:
         self.stop()
         if code is None or code >= 0:
             return f"ended with code {code}"
-        return f"was ended by {signal.Signals(-code).name}" + " (out of host memory?)" * (code == -signal.SIGKILL)
+        return f"was ended by {signal.Signals(-code).name}" + " (out of host memory?)" * (
+            code == -signal.SIGKILL
+        )
 
 
 def _serve(requests, parents_end) -> None:
@@ -66,7 +74,7 @@ def _serve(requests, parents_end) -> None:
     from moebook.measure.worker import _die_with_parent
 
     _die_with_parent()
-    parents_end.close()           # a copy came along; with it open the parent's end would never be seen
+    parents_end.close()  # a copy came along; with it open the parent's end would never be seen
     keeper = Keeper()
     while True:
         try:
@@ -80,27 +88,39 @@ def _serve(requests, parents_end) -> None:
 
 
 class Keeper:
-    """Holds one layer at a time: its weights for other backends, the layer itself for other token counts."""
+    """Holds one layer at a time: its weights for other backends, the layer itself for other token
+    counts."""
 
     def __init__(self):
         self.weights_key, self.weights, self.bench_key, self.bench = None, None, None, None
 
     def answer(self, request: dict) -> dict:
         try:
-            measured = self._bench(request).measure(request["tokens"], request["repeats"],
-                                                    **{k: request[k] for k in ("tune_seconds", "skew") if k in request})
+            measured = self._bench(request).measure(
+                request["tokens"],
+                request["repeats"],
+                **{k: request[k] for k in ("tune_seconds", "skew") if k in request},
+            )
         except EngineFailed as error:
             traceback.print_exc()
             self._forget(weights=error.status == "oom")
-            return {"ok": False, "status": error.status, "reason": str(error), "ending": "CUDA error" in str(error)}
-        # A capture that failed half-way may leave its memory pool behind: the next request gets a fresh process.
+            return {
+                "ok": False,
+                "status": error.status,
+                "reason": str(error),
+                "ending": "CUDA error" in str(error),
+            }
+        # A capture that failed half-way may leave its memory pool behind: the next request gets a
+        # fresh process.
         spoiled = measured["graph_reason"] is not None and measured["peak_memory_bytes"] is not None
         return {"ok": True, **measured, "ending": spoiled and request["backend"] != "loop"}
 
     def _bench(self, request: dict):
         from moebook.engine.layer.moe_layer import LayerBench
 
-        fields = {name: request[name] for name in ("shape", "dtype", "quantization", "backend", "seed")}
+        fields = {
+            name: request[name] for name in ("shape", "dtype", "quantization", "backend", "seed")
+        }
         weights_key = [fields[name] for name in ("shape", "dtype", "seed")]
         if self.bench_key != fields:
             self._forget(weights=self.weights_key != weights_key)

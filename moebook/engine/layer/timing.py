@@ -1,22 +1,24 @@
-"""Seconds per call of a layer, called back to back: launched by the host, or replayed from a captured CUDA graph."""
+"""Seconds per call of a layer, called back to back: launched by the host, or replayed from a
+captured CUDA graph."""
 
 import math
 import time
 
 import torch
 
-REPEAT_S = 0.02               # one repeat lasts about this long
-CALLS = (3, 200)              # and has at least and at most so many calls
+REPEAT_S = 0.02  # one repeat lasts about this long
+CALLS = (3, 200)  # and has at least and at most so many calls
 WARM_UP = 3
 
 
 class Timer:
-    """Times `call(inputs)`, rotating over a list of inputs, so that no call finds the weights of the one before in a
-    cache. `per_call_s` is the estimate from which the number of calls follows."""
+    """Times `call(inputs)`, rotating over a list of inputs, so that no call finds the weights of
+    the one before in a cache. `per_call_s` is the estimate from which the number of calls
+    follows."""
 
     def __init__(self, call, inputs: list, on_gpu: bool):
         self.call, self.inputs, self.on_gpu = call, inputs, on_gpu
-        for i in range(max(WARM_UP, len(inputs))):      # compilation, workspaces, allocator
+        for i in range(max(WARM_UP, len(inputs))):  # compilation, workspaces, allocator
             call(inputs[i % len(inputs)])
         self.calls = calls_per_repeat(self._run(WARM_UP))
 
@@ -46,13 +48,16 @@ class Timer:
         return start.elapsed_time(end) / 1e3
 
     def graph_repeats(self, repeats: int) -> list[float]:
-        """Mean seconds per call of each repeat, replayed from one graph of a call per input. Raises what capture does."""
+        """Mean seconds per call of each repeat, replayed from one graph of a call per input. Raises
+        what capture does."""
         graph = self._capture()
         per_replay = len(self.inputs)
         self._clock(graph.replay)
         replays = max(1, calls_per_repeat(self._clock(graph.replay) / per_replay) // per_replay)
-        return [self._clock(lambda: [graph.replay() for _ in range(replays)]) / (replays * per_replay)
-                for _ in range(repeats)]
+        return [
+            self._clock(lambda: [graph.replay() for _ in range(replays)]) / (replays * per_replay)
+            for _ in range(repeats)
+        ]
 
     def _capture(self):
         graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()

@@ -1,9 +1,9 @@
-"""Two ways to compute one MoE layer's routed experts in plain torch, the float64 reference, the drawn inputs, and how a
-variant replaces the kernel of a running engine.
+"""Two ways to compute one MoE layer's routed experts in plain torch, the float64 reference, the
+drawn inputs, and how a variant replaces the kernel of a running engine.
 
-Shapes, everywhere: x (T, H); w13 (E, 2I, H), gate rows first, then up; w2 (E, H, I); topk_weights (T, K) float32;
-topk_ids (T, K) integer; out (T, H) in x's dtype. T tokens, H hidden, I expert FFN dim, E experts, K experts per token.
-"""
+Shapes, everywhere: x (T, H); w13 (E, 2I, H), gate rows first, then up; w2 (E, H, I); topk_weights
+(T, K) float32; topk_ids (T, K) integer; out (T, H) in x's dtype. T tokens, H hidden, I expert FFN
+dim, E experts, K experts per token."""
 
 from dataclasses import dataclass
 
@@ -14,27 +14,31 @@ from moebook.models.formats import OWN_BACKENDS
 
 
 def expert_loop(x, w13, w2, topk_weights, topk_ids):
-    """One expert after another, as eager model code does it: small kernels, launched one by one, read by the host."""
+    """One expert after another, as eager model code does it: small kernels, launched one by one,
+    read by the host."""
     out = torch.zeros_like(x)
     for expert in torch.unique(topk_ids).tolist():
         token, slot = torch.nonzero(topk_ids == expert, as_tuple=True)
-        hidden = _swiglu(F.linear(x[token], w13[expert]))                      # (n, I)
+        hidden = _swiglu(F.linear(x[token], w13[expert]))  # (n, I)
         rows = F.linear(hidden, w2[expert]) * topk_weights[token, slot, None]  # (n, H)
         out.index_add_(0, token, rows.to(x.dtype))
     return out
 
 
 def grouped_gemm(x, w13, w2, topk_weights, topk_ids):
-    """Permute by expert, two grouped products, unpermute, weighted sum: separate kernels, none fused. Nothing is read
-    by the host, so a CUDA graph can capture it. Raises NotImplementedError where torch has no grouped product."""
+    """Permute by expert, two grouped products, unpermute, weighted sum: separate kernels, none
+    fused. Nothing is read by the host, so a CUDA graph can capture it. Raises NotImplementedError
+    where torch has no grouped product."""
     grouped_mm = _grouped_mm()
     (tokens, k), experts = topk_ids.shape, w13.shape[0]
-    by_expert, order = topk_ids.reshape(-1).sort(stable=True)                  # (T*K,)
+    by_expert, order = topk_ids.reshape(-1).sort(stable=True)  # (T*K,)
     every = torch.arange(experts, device=x.device, dtype=by_expert.dtype)
-    ends = torch.searchsorted(by_expert, every, right=True, out_int32=True)    # (E,), where each expert's rows end
-    rows = x[order // k]                                                       # (T*K, H)
-    hidden = _swiglu(grouped_mm(rows, w13.transpose(1, 2), offs=ends))         # (T*K, I)
-    sorted_out = grouped_mm(hidden, w2.transpose(1, 2), offs=ends)             # (T*K, H)
+    ends = torch.searchsorted(
+        by_expert, every, right=True, out_int32=True
+    )  # (E,), where each expert's rows end
+    rows = x[order // k]  # (T*K, H)
+    hidden = _swiglu(grouped_mm(rows, w13.transpose(1, 2), offs=ends))  # (T*K, I)
+    sorted_out = grouped_mm(hidden, w2.transpose(1, 2), offs=ends)  # (T*K, H)
     out = torch.empty_like(sorted_out).index_copy_(0, order, sorted_out).view(tokens, k, -1)
     return torch.bmm(topk_weights.to(x.dtype)[:, None], out)[:, 0]
 
@@ -51,7 +55,9 @@ def _grouped_mm():
     """Public since torch 2.10, private before."""
     found = getattr(F, "grouped_mm", None) or getattr(torch, "_grouped_mm", None)
     if found is None:
-        raise NotImplementedError(f"torch {torch.__version__} has no grouped matrix product; 2.8 is the first that has")
+        raise NotImplementedError(
+            f"torch {torch.__version__} has no grouped matrix product; 2.8 is the first that has"
+        )
     return found
 
 
@@ -73,7 +79,8 @@ def relative_error(out, ref) -> float:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a layer gets: x (T, H), router logits (T, E) float32, and the routing that follows from them."""
+    """What a layer gets: x (T, H), router logits (T, E) float32, and the routing that follows from
+    them."""
 
     x: torch.Tensor
     logits: torch.Tensor
@@ -81,14 +88,16 @@ class Inputs:
     topk_ids: torch.Tensor
 
     def rotated(self, x: torch.Tensor, by: int) -> "Inputs":
-        """Another x, every expert replaced by the one `by` further: equal group sizes on other weights."""
+        """Another x, every expert replaced by the one `by` further: equal group sizes on other
+        weights."""
         experts = self.logits.shape[1]
         ids = ((self.topk_ids.long() + by) % experts).to(self.topk_ids.dtype)
         return Inputs(x, self.logits.roll(by, dims=1), self.topk_weights, ids)
 
 
 def draw_weights(shape: dict, dtype: torch.dtype, device: str, seed: int):
-    """(w13, w2) ~ N(0, 1/fan_in), seeded; drawn expert by expert in float32, so the peak is little above the result."""
+    """(w13, w2) ~ N(0, 1/fan_in), seeded; drawn expert by expert in float32, so the peak is little
+    above the result."""
     h, i, e = shape["hidden_size"], shape["expert_ffn_dim"], shape["num_experts"]
     generator = torch.Generator(device).manual_seed(seed)
     w13 = torch.empty(e, 2 * i, h, dtype=dtype, device=device)
@@ -100,9 +109,12 @@ def draw_weights(shape: dict, dtype: torch.dtype, device: str, seed: int):
     return w13, w2
 
 
-def draw(shape: dict, tokens: int, dtype: torch.dtype, device: str, seed: int, skew: float | None = None) -> Inputs:
-    """x and router logits ~ N(0, 1), seeded: near-uniform routing; with a skew, K experts drawn without replacement with
-    probability ~ rank^-skew (logits of log-probability and Gumbel noise). Softmax, top-k, renormalised; ids int32."""
+def draw(
+    shape: dict, tokens: int, dtype: torch.dtype, device: str, seed: int, skew: float | None = None
+) -> Inputs:
+    """x and router logits ~ N(0, 1), seeded: near-uniform routing; with a skew, K experts drawn
+    without replacement with probability ~ rank^-skew (logits of log-probability and Gumbel noise).
+    Softmax, top-k, renormalised; ids int32."""
     generator = torch.Generator(device).manual_seed(seed + 1)
     x = torch.randn(tokens, shape["hidden_size"], device=device, generator=generator).to(dtype)
     logits = torch.randn(tokens, shape["num_experts"], device=device, generator=generator)
@@ -114,10 +126,11 @@ def draw(shape: dict, tokens: int, dtype: torch.dtype, device: str, seed: int, s
 
 
 def install_variant(worker, name: str) -> int:
-    """Runs in the engine's process: every MoE layer computes its routed experts by OWN[name] from now on; returns the
-    layers changed. Routers and shared experts stay the engine's own. Graphs captured before still replay the old kernel:
-    an engine that has any captures anew afterwards (loop cannot be captured, it needs enforce_eager).
-    RuntimeError where there is no such layer or its weights are not plain (E, 2I, H) and (E, H, I)."""
+    """Runs in the engine's process: every MoE layer computes its routed experts by OWN[name] from
+    now on; returns the layers changed. Routers and shared experts stay the engine's own. Graphs
+    captured before still replay the old kernel: an engine that has any captures anew afterwards
+    (loop cannot be captured, it needs enforce_eager). RuntimeError where there is no such layer or
+    its weights are not plain (E, 2I, H) and (E, H, I)."""
     from vllm.model_executor.layers.fused_moe import RoutedExperts
 
     layers = [m for m in worker.model_runner.model.modules() if isinstance(m, RoutedExperts)]
@@ -130,7 +143,8 @@ def install_variant(worker, name: str) -> int:
 
 
 def _apply_of(compute, method, weights):
-    """A stand-in for the method's `apply`. Shared experts that the kernel would have run, it runs."""
+    """A stand-in for the method's `apply`. Shared experts that the kernel would have run, it
+    runs."""
     from vllm.model_executor.layers.fused_moe.runner.shared_experts import SharedExpertsOrder
 
     def apply(layer, x, topk_weights, topk_ids, shared_experts=None, shared_experts_input=None):
@@ -144,7 +158,8 @@ def _apply_of(compute, method, weights):
 
 
 def _plain_weights(layer, name: str):
-    """(w13, w2) of a layer, unpacked where the CPU's kernel packed them; RuntimeError for what cannot be used."""
+    """(w13, w2) of a layer, unpacked where the CPU's kernel packed them; RuntimeError for what
+    cannot be used."""
     method = layer.quant_method
     backend = getattr(getattr(method, "unquantized_backend", None), "value", None)
     against = {
@@ -163,8 +178,9 @@ def _plain_weights(layer, name: str):
 
 
 def _unpack(packed, isa: str):
-    """Undo vLLM's packing for CPU kernels, a permutation of each expert's numbers: pack their positions the same way,
-    as digits of 7 bits that every dtype holds exactly, and read where each number went."""
+    """Undo vLLM's packing for CPU kernels, a permutation of each expert's numbers: pack their
+    positions the same way, as digits of 7 bits that every dtype holds exactly, and read where each
+    number went."""
     from vllm._custom_ops import cpu_prepack_moe_weight
 
     experts, count = packed.shape[0], packed[0].numel()

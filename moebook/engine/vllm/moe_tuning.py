@@ -1,8 +1,9 @@
-"""A short search for a better configuration of vLLM's fused Triton kernel, over the parameters its own tool tunes.
+"""A short search for a better configuration of vLLM's fused Triton kernel, over the parameters its
+own tool tunes.
 
-Configurations that vLLM ships for this device and number format come first (other E and I, nearest token count), then
-a seeded shuffle of the space, without those that cannot fit or make no sense for the number of rows per expert.
-"""
+Configurations that vLLM ships for this device and number format come first (other E and I, nearest
+token count), then a seeded shuffle of the space, without those that cannot fit or make no sense for
+the number of rows per expert."""
 
 import itertools
 import json
@@ -13,15 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SPACE = {
-    "BLOCK_SIZE_M": (16, 32, 64, 128, 256), "BLOCK_SIZE_N": (32, 64, 128, 256), "BLOCK_SIZE_K": (64, 128, 256),
-    "GROUP_SIZE_M": (1, 16, 32, 64), "num_warps": (4, 8), "num_stages": (2, 3, 4, 5),
+    "BLOCK_SIZE_M": (16, 32, 64, 128, 256),
+    "BLOCK_SIZE_N": (32, 64, 128, 256),
+    "BLOCK_SIZE_K": (64, 128, 256),
+    "GROUP_SIZE_M": (1, 16, 32, 64),
+    "num_warps": (4, 8),
+    "num_stages": (2, 3, 4, 5),
 }
-ACCUMULATORS_PER_THREAD = 128        # 32-bit registers of the output tile; 255 is all that a thread has
+ACCUMULATORS_PER_THREAD = 128  # 32-bit registers of the output tile; 255 is all that a thread has
 
 
-def search(candidates: Iterator[dict], seconds_of: Callable[[dict], float], budget_s: float) -> tuple[dict, float, int]:
-    """(best configuration, its seconds, how many ran) within about budget_s. One that does not compile, does not fit or
-    does not run is skipped; ValueError when none ran."""
+def search(
+    candidates: Iterator[dict], seconds_of: Callable[[dict], float], budget_s: float
+) -> tuple[dict, float, int]:
+    """(best configuration, its seconds, how many ran) within about budget_s. One that does not
+    compile, does not fit or does not run is skipped; ValueError when none ran."""
     best, best_s, tried, end = None, float("inf"), 0, time.monotonic() + budget_s
     for config in candidates:
         if time.monotonic() > end:
@@ -29,7 +36,7 @@ def search(candidates: Iterator[dict], seconds_of: Callable[[dict], float], budg
         try:
             seconds = seconds_of(config)
         except Exception as error:
-            if "CUDA error" in str(error):       # the device is lost to this process
+            if "CUDA error" in str(error):  # the device is lost to this process
                 raise
             continue
         tried += 1
@@ -40,8 +47,14 @@ def search(candidates: Iterator[dict], seconds_of: Callable[[dict], float], budg
     return best, best_s, tried
 
 
-def candidates(shipped: list[dict], rows_per_expert: float, item_bytes: int, shared_bytes: int,
-               block_shape: list[int] | None, seed: int) -> Iterator[dict]:
+def candidates(
+    shipped: list[dict],
+    rows_per_expert: float,
+    item_bytes: int,
+    shared_bytes: int,
+    block_shape: list[int] | None,
+    seed: int,
+) -> Iterator[dict]:
     """Shipped configurations, then the shuffled space; none twice."""
     space = [dict(zip(SPACE, values, strict=True)) for values in itertools.product(*SPACE.values())]
     random.Random(seed).shuffle(space)
@@ -54,7 +67,8 @@ def candidates(shipped: list[dict], rows_per_expert: float, item_bytes: int, sha
 
 
 def fits(config: dict, item_bytes: int, shared_bytes: int, block_shape: list[int] | None) -> bool:
-    """Tiles in shared memory (bytes a block may have), accumulators in registers, whole quantization blocks."""
+    """Tiles in shared memory (bytes a block may have), accumulators in registers, whole
+    quantization blocks."""
     m, n, k = (config[f"BLOCK_SIZE_{d}"] for d in "MNK")
     if (m + n) * k * item_bytes * config["num_stages"] > shared_bytes:
         return False
@@ -64,7 +78,8 @@ def fits(config: dict, item_bytes: int, shared_bytes: int, block_shape: list[int
 
 
 def sensible(config: dict, rows_per_expert: float) -> bool:
-    """A row tile neither far above nor far below the rows an expert gets; groups only of several row tiles."""
+    """A row tile neither far above nor far below the rows an expert gets; groups only of several
+    row tiles."""
     m = config["BLOCK_SIZE_M"]
     if not rows_per_expert / 32 <= m <= max(16, 4 * rows_per_expert):
         return False
@@ -72,8 +87,8 @@ def sensible(config: dict, rows_per_expert: float) -> bool:
 
 
 def shipped_configs(folder: Path, file_name: str, tokens: int) -> list[dict]:
-    """Those that vLLM ships for the device and format of `file_name` (E=..,N=..,device..), of the token count nearest to
-    `tokens` in each file; the most frequent first."""
+    """Those that vLLM ships for the device and format of `file_name` (E=..,N=..,device..), of the
+    token count nearest to `tokens` in each file; the most frequent first."""
     ending, count = file_name.split(",", 2)[2], {}
     for path in sorted(folder.glob("E=*.json")):
         if path.name.split(",", 2)[2] != ending:
@@ -95,16 +110,20 @@ def candidates_for(layer, tokens: int, experts: int, seed: int) -> Iterator[dict
     name, block_shape = layer.triton_format()
     folder = Path(fused_moe.__file__).parent / "configs"
     w2 = layer.experts.w2_weight
-    shipped = shipped_configs(folder, get_config_file_name(w2.shape[0], w2.shape[2], name, block_shape), tokens)
+    shipped = shipped_configs(
+        folder, get_config_file_name(w2.shape[0], w2.shape[2], name, block_shape), tokens
+    )
     device = torch.cuda.get_device_properties(0)
     shared = getattr(device, "shared_memory_per_block_optin", 227 * 1024)
-    return candidates(shipped, tokens * layer.top_k / experts, w2.element_size(), shared, block_shape, seed)
+    return candidates(
+        shipped, tokens * layer.top_k / experts, w2.element_size(), shared, block_shape, seed
+    )
 
 
 @contextmanager
 def configured(config: dict | None):
-    """vLLM's Triton kernel uses this configuration inside; None leaves its own choice. vLLM's override_config does not
-    restore after an exception, and a search has many."""
+    """vLLM's Triton kernel uses this configuration inside; None leaves its own choice. vLLM's
+    override_config does not restore after an exception, and a search has many."""
     import vllm.model_executor.layers.fused_moe as fused_moe
 
     before = fused_moe._config

@@ -1,8 +1,10 @@
-"""What moebook does at the routers of a running engine: watch their choices, impose choices, take experts away.
+"""What moebook does at the routers of a running engine: watch their choices, impose choices, take
+experts away.
 
-Everything here runs in the engine's own process, sent there by `LLM.collective_rpc`; state stays on the worker object.
-vLLM's routers (vllm 0.26 and 0.32, `BaseRouter`) all compute a step's choices in `_compute_routing`, which is wrapped.
-The engine must be eager to be watched; imposed choices are also captured by decode graphs.
+Everything here runs in the engine's own process, sent there by `LLM.collective_rpc`; state stays on
+the worker object. vLLM's routers (vllm 0.26 and 0.32, `BaseRouter`) all compute a step's choices in
+`_compute_routing`, which is wrapped. The engine must be eager to be watched; imposed choices are
+also captured by decode graphs.
 
 Letters: T tokens of a step, L MoE layers, E experts, K experts per token.
 """
@@ -12,8 +14,8 @@ from dataclasses import dataclass
 
 @dataclass
 class Tap:
-    """Hooks of one model. writer: where choices go; steps: tokens of a step -> [sum of distinct experts, calls];
-    removed: (layer, expert) that no token may choose."""
+    """Hooks of one model. writer: where choices go; steps: tokens of a step -> [sum of distinct
+    experts, calls]; removed: (layer, expert) that no token may choose."""
 
     routers: list
     writer: object | None = None
@@ -22,7 +24,8 @@ class Tap:
 
 
 def routers_of(worker) -> list:
-    """The routers of the target model, in the order of its layers. RuntimeError for a model without any."""
+    """The routers of the target model, in the order of its layers. RuntimeError for a model without
+    any."""
     from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
 
     found: dict[int, object] = {}
@@ -36,21 +39,32 @@ def routers_of(worker) -> list:
 
 
 def mend_bias(worker) -> int:
-    """vLLM 0.32's CPU router leaves out a selection bias unless it routes in groups (Ernie 4.5): one group of all
-    experts computes what the model asks for. Returns the routers mended; 0 on a GPU and for models without a bias."""
+    """vLLM 0.32's CPU router leaves out a selection bias unless it routes in groups (Ernie 4.5):
+    one group of all experts computes what the model asks for. Returns the routers mended; 0 on a
+    GPU and for models without a bias."""
     from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
 
-    values = [value for module in worker.model_runner.model.modules() for value in vars(module).values()]
-    wrong = {id(r): r for r in values if isinstance(r, BaseRouter) and type(r).__name__ == "CPURouter"
-             and r.e_score_correction_bias is not None and not r.use_grouped_topk and r.scoring_func == "softmax"}
+    values = [
+        value for module in worker.model_runner.model.modules() for value in vars(module).values()
+    ]
+    wrong = {
+        id(r): r
+        for r in values
+        if isinstance(r, BaseRouter)
+        and type(r).__name__ == "CPURouter"
+        and r.e_score_correction_bias is not None
+        and not r.use_grouped_topk
+        and r.scoring_func == "softmax"
+    }
     for router in wrong.values():
         router.use_grouped_topk, router.num_expert_group, router.topk_group = True, 1, 1
     return len(wrong)
 
 
 def impose(worker, skew: float, seed: int) -> int:
-    """Every token's experts are drawn anew at each step, K without replacement, with probability ~ rank^-skew, weights
-    1/K; each layer ranks its experts in an order of its own. Returns the layers changed."""
+    """Every token's experts are drawn anew at each step, K without replacement, with probability ~
+    rank^-skew, weights 1/K; each layer ranks its experts in an order of its own. Returns the layers
+    changed."""
     import torch
 
     routers = routers_of(worker)
@@ -67,9 +81,13 @@ def _drawn(router, log_p):
     def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
         nonlocal log_p
         log_p = log_p.to(router_logits.device, torch.float32)
-        noise = -torch.empty_like(router_logits, dtype=torch.float32).exponential_().log()       # Gumbel, (T, E)
+        noise = (
+            -torch.empty_like(router_logits, dtype=torch.float32).exponential_().log()
+        )  # Gumbel, (T, E)
         ids = (log_p + noise).topk(router.top_k, dim=-1).indices
-        return torch.full(ids.shape, 1 / router.top_k, device=ids.device), ids.to(indices_type or torch.int32)
+        return torch.full(ids.shape, 1 / router.top_k, device=ids.device), ids.to(
+            indices_type or torch.int32
+        )
 
     return compute
 
@@ -89,7 +107,9 @@ def _watched(tap: Tap, layer: int, router):
 
     def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
         if tap.removed is not None and tap.removed[0] == layer:
-            weights, ids = _without(plain, router, tap.removed[1], hidden_states, router_logits, indices_type, input_ids)
+            weights, ids = _without(
+                plain, router, tap.removed[1], hidden_states, router_logits, indices_type, input_ids
+            )
         else:
             weights, ids = plain(hidden_states, router_logits, indices_type, input_ids=input_ids)
         if tap.writer is not None:
@@ -104,7 +124,8 @@ def _watched(tap: Tap, layer: int, router):
 
 
 def _without(plain, router, expert: int, hidden_states, router_logits, indices_type, input_ids):
-    """The router's choice as if the expert were not there; a selection bias cannot bring it back."""
+    """The router's choice as if the expert were not there; a selection bias cannot bring it
+    back."""
     logits = router_logits.clone()
     logits[:, expert] = float("-inf")
     bias = getattr(router, "e_score_correction_bias", None)
@@ -138,7 +159,9 @@ def end_capture(worker, whole: bool) -> None:
     """Close the file of counts; not `whole`: leave none."""
     writer, worker.moebook_tap.writer = worker.moebook_tap.writer, None
     if writer is not None:
-        writer.__exit__(*((None, None, None) if whole else (RuntimeError, RuntimeError("capture failed"), None)))
+        writer.__exit__(
+            *((None, None, None) if whole else (RuntimeError, RuntimeError("capture failed"), None))
+        )
 
 
 def begin_steps(worker) -> None:

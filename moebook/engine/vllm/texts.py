@@ -1,8 +1,9 @@
-"""What an engine with trained weights does with text: perplexity, draft tokens accepted, expert choices, experts removed.
+"""What an engine with trained weights does with text: perplexity, draft tokens accepted, expert
+choices, experts removed.
 
-Each function takes the running Engine and the fields of a request, and returns a dict with `repeats` (and `facts`). Text is
-cut into windows of S tokens by the checkpoint's own tokenizer. EngineFailed where the text is too short.
-"""
+Each function takes the running Engine and the fields of a request, and returns a dict with
+`repeats` (and `facts`). Text is cut into windows of S tokens by the checkpoint's own tokenizer.
+EngineFailed where the text is too short."""
 
 import hashlib
 import json
@@ -17,15 +18,19 @@ from moebook.models.tiny import family
 
 
 def text_windows(text: str, weights: str, count: int, length: int) -> list[list[int]]:
-    """`count` windows of `length` token ids from the start of a text file, by the checkpoint's own tokenizer."""
+    """`count` windows of `length` token ids from the start of a text file, by the checkpoint's own
+    tokenizer."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint_folder(weights))
     ids = tokenizer(family.text_path(text).read_text(encoding="utf-8"))["input_ids"]
     if len(ids) < count * length:
-        raise EngineFailed("failed", f"{text} has {len(ids)} tokens; {count} windows of {length} need {count * length}: "
-                                     "give a longer text, or fewer or shorter windows")
-    return [ids[i * length:(i + 1) * length] for i in range(count)]
+        raise EngineFailed(
+            "failed",
+            f"{text} has {len(ids)} tokens; {count} windows of {length} need {count * length}: "
+            "give a longer text, or fewer or shorter windows",
+        )
+    return [ids[i * length : (i + 1) * length] for i in range(count)]
 
 
 def checkpoint_folder(weights: str) -> Path:
@@ -33,11 +38,15 @@ def checkpoint_folder(weights: str) -> Path:
 
 
 def perplexity(engine, workload: dict, text: str, weights: str, repeats: int, **_) -> dict:
-    """exp of the mean negative log-likelihood per token, in `repeats` disjoint parts of the text, one row each: B windows
-    of S tokens in all, each read on its own."""
+    """exp of the mean negative log-likelihood per token, in `repeats` disjoint parts of the text,
+    one row each: B windows of S tokens in all, each read on its own."""
     windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
     losses = np.concatenate([_losses(engine, [ids]) for ids in windows])
-    return {"repeats": [{"perplexity": float(np.exp(part.mean()))} for part in np.array_split(losses, repeats)]}
+    return {
+        "repeats": [
+            {"perplexity": float(np.exp(part.mean()))} for part in np.array_split(losses, repeats)
+        ]
+    }
 
 
 def _losses(engine, windows: list[list[int]]) -> np.ndarray:
@@ -47,13 +56,23 @@ def _losses(engine, windows: list[list[int]]) -> np.ndarray:
     sampling = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
     prompts = [{"prompt_token_ids": ids} for ids in windows]
     outputs = engine.llm.generate(prompts, sampling, use_tqdm=False)
-    return np.array([-np.mean([row[token].logprob for row, token in zip(o.prompt_logprobs[1:], ids[1:], strict=True)])
-                     for o, ids in zip(outputs, windows, strict=True)])
+    return np.array(
+        [
+            -np.mean(
+                [
+                    row[token].logprob
+                    for row, token in zip(o.prompt_logprobs[1:], ids[1:], strict=True)
+                ]
+            )
+            for o, ids in zip(outputs, windows, strict=True)
+        ]
+    )
 
 
 def acceptance(engine, workload: dict, text: str, weights: str, repeats: int, **_) -> dict:
-    """B prompts of S_in tokens of the text continued by S_out, `repeats` times with other prompts: seconds, tokens per step,
-    acceptance by position, digests of what was generated, and the distinct experts that one step of the target hits."""
+    """B prompts of S_in tokens of the text continued by S_out, `repeats` times with other prompts:
+    seconds, tokens per step, acceptance by position, digests of what was generated, and the
+    distinct experts that one step of the target hits."""
     b, s_in, s_out = workload["batch"], workload["input_tokens"], workload["output_tokens"]
     windows = text_windows(text, weights, b * repeats, s_in)
     engine.run_prompts(windows[:b], min(s_out, 8), workload["temperature"])
@@ -61,11 +80,19 @@ def acceptance(engine, workload: dict, text: str, weights: str, repeats: int, **
     for i in range(repeats):
         before = Counters.of(engine.llm)
         engine.rpc(routing.begin_steps)
-        seconds, outputs = engine.run_prompts(windows[i * b:(i + 1) * b], s_out, workload["temperature"])
+        seconds, outputs = engine.run_prompts(
+            windows[i * b : (i + 1) * b], s_out, workload["temperature"]
+        )
         steps = engine.rpc(routing.end_steps)
         digests = ",".join(_digest(o.outputs[0].token_ids) for o in outputs)
-        rows.append({"e2e_s": seconds, "output_digests": digests, **Counters.of(engine.llm).since(before),
-                     **_common_step(steps, most=b * (1 + engine.num_draft_tokens))})
+        rows.append(
+            {
+                "e2e_s": seconds,
+                "output_digests": digests,
+                **Counters.of(engine.llm).since(before),
+                **_common_step(steps, most=b * (1 + engine.num_draft_tokens)),
+            }
+        )
     return {"repeats": rows}
 
 
@@ -74,15 +101,18 @@ def _digest(token_ids) -> str:
 
 
 def _common_step(steps: dict, most: int) -> dict:
-    """The decode step in which the whole batch took part; nothing where there was none (n-grams seldom all match)."""
+    """The decode step in which the whole batch took part; nothing where there was none (n-grams
+    seldom all match)."""
     if most not in steps:
         return {}
     return {"step_tokens": most, "experts_per_step": steps[most][0]}
 
 
-def route(engine, workload: dict, text: str, weights: str, repeats: int, counts_file: str, **_) -> dict:
-    """Expert choices of B windows of S tokens, counted per layer into `counts_file`, one sequence at a time: by the engine's
-    own output where it returns it, else at its routers."""
+def route(
+    engine, workload: dict, text: str, weights: str, repeats: int, counts_file: str, **_
+) -> dict:
+    """Expert choices of B windows of S tokens, counted per layer into `counts_file`, one sequence
+    at a time: by the engine's own output where it returns it, else at its routers."""
     windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
     way = _route_by_output if engine.routed_experts else _route_by_hooks
     way(engine, windows, counts_file)
@@ -108,13 +138,15 @@ def _route_by_output(engine, windows: list[list[int]], path: str) -> None:
     with CountsWriter(path, layers, experts) as writer:
         for ids in windows:
             _, outputs = engine.run_prompts([ids], 1, 0.0)
-            chosen = np.asarray(outputs[0].outputs[0].routed_experts)                # (T, L, K)
-            writer.add(chosen[:len(ids)].transpose(1, 0, 2))
+            chosen = np.asarray(outputs[0].outputs[0].routed_experts)  # (T, L, K)
+            writer.add(chosen[: len(ids)].transpose(1, 0, 2))
 
 
-def ablate(engine, workload: dict, text: str, weights: str, repeats: int, counts_file: str, **_) -> dict:
-    """Perplexity over the same windows with each expert of each layer taken out of its router in turn; the choices of the
-    whole model on them are counted into `counts_file`."""
+def ablate(
+    engine, workload: dict, text: str, weights: str, repeats: int, counts_file: str, **_
+) -> dict:
+    """Perplexity over the same windows with each expert of each layer taken out of its router in
+    turn; the choices of the whole model on them are counted into `counts_file`."""
     windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
     layers, experts, _ = engine.rpc(routing.watch)
     _route_by_hooks(engine, windows, counts_file)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-STEPS_DISCARDED = 4           # after the last sequence joins: the first replay of a decode graph is slower
+STEPS_DISCARDED = 4  # after the last sequence joins: the first replay of a decode graph is slower
 
 
 @dataclass
 class Trace:
-    """Times (s) at which the engine's steps delivered, how many sequences gained a token in each, how many had one by
-    then, and whether any has ended."""
+    """Times (s) at which the engine's steps delivered, how many sequences gained a token in each,
+    how many had one by then, and whether any has ended."""
 
     times: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -21,16 +21,22 @@ class Trace:
     ended: list[bool] = field(default_factory=list)
 
     def steady_steps(self, batch: int) -> np.ndarray:
-        """Seconds of consecutive steps in which all `batch` sequences advance; the first few are left out. A pipeline's
-        micro-batches deliver in turn: there a step is the time in which as many tokens as sequences come."""
+        """Seconds of consecutive steps in which all `batch` sequences advance; the first few are
+        left out. A pipeline's micro-batches deliver in turn: there a step is the time in which as
+        many tokens as sequences come."""
         times = np.array([t for t, n in zip(self.times, self.tokens, strict=True) if n == batch])
         if not len(times):
             times = self._rounds(batch)
         return np.diff(times)[STEPS_DISCARDED:]
 
     def _rounds(self, batch: int) -> np.ndarray:
-        """Times at which another `batch` tokens were there, from the last sequence's first token to the first one's last."""
-        steady = [i for i, (n, over) in enumerate(zip(self.joined, self.ended, strict=True)) if n == batch and not over]
+        """Times at which another `batch` tokens were there, from the last sequence's first token to
+        the first one's last."""
+        steady = [
+            i
+            for i, (n, over) in enumerate(zip(self.joined, self.ended, strict=True))
+            if n == batch and not over
+        ]
         times, had = np.array(self.times)[steady], np.cumsum(np.array(self.tokens)[steady])
         if not len(had):
             return times

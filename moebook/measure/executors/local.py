@@ -43,7 +43,7 @@ class Local:
             raise ValueError(problem)
         used = cards_for(points, self.device)
         self.lock.take(self.device, folder, used)
-        if self.worker is None:                  # its first engine is yet to come
+        if self.worker is None:  # its first engine is yet to come
             busy.check(self.device, largest_share(points), used)
             self.worker = WorkerHandle(self.log, self.device)
 

@@ -1,11 +1,12 @@
-"""What a task does on a node of a cluster: points that share an engine go through a worker, and come home one by one.
+"""What a task does on a node of a cluster: points that share an engine go through a worker, and
+come home one by one.
 
-A node shares no folder with the machine that asked: logs and counted expert choices lie in its temporary folder, and the
-counts travel with their record. Nothing here imports Ray.
+A node shares no folder with the machine that asked: logs and counted expert choices lie in its
+temporary folder, and the counts travel with their record. Nothing here imports Ray.
 
-The worker imports vLLM for as long as engines take to start, so it outlives its task, in the process that ran it, for the
-next task there on the same devices. Its engine does not: another process may be given the GPU.
-"""
+The worker imports vLLM for as long as engines take to start, so it outlives its task, in the
+process that ran it, for the next task there on the same devices. Its engine does not: another
+process may be given the GPU."""
 
 import os
 import socket
@@ -25,11 +26,17 @@ from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandl
 from moebook.models.tiny import family
 from moebook.study.plan import Point
 
-FORWARDED = ("MOEBOOK_", "VLLM_", "HF_HUB_OFFLINE")     # of what the user set where the sweep was started
+FORWARDED = (
+    "MOEBOOK_",
+    "VLLM_",
+    "HF_HUB_OFFLINE",
+)  # of what the user set where the sweep was started
 # Secrets, and what is true of one machine only; nor any *_KEY.
 KEPT_BACK = ("MOEBOOK_ENDPOINT_", lock.VARIABLE, "VLLM_HOST_IP")
-_own = frozenset(name for name in os.environ if name.startswith("VLLM_"))     # set for this node, so they stand
-_kept: dict[str, WorkerHandle] = {}         # by the devices that its process sees
+_own = frozenset(
+    name for name in os.environ if name.startswith("VLLM_")
+)  # set for this node, so they stand
+_kept: dict[str, WorkerHandle] = {}  # by the devices that its process sees
 
 
 class WrongNode(RuntimeError):
@@ -38,8 +45,9 @@ class WrongNode(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """What a node is told. kind: the plan's device; source: device and engine that results come from; start: makes a worker
-    that logs to a file and uses a device; folder: where the records go to, which the device's lock tells others."""
+    """What a node is told. kind: the plan's device; source: device and engine that results come
+    from; start: makes a worker that logs to a file and uses a device; folder: where the records go
+    to, which the device's lock tells others."""
 
     kind: str
     source: tuple[str, str]
@@ -52,7 +60,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Message:
-    """One point's record; counts: its file of expert choices; said: lines told since the message before."""
+    """One point's record; counts: its file of expert choices; said: lines told since the message
+    before."""
 
     key: str
     record: dict
@@ -61,14 +70,21 @@ class Message:
 
 
 def environment() -> dict[str, str | None]:
-    """What a task takes over from here. OMP_NUM_THREADS is among it because Ray sets it to a task's CPUs."""
-    here = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)
-            and not name.startswith(KEPT_BACK) and not name.endswith("_KEY")}
+    """What a task takes over from here. OMP_NUM_THREADS is among it because Ray sets it to a task's
+    CPUs."""
+    here = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(FORWARDED)
+        and not name.startswith(KEPT_BACK)
+        and not name.endswith("_KEY")
+    }
     return {**here, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
 
 
 def provenance(taken_over: dict[str, str | None], kind: str) -> dict:
-    """What every record of this node says of it: of the device for plans of this kind, or of another where it has none."""
+    """What every record of this node says of it: of the device for plans of this kind, or of
+    another where it has none."""
     _take_over(taken_over)
     return devices.provenance(devices.detect(kind) or devices.detect())
 
@@ -80,13 +96,23 @@ def measure(points: list[Point], task: Task) -> Iterator[Message]:
         return
     said: list[str] = []
     worker = _worker(task, device)
-    with (_claimed(device, points, task), tempfile.TemporaryDirectory(prefix="moebook-node-") as folder,
-          _killed_after_error(worker)):
+    with (
+        _claimed(device, points, task),
+        tempfile.TemporaryDirectory(prefix="moebook-node-") as folder,
+        _killed_after_error(worker),
+    ):
         family.ensure(references(points), said.append, device.environment())
-        sweep = Sweep(worker, device, task.limit_s, lambda key: Path(folder) / f"{key}.npz", said.append)
+        sweep = Sweep(
+            worker, device, task.limit_s, lambda key: Path(folder) / f"{key}.npz", said.append
+        )
         for point, record in sweep.records(points, task.stop_at):
             provenance = {**record["provenance"], "node": socket.gethostname()}
-            yield Message(point.key, {**record, "provenance": provenance}, _taken(sweep.counts_file(point.key)), tuple(said))
+            yield Message(
+                point.key,
+                {**record, "provenance": provenance},
+                _taken(sweep.counts_file(point.key)),
+                tuple(said),
+            )
             said.clear()
         _release(sweep)
 
@@ -102,7 +128,8 @@ def ceilings(dtype: str, task: Task) -> tuple[dict | None, list[str]]:
 
 @contextmanager
 def _claimed(device: devices.Device, points: list[Point], task: Task) -> Iterator[None]:
-    """The device is this task's, unless its points only read what training recorded: those share a node with others."""
+    """The device is this task's, unless its points only read what training recorded: those share a
+    node with others."""
     if all(p.method == "training" for p in points):
         yield
         return
@@ -122,14 +149,16 @@ def _killed_after_error(worker: WorkerHandle) -> Iterator[None]:
 
 
 def _device(task: Task) -> devices.Device:
-    """This node's, looked at as the task's environment has it. WrongNode where results would not come from the task's
-    source, ValueError where no engine for it is installed."""
+    """This node's, looked at as the task's environment has it. WrongNode where results would not
+    come from the task's source, ValueError where no engine for it is installed."""
     _take_over(task.environment)
     device = devices.detect(task.kind) or devices.detect()
     here = device.name, devices.engine_version(device.kind)
     if here != task.source:
-        raise WrongNode(f"node {socket.gethostname()} has {' with '.join(here)}, the results come from "
-                        f"{' with '.join(task.source)}")
+        raise WrongNode(
+            f"node {socket.gethostname()} has {' with '.join(here)}, the results come from "
+            f"{' with '.join(task.source)}"
+        )
     if problem := devices.engine_problem(device.kind):
         raise ValueError(f"node {socket.gethostname()}: {problem}")
     return device
@@ -149,20 +178,22 @@ def _worker(task: Task, device: devices.Device) -> WorkerHandle:
         _kept.pop(other).kill()
     if seen not in _kept:
         log = f"worker-{socket.gethostname()}-{os.getpid()}.log"
-        _kept[seen] = task.start(Path(tempfile.gettempdir()) / f"moebook-{os.getuid()}" / log, device)
+        _kept[seen] = task.start(
+            Path(tempfile.gettempdir()) / f"moebook-{os.getuid()}" / log, device
+        )
     return _kept[seen]
 
 
 def _release(sweep: Sweep) -> None:
-    """No device memory stays taken: the worker is asked to end its engine, and ended itself where it may hold more, after a
-    failure or single layers."""
+    """No device memory stays taken: the worker is asked to end its engine, and ended itself where
+    it may hold more, after a failure or single layers."""
     if sweep.running is None:
         sweep.worker.kill()
         return
     try:
         sweep.worker.ask({"op": "stop"}, START_LIMIT_S)
     except (WorkerDied, WorkerTimeout):
-        pass                                # and so it has ended
+        pass  # and so it has ended
 
 
 def _taken(file: Path) -> bytes | None:

@@ -1,13 +1,13 @@
 """A plan over the nodes of a Ray cluster: a task for each build, records home one by one.
 
-What a task measures stands in builds.py. A task asks for the GPUs of its engine, all on one node; on a CPU it takes a whole
-node, for two engines would share its cores. Points of an endpoint are left to the local executor: they need its key, which
-is sent nowhere.
+What a task measures stands in builds.py. A task asks for the GPUs of its engine, all on one node;
+on a CPU it takes a whole node, for two engines would share its cores. Points of an endpoint are
+left to the local executor: they need its key, which is sent nowhere.
 
-Each record comes home as soon as its point is done, and only the machine that asked writes. A task whose process or node is
-lost is started again without the points that are home, `RETRIES` times in a row; then the point it was at is recorded as
-failed with what was lost, and the rest goes on. Ray's own retries stay off: they would repeat a task from its first point.
-"""
+Each record comes home as soon as its point is done, and only the machine that asked writes. A task
+whose process or node is lost is started again without the points that are home, `RETRIES` times in
+a row; then the point it was at is recorded as failed with what was lost, and the rest goes on.
+Ray's own retries stay off: they would repeat a task from its first point."""
 
 import os
 import socket
@@ -25,16 +25,22 @@ from moebook.study.plan import Point, describe
 
 RETRIES = 2
 POLL_S = 5.0
-# Older Ray hides all GPUs from a task that asks for none. Only there, because such a task gets a process of its own.
+# Older Ray hides all GPUs from a task that asks for none. Only there, because such a task gets a
+# process of its own.
 SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
 
 
 class RayCluster:
-    """address: as `ray.init` takes it; None is RAY_ADDRESS, else the cluster that runs on this machine, else one of this
-    machine alone. patience_s: how long points wait for a node that could hold them."""
+    """address: as `ray.init` takes it; None is RAY_ADDRESS, else the cluster that runs on this
+    machine, else one of this machine alone. patience_s: how long points wait for a node that could
+    hold them."""
 
-    def __init__(self, address: str | None = None,
-                 start: Callable[[Path, devices.Device], WorkerHandle] = WorkerHandle, patience_s: float = 60.0):
+    def __init__(
+        self,
+        address: str | None = None,
+        start: Callable[[Path, devices.Device], WorkerHandle] = WorkerHandle,
+        patience_s: float = 60.0,
+    ):
         self.ray, self.address, self.start, self.patience_s = _ray(), address, start, patience_s
         self.kind, self.folder = "", ""
         self.running: dict[object, Build] = {}
@@ -46,11 +52,21 @@ class RayCluster:
         self.owned = not self.ray.is_initialized()
         if self.owned:
             try:
-                _reachable(self.address)            # Ray itself tries for minutes
-                self.ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-            except Exception as error:              # Ray raises no narrower one where a node does not start in time
-                raise ValueError(f"no Ray cluster at {self.address or 'RAY_ADDRESS, and none started here'}: {error}; start "
-                                 f"one with `ray start --head` and give its --address") from None
+                _reachable(self.address)  # Ray itself tries for minutes
+                self.ray.init(
+                    address=self.address,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                )
+            except (
+                Exception
+            ) as error:  # Ray raises no narrower one where a node does not start in time
+                raise ValueError(
+                    f"no Ray cluster at {self.address or 'RAY_ADDRESS, and none started here'}: "
+                    f"{error}; start "
+                    f"one with `ray start --head` and give its --address"
+                ) from None
         return self
 
     def __exit__(self, *exc) -> None:
@@ -59,13 +75,22 @@ class RayCluster:
             self.ray.shutdown()
 
     def source(self, kind: str) -> tuple[str, str]:
-        """Device and engine of the plan's kind that most nodes have. Nodes that have another stay unused."""
+        """Device and engine of the plan's kind that most nodes have. Nodes that have another stay
+        unused."""
         found, self.kind = self._probe(kind), kind
-        fit = [facts for facts in found.values()
-               if devices.suits(kind, facts["device_kind"], facts["device_memory_bytes"])]
+        fit = [
+            facts
+            for facts in found.values()
+            if devices.suits(kind, facts["device_kind"], facts["device_memory_bytes"])
+        ]
         if not fit:
-            have = ", ".join(sorted({f"{f['device_kind']} ({f['device']})" for f in found.values()})) or "none"
-            raise ValueError(f"this plan is for device {kind!r}; devices of this Ray cluster: {have}")
+            have = (
+                ", ".join(sorted({f"{f['device_kind']} ({f['device']})" for f in found.values()}))
+                or "none"
+            )
+            raise ValueError(
+                f"this plan is for device {kind!r}; devices of this Ray cluster: {have}"
+            )
         sources = Counter(map(_source, fit))
         source = max(sources, key=lambda s: (s[1] != "none", sources[s]))
         self.unfit = {name: facts for name, facts in found.items() if _source(facts) != source}
@@ -84,14 +109,20 @@ class RayCluster:
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:
-            found, said = None, [f"the device's ceilings could not be measured, floors stay empty: {_first_line(error)}"]
+            found, said = (
+                None,
+                [
+                    f"the device's ceilings could not be measured, floors stay empty: "
+                    f"{_first_line(error)}"
+                ],
+            )
         for line in said:
             job.say(line)
         return found
 
     def _await(self, task, build: Build) -> None:
-        """Until the task has ended; otherwise it is cancelled. A task that has ended must not be: Ray ends this process
-        where the cancelling meets the last word of the task."""
+        """Until the task has ended; otherwise it is cancelled. A task that has ended must not be:
+        Ray ends this process where the cancelling meets the last word of the task."""
         ended = []
         try:
             while not ended:
@@ -107,8 +138,11 @@ class RayCluster:
             job.say(f"a node is not used: it has {' with '.join(_source(facts))}")
         sent = [p for p in points if p.method != "endpoint"]
         if left := len(points) - len(sent):
-            job.say(f"{left} points are of an endpoint and not run: they need its key, which is not sent to other machines; "
-                    f"run the same command without --executor ray (or with --executor local)")
+            job.say(
+                f"{left} points are of an endpoint and not run: they need its key, which is not "
+                f"sent to other machines; "
+                f"run the same command without --executor ray (or with --executor local)"
+            )
         for build in builds(sent):
             self._submit(build, job)
         while self.running:
@@ -139,7 +173,7 @@ class RayCluster:
             job.say(f"{error.cause}; {len(build.points)} points are left to another run")
         except self.ray.exceptions.RayTaskError as error:
             del self.running[stream]
-            if not self.any_home:                   # nothing works anywhere: a matter of what is installed
+            if not self.any_home:  # nothing works anywhere: a matter of what is installed
                 self.kill()
                 raise error.cause from None
             yield from self._lost(build, _first_line(error.cause), job)
@@ -156,7 +190,9 @@ class RayCluster:
         build.losses += 1
         if build.losses > RETRIES and build.points:
             point = build.points.pop(next(iter(build.points)))
-            yield self._failed(point, f"its process or node was lost {build.losses} times in a row, last: {why}")
+            yield self._failed(
+                point, f"its process or node was lost {build.losses} times in a row, last: {why}"
+            )
             build.losses = 0
         if build.points:
             job.say(f"a task was lost ({why}); {len(build.points)} points of it are tried again")
@@ -164,21 +200,42 @@ class RayCluster:
 
     def _failed(self, point: Point, reason: str) -> Measured:
         provenance = {**self.facts, "started_at": datetime.now(UTC).isoformat(), "node": None}
-        return Measured(point, {**describe(point), "status": "failed", "reason": reason, "repeats": [], "engine": {},
-                                "provenance": provenance, "worker": 0})
+        return Measured(
+            point,
+            {
+                **describe(point),
+                "status": "failed",
+                "reason": reason,
+                "repeats": [],
+                "engine": {},
+                "provenance": provenance,
+                "worker": 0,
+            },
+        )
 
     def _submit(self, build: Build, job: Job) -> None:
         remote = self._remote(node.measure, build.need, max_retries=0, num_returns="streaming")
         self.running[remote.remote(list(build.points.values()), self._task(job))] = build
 
     def _task(self, job: Job) -> node.Task:
-        return node.Task(self.kind, _source(self.facts), job.limit_s, job.stop_at, self.start, self.folder,
-                         node.environment())
+        return node.Task(
+            self.kind,
+            _source(self.facts),
+            job.limit_s,
+            job.stop_at,
+            self.start,
+            self.folder,
+            node.environment(),
+        )
 
     def _remote(self, function, need: int, **options):
-        """The function as a task on nodes that fit. Its process is used again (max_calls), which Ray by default does not
-        do with GPUs, so that the worker in it lives on."""
-        asked = {"num_gpus": need, "num_cpus": 0} if self._on_gpu else {"num_cpus": min(self._rooms(), default=1)}
+        """The function as a task on nodes that fit. Its process is used again (max_calls), which
+        Ray by default does not do with GPUs, so that the worker in it lives on."""
+        asked = (
+            {"num_gpus": need, "num_cpus": 0}
+            if self._on_gpu
+            else {"num_cpus": min(self._rooms(), default=1)}
+        )
         if self._on_gpu and not need:
             asked["runtime_env"] = SEES_GPUS
         if self.unfit:
@@ -192,7 +249,9 @@ class RayCluster:
     def _rooms(self) -> list[float]:
         """GPUs, or CPUs, of each living node that fits."""
         alive = [n for n in self.ray.nodes() if n["Alive"] and n["NodeID"] not in self.unfit]
-        return [room for n in alive if (room := n["Resources"].get("GPU" if self._on_gpu else "CPU", 0))]
+        return [
+            room for n in alive if (room := n["Resources"].get("GPU" if self._on_gpu else "CPU", 0))
+        ]
 
     def _stuck(self, build: Build) -> bool:
         """Whether for longer than patience no living node could hold it."""
@@ -210,27 +269,43 @@ class RayCluster:
                 self.ray.cancel(stream, force=True)
                 del self.running[stream]
                 largest = max(self._rooms(), default=0)
-                need = f"{build.need} GPUs of one node, and the largest has {largest:g}" if self._on_gpu else "a node"
+                need = (
+                    f"{build.need} GPUs of one node, and the largest has {largest:g}"
+                    if self._on_gpu
+                    else "a node"
+                )
                 job.say(f"{len(build.points)} points wait for {need}: they are left to another run")
 
     def _probe(self, kind: str) -> dict[str, dict]:
-        """Provenance of each living node that has anything to measure on, for plans of this kind, by Ray's id of it."""
+        """Provenance of each living node that has anything to measure on, for plans of this kind,
+        by Ray's id of it."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         remote = self.ray.remote(num_cpus=0)(node.provenance)
         nodes = [n for n in self.ray.nodes() if n["Alive"] and {"CPU", "GPU"} & set(n["Resources"])]
-        there = {n["NodeID"]: {"scheduling_strategy": NodeAffinitySchedulingStrategy(n["NodeID"], soft=False),
-                               **({"runtime_env": SEES_GPUS} if "GPU" in n["Resources"] else {})} for n in nodes}
-        asked = {name: remote.options(**options).remote(node.environment(), kind) for name, options in there.items()}
+        there = {
+            n["NodeID"]: {
+                "scheduling_strategy": NodeAffinitySchedulingStrategy(n["NodeID"], soft=False),
+                **({"runtime_env": SEES_GPUS} if "GPU" in n["Resources"] else {}),
+            }
+            for n in nodes
+        }
+        asked = {
+            name: remote.options(**options).remote(node.environment(), kind)
+            for name, options in there.items()
+        }
         found = {}
         for name, ref in asked.items():
             try:
                 found[name] = self.ray.get(ref)
             except self.ray.exceptions.RayTaskError as error:
-                raise ValueError(f"a node of this Ray cluster cannot run moebook ({_first_line(error.cause)}): install "
-                                 f"the same moebook on every node") from None
+                raise ValueError(
+                    f"a node of this Ray cluster cannot run moebook ({_first_line(error.cause)}): "
+                    f"install "
+                    f"the same moebook on every node"
+                ) from None
             except self.ray.exceptions.RayError:
-                continue                    # gone since
+                continue  # gone since
         return found
 
 
@@ -239,14 +314,20 @@ def _source(facts: dict) -> tuple[str, str]:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    return (
+        f"{type(error).__name__}: "
+        f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    )
 
 
 def _check_address(address: str | None) -> None:
     if address and address.startswith("ray://"):
-        raise ValueError(f"the address {address} is of a Ray client's server, through which no records can come one by "
-                         f"one: give HOST:PORT of the head, on a machine that is in the cluster (`ray start "
-                         f"--address=HOST:PORT`)")
+        raise ValueError(
+            f"the address {address} is of a Ray client's server, through which no records can come "
+            f"one by "
+            f"one: give HOST:PORT of the head, on a machine that is in the cluster (`ray start "
+            f"--address=HOST:PORT`)"
+        )
 
 
 def _reachable(address: str | None) -> None:
@@ -262,5 +343,7 @@ def _ray():
     try:
         import ray
     except ImportError:
-        raise ValueError("--executor ray needs Ray, which is not installed: pip install -e '.[cluster]'") from None
+        raise ValueError(
+            "--executor ray needs Ray, which is not installed: pip install -e '.[cluster]'"
+        ) from None
     return ray

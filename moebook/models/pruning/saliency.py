@@ -1,15 +1,17 @@
-"""How much each expert, and each FFN channel of an expert, matters: the scores by which pruning chooses.
+"""How much each expert, and each FFN channel of an expert, matters: the scores by which pruning
+chooses.
 
-    norm               from the weights: of a channel the L2 norm of its gate row, up row and down column together,
-                       of an expert the L2 norm of its three matrices
-    frequency          from text: of an expert the share of tokens routed to it; of a channel the share of its expert's
-                       tokens for which its |act(gate) * up| lies above the median of the expert's channels
-    routed_activation  from text: the mean over an expert's tokens of router weight * L2 norm of the expert's output (as
-                       REAP scores experts); of a channel, of router weight * |act(gate) * up| * norm of its down column
+    norm               from the weights: of a channel the L2 norm of its gate row, up row and down
+                       column together, of an expert the L2 norm of its three matrices
+    frequency          from text: of an expert the share of tokens routed to it; of a channel the
+                       share of its expert's tokens for which its |act(gate) * up| lies above the
+                       median of the expert's channels
+    routed_activation  from text: the mean over an expert's tokens of router weight * L2 norm of the
+                       expert's output (as REAP scores experts); of a channel, of router weight *
+                       |act(gate) * up| * norm of its down column
 
-An expert that no token reached scores 0. Letters: T tokens of one expert, H hidden, I expert FFN dim, E experts. Sums are
-float64 and of fixed size, so memory does not grow with the text.
-"""
+An expert that no token reached scores 0. Letters: T tokens of one expert, H hidden, I expert FFN
+dim, E experts. Sums are float64 and of fixed size, so memory does not grow with the text."""
 
 import re
 import zipfile
@@ -33,24 +35,36 @@ class Scores:
     """By layer number the arrays, named as the criterion (E,) and "channel_" + criterion (E, I)."""
 
     layers: dict[int, dict[str, np.ndarray]]
-    tokens: int = 0                      # of the calibration text; 0: from the weights alone
+    tokens: int = 0  # of the calibration text; 0: from the weights alone
 
     def of(self, layer: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """One array. Raises CheckpointError where it is missing, misshapen or not finite."""
         if name not in self.layers.get(layer, {}):
-            raise CheckpointError(f"the scores have no {name!r} for layer {layer}; collect them for this model with "
-                                  "moebook.models.pruning.saliency.collect_from_folder(folder, token_ids)")
+            raise CheckpointError(
+                f"the scores have no {name!r} for layer {layer}; collect them for this model with "
+                "moebook.models.pruning.saliency.collect_from_folder(folder, token_ids)"
+            )
         values = self.layers[layer][name]
         if values.shape != shape:
-            raise CheckpointError(f"the scores {name!r} of layer {layer} have shape {values.shape}, but the model needs "
-                                  f"{shape}; collect them for this very model")
+            raise CheckpointError(
+                f"the scores {name!r} of layer {layer} have shape {values.shape}, but the model "
+                f"needs "
+                f"{shape}; collect them for this very model"
+            )
         if not np.isfinite(values).all():
-            raise CheckpointError(f"the scores {name!r} of layer {layer} are not all finite numbers; the weights or the "
-                                  "calibration run are damaged")
+            raise CheckpointError(
+                f"the scores {name!r} of layer {layer} are not all finite numbers; the weights or "
+                f"the "
+                "calibration run are damaged"
+            )
         return values
 
     def save(self, path: Path) -> None:
-        arrays = {f"{layer}/{name}": values for layer, by_name in self.layers.items() for name, values in by_name.items()}
+        arrays = {
+            f"{layer}/{name}": values
+            for layer, by_name in self.layers.items()
+            for name, values in by_name.items()
+        }
         with Path(path).open("wb") as file:
             np.savez(file, tokens=self.tokens, **arrays)
 
@@ -64,14 +78,31 @@ class Scores:
                     layer, name = key.split("/")
                     layers.setdefault(int(layer), {})[name] = file[key]
                 return cls(dict(sorted(layers.items())), int(file["tokens"]))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path} holds no scores ({error}); give a file that Scores.save wrote") from error
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            AttributeError,
+            TypeError,
+            EOFError,
+            zipfile.BadZipFile,
+        ) as error:
+            raise CheckpointError(
+                f"{path} holds no scores ({error}); give a file that Scores.save wrote"
+            ) from error
 
 
-def collect_from_text(folder: str | Path, text: str | Path, *, windows: int = 32, length: int = 512,
-                      device: str = "cpu") -> Scores:
-    """`collect_from_folder` over the first `windows` windows of `length` tokens (at most the model's positions) of a text
-    file, by the folder's tokenizer. CheckpointError where the text is shorter than one window."""
+def collect_from_text(
+    folder: str | Path,
+    text: str | Path,
+    *,
+    windows: int = 32,
+    length: int = 512,
+    device: str = "cpu",
+) -> Scores:
+    """`collect_from_folder` over the first `windows` windows of `length` tokens (at most the
+    model's positions) of a text file, by the folder's tokenizer. CheckpointError where the text is
+    shorter than one window."""
     import torch
     from transformers import AutoTokenizer
 
@@ -79,15 +110,19 @@ def collect_from_text(folder: str | Path, text: str | Path, *, windows: int = 32
     length = min(length, catalog.load(str(folder)).max_positions)
     count = min(windows, len(ids) // length)
     if count < 1:
-        raise CheckpointError(f"{text} has {len(ids)} tokens; calibration needs at least {length}: give a longer text")
-    return collect_from_folder(folder, torch.tensor(ids[:count * length]).view(count, length), device=device)
+        raise CheckpointError(
+            f"{text} has {len(ids)} tokens; calibration needs at least {length}: give a longer text"
+        )
+    return collect_from_folder(
+        folder, torch.tensor(ids[: count * length]).view(count, length), device=device
+    )
 
 
 def norm_scores(folder: Path) -> Scores:
     """Norms of all experts and channels, with the weights read one tensor at a time.
 
-    Shared experts that are as wide as a multiple of I (DeepSeek) get "shared_channel_norm" (channels,).
-    """
+    Shared experts that are as wide as a multiple of I (DeepSeek) get "shared_channel_norm"
+    (channels,)."""
     checkpoint = open_checkpoint(folder)
     squares: dict[int, dict[str, dict]] = {}
     for names in checkpoint.layers():
@@ -95,20 +130,27 @@ def norm_scores(folder: Path) -> Scores:
         for name, tensor in checkpoint.read(roles):
             role = roles[name]
             _add_squares(squares.setdefault(role.layer, {"routed": {}, "shared": {}}), role, tensor)
-    return Scores({layer: _norms(found) for layer, found in sorted(squares.items()) if found["routed"]})
+    return Scores(
+        {layer: _norms(found) for layer, found in sorted(squares.items()) if found["routed"]}
+    )
 
 
 def collect(model, token_batches: Iterable, *, kinds: tuple[str, ...] = KINDS) -> Scores:
-    """Runs a transformers MoE model over batches of token ids ((S,) or (B, S), no padding) and scores its experts.
+    """Runs a transformers MoE model over batches of token ids ((S,) or (B, S), no padding) and
+    scores its experts.
 
-    kinds: "inter" scores experts, "intra" also channels. Each expert's output is computed a second time. Raises
-    CheckpointError for a model without experts of a known layout, and for token ids that it does not have.
-    """
+    kinds: "inter" scores experts, "intra" also channels. Each expert's output is computed a second
+    time. Raises CheckpointError for a model without experts of a known layout, and for token ids
+    that it does not have."""
     import torch
 
     if wrong := set(kinds) - set(KINDS):
-        raise CheckpointError(f"kinds has {', '.join(map(repr, sorted(wrong)))}; allowed: {', '.join(KINDS)}")
-    watched = {layer: _Watched(module, "intra" in kinds) for layer, module in _experts(model).items()}
+        raise CheckpointError(
+            f"kinds has {', '.join(map(repr, sorted(wrong)))}; allowed: {', '.join(KINDS)}"
+        )
+    watched = {
+        layer: _Watched(module, "intra" in kinds) for layer, module in _experts(model).items()
+    }
     hooks = [w.module.register_forward_pre_hook(w, with_kwargs=True) for w in watched.values()]
     training, tokens = model.training, 0
     try:
@@ -124,18 +166,29 @@ def collect(model, token_batches: Iterable, *, kinds: tuple[str, ...] = KINDS) -
         for hook in hooks:
             hook.remove()
     if not tokens:
-        raise CheckpointError("the calibration text has no tokens; give at least one batch of token ids")
+        raise CheckpointError(
+            "the calibration text has no tokens; give at least one batch of token ids"
+        )
     return Scores({layer: w.scores(tokens) for layer, w in watched.items()}, tokens)
 
 
-def collect_from_folder(folder: Path, token_ids: Iterable, *, kinds: tuple[str, ...] = KINDS, dtype: str = "float32",
-                        device: str = "cpu") -> Scores:
-    """`collect` on a checkpoint folder, loaded whole with transformers. token_ids: sequences of ids, run one by one."""
+def collect_from_folder(
+    folder: Path,
+    token_ids: Iterable,
+    *,
+    kinds: tuple[str, ...] = KINDS,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> Scores:
+    """`collect` on a checkpoint folder, loaded whole with transformers. token_ids: sequences of
+    ids, run one by one."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    open_checkpoint(folder)              # says what is wrong with a folder before transformers does
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+    open_checkpoint(folder)  # says what is wrong with a folder before transformers does
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), local_files_only=True
+    )
     return collect(model.to(device), token_ids, kinds=kinds)
 
 
@@ -149,12 +202,19 @@ class _Watched:
         zeros = {"dtype": torch.float64, "device": module.down_proj.device}
         self.module, self.with_channels = module, channels
         self.count, self.routed = torch.zeros(e, **zeros), torch.zeros(e, **zeros)
-        self.above, self.weighted = (torch.zeros((e, i) if channels else 0, **zeros) for _ in range(2))
+        self.above, self.weighted = (
+            torch.zeros((e, i) if channels else 0, **zeros) for _ in range(2)
+        )
 
     def __call__(self, module, args: tuple, kwargs: dict) -> None:
-        given = dict(zip(("hidden_states", "top_k_index", "top_k_weights"), args, strict=False)) | kwargs
-        hidden = given["hidden_states"].reshape(-1, module.down_proj.shape[1])                         # (B*S, H)
-        index, weights = (given[k].reshape(len(hidden), -1) for k in ("top_k_index", "top_k_weights"))  # (B*S, K)
+        given = (
+            dict(zip(("hidden_states", "top_k_index", "top_k_weights"), args, strict=False))
+            | kwargs
+        )
+        hidden = given["hidden_states"].reshape(-1, module.down_proj.shape[1])  # (B*S, H)
+        index, weights = (
+            given[k].reshape(len(hidden), -1) for k in ("top_k_index", "top_k_weights")
+        )  # (B*S, K)
         for expert in index.unique().tolist():
             if expert < len(self.count):
                 token, slot = (index == expert).nonzero(as_tuple=True)
@@ -162,9 +222,9 @@ class _Watched:
 
     def _add(self, expert: int, x, weight) -> None:
         """x (T, H), weight (T,): an expert's tokens of one batch."""
-        down = self.module.down_proj[expert]                                                           # (H, I)
+        down = self.module.down_proj[expert]  # (H, I)
         gate, up = (x @ self.module.gate_up_proj[expert].T).chunk(2, dim=-1)
-        inner = self.module.act_fn(gate) * up                                                          # (T, I)
+        inner = self.module.act_fn(gate) * up  # (T, I)
         self.count[expert] += len(x)
         self.routed[expert] += weight @ (inner @ down.T).float().norm(dim=-1).double()
         if self.with_channels:
@@ -182,7 +242,8 @@ class _Watched:
 
 
 def _experts(model) -> dict:
-    """By layer number the modules that hold fused gate_up_proj (E, 2I, H) and down_proj (E, H, I)."""
+    """By layer number the modules that hold fused gate_up_proj (E, 2I, H) and down_proj (E, H,
+    I)."""
     kind = getattr(model.config, "model_type", None)
     found = {}
     for name, module in model.named_modules():
@@ -190,8 +251,11 @@ def _experts(model) -> dict:
         if layer and hasattr(module, "gate_up_proj") and hasattr(module, "down_proj"):
             found[int(layer[1])] = module
     if not found or kind not in FAMILIES:
-        raise CheckpointError(f"a model of type {kind!r} has no experts that can be scored; use a Mixture-of-Experts model "
-                              f"of one of: {', '.join(FAMILIES)}")
+        raise CheckpointError(
+            f"a model of type {kind!r} has no experts that can be scored; use a Mixture-of-Experts "
+            f"model "
+            f"of one of: {', '.join(FAMILIES)}"
+        )
     return found
 
 
@@ -200,24 +264,31 @@ def _checked_ids(batch, vocab_size: int):
 
     ids = torch.as_tensor(batch)
     if ids.is_floating_point() and ids.numel() or ids.dim() not in (1, 2):
-        raise CheckpointError(f"a batch of token ids has dtype {ids.dtype} and shape {tuple(ids.shape)}; give whole numbers "
-                              "of shape (S,) or (B, S)")
+        raise CheckpointError(
+            f"a batch of token ids has dtype {ids.dtype} and shape {tuple(ids.shape)}; give whole "
+            f"numbers "
+            "of shape (S,) or (B, S)"
+        )
     if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
-        raise CheckpointError(f"token ids from {int(ids.min())} to {int(ids.max())}, but the model's vocabulary has ids 0 "
-                              f"to {vocab_size - 1}; use the model's own tokenizer")
+        raise CheckpointError(
+            f"token ids from {int(ids.min())} to {int(ids.max())}, but the model's vocabulary has "
+            f"ids 0 "
+            f"to {vocab_size - 1}; use the model's own tokenizer"
+        )
     return ids.long() if ids.dim() == 2 else ids.long()[None]
 
 
 def _add_squares(found: dict[str, dict], role, tensor) -> None:
-    """Adds a matrix's squared norm per channel, by expert; a fused tensor adds all experts at once."""
+    """Adds a matrix's squared norm per channel, by expert; a fused tensor adds all experts at
+    once."""
     axis = -2 if role.part == "down" else -1
-    square = tensor.float().norm(dim=axis).double().numpy() ** 2       # (I,), fused (E, I) or (E, 2I)
+    square = tensor.float().norm(dim=axis).double().numpy() ** 2  # (I,), fused (E, I) or (E, 2I)
     into = found["shared" if role.shared else "routed"]
     if role.expert is not None or role.shared:
         into[role.expert] = into.get(role.expert, 0) + square
         return
     if role.part == "gate_up":
-        square = square[:, :square.shape[1] // 2] + square[:, square.shape[1] // 2:]
+        square = square[:, : square.shape[1] // 2] + square[:, square.shape[1] // 2 :]
     for expert, row in enumerate(square):
         into[expert] = into.get(expert, 0) + row
 

@@ -1,9 +1,10 @@
-"""What each tensor of a checkpoint is to a MoE layer, and whether all of them are there with the shapes of the config.
+"""What each tensor of a checkpoint is to a MoE layer, and whether all of them are there with the
+shapes of the config.
 
-Letters: H hidden, I expert FFN dim, E experts.
-Expert matrices come one by one (`mlp.experts.3.up_proj.weight` (I, H), Mixtral's `block_sparse_moe.experts.3.w3.weight`)
-or fused as transformers 5 holds them (`mlp.experts.gate_up_proj` (E, 2I, H), `mlp.experts.down_proj` (E, H, I)).
-"""
+Letters: H hidden, I expert FFN dim, E experts. Expert matrices come one by one
+(`mlp.experts.3.up_proj.weight` (I, H), Mixtral's `block_sparse_moe.experts.3.w3.weight`) or fused
+as transformers 5 holds them (`mlp.experts.gate_up_proj` (E, 2I, H), `mlp.experts.down_proj` (E, H,
+I))."""
 
 import re
 from dataclasses import dataclass
@@ -13,10 +14,19 @@ from moebook.models.catalog import Architecture
 from moebook.models.pruning.checkpoint import Checkpoint, CheckpointError
 
 FAMILIES = ("mixtral", "phimoe", "olmoe", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3")
-_PLAIN = ("F64", "F32", "F16", "BF16")         # as safetensors spells them
-_PARTS = {"gate_proj": "gate", "up_proj": "up", "down_proj": "down", "w1": "gate", "w3": "up", "w2": "down"}
+_PLAIN = ("F64", "F32", "F16", "BF16")  # as safetensors spells them
+_PARTS = {
+    "gate_proj": "gate",
+    "up_proj": "up",
+    "down_proj": "down",
+    "w1": "gate",
+    "w3": "up",
+    "w2": "down",
+}
 _MOE = r"\blayers\.(\d+)\.(?:mlp|block_sparse_moe)\."
-_SINGLE_EXPERT = re.compile(_MOE + r"experts\.(\d+)\.(gate_proj|up_proj|down_proj|w1|w2|w3)\.weight$")
+_SINGLE_EXPERT = re.compile(
+    _MOE + r"experts\.(\d+)\.(gate_proj|up_proj|down_proj|w1|w2|w3)\.weight$"
+)
 _FUSED = re.compile(_MOE + r"experts\.(gate_up|down)_proj$")
 _ROUTER = re.compile(_MOE + r"(?:gate|router)\.(?:weight|bias|e_score_correction_bias)$")
 _SHARED = re.compile(_MOE + r"shared_experts\.(gate_proj|up_proj|down_proj)\.weight$")
@@ -24,7 +34,8 @@ _SHARED = re.compile(_MOE + r"shared_experts\.(gate_proj|up_proj|down_proj)\.wei
 
 @dataclass(frozen=True)
 class Role:
-    """What a tensor is to a MoE layer. part: router, gate, up, down or (fused only) gate_up; expert None: all of them."""
+    """What a tensor is to a MoE layer. part: router, gate, up, down or (fused only) gate_up; expert
+    None: all of them."""
 
     layer: int
     part: str
@@ -34,7 +45,8 @@ class Role:
 
 @cache
 def role_of(name: str) -> Role | None:
-    """None for a tensor that has nothing to do with routed experts. Raises CheckpointError for an unknown expert tensor."""
+    """None for a tensor that has nothing to do with routed experts. Raises CheckpointError for an
+    unknown expert tensor."""
     if found := _SINGLE_EXPERT.search(name):
         return Role(int(found[1]), _PARTS[found[3]], int(found[2]))
     if found := _FUSED.search(name):
@@ -44,13 +56,17 @@ def role_of(name: str) -> Role | None:
     if found := _SHARED.search(name):
         return Role(int(found[1]), _PARTS[found[2]], shared=True)
     if ".experts." in name:
-        raise CheckpointError(f"tensor {name} is in no layout known here (a quantized or family-specific one?); save the "
-                              "model with transformers 5 in float32 or bfloat16 first")
+        raise CheckpointError(
+            f"tensor {name} is in no layout known here (a quantized or family-specific one?); save "
+            f"the "
+            "model with transformers 5 in float32 or bfloat16 first"
+        )
     return None
 
 
 def moe_layers(checkpoint: Checkpoint, arch: Architecture) -> list[int]:
-    """Layers that hold experts, after a check that each has its router and every matrix in the config's shape.
+    """Layers that hold experts, after a check that each has its router and every matrix in the
+    config's shape.
 
     Raises CheckpointError for a tensor that is missing, misshapen or quantized.
     """
@@ -65,15 +81,19 @@ def moe_layers(checkpoint: Checkpoint, arch: Architecture) -> list[int]:
             routers.add(role.layer)
             continue
         if stored.dtype not in _PLAIN:
-            raise CheckpointError(f"{checkpoint.folder / stored.file}: {name} is stored as {stored.dtype}; only "
-                                  f"{', '.join(_PLAIN)} experts can be pruned, so convert the checkpoint first")
+            raise CheckpointError(
+                f"{checkpoint.folder / stored.file}: {name} is stored as {stored.dtype}; only "
+                f"{', '.join(_PLAIN)} experts can be pruned, so convert the checkpoint first"
+            )
         _check_shape(checkpoint, name, _expert_shape(role, arch))
         found.setdefault(role.layer, {})[role.part, role.expert] = name
     for layer, parts in found.items():
         _check_complete(checkpoint, layer, parts, arch, layer in routers)
     if len(found) < max(1, arch.num_moe_layers):
-        raise CheckpointError(f"{checkpoint.folder}: {len(found)} layers hold experts, but its config.json speaks of "
-                              f"{arch.num_moe_layers}; download the missing weights")
+        raise CheckpointError(
+            f"{checkpoint.folder}: {len(found)} layers hold experts, but its config.json speaks of "
+            f"{arch.num_moe_layers}; download the missing weights"
+        )
     return sorted(found)
 
 
@@ -87,11 +107,16 @@ def _expert_shape(role: Role, arch: Architecture) -> tuple[int, ...]:
 def _check_shape(checkpoint: Checkpoint, name: str, expected: tuple[int, ...]) -> None:
     stored = checkpoint.tensors[name]
     if stored.shape != expected:
-        raise CheckpointError(f"{checkpoint.folder / stored.file}: {name} has shape {stored.shape}, but config.json asks "
-                              f"for {expected}; use the config.json and the weights of the same model")
+        raise CheckpointError(
+            f"{checkpoint.folder / stored.file}: {name} has shape {stored.shape}, but config.json "
+            f"asks "
+            f"for {expected}; use the config.json and the weights of the same model"
+        )
 
 
-def _check_complete(checkpoint: Checkpoint, layer: int, parts: dict[tuple, str], arch: Architecture, router: bool) -> None:
+def _check_complete(
+    checkpoint: Checkpoint, layer: int, parts: dict[tuple, str], arch: Architecture, router: bool
+) -> None:
     fused = {("gate_up", None), ("down", None)}
     single = {(part, e) for e in range(arch.num_experts) for part in ("gate", "up", "down")}
     expected = fused if ("gate_up", None) in parts or ("down", None) in parts else single
@@ -99,6 +124,13 @@ def _check_complete(checkpoint: Checkpoint, layer: int, parts: dict[tuple, str],
     if missing or set(parts) - expected:
         part, expert = missing[0] if missing else sorted(set(parts) - expected, key=str)[0]
         what = f"the {part} matrix" + ("" if expert is None else f" of expert {expert}")
-        problem = f"lacks {what} ({len(missing)} missing in all)" if missing else f"has {what}, one too many"
-        raise CheckpointError(f"{checkpoint.folder}: layer {layer} {problem}; config.json asks for {arch.num_experts} "
-                              "experts, so download the weights again")
+        problem = (
+            f"lacks {what} ({len(missing)} missing in all)"
+            if missing
+            else f"has {what}, one too many"
+        )
+        raise CheckpointError(
+            f"{checkpoint.folder}: layer {layer} {problem}; config.json asks for "
+            f"{arch.num_experts} "
+            "experts, so download the weights again"
+        )

@@ -1,17 +1,20 @@
-"""The text that the tiny models learn from: the standard library of the Python that runs, or files the user names.
+"""The text that the tiny models learn from: the standard library of the Python that runs, or files
+the user names.
 
-No download, and the same text on every machine with the same Python. Three domains, so that a router has something to
-tell apart:
+No download, and the same text on every machine with the same Python. Three domains, so that a
+router has something to tell apart:
 
     code     sources without their docstrings
-    prose    docstrings, and the language reference that `help()` shows (pydoc_data/topics.py, topic by topic)
-    numbers  modules of which digits are over 10 % of the characters, such as the tables of encodings/cp*.py
+    prose    docstrings, and the language reference that `help()` shows (pydoc_data/topics.py, topic
+             by topic)
+    numbers  modules of which digits are over 10 % of the characters, such as the tables of
+             encodings/cp*.py
 
-A module is held out (8 of 100, by the hash of its path) in all domains or in none. Near-copies exist all the same: cp1250
-resembles cp1252, so held-out numbers are easy. Files of the user (own_text.py) form the one domain `all`, held out by
-paragraphs. The domain `all` of the library mixes the three as training does (MIX). Text is cut into blocks of about BLOCK
-characters, in hash order, so that the head of a file is a sample of the whole.
-"""
+A module is held out (8 of 100, by the hash of its path) in all domains or in none. Near-copies
+exist all the same: cp1250 resembles cp1252, so held-out numbers are easy. Files of the user
+(own_text.py) form the one domain `all`, held out by paragraphs. The domain `all` of the library
+mixes the three as training does (MIX). Text is cut into blocks of about BLOCK characters, in hash
+order, so that the head of a file is a sample of the whole."""
 
 import ast
 import hashlib
@@ -26,11 +29,19 @@ from moebook.models.cache import building
 DOMAINS = ("all", "code", "prose", "numbers")
 MIX = {"code": 0.5, "prose": 0.3, "numbers": 0.2}
 END = "<|end|>"
-RULE = 1                                 # raise it whenever the same Python would give another text
+RULE = 1  # raise it whenever the same Python would give another text
 HELD_OUT_PCT = 8
-BLOCK = 1000                             # characters
-CALIBRATION = 200_000                    # characters
-_SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__", "lib-dynload"}
+BLOCK = 1000  # characters
+CALIBRATION = 200_000  # characters
+_SKIPPED = {
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "idlelib",
+    "__pycache__",
+    "lib-dynload",
+}
 _TOPICS = "pydoc_data/topics.py"
 
 
@@ -44,7 +55,8 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class Document:
-    """One text of one module (or topic, or paragraph); `module` decides on which side of the split it lies."""
+    """One text of one module (or topic, or paragraph); `module` decides on which side of the split
+    it lies."""
 
     module: str
     domain: str
@@ -60,7 +72,8 @@ def _hash(text: str, salt: str = "") -> int:
 
 
 def stdlib(share: float = 1.0, root: Path | None = None) -> list[Document]:
-    """Documents of the standard library. share: of the training modules, to train on less; held-out ones all stay.
+    """Documents of the standard library. share: of the training modules, to train on less; held-out
+    ones all stay.
 
     Modules of numbers, being few, get twice the share.
     """
@@ -76,26 +89,38 @@ def stdlib(share: float = 1.0, root: Path | None = None) -> list[Document]:
             continue
         found += _documents(module.as_posix(), source, share)
     if not any(d.held_out for d in found) or all(d.held_out for d in found):
-        raise CorpusError(f"{root} holds the sources of {len(found)} modules, too few to train on; name text files with "
-                          "--text FILE")
+        raise CorpusError(
+            f"{root} holds the sources of {len(found)} modules, too few to train on; name text "
+            f"files with "
+            "--text FILE"
+        )
     return found
 
 
 def _documents(module: str, source: str, share: float) -> list[Document]:
     if module == _TOPICS:
-        return [Document(f"{module}#{topic}", "prose", text) for topic, text in _topics(source)
-                if _wanted(f"{module}#{topic}", share)]
+        return [
+            Document(f"{module}#{topic}", "prose", text)
+            for topic, text in _topics(source)
+            if _wanted(f"{module}#{topic}", share)
+        ]
     if _share_of_digits(source) > 0.1:
         return [Document(module, "numbers", source)]
     if not _wanted(module, share):
         return []
     code, prose = split_docstrings(source)
-    return [Document(module, d, text) for d, text in (("code", code), ("prose", prose)) if text.strip()]
+    return [
+        Document(module, d, text) for d, text in (("code", code), ("prose", prose)) if text.strip()
+    ]
 
 
 def _wanted(module: str, share: float) -> bool:
     """Whether the module is held out, or in this share of the others."""
-    return module == _TOPICS or _hash(module) % 100 < HELD_OUT_PCT or _hash(module, "share") % 10_000 < 10_000 * share
+    return (
+        module == _TOPICS
+        or _hash(module) % 100 < HELD_OUT_PCT
+        or _hash(module, "share") % 10_000 < 10_000 * share
+    )
 
 
 def _share_of_digits(text: str) -> float:
@@ -110,7 +135,8 @@ def _topics(source: str) -> Iterator[tuple[str, str]]:
 
 
 def split_docstrings(source: str) -> tuple[str, str]:
-    """Source without docstrings, and the docstrings. A docstring that shares its line with code stays there."""
+    """Source without docstrings, and the docstrings. A docstring that shares its line with code
+    stays there."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -149,8 +175,12 @@ def side(documents: Iterable[Document], held_out: bool) -> dict[str, list[str]]:
 
 
 def sample(texts: dict[str, list[str]], limit: int | None = None) -> dict[str, str]:
-    """By domain one text of blocks in hash order, and `all`: blocks of the domains in the proportions of MIX."""
-    shuffled = {d: sorted((b for t in many for b in blocks(t)), key=_hash) for d, many in sorted(texts.items())}
+    """By domain one text of blocks in hash order, and `all`: blocks of the domains in the
+    proportions of MIX."""
+    shuffled = {
+        d: sorted((b for t in many for b in blocks(t)), key=_hash)
+        for d, many in sorted(texts.items())
+    }
     joined = {d: "\n".join(many)[:limit] for d, many in shuffled.items()}
     return joined if "all" in joined else {"all": "\n".join(_mixed(shuffled))[:limit], **joined}
 
@@ -175,14 +205,21 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False))
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[END],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
 def prepare(folder: Path, documents: list[Document], *, vocab_size: int, window: int) -> dict:
-    """Writes tokenizer, training tokens by domain (uint16), held-out and calibration texts; returns corpus.json.
+    """Writes tokenizer, training tokens by domain (uint16), held-out and calibration texts; returns
+    corpus.json.
 
     Raises CorpusError where a side has fewer tokens than a training window.
     """
@@ -191,16 +228,27 @@ def prepare(folder: Path, documents: list[Document], *, vocab_size: int, window:
     train, held = side(documents, held_out=False), side(documents, held_out=True)
     missing = set(train) ^ set(held) or (set() if train else {"all"})
     if missing:
-        raise CorpusError(f"too little text to hold a part out ({', '.join(sorted(missing))}); give a longer text, "
-                          f"{200 * BLOCK} characters or more, that does not repeat itself")
-    tokenizer = train_tokenizer((b for d in sorted(train) for t in train[d] for b in blocks(t)), vocab_size)
+        raise CorpusError(
+            f"too little text to hold a part out ({', '.join(sorted(missing))}); give a longer "
+            f"text, "
+            f"{200 * BLOCK} characters or more, that does not repeat itself"
+        )
+    tokenizer = train_tokenizer(
+        (b for d in sorted(train) for t in train[d] for b in blocks(t)), vocab_size
+    )
     heldout = sample(held)
     tokens = {d: _encode(tokenizer, many) for d, many in sorted(train.items())}
-    lengths = {d: len(tokenizer(text[:40 * CALIBRATION])["input_ids"]) for d, text in heldout.items()}
+    lengths = {
+        d: len(tokenizer(text[: 40 * CALIBRATION])["input_ids"]) for d, text in heldout.items()
+    }
     for domain, count in [*((d, len(t)) for d, t in tokens.items()), *lengths.items()]:
         if count <= 2 * window:
-            raise CorpusError(f"the text has {count} tokens in domain {domain!r} on one side of the split, and training "
-                              f"needs {2 * window + 1} or more; give a longer text, {200 * BLOCK} characters or more")
+            raise CorpusError(
+                f"the text has {count} tokens in domain {domain!r} on one side of the split, and "
+                f"training "
+                f"needs {2 * window + 1} or more; give a longer text, {200 * BLOCK} characters or "
+                f"more"
+            )
     with building(folder) as partial:
         tokenizer.save_pretrained(partial / "tokenizer")
         for domain, ids in tokens.items():
@@ -208,11 +256,18 @@ def prepare(folder: Path, documents: list[Document], *, vocab_size: int, window:
         for domain, text in heldout.items():
             _write(partial / "heldout" / f"{domain}.txt", text)
         _write(partial / "calibration.txt", sample(train, CALIBRATION)["all"])
-        digest = hashlib.sha256(b"".join(t.tobytes() for t in tokens.values()) + heldout["all"].encode()).hexdigest()[:16]
+        digest = hashlib.sha256(
+            b"".join(t.tobytes() for t in tokens.values()) + heldout["all"].encode()
+        ).hexdigest()[:16]
         modules = [{d.module for d in documents if d.held_out == out} for out in (False, True)]
-        facts = {"digest": digest, "train_tokens": sum(map(len, tokens.values())), "heldout_tokens": lengths["all"],
-                 "modules": len(modules[0]), "heldout_modules": len(modules[1]),
-                 "domains": {d: len(t) for d, t in tokens.items()}}
+        facts = {
+            "digest": digest,
+            "train_tokens": sum(map(len, tokens.values())),
+            "heldout_tokens": lengths["all"],
+            "modules": len(modules[0]),
+            "heldout_modules": len(modules[1]),
+            "domains": {d: len(t) for d, t in tokens.items()},
+        }
         _write(partial / "corpus.json", json.dumps(facts, indent=1))
     return facts
 
@@ -222,7 +277,9 @@ def _encode(tokenizer, texts: list[str]):
     import numpy as np
 
     ids = tokenizer(texts)["input_ids"]
-    return np.concatenate([np.array([*one, tokenizer.eos_token_id], dtype=np.uint16) for one in ids])
+    return np.concatenate(
+        [np.array([*one, tokenizer.eos_token_id], dtype=np.uint16) for one in ids]
+    )
 
 
 def _write(path: Path, text: str) -> None:

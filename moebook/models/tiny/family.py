@@ -1,15 +1,17 @@
-"""The tiny family: small language models that are really trained, here, and that vLLM loads unchanged.
+"""The tiny family: small language models that are really trained, here, and that vLLM loads
+unchanged.
 
 A reference names one:
 
     tiny:<preset>/<member>                              tiny:cpu/aux-0.01
-    tiny:<preset>/<member>/<kind>-<ratio>-<criterion>   tiny:cpu/aux-0.01/inter-50-norm, pruned when first asked for
+    tiny:<preset>/<member>/<kind>-<ratio>-<criterion>   tiny:cpu/aux-0.01/inter-50-norm, pruned when
+                                                        first asked for
     tiny:<preset>/heldout/<domain>                      a held-out text: all, code, prose or numbers
 
-Config and shapes need no training; `folder` needs it, and `ensure` does it. Trained folders lie in the cache
-(`$MOEBOOK_CACHE` or ~/.cache/moebook) under a digest of all that changes the weights, so a changed recipe never meets old
-weights. `MOEBOOK_TEXT` names text files to train on in place of the standard library (own_text.py).
-"""
+Config and shapes need no training; `folder` needs it, and `ensure` does it. Trained folders lie in
+the cache (`$MOEBOOK_CACHE` or ~/.cache/moebook) under a digest of all that changes the weights, so
+a changed recipe never meets old weights. `MOEBOOK_TEXT` names text files to train on in place of
+the standard library (own_text.py)."""
 
 import hashlib
 import json
@@ -28,7 +30,16 @@ from moebook.models import cache
 from moebook.models.pruning import saliency
 from moebook.models.tiny import corpus, own_text
 from moebook.models.tiny.recipes import PRESETS, hf_config
-from moebook.models.tiny.references import PREFIX, PRUNING, Ref, UnknownTiny, is_tiny, one_of, parse, preset
+from moebook.models.tiny.references import (
+    PREFIX,
+    PRUNING,
+    Ref,
+    UnknownTiny,
+    is_tiny,
+    one_of,
+    parse,
+    preset,
+)
 
 RECORD = "training.json"
 DOMAINS = corpus.DOMAINS
@@ -45,7 +56,8 @@ class TrainingFailed(RuntimeError):
 
 
 def config(name: str) -> dict:
-    """The Hugging Face config, without training. Raises UnknownTiny, and ImpossibleEdit for a pruning too far."""
+    """The Hugging Face config, without training. Raises UnknownTiny, and ImpossibleEdit for a
+    pruning too far."""
     return architecture(name).hf_config()
 
 
@@ -56,7 +68,9 @@ def architecture(name: str):
 
     ref = parse(name)
     source = f"trained by moebook, preset {ref.preset}"
-    arch = catalog.from_config(hf_config(ref.recipe, PRESETS[ref.preset]), f"tiny-{ref.member}", source)
+    arch = catalog.from_config(
+        hf_config(ref.recipe, PRESETS[ref.preset]), f"tiny-{ref.member}", source
+    )
     if ref.pruning is None:
         return arch
     kind, percent, _ = PRUNING.fullmatch(ref.pruning).groups()
@@ -67,22 +81,35 @@ def architecture(name: str):
 def family_folder(preset_name: str, text_files: Iterable[str] | None = None) -> Path:
     """Where the members of a preset lie: named by all that changes their weights."""
     files = own_text.files() if text_files is None else text_files
-    facts = [asdict(preset(preset_name)), corpus.RULE, corpus.MIX, sys.version_info[:2] if not files else None,
-             own_text.facts(files)]
+    facts = [
+        asdict(preset(preset_name)),
+        corpus.RULE,
+        corpus.MIX,
+        sys.version_info[:2] if not files else None,
+        own_text.facts(files),
+    ]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     return cache.root() / "tiny" / f"{preset_name}-{digest}"
 
 
 def folder(name: str, forks_engines: bool = False) -> Path:
-    """The trained Hugging Face folder; a pruned one is made when first asked for. Raises UnknownTiny and NotTrained.
+    """The trained Hugging Face folder; a pruned one is made when first asked for. Raises
+    UnknownTiny and NotTrained.
 
     forks_engines: this process starts a GPU's engines, which are forked: it prunes in another one.
     """
     ref = parse(name)
     whole = family_folder(ref.preset) / ref.member
     if not (whole / RECORD).is_file():
-        raise NotTrained(f"{ref.parent} is not trained yet (no {whole}); run `moebook train tiny --preset {ref.preset}`")
-    return whole if ref.pruning is None else _pruned(whole, ref.pruning, PRESETS[ref.preset].window, forks_engines)
+        raise NotTrained(
+            f"{ref.parent} is not trained yet (no {whole}); run `moebook train tiny --preset "
+            f"{ref.preset}`"
+        )
+    return (
+        whole
+        if ref.pruning is None
+        else _pruned(whole, ref.pruning, PRESETS[ref.preset].window, forks_engines)
+    )
 
 
 def _pruned(whole: Path, pruning: str, window: int, forks_engines: bool) -> Path:
@@ -91,8 +118,10 @@ def _pruned(whole: Path, pruning: str, window: int, forks_engines: bool) -> Path
         if not target.exists():
             if not forks_engines:
                 _prune(whole, target, pruning, window)
-            else:      # a fork after OpenMP or CUDA has run here would hang or fail
-                with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            else:  # a fork after OpenMP or CUDA has run here would hang or fail
+                with ProcessPoolExecutor(
+                    1, mp_context=multiprocessing.get_context("spawn")
+                ) as fresh:
                     fresh.submit(_prune, whole, target, pruning, window).result()
     return target
 
@@ -106,10 +135,22 @@ def _prune(whole: Path, target: Path, pruning: str, window: int) -> None:
     scores = None
     if criterion in saliency.CALIBRATED:
         text = whole.parent / "corpus" / "calibration.txt"
-        scores = saliency.collect_from_text(whole, text, windows=CALIBRATION_WINDOWS, length=window,
-                                            device="cuda" if torch.cuda.is_available() else "cpu")
-    prune.prune_checkpoint(whole, target, kind=kind, ratio=float(percent) / 100, criterion=criterion, scores=scores,
-                           overwrite=True)      # an earlier process, cut off, may have ended its work since
+        scores = saliency.collect_from_text(
+            whole,
+            text,
+            windows=CALIBRATION_WINDOWS,
+            length=window,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )
+    prune.prune_checkpoint(
+        whole,
+        target,
+        kind=kind,
+        ratio=float(percent) / 100,
+        criterion=criterion,
+        scores=scores,
+        overwrite=True,
+    )  # an earlier process, cut off, may have ended its work since
 
 
 def record(name: str) -> dict:
@@ -118,26 +159,39 @@ def record(name: str) -> dict:
 
 
 def training_id(name: str) -> str:
-    """Which training the member's weights are of: on a GPU two of one recipe differ. Eight hexadecimal digits of its losses
-    and perplexity."""
+    """Which training the member's weights are of: on a GPU two of one recipe differ. Eight
+    hexadecimal digits of its losses and perplexity."""
     found = record(name)
     return hashlib.sha256(json.dumps([found["loss"], found["perplexity"]]).encode()).hexdigest()[:8]
 
 
 def training_facts(name: str) -> dict:
-    """What a point of method `training` tells: its `repeats` and `facts` (results.POINT_NUMBERS, POINT_TEXTS)."""
+    """What a point of method `training` tells: its `repeats` and `facts` (results.POINT_NUMBERS,
+    POINT_TEXTS)."""
     found = record(name)
     perplexity = found["perplexity"]
-    by_domain = {f"perplexity_{domain}": perplexity.get(domain) for domain in DOMAINS if domain != "all"}
-    return {"repeats": [{"perplexity": perplexity["all"]}], "facts": {
-        **by_domain, "unigram_perplexity": found["unigram_perplexity"]["all"], "parameters": found["parameters"],
-        "train_steps": found["steps"], "train_tokens": found["tokens"], "train_seconds": found["seconds"],
-        "loss_curve": json.dumps(found["loss"]), "load_steps": json.dumps(found["load"]["steps"]),
-        "load_counts": json.dumps(found["load"]["counts"])}}
+    by_domain = {
+        f"perplexity_{domain}": perplexity.get(domain) for domain in DOMAINS if domain != "all"
+    }
+    return {
+        "repeats": [{"perplexity": perplexity["all"]}],
+        "facts": {
+            **by_domain,
+            "unigram_perplexity": found["unigram_perplexity"]["all"],
+            "parameters": found["parameters"],
+            "train_steps": found["steps"],
+            "train_tokens": found["tokens"],
+            "train_seconds": found["seconds"],
+            "loss_curve": json.dumps(found["loss"]),
+            "load_steps": json.dumps(found["load"]["steps"]),
+            "load_counts": json.dumps(found["load"]["counts"]),
+        },
+    }
 
 
 def recipe_id(name: str) -> str:
-    """Digest of the recipes behind a reference: what trained weights depend on besides the machine's own library."""
+    """Digest of the recipes behind a reference: what trained weights depend on besides the
+    machine's own library."""
     facts = [asdict(preset(str(name).removeprefix(PREFIX).split("/")[0])), corpus.RULE, corpus.MIX]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -169,10 +223,16 @@ def calibration(preset_name: str) -> Path:
 def _corpus_file(preset_name: str, file: str) -> Path:
     path = family_folder(preset_name) / "corpus" / file
     if not path.parent.is_dir():
-        raise NotTrained(f"the corpus of preset {preset_name} is not there yet (no {path}); run `moebook train tiny "
-                         f"--preset {preset_name}`")
+        raise NotTrained(
+            f"the corpus of preset {preset_name} is not there yet (no {path}); run `moebook train "
+            f"tiny "
+            f"--preset {preset_name}`"
+        )
     if not path.is_file():
-        raise UnknownTiny(f"the corpus of preset {preset_name} has no {file}: user texts have the one domain 'all'")
+        raise UnknownTiny(
+            f"the corpus of preset {preset_name} has no {file}: user texts have the one domain "
+            f"'all'"
+        )
     return path
 
 
@@ -182,13 +242,16 @@ def text_path(ref: str | Path) -> Path:
         return Path(ref)
     found = re.fullmatch(r"tiny:([^/]+)/heldout/([^/]+)", str(ref))
     if not found:
-        raise UnknownTiny(f"{ref!r} is no held-out text; write tiny:<preset>/heldout/<domain> with domain one of "
-                          f"{', '.join(corpus.DOMAINS)}, such as tiny:cpu/heldout/all")
+        raise UnknownTiny(
+            f"{ref!r} is no held-out text; write tiny:<preset>/heldout/<domain> with domain one of "
+            f"{', '.join(corpus.DOMAINS)}, such as tiny:cpu/heldout/all"
+        )
     return heldout(*found.groups())
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """References to members (of pruned ones, their parents) that are not in the cache, each once; others are ignored.
+    """References to members (of pruned ones, their parents) that are not in the cache, each once;
+    others are ignored.
 
     A held-out text stands for the family's main target, whose training makes the corpus.
     """
@@ -206,7 +269,11 @@ def _whole(parent: str) -> Path:
     return family_folder(ref.preset) / ref.member
 
 
-def ensure(names: Iterable[str], say: Callable[[str], object] = print, environment: Mapping[str, str] | None = None) -> None:
+def ensure(
+    names: Iterable[str],
+    say: Callable[[str], object] = print,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Trains the members that are missing, each preset in one process. Raises TrainingFailed.
 
     environment: of that process besides this one's, such as the device that it may use.
@@ -217,20 +284,45 @@ def ensure(names: Iterable[str], say: Callable[[str], object] = print, environme
         by_preset.setdefault(ref.preset, []).append(ref.member)
     for preset_name, members in by_preset.items():
         texts_given = [argument for file in own_text.files() for argument in ("--text", file)]
-        run([sys.executable, "-m", "moebook.cli", "train", "tiny", "--preset", preset_name, "--members", ",".join(members),
-             *texts_given], say, environment=environment)
+        run(
+            [
+                sys.executable,
+                "-m",
+                "moebook.cli",
+                "train",
+                "tiny",
+                "--preset",
+                preset_name,
+                "--members",
+                ",".join(members),
+                *texts_given,
+            ],
+            say,
+            environment=environment,
+        )
 
 
-def run(command: list[str], say: Callable[[str], object], own_session: bool = True,
-        environment: Mapping[str, str] | None = None) -> None:
+def run(
+    command: list[str],
+    say: Callable[[str], object],
+    own_session: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """A moebook process, its lines passed on as they come; killed when this one is interrupted.
 
     own_session: it has children, which are killed with it.
     """
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=own_session,
-                               env={**os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"})
+    path = os.pathsep.join(
+        filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
+    )
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=own_session,
+        env={**os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+    )
     last: list[str] = []
     try:
         for line in process.stdout:
@@ -246,12 +338,25 @@ def run(command: list[str], say: Callable[[str], object], own_session: bool = Tr
 
 
 def table(records: Iterable[dict], family: Path) -> str:
-    """What training gave, as aligned text. balance: load of the busiest expert over the mean, averaged over layers."""
+    """What training gave, as aligned text. balance: load of the busiest expert over the mean,
+    averaged over layers."""
     rows = [("member", "parameters", "perplexity", "unigram", "balance", "seconds", "folder")]
     for r in records:
         last = (r["load"]["counts"] or [None])[-1]
         balance = f"{sum(max(c) * len(c) / sum(c) for c in last) / len(last):.2f}" if last else "-"
-        rows.append((r["member"], f"{r['parameters'] / 1e6:.2f} M", f"{r['perplexity']['all']:.1f}",
-                     f"{r['unigram_perplexity']['all']:.1f}", balance, f"{r['seconds']:.1f}", str(family / r["member"])))
+        rows.append(
+            (
+                r["member"],
+                f"{r['parameters'] / 1e6:.2f} M",
+                f"{r['perplexity']['all']:.1f}",
+                f"{r['unigram_perplexity']['all']:.1f}",
+                balance,
+                f"{r['seconds']:.1f}",
+                str(family / r["member"]),
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -16,13 +16,15 @@ from moebook import paths
 from moebook.models.tiny.corpus import BLOCK, CorpusError, Document, blocks
 
 VARIABLE = "MOEBOOK_TEXT"
-RULE = 2                                 # raise it whenever the same files would give another text
-LEAST = 50 * BLOCK                       # characters; of fewer, often none would be held out
+RULE = 2  # raise it whenever the same files would give another text
+LEAST = 50 * BLOCK  # characters; of fewer, often none would be held out
 
 
 def files() -> tuple[str, ...]:
     """The files that MOEBOOK_TEXT names, from the current folder or from the checkout's root."""
-    return tuple(paths.given(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name)
+    return tuple(
+        paths.given(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name
+    )
 
 
 def identity() -> dict:
@@ -32,8 +34,10 @@ def identity() -> dict:
     if not own:
         return {}
     if (length := sum(len(read(file)) for file in own)) < LEAST:
-        raise CorpusError(f"{VARIABLE}={os.pathsep.join(own)}: {length} characters are too few to "
-                          f"train on; give {LEAST} or more, {4 * LEAST} if you can")
+        raise CorpusError(
+            f"{VARIABLE}={os.pathsep.join(own)}: {length} characters are too few to "
+            f"train on; give {LEAST} or more, {4 * LEAST} if you can"
+        )
     return {"own_text": facts(own)}
 
 
@@ -49,8 +53,12 @@ def _digest(file: str) -> str:
 
 def documents(text_files: Iterable[Path | str]) -> list[Document]:
     """Paragraphs of text files, each a document. Raises CorpusError."""
-    found = [Document(piece, "all", piece) for file in text_files for block in blocks(read(file))
-             for piece in _cut(block)]
+    found = [
+        Document(piece, "all", piece)
+        for file in text_files
+        for block in blocks(read(file))
+        for piece in _cut(block)
+    ]
     if not found:
         raise CorpusError("the text to train on is empty; name files that hold text")
     return found
@@ -60,7 +68,7 @@ def _cut(block: str) -> list[str]:
     """A block that is one long line, cut: a file without line ends is no single paragraph."""
     if len(block) <= 10 * BLOCK:
         return [block]
-    return [block[at:at + BLOCK] for at in range(0, len(block), BLOCK)]
+    return [block[at : at + BLOCK] for at in range(0, len(block), BLOCK)]
 
 
 def read(file: Path | str) -> str:
@@ -71,14 +79,18 @@ def read(file: Path | str) -> str:
             raise CorpusError(f"{_named(file)}: there is no file {path}; name a UTF-8 text file")
         return _decoded(path, path.stat().st_mtime_ns, path.stat().st_size)
     except OSError as error:
-        raise CorpusError(f"{_named(file)}: cannot be read ({error.strerror}); make it readable, or "
-                          "name another") from None
+        raise CorpusError(
+            f"{_named(file)}: cannot be read ({error.strerror}); make it readable, or name another"
+        ) from None
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{_named(file)} is no UTF-8 text ({error.reason} at byte {error.start}); "
-                          "convert it to UTF-8 first") from None
+        raise CorpusError(
+            f"{_named(file)} is no UTF-8 text ({error.reason} at byte {error.start}); "
+            "convert it to UTF-8 first"
+        ) from None
     except _Binary:
-        raise CorpusError(f"{_named(file)} is a binary file (it holds NUL bytes); name a UTF-8 text "
-                          "file") from None
+        raise CorpusError(
+            f"{_named(file)} is a binary file (it holds NUL bytes); name a UTF-8 text file"
+        ) from None
 
 
 def _named(file: Path | str) -> str:

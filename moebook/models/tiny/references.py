@@ -1,4 +1,5 @@
-"""References to models of the tiny family: tiny:<preset>/<member>, and with /<kind>-<percent>-<criterion> a pruned one."""
+"""References to models of the tiny family: tiny:<preset>/<member>, and with
+/<kind>-<percent>-<criterion> a pruned one."""
 
 import re
 from collections.abc import Iterable
@@ -41,11 +42,15 @@ def parse(name: str) -> Ref:
     """Raises UnknownTiny."""
     parts = str(name).removeprefix(PREFIX).split("/")
     if not is_tiny(name) or not 2 <= len(parts) <= 3:
-        raise UnknownTiny(f"{name!r} is no reference of the tiny family; write tiny:<preset>/<member>, such as "
-                          "tiny:cpu/aux-0.01, or tiny:cpu/aux-0.01/inter-50-norm for a pruned one")
+        raise UnknownTiny(
+            f"{name!r} is no reference of the tiny family; write tiny:<preset>/<member>, such as "
+            "tiny:cpu/aux-0.01, or tiny:cpu/aux-0.01/inter-50-norm for a pruned one"
+        )
     found = preset(parts[0])
     if parts[1] == "heldout":
-        raise UnknownTiny(f"{name!r} is a held-out text, not a model; members: {', '.join(found.members)}")
+        raise UnknownTiny(
+            f"{name!r} is a held-out text, not a model; members: {', '.join(found.members)}"
+        )
     check_member(parts[0], parts[1])
     if len(parts) == 3:
         _check_pruning(name, found.members[parts[1]], parts[2])
@@ -66,14 +71,21 @@ def one_of(what: str, given: str, allowed: Iterable[str]) -> str:
         return given
     near = get_close_matches(given, allowed, n=1, cutoff=0.3)
     nearest = f"; nearest: {near[0]}" if near else ""
-    raise UnknownTiny(f"{given!r} is no {what} of the tiny family; allowed: {', '.join(allowed)}{nearest}")
+    raise UnknownTiny(
+        f"{given!r} is no {what} of the tiny family; allowed: {', '.join(allowed)}{nearest}"
+    )
 
 
 def _check_pruning(name: str, recipe: Recipe, pruning: str) -> None:
     found = PRUNING.fullmatch(pruning)
     if not found or found[3] not in saliency.CRITERIA or not 0 < float(found[2]) < 100:
-        raise UnknownTiny(f"{name!r}: {pruning!r} is no pruning; write <kind>-<percent>-<criterion> with kind inter or "
-                          f"intra, criterion one of {', '.join(saliency.CRITERIA)}; such as inter-50-norm")
+        raise UnknownTiny(
+            f"{name!r}: {pruning!r} is no pruning; write <kind>-<percent>-<criterion> with kind "
+            f"inter or "
+            f"intra, criterion one of {', '.join(saliency.CRITERIA)}; such as inter-50-norm"
+        )
     if recipe.bias_step or not recipe.shape.experts:
-        raise UnknownTiny(f"{name!r}: only the OLMoE members can be pruned (no-balance and aux-*), such as "
-                          "tiny:cpu/aux-0.01/inter-50-norm")
+        raise UnknownTiny(
+            f"{name!r}: only the OLMoE members can be pruned (no-balance and aux-*), such as "
+            "tiny:cpu/aux-0.01/inter-50-norm"
+        )

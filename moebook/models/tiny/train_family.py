@@ -1,10 +1,11 @@
-"""The tiny family's training: who trains what, where and when. What a training step does stands in trainer.py.
+"""The tiny family's training: who trains what, where and when. What a training step does stands in
+trainer.py.
 
     python -m moebook.models.tiny.train_family --preset cpu --members aux-0.01,draft-small
 
-A cpu preset trains each member on one thread, in as many processes as there are cores: small matrices gain little from
-threads, and results do not hang on the machine. Locks in the cache see to it that no member is trained twice.
-"""
+A cpu preset trains each member on one thread, in as many processes as there are cores: small
+matrices gain little from threads, and results do not hang on the machine. Locks in the cache see to
+it that no member is trained twice."""
 
 import argparse
 import json
@@ -22,16 +23,23 @@ from moebook.models.tiny.recipes import PRESETS
 from moebook.models.tiny.references import check_member
 from moebook.models.tiny.train_member import Training
 
-GPU_PROCESSES = 4             # small models leave most of a GPU idle: the host launches their kernels
+GPU_PROCESSES = 4  # small models leave most of a GPU idle: the host launches their kernels
 
 
-def train_family(preset: str, members: Iterable[str] = (), texts: Iterable[str] = (),
-                 say: Callable[[str], object] = print) -> list[dict]:
+def train_family(
+    preset: str,
+    members: Iterable[str] = (),
+    texts: Iterable[str] = (),
+    say: Callable[[str], object] = print,
+) -> list[dict]:
     """Trains the members (all, when none are named) that are missing; returns all their records."""
     found, texts = family.preset(preset), tuple(texts)
     members = [check_member(preset, m) for m in members] or list(found.members)
     if found.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"preset {preset!r} trains on a CUDA device, and PyTorch sees none here; use --preset cpu")
+        raise ValueError(
+            f"preset {preset!r} trains on a CUDA device, and PyTorch sees none here; use --preset "
+            f"cpu"
+        )
     folder = family.family_folder(preset, texts)
     prepare_corpus(preset, texts, say)
     left = [m for m in members if not (folder / m / family.RECORD).is_file()]
@@ -42,33 +50,56 @@ def train_family(preset: str, members: Iterable[str] = (), texts: Iterable[str] 
     return [json.loads((folder / m / family.RECORD).read_text()) for m in members]
 
 
-def prepare_corpus(preset: str, texts: Iterable[str] = (), say: Callable[[str], object] = print) -> Path:
+def prepare_corpus(
+    preset: str, texts: Iterable[str] = (), say: Callable[[str], object] = print
+) -> Path:
     """The family's corpus folder, made where it is missing."""
     found, folder = PRESETS[preset], family.family_folder(preset, texts) / "corpus"
     with cache.locked(folder):
         if not folder.exists():
             documents = own_text.documents(texts) if texts else corpus.stdlib(found.share)
             facts = corpus.prepare(folder, documents, vocab_size=found.vocab, window=found.window)
-            say(f"corpus: {facts['train_tokens']} tokens of {facts['modules']} modules to train on, "
-                f"{facts['heldout_tokens']} of {facts['heldout_modules']} held out; {folder}")
+            say(
+                f"corpus: {facts['train_tokens']} tokens of {facts['modules']} modules to train "
+                f"on, "
+                f"{facts['heldout_tokens']} of {facts['heldout_modules']} held out; {folder}"
+            )
     return folder
 
 
 def _cost(preset: str, member: str) -> int:
-    """What its training takes, relative to others: the longest begins first, so that no core is left without work."""
-    return PRESETS[preset].members[member].steps * sizes.active_parameters(family.architecture(f"tiny:{preset}/{member}"))
+    """What its training takes, relative to others: the longest begins first, so that no core is
+    left without work."""
+    return PRESETS[preset].members[member].steps * sizes.active_parameters(
+        family.architecture(f"tiny:{preset}/{member}")
+    )
 
 
-def _in_processes(workers: int, preset: str, members: list[str], texts: tuple[str, ...], say) -> None:
+def _in_processes(
+    workers: int, preset: str, members: list[str], texts: tuple[str, ...], say
+) -> None:
     """Each process takes the next member that no other has."""
     named = [argument for text in texts for argument in ("--text", text)]
-    command = [sys.executable, "-m", "moebook.models.tiny.train_family", "--preset", preset, "--members", ",".join(members), *named]
+    command = [
+        sys.executable,
+        "-m",
+        "moebook.models.tiny.train_family",
+        "--preset",
+        preset,
+        "--members",
+        ",".join(members),
+        *named,
+    ]
     with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(family.run, command, say, own_session=False) for _ in range(workers)]:
+        for done in [
+            pool.submit(family.run, command, say, own_session=False) for _ in range(workers)
+        ]:
             done.result()
 
 
-def train_members(preset: str, members: Iterable[str], folder: Path, say, wait: bool = True) -> None:
+def train_members(
+    preset: str, members: Iterable[str], folder: Path, say, wait: bool = True
+) -> None:
     """One after another. wait False: a member that another process is training is left to it."""
     for member in members:
         with cache.locked(folder / member, wait) as mine:
@@ -78,13 +109,21 @@ def train_members(preset: str, members: Iterable[str], folder: Path, say, wait: 
 
 def main(arguments: list[str] | None = None) -> None:
     """One of the processes that share a family's members."""
-    parser = argparse.ArgumentParser(description="Train members of the tiny family that no other process is training.")
+    parser = argparse.ArgumentParser(
+        description="Train members of the tiny family that no other process is training."
+    )
     parser.add_argument("--preset", required=True)
     parser.add_argument("--members", required=True, help="a,b,c")
     parser.add_argument("--text", action="append", default=[])
     given = parser.parse_args(arguments)
     folder = family.family_folder(given.preset, given.text)
-    train_members(given.preset, given.members.split(","), folder, lambda line: print(line, flush=True), wait=False)
+    train_members(
+        given.preset,
+        given.members.split(","),
+        folder,
+        lambda line: print(line, flush=True),
+        wait=False,
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The training of one member of the tiny family: plain PyTorch over transformers' model classes.
 
-All members of a preset see the same windows in the same order: the windows of a step depend on the seed and the step only,
-so a run that goes on from a checkpoint ends in the same weights as one that was never cut short. The model computes in the
-checkpoint's dtype; AdamW keeps float32 masters.
+All members of a preset see the same windows in the same order: the windows of a step depend on the
+seed and the step only, so a run that goes on from a checkpoint ends in the same weights as one that
+was never cut short. The model computes in the checkpoint's dtype; AdamW keeps float32 masters.
 
 Letters: B windows of a batch, S tokens of a window, V vocabulary, L layers, E experts.
 """
@@ -31,20 +31,31 @@ LOAD_RECORDS = 9
 class Training:
     """One member, from its recipe to its folder in the cache."""
 
-    def __init__(self, preset: str, member: str, folder: Path, say: Callable[[str], object] = print):
+    def __init__(
+        self, preset: str, member: str, folder: Path, say: Callable[[str], object] = print
+    ):
         self.preset_name, self.member, self.folder, self.say = preset, member, folder, say
         self.preset: Preset = PRESETS[preset]
         self.recipe: Recipe = self.preset.members[member]
         self.checkpoint = folder / f".{member}.checkpoint.pt"
         self.step, self.seconds, self.loss, self.load = 0, 0.0, [], {"steps": [], "counts": []}
-        self.streams = {p.stem.removeprefix("train-"): np.load(p) for p in sorted((folder / "corpus").glob("train-*.npy"))}
+        self.streams = {
+            p.stem.removeprefix("train-"): np.load(p)
+            for p in sorted((folder / "corpus").glob("train-*.npy"))
+        }
 
     def run(self) -> None:
         with _threads(self.preset.device):
             self.model = build(self.recipe, self.preset)
-            self.master = [p.detach().float().clone() for p in self.model.parameters() if p.requires_grad]
-            self.optimizer = torch.optim.AdamW(_groups(self.master, self.preset.weight_decay), lr=self.recipe.lr,
-                                               betas=(0.9, 0.95), fused=True)
+            self.master = [
+                p.detach().float().clone() for p in self.model.parameters() if p.requires_grad
+            ]
+            self.optimizer = torch.optim.AdamW(
+                _groups(self.master, self.preset.weight_decay),
+                lr=self.recipe.lr,
+                betas=(0.9, 0.95),
+                fused=True,
+            )
             to_dtype(self.model, getattr(torch, self.preset.dtype))
             self._resume()
             with balancing.Watch(self.model) as watch:
@@ -59,7 +70,10 @@ class Training:
                 self._record_load(watch, step)
             loss = self._one_step(watch, step)
             self.step, self.seconds = step + 1, time.monotonic() - started
-            if self.step % max(1, self.recipe.steps // LOG_LINES) == 0 or self.step in (1, self.recipe.steps):
+            if self.step % max(1, self.recipe.steps // LOG_LINES) == 0 or self.step in (
+                1,
+                self.recipe.steps,
+            ):
                 self.loss.append([self.step, float(loss)])
                 self._log(watch)
             watch.clear()
@@ -69,11 +83,12 @@ class Training:
             self._record_load(watch, self.recipe.steps)
 
     def _one_step(self, watch: balancing.Watch, step: int) -> torch.Tensor:
-        """Forward, backward, AdamW on the masters, masters to the model, selection biases; returns the loss."""
+        """Forward, backward, AdamW on the masters, masters to the model, selection biases; returns
+        the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr * rate(step, self.recipe.steps, self.preset.warmup)
-        ids = self._batch(step)                                                                        # (B, S + 1)
-        logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits                             # (B, S, V)
+        ids = self._batch(step)  # (B, S + 1)
+        logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits  # (B, S, V)
         loss = cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
         (loss + self.recipe.aux * watch.auxiliary_loss() if self.recipe.aux else loss).backward()
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -94,7 +109,7 @@ class Training:
         rows = []
         for domain in rng.choice(names, self.preset.batch, p=share / share.sum()):
             start = rng.integers(len(self.streams[domain]) - self.preset.window)
-            rows.append(self.streams[domain][start:start + self.preset.window + 1])
+            rows.append(self.streams[domain][start : start + self.preset.window + 1])
         return torch.from_numpy(np.stack(rows).astype(np.int64)).to(self.preset.device)
 
     @torch.no_grad()
@@ -108,20 +123,40 @@ class Training:
 
     def _load_batch(self) -> torch.Tensor:
         if not hasattr(self, "_held"):
-            ids = windows(self.folder / "corpus", "all", self.preset.load_windows, self.preset.window, spread=4)
+            ids = windows(
+                self.folder / "corpus",
+                "all",
+                self.preset.load_windows,
+                self.preset.window,
+                spread=4,
+            )
             self._held = torch.from_numpy(ids).to(self.preset.device)
         return self._held
 
     def _log(self, watch: balancing.Watch) -> None:
         speed = self.step * self.preset.batch * self.preset.window / self.seconds
         left = self.seconds / self.step * (self.recipe.steps - self.step)
-        balance = f", busiest expert {balancing.imbalance(watch.counts()):.2f} of the mean" if watch.routers else ""
-        self.say(f"{self.member}: step {self.step}/{self.recipe.steps}, loss {self.loss[-1][1]:.3f}{balance}, "
-                 f"{speed:,.0f} tokens/s, {left:.0f} s left")
+        balance = (
+            f", busiest expert {balancing.imbalance(watch.counts()):.2f} of the mean"
+            if watch.routers
+            else ""
+        )
+        self.say(
+            f"{self.member}: step {self.step}/{self.recipe.steps}, loss "
+            f"{self.loss[-1][1]:.3f}{balance}, "
+            f"{speed:,.0f} tokens/s, {left:.0f} s left"
+        )
 
     def _keep(self) -> None:
-        state = {"step": self.step, "seconds": self.seconds, "loss": self.loss, "load": self.load, "master": self.master,
-                 "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "loss": self.loss,
+            "load": self.load,
+            "master": self.master,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
         torch.save(state, self.checkpoint.with_suffix(".new"))
         self.checkpoint.with_suffix(".new").replace(self.checkpoint)
 
@@ -133,7 +168,9 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         with torch.no_grad():
             torch._foreach_copy_(self.master, state["master"])
-        self.step, self.seconds, self.loss, self.load = (state[k] for k in ("step", "seconds", "loss", "load"))
+        self.step, self.seconds, self.loss, self.load = (
+            state[k] for k in ("step", "seconds", "loss", "load")
+        )
         self.say(f"{self.member}: goes on after step {self.step}")
 
     def _save(self) -> None:
@@ -146,10 +183,16 @@ class Training:
             for path in (self.folder / "corpus" / "tokenizer").iterdir():
                 (partial / path.name).write_bytes(path.read_bytes())
             (partial / "generation_config.json").unlink(missing_ok=True)
-            (partial / "config.json").write_text(json.dumps(hf_config(self.recipe, self.preset), indent=2) + "\n")
-            (partial / family.RECORD).write_text(json.dumps({**self._facts(), **found}, indent=1) + "\n")
-        self.say(f"{self.member}: held-out perplexity {found['perplexity']['all']:.1f} "
-                 f"(unigram {found['unigram_perplexity']['all']:.1f}); {self.folder / self.member}")
+            (partial / "config.json").write_text(
+                json.dumps(hf_config(self.recipe, self.preset), indent=2) + "\n"
+            )
+            (partial / family.RECORD).write_text(
+                json.dumps({**self._facts(), **found}, indent=1) + "\n"
+            )
+        self.say(
+            f"{self.member}: held-out perplexity {found['perplexity']['all']:.1f} "
+            f"(unigram {found['unigram_perplexity']['all']:.1f}); {self.folder / self.member}"
+        )
 
     def _facts(self) -> dict:
         import transformers
@@ -158,14 +201,25 @@ class Training:
         arch = family.architecture(reference)
         on_gpu = self.preset.device == "cuda"
         return {
-            "reference": reference, "preset": self.preset_name, "member": self.member, "architecture": arch.family,
-            "parameters": sizes.total_parameters(arch), "active_parameters": sizes.active_parameters(arch),
-            "seed": self.preset.seed, "steps": self.recipe.steps,
-            "tokens": self.recipe.steps * self.preset.batch * self.preset.window, "seconds": round(self.seconds, 2),
-            "device": torch.cuda.get_device_name() if on_gpu else "cpu", "python": platform.python_version(),
-            "torch": torch.__version__, "transformers": transformers.__version__,
+            "reference": reference,
+            "preset": self.preset_name,
+            "member": self.member,
+            "architecture": arch.family,
+            "parameters": sizes.total_parameters(arch),
+            "active_parameters": sizes.active_parameters(arch),
+            "seed": self.preset.seed,
+            "steps": self.recipe.steps,
+            "tokens": self.recipe.steps * self.preset.batch * self.preset.window,
+            "seconds": round(self.seconds, 2),
+            "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
             "corpus": json.loads((self.folder / "corpus" / "corpus.json").read_text()),
-            "loss": self.loss, "load": self.load, "balance": self.recipe.balance}
+            "loss": self.loss,
+            "load": self.load,
+            "balance": self.recipe.balance,
+        }
 
 
 def build(recipe: Recipe, preset: Preset):
@@ -196,14 +250,20 @@ def rate(step: int, steps: int, warmup: float) -> float:
 
 
 def load_steps(steps: int) -> list[int]:
-    """About nine steps at which the routing is recorded: 0, then each double the one before, and the last."""
-    return sorted({0, *(round(steps / 2 ** n) for n in range(LOAD_RECORDS - 1))})
+    """About nine steps at which the routing is recorded: 0, then each double the one before, and
+    the last."""
+    return sorted({0, *(round(steps / 2**n) for n in range(LOAD_RECORDS - 1))})
 
 
 def _groups(parameters: list[torch.Tensor], weight_decay: float) -> list[dict]:
     """Matrices decay; norms do not."""
-    return [{"params": [p for p in parameters if (p.dim() >= 2) == matrices], "weight_decay": weight_decay * matrices}
-            for matrices in (True, False)]
+    return [
+        {
+            "params": [p for p in parameters if (p.dim() >= 2) == matrices],
+            "weight_decay": weight_decay * matrices,
+        }
+        for matrices in (True, False)
+    ]
 
 
 @contextmanager

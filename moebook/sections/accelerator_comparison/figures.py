@@ -1,10 +1,11 @@
-"""Accelerators side by side: ceilings, one set of points on every device, the paper's Fig 16, and where curves bend.
+"""Accelerators side by side: ceilings, one set of points on every device, the paper's Fig 16, and
+where curves bend.
 
-Each function: (summary, *, width) -> (Figure, plotted rows), of the summary that moebook/sections/accelerator_comparison/other_devices.py makes; ValueError says
-what is missing. A line is one device and precision, and its legend says what kind of number it is: measured, endpoint or
-roofline. Colours are those of devices; rooflines are dashed, without points, and have panels of their own, because what
-hardware could do lies far from what engines do.
-"""
+Each function: (summary, *, width) -> (Figure, plotted rows), of the summary that
+moebook/sections/accelerator_comparison/other_devices.py makes; ValueError says what is missing. A
+line is one device and precision, and its legend says what kind of number it is: measured, endpoint
+or roofline. Colours are those of devices; rooflines are dashed, without points, and have panels of
+their own, because what hardware could do lies far from what engines do."""
 
 from dataclasses import replace
 
@@ -16,38 +17,80 @@ from matplotlib.lines import Line2D
 from moebook.plot import layout, length_axis, style
 from moebook.plot import lines as panels
 from moebook.plot.lines import Spec
-from moebook.plot.rows import AXES, METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
+from moebook.plot.rows import (
+    AXES,
+    METRICS,
+    one_per_place,
+    plotted,
+    reading,
+    rows_of,
+    values_of,
+    with_numbers,
+)
 from moebook.sections.accelerator_comparison import knees as reasons
 from moebook.sections.accelerator_comparison.knees import measured_bend
 
 LABELS = ("device_label", "source_kind")
 COMMON = Spec("common", "common", panel="batch", line="device_label", x="input_tokens")
 REFERENCE = Spec("reference", "reference", panel="panel", line="line", x="input_tokens")
-LATENCY = Spec("fig16_latency", None, panel="panel", line="line", x="input_tokens", metric="e2e_s", floors=False)
+LATENCY = Spec(
+    "fig16_latency",
+    None,
+    panel="panel",
+    line="line",
+    x="input_tokens",
+    metric="e2e_s",
+    floors=False,
+)
 THROUGHPUT = replace(LATENCY, name="fig16_throughput", metric="throughput_tok_s")
-SHARE = Spec("against_ceiling", None, panel="panel", line="line", x="input_tokens", metric="share_pct", floors=False,
-             log_y=False, y_label="share of the ceilings reached (%)")
+SHARE = Spec(
+    "against_ceiling",
+    None,
+    panel="panel",
+    line="line",
+    x="input_tokens",
+    metric="share_pct",
+    floors=False,
+    log_y=False,
+    y_label="share of the ceilings reached (%)",
+)
 PHASES = {"ttft_s": "prefill", "tpot_s": "decode"}
-RATES = {"copy_bytes_per_s": ("published_bytes_per_s", 1e12, "memory bandwidth (TB/s)"),
-         "matmul_flops_per_s": ("published_flops_per_s", 1e12, "bf16 matrix rate (TFLOP/s)")}
+RATES = {
+    "copy_bytes_per_s": ("published_bytes_per_s", 1e12, "memory bandwidth (TB/s)"),
+    "matmul_flops_per_s": ("published_flops_per_s", 1e12, "bf16 matrix rate (TFLOP/s)"),
+}
 DOT = {"marker": "o", "color": style.OKABE_ITO[0]}
 DIAMOND = {"marker": "D", "color": "black", "markerfacecolor": "none"}
-FIRST = ("H100", "H200", "CPU")          # devices that keep their colours whatever stands beside them
-BENDS = {"bend_compute": ("compute", "^"), "bend_bandwidth": ("bandwidth", "s"), "bend_capacity": ("capacity", "|"),
-         "bend_measured": ("measured", "o")}
+FIRST = ("H100", "H200", "CPU")  # devices that keep their colours whatever stands beside them
+BENDS = {
+    "bend_compute": ("compute", "^"),
+    "bend_bandwidth": ("bandwidth", "s"),
+    "bend_capacity": ("capacity", "|"),
+    "bend_measured": ("measured", "o"),
+}
 
 
 def ceilings(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Copy bandwidth and matrix rate as measured (dots) and as published (diamonds), a row per device."""
-    rows = rows_of(summary, "ceilings", None, (*LABELS, *RATES, *(published for published, *_ in RATES.values())))
+    """Copy bandwidth and matrix rate as measured (dots) and as published (diamonds), a row per
+    device."""
+    rows = rows_of(
+        summary,
+        "ceilings",
+        None,
+        (*LABELS, *RATES, *(published for published, *_ in RATES.values())),
+    )
     found = rows[rows["source_kind"] != "endpoint"].groupby("device_label", sort=False)
     table = found[[*RATES, *(published for published, *_ in RATES.values())]].first().reset_index()
-    table = table.dropna(how="all", subset=[c for c in table if c != "device_label"]).reset_index(drop=True)
+    table = table.dropna(how="all", subset=[c for c in table if c != "device_label"]).reset_index(
+        drop=True
+    )
     if table.empty:
         raise ValueError("ceilings: no device of the table has measured or published rates")
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 0.2 * len(table) + 0.75), layout="constrained")
-        for ax, (measured, (published, unit, label)) in zip(fig.subplots(1, 2, sharey=True), RATES.items(), strict=True):
+        for ax, (measured, (published, unit, label)) in zip(
+            fig.subplots(1, 2, sharey=True), RATES.items(), strict=True
+        ):
             _ceiling(ax, table, measured, published, unit)
             ax.set_xlabel(label.replace(" (", "\n(") if width == "column" else label)
         ax.set_yticks(range(len(table)), table["device_label"])
@@ -66,13 +109,19 @@ def _ceiling(ax: Axes, table: pd.DataFrame, measured: str, published: str, unit:
 
 
 def common(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Throughput of the same points on every device, over length, a panel per batch, with each device's floor."""
+    """Throughput of the same points on every device, over length, a panel per batch, with each
+    device's floor."""
     rows = rows_of(summary, "common", "common", LABELS)
     own = rows[rows["profile"] == summary["profile"].iloc[0]]
     if not (own["status"] == "ok").any():
-        raise ValueError("common: none of these points is measured on this profile's own device yet; others alone compare "
-                         "nothing")
-    return panels.lines(_present(summary, "common"), COMMON, width=width, looks=_device_looks(summary))
+        raise ValueError(
+            "common: none of these points is measured on this profile's own device yet; others "
+            "alone compare "
+            "nothing"
+        )
+    return panels.lines(
+        _present(summary, "common"), COMMON, width=width, looks=_device_looks(summary)
+    )
 
 
 def reference(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
@@ -93,20 +142,30 @@ def throughput(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
 
 
 def against_ceiling(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """How near measured points come to their device's ceilings: floor over measured, of prefill and of a decode step, at
-    the smallest and the largest batch."""
+    """How near measured points come to their device's ceilings: floor over measured, of prefill and
+    of a decode step, at the smallest and the largest batch."""
     columns = (*LABELS, *PHASES, *(f"floor_{phase}" for phase in PHASES))
     rows = named(of_models_here(rows_of(summary, "against_ceiling", None, columns)), short=True)
-    rows = rows[(rows["status"] == "ok") & (rows["source_kind"] == "measured") & rows["floor_ttft_s"].notna()]
+    rows = rows[
+        (rows["status"] == "ok")
+        & (rows["source_kind"] == "measured")
+        & rows["floor_ttft_s"].notna()
+    ]
     rows = rows[rows["batch"].isin(rows["batch"].agg(["min", "max"]))]
-    parts = [rows.assign(share_pct=100 * rows[f"floor_{column}"].astype(float) / rows[column].astype(float),
-                         panel=[f"{phase}, batch {b}" for b in rows["batch"]]) for column, phase in PHASES.items()]
+    parts = [
+        rows.assign(
+            share_pct=100 * rows[f"floor_{column}"].astype(float) / rows[column].astype(float),
+            panel=[f"{phase}, batch {b}" for b in rows["batch"]],
+        )
+        for column, phase in PHASES.items()
+    ]
     table = pd.concat(parts).sort_values("batch", kind="stable")
     return panels.lines(table, SHARE, width=width, looks=_line_looks(rows))
 
 
 def bends(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Lengths at which each measured curve should bend and where it does, a row per device, model, precision and batch."""
+    """Lengths at which each measured curve should bend and where it does, a row per device, model,
+    precision and batch."""
     computed = [c for c in BENDS if c != "bend_measured"]
     rows = of_models_here(rows_of(summary, "bends", None, (*LABELS, *computed, "e2e_s")))
     rows = named(rows[(rows["source_kind"] == "measured") & (rows["status"] == "ok")], short=True)
@@ -115,28 +174,61 @@ def bends(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.Dat
         raise ValueError("bends: no curve of three or more lengths was measured")
     with style.paper_style(width) as inches:
         on_page = width == "page"
-        fig = Figure(figsize=(inches, (0.2 if on_page else 0.31) * len(table) + 0.7), layout="constrained")
+        fig = Figure(
+            figsize=(inches, (0.2 if on_page else 0.31) * len(table) + 0.7), layout="constrained"
+        )
         ax = fig.subplots()
         for i, row in enumerate(table.itertuples()):
-            ax.plot([row.shortest, row.longest], [i, i], color="0.8", linewidth=3, solid_capstyle="butt", gid="range")
+            ax.plot(
+                [row.shortest, row.longest],
+                [i, i],
+                color="0.8",
+                linewidth=3,
+                solid_capstyle="butt",
+                gid="range",
+            )
         for column, (_, marker) in BENDS.items():
-            ax.plot(table[column], range(len(table)), linestyle="none", marker=marker, color="black", gid=column,
-                    markerfacecolor="black" if marker == "o" else "none")
-        style.value_axis([ax], table[[*BENDS, "shortest"]].min(axis=None), table[[*BENDS, "longest"]].max(axis=None),
-                         axis="x", log=True)
+            ax.plot(
+                table[column],
+                range(len(table)),
+                linestyle="none",
+                marker=marker,
+                color="black",
+                gid=column,
+                markerfacecolor="black" if marker == "o" else "none",
+            )
+        style.value_axis(
+            [ax],
+            table[[*BENDS, "shortest"]].min(axis=None),
+            table[[*BENDS, "longest"]].max(axis=None),
+            axis="x",
+            log=True,
+        )
         ax.set(xlabel="prompt or context (tokens)", ylim=(len(table) - 0.5, -0.5))
         ax.set_yticks(range(len(table)), table["line"] if on_page else table["line"].map(_in_two))
         ax.tick_params(axis="y", length=0)
-        handles: list = [Line2D([], [], linestyle="none", marker=m, color="black", markerfacecolor="black" if m == "o" else
-                                "none") for _, m in BENDS.values()]
+        handles: list = [
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                marker=m,
+                color="black",
+                markerfacecolor="black" if m == "o" else "none",
+            )
+            for _, m in BENDS.values()
+        ]
         words = [f"{reasons.REASONS[kind]}" for kind, _ in BENDS.values()]
-        layout.settle(fig, ([*handles, Line2D([], [], color="0.8", linewidth=3)], [*words, "lengths measured"]))
+        layout.settle(
+            fig,
+            ([*handles, Line2D([], [], color="0.8", linewidth=3)], [*words, "lengths measured"]),
+        )
         return fig, table
 
 
 def bend_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row per curve of three or more lengths, as many tokens in as out: bends computed from shapes, and the measured one
-    (analysis/bends.py)."""
+    """A row per curve of three or more lengths, as many tokens in as out: bends computed from
+    shapes, and the measured one (analysis/bends.py)."""
     found = []
     for (line, batch), own in rows.groupby(["line", "batch"], sort=False):
         own = own[[n.tokens_in == n.tokens_out for n in length_axis.lengths_of(own)]]
@@ -144,10 +236,17 @@ def bend_rows(rows: pd.DataFrame) -> pd.DataFrame:
         if len(own) < 3:
             continue
         bend = measured_bend(own["input_tokens"], own["e2e_s"].astype(float))
-        found.append({"line": f"{line}, batch {batch}", **own[[c for c in BENDS if c in own]].iloc[0],
-                      "bend_measured": bend and bend.length, "exponent_below": bend and bend.below,
-                      "exponent_above": bend and bend.above, "shortest": own["input_tokens"].iloc[0],
-                      "longest": own["input_tokens"].iloc[-1]})
+        found.append(
+            {
+                "line": f"{line}, batch {batch}",
+                **own[[c for c in BENDS if c in own]].iloc[0],
+                "bend_measured": bend and bend.length,
+                "exponent_below": bend and bend.below,
+                "exponent_above": bend and bend.above,
+                "shortest": own["input_tokens"].iloc[0],
+                "longest": own["input_tokens"].iloc[-1],
+            }
+        )
     numbers = dict.fromkeys((*BENDS, "exponent_below", "exponent_above"), "float64")
     return pd.DataFrame(found).astype(numbers) if found else pd.DataFrame()
 
@@ -166,17 +265,32 @@ def _present(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
 
 
 def named(rows: pd.DataFrame, short: bool = False) -> pd.DataFrame:
-    """With `line`, what a legend calls a row, and `panel`. short: lines of several models, all of them measured."""
-    devices = [f"{d} ×{n}" if k == "roofline" and n > 1 else d
-               for d, n, k in zip(rows["device_label"], rows["tensor_parallel"], rows["source_kind"], strict=True)]
+    """With `line`, what a legend calls a row, and `panel`. short: lines of several models, all of
+    them measured."""
+    devices = [
+        f"{d} ×{n}" if k == "roofline" and n > 1 else d
+        for d, n, k in zip(
+            rows["device_label"], rows["tensor_parallel"], rows["source_kind"], strict=True
+        )
+    ]
     wanted = ("model", "series") if short else ("series", "source_kind")
-    tails = [", ".join(dict.fromkeys(str(rows[c].iloc[i]) for c in wanted)) for i in range(len(rows))]
-    lines = [d if k == "endpoint" and short else f"{d}, {tail}" if k != "endpoint" else f"{d}, endpoint"
-             for d, tail, k in zip(devices, tails, rows["source_kind"], strict=True)]
+    tails = [
+        ", ".join(dict.fromkeys(str(rows[c].iloc[i]) for c in wanted)) for i in range(len(rows))
+    ]
+    lines = [
+        d if k == "endpoint" and short else f"{d}, {tail}" if k != "endpoint" else f"{d}, endpoint"
+        for d, tail, k in zip(devices, tails, rows["source_kind"], strict=True)
+    ]
     kinds = rows["source_kind"].map({"roofline": "roofline"}).fillna(rows["model"])
-    titles = [f"{_short(kind)}, {reading('batch', b)}" for kind, b in zip(kinds, rows["batch"], strict=True)]
-    return rows.assign(line=[_short(line) for line in lines], panel=titles,
-                       kind=rows["method"].replace({"endpoint": "full"}))
+    titles = [
+        f"{_short(kind)}, {reading('batch', b)}"
+        for kind, b in zip(kinds, rows["batch"], strict=True)
+    ]
+    return rows.assign(
+        line=[_short(line) for line in lines],
+        panel=titles,
+        kind=rows["method"].replace({"endpoint": "full"}),
+    )
 
 
 def _short(name: str) -> str:
@@ -185,9 +299,12 @@ def _short(name: str) -> str:
 
 
 def _fig16(summary: pd.DataFrame, spec: Spec) -> pd.DataFrame:
-    """Rows of the model over length: measured, endpoint and roofline; of other devices those of the models shown here."""
+    """Rows of the model over length: measured, endpoint and roofline; of other devices those of the
+    models shown here."""
     rows = rows_of(summary, spec.name, None, (*LABELS, "sweeps", "model", "series", spec.metric))
-    wanted = rows["sweeps"].map(lambda names: bool({"scout", "chunked", "endpoint"} & set(str(names).split(","))))
+    wanted = rows["sweeps"].map(
+        lambda names: bool({"scout", "chunked", "endpoint"} & set(str(names).split(",")))
+    )
     rows = rows[wanted & (rows["status"] != "not_run")]
     with_numbers(rows, spec.name, [spec.metric])
     rows = named(of_models_here(rows).sort_values("batch", kind="stable"))
@@ -198,7 +315,11 @@ def _fig16(summary: pd.DataFrame, spec: Spec) -> pd.DataFrame:
 def of_models_here(rows: pd.DataFrame) -> pd.DataFrame:
     """Without other profiles' models: those of the profile that comes first, and the source's."""
     measured = rows["source_kind"] == "measured"
-    here = measured & (rows["profile"] == rows.loc[measured, "profile"].iloc[0]) if measured.any() else measured
+    here = (
+        measured & (rows["profile"] == rows.loc[measured, "profile"].iloc[0])
+        if measured.any()
+        else measured
+    )
     return rows[rows["model"].isin(set(rows.loc[here | ~measured, "model"]))]
 
 
@@ -211,7 +332,7 @@ def _side_by_side(rows: pd.DataFrame, spec: Spec, width: str) -> tuple[Figure, p
     spec = replace(spec, kind="kind")
     with style.paper_style(width):
         fig = Figure(figsize=panels.panel_size(len(names), width, most=3), layout="constrained")
-        axes = panels.grid_of_axes(fig, len(names), width, most=3)       # each has labels of its own
+        axes = panels.grid_of_axes(fig, len(names), width, most=3)  # each has labels of its own
         for ax, name in zip(axes, names, strict=True):
             own = rows[rows[spec.panel] == name]
             panels.draw_lines(ax, own, spec, looks)
@@ -226,13 +347,19 @@ def _side_by_side(rows: pd.DataFrame, spec: Spec, width: str) -> tuple[Figure, p
         fig.supxlabel(AXES[spec.x][0])
         fig.supylabel(METRICS[spec.metric])
         ok = rows[(rows["status"] == "ok") & (rows["source_kind"] != "roofline")]
-        layout.settle(fig, _legend(looks), panels.notes_legend(rows, ok, spec), handler_map=panels.HANDLERS)
+        layout.settle(
+            fig, _legend(looks), panels.notes_legend(rows, ok, spec), handler_map=panels.HANDLERS
+        )
         return fig, plotted(order, [spec.metric], ["panel", "line", "series", *LABELS])
 
 
 def _legend(looks: panels.Looks) -> tuple[list, list[str]]:
-    handles = [Line2D([], [], color=colour, linestyle=panels.DASHES) if "roofline" in line
-               else Line2D([], [], color=colour, marker=marker) for line, (colour, marker) in looks.items()]
+    handles = [
+        Line2D([], [], color=colour, linestyle=panels.DASHES)
+        if "roofline" in line
+        else Line2D([], [], color=colour, marker=marker)
+        for line, (colour, marker) in looks.items()
+    ]
     return handles, list(looks)
 
 
@@ -246,5 +373,7 @@ def _line_looks(rows: pd.DataFrame) -> panels.Looks:
     devices = _device_looks(rows)
     lines = rows.drop_duplicates("line")
     nth = lines.groupby("device_label").cumcount()
-    return {line: (devices[device][0], style.MARKERS[i % len(style.MARKERS)])
-            for line, device, i in zip(lines["line"], lines["device_label"], nth, strict=True)}
+    return {
+        line: (devices[device][0], style.MARKERS[i % len(style.MARKERS)])
+        for line, device, i in zip(lines["line"], lines["device_label"], nth, strict=True)
+    }

@@ -1,1 +1,2 @@
-"""Section 1: how throughput moves with FFN dim, expert count, active experts, batch and length (Figs 5-9)."""
+"""Section 1: how throughput moves with FFN dim, expert count, active experts, batch and length
+(Figs 5-9)."""

@@ -1,9 +1,10 @@
-"""Section 1: how throughput moves with FFN dim, expert count, active experts, batch and length (Figs 5-9).
+"""Section 1: how throughput moves with FFN dim, expert count, active experts, batch and length
+(Figs 5-9).
 
-Two parts: a grid over one model's skeleton (FFN x experts x active experts), and sweeps of batch against active
-experts and against length over two published models. Cells that exceed the device are run with fewer layers and
-extrapolated; cells that exceed `capacity_limit_gb` stay out of memory.
-"""
+Two parts: a grid over one model's skeleton (FFN x experts x active experts), and sweeps of batch
+against active experts and against length over two published models. Cells that exceed the device
+are run with fewer layers and extrapolated; cells that exceed `capacity_limit_gb` stay out of
+memory."""
 
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from moebook.study.plan import Plan, Point, merge
 from moebook.study.points import EngineParams, derived, reduced, settings, try_edit, unless
 
 NOTEBOOK = "01_hyperparameter_scaling"
-LEAST_VALIDATED = 128         # tokens out that sampling needs
+LEAST_VALIDATED = 128  # tokens out that sampling needs
 
 
 def _long_enough(length: Length) -> Length:
@@ -55,21 +56,36 @@ class Params(EngineParams):
         ):
             found += points.model_problems(key, points.named(names), length)
         gridded = self.grid_model and self.ffn_dims and self.expert_counts and self.active_experts
-        if not found and gridded and all(k > e for k in self.active_experts for e in self.expert_counts):
-            found.append(("active_experts", self.active_experts,
-                          f"every value exceeds every expert count {self.expert_counts}: the grid is empty"))
+        if (
+            not found
+            and gridded
+            and all(k > e for k in self.active_experts for e in self.expert_counts)
+        ):
+            found.append(
+                (
+                    "active_experts",
+                    self.active_experts,
+                    f"every value exceeds every expert count {self.expert_counts}: the grid is "
+                    f"empty",
+                )
+            )
         return found
 
     def _compared(self) -> list[Length]:
         """Lengths of the sweeps over batch."""
-        return [*([self.comparison_tokens] if self.comparison_active_experts else []), *self.lengths]
+        return [
+            *([self.comparison_tokens] if self.comparison_active_experts else []),
+            *self.lengths,
+        ]
 
 
 def plan(p: Params) -> Plan:
     p = points.with_models(
-        p, grid_model=points.fits(p, [p.grid_batch], [p.grid_tokens]),
+        p,
+        grid_model=points.fits(p, [p.grid_batch], [p.grid_tokens]),
         comparison_models=points.fits(p, p.batches, p._compared()),
-        validation_model=points.fits(p, [p.grid_batch], [p.validation_tokens]))
+        validation_model=points.fits(p, [p.grid_batch], [p.validation_tokens]),
+    )
     planned = [*_grid(p), *_batch_sweeps(p), *_validation(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 
@@ -77,9 +93,11 @@ def plan(p: Params) -> Plan:
 def views() -> tuple:
     from moebook.explore.views import View
 
-    return (View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts"),
-            View("batch and active experts", "batch_topk", "batch", "top_k", "model"),
-            View("batch and length", "batch_length", "batch", "input_tokens", "model"))
+    return (
+        View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts"),
+        View("batch and active experts", "batch_topk", "batch", "top_k", "model"),
+        View("batch and length", "batch_length", "batch", "input_tokens", "model"),
+    )
 
 
 def figures() -> dict:
@@ -96,7 +114,9 @@ def figures() -> dict:
         "grid_over_floor": f.grid_heatmap_over_floor,
         "over_floor": f.over_floor,
         "predicted_vs_measured": f.predicted_vs_measured,
-        "method_validation": lambda summary, *, width="page": f.method_validation(validation_table(summary), width=width),
+        "method_validation": lambda summary, *, width="page": f.method_validation(
+            validation_table(summary), width=width
+        ),
     }
 
 
@@ -127,17 +147,23 @@ def _within_capacity(p: Params, cell: Point) -> Point:
     weights = sizes.weight_bytes(cell.architecture, p.dtype) / 1e9
     if cell.status != "ready" or p.capacity_limit_gb is None or weights <= p.capacity_limit_gb:
         return cell
-    reason = f"weights of {weights:.0f} GB exceed the study's {p.capacity_limit_gb:.0f} GB of four 80 GB cards"
+    reason = (
+        f"weights of {weights:.0f} GB exceed the study's {p.capacity_limit_gb:.0f} GB of four 80 "
+        f"GB cards"
+    )
     return replace(cell, status="oom", reason=reason)
 
 
 def _by_depth(p: Params, cells: list[Point], fitting: list[Point]) -> list[Point]:
-    """Cells too large for the device, as depth points on a reduced engine of their own and the anchor's pair.
+    """Cells too large for the device, as depth points on a reduced engine of their own and the
+    anchor's pair.
 
-    The anchor is the largest cell that fits, at its fewest active experts: run at both depths, it gives the intercept
-    (embedding, head, sampling, host), which does not depend on FFN, experts or active experts.
-    """
-    anchor = max(fitting, key=lambda c: (sizes.weight_bytes(c.architecture, p.dtype), -c.architecture.top_k))
+    The anchor is the largest cell that fits, at its fewest active experts: run at both depths, it
+    gives the intercept (embedding, head, sampling, host), which does not depend on FFN, experts or
+    active experts."""
+    anchor = max(
+        fitting, key=lambda c: (sizes.weight_bytes(c.architecture, p.dtype), -c.architecture.top_k)
+    )
     anchor_low = reduced(anchor, p.reduced_layers)
     out = [replace(anchor_low, sweeps=("support",))]
     for cell in cells:
@@ -153,9 +179,15 @@ def _by_depth(p: Params, cells: list[Point], fitting: list[Point]) -> list[Point
 
 
 def _anchor_check(p: Params, anchor: Point, anchor_low: Point, fitting: list[Point]) -> list[Point]:
-    """The anchor's cell with the most active experts, extrapolated like the others: it was measured in full, too."""
-    same = [c for c in fitting if (c.architecture.expert_ffn_dim, c.architecture.num_experts)
-            == (anchor.architecture.expert_ffn_dim, anchor.architecture.num_experts) and c.key != anchor.key]
+    """The anchor's cell with the most active experts, extrapolated like the others: it was measured
+    in full, too."""
+    same = [
+        c
+        for c in fitting
+        if (c.architecture.expert_ffn_dim, c.architecture.num_experts)
+        == (anchor.architecture.expert_ffn_dim, anchor.architecture.num_experts)
+        and c.key != anchor.key
+    ]
     if not same:
         return []
     cell = max(same, key=lambda c: c.architecture.top_k)
@@ -169,7 +201,11 @@ def _batch_sweeps(p: Params) -> list[Point]:
     for name in p.comparison_models if most else ():
         base = catalog.load(name)
         engine = settings(p, p.batches, most.total)
-        found += [_point(p, base, engine, b, length, "batch_length") for b in p.batches for length in p.lengths]
+        found += [
+            _point(p, base, engine, b, length, "batch_length")
+            for b in p.batches
+            for length in p.lengths
+        ]
         for active in p.comparison_active_experts:
             arch, reason = try_edit(base, top_k=active)
             for b in p.batches:
@@ -184,10 +220,13 @@ def _validation(p: Params) -> list[Point]:
         return []
     arch, length = catalog.load(p.validation_model), p.validation_tokens
     engine = settings(p, (p.grid_batch,), length.total)
+
     def at(arch: catalog.Architecture, method: str, sweep: str) -> Point:
         return _point(p, arch, engine, p.grid_batch, length, sweep, method=method)
 
-    low, high = (edit(arch, num_layers=max(arch.num_dense_layers + 1, arch.num_layers // n)) for n in (4, 2))
+    low, high = (
+        edit(arch, num_layers=max(arch.num_dense_layers + 1, arch.num_layers // n)) for n in (4, 2)
+    )
     found = [at(arch, "full", "validation"), at(arch, "sampled", "validation")]
     for method in ("full", "sampled") if p.sample_from_tokens is None else ("sampled",):
         supports = [at(low, method, "support"), at(high, method, "support")]

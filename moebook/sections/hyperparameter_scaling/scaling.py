@@ -1,20 +1,30 @@
 """Throughput against one hyper-parameter at a time: the paper's Figs 5 to 9.
 
-Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns are missing.
-"""
+Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
+are missing."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from moebook.plot.lines import Spec, lines
 
-SPECS = {spec.name: spec for spec in (
-    Spec("batch_topk", "batch_topk", panel="model", line="top_k", x="batch", log_y=True),
-    Spec("batch_length", "batch_length", panel="model", line="input_tokens", x="batch", log_y=True),
-    Spec("ffn_scaling", "grid", panel="num_experts", line="top_k", x="expert_ffn_dim"),
-    Spec("expert_scaling", "grid", panel="expert_ffn_dim", line="top_k", x="num_experts"),
-    Spec("active_scaling", "grid", panel="expert_ffn_dim", line="num_experts", x="top_k"),
-)}
+SPECS = {
+    spec.name: spec
+    for spec in (
+        Spec("batch_topk", "batch_topk", panel="model", line="top_k", x="batch", log_y=True),
+        Spec(
+            "batch_length",
+            "batch_length",
+            panel="model",
+            line="input_tokens",
+            x="batch",
+            log_y=True,
+        ),
+        Spec("ffn_scaling", "grid", panel="num_experts", line="top_k", x="expert_ffn_dim"),
+        Spec("expert_scaling", "grid", panel="expert_ffn_dim", line="top_k", x="num_experts"),
+        Spec("active_scaling", "grid", panel="expert_ffn_dim", line="num_experts", x="top_k"),
+    )
+}
 
 
 def batch_topk(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
@@ -23,7 +33,8 @@ def batch_topk(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
 
 
 def batch_length(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 6: throughput over batch, a line per input = output length, a panel per model (tokens/s, log-log)."""
+    """Fig 6: throughput over batch, a line per input = output length, a panel per model (tokens/s,
+    log-log)."""
     return lines(summary, SPECS["batch_length"], width=width)
 
 

@@ -1,1 +1,2 @@
-"""Section 7: how evenly trained MoE models load their experts (Fig 15), and what imbalance costs."""
+"""Section 7: how evenly trained MoE models load their experts (Fig 15), and what imbalance
+costs."""

@@ -1,13 +1,15 @@
-"""Accuracies of models on standard tasks: published ones of accuracies.yaml, each with its source, and measured ones.
+"""Accuracies of models on standard tasks: published ones of accuracies.yaml, each with its source,
+and measured ones.
 
-A *suite* is a set of values that may stand beside each other. Accuracies are compared within a suite only, and as the
-mean over the tasks that every compared model has in it: the task set is the same for all, and is told.
+A *suite* is a set of values that may stand beside each other. Accuracies are compared within a
+suite only, and as the mean over the tasks that every compared model has in it: the task set is the
+same for all, and is told.
 
     >>> load()["zero-shot"].common_tasks(["Mixtral-8x7B-v0.1", "DeepSeek-V2-Lite"])
     ('arc_challenge', 'arc_easy', 'boolq', 'hellaswag', 'winogrande')
 
-Measured ones come from `moebook quality CHECKPOINT`: a JSON object, model -> what that command printed.
-"""
+Measured ones come from `moebook quality CHECKPOINT`: a JSON object, model -> what that command
+printed."""
 
 import json
 from collections.abc import Iterable
@@ -18,14 +20,33 @@ from pathlib import Path
 import yaml
 
 FILE = Path(__file__).parent / "accuracies.yaml"
-LLM_TASKS = {"arc_challenge": "ARC-c", "arc_easy": "ARC-e", "boolq": "BoolQ", "hellaswag": "HellaSwag", "mmlu": "MMLU",
-             "openbookqa": "OpenBookQA", "rte": "RTE", "winogrande": "WinoGrande"}
-VLM_TASKS = {"mme": "MME", "textvqa": "TextVQA", "ai2d": "AI2D", "docvqa": "DocVQA", "mmmu": "MMMU", "infovqa": "InfoVQA",
-             "realworldqa": "RealWorldQA", "scienceqa": "ScienceQA"}
+LLM_TASKS = {
+    "arc_challenge": "ARC-c",
+    "arc_easy": "ARC-e",
+    "boolq": "BoolQ",
+    "hellaswag": "HellaSwag",
+    "mmlu": "MMLU",
+    "openbookqa": "OpenBookQA",
+    "rte": "RTE",
+    "winogrande": "WinoGrande",
+}
+VLM_TASKS = {
+    "mme": "MME",
+    "textvqa": "TextVQA",
+    "ai2d": "AI2D",
+    "docvqa": "DocVQA",
+    "mmmu": "MMMU",
+    "infovqa": "InfoVQA",
+    "realworldqa": "RealWorldQA",
+    "scienceqa": "ScienceQA",
+}
 TASKS = {"llm": LLM_TASKS, "vlm": VLM_TASKS}
-METRICS = ("acc_norm,none", "acc,none")      # of lm-eval; the first there is
+METRICS = ("acc_norm,none", "acc,none")  # of lm-eval; the first there is
 MEASURED = "measured"
-SHAPE = 'a JSON object {model: {task: {"acc,none": 0.5, ...}}}, each model with what `moebook quality` printed for it'
+SHAPE = (
+    'a JSON object {model: {task: {"acc,none": 0.5, ...}}}, each model with what `moebook quality` '
+    "printed for it"
+)
 
 
 class AccuracyError(ValueError):
@@ -33,7 +54,11 @@ class AccuracyError(ValueError):
 
     def __init__(self, path: str | Path, problems: list[str]):
         self.problems = tuple(problems)
-        super().__init__("\n  ".join([f"{path}: {len(problems)} problem{'s' * (len(problems) != 1)}:", *problems]))
+        super().__init__(
+            "\n  ".join(
+                [f"{path}: {len(problems)} problem{'s' * (len(problems) != 1)}:", *problems]
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -51,8 +76,8 @@ class Suite:
 
     name: str
     title: str
-    kind: str                            # llm or vlm: whose tasks
-    alike: bool                          # one protocol gave all of it
+    kind: str  # llm or vlm: whose tasks
+    alike: bool  # one protocol gave all of it
     protocol: str
     values: dict[str, dict[str, Accuracy]] = field(repr=False)
 
@@ -67,11 +92,14 @@ class Suite:
         return sum(own) / len(own)
 
     def sources(self, model: str) -> list[str]:
-        return list(dict.fromkeys(a.source for a in self.values.get(published_name(model), {}).values()))
+        return list(
+            dict.fromkeys(a.source for a in self.values.get(published_name(model), {}).values())
+        )
 
 
 def published_name(model: str) -> str:
-    """The name a model was published under: its language part alone is deepseek-vl2-base-textonly here."""
+    """The name a model was published under: its language part alone is deepseek-vl2-base-textonly
+    here."""
     return model.removesuffix("-textonly").removesuffix("-base")
 
 
@@ -80,7 +108,9 @@ def load(path: Path = FILE) -> dict[str, Suite]:
     """The published suites. AccuracyError lists every problem."""
     data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     problems: list[str] = []
-    suites = {name: _suite(name, item, data["sources"], problems) for name, item in data["suites"].items()}
+    suites = {
+        name: _suite(name, item, data["sources"], problems) for name, item in data["suites"].items()
+    }
     if problems:
         raise AccuracyError(path, problems)
     return suites
@@ -101,16 +131,26 @@ def _suite(name: str, item: dict, sources: dict, problems: list[str]) -> Suite:
     for model, own in item["values"].items():
         for task, given in own.items():
             where = f"{name}: {model}: {task}"
-            pair = given if isinstance(given, dict) else dict(zip(("value", "source"), given, strict=False))
+            pair = (
+                given
+                if isinstance(given, dict)
+                else dict(zip(("value", "source"), given, strict=False))
+            )
             if task not in tasks:
                 problems.append(f"{where}: no such task; tasks: {', '.join(tasks)}")
             if pair.get("source") not in sources:
-                problems.append(f"{where}: source {pair.get('source')!r}; sources: {', '.join(sources)}")
+                problems.append(
+                    f"{where}: source {pair.get('source')!r}; sources: {', '.join(sources)}"
+                )
             if not _is_percent(pair.get("value")):
-                problems.append(f"{where}: value {pair.get('value')!r}; a number over 0 and at most 100 (%)")
+                problems.append(
+                    f"{where}: value {pair.get('value')!r}; a number over 0 and at most 100 (%)"
+                )
                 continue
             source = sources.get(pair.get("source"), "")
-            values.setdefault(model, {})[task] = Accuracy(float(pair["value"]), source, pair.get("note", ""))
+            values.setdefault(model, {})[task] = Accuracy(
+                float(pair["value"]), source, pair.get("note", "")
+            )
     return Suite(name, item["title"], item["kind"], bool(item["alike"]), item["protocol"], values)
 
 
@@ -119,12 +159,19 @@ def _is_percent(value: object) -> bool:
 
 
 def read_measured(path: Path) -> Suite:
-    """A suite of measured accuracies. AccuracyError where the file is not what `file_problems` allows."""
+    """A suite of measured accuracies. AccuracyError where the file is not what `file_problems`
+    allows."""
     if problems := file_problems(path):
         raise AccuracyError(path, problems)
     data = json.loads(Path(path).read_text(encoding="utf-8"))
-    values = {model: {task: Accuracy(100 * _fraction(metrics), str(path)) for task, metrics in own.items()
-                      if task in LLM_TASKS} for model, own in data.items()}
+    values = {
+        model: {
+            task: Accuracy(100 * _fraction(metrics), str(path))
+            for task, metrics in own.items()
+            if task in LLM_TASKS
+        }
+        for model, own in data.items()
+    }
     return Suite(MEASURED, "lm-eval", "llm", True, f"moebook quality, {Path(path).name}", values)
 
 
@@ -140,11 +187,17 @@ def file_problems(path: Path) -> list[str]:
         return [f"is not of the right shape; give {SHAPE}"]
     if any(task in data for task in LLM_TASKS):
         return [f"holds the tasks of one model without its name; give {SHAPE}"]
-    found = [f"{model}: {task}: no {' or '.join(METRICS)} from 0 to 1 in {metrics!r}"
-             for model, own in data.items() for task, metrics in own.items()
-             if task in LLM_TASKS and _fraction(metrics) is None]
-    return found + [f"{model}: none of the study's tasks ({', '.join(LLM_TASKS)}) in it"
-                    for model, own in data.items() if not set(own) & set(LLM_TASKS)]
+    found = [
+        f"{model}: {task}: no {' or '.join(METRICS)} from 0 to 1 in {metrics!r}"
+        for model, own in data.items()
+        for task, metrics in own.items()
+        if task in LLM_TASKS and _fraction(metrics) is None
+    ]
+    return found + [
+        f"{model}: none of the study's tasks ({', '.join(LLM_TASKS)}) in it"
+        for model, own in data.items()
+        if not set(own) & set(LLM_TASKS)
+    ]
 
 
 def _fraction(metrics: object) -> float | None:

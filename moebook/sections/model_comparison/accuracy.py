@@ -1,7 +1,8 @@
-"""Speed of models beside their accuracy: one row per model and suite, with the mean over tasks that all of them have.
+"""Speed of models beside their accuracy: one row per model and suite, with the mean over tasks that
+all of them have.
 
-All models of a row's suite are in one number format: the one in which most of its models were measured.
-"""
+All models of a row's suite are in one number format: the one in which most of its models were
+measured."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,12 +17,13 @@ from moebook.sections.model_comparison.accuracies import MEASURED, Suite
 from moebook.sections.model_comparison.pareto import front
 
 SWEEPS = {"llm": "llms", "vlm": "vlms"}
-FEWEST = {"published": 3, "measured": 2}        # models that make a comparison
-COLUMN = "measured_accuracies"           # of a summary: path of the file of measured accuracies
+FEWEST = {"published": 3, "measured": 2}  # models that make a comparison
+COLUMN = "measured_accuracies"  # of a summary: path of the file of measured accuracies
 
 
 def with_measured(res, file: str | None):
-    """Results whose summary also names a file of measured accuracies (`moebook quality`); None: as they are."""
+    """Results whose summary also names a file of measured accuracies (`moebook quality`); None: as
+    they are."""
     return res if file is None else replace(res, summary=res.summary.assign(**{COLUMN: file}))
 
 
@@ -34,14 +36,18 @@ def suites_of(summary: pd.DataFrame) -> list[Suite]:
 
 
 def accuracy_rows(summary: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the models of each suite that were measured, in one format, with `suite`, `title`, `kind`, `accuracy_pct`,
-    `tasks`, `evidence` (published or measured), `alike` and `under_floor`. Suites with under FEWEST such models, or no
-    common task, have none."""
+    """Rows of the models of each suite that were measured, in one format, with `suite`, `title`,
+    `kind`, `accuracy_pct`, `tasks`, `evidence` (published or measured), `alike` and `under_floor`.
+    Suites with under FEWEST such models, or no common task, have none."""
     rows = summary[(summary["status"] == "ok") & summary["e2e_s"].notna()]
     rows = rows.assign(under_floor=of_those_under(summary)[rows.index])
     suites = [_of_suite(of_sweep(rows, SWEEPS[suite.kind]), suite) for suite in suites_of(summary)]
     found = [own for own in suites if own is not None]
-    return pd.concat(found, ignore_index=True) if found else rows.iloc[:0].assign(suite=None, accuracy_pct=None)
+    return (
+        pd.concat(found, ignore_index=True)
+        if found
+        else rows.iloc[:0].assign(suite=None, accuracy_pct=None)
+    )
 
 
 def _of_suite(rows: pd.DataFrame, suite: Suite) -> pd.DataFrame | None:
@@ -49,25 +55,35 @@ def _of_suite(rows: pd.DataFrame, suite: Suite) -> pd.DataFrame | None:
     if known.empty:
         return None
     own = known[known["series"] == common_format(known)].drop_duplicates("model")
-    tasks, evidence = suite.common_tasks(own["model"]), "measured" if suite.name == MEASURED else "published"
+    tasks, evidence = (
+        suite.common_tasks(own["model"]),
+        "measured" if suite.name == MEASURED else "published",
+    )
     if len(own) < FEWEST[evidence] or not tasks:
         return None
     words = accuracies.TASKS[suite.kind]
-    return own.assign(suite=suite.name, title=suite.title, kind=suite.kind, alike=suite.alike, evidence=evidence,
-                      tasks=", ".join(words[t] for t in tasks),
-                      accuracy_pct=[suite.mean_pct(m, tasks) for m in own["model"]])
+    return own.assign(
+        suite=suite.name,
+        title=suite.title,
+        kind=suite.kind,
+        alike=suite.alike,
+        evidence=evidence,
+        tasks=", ".join(words[t] for t in tasks),
+        accuracy_pct=[suite.mean_pct(m, tasks) for m in own["model"]],
+    )
 
 
 def on_front(rows: pd.DataFrame, metric: str, higher: bool) -> pd.Series:
-    """Which rows of a suite are on the Pareto front of accuracy and speed; a model under its floor has no place there."""
+    """Which rows of a suite are on the Pareto front of accuracy and speed; a model under its floor
+    has no place there."""
     kept = rows[~rows["under_floor"]]
     best = pd.Series(front(kept["accuracy_pct"], kept[metric], second_higher=higher), kept.index)
     return best.reindex(rows.index, fill_value=False)
 
 
 def common_format(rows: pd.DataFrame, models: Iterable[str] = ()) -> str:
-    """The series in which most models have a row, of those in which all of `models` have one where there is such; the
-    first of the table where several do."""
+    """The series in which most models have a row, of those in which all of `models` have one where
+    there is such; the first of the table where several do."""
     by_series = rows.groupby("series", sort=False)["model"].agg(set)
     whole = by_series[[set(models) <= own for own in by_series]]
     return (by_series if whole.empty else whole).map(len).idxmax()

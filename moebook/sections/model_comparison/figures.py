@@ -1,7 +1,8 @@
-"""Section 9 as figures: latencies of whole models side by side (Figs 3 and 4), and speed against accuracy (Figs 17, 18).
+"""Section 9 as figures: latencies of whole models side by side (Figs 3 and 4), and speed against
+accuracy (Figs 17, 18).
 
-Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns are missing.
-"""
+Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
+are missing."""
 
 import numpy as np
 import pandas as pd
@@ -15,25 +16,37 @@ from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_o
 from moebook.sections.model_comparison.accuracy import accuracy_rows, on_front
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
-BAR_IN, GAP = 0.13, 0.7       # height of one bar in inches; bars of room between two models
+BAR_IN, GAP = 0.13, 0.7  # height of one bar in inches; bars of room between two models
 IMPOSED = "////"
 FLOOR_LOOK = {"marker": "|", "color": "black", "markersize": 7, "markeredgewidth": 1.3}
-PREDICTED_LOOK = {"marker": "D", "color": "black", "markerfacecolor": "white", "markersize": 3.4, "markeredgewidth": 0.8}
-SPEEDS = {"throughput_tok_s": ("throughput (tokens/s,\ninput + output)", True), "e2e_s": ("end-to-end latency (s)", False)}
+PREDICTED_LOOK = {
+    "marker": "D",
+    "color": "black",
+    "markerfacecolor": "white",
+    "markersize": 3.4,
+    "markeredgewidth": 0.8,
+}
+SPEEDS = {
+    "throughput_tok_s": ("throughput (tokens/s,\ninput + output)", True),
+    "e2e_s": ("end-to-end latency (s)", False),
+}
 
 
 def llms(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 3: TTFT, time per output token and end-to-end latency of each language model, a bar per number format."""
+    """Fig 3: TTFT, time per output token and end-to-end latency of each language model, a bar per
+    number format."""
     return _latencies(summary, "llms", width)
 
 
 def vlms(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 4: the same of the language parts of vision-language models, image tokens in the prompt."""
+    """Fig 4: the same of the language parts of vision-language models, image tokens in the
+    prompt."""
     return _latencies(summary, "vlms", width)
 
 
 def throughput(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 17: throughput against accuracy, a panel per suite of accuracies, the Pareto front joined."""
+    """Fig 17: throughput against accuracy, a panel per suite of accuracies, the Pareto front
+    joined."""
     return _against_accuracy(summary, "fig17_throughput", "throughput_tok_s", width)
 
 
@@ -65,7 +78,8 @@ def _latencies(summary: pd.DataFrame, sweep: str, width: str) -> tuple[Figure, p
 
 
 def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], looks: lines.Looks, metric: str) -> None:
-    """A bar per model and series; its repeats, floor and prediction on it, or a mark where it has no number."""
+    """A bar per model and series; its repeats, floor and prediction on it, or a mark where it has
+    no number."""
     step = 1 / (len(looks) + GAP)
     for i, (series, (colour, marker)) in enumerate(looks.items()):
         own = rows[rows["series"] == series]
@@ -73,27 +87,56 @@ def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], looks: lines.Looks, m
         good = ((own["status"] == "ok") & own[metric].notna()).to_numpy()
         ok, at = own[good], y[good]
         values = ok[metric].to_numpy(float)
-        bars = ax.barh(at, values, height=0.9 * step, color=colour, alpha=_strengths(looks)[i],
-                       linewidth=0, gid="bars")
+        bars = ax.barh(
+            at,
+            values,
+            height=0.9 * step,
+            color=colour,
+            alpha=_strengths(looks)[i],
+            linewidth=0,
+            gid="bars",
+        )
         for bar, is_imposed in zip(bars, _imposed(ok), strict=True):
             bar.set_hatch(IMPOSED if is_imposed else None)
         spread = style.error_bars(ok, metric)
         if spread is not None:
-            ax.errorbar(values, at, xerr=spread, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
+            ax.errorbar(
+                values, at, xerr=spread, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5
+            )
         kinds = [lines.method_kind(m) for m in ok["method"]]
         lines.draw_points(ax, values, at, kinds, colour, marker, 0.8)
-        for column, look in ((f"floor_{metric}", FLOOR_LOOK), (f"predicted_{metric}", PREDICTED_LOOK)):
+        for column, look in (
+            (f"floor_{metric}", FLOOR_LOOK),
+            (f"predicted_{metric}", PREDICTED_LOOK),
+        ):
             if column in ok:
-                ax.plot(ok[column].to_numpy(float), at, linestyle="none", zorder=3.5, gid=column.split("_")[0], **look)
+                ax.plot(
+                    ok[column].to_numpy(float),
+                    at,
+                    linestyle="none",
+                    zorder=3.5,
+                    gid=column.split("_")[0],
+                    **look,
+                )
         for status, gone in own[~good].groupby("status"):
             marker, _ = style.MISSING.get(status, style.MISSING["failed"])
             places = y[~good][(own.loc[~good, "status"] == status).to_numpy()]
-            ax.plot(np.full(len(gone), 0.02), places, transform=ax.get_yaxis_transform(), linestyle="none", marker=marker,
-                    color=colour, markersize=4, gid="missing")
+            ax.plot(
+                np.full(len(gone), 0.02),
+                places,
+                transform=ax.get_yaxis_transform(),
+                linestyle="none",
+                marker=marker,
+                color=colour,
+                markersize=4,
+                gid="missing",
+            )
     ax.grid(False, axis="y")
     ax.tick_params(axis="y", length=0)
     drawn = [metric, f"{metric}_hi", f"floor_{metric}", f"predicted_{metric}"]
-    high = np.nanmax(rows.loc[rows["status"] == "ok", [c for c in drawn if c in rows]].to_numpy(float))
+    high = np.nanmax(
+        rows.loc[rows["status"] == "ok", [c for c in drawn if c in rows]].to_numpy(float)
+    )
     style.value_axis([ax], 0.0, high, axis="x")
 
 
@@ -112,7 +155,10 @@ def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
     if _imposed(ok).any():
         handles.append(Patch(facecolor="0.85", hatch=IMPOSED))
         labels.append("routing imposed as uniform")
-    for column, look, label in (("floor_ttft_s", FLOOR_LOOK, "floor"), ("predicted_ttft_s", PREDICTED_LOOK, "prediction")):
+    for column, look, label in (
+        ("floor_ttft_s", FLOOR_LOOK, "floor"),
+        ("predicted_ttft_s", PREDICTED_LOOK, "prediction"),
+    ):
         if column in ok and ok[column].notna().any():
             handles.append(Line2D([], [], linestyle="none", **look))
             labels.append(label)
@@ -123,12 +169,17 @@ def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
     return handles, labels
 
 
-def _against_accuracy(summary: pd.DataFrame, figure: str, metric: str, width: str) -> tuple[Figure, pd.DataFrame]:
+def _against_accuracy(
+    summary: pd.DataFrame, figure: str, metric: str, width: str
+) -> tuple[Figure, pd.DataFrame]:
     rows_of(summary, figure, "llms", ("model", "series", "method", metric, "e2e_s"))
     rows = accuracy_rows(summary)
     if rows.empty:
-        raise ValueError(f"{figure}: no row of two or more measured models that have an accuracy in one suite and format; "
-                         "published ones are of the study's models, and `accuracy_file` adds measured ones")
+        raise ValueError(
+            f"{figure}: no row of two or more measured models that have an accuracy in one suite "
+            f"and format; "
+            "published ones are of the study's models, and `accuracy_file` adds measured ones"
+        )
     models, suites = list(dict.fromkeys(rows["model"])), list(dict.fromkeys(rows["suite"]))
     looks = lines.looks_of(models)
     label, higher = SPEEDS[metric]
@@ -139,16 +190,29 @@ def _against_accuracy(summary: pd.DataFrame, figure: str, metric: str, width: st
         axes = fig.subplots(high, beside, sharey=True, squeeze=False).flatten()
         for ax, suite in zip(axes, suites, strict=False):
             _panel(ax, rows[rows["suite"] == suite], looks, metric, higher)
-        for ax in axes[len(suites):]:
+        for ax in axes[len(suites) :]:
             ax.remove()
-        style.value_axis(fig.axes, 0.0, rows[[c for c in (metric, f"{metric}_hi") if c in rows]].max().max())
+        style.value_axis(
+            fig.axes, 0.0, rows[[c for c in (metric, f"{metric}_hi") if c in rows]].max().max()
+        )
         fig.supylabel(label)
         fig.supxlabel("accuracy, mean over the tasks named (%)")
-        handles: list = [Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()]
+        handles: list = [
+            Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()
+        ]
         more, words = lines.method_handles([lines.method_kind(m) for m in rows["method"]])
         dashes = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, linewidth=0.8)
-        layout.settle(fig, (handles, models), ([*more, dashes], [*words, "Pareto front"]), handler_map=lines.HANDLERS)
-        return fig, plotted(rows, [metric], ["suite", "series", "tasks", "accuracy_pct", "evidence", "alike", "skew"])
+        layout.settle(
+            fig,
+            (handles, models),
+            ([*more, dashes], [*words, "Pareto front"]),
+            handler_map=lines.HANDLERS,
+        )
+        return fig, plotted(
+            rows,
+            [metric],
+            ["suite", "series", "tasks", "accuracy_pct", "evidence", "alike", "skew"],
+        )
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, looks: lines.Looks, metric: str, higher: bool) -> None:
@@ -159,19 +223,46 @@ def _panel(ax: Axes, rows: pd.DataFrame, looks: lines.Looks, metric: str, higher
         colour, marker = looks[row["model"]]
         x, y = np.array([row["accuracy_pct"]]), np.array([row[metric]], float)
         if spread is not None:
-            ax.errorbar(x, y, yerr=spread[:, i:i + 1], fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
+            ax.errorbar(
+                x,
+                y,
+                yerr=spread[:, i : i + 1],
+                fmt="none",
+                ecolor=colour,
+                elinewidth=0.8,
+                capsize=1.5,
+            )
         lines.draw_points(ax, x, y, [lines.method_kind(row["method"])], colour, marker, 1.2)
         if row["under_floor"]:
-            ax.annotate("under its floor", (x[0], y[0]), (0, -7), textcoords="offset points", ha="center", va="top",
-                        fontsize=6.5, color=style.GREY)
+            ax.annotate(
+                "under its floor",
+                (x[0], y[0]),
+                (0, -7),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                fontsize=6.5,
+                color=style.GREY,
+            )
     best = rows[on_front(rows, metric, higher)].sort_values("accuracy_pct")
-    ax.plot(best["accuracy_pct"], best[metric].to_numpy(float), color=style.GREY, linestyle=lines.DASHES, linewidth=0.8,
-            zorder=1.5, gid="front")
+    ax.plot(
+        best["accuracy_pct"],
+        best[metric].to_numpy(float),
+        color=style.GREY,
+        linestyle=lines.DASHES,
+        linewidth=0.8,
+        zorder=1.5,
+        gid="front",
+    )
     ax.margins(x=0.12)
-    ax.set_title(f"{first['title']}, {first['evidence']}, all in {first['series']}\n{_wrapped(first['tasks'])}", fontsize=7)
+    ax.set_title(
+        f"{first['title']}, {first['evidence']}, all in "
+        f"{first['series']}\n{_wrapped(first['tasks'])}",
+        fontsize=7,
+    )
 
 
 def _wrapped(tasks: str, most: int = 34) -> str:
     """The tasks in at most two lines of text."""
     cut = tasks.rfind(", ", 0, most) if len(tasks) > most else -1
-    return tasks if cut < 0 else f"{tasks[:cut + 1]}\n{tasks[cut + 2:]}"
+    return tasks if cut < 0 else f"{tasks[: cut + 1]}\n{tasks[cut + 2 :]}"

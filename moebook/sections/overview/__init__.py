@@ -1,1 +1,2 @@
-"""Section 0: models, parameter shares, the source's conflicts and the claims table. Measures nothing itself."""
+"""Section 0: models, parameter shares, the source's conflicts and the claims table. Measures
+nothing itself."""

@@ -1,9 +1,9 @@
 """Section 3: does pruning experts, or every expert's FFN, make an engine faster (Fig 11)?
 
-Each model whole and pruned by each ratio, inter-expert (fewer experts) and intra-expert (narrower experts), over
-active experts. Dummy weights: speed depends on shapes, not on which experts went. What it costs in quality is read on a
-trained model of the tiny family, pruned by each criterion of `models/saliency.py`.
-"""
+Each model whole and pruned by each ratio, inter-expert (fewer experts) and intra-expert (narrower
+experts), over active experts. Dummy weights: speed depends on shapes, not on which experts went.
+What it costs in quality is read on a trained model of the tiny family, pruned by each criterion of
+`models/saliency.py`."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -41,18 +41,31 @@ class Params(EngineParams):
         found = super().problems()
         found += points.unknown("criteria", self.criteria, CRITERIA)
         found += points.unknown("quality_dtype", [self.quality_dtype], points.DTYPES)
-        found += [("quality_ratios_pct", r, wrong) for r in self.quality_ratios_pct if (wrong := limits.percent_problem(r))]
+        found += [
+            ("quality_ratios_pct", r, wrong)
+            for r in self.quality_ratios_pct
+            if (wrong := limits.percent_problem(r))
+        ]
         if self.quality_target is not None:
             found += points.trained_problems("quality_target", self.quality_target)
-        found += [("ratios_pct", r, "percent that is pruned: over 0 and under 100") for r in self.ratios_pct if r >= 100]
+        found += [
+            ("ratios_pct", r, "percent that is pruned: over 0 and under 100")
+            for r in self.ratios_pct
+            if r >= 100
+        ]
         found += points.model_problems("models", points.named(self.models), self.tokens)
         if any(key == "models" for key, *_ in found):
             return found
         for name in points.named(self.models):
             published = catalog.load(name).top_k
-            found += [("active_experts", k, f"at most the {published} that {name} was trained with")
-                      for k in self.active_experts or () if k > published]
-        return found or [p for name in points.named(self.models) for p in self._same_shapes(catalog.load(name))]
+            found += [
+                ("active_experts", k, f"at most the {published} that {name} was trained with")
+                for k in self.active_experts or ()
+                if k > published
+            ]
+        return found or [
+            p for name in points.named(self.models) for p in self._same_shapes(catalog.load(name))
+        ]
 
     def _same_shapes(self, base: catalog.Architecture) -> list[tuple[str, Any, str]]:
         """Ratios that round to a shape another series has."""
@@ -70,7 +83,9 @@ class Params(EngineParams):
 
 def plan(p: Params) -> Plan:
     p = points.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
-    planned = [point for name in p.models for point in _of_model(p, catalog.load(name))] + _quality(p)
+    planned = [point for name in p.models for point in _of_model(p, catalog.load(name))] + _quality(
+        p
+    )
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 
 
@@ -78,17 +93,34 @@ def views() -> tuple:
     from moebook.explore.views import View
     from moebook.results.perplexity import quality_rows
 
-    return (View("over active experts", "pruning", "top_k", "series", "model"),
-            View("quality", None, "ratio_pct", "criterion", "kind", "increase_pct", log_x=False,
-                 table=quality_rows))
+    return (
+        View("over active experts", "pruning", "top_k", "series", "model"),
+        View(
+            "quality",
+            None,
+            "ratio_pct",
+            "criterion",
+            "kind",
+            "increase_pct",
+            log_x=False,
+            table=quality_rows,
+        ),
+    )
 
 
 def figures() -> dict:
     from moebook.plot.checks import predicted_vs_measured
     from moebook.sections.pruning import figures as f
 
-    return {"fig11_pruning": f.over_active, "gain": f.gain, "gain_by_ratio": f.gain_by_ratio, "over_floor": f.over_floor,
-            "quality": f.quality, "quality_and_speed": f.quality_and_speed, "predicted_vs_measured": predicted_vs_measured}
+    return {
+        "fig11_pruning": f.over_active,
+        "gain": f.gain,
+        "gain_by_ratio": f.gain_by_ratio,
+        "over_floor": f.over_floor,
+        "quality": f.quality,
+        "quality_and_speed": f.quality_and_speed,
+        "predicted_vs_measured": predicted_vs_measured,
+    }
 
 
 def series_name(kind: str, ratio_pct: float) -> str:
@@ -99,25 +131,34 @@ def active_counts(p: Params, arch: catalog.Architecture) -> list[int]:
     """Powers of two up to the pretrained top-k, and that one."""
     if p.active_experts is not None:
         return sorted(p.active_experts)
-    return sorted({2**i for i in range(arch.top_k.bit_length()) if 2**i <= arch.top_k} | {arch.top_k})
+    return sorted(
+        {2**i for i in range(arch.top_k.bit_length()) if 2**i <= arch.top_k} | {arch.top_k}
+    )
 
 
 def _of_model(p: Params, base: catalog.Architecture) -> list[Point]:
-    """The whole model and its pruned shapes; without a ratio there is nothing to compare, and nothing is planned."""
+    """The whole model and its pruned shapes; without a ratio there is nothing to compare, and
+    nothing is planned."""
     engine = settings(p, (p.batch,), p.tokens.total)
-    shapes: list[tuple[str, catalog.Architecture, str | None]] = [(BASELINE, base, None)] if p.ratios_pct else []
+    shapes: list[tuple[str, catalog.Architecture, str | None]] = (
+        [(BASELINE, base, None)] if p.ratios_pct else []
+    )
     for kind in KINDS:
         shapes += [(series_name(kind, r), *_pruned(base, kind, r)) for r in p.ratios_pct]
     found = []
     for series, arch, reason in shapes:
         for k in active_counts(p, base):
             edited, why = try_edit(arch, top_k=k)
-            point = points.point(p, NOTEBOOK, edited, engine, p.batch, p.tokens, "pruning", series=series)
+            point = points.point(
+                p, NOTEBOOK, edited, engine, p.batch, p.tokens, "pruning", series=series
+            )
             found.append(unless(point, reason or why))
     return found
 
 
-def _pruned(base: catalog.Architecture, kind: str, ratio_pct: float) -> tuple[catalog.Architecture, str | None]:
+def _pruned(
+    base: catalog.Architecture, kind: str, ratio_pct: float
+) -> tuple[catalog.Architecture, str | None]:
     """The pruned shape; where it cannot be, a stand-in with about that shape and the reason."""
     from moebook.models.pruning.prune import prune_architecture
 
@@ -125,7 +166,9 @@ def _pruned(base: catalog.Architecture, kind: str, ratio_pct: float) -> tuple[ca
         return prune_architecture(base, kind=kind, ratio=ratio_pct / 100)[0], None
     except ImpossibleEdit as error:
         field = {"inter": "num_experts", "intra": "expert_ffn_dim"}[kind]
-        return replace(base, **{field: max(1, round(getattr(base, field) * (1 - ratio_pct / 100)))}), str(error)
+        return replace(
+            base, **{field: max(1, round(getattr(base, field) * (1 - ratio_pct / 100)))}
+        ), str(error)
 
 
 def _quality(p: Params) -> list[Point]:
@@ -133,11 +176,33 @@ def _quality(p: Params) -> list[Point]:
     if p.quality_target is None or not (p.quality_ratios_pct and p.criteria):
         return []
     names = [(BASELINE, p.quality_target)]
-    names += [(series_name(kind, ratio), f"{p.quality_target}/{kind}-{ratio:g}-{criterion}")
-              for kind in KINDS for ratio in p.quality_ratios_pct for criterion in p.criteria]
+    names += [
+        (series_name(kind, ratio), f"{p.quality_target}/{kind}-{ratio:g}-{criterion}")
+        for kind in KINDS
+        for ratio in p.quality_ratios_pct
+        for criterion in p.criteria
+    ]
     work = Workload(p.quality_sequences, p.quality_tokens, 1, p.seed)
     text = f"tiny:{family.parse(p.quality_target).preset}/heldout/all"
-    return [Point(NOTEBOOK, catalog.load(name),
-                  settings(p, (1,), p.quality_tokens + 1, weights=name, dtype=p.quality_dtype, graphs="eager",
-                           tensor_parallel=1), work,
-                  "perplexity", p.repeats, ("quality",), series, text) for series, name in names]
+    return [
+        Point(
+            NOTEBOOK,
+            catalog.load(name),
+            settings(
+                p,
+                (1,),
+                p.quality_tokens + 1,
+                weights=name,
+                dtype=p.quality_dtype,
+                graphs="eager",
+                tensor_parallel=1,
+            ),
+            work,
+            "perplexity",
+            p.repeats,
+            ("quality",),
+            series,
+            text,
+        )
+        for series, name in names
+    ]

@@ -24,7 +24,9 @@ SPANS = {"quant_batch": "batches", "quant_length": "lengths"}
 
 def _first(summary: pd.DataFrame) -> str:
     """The sweep that the pair is told of: over batch, where the plan has it."""
-    return PAIR[1] if planned(summary, PAIR[0]).empty and len(planned(summary, PAIR[1])) else PAIR[0]
+    return (
+        PAIR[1] if planned(summary, PAIR[0]).empty and len(planned(summary, PAIR[1])) else PAIR[0]
+    )
 
 
 def _pair(summary: pd.DataFrame) -> tuple[str, str] | None:
@@ -50,8 +52,12 @@ def pair(summary: pd.DataFrame, sweep: str) -> str:
     for model, own in with_length(found).groupby("model", sort=False):
         told.append(f"**{model}** {from_to(own.set_index(axis)['gain_pct'].sort_index(), axis)}")
     slower = int((found["gain_pct"] < 0).sum())
-    return (f"{other} over {base}: " + "; ".join(told) + f". Slower at {slower} of {len(found)} workloads measured in both."
-            + missing(summary, sweep))
+    return (
+        f"{other} over {base}: "
+        + "; ".join(told)
+        + f". Slower at {slower} of {len(found)} workloads measured in both."
+        + missing(summary, sweep)
+    )
 
 
 def widening(summary: pd.DataFrame) -> str:
@@ -68,9 +74,12 @@ def widening(summary: pd.DataFrame) -> str:
     if ttft.empty or tpot.empty:
         return nothing(summary, PAIR[0])
     many = "workloads" if len(ttft) > 1 else "workload"
-    return (f"By phase, over {len(ttft)} {many}: the first token comes {_range(ttft)} faster, a decode step {_range(tpot)} "
-            f"faster. Prefill computes, so it shows the matrix rate; a decode step reads, so it "
-            f"shows the bytes.")
+    return (
+        f"By phase, over {len(ttft)} {many}: the first token comes {_range(ttft)} faster, a decode "
+        f"step {_range(tpot)} "
+        f"faster. Prefill computes, so it shows the matrix rate; a decode step reads, so it "
+        f"shows the bytes."
+    )
 
 
 def _range(ratio: pd.Series) -> str:
@@ -89,8 +98,10 @@ def ladder(summary: pd.DataFrame) -> str:
     for batch in dict.fromkeys((batches[0], batches[-1])):
         at = rows[rows["batch"] == batch].sort_values(T, ascending=False)
         best, last = at.iloc[0], at.iloc[-1]
-        told.append(f"at batch {batch} from {last['series']} ({last[T]:,.0f} tokens/s) to {best['series']} "
-                    f"({best[T]:,.0f}, {change(best[T] / last[T])})")
+        told.append(
+            f"at batch {batch} from {last['series']} ({last[T]:,.0f} tokens/s) to {best['series']} "
+            f"({best[T]:,.0f}, {change(best[T] / last[T])})"
+        )
     return "Throughput runs " + "; ".join(told) + "." + missing(summary, "formats")
 
 
@@ -104,10 +115,13 @@ def memory(summary: pd.DataFrame) -> str:
     least = rows.loc[rows["weights_bytes"].astype(float).idxmin()]
     roomy = rows.loc[rows["kv_capacity_tokens"].astype(float).idxmax()]
     tokens = int(roomy["input_tokens"] + roomy["output_tokens"])
-    return (f"Weights take from {least['weights_bytes'] / 1e9:.3g} GB ({least['series']}) to "
-            f"{most['weights_bytes'] / 1e9:.3g} GB ({most['series']}). {roomy['series']} leaves most room: "
-            f"{roomy['kv_capacity_tokens']:,} tokens of KV cache, or "
-            f"{roomy['kv_capacity_tokens'] // tokens:,} sequences of {tokens:,} tokens.")
+    return (
+        f"Weights take from {least['weights_bytes'] / 1e9:.3g} GB ({least['series']}) to "
+        f"{most['weights_bytes'] / 1e9:.3g} GB ({most['series']}). {roomy['series']} leaves most "
+        f"room: "
+        f"{roomy['kv_capacity_tokens']:,} tokens of KV cache, or "
+        f"{roomy['kv_capacity_tokens'] // tokens:,} sequences of {tokens:,} tokens."
+    )
 
 
 def quality(summary: pd.DataFrame) -> str:
@@ -115,19 +129,31 @@ def quality(summary: pd.DataFrame) -> str:
     rows = planned(summary, "quality")
     ok = rows[rows["status"] == "ok"]
     if ok.empty:
-        return nothing(summary, "quality", "No perplexity: " + "; ".join(dict.fromkeys(rows["reason"].dropna())) + ".")
+        return nothing(
+            summary,
+            "quality",
+            "No perplexity: " + "; ".join(dict.fromkeys(rows["reason"].dropna())) + ".",
+        )
     told = ", ".join(f"{r.series} {r.perplexity:.3f}" for r in ok.itertuples())
-    return f"Perplexity: {told}." + _loss(summary, in_order(rows)[0]) + missing(summary, "quality") + _scale(ok)
+    return (
+        f"Perplexity: {told}."
+        + _loss(summary, in_order(rows)[0])
+        + missing(summary, "quality")
+        + _scale(ok)
+    )
 
 
 def _loss(summary: pd.DataFrame, base: str) -> str:
-    """What formats lose against the first; ranges are over the parts of the text, each against the same part."""
+    """What formats lose against the first; ranges are over the parts of the text, each against the
+    same part."""
     rows = quality_rows(summary, over=base)
     rows = rows[(rows["status"] == "ok") & rows["increase_pct"].notna() & (rows["series"] != base)]
     if rows.empty:
         return ""
-    told = ", ".join(f"{r.series} {r.increase_pct:+.2f} % ({r.increase_pct_lo:+.2f} to {r.increase_pct_hi:+.2f})"
-                     for r in rows.itertuples())
+    told = ", ".join(
+        f"{r.series} {r.increase_pct:+.2f} % ({r.increase_pct_lo:+.2f} to {r.increase_pct_hi:+.2f})"
+        for r in rows.itertuples()
+    )
     worst = rows.loc[rows["increase_pct"].idxmax(), "series"]
     most = f" {worst} loses most." if len(rows) > 1 and rows["increase_pct"].max() > 0 else ""
     return f" Over {base} (easiest to hardest part of the text): {told}.{most}"
@@ -136,8 +162,11 @@ def _loss(summary: pd.DataFrame, base: str) -> str:
 def _scale(ok: pd.DataFrame) -> str:
     if "weights" not in ok or not str(ok["weights"].iloc[0]).startswith("tiny:"):
         return ""
-    return (" This is one small model trained for minutes, on one text; a large model may lose more or less to the same "
-            "format.")
+    return (
+        " This is one small model trained for minutes, on one text; a large model may lose more or "
+        "less to the same "
+        "format."
+    )
 
 
 def headline(summary: pd.DataFrame) -> str:
@@ -145,12 +174,20 @@ def headline(summary: pd.DataFrame) -> str:
     sweep = _first(summary)
     found = _gain(summary, sweep)
     if found.empty:
-        return nothing(summary, sweep, "The pair of formats is not measured." + missing(summary, "formats"))
+        return nothing(
+            summary, sweep, "The pair of formats is not measured." + missing(summary, "formats")
+        )
     base, other = _pair(summary)
     best = found.loc[found["gain_pct"].idxmax()]
     by_model = found.groupby("model", sort=False)["gain_pct"].mean()
     means = ", ".join(f"{m} {g:+.0f} %" for m, g in by_model.items())
-    of = planned(summary, sweep).drop_duplicates(["model", "batch", "input_tokens", "output_tokens"])
-    return (f"**Finding.** {other} changes throughput over {base} by {found['gain_pct'].min():+.0f} % to "
-            f"{best['gain_pct']:+.0f} % ({best['model']}, batch {best['batch']}); mean over the {SPANS[sweep]} measured: "
-            f"{means} ({len(found)} of {len(of)} planned workloads).")
+    of = planned(summary, sweep).drop_duplicates(
+        ["model", "batch", "input_tokens", "output_tokens"]
+    )
+    return (
+        f"**Finding.** {other} changes throughput over {base} by {found['gain_pct'].min():+.0f} % "
+        f"to "
+        f"{best['gain_pct']:+.0f} % ({best['model']}, batch {best['batch']}); mean over the "
+        f"{SPANS[sweep]} measured: "
+        f"{means} ({len(found)} of {len(of)} planned workloads)."
+    )

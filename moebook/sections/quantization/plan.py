@@ -1,9 +1,9 @@
-"""Section 2: what a number format gains (Fig 10), what it saves of memory, and what it costs in quality.
+"""Section 2: what a number format gains (Fig 10), what it saves of memory, and what it costs in
+quality.
 
-Three parts: two formats of each model over batch and, at the largest batch, over length; a ladder of formats on one
-model; the perplexity of a trained checkpoint in each format. A format that the machine lacks becomes a row with the
-engine's own reason.
-"""
+Three parts: two formats of each model over batch and, at the largest batch, over length; a ladder
+of formats on one model; the perplexity of a trained checkpoint in each format. A format that the
+machine lacks becomes a row with the engine's own reason."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -18,10 +18,16 @@ from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import EngineParams, full_or_by_depth
 
 NOTEBOOK = "02_quantization"
-NO_WEIGHTS = ("dummy weights have no quality: set `weights` to a folder with a trained checkpoint of one of the models, "
-              "and `quality_text` to a file of held-out text")
-PACKED = ("the engine cannot make this format of 16-bit weights as it loads: quantize the checkpoint first, and give the "
-          "packed folder as `weights` with the format bf16")
+NO_WEIGHTS = (
+    "dummy weights have no quality: set `weights` to a folder with a trained checkpoint of one of "
+    "the models, "
+    "and `quality_text` to a file of held-out text"
+)
+PACKED = (
+    "the engine cannot make this format of 16-bit weights as it loads: quantize the checkpoint "
+    "first, and give the "
+    "packed folder as `weights` with the format bf16"
+)
 
 
 class Params(EngineParams):
@@ -44,27 +50,54 @@ class Params(EngineParams):
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
-        found += points.unknown("pair", self.pair, SERIES) + points.unknown("formats", self.formats, SERIES)
+        found += points.unknown("pair", self.pair, SERIES) + points.unknown(
+            "formats", self.formats, SERIES
+        )
         if self.pair and (len(set(self.pair)) != 2 or len(self.pair) != 2):
-            found.append(("pair", self.pair, "two formats: the one gains are over first, the other second; or [], which "
-                                             "leaves them out"))
+            found.append(
+                (
+                    "pair",
+                    self.pair,
+                    "two formats: the one gains are over first, the other second; or [], which "
+                    "leaves them out",
+                )
+            )
         models = [*self.models, *([self.formats_model] if self.formats_model else [])]
         found += points.unknown("uniform_routing", self.uniform_routing, points.nameable(models))
-        found += points.model_problems("models", points.named(self.models), longest(self._compared()))
-        found += points.model_problems("formats_model", points.named([self.formats_model]), self.formats_tokens)
+        found += points.model_problems(
+            "models", points.named(self.models), longest(self._compared())
+        )
+        found += points.model_problems(
+            "formats_model", points.named([self.formats_model]), self.formats_tokens
+        )
         if self.weights == "dummy" and self.formats_model is None:
-            found.append(("weights", "dummy", "null where formats_model is: there is nothing to read a text with"))
+            found.append(
+                (
+                    "weights",
+                    "dummy",
+                    "null where formats_model is: there is nothing to read a text with",
+                )
+            )
         if self.weights not in (None, "dummy"):
             found += points.checkpoint_problems(self.weights, self.text())
         if self.quality_sequences < self.repeats:
-            found.append(("quality_sequences", self.quality_sequences, f"at least repeats = {self.repeats}, a part each"))
+            found.append(
+                (
+                    "quality_sequences",
+                    self.quality_sequences,
+                    f"at least repeats = {self.repeats}, a part each",
+                )
+            )
         for name in points.named([self._quality_model()]) if not found else ():
             if self.quality_tokens > (most := catalog.load(name).max_positions):
-                found.append(("quality_tokens", self.quality_tokens, f"at most the model's {most} positions"))
+                found.append(
+                    ("quality_tokens", self.quality_tokens, f"at most the model's {most} positions")
+                )
         return found
 
     def text(self) -> str | None:
-        """The held-out text; of a member of the tiny family its family's own, where none is given."""
+        """The held-out text; of a member of the tiny family its family's own, where none is
+        given."""
         if self.quality_text is None and self.weights and family.is_tiny(self.weights):
             return f"tiny:{family.parse(self.weights).preset}/heldout/all"
         return self.quality_text
@@ -78,19 +111,30 @@ class Params(EngineParams):
 
 
 def plan(p: Params) -> Plan:
-    p = points.with_models(p, models=_fits(p, p.pair, p.batches, p._compared()),
-                           formats_model=_fits(p, p.formats, p.formats_batches, [p.formats_tokens]))
-    planned = [q for point in [*_ladder(p), *_pairs(p)] for q in full_or_by_depth(point, p.device, p.reduced_layers)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*planned, *_quality(p)]))
+    p = points.with_models(
+        p,
+        models=_fits(p, p.pair, p.batches, p._compared()),
+        formats_model=_fits(p, p.formats, p.formats_batches, [p.formats_tokens]),
+    )
+    planned = [
+        q
+        for point in [*_ladder(p), *_pairs(p)]
+        for q in full_or_by_depth(point, p.device, p.reduced_layers)
+    ]
+    return Plan(
+        NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*planned, *_quality(p)])
+    )
 
 
 def views() -> tuple:
     from moebook.explore.views import View
 
-    return (View("over batch", "quant_batch", "batch", "series", "model"),
-            View("over length", "quant_length", "input_tokens", "series", "model"),
-            View("formats", "formats", "batch", "series", "model"),
-            View("quality", "quality", "series", metric="perplexity"))
+    return (
+        View("over batch", "quant_batch", "batch", "series", "model"),
+        View("over length", "quant_length", "input_tokens", "series", "model"),
+        View("formats", "formats", "batch", "series", "model"),
+        View("quality", "quality", "series", metric="perplexity"),
+    )
 
 
 def figures() -> dict:
@@ -109,17 +153,28 @@ def figures() -> dict:
     }
 
 
-def _fits(p: Params, formats: tuple[str, ...], batches: tuple[int, ...], lengths: list[Length]) -> fitting.Fits:
+def _fits(
+    p: Params, formats: tuple[str, ...], batches: tuple[int, ...], lengths: list[Length]
+) -> fitting.Fits:
     """In the first of the formats, the one that gains are over."""
     dtype, quantization, kv = SERIES[formats[0]] if formats else (p.dtype, None, "auto")
-    return points.fits(p, batches, lengths, dtype=dtype, quantization=quantization, kv_cache_dtype=kv)
+    return points.fits(
+        p, batches, lengths, dtype=dtype, quantization=quantization, kv_cache_dtype=kv
+    )
 
 
 def _settings(p: Params, series: str, max_model_len: int, imposed: bool = False) -> EngineSettings:
     dtype, quantization, kv = SERIES[series]
     batches = {*p.batches, *p.formats_batches} or {1}
-    return points.settings(p, batches, max_model_len, dtype=dtype, quantization=quantization, kv_cache_dtype=kv,
-                           routing=points.UNIFORM if imposed else None)
+    return points.settings(
+        p,
+        batches,
+        max_model_len,
+        dtype=dtype,
+        quantization=quantization,
+        kv_cache_dtype=kv,
+        routing=points.UNIFORM if imposed else None,
+    )
 
 
 def _pairs(p: Params) -> list[Point]:
@@ -131,8 +186,10 @@ def _pairs(p: Params) -> list[Point]:
         arch = catalog.load(name)
         for series in p.pair:
             engine = _settings(p, series, most.total, name in p.uniform_routing)
-            found += [points.point(p, NOTEBOOK, arch, engine, b, length, sweep, series=series)
-                      for b, length, sweep in cells]
+            found += [
+                points.point(p, NOTEBOOK, arch, engine, b, length, sweep, series=series)
+                for b, length, sweep in cells
+            ]
     return found
 
 
@@ -141,13 +198,25 @@ def _ladder(p: Params) -> list[Point]:
         return []
     arch, most = catalog.load(p.formats_model), longest([*p._compared(), p.formats_tokens])
     imposed = p.formats_model in p.uniform_routing
-    return [points.point(p, NOTEBOOK, arch, _settings(p, series, most.total, imposed), b, p.formats_tokens, "formats",
-                         series=series)
-            for series in p.formats for b in p.formats_batches]
+    return [
+        points.point(
+            p,
+            NOTEBOOK,
+            arch,
+            _settings(p, series, most.total, imposed),
+            b,
+            p.formats_tokens,
+            "formats",
+            series=series,
+        )
+        for series in p.formats
+        for b in p.formats_batches
+    ]
 
 
 def _quality(p: Params) -> list[Point]:
-    """Perplexity per format, of the checkpoint; of dummy weights a row that says what is missing."""
+    """Perplexity per format, of the checkpoint; of dummy weights a row that says what is
+    missing."""
     if p.weights is None:
         return []
     trained = p.weights != "dummy"
@@ -156,8 +225,17 @@ def _quality(p: Params) -> list[Point]:
     found = []
     for series in p.formats:
         engine = replace(_settings(p, series, 2 * p.quality_tokens), weights=p.weights)
-        point = Point(NOTEBOOK, arch, engine, work, method="perplexity", repeats=p.repeats, sweeps=("quality",),
-                      series=series, text=p.text() if trained else None)
+        point = Point(
+            NOTEBOOK,
+            arch,
+            engine,
+            work,
+            method="perplexity",
+            repeats=p.repeats,
+            sweeps=("quality",),
+            series=series,
+            text=p.text() if trained else None,
+        )
         packed = PACKED if formats.needs_packed(engine.quantization) else None
         found.append(points.unless(point, packed if trained else NO_WEIGHTS))
     return found

@@ -1,7 +1,8 @@
-"""What trained drafts and n-gram lookup get accepted, and what that makes a target read (section 4).
+"""What trained drafts and n-gram lookup get accepted, and what that makes a target read (section
+4).
 
-Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns are missing.
-"""
+Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
+are missing."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,15 @@ from matplotlib.lines import Line2D
 
 from moebook.plot import layout, lines, style
 from moebook.plot.lines import Spec
-from moebook.plot.rows import METRICS, one_per_place, plotted, reading, rows_of, values_of, with_numbers
+from moebook.plot.rows import (
+    METRICS,
+    one_per_place,
+    plotted,
+    reading,
+    rows_of,
+    values_of,
+    with_numbers,
+)
 from moebook.predict import speculation
 from moebook.predict.speculation import NGRAM, PLAIN
 
@@ -27,7 +36,8 @@ ROW_IN = 0.2
 
 
 def acceptance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Tokens per target step of each draft on each text, a row per draft, a panel per temperature."""
+    """Tokens per target step of each draft on each text, a row per draft, a panel per
+    temperature."""
     rows = rows_of(summary, "acceptance", SWEEP, (*NEEDED, "tokens_per_step"))
     ok = with_numbers(rows[rows["series"] != PLAIN], "acceptance", ["tokens_per_step"])
     one_per_place(rows, "acceptance", TOLD)
@@ -43,25 +53,48 @@ def acceptance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
                 _dots(ax, own, series, _dodge(i, len(texts)), looks[text])
             _name_rows(ax, series)
             ax.set_title(reading("temperature", heat))
-        most = ok[[c for c in ("tokens_per_step", "tokens_per_step_hi") if c in ok]].astype(float).max().max()
+        most = (
+            ok[[c for c in ("tokens_per_step", "tokens_per_step_hi") if c in ok]]
+            .astype(float)
+            .max()
+            .max()
+        )
         style.value_axis(axes, 0, most, axis="x")
         fig.supxlabel(METRICS["tokens_per_step"])
-        handles: list = [Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()]
+        handles: list = [
+            Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()
+        ]
         level = Line2D([], [], color="black", linewidth=0.8, linestyle=lines.DASHES)
         layout.settle(fig, ([*handles, level], [*texts, PLAIN]))
         return fig, plotted(rows, ["tokens_per_step", "acceptance_rate"], TOLD)
 
 
 def by_position(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Share of drafts whose i-th token was accepted, a line per draft, a panel per text, at the lowest temperature."""
-    columns = [c for c in summary if c.startswith("accepted_pos") and c.removeprefix("accepted_pos").isdigit()]
+    """Share of drafts whose i-th token was accepted, a line per draft, a panel per text, at the
+    lowest temperature."""
+    columns = [
+        c
+        for c in summary
+        if c.startswith("accepted_pos") and c.removeprefix("accepted_pos").isdigit()
+    ]
     rows = rows_of(summary, "by_position", SWEEP, (*NEEDED, *(columns or ["accepted_pos1"])))
     ok = with_numbers(rows, "by_position", columns[:1])
     ok = ok[ok["temperature"] == ok["temperature"].min()]
     long = pd.concat([_at_position(ok, c) for c in columns], ignore_index=True)
     long = long[long["share"].notna()].assign(panel=long["text"] + _heat(ok))
-    spec = Spec("by_position", None, panel="panel", line="series", x="position", metric="share", log_x=False, log_y=False,
-                y_label=SHARE_LABEL, kind="kind", floors=False)
+    spec = Spec(
+        "by_position",
+        None,
+        panel="panel",
+        line="series",
+        x="position",
+        metric="share",
+        log_x=False,
+        log_y=False,
+        y_label=SHARE_LABEL,
+        kind="kind",
+        floors=False,
+    )
     fig, shown = lines.lines(long, spec, width=width, looks=looks_of(values_of(rows, "series")))
     fig._supxlabel.set_text(POSITION_LABEL)
     for ax in fig.axes:
@@ -71,12 +104,16 @@ def by_position(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, 
 
 
 def _at_position(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    ends = {f"share{end}": rows.get(f"{column}{end}", rows[column]).astype(float) for end in ("", "_lo", "_hi")}
+    ends = {
+        f"share{end}": rows.get(f"{column}{end}", rows[column]).astype(float)
+        for end in ("", "_lo", "_hi")
+    }
     return rows.assign(position=int(column.removeprefix("accepted_pos")), kind="full", **ends)
 
 
 def experts_hit(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Distinct experts of a layer that a target step hits, a row per series, beside the formula; a panel per text."""
+    """Distinct experts of a layer that a target step hits, a row per series, beside the formula; a
+    panel per text."""
     rows = rows_of(summary, "experts_hit", SWEEP, (*NEEDED, *COUNTED))
     with_numbers(rows, "experts_hit", ["experts_per_step"])
     found = speculation.experts(rows)
@@ -89,22 +126,56 @@ def experts_hit(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, 
         for ax, text in zip(axes, texts, strict=True):
             own = found[found["text"] == text]
             at = np.array([series.index(name) for name in own["series"]])
-            ax.barh(at, own["experts_per_step"].astype(float), height=0.6, color=[looks[n][0] for n in own["series"]],
-                    alpha=0.5, linewidth=0, gid="bars")
-            ax.plot(own["formula"], at, linestyle="none", marker="|", color="black", markersize=9, gid="formula")
+            ax.barh(
+                at,
+                own["experts_per_step"].astype(float),
+                height=0.6,
+                color=[looks[n][0] for n in own["series"]],
+                alpha=0.5,
+                linewidth=0,
+                gid="bars",
+            )
+            ax.plot(
+                own["formula"],
+                at,
+                linestyle="none",
+                marker="|",
+                color="black",
+                markersize=9,
+                gid="formula",
+            )
             _name_rows(ax, series)
             ax.set_title(text + _heat(found))
-        style.value_axis(axes, 0, found[["experts_per_step", "formula"]].astype(float).max().max(), axis="x")
+        style.value_axis(
+            axes, 0, found[["experts_per_step", "formula"]].astype(float).max().max(), axis="x"
+        )
         fig.supxlabel(HIT_LABEL)
-        layout.settle(fig, ([Line2D([], [], linestyle="none", marker="|", color="black", markersize=9)], [FORMULA]))
-        return fig, plotted(found, ["experts_per_step"], [*TOLD, "step_tokens", "formula", "over_formula", "over_plain"])
+        layout.settle(
+            fig,
+            (
+                [Line2D([], [], linestyle="none", marker="|", color="black", markersize=9)],
+                [FORMULA],
+            ),
+        )
+        return fig, plotted(
+            found,
+            ["experts_per_step"],
+            [*TOLD, "step_tokens", "formula", "over_formula", "over_plain"],
+        )
 
 
 def looks_of(series: list[str]) -> lines.Looks:
-    """No speculation black, lookup grey, drafts in colours and markers of their own in the order of the table."""
+    """No speculation black, lookup grey, drafts in colours and markers of their own in the order of
+    the table."""
     drafts = [name for name in series if name not in (PLAIN, NGRAM)]
     found = {PLAIN: ("black", "o"), NGRAM: (style.GREY, "h")}
-    found |= dict(zip(drafts, zip(style.colours(len(drafts)), style.markers(len(drafts) + 1)[1:], strict=True), strict=True))
+    found |= dict(
+        zip(
+            drafts,
+            zip(style.colours(len(drafts)), style.markers(len(drafts) + 1)[1:], strict=True),
+            strict=True,
+        )
+    )
     return {name: found[name] for name in series}
 
 
@@ -120,11 +191,16 @@ def _heat(rows: pd.DataFrame) -> str:
 def _rows_of_panels(count: int, rows: float, width: str) -> tuple[Figure, list[Axes]]:
     """Panels side by side on a page, under each other in a column, of `rows` rows each."""
     shape = (1, count) if width == "page" else (count, 1)
-    fig = Figure(figsize=(style.width_in(width), shape[0] * (ROW_IN * rows + 0.35) + 0.35), layout="constrained")
+    fig = Figure(
+        figsize=(style.width_in(width), shape[0] * (ROW_IN * rows + 0.35) + 0.35),
+        layout="constrained",
+    )
     return fig, list(fig.subplots(*shape, sharex=True, sharey=True, squeeze=False).flat)
 
 
-def _dots(ax: Axes, rows: pd.DataFrame, series: list[str], shift: float, look: tuple[str, str]) -> None:
+def _dots(
+    ax: Axes, rows: pd.DataFrame, series: list[str], shift: float, look: tuple[str, str]
+) -> None:
     at = np.array([series.index(name) for name in rows["series"]]) + shift
     x = rows["tokens_per_step"].to_numpy(float)
     bars = style.error_bars(rows, "tokens_per_step")
