@@ -24,43 +24,41 @@ MOST_TOLD = 8  # differing cells named per file
 
 def record(folder: Path) -> None:
     """Write what today's code makes of the reference results of every profile."""
-    from moebook import paths, sections, workbook
-    from moebook.results import verdicts as claims
-    from moebook.sections.overview.tables import all_verdicts
+    from moebook import paths, sections
+    from moebook.profile import all_verdicts
+    from moebook.results.verdicts import to_json
     from moebook.study.params import load
+    from moebook.workbook import Run
 
-    empty = folder / "nothing_of_ones_own"
+    empty = str(folder / "nothing_of_ones_own")
     for profile in paths.profiles():
-        for stem in sections.STEMS:
-            file = paths.params_file(profile, stem)
-            if not file.exists():
-                continue
-            section = sections.find(stem)
-            params = load(section.params, file).model_copy(update={"output_root": str(empty)})
-            _record_notebook(folder / profile / stem, workbook, section, params, stem)
+        for section in sections.of_profile(profile):
+            params = load(section.params, paths.params_file(profile, section.stem))
+            run = Run(section, params.model_copy(update={"output_root": empty}))
+            _record_notebook(folder / profile / section.stem, run)
         if (paths.reference() / profile).exists():
-            verdicts, _ = all_verdicts(profile, str(empty))
-            claims.to_json(verdicts, folder / profile / "claims.json")
+            to_json(all_verdicts(profile, empty)[0], folder / profile / "claims.json")
         print(profile, flush=True)
 
 
-def _record_notebook(folder: Path, workbook, section, params, stem: str) -> None:
+def _record_notebook(folder: Path, run) -> None:
+    from moebook.workbook import NoResults
+
     folder.mkdir(parents=True, exist_ok=True)
-    plan = section.plan(params)
-    rows = [
-        (p.key, p.status, p.reason, ",".join(p.sweeps), p.series, p.method) for p in plan.points
-    ]
     names = ["key", "status", "reason", "sweeps", "series", "method"]
+    rows = [
+        (p.key, p.status, p.reason, ",".join(p.sweeps), p.series, p.method) for p in run.plan.points
+    ]
     pd.DataFrame(rows, columns=names).to_csv(folder / "plan.csv", index=False)
     try:
-        res = workbook.load(params, plan) if plan.points else workbook.empty_results(params, stem)
-    except workbook.NoResults:
+        run.read()
+    except NoResults:
         return
-    if plan.points:
-        res.shown.to_csv(folder / "table.csv", index=False)
-    for name in section.figures:
+    if run.plan.points:
+        run.table.to_csv(folder / "table.csv", index=False)
+    for name, figure in run.section.figures.items():
         try:
-            with workbook.figure(res, name) as (_, rows):
+            with run.figure(figure) as (_, rows):
                 rows.to_csv(folder / f"{name}.csv", index=False)
         except ValueError as error:
             (folder / f"{name}.txt").write_text(str(error))

@@ -22,7 +22,8 @@ from moebook.measure.executors.local import Local
 from moebook.measure.schedule import references
 from moebook.measure.store import Store, Unwritable
 from moebook.models.tiny import family
-from moebook.sections import Section, parameters_of
+from moebook.section import Section
+from moebook.sections import parameters_of
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
 

@@ -7,12 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moebook.plot import layout, lines, style
+from moebook.plot.figure import figure
 from moebook.plot.rows import plotted, rows_of, with_numbers
 
 METHOD_WORDS = {**lines.METHODS, "depth+sampled": "depth-extrapolated from sampled"}
 VALIDATION_COLUMNS = ("label", "full_value", "method_value", "method", "error_pct")
 
 
+@figure("predicted_vs_measured")
 def predicted_vs_measured(
     summary: pd.DataFrame, *, width: str = "page"
 ) -> tuple[Figure, pd.DataFrame]:

@@ -46,13 +46,13 @@ class Compared:
     text: str
 
 
-def compare(params: NotebookParams, plan: Plan) -> Compared:
+def compare(params: NotebookParams, plan: Plan, enrich: loading.Enrich) -> Compared:
     """Own over reference for each point of the plan that both measured."""
-    own = loading.own_results(params, plan)
+    own = loading.own_results(params, plan, enrich)
     if own is None:
         return Compared(_empty(), f"{plan.notebook}: nothing of this plan was measured here")
     try:
-        reference = loading.reference_results(params, plan)
+        reference = loading.reference_results(params, plan, enrich)
     except loading.NoResults:
         return Compared(
             _empty(), f"{plan.notebook}: no reference results ship for profile {plan.profile!r}"

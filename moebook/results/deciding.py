@@ -13,8 +13,8 @@ from moebook.models.one_rank import RANK
 from moebook.results.cells import series_keys
 from moebook.results.schema import PANDAS
 from moebook.results.under_bound import is_under, of_those_under
-from moebook.sections.parallelism.composed import COMPOSED
 
+COMPOSED = "composed"  # method of rows that were made of other rows, not run
 CHECKS = {  # sweep -> why a row of it alone decides nothing
     "support": "a reduced depth that extrapolated points rest on: decides nothing itself",
     "validation": "a check of the methods against each other: decides nothing itself",

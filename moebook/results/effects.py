@@ -1,15 +1,12 @@
 """The measured effects that decide claims. Each compares cells that differ in one thing only.
 
-An effect function takes the `Cells` of a sweep and named arguments (claims.yaml), and gives an
-`Effect`: a value with its 95 % interval. `Untested` says why the data cannot decide. FUNCTIONS
-lists the names that claims.yaml may use.
+An effect function takes the `Cells` of a sweep and named arguments, and gives an `Effect`: a value
+with its 95 % interval. `Untested` says why the data cannot decide.
 
 Arguments shared by many: `axis` the column that changes; `low`, `high` its ends in the source;
 `where` {column: {values, side}} keeps the source's values, or at another scale the smallest or
 largest half of its own; `model`, `like` the source's model, or the text that names a stand-in; `by`
 a column for the breakdown in the text."""
-
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -18,11 +15,9 @@ from moebook.results.cells import Cells, Untested, series_keys
 from moebook.results.pairs import (
     NAMES,
     Effect,
-    Pairs,
     breakdown,
     mean_of,
     narrow,
-    of_model,
     pair,
     plain,
     resampled,
@@ -32,7 +27,7 @@ from moebook.results.pairs import (
 )
 
 
-def _join(*texts: str) -> str:
+def joined(*texts: str) -> str:
     return "; ".join(t for t in texts if t)
 
 
@@ -52,7 +47,7 @@ def end_change(
     cells, differs = narrow(cells, where, model, like)
     pairs = pair(cells, axis, low, high, ends=ends, own_range=own_range)
     change = 100 * (1 / pairs.ratio() - 1)
-    text = _join(pairs.text, breakdown(change[0], cells.ok.iloc[pairs.low], by, "%"))
+    text = joined(pairs.text, breakdown(change[0], cells.ok.iloc[pairs.low], by, "%"))
     return mean_of(change, cells, "%", pairs.used, differs + pairs.differs, text)
 
 
@@ -70,7 +65,7 @@ def end_gap(
     cells, differs = narrow(cells, where)
     pairs = pair(cells, axis, low, high)
     gap = 100 * (pairs.ratio() - 1)
-    text = _join(
+    text = joined(
         f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
         breakdown(gap[0], cells.ok.iloc[pairs.low], by, "%"),
     )
@@ -215,7 +210,7 @@ def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
         raise Untested(f"no series with three values of {NAMES[axis]} measured")
     values = np.column_stack(slopes)
     x = cells.ok[axis].iloc[used]
-    text = _join(
+    text = joined(
         f"{NAMES[axis]} {x.min():g} to {x.max():g}",
         f"series from {values[0].min():.2f} to {values[0].max():.2f}",
         breakdown(values[0], cells.ok.iloc[heads], by, "", ".2f"),
@@ -254,60 +249,3 @@ def falling_steps(cells: Cells, axis: str, levels: list) -> Effect:
 def _cell(row: pd.Series, axis: str) -> str:
     shown = [c for c in ("expert_ffn_dim", "num_experts", "batch") if c != axis]
     return ", ".join(f"{NAMES[c]} {row[c]:g}" for c in shown) + f", {NAMES[axis]} {row[axis]:g}"
-
-
-def _versus(cells: Cells, model: str, like: str, other: str, other_like: str) -> Pairs:
-    """Cells of two models at equal batch and lengths: each as published, and at equal active
-    experts."""
-    shape = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts")
-    mine, differs = of_model(cells, model, like)
-    theirs, more = of_model(cells, other, other_like)
-    names = [side.ok["model"].iloc[0] for side in (mine, theirs)]
-    found: set[tuple[int, int]] = set()
-    for sweep, without in (("batch_topk", shape), ("batch_length", (*shape, "top_k"))):
-        rows = cells.ok[[sweep in str(s).split(",") for s in cells.ok["sweeps"]]]
-        keys = series_keys(rows, without)
-        sides = [{keys[i]: i for i in rows.index[rows["model"] == name]} for name in names]
-        found |= {(sides[0][k], sides[1][k]) for k in sides[0] if k in sides[1]}
-    if not found:
-        raise Untested(f"no batch and length at which both {names[0]} and {names[1]} were measured")
-    first, second = np.array(sorted(found)).T
-    return Pairs(cells, first, second, (*differs, *more), f"{names[0]} against {names[1]}")
-
-
-def model_gap(cells: Cells, model: str, like: str, other: str, other_like: str) -> Effect:
-    """How much faster `model` is than `other` at equal workloads, mean %."""
-    pairs = _versus(cells, model, like, other, other_like)
-    gap = 100 * (pairs.ratio() - 1)
-    text = _join(
-        pairs.text,
-        f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
-        breakdown(gap[0], cells.ok.iloc[pairs.low], "batch", "%"),
-    )
-    return mean_of(gap, cells, "%", pairs.used, pairs.differs, text)
-
-
-def model_wins(cells: Cells, model: str, like: str, other: str, other_like: str) -> Effect:
-    """Share of equal workloads at which `model` is the faster one, %."""
-    pairs = _versus(cells, model, like, other, other_like)
-    wins = 100.0 * (pairs.ratio() > 1)
-    text = f"{int(wins[0].sum() / 100)} of {wins.shape[1]}"
-    return mean_of(wins, cells, "% of workloads", pairs.used, pairs.differs, text)
-
-
-FUNCTIONS: dict[str, Callable[..., Effect]] = {
-    f.__name__: f
-    for f in (
-        end_change,
-        end_gap,
-        end_ratio,
-        first_step_worst,
-        worst_level,
-        gap_shift,
-        gap_slope,
-        power_exponent,
-        falling_steps,
-        model_gap,
-        model_wins,
-    )
-}

@@ -4,9 +4,11 @@ otherwise.
 Both lie in files of the same kind: a JSON per point, or where those are not at hand the whole table
 in results.parquet. Reading writes nothing."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
@@ -16,7 +18,6 @@ from moebook.predict import layers, model
 from moebook.problems import Told
 from moebook.results import balance, deciding, metrics, schema
 from moebook.results import table as results
-from moebook.sections.parallelism import composed
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
 
@@ -24,11 +25,28 @@ TABLE = "results.parquet"
 
 
 @dataclass(frozen=True)
+class Enrich:
+    """What a section makes of its Results beyond what all have, in its enrich.py: pure functions.
+
+    summary: the row per point that claims are judged on. shown: the table that figures and
+    commentary take. files: what `run.save()` writes besides, name -> bytes."""
+
+    summary: Callable[["Results"], pd.DataFrame] = lambda res: res.summary
+    shown: Callable[["Results"], pd.DataFrame] = lambda res: res.summary
+    files: Callable[["Results"], dict[str, bytes]] = lambda res: {}
+
+    @classmethod
+    def of(cls, module: ModuleType) -> "Enrich":
+        """Those of the functions that the module defines."""
+        names = (field.name for field in fields(cls))
+        return cls(**{name: getattr(module, name) for name in names if hasattr(module, name)})
+
+
+@dataclass(frozen=True)
 class Results:
     """The table (a row per repeat), its summary (a row per point), and where both come from.
 
-    is_reference: these are results that ship with moebook, not the user's. drawn: figures drawn so
-    far, name -> their files by name, which `workbook.finish` writes."""
+    is_reference: these are results that ship with moebook, not the user's."""
 
     plan: Plan
     params: NotebookParams
@@ -38,7 +56,7 @@ class Results:
     origin: str
     is_reference: bool = False
     calibration: object | None = None
-    drawn: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    enrich: Enrich = field(default_factory=Enrich)
 
     @property
     def folder(self) -> Path:
@@ -72,16 +90,13 @@ class Results:
 
     @cached_property
     def shown(self) -> pd.DataFrame:
-        """What figures and readings take: the summary, and where the section says so other devices'
-        beside it."""
-        from moebook.sections.accelerator_comparison import other_devices
-
-        return other_devices.joined(self) if hasattr(self.params, "beside") else self.summary
+        """What figures and commentary take: the summary, or what the section makes of it."""
+        return self.enrich.shown(self)
 
     def counts(self) -> dict[str, int]:
         """Points by status; what was composed of others is no point."""
         return (
-            self.summary.loc[self.summary["method"] != composed.COMPOSED, "status"]
+            self.summary.loc[self.summary["method"] != deciding.COMPOSED, "status"]
             .value_counts()
             .to_dict()
         )
@@ -91,20 +106,21 @@ class NoResults(Told, RuntimeError):
     """Nothing was measured for this profile, here or in the reference."""
 
 
-def load(params: NotebookParams, plan: Plan) -> Results:
+def load(params: NotebookParams, plan: Plan, enrich: Enrich) -> Results:
     """One's own results where there are any, else the reference's. NoResults where there are
     neither."""
-    own = own_results(params, plan)
-    return own if own is not None else reference_results(params, plan)
+    own = own_results(params, plan, enrich)
+    return own if own is not None else reference_results(params, plan, enrich)
 
 
-def own_results(params: NotebookParams, plan: Plan) -> Results | None:
+def own_results(params: NotebookParams, plan: Plan, enrich: Enrich) -> Results | None:
     """What was measured below the parameters' outputs folder; None where nothing was."""
     store = Store(params.output_root, plan)
     device = devices.detect(plan.device)
     found = store.found(device.name if device is not None else None)
     if not found.records:
-        return _from_table(params, plan, store) if (store.folder / TABLE).exists() else None
+        there = (store.folder / TABLE).exists()
+        return _from_table(params, plan, store, enrich) if there else None
     source = next(iter(found.records.values()))["provenance"]
     origin = f"measured on {source['device']} with {source['engine_version']}"
     if device is None:
@@ -114,10 +130,10 @@ def own_results(params: NotebookParams, plan: Plan) -> Results | None:
             f". Left out, as the newest engine's are used: {', '.join(found.older)} "
             "(`moebook results --list` shows all)"
         )
-    return _from_points(params, plan, store, found, origin)
+    return _from_points(params, plan, store, found, origin, enrich)
 
 
-def reference_results(params: NotebookParams, plan: Plan) -> Results:
+def reference_results(params: NotebookParams, plan: Plan, enrich: Enrich) -> Results:
     """The results that ship with moebook. NoResults where none of the plan's points is among
     them."""
     store = Store.reference(plan)
@@ -136,8 +152,8 @@ def reference_results(params: NotebookParams, plan: Plan) -> Results:
             f"reference results that ship with moebook, measured on {source['device']} with "
             f"{source['engine_version']}; nothing of this plan was measured here"
         )
-        return _from_points(params, plan, store, found, origin, is_reference=True)
-    return _from_table(params, plan, store, is_reference=True)
+        return _from_points(params, plan, store, found, origin, enrich, is_reference=True)
+    return _from_table(params, plan, store, enrich, is_reference=True)
 
 
 def _from_points(
@@ -146,15 +162,15 @@ def _from_points(
     store: Store,
     found: Found,
     origin: str,
+    enrich: Enrich,
     is_reference: bool = False,
 ) -> Results:
     table = results.assemble(plan, _with_balance(store, found.records))
     source = next(iter(found.records.values()))["provenance"]
     ceilings = store.ceilings(source["device"])
     meta = results.metadata(plan, params.model_dump(mode="json"), ceilings)
-    return _results(
-        Results(plan, params, _enrich(table, plan, ceilings), table, meta, origin, is_reference)
-    )
+    table = with_metrics(table, plan, ceilings)
+    return enriched(Results(plan, params, table, table, meta, origin, is_reference, enrich=enrich))
 
 
 def _with_balance(store: Store, records: dict[str, dict]) -> dict[str, dict]:
@@ -174,7 +190,7 @@ def _with_balance(store: Store, records: dict[str, dict]) -> dict[str, dict]:
 
 
 def _from_table(
-    params: NotebookParams, plan: Plan, store: Store, is_reference: bool = False
+    params: NotebookParams, plan: Plan, store: Store, enrich: Enrich, is_reference: bool = False
 ) -> Results:
     """From the whole table, where the files of its points are not at hand."""
     path = store.folder / TABLE
@@ -195,10 +211,11 @@ def _from_table(
         f"{whose}, measured on {where}, from {TABLE}: {matching} of {len(plan.points)} points of "
         f"this plan are there"
     )
-    return _results(Results(plan, params, table, table, meta, origin, is_reference))
+    return enriched(Results(plan, params, table, table, meta, origin, is_reference, enrich=enrich))
 
 
-def _enrich(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
+def with_metrics(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
+    """The table with its computed columns: metrics, and bounds where peaks were measured."""
     table = metrics.add_metrics(table)
     if ceilings is not None:
         table = model.add_floor(table, model.Ceilings(**ceilings), _architecture_of(plan))
@@ -210,11 +227,10 @@ def _architecture_of(plan: Plan):
     return lambda row: architectures[row["key"]]
 
 
-def _results(res: Results) -> Results:
+def enriched(res: Results) -> Results:
+    """With its summary: predictions, what the section makes of it, and which rows decide claims."""
     found = _calibrated(res)
-    return replace(
-        found, summary=deciding.with_decisions(composed.add_composed(found.summary, res.roots))
-    )
+    return replace(found, summary=deciding.with_decisions(res.enrich.summary(found)))
 
 
 def _calibrated(res: Results) -> Results:
@@ -249,7 +265,8 @@ def prediction(res: Results) -> str:
     return "; ".join([str(score), *res.calibration.notes])
 
 
-def unmeasured(params: NotebookParams, plan: Plan, origin: str) -> Results:
-    table = _enrich(results.assemble(plan, {}), plan, None)
+def unmeasured(params: NotebookParams, plan: Plan, origin: str, enrich: Enrich) -> Results:
+    """Results of a plan of which nothing is measured or read."""
+    table = with_metrics(results.assemble(plan, {}), plan, None)
     summary = deciding.with_decisions(results.summarize(table))
-    return Results(plan, params, table, summary, {"ceilings": None}, origin)
+    return Results(plan, params, table, summary, {"ceilings": None}, origin, enrich=enrich)

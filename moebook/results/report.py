@@ -286,3 +286,18 @@ def export_html(notebook_path: str | Path, html_path: str | Path) -> Path:
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": notebook_path.stem}})
     write_atomic(html_path, body.encode())
     return html_path
+
+
+def plan_table(frame: pd.DataFrame, limit: int = 12):
+    """A plan (`estimates.to_frame`) as a styled table for a notebook: its first rows, those that
+    will not run and one of each kind first."""
+    order = 2 * (frame["status"] == "ready") + frame.duplicated(["model", "series", "status"])
+    frame = frame.iloc[order.to_numpy().argsort(kind="stable")].head(limit)
+    columns = {name: shown for name, shown in SHAPE.items() if name != "output_tokens"}
+    if not frame["series"].any():
+        del columns["series"]
+    table = frame[list(columns)].rename(columns=columns)
+    table["weights (GB)"] = (frame["weights_bytes"] / 1e9).map("{:.2f}".format)
+    table["estimate (s)"] = frame["estimate_s"].map(lambda s: "–" if pd.isna(s) else f"{s:.1f}")
+    table["reason"] = frame["reason"].fillna("")
+    return table.style.hide(axis="index")

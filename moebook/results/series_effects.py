@@ -6,7 +6,7 @@ of the column `series`, or lists of names; where none of them was measured, a st
 is taken and `differs` says so. Where planned workloads are not measured the effect is not `whole`,
 and the verdict holds in part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -184,8 +184,3 @@ def _along(
     if not sets:
         raise Untested(f"no gain at two values of {NAMES[along]} with all else equal")
     return ((rows[along].to_numpy(float), gain[:, rows.index]) for rows in sets)
-
-
-FUNCTIONS: dict[str, Callable[..., Effect]] = {
-    f.__name__: f for f in (series_gain, series_wins, series_gain_slope, series_gain_steps)
-}

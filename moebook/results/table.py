@@ -195,6 +195,11 @@ def write(table: pd.DataFrame, path: Path, metadata: dict) -> None:
 
 
 def write_frame(frame: pd.DataFrame, path: Path, metadata: dict) -> None:
+    """`frame_bytes` in a file that appears whole or not at all."""
+    write_atomic(path, frame_bytes(frame, metadata))
+
+
+def frame_bytes(frame: pd.DataFrame, metadata: dict) -> bytes:
     """Any columns of the schema as parquet. Without Arrow's own copy of the schema, which for
     tables of many columns and few rows would be the larger part of the file; pandas' is kept, so
     that frames read as written."""
@@ -207,7 +212,7 @@ def write_frame(frame: pd.DataFrame, path: Path, metadata: dict) -> None:
     ) as writer:
         writer.write_table(arrow)
         writer.add_key_value_metadata({**(arrow.schema.metadata or {}), b"moebook": extra})
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read(path: Path) -> tuple[pd.DataFrame, dict]:

@@ -1,7 +1,6 @@
 """The study's claims, and a verdict on each from a table of results.
 
-`load()` reads claims.yaml (its head explains rules and verdicts); `evaluate(summary)` gives a
-`Verdict` per claim:
+`evaluate(table, claims)` gives a `Verdict` per claim:
 
     supported     the measured effect and its 95 % interval agree with what the source states
     contradicted  the interval leaves no room for it
@@ -13,6 +12,7 @@ A profile with other shapes than the source's (the small CPU one) is read over i
 not tested."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -27,24 +27,10 @@ from moebook.results.cells import (
     of_sweep,
     status_counts,
 )
-from moebook.results.claim_book import FUNCTIONS, Book, Claim, ClaimError, Part, Rule, load
+from moebook.results.claims import Claim, Part
 from moebook.results.deciding import why_not
 from moebook.results.pairs import Effect
 from moebook.results.under_bound import of_those_under
-
-__all__ = [
-    "Book",
-    "Claim",
-    "ClaimError",
-    "Part",
-    "PartResult",
-    "Rule",
-    "Verdict",
-    "evaluate",
-    "load",
-    "to_frame",
-    "to_json",
-]
 
 RESAMPLES = 2000
 FEW = 4
@@ -113,7 +99,7 @@ class Verdict:
 
 def evaluate(
     table: pd.DataFrame | None,
-    claims: list[Claim] | None = None,
+    claims: Iterable[Claim],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -123,7 +109,6 @@ def evaluate(
 
     Intervals come from `resamples` seeded draws over paired cells and over repeats. ValueError for
     several devices or missing columns."""
-    claims = load().claims if claims is None else claims
     if table is None or table.empty:
         return [_untested(claim, claim.untested or "there are no results") for claim in claims]
     if "device" in table and len(devices := table["device"].dropna().unique()) > 1:
@@ -207,7 +192,7 @@ def _judge(claim: Claim, table: pd.DataFrame, known: dict, resamples: int, seed:
 
 def _measure(part: Part, cells: Cells) -> tuple[PartResult, Effect | None]:
     try:
-        effect = FUNCTIONS[part.effect](cells, **part.args)
+        effect = part.effect(cells)
     except Untested as reason:
         return PartResult(
             part.name, "untested", None, None, None, None, 0, str(reason), part.decides

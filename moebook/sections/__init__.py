@@ -1,89 +1,47 @@
-"""One module per notebook: its parameters and how they become a plan. `find` takes a stem, a number
-or a file."""
+"""The sections of the study, a folder each (moebook/section.py says what stands in one)."""
 
 import difflib
 import importlib
-from dataclasses import dataclass
+import pkgutil
+from functools import cache
 from pathlib import Path
 
 from moebook import paths
 from moebook.problems import ParameterError, Problem, choices
+from moebook.section import Section
 from moebook.study.given import read_yaml
 from moebook.study.params import NotebookParams, load
-
-STEMS = (
-    "00_overview",
-    "01_hyperparameter_scaling",
-    "02_quantization",
-    "03_pruning",
-    "04_speculative_decoding",
-    "05_parallelism",
-    "06_fused_moe",
-    "07_load_balancing",
-    "08_accelerator_comparison",
-    "09_model_comparison",
-)
-
-MEASURE_NOTHING = ("00_overview",)
+from moebook.study.plan import Plan
 
 
-@dataclass(frozen=True)
-class Section:
-    stem: str
-    params: type[NotebookParams]
+@cache
+def every() -> tuple[Section, ...]:
+    """All sections, by the number of their notebook: the packages of this folder."""
+    names = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
+    found = [importlib.import_module(f"{__name__}.{name}").section for name in names]
+    return tuple(sorted(found, key=lambda section: section.stem))
 
-    def plan(self, params: NotebookParams):
-        """The points of the parameters. ParameterError where all sweeps of a section that measures
-        are left out."""
-        made = self._module.plan(params)
-        if not made.points and self.stem not in MEASURE_NOTHING:
-            raise ParameterError(
-                [
-                    Problem(
-                        f"plan of {self.stem}",
-                        "(all sweeps)",
-                        "left out",
-                        "no point is left to measure: give at least one sweep its models and "
-                        "values",
-                    )
-                ]
-            )
-        return made
 
-    @property
-    def figures(self) -> dict:
-        """stem of a figure -> function(summary, width=...) -> (Figure, rows)"""
-        return self._module.figures()
+def stems() -> list[str]:
+    return [section.stem for section in every()]
 
-    @property
-    def views(self) -> tuple:
-        """What the explorer offers (view/views.py), that it opens on first."""
-        return self._module.views()
 
-    @property
-    def _module(self):
-        return importlib.import_module(f"moebook.sections.{self.stem[3:]}.plan")
-
-    @property
-    def notebook(self) -> Path:
-        return paths.notebook(self.stem)
+def of_profile(profile: str) -> list[Section]:
+    """The sections that a profile has a parameter file for."""
+    return [s for s in every() if paths.params_file(profile, s.stem).exists()]
 
 
 def find(name: str) -> Section:
-    """Section by stem (`01_hyperparameter_scaling`), number (`01`, `1`), or path of a notebook or
-    parameter file."""
+    """Section by stem (`01_hyperparameter_scaling`), number (`01`, `1`), name, or path of a
+    notebook or parameter file. ValueError names the nearest."""
     wanted = Path(name).stem if name.endswith((".ipynb", ".yaml", ".yml")) else name
-    stems = [
-        s
-        for s in STEMS
-        if s == wanted or s[3:] == wanted or (wanted.isdigit() and int(s[:2]) == int(wanted))
-    ]
-    if not stems:
-        near = difflib.get_close_matches(wanted, STEMS, n=1, cutoff=0.4)
-        hint = f"; nearest: {near[0]}" if near else ""
-        raise ValueError(f"no section {name!r}; sections: {', '.join(STEMS)}{hint}")
-    module = importlib.import_module(f"moebook.sections.{stems[0][3:]}.plan")
-    return Section(stems[0], module.Params)
+    for section in every():
+        same = wanted in (section.stem, section.name)
+        if same or (wanted.isdigit() and int(wanted) == section.number):
+            return section
+    near = difflib.get_close_matches(wanted, stems(), n=1, cutoff=0.4)
+    hint = f"; nearest: {near[0]}" if near else ""
+    raise ValueError(f"no section {name!r}; sections: {', '.join(stems())}{hint}")
 
 
 def of_file(file: Path, notebook: str = "") -> Section:
@@ -95,20 +53,14 @@ def of_file(file: Path, notebook: str = "") -> Section:
         return find(str(wanted))
     except ValueError:
         key = "--notebook" if notebook else "notebook"
-        raise ParameterError(
-            [
-                Problem(
-                    str(file),
-                    key,
-                    wanted,
-                    "say which notebook the file is for: `notebook: "
-                    f"{STEMS[1]}` in it, or --notebook; {choices(wanted, STEMS)}",
-                )
-            ]
-        ) from None
+        allowed = (
+            f"say which notebook the file is for: `notebook: {stems()[1]}` in it, or --notebook; "
+            f"{choices(wanted, stems())}"
+        )
+        raise ParameterError([Problem(str(file), key, wanted, allowed)]) from None
 
 
-def parameters_of(section: Section, file: Path):
+def parameters_of(section: Section, file: Path) -> tuple[NotebookParams, Plan]:
     """(parameters, plan) of a section's parameter file; ParameterError with all that is wrong."""
     params = load(section.params, file)
     return params, section.plan(params)

@@ -9,7 +9,7 @@ import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -83,6 +83,7 @@ class NotebookParams(BaseModel):
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
     point_limit_minutes: Annotated[Fraction, Field(le=limits.MOST_MINUTES)] = 10.0
     dry_run: Flag = False
+    measures: ClassVar[bool] = True  # False: a notebook that only reads
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property

@@ -5,6 +5,7 @@ from itertools import combinations
 
 import pandas as pd
 
+from moebook.results.commentary import commentary
 from moebook.results.words import (
     NOTHING,
     T,
@@ -27,6 +28,7 @@ from moebook.sections.accelerator_comparison.knees import REASONS
 from moebook.sections.accelerator_comparison.other_devices import BEATEN
 
 
+@commentary
 def ceilings(summary: pd.DataFrame) -> str:
     """What devices reach of their published rates, and which accelerators have figures alone."""
     rows = summary[summary["source_kind"] == "measured"].drop_duplicates("device_label")
@@ -53,6 +55,7 @@ def ceilings(summary: pd.DataFrame) -> str:
     return text + (f" Published figures alone: {', '.join(others)}." if others else "")
 
 
+@commentary
 def common(summary: pd.DataFrame) -> str:
     """How many times faster each device is at the points that all have."""
     rows = measured(summary, "common")
@@ -72,6 +75,7 @@ def common(summary: pd.DataFrame) -> str:
     return f"At the {len(wide)} points that all devices have, over {slow}: {', '.join(told)}."
 
 
+@commentary
 def against_ceiling(summary: pd.DataFrame) -> str:
     """The best and worst share of the ceilings in decoding, per device."""
     rows = _own(summary)
@@ -100,6 +104,7 @@ def against_ceiling(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def latency(summary: pd.DataFrame) -> str:
     """Fig 16: latency at the ends of each measured curve; what was not measured, with its
     reason."""
@@ -119,6 +124,7 @@ def latency(summary: pd.DataFrame) -> str:
     return "; ".join(told) + "." + _gone(rows) + _endpoint(summary)
 
 
+@commentary
 def like_for_like(summary: pd.DataFrame) -> str:
     """Fig 16's model on two devices in one precision, and in what each holds."""
     rows = planned(_own(summary), "scout")
@@ -139,6 +145,7 @@ def like_for_like(summary: pd.DataFrame) -> str:
     return f"Like for like, throughput of {'; '.join(told)}."
 
 
+@commentary
 def rooflines(summary: pd.DataFrame) -> str:
     """How far apart rooflines lie, on how many devices, and what is no roofline, with the
     reason."""
@@ -168,6 +175,7 @@ def rooflines(summary: pd.DataFrame) -> str:
     return f"Least E2E at {tokens} tokens in and out: {', '.join(told)}.{more}{_reasons(rows)}"
 
 
+@commentary
 def bends(summary: pd.DataFrame) -> str:
     """Where curves bend, and which computed bend lies nearest."""
     rows = _own(summary)
@@ -192,6 +200,7 @@ def bends(summary: pd.DataFrame) -> str:
     return "\n".join(told)
 
 
+@commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     rows = planned(_own(summary), "scout")

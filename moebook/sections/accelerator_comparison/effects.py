@@ -5,8 +5,6 @@ Cells hold E2E latency (s). An engine's rows and an endpoint's are told apart by
 rooflines are no cells, for what hardware could do decides nothing. Without an endpoint every effect
 of it is untested, and says how to have one."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from moebook.results.cells import Cells, Untested
@@ -160,8 +158,3 @@ def _exponential(found: Effect, text: str) -> Effect:
         found.differs,
         text,
     )
-
-
-FUNCTIONS: dict[str, Callable[..., Effect]] = {
-    f.__name__: f for f in (exponent_rise, endpoint_lead, endpoint_lead_growth)
-}

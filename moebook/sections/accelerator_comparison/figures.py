@@ -14,8 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moebook.explore.views import View
 from moebook.plot import layout, length_axis, style
 from moebook.plot import lines as panels
+from moebook.plot.figure import figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import (
     AXES,
@@ -70,6 +72,7 @@ BENDS = {
 }
 
 
+@figure("ceilings")
 def ceilings(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Copy bandwidth and matrix rate as measured (dots) and as published (diamonds), a row per
     device."""
@@ -108,6 +111,7 @@ def _ceiling(ax: Axes, table: pd.DataFrame, measured: str, published: str, unit:
     ax.tick_params(axis="y", length=0)
 
 
+@figure("common")
 def common(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Throughput of the same points on every device, over length, a panel per batch, with each
     device's floor."""
@@ -124,23 +128,27 @@ def common(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.Da
     )
 
 
+@figure("reference")
 def reference(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Throughput of another model in 16 bits over length, a line per device, a panel per batch."""
     rows = named(rows_of(_present(summary, "reference"), "reference", "reference", LABELS))
     return panels.lines(rows, REFERENCE, width=width, looks=_line_looks(rows))
 
 
+@figure("fig16_latency")
 def latency(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 16: E2E latency over length at the smallest batch."""
     rows = _fig16(summary, LATENCY)
     return _side_by_side(rows[rows["batch"] == rows["batch"].min()], LATENCY, width)
 
 
+@figure("fig16_throughput")
 def throughput(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 16: throughput over length, a panel per batch."""
     return _side_by_side(_fig16(summary, THROUGHPUT), THROUGHPUT, width)
 
 
+@figure("against_ceiling")
 def against_ceiling(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """How near measured points come to their device's ceilings: floor over measured, of prefill and
     of a decode step, at the smallest and the largest batch."""
@@ -163,6 +171,7 @@ def against_ceiling(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figu
     return panels.lines(table, SHARE, width=width, looks=_line_looks(rows))
 
 
+@figure("bends")
 def bends(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Lengths at which each measured curve should bend and where it does, a row per device, model,
     precision and batch."""
@@ -377,3 +386,25 @@ def _line_looks(rows: pd.DataFrame) -> panels.Looks:
         line: (devices[device][0], style.MARKERS[i % len(style.MARKERS)])
         for line, device, i in zip(lines["line"], lines["device_label"], nth, strict=True)
     }
+
+
+VIEWS = (
+    View("same points on every device", "common", "input_tokens", "device_label", "batch"),
+    View(
+        "source's model, measured",
+        "scout",
+        "input_tokens",
+        "device_label",
+        "batch",
+        where={"source_kind": "measured"},
+    ),
+    View(
+        "source's model, rooflines",
+        "scout",
+        "input_tokens",
+        "device_label",
+        "batch",
+        where={"source_kind": "roofline"},
+    ),
+    View("another model in 16 bits", "reference", "input_tokens", "device_label", "batch"),
+)

@@ -9,7 +9,7 @@ readings take.
 as published, and the lengths at which its curve should bend (analysis/bends.py). Where an engine
 was faster than the measured ceilings allow, they are none (a CPU's engine can have better 16-bit
 kernels than the product that was timed), and floors are left out. What other profiles have measured
-is read from their outputs and, by `keep`, kept in beside.parquet, so that a profile's figures can
+is read from their outputs and kept in beside.parquet, so that a profile's figures can
 be drawn again where those outputs are not. Claims are judged on one's own rows alone."""
 
 from pathlib import Path
@@ -22,9 +22,11 @@ from moebook.models.catalog import Architecture
 from moebook.models.edit import language_part
 from moebook.models.formats import SERIES
 from moebook.predict.roofline import FLOOR_COLUMNS, Case, Ceilings, case_of, no_ceiling
+from moebook.results import loading
 from moebook.results import table as results
 from moebook.results.under_bound import UNDER_FLOOR
-from moebook.sections.accelerator_comparison import accelerators, knees
+from moebook.sections.accelerator_comparison import accelerators, knees, section
+from moebook.study.params import load as load_params
 from moebook.study.plan import Plan
 
 FILE = "beside.parquet"
@@ -56,15 +58,14 @@ def others(res) -> list[pd.DataFrame]:
     return [rows for rows in found if rows is not None]
 
 
-def keep(res) -> None:
-    """Write the other profiles' rows into one's own outputs, for machines that lack theirs."""
-    if found := others(res):
-        table = _concat(found)
-        results.write_frame(
-            table,
-            res.folder / FILE,
-            {"profiles": list(table["profile"].unique()), "notebook": res.plan.notebook},
-        )
+def kept_files(res) -> dict[str, bytes]:
+    """The other profiles' rows as a file of one's own outputs; none where there are no rows."""
+    found = others(res)
+    if not found:
+        return {}
+    table = _concat(found)
+    told = {"profiles": list(table["profile"].unique()), "notebook": res.plan.notebook}
+    return {FILE: results.frame_bytes(table, told)}
 
 
 def _kept(path: Path) -> dict[str, pd.DataFrame]:
@@ -77,19 +78,17 @@ def _kept(path: Path) -> dict[str, pd.DataFrame]:
 
 def _measured(res, profile: str, kept: pd.DataFrame | None) -> pd.DataFrame | None:
     """Rows of another profile; None where there are none at all."""
-    from moebook.results import loading
-    from moebook.sections import find, parameters_of
-
     file = paths.params_file(profile, res.plan.notebook)
     if not file.exists():
         return kept
-    params, plan = parameters_of(find(res.plan.notebook), file)
+    params = load_params(section.params, file)
+    plan = section.plan(params)
     params = params.model_copy(update={"output_root": res.params.output_root})
-    own = None if res.is_reference else loading.own_results(params, plan)
+    own = None if res.is_reference else loading.own_results(params, plan, loading.Enrich())
     if own is None and kept is not None:
         return kept
     try:
-        other = own or loading.reference_results(params, plan)
+        other = own or loading.reference_results(params, plan, loading.Enrich())
     except loading.NoResults:
         return None
     return _labelled(other.summary, plan, other.metadata["ceilings"])

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from moebook.predict.layers import turning_points
+from moebook.results.commentary import commentary
 from moebook.results.gains import gains
 from moebook.results.words import (
     NOTHING,
@@ -25,6 +26,7 @@ def _fused(rows: pd.DataFrame) -> str | None:
     return next((s for s in FUSED if s in set(rows["series"])), None)
 
 
+@commentary
 def layer(summary: pd.DataFrame) -> str:
     """Times at the ends, and agreement with the reference."""
     rows = measured(summary, "layer")
@@ -51,6 +53,7 @@ def layer(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def speedup(summary: pd.DataFrame) -> str:
     """How many times the others take, by tokens."""
     rows = measured(summary, "layer")
@@ -76,6 +79,7 @@ def speedup(summary: pd.DataFrame) -> str:
     return f"Against {fused} (median over models): " + "; ".join(told) + "." if told else NOTHING
 
 
+@commentary
 def roofline(summary: pd.DataFrame) -> str:
     """Best share of the ceilings, and where each variant turns from reading to computing."""
     rows = measured(summary, "layer")
@@ -111,6 +115,7 @@ def roofline(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def quantized(summary: pd.DataFrame) -> str:
     """Quantized layers against the fused kernel without quantization."""
     rows, plain = measured(summary, "layer_quantized"), measured(summary, "layer")
@@ -133,6 +138,7 @@ def quantized(summary: pd.DataFrame) -> str:
     return ("; ".join(told) + "." if told else NOTHING) + missing(summary, "layer_quantized")
 
 
+@commentary
 def tuning(summary: pd.DataFrame) -> str:
     """Which shapes the engine has no tuned configuration for, and what tuning gained on one."""
     layers = measured(summary, "layer")
@@ -158,6 +164,7 @@ def tuning(summary: pd.DataFrame) -> str:
     return text + f"Tuning {rows['model'].iloc[0]} saves {told}."
 
 
+@commentary
 def engines(summary: pd.DataFrame, sweep: str) -> str:
     """Fig 14: gain of the fused engine over each other series along the sweep."""
     rows, axis = (
@@ -189,6 +196,7 @@ def _unlike(rows: pd.DataFrame, one: str, other: str) -> str:
     return f", {one} with decode graphs and {other} without" * bool(differ)
 
 
+@commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     rows = measured(summary, "ladder_batch")

@@ -12,8 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 
+from moebook.explore.views import View
 from moebook.plot import layout, style
 from moebook.plot import lines as panels
+from moebook.plot.figure import figure
 from moebook.plot.lines import Spec, lines
 from moebook.plot.rows import (
     layer_rows,
@@ -69,23 +71,27 @@ TUNED_COLOURS = {"default configuration": "0.72", "tuned here": style.OKABE_ITO[
 SAME = 1e-6  # relative difference under which two rates are one ceiling
 
 
+@figure("fig14_batch")
 def over_batch(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 14: throughput of whole engines over batch, a line per step of the ladder."""
     return lines(summary, SPECS["over_batch"], width=width)
 
 
+@figure("fig14_length")
 def over_length(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 14: throughput of whole engines over input = output length, a line per step of the
     ladder."""
     return lines(summary, SPECS["over_length"], width=width)
 
 
+@figure("layer_time")
 def layer_time(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Time of one layer over tokens (µs, log-log), a line per backend, a panel per model, with the
     floor."""
     return lines(_layer_rows(summary, "layer_time", "layer"), SPECS["layer_time"], width=width)
 
 
+@figure("layer_speedup")
 def layer_speedup(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Time of every other backend over that of the engine's fused kernel, over tokens; above 1 the
     kernel is faster."""
@@ -111,6 +117,7 @@ def layer_speedup(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure
     return lines(ratios(rows, "layer", over, TIME), spec, width=width, looks=looks)
 
 
+@figure("layer_quantized")
 def layer_quantized(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Time of one quantized layer over tokens, with the engine's fused kernel in the plain dtype as
     reference (black)."""
@@ -149,6 +156,7 @@ def _kernel(rows: pd.DataFrame) -> str | None:
     return next((name for name in ENGINE_KERNELS if name in timed), None)
 
 
+@figure("roofline")
 def roofline(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Achieved TFLOP/s over FLOP/byte, a panel per model: backends under the device's roof, some
     token counts noted."""
@@ -266,6 +274,7 @@ def _under_roof(ax: Axes, rows: pd.DataFrame, looks: panels.Looks) -> None:
             )
 
 
+@figure("tuning")
 def tuning(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Time of one layer with the kernel's default configuration and with the one tuned here, both
     under captured graphs or both by plain calls: a panel per token count with its own scale from
@@ -339,3 +348,12 @@ def _pair(ax: Axes, row: pd.Series) -> None:
         )
     style.value_axis([ax], 0.0, 1.12 * max(tops))
     ax.set_title(f"{tokens}\ngain {row['gain_pct']:+.1f} %")
+
+
+layer = {"metric": "layer_time_us", "table": layer_rows}
+VIEWS = (
+    View("one layer", "layer", "tokens", "series", "model", **layer),
+    View("one quantized layer", "layer_quantized", "tokens", "series", "model", **layer),
+    View("engine over batch", "ladder_batch", "batch", "series", "model"),
+    View("engine over length", "ladder_length", "input_tokens", "series", "model"),
+)

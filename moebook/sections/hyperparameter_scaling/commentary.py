@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from moebook.results.commentary import commentary
 from moebook.results.under_bound import under_the_floor
 from moebook.results.words import NOTHING, T, change, measured, nothing, with_length
 from moebook.sections.hyperparameter_scaling.validation import validation_table
@@ -33,11 +34,13 @@ def _along(summary: pd.DataFrame, axis: str, name: str) -> str:
     )
 
 
+@commentary
 def ffn(summary: pd.DataFrame) -> str:
     """Fig 7."""
     return _along(summary, "expert_ffn_dim", "FFN {}")
 
 
+@commentary
 def experts(summary: pd.DataFrame) -> str:
     """Fig 8."""
     text = _along(summary, "num_experts", "{} experts")
@@ -50,6 +53,7 @@ def experts(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def active(summary: pd.DataFrame) -> str:
     """Fig 9."""
     ratio, low, high = _ends(measured(summary, "grid"), "top_k")
@@ -66,6 +70,7 @@ def active(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def grid(summary: pd.DataFrame) -> str:
     """The heat map of the grid."""
     own = summary[summary["sweeps"].str.split(",").map(lambda s: "grid" in s)]
@@ -89,6 +94,7 @@ def grid(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def floor(summary: pd.DataFrame) -> str:
     """Measured over the floor, and the models whose measurement lies under it."""
     ok = summary[(summary["status"] == "ok")]
@@ -124,6 +130,7 @@ def _under(summary: pd.DataFrame) -> str:
     return text
 
 
+@commentary
 def batch(summary: pd.DataFrame, sweep: str, line: str) -> str:
     """Figs 5 and 6: growth with batch, and the effect of `line` (top_k or input_tokens) at the
     largest batch."""
@@ -158,6 +165,7 @@ def batch(summary: pd.DataFrame, sweep: str, line: str) -> str:
     return " ".join(sentences)
 
 
+@commentary
 def validation(summary: pd.DataFrame) -> str:
     """How far `sampled` and `depth` are from the better method, misses included."""
     table = validation_table(summary)
@@ -171,6 +179,7 @@ def validation(summary: pd.DataFrame) -> str:
     return "Error in E2E: " + "; ".join(rows) + "."
 
 
+@commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     ratio, low, high = _ends(measured(summary, "grid"), "expert_ffn_dim")

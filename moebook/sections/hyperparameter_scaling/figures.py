@@ -1,15 +1,12 @@
-"""All figures: pure functions (table, *, width) -> (Figure, plotted rows). No reading, no writing,
-no globals.
+"""Figures of section 1: throughput over one hyperparameter, the grid at once, and checks."""
 
-scaling.py     throughput over one hyper-parameter (Figs 5-9)
-grid.py        the whole grid at once: heat maps, measured over floor
-checks.py      predictions and methods against measurements
-parameters.py  where a model's parameters are (Fig 1)
+import pandas as pd
+from matplotlib.figure import Figure
 
-Sections with figures of their own take them from their module: quantization.py (Fig 10), pruning.py
-(Fig 11), fused_moe.py (Fig 14)."""
-
-from moebook.plot.checks import method_validation, predicted_vs_measured
+from moebook.explore.views import View
+from moebook.plot import checks
+from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.figure import figure
 from moebook.sections.hyperparameter_scaling.heatmaps import (
     grid_heatmap,
     grid_heatmap_over_floor,
@@ -22,7 +19,7 @@ from moebook.sections.hyperparameter_scaling.scaling import (
     expert_scaling,
     ffn_scaling,
 )
-from moebook.sections.overview.figures import parameter_breakdown
+from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 __all__ = [
     "active_scaling",
@@ -34,6 +31,18 @@ __all__ = [
     "grid_heatmap_over_floor",
     "method_validation",
     "over_floor",
-    "parameter_breakdown",
     "predicted_vs_measured",
 ]
+
+
+@figure("method_validation")
+def method_validation(table: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+    """How far sampled and depth-extrapolated E2E are from full runs of the same points."""
+    return checks.method_validation(validation_table(table), width=width)
+
+
+VIEWS = (
+    View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts"),
+    View("batch and active experts", "batch_topk", "batch", "top_k", "model"),
+    View("batch and length", "batch_length", "batch", "input_tokens", "model"),
+)

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from moebook.plot import layout, lines, style
+from moebook.plot.figure import figure
 from moebook.plot.rows import (
     AXES,
     METRICS,
@@ -45,6 +46,7 @@ LEAST_HEIGHT_IN = 1.85  # what the colour bar's label takes
 LOG_OVER = 12.0  # ratios whose largest exceeds the smallest by more than this get a log axis
 
 
+@figure("grid_heatmap")
 def grid_heatmap(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Throughput of every cell as number and colour, a panel per FFN dimension; cells without one
     hatched."""
@@ -54,6 +56,7 @@ def grid_heatmap(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure,
     return fig, plotted(rows, ["throughput_tok_s"])
 
 
+@figure("grid_over_floor")
 def grid_heatmap_over_floor(
     summary: pd.DataFrame, *, width: str = "page"
 ) -> tuple[Figure, pd.DataFrame]:
@@ -185,6 +188,7 @@ def _cells_of(
         spine.set_visible(False)
 
 
+@figure("over_floor")
 def over_floor(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """TTFT and TPOT as multiples of their floors over FFN dimension: a line per active experts,
     panels by experts."""

@@ -1,82 +1,15 @@
-"""Section 1: how throughput moves with FFN dim, expert count, active experts, batch and length
-(Figs 5-9).
-
-Two parts: a grid over one model's skeleton (FFN x experts x active experts), and sweeps of batch
-against active experts and against length over two published models. Cells that exceed the device
-are run with fewer layers and extrapolated; cells that exceed `capacity_limit_gb` stay out of
-memory."""
+"""Section 1: from parameters to points."""
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator
 
 from moebook.models import catalog, sizes
 from moebook.models.edit import edit
-from moebook.study import params, points
+from moebook.sections.hyperparameter_scaling.params import NOTEBOOK, Params
+from moebook.study import points
 from moebook.study.estimates import check
-from moebook.study.lengths import Length, both, longest
+from moebook.study.lengths import longest
 from moebook.study.plan import Plan, Point, merge
-from moebook.study.points import EngineParams, derived, reduced, settings, try_edit, unless
-
-NOTEBOOK = "01_hyperparameter_scaling"
-LEAST_VALIDATED = 128  # tokens out that sampling needs
-
-
-def _long_enough(length: Length) -> Length:
-    if length.tokens_out < LEAST_VALIDATED:
-        raise ValueError(f"at least {LEAST_VALIDATED} tokens out, which sampling needs")
-    return length
-
-
-class Params(EngineParams):
-    notebook: Literal[NOTEBOOK] = NOTEBOOK
-    grid_model: str | None = "tiny-mixtral"
-    ffn_dims: params.Counts = (128, 512, 2048)
-    expert_counts: params.Counts = (4, 8)
-    active_experts: params.Counts = (1, 2, 4)
-    grid_batch: params.Count = 4
-    grid_tokens: Length = Length(8, 8)
-    capacity_limit_gb: params.Fraction | None = None
-    reduced_layers: params.Count | None = None
-    comparison_models: params.Models = ("tiny-deepseek-v2", "tiny-qwen2-moe")
-    comparison_active_experts: params.Counts = (1, 4)
-    comparison_tokens: Length = Length(8, 8)
-    batches: params.Counts = (1, 4, 16)
-    lengths: params.Lengths = both(8, 16)
-    validation_model: str | None = "tiny-mixtral"
-    validation_tokens: Annotated[Length, AfterValidator(_long_enough)] = Length(128, 128)
-
-    def problems(self) -> list[tuple[str, Any, str]]:
-        found = super().problems()
-        for key, names, length in (
-            ("grid_model", [self.grid_model], self.grid_tokens),
-            ("comparison_models", self.comparison_models, longest(self._compared())),
-            ("validation_model", [self.validation_model], self.validation_tokens),
-        ):
-            found += points.model_problems(key, points.named(names), length)
-        gridded = self.grid_model and self.ffn_dims and self.expert_counts and self.active_experts
-        if (
-            not found
-            and gridded
-            and all(k > e for k in self.active_experts for e in self.expert_counts)
-        ):
-            found.append(
-                (
-                    "active_experts",
-                    self.active_experts,
-                    f"every value exceeds every expert count {self.expert_counts}: the grid is "
-                    f"empty",
-                )
-            )
-        return found
-
-    def _compared(self) -> list[Length]:
-        """Lengths of the sweeps over batch."""
-        return [
-            *([self.comparison_tokens] if self.comparison_active_experts else []),
-            *self.lengths,
-        ]
+from moebook.study.points import derived, reduced, settings, try_edit, unless
 
 
 def plan(p: Params) -> Plan:
@@ -88,36 +21,6 @@ def plan(p: Params) -> Plan:
     )
     planned = [*_grid(p), *_batch_sweeps(p), *_validation(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
-
-
-def views() -> tuple:
-    from moebook.explore.views import View
-
-    return (
-        View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts"),
-        View("batch and active experts", "batch_topk", "batch", "top_k", "model"),
-        View("batch and length", "batch_length", "batch", "input_tokens", "model"),
-    )
-
-
-def figures() -> dict:
-    from moebook.sections.hyperparameter_scaling import figures as f
-    from moebook.sections.hyperparameter_scaling.validation import validation_table
-
-    return {
-        "fig05_batch_topk": f.batch_topk,
-        "fig06_batch_length": f.batch_length,
-        "fig07_ffn_scaling": f.ffn_scaling,
-        "fig08_expert_scaling": f.expert_scaling,
-        "fig09_active_scaling": f.active_scaling,
-        "grid_heatmap": f.grid_heatmap,
-        "grid_over_floor": f.grid_heatmap_over_floor,
-        "over_floor": f.over_floor,
-        "predicted_vs_measured": f.predicted_vs_measured,
-        "method_validation": lambda summary, *, width="page": f.method_validation(
-            validation_table(summary), width=width
-        ),
-    }
 
 
 def _point(p: Params, *args, **given) -> Point:

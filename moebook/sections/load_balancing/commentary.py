@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from moebook.results.balance import overall, sampling_floor, statistics
+from moebook.results.commentary import commentary
 from moebook.results.words import NOTHING, in_order, measured, missing, nothing
 from moebook.sections.load_balancing.effects import importance as rank_of
 from moebook.sections.load_balancing.effects import increase_pct
@@ -30,6 +31,7 @@ BASE, TRAINED = "no-balance", "trained"
 TEXTS = ("code", "prose", "numbers")
 
 
+@commentary
 def training(summary: pd.DataFrame) -> str:
     """What was trained, how long, and what it learned."""
     rows = _with(measured(summary, "training"), "perplexity")
@@ -66,6 +68,7 @@ def training(summary: pd.DataFrame) -> str:
     return f"{size}Held-out perplexity: {told}{beside}." + missing(summary, "training")
 
 
+@commentary
 def heat(summary: pd.DataFrame) -> str:
     """Fig 15: how uneven each variant is, all texts together, against chance."""
     rows = _with(measured(summary, "balance"), "expert_counts")
@@ -99,6 +102,7 @@ def heat(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def domains(summary: pd.DataFrame) -> str:
     """How far the choices of one text are from those of the others."""
     rows = _with(measured(summary, "balance"), "expert_counts")
@@ -129,6 +133,7 @@ def domains(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def over_training(summary: pd.DataFrame) -> str:
     """When imbalance comes, on the fixed batch."""
     rows = _with(measured(summary, "training"), "load_counts", "load_steps")
@@ -158,6 +163,7 @@ def over_training(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def quality(summary: pd.DataFrame) -> str:
     """What balance costs in perplexity."""
     trained = _with(measured(summary, "training"), "perplexity").set_index("series")
@@ -195,6 +201,7 @@ def quality(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def ep(summary: pd.DataFrame) -> str:
     """What each variant would cost on ranks."""
     columns = [f"balance_ep{d}_max_over_mean" for d in (2, 4, 8)]
@@ -223,6 +230,7 @@ def ep(summary: pd.DataFrame) -> str:
     ) + missing(summary, "balance")
 
 
+@commentary
 def importance(summary: pd.DataFrame) -> str:
     """Whether the most chosen experts are those whose loss hurts."""
     rows = _with(
@@ -245,6 +253,7 @@ def importance(summary: pd.DataFrame) -> str:
     return "; ".join(told) + "." + missing(summary, "importance")
 
 
+@commentary
 def ways(summary: pd.DataFrame) -> str:
     """Whether both ways of counting choices agree."""
     rows = _with(measured(summary, "capture_check"), "expert_counts")
@@ -259,6 +268,7 @@ def ways(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     rows = _with(measured(summary, "balance"), "balance_cv", "balance_max_over_mean")

@@ -7,7 +7,6 @@ variant was trained once: intervals speak of texts, tokens and experts, not of o
 the texts of these effects say so."""
 
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -174,8 +173,3 @@ def _base(row) -> float:
 def increase_pct(row: pd.Series) -> np.ndarray:
     """(L, E) by how many percent perplexity rises without each expert."""
     return 100 * (np.array(json.loads(row["ablation_perplexity"]), float) / _base(row) - 1)
-
-
-FUNCTIONS: dict[str, Callable[..., Effect]] = {
-    f.__name__: f for f in (imbalance_ratio, coefficient_steps, perplexity_cost, importance_rank)
-}

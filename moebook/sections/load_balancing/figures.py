@@ -19,8 +19,10 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from moebook.explore.views import View
 from moebook.plot import layout, lines, style
-from moebook.plot.rows import one_per_place, rows_of, with_numbers
+from moebook.plot.figure import figure
+from moebook.plot.rows import layer_rows, one_per_place, rows_of, with_numbers
 from moebook.sections.load_balancing.effects import importance as rank_of
 from moebook.sections.load_balancing.effects import increase_pct
 from moebook.sections.load_balancing.skew_figures import skew_engine, skew_ep, skew_layer
@@ -52,6 +54,7 @@ LAYER_LABEL = "MoE layer (number)"
 HEAVY_TAIL = 40.0  # largest over median increase from which the y axis is symmetric-logarithmic
 
 
+@figure("fig15_heatmaps")
 def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 15: layers x experts, share of choices over uniform, all texts together, a panel per
     variant."""
@@ -75,6 +78,7 @@ def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.
         return _finish(fig, axes, norm, width), pd.concat(maps.values(), ignore_index=True)
 
 
+@figure("fig15_domains")
 def domains(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Layers x experts per text: a row per variant, a column per text, the order of experts that of
     all texts together."""
@@ -221,6 +225,7 @@ def _finish(
     return layout.settle(fig)
 
 
+@figure("importance")
 def importance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Perplexity increase without an expert over how often it is chosen, a panel per variant with
     Spearman's rho within layers and its 95 % interval, coloured by layer."""
@@ -308,3 +313,21 @@ def _increase_scale(axes: list[Axes], values: pd.Series) -> None:
             ax.yaxis.set_major_formatter(FuncFormatter(style.short_number))
             continue
         style.value_axis([ax], low - 0.07 * (high - low), high)
+
+
+VIEWS = (
+    View("balance", "balance", "series", "text", metric="balance_max_over_mean"),
+    View("training", "training", "series", metric="perplexity"),
+    View("importance of experts", "importance", "series", metric="balance_max_over_mean"),
+    View(
+        "skewed routing, one layer",
+        "skew_layer",
+        "skew",
+        "tokens",
+        "model",
+        "layer_time_us",
+        log_x=False,
+        table=layer_rows,
+    ),
+    View("skewed routing, engine", "skew_engine", "skew", "batch", "model", log_x=False),
+)

@@ -1,83 +1,15 @@
-"""Section 7: how evenly trained MoE models load their experts (Fig 15), and what imbalance costs.
-
-Four parts: what training with and without balancing gives; expert choices per layer and text
-domain, of the tiny family and of any checkpoint; perplexity with each expert taken out; throughput
-against routing skew, of one layer and end to end."""
+"""Section 7: from parameters to points."""
 
 from dataclasses import replace
-from typing import Any, Literal
 
 from moebook.models import catalog
-from moebook.models.tiny import family
-from moebook.study import params, points
+from moebook.sections.load_balancing.params import NOTEBOOK, Params
+from moebook.study import points
 from moebook.study.estimates import check
-from moebook.study.lengths import Length
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
-from moebook.study.points import EngineParams, settings
+from moebook.study.points import settings
 
-NOTEBOOK = "07_load_balancing"
-WAYS = ("hooks", "engine")  # at the routers, or the engine's own output (GPU only)
 FORMAT = "tiny:{}/{}"
-
-
-class Params(EngineParams):
-    notebook: Literal[NOTEBOOK] = NOTEBOOK
-    preset: str = "cpu"
-    variants: params.Names = family.TARGETS
-    texts: params.Names = ("code", "prose", "numbers")
-    capture_sequences: params.Count = 24
-    capture_tokens: params.Count = 256
-    capture_dtype: str = "float32"
-    capture_ways: params.Names = ("hooks",)
-    checkpoints: params.Names = ()
-    checkpoint_texts: params.Names = ()
-    ablated: params.Names = ("no-balance", "aux-0.01")
-    ablation_sequences: params.Count = 6
-    skews: params.NonNegatives = (0.0, 1.0, 2.0)
-    skew_layer_models: params.Models = ("tiny-mixtral",)
-    skew_layer_tokens: params.Counts = (16, 256)
-    skew_layer_backend: str = "auto"
-    skew_model: str | None = "tiny-mixtral"
-    skew_batches: params.Counts = (4, 16)
-    skew_tokens: Length = Length(8, 8)
-
-    def problems(self) -> list[tuple[str, Any, str]]:
-        found = super().problems()
-        found += points.unknown("preset", [self.preset], family.PRESETS)
-        for key in ("variants", "ablated"):
-            found += points.unknown(key, getattr(self, key), family.TARGETS)
-        found += points.unknown("texts", self.texts, family.DOMAINS)
-        found += points.unknown("capture_ways", self.capture_ways, WAYS)
-        found += points.unknown("capture_dtype", [self.capture_dtype], points.DTYPES)
-        found += points.model_problems(
-            "skew_model", points.named([self.skew_model]), self.skew_tokens
-        )
-        found += points.model_problems("skew_layer_models", points.named(self.skew_layer_models))
-        found += points.model_problems(
-            "checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)
-        )
-        if self.ablation_sequences % self.repeats:
-            found.append(
-                (
-                    "ablation_sequences",
-                    self.ablation_sequences,
-                    f"a multiple of repeats = {self.repeats}",
-                )
-            )
-        if self.checkpoints and not self.checkpoint_texts:
-            found.append(
-                (
-                    "checkpoint_texts",
-                    self.checkpoint_texts,
-                    "text files that the checkpoints are to read",
-                )
-            )
-        for checkpoint in self.checkpoints:
-            for text in self.checkpoint_texts or (None,):
-                found += points.checkpoint_problems(
-                    checkpoint, text, ("checkpoints", "checkpoint_texts")
-                )
-        return found
 
 
 def plan(p: Params) -> Plan:
@@ -88,44 +20,6 @@ def plan(p: Params) -> Plan:
     )
     found = [*_training(p), *_captures(p), *_ablations(p), *_skewed_layers(p), *_skewed_engines(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
-
-
-def views() -> tuple:
-    from moebook.explore.views import View
-    from moebook.plot.rows import layer_rows
-
-    return (
-        View("balance", "balance", "series", "text", metric="balance_max_over_mean"),
-        View("training", "training", "series", metric="perplexity"),
-        View("importance of experts", "importance", "series", metric="balance_max_over_mean"),
-        View(
-            "skewed routing, one layer",
-            "skew_layer",
-            "skew",
-            "tokens",
-            "model",
-            "layer_time_us",
-            log_x=False,
-            table=layer_rows,
-        ),
-        View("skewed routing, engine", "skew_engine", "skew", "batch", "model", log_x=False),
-    )
-
-
-def figures() -> dict:
-    from moebook.sections.load_balancing import figures as f
-
-    return {
-        "fig15_heatmaps": f.heatmaps,
-        "fig15_domains": f.domains,
-        "over_training": f.over_training,
-        "balance_and_quality": f.balance_and_quality,
-        "ep_balance": f.ep_balance,
-        "importance": f.importance,
-        "skew_layer": f.skew_layer,
-        "skew_engine": f.skew_engine,
-        "skew_ep": f.skew_ep,
-    }
 
 
 def _reader(p: Params, weights: str, tokens: int) -> EngineSettings:

@@ -2,12 +2,14 @@
 
 import pandas as pd
 
+from moebook.results.commentary import commentary
 from moebook.results.words import T, change, measured, missing, nothing, tokens
 from moebook.sections.load_balancing.skew_figures import UNIFORM, ep_times, layer_ratios
 
 LIMIT = 0.02  # change of time under which a layer is said not to change
 
 
+@commentary
 def skew_layer(summary: pd.DataFrame) -> str:
     """One device: skew lowers the experts read, and time where reading binds."""
     rows = _ratios(summary)
@@ -58,6 +60,7 @@ def _ratios(summary: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["status"] == "ok") & rows["ratio"].notna()]
 
 
+@commentary
 def skew_engine(summary: pd.DataFrame) -> str:
     """Whole engines: what the most skewed routing changes, by batch."""
     rows = measured(summary, "skew_engine")
@@ -89,6 +92,7 @@ def skew_engine(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def skew_ep(summary: pd.DataFrame) -> str:
     """What ranks are predicted to pay, beside one device."""
     if _ratios(summary).empty:

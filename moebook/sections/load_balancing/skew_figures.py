@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from moebook.plot import layout, lines, style
 from moebook.plot.curves import Words, curves
+from moebook.plot.figure import figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import one_per_place, plotted, reading, rows_of, values_of, with_numbers
 from moebook.results.balance import EP_DEGREES
@@ -28,6 +29,7 @@ REGIMES = ("reading", "computing")
 TIMES = "time_over_uniform"
 
 
+@figure("skew_layer")
 def skew_layer(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Time of one layer under skew over the same under uniform routing, a line per tokens, a panel
     per model; dashed, what the distinct experts read and the device's rates predict."""
@@ -92,6 +94,7 @@ def layer_ratios(summary: pd.DataFrame, figure: str) -> pd.DataFrame:
     )
 
 
+@figure("skew_engine")
 def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Throughput of whole engines over skew, and the same over that under uniform routing, a line
     per batch."""
@@ -153,6 +156,7 @@ def _engine_scale(ax, rows: pd.DataFrame, ok: pd.DataFrame, spec: Spec) -> None:
     lines.y_scale([ax], rows, known, spec, log, None)
 
 
+@figure("skew_ep")
 def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """PREDICTED time of the fullest expert-parallel rank over the same under uniform routing,
     experts placed at random, a line per number of ranks; beside it what one device measured. Left a

@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from moebook.plot import layout, lines, style
 from moebook.plot.curves import Words, curves
+from moebook.plot.figure import figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
 from moebook.results.balance import EP_DEGREES, overall, sampling_floor, statistics
@@ -27,6 +28,7 @@ FLOOR = "an even router, by chance"
 TRAINED = "trained"
 
 
+@figure("over_training")
 def over_training(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Coefficient of variation of expert load on one fixed batch, mean over layers, and training
     loss over steps; dashed, what a perfectly even router would show by chance on that batch."""
@@ -111,6 +113,7 @@ def _loss(row: pd.Series) -> pd.DataFrame:
     )
 
 
+@figure("balance_and_quality")
 def balance_and_quality(
     summary: pd.DataFrame, *, width: str = "page"
 ) -> tuple[Figure, pd.DataFrame]:
@@ -189,6 +192,7 @@ def _quality_panel(ax: Axes, rows: pd.DataFrame, looks: lines.Looks) -> None:
     ax.tick_params(labelleft=True)
 
 
+@figure("ep_balance")
 def ep_balance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Load of the fullest expert-parallel rank over the mean, over the number of ranks: a line per
     variant, a panel per text. A layer that computes takes as many times as long as on even

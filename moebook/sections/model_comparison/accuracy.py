@@ -5,7 +5,6 @@ All models of a row's suite are in one number format: the one in which most of i
 measured."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -19,12 +18,6 @@ from moebook.sections.model_comparison.pareto import front
 SWEEPS = {"llm": "llms", "vlm": "vlms"}
 FEWEST = {"published": 3, "measured": 2}  # models that make a comparison
 COLUMN = "measured_accuracies"  # of a summary: path of the file of measured accuracies
-
-
-def with_measured(res, file: str | None):
-    """Results whose summary also names a file of measured accuracies (`moebook quality`); None: as
-    they are."""
-    return res if file is None else replace(res, summary=res.summary.assign(**{COLUMN: file}))
 
 
 def suites_of(summary: pd.DataFrame) -> list[Suite]:

@@ -2,20 +2,25 @@
 
 import pandas as pd
 
+from moebook.results.commentary import commentary
 from moebook.results.under_bound import is_under
 from moebook.results.words import NOTHING, T, change, in_order, measured, nothing, planned
 from moebook.sections.model_comparison import accuracies
 from moebook.sections.model_comparison.accuracy import accuracy_rows, on_front, suites_of
+from moebook.sections.model_comparison.parameter_commentary import parameter_shares
 
+__all__ = ["accuracy", "headline", "imposing", "llms", "parameter_shares", "sources", "vlms"]
 WORDS = {T: "throughput", "e2e_s": "latency"}
 
 
+@commentary
 def llms(summary: pd.DataFrame) -> str:
     """Fig 3: the ends of each latency in each format, and what is not there."""
     rows = measured(summary, "llms")
     return _ends(summary, "llms") + _lacking(summary, "llms") + _imposed(rows) + _under(rows)
 
 
+@commentary
 def vlms(summary: pd.DataFrame) -> str:
     """Fig 4: the same of language parts, in samples a second, too."""
     rows = measured(summary, "vlms")
@@ -96,6 +101,7 @@ def _under(rows: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def imposing(summary: pd.DataFrame) -> str:
     """What imposing a uniform routing costs: one model with its own routers and with imposed
     ones."""
@@ -122,6 +128,7 @@ def imposing(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def accuracy(summary: pd.DataFrame, metric: str) -> str:
     """Figs 17 and 18: which models stand on the front of speed (`metric`) and accuracy, suite by
     suite."""
@@ -173,6 +180,7 @@ def _why_none(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def sources(summary: pd.DataFrame) -> str:
     """Where the accuracies of this section were read, and what was not found."""
     models = in_order(summary[summary["model"].notna()], "model")
@@ -193,6 +201,7 @@ def sources(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     rows = measured(summary, "llms")

@@ -9,7 +9,6 @@ is then not `whole`.
 At one workload throughput is tokens over E2E latency, so both follow from one metric: twice the
 throughput is half the latency."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -143,8 +142,3 @@ def _effect(stat: np.ndarray, cells: Cells, n: int, text: str, told: str) -> Eff
     )
     found = summarise(stat, "%", n, cells.ok, (), f"in {name}: {text}{drawn}")
     return replace(found, whole=not told)
-
-
-FUNCTIONS: dict[str, Callable[..., Effect]] = {
-    f.__name__: f for f in (model_lead, model_change, over_fastest, model_order, ffn_share)
-}

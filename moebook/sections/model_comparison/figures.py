@@ -11,9 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from moebook.explore.views import View
 from moebook.plot import layout, lines, style
+from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.figure import figure
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
+from moebook.sections.model_comparison import parameter_figures
 from moebook.sections.model_comparison.accuracy import accuracy_rows, on_front
+from moebook.sections.model_comparison.parameter_figures import parameter_shares_of_table_1
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 BAR_IN, GAP = 0.13, 0.7  # height of one bar in inches; bars of room between two models
@@ -31,25 +36,31 @@ SPEEDS = {
     "e2e_s": ("end-to-end latency (s)", False),
 }
 
+__all__ = ["VIEWS", "parameter_shares_of_table_1", "predicted_vs_measured"]
 
+
+@figure("fig03_llms")
 def llms(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 3: TTFT, time per output token and end-to-end latency of each language model, a bar per
     number format."""
     return _latencies(summary, "llms", width)
 
 
+@figure("fig04_vlms")
 def vlms(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 4: the same of the language parts of vision-language models, image tokens in the
     prompt."""
     return _latencies(summary, "vlms", width)
 
 
+@figure("fig17_throughput")
 def throughput(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 17: throughput against accuracy, a panel per suite of accuracies, the Pareto front
     joined."""
     return _against_accuracy(summary, "fig17_throughput", "throughput_tok_s", width)
 
 
+@figure("fig18_latency")
 def latency(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 18: end-to-end latency against accuracy."""
     return _against_accuracy(summary, "fig18_latency", "e2e_s", width)
@@ -266,3 +277,10 @@ def _wrapped(tasks: str, most: int = 34) -> str:
     """The tasks in at most two lines of text."""
     cut = tasks.rfind(", ", 0, most) if len(tasks) > most else -1
     return tasks if cut < 0 else f"{tasks[: cut + 1]}\n{tasks[cut + 2 :]}"
+
+
+VIEWS = (
+    View("language models", "llms", "model", "series"),
+    View("vision-language models", "vlms", "model", "series"),
+    *parameter_figures.VIEWS,
+)

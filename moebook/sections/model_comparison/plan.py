@@ -1,81 +1,14 @@
-"""Section 9: nine published models under one workload (Figs 3 and 4), and speed against accuracy
-(Figs 17 and 18).
-
-Three parts: language models in each format; the language parts of vision-language models, whose
-image tokens are part of the prompt; one model with its routers and with imposed uniform routing,
-which is what imposing costs. Dummy weights of DeepSeek's models do not route near uniformly on a
-GPU, so `uniform_routing` names models whose routing is imposed.
-
-A model that does not fit a device in a format is a row `oom`; in `depth_formats` it is extrapolated
-from fewer layers."""
+"""Section 9: from parameters to points."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
 
 from moebook.models import catalog, fitting
 from moebook.models.formats import SERIES
-from moebook.sections.model_comparison import accuracies
-from moebook.study import params, points
+from moebook.sections.model_comparison.params import NOTEBOOK, Params
+from moebook.study import points
 from moebook.study.estimates import check
-from moebook.study.lengths import Length
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
-from moebook.study.points import EngineParams, full_or_by_depth
-
-NOTEBOOK = "09_model_comparison"
-
-
-class Params(EngineParams):
-    notebook: Literal[NOTEBOOK] = NOTEBOOK
-    llms: params.Models = ("tiny-mixtral", "tiny-qwen2-moe", "tiny-deepseek-v2")
-    formats: params.Names = ("fp32", "bf16")
-    depth_formats: params.Names = ()
-    reduced_layers: params.Depths | None = None
-    gpu_memory_utilization: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.92
-    batch: params.Count = 8
-    tokens: Length = Length(8, 8)
-    vlms: params.Models = ("tiny-deepseek-v2",)
-    vlm_format: str = "bf16"
-    vlm_text_tokens: params.Count = 24
-    vlm_image_tokens: params.Count = 24
-    uniform_routing: params.Names = ("tiny-deepseek-v2",)
-    imposing_check: str | None = "tiny-mixtral"
-    accuracy_file: str | None = None
-
-    def problems(self) -> list[tuple[str, Any, str]]:
-        found = super().problems()
-        found += points.unknown("formats", self.formats, SERIES) + points.unknown(
-            "vlm_format", [self.vlm_format], SERIES
-        )
-        found += points.unknown("depth_formats", self.depth_formats, self.formats)
-        if self.depth_formats and self.reduced_layers is None:
-            found.append(("reduced_layers", None, "two or more depths, which depth_formats needs"))
-        found += points.model_problems("llms", points.named(self.llms), self.tokens)
-        found += points.model_problems("vlms", points.named(self.vlms), self._vlm_length())
-        found += points.unknown(
-            "uniform_routing", self.uniform_routing, points.nameable((*self.llms, *self.vlms))
-        )
-        checked = points.named([self.imposing_check])
-        found += points.unknown(
-            "imposing_check",
-            checked,
-            [m for m in points.nameable(self.llms) if m not in self.uniform_routing],
-        )
-        found += points.model_problems(
-            "imposing_check", [m for m in checked if m not in self.llms], self.tokens
-        )
-        if self.accuracy_file is not None:
-            found += [
-                ("accuracy_file", self.accuracy_file, problem)
-                for problem in accuracies.file_problems(Path(self.accuracy_file))
-            ]
-        return found
-
-    def _vlm_length(self) -> Length:
-        """Text and image in, as many out as of language models."""
-        return Length(self.vlm_text_tokens + self.vlm_image_tokens, self.tokens.tokens_out)
+from moebook.study.points import full_or_by_depth
 
 
 def plan(p: Params) -> Plan:
@@ -89,32 +22,6 @@ def plan(p: Params) -> Plan:
     ]
     found += [check(point, p.device) for point in [*_vision_language_models(p), *_imposing(p)]]
     return Plan(NOTEBOOK, p.profile, p.device, merge(found))
-
-
-def views() -> tuple:
-    from moebook.explore.views import View
-    from moebook.sections.overview import plan as overview
-
-    return (
-        View("language models", "llms", "model", "series"),
-        View("vision-language models", "vlms", "model", "series"),
-        *overview.views(),
-    )
-
-
-def figures() -> dict:
-    from moebook.plot.checks import predicted_vs_measured
-    from moebook.sections.model_comparison import figures as f
-    from moebook.sections.overview import plan as overview
-
-    return {
-        **overview.figures(),
-        "fig03_llms": f.llms,
-        "fig04_vlms": f.vlms,
-        "fig17_throughput": f.throughput,
-        "fig18_latency": f.latency,
-        "predicted_vs_measured": predicted_vs_measured,
-    }
 
 
 def _with_models(p: Params) -> Params:

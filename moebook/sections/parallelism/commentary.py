@@ -3,6 +3,7 @@
 import pandas as pd
 
 from moebook.models.one_rank import MODES, ONE
+from moebook.results.commentary import commentary
 from moebook.results.words import NOTHING, T, change, nothing, planned
 from moebook.sections.parallelism import composed as analysis
 from moebook.sections.parallelism.composed import COMPOSED
@@ -40,6 +41,7 @@ def _how(composed: bool) -> str:
     return "composed" if composed else "run"
 
 
+@commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence: the best mode per model at the largest number of devices it was
     run on, and beyond that composed."""
@@ -68,6 +70,7 @@ def _best(own: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def scaling(summary: pd.DataFrame) -> str:
     """Fig 13: times one device, per mode and number of devices."""
     rows = _split(summary)
@@ -124,6 +127,7 @@ def gone(summary: pd.DataFrame) -> str:
     return f" Not run: {'; '.join(told)}." if told else ""
 
 
+@commentary
 def parts(summary: pd.DataFrame) -> str:
     """Share of communication in a decode step, and where it is from."""
     rows = summary[(summary["method"] == COMPOSED) & (summary["status"] == "ok")]
@@ -158,6 +162,7 @@ def _notes(rows: pd.DataFrame) -> str:
     return "".join(f" {r.model}, {r.series} {r.devices}: {r.rounding}." for r in notes.itertuples())
 
 
+@commentary
 def validation(summary: pd.DataFrame) -> str:
     """How well compositions meet runs, and how the stand-in class meets the real one."""
     rows = analysis.errors(summary)

@@ -32,9 +32,9 @@ from moebook.models import catalog, one_rank
 from moebook.models.catalog import Architecture
 from moebook.models.widths import dtype_bytes
 from moebook.predict.communication import Links, NoLinks, links_of, read_tables
+from moebook.results.deciding import COMPOSED
 
 NOTEBOOK = "05_parallelism"
-COMPOSED = "composed"  # the sweep and the method of composed rows
 MAX_TOKENS = 16384  # of one prefill step: vLLM's default for offline use on GPUs of 70 GiB and more
 STEP_TIMES = ("ttft_s", "tpot_s")
 TIMES = (*STEP_TIMES, "e2e_s")

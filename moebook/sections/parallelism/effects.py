@@ -7,7 +7,6 @@ is missing; then `differs` says so, so that a verdict on it is never one on the 
 Gains over devices are exponents p of throughput ~ G^p, which compare 2 devices with 4: 1 is ideal
 scaling, 0 none, twice the throughput on 4 devices 1/2."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -126,6 +125,3 @@ def _whole(effect: Effect, cells: Cells, modes: list[str], count: int, used: int
         cells.planned["series"].isin(modes) & (count_of(cells.planned) == count)
     ]
     return replace(effect, whole=used >= len(planned))
-
-
-FUNCTIONS: dict[str, Callable[..., Effect]] = {f.__name__: f for f in (device_exponent, mode_gain)}

@@ -13,8 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from moebook.explore.views import View
 from moebook.models.one_rank import MODES, ONE
 from moebook.plot import layout, lines, style
+from moebook.plot.figure import figure
 from moebook.plot.rows import METRICS, plotted, rows_of, with_numbers
 from moebook.sections.parallelism import composed as analysis
 
@@ -38,6 +40,7 @@ PART_LOOKS = {
 DODGE = 1.045  # from one mode to the next, as a factor of devices
 
 
+@figure("fig13_parallelism")
 def over_devices(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 13: throughput over devices, a line per mode, a panel per model, with ideal scaling in
     grey."""
@@ -46,6 +49,7 @@ def over_devices(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure,
     )
 
 
+@figure("efficiency")
 def efficiency(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Throughput over G times that of one device (%; on a CPU over one), a line per mode, a panel
     per model."""
@@ -209,6 +213,7 @@ def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
     return handles, labels
 
 
+@figure("step_parts")
 def step_parts(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """A decode step of every mode: one rank's compute and the ranks' communication as a bar, what
     was run as a marker."""
@@ -302,6 +307,7 @@ def _parts(ax: Axes, rows: pd.DataFrame) -> None:
     )
 
 
+@figure("composed_vs_measured")
 def composed_vs_measured(
     summary: pd.DataFrame, *, width: str = "page"
 ) -> tuple[Figure, pd.DataFrame]:
@@ -341,3 +347,18 @@ def composed_vs_measured(
         layout.settle(fig, ax.get_legend_handles_labels())
         composed = [f"composed_{name}" for name in analysis.TIMES]
         return fig, plotted(rows, analysis.TIMES, ["series", "devices", *composed, "error_pct"])
+
+
+VIEWS = (
+    View("over devices", None, "devices", "series", "model", table=analysis.over_devices),
+    View("run, at all batches", "modes", "devices", "series", "model", table=analysis.with_devices),
+    View(
+        "composed, at all batches",
+        "composed",
+        "devices",
+        "series",
+        "model",
+        table=analysis.with_devices,
+    ),
+    View("one rank alone", "shards", "batch", "series", "model"),
+)

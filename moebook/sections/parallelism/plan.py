@@ -1,66 +1,15 @@
-"""Section 5: what several devices gain (Fig 13), with tensor, expert and pipeline parallelism.
-
-Three sweeps:
-  modes   the engine itself over G devices, as the profile has them; what it cannot do is a row with
-          the reason
-  shards  what one rank of each mode and G computes, on one device (models/shards.py); with the time
-          that ranks take to communicate (analysis/parallelism.py) it says what G devices would do,
-          also where there are none. Stages of a pipeline are run with the whole batch and with B/G
-          of it, which fills all stages
-  check   a model whose shards are written in another model class, whole in both
-
-Letters: B batch, S tokens, L layers, K experts per token, G devices.
-"""
-
-from typing import Any, Literal
+"""Section 5: from parameters to points."""
 
 from moebook.models import catalog
 from moebook.models.catalog import Architecture
-from moebook.models.one_rank import MODES, ONE, indivisible, rank_series, shard, stand_in
-from moebook.study import params, points
+from moebook.models.one_rank import ONE, indivisible, rank_series, shard, stand_in
+from moebook.sections.parallelism.params import NOTEBOOK, Params
+from moebook.study import points
 from moebook.study.estimates import check
-from moebook.study.lengths import Length
 from moebook.study.plan import EngineSettings, Plan, Point, merge
-from moebook.study.points import EngineParams, full_or_by_depth, unless
+from moebook.study.points import full_or_by_depth, unless
 
-NOTEBOOK = "05_parallelism"
 STAND_IN = "stand-in"
-
-
-class Params(EngineParams):
-    notebook: Literal[NOTEBOOK] = NOTEBOOK
-    num_devices: params.Count = 2
-    models: params.Models = ("tiny-mixtral",)
-    modes: params.Names = ("TP", "TP+EP", "PP")
-    device_counts: params.Counts = (1, 2)
-    shard_device_counts: params.Counts = (2,)
-    batches: params.Counts = (8,)
-    tp_batches: params.Counts = (1,)  # further batches, of one device and of TP alone
-    tokens: Length = Length(16, 16)
-    reduced_layers: params.Depths | None = None
-
-    def problems(self) -> list[tuple[str, Any, str]]:
-        found = super().problems()
-        found += points.unknown("modes", self.modes, MODES)
-        found += points.model_problems("models", points.named(self.models), self.tokens)
-        if self.device_counts and 1 not in self.device_counts:
-            found.append(
-                (
-                    "device_counts",
-                    self.device_counts,
-                    "1 among them: it is what gains are over; or [], which "
-                    "leaves the engine over several devices out",
-                )
-            )
-        if self.tensor_parallel != 1:
-            found.append(
-                (
-                    "tensor_parallel",
-                    self.tensor_parallel,
-                    "1: `modes` and `device_counts` set it here",
-                )
-            )
-        return found
 
 
 def plan(p: Params) -> Plan:
@@ -76,31 +25,6 @@ def plan(p: Params) -> Plan:
         for q in full_or_by_depth(cell, p.device, p.reduced_layers)
     ]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in planned))
-
-
-def views() -> tuple:
-    from moebook.explore.views import View
-    from moebook.sections.parallelism.composed import over_devices, with_devices
-
-    return (
-        View("over devices", None, "devices", "series", "model", table=over_devices),
-        View("run, at all batches", "modes", "devices", "series", "model", table=with_devices),
-        View(
-            "composed, at all batches", "composed", "devices", "series", "model", table=with_devices
-        ),
-        View("one rank alone", "shards", "batch", "series", "model"),
-    )
-
-
-def figures() -> dict:
-    from moebook.sections.parallelism import figures as f
-
-    return {
-        "fig13_parallelism": f.over_devices,
-        "step_parts": f.step_parts,
-        "efficiency": f.efficiency,
-        "composed_vs_measured": f.composed_vs_measured,
-    }
 
 
 def _engine(p: Params, **parallel) -> EngineSettings:

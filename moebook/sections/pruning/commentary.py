@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from moebook.results.commentary import commentary
 from moebook.results.gains import BASELINE, gains, pruned
 from moebook.results.perplexity import quality_rows
 from moebook.results.words import NOTHING, T, in_order, measured, nothing, planned, with_gain
@@ -30,6 +31,7 @@ def _gains(summary: pd.DataFrame) -> pd.DataFrame:
     return found.assign(kind=parts.str[0], ratio_pct=parts.str[1])
 
 
+@commentary
 def absolute(summary: pd.DataFrame) -> str:
     """Fig 11: the whole model over active experts, and what cannot be."""
     rows = measured(summary, SWEEP)
@@ -53,6 +55,7 @@ def absolute(summary: pd.DataFrame) -> str:
     return ("; ".join(told) + "." if told else NOTHING) + rest
 
 
+@commentary
 def gain(summary: pd.DataFrame) -> str:
     """Mean gain per kind and ratio, with the range over top-k."""
     found = _gains(summary)
@@ -72,6 +75,7 @@ def gain(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def floor(summary: pd.DataFrame) -> str:
     """A decode step over its floor, whole against pruned most."""
     rows = measured(summary, SWEEP)
@@ -100,6 +104,7 @@ def floor(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def quality(summary: pd.DataFrame) -> str:
     """Which criterion loses least perplexity at each kind and ratio, with random choice as the
     reference."""
@@ -165,6 +170,7 @@ def _without(cut: pd.DataFrame) -> str:
     return f" Without a number: {'; '.join(told)}." if told else ""
 
 
+@commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     found = _gains(summary)

@@ -11,15 +11,27 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from moebook.explore.views import View
 from moebook.plot import lines as panels
 from moebook.plot import style
+from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.figure import figure
 from moebook.plot.gains import gain_label, gain_rows, series_of
 from moebook.plot.lines import Spec, lines
 from moebook.plot.rows import rows_of, values_of, with_numbers
 from moebook.results.gains import BASELINE, by_ratio, pruned
+from moebook.results.perplexity import quality_rows
 from moebook.sections.pruning.quality_figures import quality, quality_and_speed
 
-__all__ = ["gain", "gain_by_ratio", "over_active", "over_floor", "quality", "quality_and_speed"]
+__all__ = [
+    "predicted_vs_measured",
+    "gain",
+    "gain_by_ratio",
+    "over_active",
+    "over_floor",
+    "quality",
+    "quality_and_speed",
+]
 
 SWEEP = "pruning"
 HUES = ("Blues", "Oranges", "Greens", "Purples")  # one per kind of pruning; darker: more pruned
@@ -28,11 +40,13 @@ SPEC = Spec("over_active", SWEEP, panel="model", line="series", x="top_k")
 TIMES = {"TPOT": ("tpot_s", "floor_tpot_s"), "TTFT": ("ttft_s", "floor_ttft_s")}
 
 
+@figure("fig11_pruning")
 def over_active(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 11: throughput over active experts, whole (black) and pruned, a panel per model."""
     return lines(summary, SPEC, width=width, looks=_looks(series_of(summary, "over_active", SWEEP)))
 
 
+@figure("gain")
 def gain(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Percent gain over the whole model over active experts, a panel per kind of pruning and
     model."""
@@ -55,6 +69,7 @@ def gain(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.Data
     return lines(rows, spec, width=width, looks=looks)
 
 
+@figure("gain_by_ratio")
 def gain_by_ratio(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Mean gain over active counts, and its range, over the share that is pruned: a line per kind,
     a panel per model."""
@@ -79,6 +94,7 @@ def gain_by_ratio(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure
     return lines(rows, spec, width=width, looks=looks)
 
 
+@figure("over_floor")
 def over_floor(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """TPOT and TTFT as multiples of their floors over active experts: where the multiple grows by
     pruning, the bytes saved do not become time saved."""
@@ -148,3 +164,18 @@ def _looks(series: list[str]) -> panels.Looks:
         for name, shade in zip(own, np.linspace(*SHADES, len(own)), strict=True):
             found[name] = mpl.colors.to_hex(mpl.colormaps[hue](shade)), marks[name]
     return found
+
+
+VIEWS = (
+    View("over active experts", "pruning", "top_k", "series", "model"),
+    View(
+        "quality",
+        None,
+        "ratio_pct",
+        "criterion",
+        "kind",
+        "increase_pct",
+        log_x=False,
+        table=quality_rows,
+    ),
+)

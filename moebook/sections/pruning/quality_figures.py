@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from moebook.plot import layout, lines, style
+from moebook.plot.figure import figure
 from moebook.plot.gains import gain_rows
 from moebook.plot.lines import Spec
 from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
@@ -66,6 +67,7 @@ TICKS = (
 )
 
 
+@figure("quality")
 def quality(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Perplexity over that of the whole model (%), by ratio and criterion, a panel per kind of
     pruning."""
@@ -95,6 +97,7 @@ def quality(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.D
         )
 
 
+@figure("quality_and_speed")
 def quality_and_speed(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Perplexity increase (%) of the trained model against the throughput gain (%), mean over
     active experts, of each model of sweep `pruning` at the same kind and ratio; a panel per such

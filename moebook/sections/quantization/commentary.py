@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from moebook.results.commentary import commentary
 from moebook.results.gains import gains
 from moebook.results.perplexity import quality_rows
 from moebook.results.words import (
@@ -42,6 +43,7 @@ def _gain(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
     return with_gain(gains(summary, sweep, over=pair[0]).query("series == @pair[1]"))
 
 
+@commentary
 def pair(summary: pd.DataFrame, sweep: str) -> str:
     """Fig 10: gain per model from the smallest to the largest batch or length."""
     found, axis = _gain(summary, sweep), {"quant_batch": "batch", "quant_length": "length"}[sweep]
@@ -60,6 +62,7 @@ def pair(summary: pd.DataFrame, sweep: str) -> str:
     )
 
 
+@commentary
 def widening(summary: pd.DataFrame) -> str:
     """How the gain splits into prefill and decoding."""
     base_other = _pair(summary)
@@ -88,6 +91,7 @@ def _range(ratio: pd.Series) -> str:
     return f"{change(ratio.min())} to {change(ratio.max())} (median {change(ratio.median())})"
 
 
+@commentary
 def ladder(summary: pd.DataFrame) -> str:
     """The ladder of formats at its largest batch."""
     rows = measured(summary, "formats")
@@ -105,6 +109,7 @@ def ladder(summary: pd.DataFrame) -> str:
     return "Throughput runs " + "; ".join(told) + "." + missing(summary, "formats")
 
 
+@commentary
 def memory(summary: pd.DataFrame) -> str:
     """Weights and KV capacity per format."""
     rows = measured(summary, "formats").drop_duplicates("series")
@@ -124,6 +129,7 @@ def memory(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def quality(summary: pd.DataFrame) -> str:
     """Perplexity per format and its change over the first of them, or what is missing."""
     rows = planned(summary, "quality")
@@ -169,6 +175,7 @@ def _scale(ok: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     sweep = _first(summary)

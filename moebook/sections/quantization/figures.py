@@ -10,8 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from moebook.explore.views import View
 from moebook.plot import layout, length_axis, style
 from moebook.plot import lines as panels
+from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.figure import figure
 from moebook.plot.gains import gain_label, gain_rows, series_of
 from moebook.plot.lines import Spec, lines
 from moebook.plot.rows import (
@@ -27,7 +30,16 @@ from moebook.plot.rows import (
 )
 from moebook.sections.quantization.quality_figures import quality, quality_and_speed
 
-__all__ = ["formats", "gain", "memory", "over_batch", "over_length", "quality", "quality_and_speed"]
+__all__ = [
+    "predicted_vs_measured",
+    "formats",
+    "gain",
+    "memory",
+    "over_batch",
+    "over_length",
+    "quality",
+    "quality_and_speed",
+]
 
 SPECS = {
     spec.name: spec
@@ -56,17 +68,20 @@ NUMBER_IN = 0.36  # room for a number beside its bar
 NARROW_IN = 1.0  # panels narrower than this have numbers on their bars
 
 
+@figure("fig10_batch")
 def over_batch(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 10: throughput over batch, a line per format, a panel per model."""
     return lines(summary, SPECS["over_batch"], width=width)
 
 
+@figure("fig10_length")
 def over_length(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 10: throughput over input = output length at the largest batch, a line per format, a
     panel per model."""
     return lines(summary, SPECS["over_length"], width=width)
 
 
+@figure("gain")
 def gain(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """What the pair's second format gains over its first (%), over batch and over length, a line
     per model."""
@@ -131,6 +146,7 @@ def _shade(ax: Axes, spec: Spec) -> None:
     ax.fill_between([left, right], low, high, color=SHADE, linewidth=0, zorder=0.4, gid="source")
 
 
+@figure("formats")
 def formats(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Throughput of one model in every format, a row per format, a panel per batch; formats without
     a number marked."""
@@ -155,6 +171,7 @@ def formats(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.D
         return fig, plotted(rows, ["throughput_tok_s"], ["series"])
 
 
+@figure("memory")
 def memory(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Weights, KV capacity and the largest batch that fits it at the sweep's length, a row per
     format."""
@@ -289,3 +306,11 @@ def _mark_row(ax: Axes, y: int, status: str, words: bool) -> None:
             fontsize=7,
             color=style.GREY,
         )
+
+
+VIEWS = (
+    View("over batch", "quant_batch", "batch", "series", "model"),
+    View("over length", "quant_length", "input_tokens", "series", "model"),
+    View("formats", "formats", "batch", "series", "model"),
+    View("quality", "quality", "series", metric="perplexity"),
+)

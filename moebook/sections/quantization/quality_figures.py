@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from moebook.plot import layout, lines, style
+from moebook.plot.figure import figure
 from moebook.plot.gains import gain_rows, series_of
 from moebook.plot.lines import Spec
 from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
@@ -29,6 +30,7 @@ SPEED = {
 }
 
 
+@figure("quality")
 def quality(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Perplexity of a trained checkpoint in each format, against the throughput of that format in
     the sweep `formats` at its largest batch and against its weights. No bars: the repeats are parts
@@ -66,6 +68,7 @@ def quality(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.D
         return fig, plotted(rows, ["perplexity", "throughput_tok_s"], ["series", "weights_gb"])
 
 
+@figure("quality_and_speed")
 def quality_and_speed(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Perplexity increase (%) of the trained checkpoint against the throughput gain (%) of the
     sweep `formats`' model at its largest batch, both over the first format of the ladder. A format

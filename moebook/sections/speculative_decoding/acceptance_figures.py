@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moebook.plot import layout, lines, style
+from moebook.plot.figure import figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import (
     METRICS,
@@ -35,6 +36,7 @@ FORMULA = "formula, uniform routing"
 ROW_IN = 0.2
 
 
+@figure("acceptance")
 def acceptance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Tokens per target step of each draft on each text, a row per draft, a panel per
     temperature."""
@@ -69,6 +71,7 @@ def acceptance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
         return fig, plotted(rows, ["tokens_per_step", "acceptance_rate"], TOLD)
 
 
+@figure("acceptance_by_position")
 def by_position(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Share of drafts whose i-th token was accepted, a line per draft, a panel per text, at the
     lowest temperature."""
@@ -111,6 +114,7 @@ def _at_position(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows.assign(position=int(column.removeprefix("accepted_pos")), kind="full", **ends)
 
 
+@figure("experts_hit")
 def experts_hit(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Distinct experts of a layer that a target step hits, a row per series, beside the formula; a
     panel per text."""

@@ -4,6 +4,7 @@ import pandas as pd
 
 from moebook.predict import speculation
 from moebook.predict.speculation import PLAIN
+from moebook.results.commentary import commentary
 from moebook.results.gains import gains
 from moebook.results.under_bound import is_under
 from moebook.results.words import (
@@ -49,6 +50,7 @@ def _acceptances(rows: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in one sentence."""
     found = _gain(summary, "spec_tokens")
@@ -77,6 +79,7 @@ def headline(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def length(summary: pd.DataFrame) -> str:
     """Fig 12: throughput from the shortest to the longest input, per series."""
     rows, told = with_length(measured(summary, "spec_length")), []
@@ -102,6 +105,7 @@ def length(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def tokens(summary: pd.DataFrame) -> str:
     """Fig 12: the best number of draft tokens of each draft, and what the most of them gives."""
     found, told = _gain(summary, "spec_tokens"), []
@@ -128,6 +132,7 @@ def tokens(summary: pd.DataFrame) -> str:
     return "Over no speculation: " + "; ".join(told) + f".{least}" + missing(summary, "spec_tokens")
 
 
+@commentary
 def batch(summary: pd.DataFrame) -> str:
     """Gain over no speculation from the smallest to the largest batch."""
     found = _gain(summary, "spec_batch")
@@ -142,6 +147,7 @@ def batch(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def acceptance(summary: pd.DataFrame) -> str:
     """Tokens per step of each trained draft, and how temperature changes them."""
     rows = speculation.acceptance_rows(summary)
@@ -181,6 +187,7 @@ def acceptance(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def position(summary: pd.DataFrame) -> str:
     """Acceptance of a token given those before it, at the first and the last position."""
     rows = speculation.acceptance_rows(summary)
@@ -208,6 +215,7 @@ def position(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def speedup(summary: pd.DataFrame) -> str:
     """Cost ratio and break-even of each draft, and which drafts pay at what the trained ones
     reached."""
@@ -253,6 +261,7 @@ def _at_reached(summary: pd.DataFrame, rows: pd.DataFrame, k: int) -> str:
     )
 
 
+@commentary
 def check(summary: pd.DataFrame) -> str:
     """Equality of greedy output, and the error of composing speed from cost and acceptance."""
     rows = speculation.same_output(summary)
@@ -285,6 +294,7 @@ def check(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def graphs(summary: pd.DataFrame) -> str:
     """What the engine's own compilation changes, where it was measured beside."""
     rows, own = measured(summary, "spec_graphs"), summary[summary["status"] == "ok"]
@@ -317,6 +327,7 @@ def _shared(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def experts(summary: pd.DataFrame) -> str:
     """Distinct experts per step against the formula and against plain decoding."""
     rows = speculation.experts(summary)
@@ -341,6 +352,7 @@ def experts(summary: pd.DataFrame) -> str:
     )
 
 
+@commentary
 def which_cell(summary: pd.DataFrame) -> str:
     """By how much the source's winner must be accepted more often than the smallest draft to be the
     fastest."""

@@ -6,7 +6,6 @@ its drafts' own weights decide acceptance and prints none; where it was set here
 dummy, `differs` says so. A draft that was planned and has no number is told in the text, and the
 effect is then not `whole`."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -176,8 +175,3 @@ def _conditions(cells: Cells) -> tuple[str, ...]:
             "experts",
         )
     return found
-
-
-FUNCTIONS: dict[str, Callable[..., Effect]] = {
-    f.__name__: f for f in (draft_lead, draft_gain, draft_change, draft_steps)
-}

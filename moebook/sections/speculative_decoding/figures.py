@@ -10,8 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moebook.explore.views import View
 from moebook.plot import layout, style
 from moebook.plot import lines as panels
+from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.figure import figure
 from moebook.plot.lines import Spec, lines
 from moebook.plot.rows import (
     AXES,
@@ -34,6 +37,7 @@ from moebook.sections.speculative_decoding.acceptance_figures import (
 )
 
 __all__ = [
+    "predicted_vs_measured",
     "acceptance",
     "break_even",
     "by_position",
@@ -86,6 +90,7 @@ NEVER_AT = 1.06  # height at which drafts that never pay are marked
 SET_LABEL = "acceptance set in these runs"
 
 
+@figure("fig12_length")
 def over_length(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 12: throughput over input = output length, a line per draft and one without."""
     return lines(
@@ -93,11 +98,13 @@ def over_length(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, 
     )
 
 
+@figure("over_batch")
 def over_batch(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Throughput over batch, a line per draft and one without."""
     return lines(summary, SPECS["over_batch"], width=width, looks=_looks_of(summary, "over_batch"))
 
 
+@figure("fig12_tokens")
 def over_draft_tokens(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Fig 12: throughput over draft tokens, a line per draft; no speculation as a level across."""
     spec = SPECS["over_draft_tokens"]
@@ -137,6 +144,7 @@ def _ratios(summary: pd.DataFrame, figure: str, sweeps: tuple[str, ...]) -> pd.D
     return out
 
 
+@figure("speedup")
 def speedup(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """Speed-up of decoding over acceptance: a curve per draft from its measured cost, a panel per
     number of draft tokens.
@@ -246,6 +254,7 @@ def _reached(axes: list[Axes], summary: pd.DataFrame) -> tuple[list, list[str]]:
     ]
 
 
+@figure("break_even")
 def break_even(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
     """The acceptance from which a draft pays, over draft tokens and over batch, a line per
     draft."""
@@ -308,3 +317,19 @@ def _even_notes(rows: pd.DataFrame) -> tuple[list, list[str]]:
         handles.append(Line2D([], [], linestyle="none", marker="*", color=style.GREY))
         labels.append(NEVER)
     return handles, labels
+
+
+VIEWS = (
+    View("over draft tokens", "spec_tokens", "draft_tokens", "series", log_x=False),
+    View("over length", "spec_length", "input_tokens", "series"),
+    View("over batch", "spec_batch", "batch", "series"),
+    View(
+        "acceptance",
+        "acceptance",
+        "temperature",
+        "series",
+        "text",
+        "acceptance_rate",
+        log_x=False,
+    ),
+)

@@ -1,135 +1,23 @@
-"""Section 4: what speculative decoding costs and gains for a MoE target (Fig 12).
-
-Cost: a target with each draft, acceptance set in the engine's rejection sampler, over length, draft
-tokens and batch, the target without drafts beside it. Acceptance: a trained tiny target with its
-drafts and n-gram lookup, over temperature and text. What a step costs over what it yields is the
-speed-up; analysis/speculation.py puts both together."""
+"""Section 4: from parameters to points."""
 
 from dataclasses import replace
 from math import ceil
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
 
 from moebook.models import catalog
 from moebook.models.tiny import family
-from moebook.study import params, points
+from moebook.sections.speculative_decoding.params import MOST_DRAFT_TOKENS, NOTEBOOK, Params
+from moebook.study import points
 from moebook.study.estimates import check
-from moebook.study.lengths import Length, both, longest
+from moebook.study.lengths import longest
 from moebook.study.plan import EngineSettings, Plan, Point, Speculation, Workload, merge
-from moebook.study.points import EngineParams, settings
+from moebook.study.points import settings
 
-NOTEBOOK = "04_speculative_decoding"
 PLAIN, NGRAM = "no speculation", "n-gram"
-MOST_DRAFT_TOKENS = 8  # columns accepted_pos1 ... of the table
-
-Acceptance = Annotated[float, Field(strict=True, gt=0, lt=1)]
-
-
-class Params(EngineParams):
-    notebook: Literal[NOTEBOOK] = NOTEBOOK
-    target: str | None = "tiny:cpu/aux-0.01"
-    drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-large")
-    acceptance: Acceptance | None = None
-    checked_acceptance: Acceptance | None = None
-    checked_graphs: points.Graphs | None = None
-    draft_tokens: params.Counts = (1, 3)
-    draft_tokens_fixed: params.Count = 3
-    lengths: params.Lengths = both(16, 32)
-    batches: params.Counts = (1, 4)
-    batch: params.Count = 4
-    tokens: Length = Length(16, 16)
-    trained_target: str | None = "tiny:cpu/aux-0.01"
-    trained_drafts: params.Names = (
-        "tiny:cpu/draft-small",
-        "tiny:cpu/draft-medium",
-        "tiny:cpu/draft-large",
-    )
-    temperatures: params.NonNegatives = (0.0,)
-    texts: params.Names = ("code", "prose", "numbers")
-    trained_batch: params.Count = 4
-    trained_prompt_tokens: params.Count = 96
-    trained_output_tokens: params.Count = 32
-    trained_dtype: str = "float32"
-
-    def problems(self) -> list[tuple[str, Any, str]]:
-        found = super().problems()
-        found += points.unknown("texts", self.texts, family.DOMAINS)
-        found += points.unknown("trained_dtype", [self.trained_dtype], points.DTYPES)
-        found += [
-            ("draft_tokens", k, f"at most {MOST_DRAFT_TOKENS}")
-            for k in (*self.draft_tokens, self.draft_tokens_fixed)
-            if k > MOST_DRAFT_TOKENS
-        ]
-        if self.trained_target is not None:
-            found += points.trained_problems("trained_target", self.trained_target)
-        if self.device == "cpu" and self.acceptance is not None:
-            found.append(
-                (
-                    "acceptance",
-                    self.acceptance,
-                    "null on a CPU, whose engine cannot set it: trained drafts give their own",
-                )
-            )
-        if self.device == "cpu" and max(self.temperatures, default=0) > 0:
-            found.append(
-                (
-                    "temperatures",
-                    self.temperatures,
-                    "0 alone on a CPU, whose engine accepts hardly any draft token at others",
-                )
-            )
-        trained = Length(self.trained_prompt_tokens, self.trained_output_tokens)
-        for names, length in (
-            (("target", "drafts"), longest([self.tokens, *self.lengths])),
-            (("trained_target", "trained_drafts"), trained),
-        ):
-            target = getattr(self, names[0])
-            if target is not None:
-                found += points.model_problems(names[0], [target], length)
-                found += points.draft_problems(names[1], target, getattr(self, names[1]))
-        return found
 
 
 def plan(p: Params) -> Plan:
     found = [*_cost(p), *_acceptance(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
-
-
-def views() -> tuple:
-    from moebook.explore.views import View
-
-    return (
-        View("over draft tokens", "spec_tokens", "draft_tokens", "series", log_x=False),
-        View("over length", "spec_length", "input_tokens", "series"),
-        View("over batch", "spec_batch", "batch", "series"),
-        View(
-            "acceptance",
-            "acceptance",
-            "temperature",
-            "series",
-            "text",
-            "acceptance_rate",
-            log_x=False,
-        ),
-    )
-
-
-def figures() -> dict:
-    from moebook.plot.checks import predicted_vs_measured
-    from moebook.sections.speculative_decoding import figures as f
-
-    return {
-        "fig12_length": f.over_length,
-        "fig12_tokens": f.over_draft_tokens,
-        "over_batch": f.over_batch,
-        "acceptance": f.acceptance,
-        "acceptance_by_position": f.by_position,
-        "speedup": f.speedup,
-        "break_even": f.break_even,
-        "experts_hit": f.experts_hit,
-        "predicted_vs_measured": predicted_vs_measured,
-    }
 
 
 def series_name(draft: str) -> str:

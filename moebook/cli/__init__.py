@@ -1,0 +1,31 @@
+"""The `moebook` command. Every command exits 0 only when what it was asked for is whole."""
+
+import sys
+
+import typer
+
+from moebook.cli import models, results, study
+from moebook.problems import Told
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.",
+)
+for group in (study, results, models):
+    app.add_typer(group.app)
+
+
+def main() -> None:
+    """Entry point: errors a user can mend are one message on standard error, without a
+    traceback."""
+    from moebook.measure.worker_handle import NoWorker
+    from moebook.models.tiny.family import TrainingFailed
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (Told, ValueError, NoWorker, TrainingFailed) as error:
+        sys.exit(f"moebook: {error}")

@@ -1,0 +1,82 @@
+"""What the commands share: their common options, and how a file or a profile is found."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moebook import paths, sections
+from moebook.cli import options
+from moebook.problems import choices
+from moebook.section import Section
+from moebook.study import params as parameters
+from moebook.study.params import NotebookParams
+
+ParamsFile = Annotated[
+    Path, typer.Argument(help="a parameter file of any name, e.g. params/cpu/02_quantization.yaml")
+]
+Notebook = Annotated[
+    str,
+    typer.Option(
+        help="the notebook a parameter file is for, where neither its name nor its key "
+        "`notebook` says so: 02_quantization or 02"
+    ),
+]
+Profile = Annotated[str, typer.Option(help="folder of params/ to use, e.g. cpu, gpu, h200, 2xh200")]
+OutputRoot = Annotated[
+    str | None,
+    typer.Option(callback=options.folder, help="outputs folder, in place of the parameter file's"),
+]
+AllowFailed = Annotated[
+    bool,
+    typer.Option(
+        "--allow-failed",
+        help="exit 0 also where points failed, ran out of time or memory, or were not run",
+    ),
+]
+Only = Annotated[str | None, typer.Option(help="only this notebook")]
+AsJson = Annotated[bool, typer.Option("--json")]
+
+
+def opened(
+    path: Path, output_root: str | None = None, notebook: str = ""
+) -> tuple[Section, NotebookParams]:
+    """The section and parameters of a file; `output_root`, where given, in place of the file's."""
+    path = Path(paths.given(str(path)))
+    section = sections.of_file(path, notebook)
+    params = parameters.load(section.params, path)
+    if output_root is None:
+        return section, params
+    return section, params.model_copy(update={"output_root": whole(output_root)})
+
+
+def whole(output_root: str | None) -> str | None:
+    """--output-root as it is handed on: it lies where the command was called."""
+    return None if output_root is None else paths.from_here(output_root)
+
+
+def file_of(profile: str, stem: str) -> Path:
+    if not re.fullmatch(parameters.PROFILE, profile):
+        raise ValueError(
+            f"--profile: given {profile!r}; the name of a folder of params/: "
+            f"{', '.join(paths.profiles())}"
+        )
+    return paths.params_file(profile, stem)
+
+
+def in_profile(profile: str, section: str | None = None) -> list[Section]:
+    """The sections that a profile has parameters for; the one where it is named. ValueError where
+    there is none."""
+    if section is not None:
+        found = sections.find(section)
+        if not file_of(profile, found.stem).exists():
+            raise ValueError(
+                f"--profile: given {profile!r}, which has no {found.stem}; "
+                f"{choices(profile, paths.profiles(found.stem))}"
+            )
+        return [found]
+    every = [s for s in sections.every() if file_of(profile, s.stem).exists()]
+    if not every:
+        raise ValueError(f"--profile: given {profile!r}; {choices(profile, paths.profiles())}")
+    return every

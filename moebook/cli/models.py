@@ -1,0 +1,146 @@
+"""Commands about models and this machine: prune, train, quality, doctor."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moebook.cli import options
+
+app = typer.Typer()
+
+
+@app.command()
+def prune(
+    source: Annotated[
+        Path, typer.Argument(help="folder of a Hugging Face checkpoint (safetensors)")
+    ],
+    target: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
+    kind: Annotated[
+        str, typer.Option(help="inter: whole experts; intra: the FFN dim of every expert")
+    ] = "inter",
+    ratio_pct: Annotated[
+        float,
+        typer.Option("--ratio", callback=options.percent, help="percent to prune: 25 is a quarter"),
+    ] = 50.0,
+    criterion: Annotated[
+        str, typer.Option(help="random, norm, frequency, routed_activation")
+    ] = "norm",
+    text: Annotated[
+        Path | None, typer.Option(help="calibration text of the last two criteria")
+    ] = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> None:
+    """Prune a checkpoint: a folder that vLLM and transformers load unchanged."""
+    from moebook.models.pruning import checkpoint, saliency
+    from moebook.models.pruning import prune as pruning
+
+    pruning.check_target(source, target, overwrite)
+    checkpoint.open_checkpoint(source)
+    scores = None
+    if criterion in saliency.CALIBRATED:
+        if text is None or not text.is_file():
+            raise ValueError(
+                f"criterion {criterion!r} scores experts on text; given --text {text}: name a text "
+                f"file"
+            )
+        scores = saliency.collect_from_text(source, text)
+    report = pruning.prune_checkpoint(
+        source,
+        target,
+        kind=kind,
+        ratio=ratio_pct / 100,
+        criterion=criterion,
+        scores=scores,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    typer.echo(
+        "\n".join(
+            [
+                f"{target}: {report.experts_before} to {report.experts_after} experts a layer, FFN "
+                f"dim "
+                f"{report.ffn_dim_before} to {report.ffn_dim_after}, "
+                f"{report.bytes_before / 1e9:.3g} to "
+                f"{report.bytes_after / 1e9:.3g} GB; what was kept stands in {pruning.REPORT}",
+                *report.notes,
+            ]
+        )
+    )
+
+
+@app.command()
+def train(
+    family: Annotated[
+        str, typer.Argument(help="tiny: the family of small models that moebook trains itself")
+    ],
+    preset: Annotated[
+        str, typer.Option(help="cpu (minutes on two cores) or gpu (minutes on one H100)")
+    ] = "cpu",
+    members: Annotated[
+        str, typer.Option(help="only these, e.g. aux-0.01,draft-small; all by default")
+    ] = "",
+    text: Annotated[
+        list[Path] | None, typer.Option(help="UTF-8 text to train on, in place of Python's library")
+    ] = None,
+) -> None:
+    """Train the small models of the tiny family that are not trained yet; vLLM and transformers
+    load them unchanged."""
+    from moebook.models.tiny import family as tiny
+    from moebook.models.tiny import own_text, references
+
+    if family != "tiny":
+        raise ValueError(f"{family!r} is no family that moebook trains; allowed: tiny")
+    wanted, texts = (
+        [m for m in members.split(",") if m],
+        tuple(map(str, text or ())) or own_text.files(),
+    )
+    for member in wanted or tiny.preset(preset).members:
+        references.check_member(preset, member)
+    folder = tiny.family_folder(preset, texts)
+    from moebook.models.tiny import train_family
+
+    records = train_family.train_family(preset, wanted, texts, lambda line: print(line, flush=True))
+    typer.echo(tiny.table(records, folder))
+    if text:
+        typer.echo(f"to use them: export {own_text.VARIABLE}={os.pathsep.join(texts)}")
+
+
+@app.command()
+def quality(
+    checkpoint: Annotated[Path, typer.Argument(help="folder of a Hugging Face checkpoint")],
+    tasks: Annotated[str, typer.Option(help="lm-eval tasks; the study's by default")] = "",
+    quantization: Annotated[str | None, typer.Option(help="engine quantization, e.g. fp8")] = None,
+    limit: Annotated[int | None, typer.Option(help="examples a task")] = None,
+) -> None:
+    """Accuracy of a checkpoint on lm-eval tasks (needs the extra `quality`)."""
+    from moebook.measure import lm_eval as scoring
+    from moebook.models.formats import engine_arguments, needs_packed
+
+    if needs_packed(quantization):
+        raise ValueError(
+            f"quantization {quantization!r} cannot be made of 16-bit weights as the engine loads: "
+            f"give a "
+            "checkpoint packed in that format, and no --quantization"
+        )
+    found = scoring.evaluate(
+        checkpoint,
+        tuple(filter(None, tasks.split(","))) or scoring.TASKS,
+        limit=limit,
+        engine_arguments=engine_arguments(quantization),
+    )
+    typer.echo(json.dumps(found, indent=1))
+
+
+@app.command()
+def doctor() -> None:
+    """Whether this machine can measure, and what is missing."""
+    from moebook.doctor import checks
+
+    found = checks()
+    for check in found:
+        typer.echo(f"{'ok  ' if check.ok else 'MISS'} {check.name}: {check.detail}")
+    raise typer.Exit(0 if all(c.ok for c in found) else 1)

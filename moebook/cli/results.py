@@ -1,0 +1,145 @@
+"""Commands that read results: figures, compare, results, claims."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moebook import paths
+from moebook.cli import options
+from moebook.cli.common import AsJson, Only, OutputRoot, Profile, file_of, in_profile, opened, whole
+
+app = typer.Typer()
+
+
+@app.command()
+def figures(
+    profile: Profile = "cpu",
+    section: Only = None,
+    formats: str = "pdf,svg,png",
+    width: str = "page",
+    output_root: OutputRoot = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            callback=options.folder,
+            help="folder to write the figures to; by default the outputs folder of each notebook",
+        ),
+    ] = None,
+) -> None:
+    """Draw all figures of a profile from its results, one's own or else the reference's, and say
+    where they are."""
+    from moebook.plot import style
+    from moebook.workbook import NoResults, Run
+
+    wanted = [name.strip() for name in formats.split(",")]
+    if unknown := set(wanted) - set(style.FORMATS):
+        raise ValueError(f"--formats: given {sorted(unknown)}; allowed: {', '.join(style.FORMATS)}")
+    style.width_in(width)
+    without, drawn = [], 0
+    for found in in_profile(profile, section):
+        run = Run(*opened(file_of(profile, found.stem), output_root))
+        try:
+            res = run.read()
+        except NoResults as error:
+            without.append(f"{found.stem}: {error}")
+            typer.echo(without[-1])
+            continue
+        drawn += bool(run.plan.points)
+        typer.echo(f"{found.stem}: {res.origin}")
+        folder = res.folder / "figures" if output is None else output / found.stem
+        for name, figure in found.figures.items():
+            try:
+                with run.figure(figure, width) as (fig, rows):
+                    named = name if width == "page" else f"{name}-{width}"
+                    files = style.save(fig, rows, folder, named, formats=wanted, width=width)
+            except ValueError as error:
+                typer.echo(f"  {name}: not drawn: {error}")
+                continue
+            typer.echo(f"  {name}: " + " ".join(paths.shown(f) for f in files))
+    if without and not drawn:
+        raise ValueError(f"nothing to draw in profile {profile!r}; {without[-1]}")
+
+
+@app.command()
+def compare(
+    profile: Profile = "cpu",
+    section: Only = None,
+    output_root: OutputRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Own results beside the reference's, point by point: ratio and both ranges. Exits 1 where
+    there is none of one."""
+    import pandas as pd
+
+    from moebook.results import agreement as comparing
+
+    found = []
+    for one in in_profile(profile, section):
+        params = opened(file_of(profile, one.stem), output_root)[1]
+        if one.params.measures:
+            found.append(comparing.compare(params, one.plan(params), one.enrich))
+    tables = [c.table for c in found if not c.table.empty]
+    if as_json:
+        table = (
+            pd.concat(tables, ignore_index=True)
+            if tables
+            else pd.DataFrame(columns=list(comparing.COLUMNS))
+        )
+        typer.echo(table.to_json(orient="records", indent=1))
+    else:
+        for one in found:
+            typer.echo("\n".join([one.text, *comparing.lines(one.table)]))
+    raise typer.Exit(0 if tables else 1)
+
+
+@app.command(name="results")
+def results_of(
+    profile: Annotated[str, typer.Option(help="only this profile; all by default")] = "",
+    output_root: OutputRoot = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="devices and engines that points come from")
+    ] = False,
+    discard: Annotated[
+        str, typer.Option(help="a device or an engine, as listed: set its points aside")
+    ] = "",
+) -> None:
+    """What was measured, by device and engine; --discard moves one source's points to `discarded/`
+    beside them."""
+    from moebook.results import inventory
+
+    if discard and not profile:
+        raise ValueError(
+            f"--discard {discard!r}: say which profile's with --profile; those here: "
+            f"{', '.join(inventory.profiles(output_root)) or 'none'}"
+        )
+    if discard:
+        moved = inventory.discard(output_root, profile, discard)
+        typer.echo(
+            "\n".join(
+                f"{len(files)} points of {discard} set aside in {paths.shown(folder)}"
+                for folder, files in moved.items()
+            )
+        )
+        return
+    typer.echo("\n".join(inventory.lines(output_root, profile)) or "nothing is measured yet")
+
+
+@app.command()
+def claims(
+    profile: Profile = "cpu",
+    output_root: OutputRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """A verdict on each of the paper's claims, from a profile's results."""
+    from moebook.profile import all_verdicts
+    from moebook.results.report import verdict_lines
+
+    in_profile(profile)
+    verdicts, origins = all_verdicts(profile, whole(output_root))
+    if as_json:
+        from moebook.results import verdicts as judge
+
+        typer.echo(judge.to_json(verdicts))
+        return
+    typer.echo("\n".join([*origins, *verdict_lines(verdicts)]))

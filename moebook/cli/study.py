@@ -1,0 +1,162 @@
+"""Commands that run something: plan, measure, run, study."""
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moebook import paths, sections
+from moebook.cli import options
+from moebook.cli.common import (
+    AllowFailed,
+    AsJson,
+    Notebook,
+    OutputRoot,
+    ParamsFile,
+    Profile,
+    file_of,
+    in_profile,
+    opened,
+    whole,
+)
+from moebook.measure.store import Store
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    file: ParamsFile,
+    notebook: Notebook = "",
+    output_root: OutputRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Points, memory, estimated minutes, and what will not fit and why. Starts nothing."""
+    from moebook import devices, workbook
+    from moebook.study import estimates
+
+    run = workbook.Run(*opened(file, output_root, notebook))
+    if as_json:
+        frame = estimates.to_frame(run.plan, devices.published_here(run.plan.device))
+        typer.echo(frame.to_json(orient="records", indent=1))
+        return
+    from moebook.results.report import plan_lines
+
+    frame = workbook.plan_frame(run.plan)
+    typer.echo("\n".join(plan_lines(frame)))
+    typer.echo(run.present())
+
+
+@app.command()
+def measure(
+    file: ParamsFile,
+    notebook: Notebook = "",
+    output_root: OutputRoot = None,
+    sweep: Annotated[
+        str,
+        typer.Option(help="only these sweeps, in this order: grid,batch_topk; a+b share engines"),
+    ] = "",
+    retry: Annotated[str, typer.Option(help="statuses to measure again: oom,failed,timeout")] = "",
+    stop_after_minutes: Annotated[
+        float | None,
+        typer.Option(callback=options.minutes, help="begin no further point after this long"),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local: a worker here; ray: the nodes of a Ray cluster")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="of the Ray cluster; by default the one this machine is in")
+    ] = None,
+    shard: Annotated[
+        str, typer.Option(help="only this part, for one job of an array: 3/8 is the third of eight")
+    ] = "",
+    allow_failed: AllowFailed = False,
+) -> None:
+    """Measure every point of a parameter file that has no result yet; notebooks then only draw."""
+    from moebook.measure import executors, run
+    from moebook.study.shard import Shard
+
+    section, params = opened(file, output_root, notebook)
+    plan = section.plan(params)
+    parts = [plan.only(names.split("+")) for names in sweep.split(",")] if sweep else [plan]
+    part = Shard.parse(shard) if shard else None
+    log = Store(params.output_root, plan).folder / (
+        f"worker.{part.name}.log" if part else "worker.log"
+    )
+    started, counts, left = time.monotonic(), Counter(), Counter()
+    with executors.choose(executor, address, log) as chosen:
+        for own in part.of(parts) if part else parts:
+            rest = (
+                None
+                if stop_after_minutes is None
+                else 60 * stop_after_minutes - (time.monotonic() - started)
+            )
+            counts += run.measure(
+                own,
+                params.output_root,
+                limit_s=60 * params.point_limit_minutes,
+                stop_after_s=rest,
+                retry=[s for s in retry.split(",") if s],
+                executor=chosen,
+                shard=part,
+                whole=plan,
+            )
+            left += Counter(run.unfinished(own, params.output_root, chosen.source(plan.device)))
+    typer.echo(json.dumps(counts))
+    if left:
+        typer.echo(
+            f"of this plan are without a number: {_told(left)}"
+            + f"; measure them again with --retry {','.join(s for s in left if s != 'not_run')}"
+            * bool(set(left) - {"not_run"})
+        )
+    raise typer.Exit(1 if left and not allow_failed else 0)
+
+
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {status}" for status, n in counts.items())
+
+
+@app.command(name="run")
+def run_notebook(
+    section: Annotated[
+        str, typer.Argument(help="a notebook (02, 02_quantization) or a parameter file")
+    ],
+    profile: Profile = "cpu",
+    notebook: Notebook = "",
+    output_root: OutputRoot = None,
+    limit_minutes: Annotated[
+        float, typer.Option(callback=options.minutes, help="end the notebook after this long")
+    ] = 120.0,
+    allow_failed: AllowFailed = False,
+) -> None:
+    """Execute one notebook headlessly, with a profile's parameters or those of a file."""
+    from moebook.execute import execute
+
+    if section.endswith((".yaml", ".yml")):
+        file = Path(paths.given(section))
+        found = sections.of_file(file, notebook)
+    else:
+        found = sections.find(section)
+        in_profile(profile, found.stem)
+        file = file_of(profile, found.stem)
+    outcome = execute(
+        found, file, limit_minutes, output_root=whole(output_root), allow_failed=allow_failed
+    )
+    typer.echo(outcome.line())
+    raise typer.Exit(0 if outcome.whole else 1)
+
+
+@app.command()
+def study(
+    profile: Profile = "cpu", output_root: OutputRoot = None, allow_failed: AllowFailed = False
+) -> None:
+    """Measure the plans of all of a profile's notebooks in one worker, execute the notebooks, print
+    a table."""
+    from moebook.execute import run_study
+
+    work = [(s, file_of(profile, s.stem)) for s in in_profile(profile)]
+    outcomes = run_study(work, output_root=whole(output_root), allow_failed=allow_failed)
+    raise typer.Exit(0 if all(o.whole for o in outcomes) else 1)

@@ -1,0 +1,75 @@
+"""Section 6: what its notebook and parameter files may say."""
+
+from typing import Any, Literal
+
+from moebook.models.formats import FORMATS, MOE_BACKENDS
+from moebook.study import params, points
+from moebook.study.lengths import Length, both, longest
+from moebook.study.points import EngineParams
+
+NOTEBOOK = "06_fused_moe"
+
+
+BACKEND_SERIES = {
+    "loop": "expert loop",
+    "grouped": "grouped GEMM",
+    "auto": "fused (engine's choice)",
+    "triton": "fused Triton",
+    "triton_tuned": "fused Triton, tuned here",
+    "cutlass": "CUTLASS",
+    "marlin": "Marlin",
+    "deep_gemm": "DeepGEMM",
+    "flashinfer_cutlass": "FlashInfer CUTLASS",
+    "flashinfer_trtllm": "FlashInfer TRT-LLM",
+}
+
+
+# series of the ladder -> (backend, whether it runs without decode graphs)
+LADDER = {
+    "fused": (None, False),
+    "fused, no graphs": (None, True),
+    "grouped GEMM": ("grouped", False),
+    "grouped GEMM, no graphs": ("grouped", True),
+    "expert loop": ("loop", True),
+}
+
+
+class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
+    layer_models: params.Models = ("tiny-mixtral", "tiny-qwen2-moe")
+    layer_tokens: params.Counts = (1, 4, 16, 64, 256, 1024)
+    layer_backends: params.Names = ("loop", "grouped", "auto", "triton")
+    quantized_formats: params.Names = ("int8_experts",)
+    quantized_models: params.Models = ("tiny-mixtral",)
+    quantized_backends: params.Names = ("auto",)
+    quantized_tokens: params.Counts = (1, 16, 256)
+    tuned_model: str | None = "tiny-mixtral"
+    tuned_tokens: params.Counts = (16,)
+    ladder_model: str | None = "tiny-mixtral"
+    ladder: params.Names = ("fused", "grouped GEMM", "expert loop")
+    ladder_batches: params.Counts = (1, 4, 16)
+    ladder_batch_tokens: Length = Length(16, 16)
+    ladder_lengths: params.Lengths = both(16, 32)
+    ladder_length_batch: params.Count = 4
+    reduced_layers: params.Depths | None = None
+
+    def problems(self) -> list[tuple[str, Any, str]]:
+        found = super().problems()
+        legal = [*BACKEND_SERIES, *(b for b in MOE_BACKENDS if b not in BACKEND_SERIES)]
+        found += points.unknown("layer_backends", self.layer_backends, legal)
+        found += points.unknown("quantized_backends", self.quantized_backends, legal)
+        found += points.unknown("ladder", self.ladder, LADDER)
+        quantizations = [
+            q for q, known in FORMATS.items() if q and set(known.engine) == {"quantization"}
+        ]
+        found += points.unknown("quantized_formats", self.quantized_formats, quantizations)
+        for key in ("layer_models", "quantized_models"):
+            found += points.model_problems(key, points.named(getattr(self, key)))
+        found += points.model_problems("tuned_model", points.named([self.tuned_model]))
+        return found + points.model_problems(
+            "ladder_model", points.named([self.ladder_model]), longest(self._in_ladder())
+        )
+
+    def _in_ladder(self) -> list[Length]:
+        """Lengths of whole engines."""
+        return [*([self.ladder_batch_tokens] if self.ladder_batches else []), *self.ladder_lengths]

@@ -1,0 +1,65 @@
+"""Section 9: what its notebook and parameter files may say."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from moebook.models.formats import SERIES
+from moebook.sections.model_comparison import accuracies
+from moebook.study import params, points
+from moebook.study.lengths import Length
+from moebook.study.points import EngineParams
+
+NOTEBOOK = "09_model_comparison"
+
+
+class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
+    llms: params.Models = ("tiny-mixtral", "tiny-qwen2-moe", "tiny-deepseek-v2")
+    formats: params.Names = ("fp32", "bf16")
+    depth_formats: params.Names = ()
+    reduced_layers: params.Depths | None = None
+    gpu_memory_utilization: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.92
+    batch: params.Count = 8
+    tokens: Length = Length(8, 8)
+    vlms: params.Models = ("tiny-deepseek-v2",)
+    vlm_format: str = "bf16"
+    vlm_text_tokens: params.Count = 24
+    vlm_image_tokens: params.Count = 24
+    uniform_routing: params.Names = ("tiny-deepseek-v2",)
+    imposing_check: str | None = "tiny-mixtral"
+    accuracy_file: str | None = None
+
+    def problems(self) -> list[tuple[str, Any, str]]:
+        found = super().problems()
+        found += points.unknown("formats", self.formats, SERIES) + points.unknown(
+            "vlm_format", [self.vlm_format], SERIES
+        )
+        found += points.unknown("depth_formats", self.depth_formats, self.formats)
+        if self.depth_formats and self.reduced_layers is None:
+            found.append(("reduced_layers", None, "two or more depths, which depth_formats needs"))
+        found += points.model_problems("llms", points.named(self.llms), self.tokens)
+        found += points.model_problems("vlms", points.named(self.vlms), self._vlm_length())
+        found += points.unknown(
+            "uniform_routing", self.uniform_routing, points.nameable((*self.llms, *self.vlms))
+        )
+        checked = points.named([self.imposing_check])
+        found += points.unknown(
+            "imposing_check",
+            checked,
+            [m for m in points.nameable(self.llms) if m not in self.uniform_routing],
+        )
+        found += points.model_problems(
+            "imposing_check", [m for m in checked if m not in self.llms], self.tokens
+        )
+        if self.accuracy_file is not None:
+            found += [
+                ("accuracy_file", self.accuracy_file, problem)
+                for problem in accuracies.file_problems(Path(self.accuracy_file))
+            ]
+        return found
+
+    def _vlm_length(self) -> Length:
+        """Text and image in, as many out as of language models."""
+        return Length(self.vlm_text_tokens + self.vlm_image_tokens, self.tokens.tokens_out)

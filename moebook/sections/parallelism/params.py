@@ -1,0 +1,46 @@
+"""Section 5: what its notebook and parameter files may say."""
+
+from typing import Any, Literal
+
+from moebook.models.one_rank import MODES
+from moebook.study import params, points
+from moebook.study.lengths import Length
+from moebook.study.points import EngineParams
+
+NOTEBOOK = "05_parallelism"
+
+
+class Params(EngineParams):
+    notebook: Literal[NOTEBOOK] = NOTEBOOK
+    num_devices: params.Count = 2
+    models: params.Models = ("tiny-mixtral",)
+    modes: params.Names = ("TP", "TP+EP", "PP")
+    device_counts: params.Counts = (1, 2)
+    shard_device_counts: params.Counts = (2,)
+    batches: params.Counts = (8,)
+    tp_batches: params.Counts = (1,)  # further batches, of one device and of TP alone
+    tokens: Length = Length(16, 16)
+    reduced_layers: params.Depths | None = None
+
+    def problems(self) -> list[tuple[str, Any, str]]:
+        found = super().problems()
+        found += points.unknown("modes", self.modes, MODES)
+        found += points.model_problems("models", points.named(self.models), self.tokens)
+        if self.device_counts and 1 not in self.device_counts:
+            found.append(
+                (
+                    "device_counts",
+                    self.device_counts,
+                    "1 among them: it is what gains are over; or [], which "
+                    "leaves the engine over several devices out",
+                )
+            )
+        if self.tensor_parallel != 1:
+            found.append(
+                (
+                    "tensor_parallel",
+                    self.tensor_parallel,
+                    "1: `modes` and `device_counts` set it here",
+                )
+            )
+        return found

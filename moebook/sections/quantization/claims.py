@@ -1,0 +1,120 @@
+"""Section 2: what the source claims, and what decides each."""
+
+from functools import partial
+
+from moebook.results.claims import Claim, Part, at_least, within
+from moebook.results.series_effects import (
+    series_gain,
+    series_gain_slope,
+    series_gain_steps,
+    series_wins,
+)
+
+SOURCE = {
+    "model": ["Mixtral-8x7B"],
+    "batch": [1, 16, 32, 64],
+    "input_tokens": [128, 256, 512, 1024, 2048],
+    "device": "H100",
+}
+
+CLAIMS = (
+    Claim(
+        id="fp8-wins",
+        statement="FP8 Mixtral-8x7B is faster than FP16 at every batch and length.",
+        decided_by=(
+            "share of equal workloads of Mixtral-8x7B at which FP8 has the higher throughput than "
+            "16 bits"
+        ),
+        source_range={"share_pct": 100},
+        sweep="quant_batch|quant_length|formats",
+        source=SOURCE,
+        parts=(
+            Part(
+                "everywhere",
+                partial(
+                    series_wins, series="fp8", over="bf16", model="Mixtral-8x7B", like="mixtral"
+                ),
+                within(100, 100, slack=5, contradicted_below=50),
+                why="contradicted only where FP8 is the slower one mostly",
+            ),
+        ),
+    ),
+    Claim(
+        id="fp8-gain",
+        statement="FP8 gains 25-30 % at the largest batch and 20-25 % across lengths.",
+        decided_by=(
+            "throughput of FP8 over 16 bits on Mixtral-8x7B at the largest batch, and mean over "
+            "lengths"
+        ),
+        source_range={"gain_pct_largest_batch": [25, 30], "gain_pct_lengths": [20, 25]},
+        sweep="quant_batch|quant_length|formats",
+        source=SOURCE,
+        parts=(
+            Part(
+                "largest batch, 2048 tokens",
+                partial(
+                    series_gain,
+                    series="fp8",
+                    over="bf16",
+                    model="Mixtral-8x7B",
+                    like="mixtral",
+                    where={
+                        "batch": {"values": [64], "side": "largest"},
+                        "length": {"values": [2048], "side": "largest"},
+                    },
+                ),
+                within(25, 30),
+            ),
+            Part(
+                "across lengths",
+                partial(
+                    series_gain,
+                    series="fp8",
+                    over="bf16",
+                    model="Mixtral-8x7B",
+                    like="mixtral",
+                    where={"batch": {"values": [64], "side": "largest"}},
+                    by="length",
+                ),
+                within(20, 25),
+            ),
+        ),
+    ),
+    Claim(
+        id="fp8-gap-widens",
+        statement="The gain of FP8 grows with batch.",
+        decided_by=(
+            "gain of FP8 over 16 bits on Mixtral-8x7B in percentage points per doubling of batch, "
+            "and at how many steps it grows"
+        ),
+        source_range={},
+        sweep="quant_batch|formats",
+        source=SOURCE,
+        parts=(
+            Part(
+                "slope",
+                partial(
+                    series_gain_slope,
+                    series="fp8",
+                    over="bf16",
+                    model="Mixtral-8x7B",
+                    like="mixtral",
+                    along="batch",
+                ),
+                at_least(0),
+            ),
+            Part(
+                "every step",
+                partial(
+                    series_gain_steps,
+                    series="fp8",
+                    over="bf16",
+                    model="Mixtral-8x7B",
+                    like="mixtral",
+                    along="batch",
+                ),
+                at_least(100, contradicted_below=50),
+            ),
+        ),
+    ),
+)

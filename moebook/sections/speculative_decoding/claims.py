@@ -1,0 +1,149 @@
+"""Section 4: what the source claims, and what decides each."""
+
+from functools import partial
+
+from moebook.results.claims import Claim, Part, at_least, at_most, within
+from moebook.sections.speculative_decoding.effects import (
+    draft_change,
+    draft_gain,
+    draft_lead,
+    draft_steps,
+)
+
+SOURCE = {"model": ["Qwen3-30B-A3B"], "input_tokens": [128, 256, 512, 1024, 2048], "device": "H100"}
+INSTEAD = {
+    "draft Qwen3-0.6B": ["draft tiny-draft-small"],
+    "draft Qwen3-1.7B": ["draft tiny-draft-medium", "draft tiny-draft-large"],
+    "draft Qwen3-4B": ["draft tiny-draft-large"],
+    "draft Qwen3-8B": ["draft tiny-draft-large"],
+}
+
+CLAIMS = (
+    Claim(
+        id="spec-medium-draft",
+        statement=(
+            "For Qwen3-30B-A3B the 1.7B draft is best: about 20 % over 8B at short inputs and 15 % "
+            "over 4B at long ones; 0.6B is 25-35 % behind."
+        ),
+        decided_by=(
+            "throughput with the 1.7B draft over the fastest other draft, and over each, at the "
+            "shortest and longest inputs, all drafts at the same set acceptance"
+        ),
+        source_range={"over_8b_pct": 20, "over_4b_pct": 15, "draft_0_6b_behind_pct": [25, 35]},
+        sweep="spec_length",
+        source=SOURCE,
+        parts=(
+            Part(
+                "1.7B is best",
+                partial(draft_lead, draft="draft Qwen3-1.7B", instead=INSTEAD),
+                at_least(0),
+                why="the best draft is faster than the fastest other one",
+            ),
+            Part(
+                "over 8B at the shortest input",
+                partial(
+                    draft_gain,
+                    draft="draft Qwen3-1.7B",
+                    over="draft Qwen3-8B",
+                    where={"length": {"values": [128], "side": "smallest"}},
+                    instead=INSTEAD,
+                ),
+                within(15, 25),
+                why="'about 20': 5 points to either side",
+            ),
+            Part(
+                "over 4B at the longest input",
+                partial(
+                    draft_gain,
+                    draft="draft Qwen3-1.7B",
+                    over="draft Qwen3-4B",
+                    where={"length": {"values": [2048], "side": "largest"}},
+                    instead=INSTEAD,
+                ),
+                within(10, 20),
+                why="'about 15': 5 points to either side",
+            ),
+            Part(
+                "0.6B over 1.7B",
+                partial(
+                    draft_gain,
+                    draft="draft Qwen3-0.6B",
+                    over="draft Qwen3-1.7B",
+                    by="length",
+                    instead=INSTEAD,
+                ),
+                within(-35, -25),
+            ),
+        ),
+    ),
+    Claim(
+        id="spec-length",
+        statement=(
+            "Throughput falls with input length: about 15 % with the 1.7B draft, about 25 % with "
+            "4B and 8B."
+        ),
+        decided_by=(
+            "throughput at the longest over the shortest input, per draft, all drafts at the same "
+            "set acceptance"
+        ),
+        source_range={"fall_pct_1_7b": 15, "fall_pct_4b_8b": 25},
+        sweep="spec_length",
+        source=SOURCE,
+        parts=(
+            Part(
+                "falls with every draft",
+                partial(draft_change, axis="length", low=128, high=2048),
+                at_most(0),
+            ),
+            Part(
+                "with 1.7B",
+                partial(
+                    draft_change,
+                    axis="length",
+                    low=128,
+                    high=2048,
+                    drafts=["draft Qwen3-1.7B"],
+                    instead=INSTEAD,
+                ),
+                within(-20, -10),
+                why="'about 15': 5 points to either side",
+            ),
+            Part(
+                "with 4B and 8B",
+                partial(
+                    draft_change,
+                    axis="length",
+                    low=128,
+                    high=2048,
+                    drafts=["draft Qwen3-4B", "draft Qwen3-8B"],
+                    instead=INSTEAD,
+                ),
+                within(-30, -20),
+                why="'about 25': 5 points to either side",
+            ),
+        ),
+    ),
+    Claim(
+        id="spec-more-tokens",
+        statement="More draft tokens always lower throughput.",
+        decided_by=(
+            "share of single steps in draft tokens at which throughput falls, all drafts at the "
+            "same set acceptance"
+        ),
+        source_range={"share_pct": 100},
+        sweep="spec_tokens",
+        source={"model": ["Qwen3-30B-A3B"], "device": "H100"},
+        parts=(
+            Part(
+                "every step falls",
+                partial(
+                    draft_steps,
+                ),
+                within(95, 100, slack=5, contradicted_below=50),
+                why=(
+                    "5 % of the steps may be lost to noise; contradicted only where most steps rise"
+                ),
+            ),
+        ),
+    ),
+)
