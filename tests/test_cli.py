@@ -16,7 +16,7 @@ from moebook.cli import app
 
 def moebook(*args: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "moebook.cli", *args], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "moebook", *args], capture_output=True, text=True, timeout=120
     )
 
 

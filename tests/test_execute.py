@@ -13,7 +13,7 @@ from moebook import execute, sections
 from moebook.execute import Outcome
 from moebook.measure import run
 
-WORK = [(sections.find(stem), Path(f"{stem}.yaml")) for stem in sections.STEMS[:4]]
+WORK = [(sections.find(stem), Path(f"{stem}.yaml")) for stem in sections.stems()[:4]]
 
 
 def outcome(section, status="ok") -> Outcome:
@@ -32,7 +32,7 @@ def test_notebooks_run_side_by_side_and_are_told_in_their_order(monkeypatch):
 
     monkeypatch.setattr(execute, "execute", slow_first)
     found = execute.execute_all(WORK, at_once=2, say=told.append)
-    assert [o.stem for o in found] == list(sections.STEMS[:4]) and [line[:2] for line in told] == [
+    assert [o.stem for o in found] == list(sections.stems()[:4]) and [line[:2] for line in told] == [
         "00",
         "01",
         "02",

@@ -19,7 +19,7 @@ from moebook.study import params as parameters
 from moebook.study.plan import Plan
 from moebook.study.shard import Shard, build_s
 
-FILES = [f for stem in sections.STEMS for f in sorted(Path("params").glob(f"*/{stem}.yaml"))]
+FILES = [f for stem in sections.stems() for f in sorted(Path("params").glob(f"*/{stem}.yaml"))]
 
 
 def plan_of(file: Path) -> Plan:

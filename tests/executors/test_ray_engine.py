@@ -28,7 +28,7 @@ SMALL = {
 
 def measure(file, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "moebook.cli", "measure", str(file), *options],
+        [sys.executable, "-m", "moebook", "measure", str(file), *options],
         capture_output=True,
         text=True,
         timeout=500,

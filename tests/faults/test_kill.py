@@ -32,7 +32,7 @@ def sweep(tmp_path: Path) -> subprocess.Popen:
     file = tmp_path / "01_hyperparameter_scaling.yaml"
     file.write_text(yaml.safe_dump({**SMALL, "output_root": str(tmp_path / "outputs")}))
     return subprocess.Popen(
-        [sys.executable, "-m", "moebook.cli", "measure", str(file)],
+        [sys.executable, "-m", "moebook", "measure", str(file)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -76,7 +76,7 @@ def test_the_parameters_cell_names_every_parameter_and_leaves_it_to_the_profile(
 
 
 def test_every_section_has_a_notebook_and_parameters_and_they_have_a_section():
-    assert {p.stem for p in NOTEBOOKS} == set(sections.STEMS)
+    assert {p.stem for p in NOTEBOOKS} == set(sections.stems())
     for file in Path("params").glob("*/*.yaml"):
         assert sections.find(str(file)).notebook.exists()
 

@@ -246,7 +246,7 @@ def test_error_bars_stay():
     assert any(isinstance(c, ErrorbarContainer) for ax in fig.axes for c in ax.containers)
 
 
-@pytest.mark.parametrize("stem", sections.STEMS)
+@pytest.mark.parametrize("stem", sections.stems())
 def test_every_section_declares_views_with_names_of_their_own(stem):
     views = sections.find(stem).views
     assert views and len({v.name for v in views}) == len(views)
