@@ -21,17 +21,25 @@ README = Path("README.md")
 PAGES = [README, *sorted(Path("docs").rglob("*.md"))]
 COMMANDS = get_command(app).commands
 NUMBER = re.compile(r"[+−]?\d+(?:\.\d+)?")
-ROW = re.compile(r"\| `([a-z0-9-]+)` \| (\w+) \| (supported|contradicted|mixed|undecided|untested) \| ([^|]+) \|")
+ROW = re.compile(
+    r"\| `([a-z0-9-]+)` \| (\w+) \| (supported|contradicted|mixed|undecided|untested) \| ([^|]+) \|"
+)
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:
     """(page, claim, profile, verdict, effect) of every row that prints a verdict."""
-    return [(str(page), *found) for page in PAGES for found in ROW.findall(page.read_text(encoding="utf-8"))]
+    return [
+        (str(page), *found)
+        for page in PAGES
+        for found in ROW.findall(page.read_text(encoding="utf-8"))
+    ]
 
 
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
 
 
 def test_the_readme_is_short():
@@ -61,8 +69,17 @@ def test_commands_and_their_options_exist(page):
 @pytest.mark.parametrize("profile", sorted({profile for _, _, profile, _, _ in rows()}))
 def test_verdicts_are_those_of_the_reference(profile, tmp_path):
     """An effect is as printed, rounded; own results, which would come first, are looked for elsewhere."""
-    command = [sys.executable, "-m", "moebook", "claims", "--profile", profile, "--json",
-               "--output-root", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "moebook",
+        "claims",
+        "--profile",
+        profile,
+        "--json",
+        "--output-root",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     claims = {claim["id"]: claim for claim in json.loads(done.stdout)}
     for page, claim, of, verdict, effect in rows():
@@ -75,7 +92,9 @@ def test_verdicts_are_those_of_the_reference(profile, tmp_path):
         middle, _, interval = effect.partition("[")
         printed = [NUMBER.search(middle).group(), *NUMBER.findall(interval)]
         exact = [given["effect"], given["effect_lo"], given["effect_hi"]]
-        assert [rounded(text, value) for text, value in zip(printed, exact, strict=True)] == printed, (page, claim)
+        assert [
+            rounded(text, value) for text, value in zip(printed, exact, strict=True)
+        ] == printed, (page, claim)
 
 
 def rounded(text: str, value: float) -> str:
@@ -89,4 +108,7 @@ def test_the_citation_is_of_this_version():
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     citation = yaml.safe_load(Path("CITATION.cff").read_text(encoding="utf-8"))
     assert (citation["cff-version"], citation["version"], citation["license"]) == (
-        "1.2.0", project["version"], project["license"])
+        "1.2.0",
+        project["version"],
+        project["license"],
+    )

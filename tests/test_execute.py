@@ -32,7 +32,9 @@ def test_notebooks_run_side_by_side_and_are_told_in_their_order(monkeypatch):
 
     monkeypatch.setattr(execute, "execute", slow_first)
     found = execute.execute_all(WORK, at_once=2, say=told.append)
-    assert [o.stem for o in found] == list(sections.stems()[:4]) and [line[:2] for line in told] == [
+    assert [o.stem for o in found] == list(sections.stems()[:4]) and [
+        line[:2] for line in told
+    ] == [
         "00",
         "01",
         "02",
