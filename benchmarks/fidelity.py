@@ -18,8 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from moebook import devices
+from moebook.engine.vllm.arguments import set_environment
 from moebook.measure.run import WorkerHandle
-from moebook.measure.worker import set_environment
 from moebook.models import catalog
 from moebook.models.edit import edit
 from moebook.study.plan import EngineSettings

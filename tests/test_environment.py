@@ -91,12 +91,3 @@ def imports(path: Path) -> set[str]:
 def test_lower_rooms_import_neither_engine_nor_run(room):
     for path in (ROOT / "moebook" / room).glob("*.py"):
         assert not {"moebook.engine", "moebook.measure.run"} & imports(path), path
-
-
-def test_only_the_engine_room_imports_vllm():
-    users = {
-        p.relative_to(ROOT / "moebook").parts[0]
-        for p in (ROOT / "moebook").rglob("*.py")
-        if any(name.split(".")[0] == "vllm" for name in imports(p))
-    }
-    assert users == {"engine"}

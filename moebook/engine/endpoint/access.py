@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from moebook import __version__
-from moebook.engine.failures import EngineFailed
+from moebook.engine.base import EngineFailed
 
 URL, MODEL, TOKENIZER, KEY = (
     f"MOEBOOK_ENDPOINT_{name}" for name in ("URL", "MODEL", "TOKENIZER", "KEY")

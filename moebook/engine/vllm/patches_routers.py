@@ -1,15 +1,16 @@
-"""What moebook does at the routers of a running engine: watch their choices, impose choices, take
-experts away.
+"""Reaches into the routers of a running vLLM: watch their choices, impose choices, take experts
+away.
 
-Everything here runs in the engine's own process, sent there by `LLM.collective_rpc`; state stays on
-the worker object. vLLM's routers (vllm 0.26 and 0.32, `BaseRouter`) all compute a step's choices in
-`_compute_routing`, which is wrapped. The engine must be eager to be watched; imposed choices are
-also captured by decode graphs.
+Every function of a `worker` runs in the engine's own process; state stays on the worker object.
+vLLM's routers all compute a step's choices in `_compute_routing`, which is wrapped. The engine must
+be eager to be watched; imposed choices are also captured by decode graphs.
 
 Letters: T tokens of a step, L MoE layers, E experts, K experts per token.
 """
 
 from dataclasses import dataclass
+
+from moebook.engine.vllm.patches import routers_of, seen_in
 
 
 @dataclass
@@ -23,51 +24,38 @@ class Tap:
     removed: tuple[int, int] | None = None
 
 
-def routers_of(worker) -> list:
-    """The routers of the target model, in the order of its layers. RuntimeError for a model without
-    any."""
-    from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
-
-    found: dict[int, object] = {}
-    for module in worker.model_runner.model.modules():
-        for value in vars(module).values():
-            if isinstance(value, BaseRouter):
-                found.setdefault(id(value), value)
-    if not found:
+def _routers(worker) -> list:
+    if not (found := routers_of(worker)):
         raise RuntimeError("the model has no MoE layers: it has no routers to watch")
-    return list(found.values())
+    return found
 
 
-def mend_bias(worker) -> int:
+@seen_in("0.26", "0.32")
+def patch_bias(worker) -> int:
     """vLLM 0.32's CPU router leaves out a selection bias unless it routes in groups (Ernie 4.5):
-    one group of all experts computes what the model asks for. Returns the routers mended; 0 on a
+    one group of all experts computes what the model asks for. Returns the routers changed; 0 on a
     GPU and for models without a bias."""
-    from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
-
-    values = [
-        value for module in worker.model_runner.model.modules() for value in vars(module).values()
+    wrong = [
+        router
+        for router in routers_of(worker)
+        if type(router).__name__ == "CPURouter"
+        and router.e_score_correction_bias is not None
+        and not router.use_grouped_topk
+        and router.scoring_func == "softmax"
     ]
-    wrong = {
-        id(r): r
-        for r in values
-        if isinstance(r, BaseRouter)
-        and type(r).__name__ == "CPURouter"
-        and r.e_score_correction_bias is not None
-        and not r.use_grouped_topk
-        and r.scoring_func == "softmax"
-    }
-    for router in wrong.values():
+    for router in wrong:
         router.use_grouped_topk, router.num_expert_group, router.topk_group = True, 1, 1
     return len(wrong)
 
 
+@seen_in("0.26", "0.32")
 def impose(worker, skew: float, seed: int) -> int:
     """Every token's experts are drawn anew at each step, K without replacement, with probability ~
     rank^-skew, weights 1/K; each layer ranks its experts in an order of its own. Returns the layers
     changed."""
     import torch
 
-    routers = routers_of(worker)
+    routers = _routers(worker)
     for layer, router in enumerate(routers):
         generator = torch.Generator().manual_seed(seed + layer)
         ranks = torch.randperm(router.global_num_experts, generator=generator) + 1
@@ -81,22 +69,21 @@ def _drawn(router, log_p):
     def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
         nonlocal log_p
         log_p = log_p.to(router_logits.device, torch.float32)
-        noise = (
-            -torch.empty_like(router_logits, dtype=torch.float32).exponential_().log()
-        )  # Gumbel, (T, E)
-        ids = (log_p + noise).topk(router.top_k, dim=-1).indices
-        return torch.full(ids.shape, 1 / router.top_k, device=ids.device), ids.to(
-            indices_type or torch.int32
-        )
+        noise = torch.empty_like(router_logits, dtype=torch.float32).exponential_()
+        gumbel = -noise.log()  # (T, E)
+        ids = (log_p + gumbel).topk(router.top_k, dim=-1).indices
+        weights = torch.full(ids.shape, 1 / router.top_k, device=ids.device)
+        return weights, ids.to(indices_type or torch.int32)
 
     return compute
 
 
+@seen_in("0.26", "0.32")
 def watch(worker) -> tuple[int, int, int]:
     """Wrap the routers; (L, E, K) of the model. Once per engine."""
     tap = getattr(worker, "moebook_tap", None)
     if tap is None:
-        tap = worker.moebook_tap = Tap(routers_of(worker))
+        tap = worker.moebook_tap = Tap(_routers(worker))
         for layer, router in enumerate(tap.routers):
             router._compute_routing = _watched(tap, layer, router)
     return len(tap.routers), tap.routers[0].global_num_experts, tap.routers[0].top_k
@@ -106,12 +93,13 @@ def _watched(tap: Tap, layer: int, router):
     plain = router._compute_routing
 
     def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
+        def choose(logits):
+            return plain(hidden_states, logits, indices_type, input_ids=input_ids)
+
         if tap.removed is not None and tap.removed[0] == layer:
-            weights, ids = _without(
-                plain, router, tap.removed[1], hidden_states, router_logits, indices_type, input_ids
-            )
+            weights, ids = _without(router, tap.removed[1], choose, router_logits)
         else:
-            weights, ids = plain(hidden_states, router_logits, indices_type, input_ids=input_ids)
+            weights, ids = choose(router_logits)
         if tap.writer is not None:
             tap.writer.add_layer(layer, ids.cpu().numpy())
         if tap.steps is not None:
@@ -123,18 +111,18 @@ def _watched(tap: Tap, layer: int, router):
     return compute
 
 
-def _without(plain, router, expert: int, hidden_states, router_logits, indices_type, input_ids):
+def _without(router, expert: int, choose, router_logits):
     """The router's choice as if the expert were not there; a selection bias cannot bring it
     back."""
     logits = router_logits.clone()
     logits[:, expert] = float("-inf")
     bias = getattr(router, "e_score_correction_bias", None)
     if bias is None:
-        return plain(hidden_states, logits, indices_type, input_ids=input_ids)
+        return choose(logits)
     router.e_score_correction_bias = bias.data.clone()
     router.e_score_correction_bias[expert] = float("-inf")
     try:
-        return plain(hidden_states, logits, indices_type, input_ids=input_ids)
+        return choose(logits)
     finally:
         router.e_score_correction_bias = bias
 
@@ -159,9 +147,8 @@ def end_capture(worker, whole: bool) -> None:
     """Close the file of counts; not `whole`: leave none."""
     writer, worker.moebook_tap.writer = worker.moebook_tap.writer, None
     if writer is not None:
-        writer.__exit__(
-            *((None, None, None) if whole else (RuntimeError, RuntimeError("capture failed"), None))
-        )
+        failed = RuntimeError("capture failed")
+        writer.__exit__(*((None, None, None) if whole else (RuntimeError, failed, None)))
 
 
 def begin_steps(worker) -> None:
