@@ -1,6 +1,7 @@
 """A measurement and its device: the card asked is the card used, alone on it, and a busy one is
 told."""
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -181,7 +182,7 @@ def test_the_other_build_of_the_engine_is_refused(
 ):
     def version(name):
         if name != build_:
-            raise devices.installed.importlib.metadata.PackageNotFoundError(name)
+            raise importlib.metadata.PackageNotFoundError(name)
         return "1.0"
 
     monkeypatch.setattr("importlib.metadata.version", version)

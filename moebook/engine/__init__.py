@@ -1,13 +1,14 @@
 """The engine: what runs the models, behind the protocol of base.py.
 
-base.py      the protocol, and what its failures mean
-vllm/        vLLM; the only folder that imports it, and patches*.py the only files that reach
-             into its objects
-layer/       one MoE layer alone, in plain torch or by the engine's kernels
-endpoint/    a server elsewhere
-hf/          expert choices of models that run in transformers
-counts.py    files of counted expert choices
-peaks.py     measured peaks of the device
+base.py       the protocol, and what its failures mean
+vllm/         vLLM; the only folder that imports it, and patches*.py the only files that reach
+              into its objects
+installed.py  which build of it is installed
+layer/        one MoE layer alone, in plain torch or by the engine's kernels
+endpoint/     a server elsewhere
+hf/           expert choices of models that run in transformers
+counts.py     files of counted expert choices
+peaks.py      measured peaks of the device
 """
 
 import ctypes

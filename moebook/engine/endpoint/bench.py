@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from moebook import devices
+from moebook.engine import installed
 from moebook.engine.base import EngineFailed, percentiles
 from moebook.engine.endpoint.access import Access
 from moebook.engine.vllm import bench_serve
@@ -79,7 +80,7 @@ def _bench(access: Access, workload: dict, repeats: int, folder: Path) -> dict:
         "facts": {
             "endpoint_model": access.model,
             "endpoint_api": api,
-            "bench_version": devices.engine_version(),
+            "bench_version": installed.version(devices.detect().kind),
             "requests_ok": len(tokens),
             "requests_failed": 0,
             "prompt_tokens": sum(tokens) / len(tokens),

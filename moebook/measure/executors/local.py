@@ -5,6 +5,7 @@ from pathlib import Path
 
 from moebook import devices
 from moebook.devices import busy
+from moebook.engine import installed
 from moebook.measure.executors import Job, Measured
 from moebook.measure.executors.builds import cards_for
 from moebook.measure.schedule import Sweep, references
@@ -34,12 +35,12 @@ class Local:
 
     def source(self, kind: str) -> tuple[str, str]:
         self.device = devices.require(kind)
-        return self.device.name, devices.engine_version(kind)
+        return self.device.name, installed.version(kind)
 
     def claim(self, points: list[Point], folder: Path) -> None:
         """Before the first point: an engine for the device is installed, the device is here, free,
         and from now on ours."""
-        if problem := devices.engine_problem(self.device.kind):
+        if problem := installed.problem(self.device.kind):
             raise ValueError(problem)
         used = cards_for(points, self.device)
         self.lock.take(self.device, folder, used)
