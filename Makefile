@@ -34,6 +34,8 @@ study: venv
 test: venv
 	@echo "== lint"
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	@echo "== tests"
 	$(BIN)/python -m pytest
 

@@ -28,7 +28,7 @@ from moebook.sections import parameters_of
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
 
-PAPERMILL = "import moebook.measure.imports; from papermill.__main__ import papermill; papermill()"
+PAPERMILL = "import moebook.engine.imports; from papermill.__main__ import papermill; papermill()"
 MOST_AT_ONCE = 4  # notebooks: a kernel takes about half a gigabyte
 POLL_S = 0.5  # between looks at whether to stop
 

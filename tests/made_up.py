@@ -80,15 +80,18 @@ def measured(params, plan) -> loading.Results:
     """Results of a plan as if all of it had been measured."""
     table = results.assemble(plan, {p.key: record(p) for p in plan.measured})
     meta = results.metadata(plan, params.model_dump(mode="json"), CEILINGS)
-    table = loading._enrich(table, plan, CEILINGS)
-    return loading._results(loading.Results(plan, params, table, pd.DataFrame(), meta, "made up"))
+    table = loading.with_metrics(table, plan, CEILINGS)
+    enrich = sections.find(plan.notebook).enrich
+    made = loading.Results(plan, params, table, pd.DataFrame(), meta, "made up", enrich=enrich)
+    return loading.enriched(made)
 
 
 def said(stem: str) -> list[tuple[str, ...]]:
     """(commentary, its arguments) that a notebook's cells show."""
     cells = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text())["cells"]
-    calls = re.findall(r"\bsay\(results, ([^)]*)\)", "\n".join("".join(c["source"]) for c in cells))
-    return [tuple(re.findall(r'"([^"]*)"', call)) for call in calls]
+    code = "\n".join("".join(c["source"]) for c in cells)
+    calls = re.findall(r"\bcommentary\.(\w+)\(run(.*?)\)", code)
+    return [(name, *re.findall(r'"([^"]*)"', given)) for name, given in calls]
 
 
 def build(stem: str, profile: str = "cpu", **changes):

@@ -11,8 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from typer.main import get_command
 
+from moebook import sections
 from moebook.cli import app
-from moebook.sections import STEMS
 from moebook.study.shard import Shard
 
 TEMPLATES = [Path("docs/slurm.sh"), Path("docs/pbs.sh")]
@@ -40,7 +40,7 @@ def test_a_template_parses_and_names_what_is_there(file):
     subprocess.run(["bash", "-n", file], check=True)
     values = dict(re.findall(r"^(\w+)=(\w+)", file.read_text(), re.M))
     assert (
-        values["section"] in STEMS
+        values["section"] in sections.stems()
         and Path("params", values["profile"], f"{values['section']}.yaml").exists()
     )
     assert f"name: {values['environment']}\n" in Path("environment.yml").read_text()

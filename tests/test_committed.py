@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from moebook.predict.under_bound import is_under
 from moebook.results import table as results
-from moebook.results.under_bound import is_under
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 ROOT = Path(__file__).parents[1]
@@ -99,15 +99,17 @@ def test_moebooks_loop_agrees_with_vllm_bench_latency():
 
 
 def test_a_model_under_its_floor_decides_no_claim_and_has_no_prediction(summary):
-    from moebook import sections, workbook
-    from moebook.sections import parameters_of
+    from moebook import sections
+    from moebook.results.loading import prediction
+    from moebook.study.params import load
+    from moebook.workbook import Run
 
-    res = workbook.load(
-        *parameters_of(sections.find("01"), ROOT / "params/h200/01_hyperparameter_scaling.yaml")
-    )
+    section = sections.find("01")
+    params = load(section.params, ROOT / "params/h200/01_hyperparameter_scaling.yaml")
+    res = Run(section, params).read()
     own = res.summary["model"] == "DeepSeek-V2-Lite"
     assert res.summary.loc[own, "predicted_e2e_s"].isna().all()
     assert res.summary.loc[own, "predicted_reason"].str.contains("near uniform").all()
     seen = res.summary[~own & (res.summary["status"] == "ok")]
     assert ((seen["predicted_e2e_s"] / seen["e2e_s"] - 1).abs().median()) < 0.05
-    assert "DeepSeek-V2-Lite" in workbook.prediction(res)
+    assert "DeepSeek-V2-Lite" in prediction(res)

@@ -33,8 +33,8 @@ def own(tmp_path):
 
 def test_the_ratio_of_every_point_that_both_have(own):
     plan = SECTION.plan(own)
-    found = agreement.compare(own, plan)
-    reference = loading.reference_results(own, plan)
+    found = agreement.compare(own, plan, SECTION.enrich)
+    reference = loading.reference_results(own, plan, SECTION.enrich)
     assert len(found.table) == reference.counts()["ok"] and tuple(found.table) == agreement.COLUMNS
     olmoe = found.table["model"] == "OLMoE-1B-7B-0125"
     assert (
@@ -52,14 +52,14 @@ def test_the_ratio_of_every_point_that_both_have(own):
 
 
 def test_equal_results_lie_within_each_others_ranges(own):
-    summary = loading.reference_results(own, SECTION.plan(own)).summary
+    summary = loading.reference_results(own, SECTION.plan(own), SECTION.enrich).summary
     table = agreement.ratios(summary, summary)
     assert (table["ratio"] == 1).all() and table["within"].all()
 
 
 def test_where_there_is_nothing_of_ones_own_it_says_so(own, tmp_path):
     params = own.model_copy(update={"output_root": str(tmp_path / "empty")})
-    found = agreement.compare(params, SECTION.plan(params))
+    found = agreement.compare(params, SECTION.plan(params), SECTION.enrich)
     assert found.table.empty and found.text.endswith("nothing of this plan was measured here")
 
 
@@ -70,7 +70,7 @@ def test_sources_are_listed_and_set_aside_by_name(own, tmp_path):
         inventory.discard(str(tmp_path), "h200", "vllm 0.1")
     (files,) = inventory.discard(str(tmp_path), "h200", "vllm 0.26.0").values()
     assert files and inventory.lines(str(tmp_path), "h200") == []
-    assert loading.own_results(own, SECTION.plan(own)) is None
+    assert loading.own_results(own, SECTION.plan(own), SECTION.enrich) is None
 
 
 def test_the_reference_is_in_no_list_of_ones_own():

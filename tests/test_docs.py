@@ -68,7 +68,7 @@ def test_commands_and_their_options_exist(page):
 
 @pytest.mark.parametrize("profile", sorted({profile for _, _, profile, _, _ in rows()}))
 def test_verdicts_are_those_of_the_reference(profile, tmp_path):
-    """An effect is as printed, rounded; own results, which would come first, are looked for elsewhere."""
+    """An effect is as printed, rounded; own results, which come first, are looked for elsewhere."""
     command = [
         sys.executable,
         "-m",

@@ -137,8 +137,9 @@ def test_point_id_depends_on_device_engine_and_every_setting(plan):
 
 def test_the_reference_is_shown_where_nothing_was_measured_and_named_as_such(tmp_path, capsys):
     params = load_of(tmp_path)
-    plan = SECTION.plan(params)
-    res = workbook.get_results(params, plan)
+    run = workbook.Run(SECTION, params)
+    run.measure()
+    res = run.results
     assert "Nothing is measured" in capsys.readouterr().out
     assert res.is_reference and res.counts()["ok"] > 100
     assert res.origin.startswith(
@@ -150,10 +151,10 @@ def test_the_reference_is_shown_where_nothing_was_measured_and_named_as_such(tmp
         and res.folder == tmp_path / "h200" / SECTION.stem
     )
     assert not list(tmp_path.iterdir()), "reading writes nothing"
-    workbook.show_table(res)
+    run.show()
     assert "Read from outputs/reference/h200/01_hyperparameter_scaling." in capsys.readouterr().out
     with pytest.raises(workbook.NoResults, match="other parameters"):
-        workbook.load(params, SECTION.plan(params.model_copy(update={"seed": 7})))
+        workbook.Run(SECTION, params.model_copy(update={"seed": 7})).read()
 
 
 def test_ones_own_results_stand_before_the_reference(tmp_path):
@@ -168,7 +169,7 @@ def test_ones_own_results_stand_before_the_reference(tmp_path):
     }
     store = Store(tmp_path, plan)
     store.write(store.path(point, "NVIDIA H200", "vllm 0.99.0"), mine)
-    res = workbook.load(params, plan)
+    res = workbook.Run(SECTION, params).read()
     assert (
         not res.is_reference
         and res.footer == ""
@@ -190,13 +191,13 @@ def test_of_two_engines_the_newest_decides_and_the_older_is_told_and_can_be_set_
             store.write(
                 store.path(point, of_one["provenance"]["device"], f"vllm {version}"), of_one
             )
-    res = workbook.load(params, plan)
+    res = workbook.Run(SECTION, params).read()
     assert (
         res.counts()["ok"] == 1
         and "Left out, as the newest engine's are used: 2 points of vllm 0.9.0" in res.origin
     )
     assert len(store.discard("vllm 0.10.0")) == 1 and store.found().older == ()
-    assert workbook.load(params, plan).counts()["ok"] == 2
+    assert workbook.Run(SECTION, params).read().counts()["ok"] == 2
     assert len(list(store.folder.glob("discarded/vllm-0.10.0/*.json"))) == 1
 
 
@@ -207,12 +208,12 @@ def test_a_table_alone_is_read_where_the_points_are_not_at_hand(tmp_path):
         ignore=shutil.ignore_patterns("points", "figures"),
     )
     params = load_of(tmp_path)
-    res = workbook.load(params, SECTION.plan(params))
+    res = workbook.Run(SECTION, params).read()
     assert (
         not res.is_reference and "from results.parquet" in res.origin and res.counts()["ok"] > 100
     )
     with pytest.raises(workbook.NoResults, match="other parameters"):
-        workbook.load(params, SECTION.plan(params.model_copy(update={"seed": 7})))
+        workbook.Run(SECTION, params.model_copy(update={"seed": 7})).read()
 
 
 def load_of(outputs):

@@ -37,7 +37,9 @@ def test_a_table_made_of_the_shipped_points_is_the_shipped_table(place):
     from moebook.sections import parameters_of
 
     section = sections.find(place.split("/")[1])
-    made = reference_results(*parameters_of(section, ROOT / f"params/{place}.yaml")).table
+    made = reference_results(
+        *parameters_of(section, ROOT / f"params/{place}.yaml"), section.enrich
+    ).table
     pd.testing.assert_frame_equal(
         made, results.read(ROOT / f"outputs/reference/{place}/results.parquet")[0]
     )

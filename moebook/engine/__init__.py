@@ -7,6 +7,7 @@ installed.py  which build of it is installed
 layer/        one MoE layer alone, in plain torch or by the engine's kernels
 endpoint/     a server elsewhere
 hf/           expert choices of models that run in transformers
+imports.py    what a process that imports it begins with
 counts.py     files of counted expert choices
 peaks.py      measured peaks of the device
 """

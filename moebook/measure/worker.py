@@ -26,7 +26,7 @@ import traceback
 from pathlib import Path
 
 # First, also in ranks of an engine and the process of layers, which begin here.
-import moebook.measure.imports  # noqa: F401
+import moebook.engine.imports  # noqa: F401
 from moebook import engine as engines
 from moebook.engine.base import Engine, EngineFailed
 

@@ -43,7 +43,7 @@ from moebook.predict.roofline import (
     no_ceiling,
     no_model,
 )
-from moebook.results.under_bound import under_the_floor
+from moebook.predict.under_bound import under_the_floor
 
 __all__ = [
     "Calibration",

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from moebook.predict.under_bound import of_those_under
 from moebook.results.cells import (
     METRIC,
     NEEDED,
@@ -30,7 +31,6 @@ from moebook.results.cells import (
 from moebook.results.claims import Claim, Part
 from moebook.results.deciding import why_not
 from moebook.results.pairs import Effect
-from moebook.results.under_bound import of_those_under
 
 RESAMPLES = 2000
 FEW = 4

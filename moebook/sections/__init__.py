@@ -26,6 +26,11 @@ def stems() -> list[str]:
     return [section.stem for section in every()]
 
 
+def claims() -> list:
+    """What the source claims, of all sections in their order."""
+    return [claim for section in every() for claim in section.claims]
+
+
 def of_profile(profile: str) -> list[Section]:
     """The sections that a profile has a parameter file for."""
     return [s for s in every() if paths.params_file(profile, s.stem).exists()]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moebook import sections
 from moebook.results import verdicts as claims
 from moebook.results.cells import Cells, Untested
 from moebook.sections.load_balancing.effects import (
@@ -91,7 +92,7 @@ def cells(frame, metric="balance_cv", sweep="balance|training"):
 
 
 def verdicts(frame):
-    return {v.id: v for v in claims.evaluate(frame, resamples=300)}
+    return {v.id: v for v in claims.evaluate(frame, sections.claims(), resamples=300)}
 
 
 def test_cells_hold_the_metric_with_its_interval():

@@ -6,15 +6,15 @@ import pandas as pd
 import pytest
 from analysis_tables import DSV2, QWEN, grid, lengths, per_repeat, row, topk
 
+from moebook import sections
 from moebook.results import verdicts as claims
 
-BOOK = claims.load()
 STEP = {1792: 0, 3584: 1, 7168: 2, 14336: 3}
 
 
 def judge(table, claim_id, **options):
     options = {"resamples": 400, **options}
-    return claims.evaluate(table, [c for c in BOOK.claims if c.id == claim_id], **options)[0]
+    return claims.evaluate(table, [c for c in sections.claims() if c.id == claim_id], **options)[0]
 
 
 def chain(steps_by_active, default):
@@ -114,7 +114,7 @@ CASES = {
 
 
 def test_every_claim_of_section_1_has_known_answers():
-    assert set(CASES) == {c.id for c in BOOK.claims if c.section == 1}
+    assert set(CASES) == {c.id for c in sections.claims() if c.section == 1}
 
 
 @pytest.mark.parametrize("claim_id", CASES)
@@ -326,8 +326,8 @@ def test_methods_are_counted_and_the_plainest_wins():
 
 
 def test_other_sections_are_untested_with_a_reason():
-    verdicts = claims.evaluate(grid(gap_of(65, 65)), resamples=50)
-    assert [v.id for v in verdicts] == [c.id for c in BOOK.claims] and len(
+    verdicts = claims.evaluate(grid(gap_of(65, 65)), sections.claims(), resamples=50)
+    assert [v.id for v in verdicts] == [c.id for c in sections.claims()] and len(
         {v.section for v in verdicts}
     ) == 9
     rest = [v for v in verdicts if v.section > 1]
@@ -339,19 +339,21 @@ def test_other_sections_are_untested_with_a_reason():
 
 @pytest.mark.parametrize("table", [None, pd.DataFrame()])
 def test_no_results_leave_everything_untested(table):
-    assert {v.verdict for v in claims.evaluate(table)} == {"untested"}
+    assert {v.verdict for v in claims.evaluate(table, sections.claims())} == {"untested"}
 
 
 def test_several_devices_and_missing_columns_are_refused():
     table = grid(gap_of(65, 65))
     with pytest.raises(ValueError, match="several devices .a, b."):
-        claims.evaluate(pd.concat([table.assign(device="a"), table.assign(device="b")]))
+        claims.evaluate(
+            pd.concat([table.assign(device="a"), table.assign(device="b")]), sections.claims()
+        )
     with pytest.raises(ValueError, match="top_k.* are missing"):
-        claims.evaluate(table.drop(columns="top_k"))
+        claims.evaluate(table.drop(columns="top_k"), sections.claims())
 
 
 def test_frame_and_json():
-    verdicts = claims.evaluate(grid(gap_of(65, 65)), resamples=50)
+    verdicts = claims.evaluate(grid(gap_of(65, 65)), sections.claims(), resamples=50)
     frame = claims.to_frame(verdicts)
     assert len(frame) == len(verdicts) and frame["effect"].dtype == "float64"
     assert (

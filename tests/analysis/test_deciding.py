@@ -120,7 +120,7 @@ def summary(shipped) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def verdicts(summary) -> list:
-    return claims.evaluate(summary)
+    return claims.evaluate(summary, sections.claims())
 
 
 def test_the_rows_that_a_verdict_names_are_in_the_tables(shipped, verdicts):
@@ -158,7 +158,7 @@ def test_rows_that_decide_nothing_are_in_no_verdict(summary, verdicts):
 )
 def test_without_one_of_its_rows_a_verdict_is_another(summary, verdicts, claim):
     before = next(v for v in verdicts if v.id == claim)
-    only = [c for c in claims.load().claims if c.id == claim]
+    only = [c for c in sections.claims() if c.id == claim]
     for gone in (before.parts[0].rows[0], before.parts[0].rows[-1]):
         after = claims.evaluate(summary[summary["point_id"] != gone], only)[0]
         assert (after.n, after.effect) != (before.n, before.effect), gone
@@ -166,7 +166,7 @@ def test_without_one_of_its_rows_a_verdict_is_another(summary, verdicts, claim):
 
 def test_without_a_row_that_it_does_not_name_a_verdict_is_the_same(summary, verdicts):
     before = next(v for v in verdicts if v.id == "active-monotone")
-    only = [c for c in claims.load().claims if c.id == before.id]
+    only = [c for c in sections.claims() if c.id == before.id]
     others = summary[
         ~summary["point_id"].isin(before.rows) & (summary["status"] == "ok") & summary["decides"]
     ]
@@ -191,7 +191,9 @@ def test_a_table_without_ids_gives_verdicts_without_rows():
     verdict = next(
         v
         for v in claims.evaluate(
-            grid(lambda i, e, k: 1000 / k**0.2).drop(columns="point_id"), resamples=50
+            grid(lambda i, e, k: 1000 / k**0.2).drop(columns="point_id"),
+            sections.claims(),
+            resamples=50,
         )
         if v.id == "active-monotone"
     )

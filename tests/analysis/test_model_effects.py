@@ -11,11 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "view"))
 import model_tables as t  # noqa: E402
 
+from moebook import sections  # noqa: E402
 from moebook.models import catalog, sizes  # noqa: E402
+from moebook.predict.under_bound import of_those_under  # noqa: E402
 from moebook.results import verdicts  # noqa: E402
 from moebook.results.cells import Cells, Untested  # noqa: E402
-from moebook.results.under_bound import of_those_under  # noqa: E402
-from moebook.sections.model_comparison.accuracy import accuracy_rows, common_format, with_measured  # noqa: E402
+from moebook.sections.model_comparison import enrich  # noqa: E402
+from moebook.sections.model_comparison.accuracy import accuracy_rows, common_format  # noqa: E402
 from moebook.sections.model_comparison.effects import (
     ffn_share,
     model_change,
@@ -31,12 +33,18 @@ OLMOE, PHI, MIXTRAL, QWEN3, LITE = (
     "Qwen3-30B-A3B",
     "DeepSeek-V2-Lite",
 )
-BOOK = {c.id: c for c in verdicts.load().claims if c.section == 9}
+BOOK = {c.id: c for c in sections.find("09").claims}
+
+
+@dataclass(frozen=True)
+class Params:
+    accuracy_file: str | None
 
 
 @dataclass(frozen=True)
 class Results:
     summary: pd.DataFrame
+    params: Params
 
 
 def cells(table: pd.DataFrame, sweep="llms", metric="throughput_tok_s") -> Cells:
@@ -206,9 +214,9 @@ def test_measured_accuracies_stand_beside_the_published(tmp_path):
         '{"tiny-mixtral": {"boolq": {"acc,none": 0.5}}, '
         '"tiny-qwen2-moe": {"boolq": {"acc,none": 0.75}}}'
     )
-    rows = accuracy_rows(with_measured(Results(t.small()), str(file)).summary)
+    rows = accuracy_rows(enrich.summary(Results(t.small(), Params(str(file)))))
     assert set(rows["evidence"]) == {"measured"} and sorted(rows["accuracy_pct"]) == [50.0, 75.0]
-    assert accuracy_rows(with_measured(Results(t.small()), None).summary).empty
+    assert accuracy_rows(enrich.summary(Results(t.small(), Params(None)))).empty
 
 
 def test_the_common_format_has_the_asked_models_first_and_then_most():

@@ -7,11 +7,11 @@ import pytest
 import speculation_tables as t
 from analysis_tables import MIXTRAL, row
 
+from moebook import sections
 from moebook.predict.speculation import expected_tokens
 from moebook.results import verdicts
 from moebook.results.cells import Cells, Untested
 from moebook.sections.speculative_decoding.effects import (
-    FUNCTIONS,
     draft_change,
     draft_gain,
     draft_lead,
@@ -24,12 +24,12 @@ TINY = {
     LARGE: ["draft tiny-draft-large"],
     SMALL: ["draft tiny-draft-small"],
 }
-BOOK = [c for c in verdicts.load().claims if c.section == 4]
+BOOK = sections.find("04").claims
 ARGUMENTS = {
-    "draft_lead": {"draft": MEDIUM},
-    "draft_gain": {"draft": MEDIUM, "over": LARGE},
-    "draft_change": {"axis": "length", "low": 128, "high": 2048, "drafts": [MEDIUM]},
-    "draft_steps": {},
+    draft_lead: {"draft": MEDIUM},
+    draft_gain: {"draft": MEDIUM, "over": LARGE},
+    draft_change: {"axis": "length", "low": 128, "high": 2048, "drafts": [MEDIUM]},
+    draft_steps: {},
 }
 
 
@@ -159,14 +159,14 @@ def test_drafts_that_do_not_fit_are_told_and_the_effect_is_in_part():
         draft_gain(cells(table), MEDIUM, LARGE)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_tables_without_drafts_are_untested(name):
+@pytest.mark.parametrize("function", ARGUMENTS, ids=lambda function: function.__name__)
+def test_tables_without_drafts_are_untested(function):
     plain = t.cost().query("draft_tokens == 0")
     with pytest.raises(Untested, match="no point with a draft was measured"):
-        FUNCTIONS[name](cells(plain), **ARGUMENTS[name])
+        function(cells(plain), **ARGUMENTS[function])
     old = pd.DataFrame([row("spec_length", MIXTRAL, 1.0, batch=1, tokens=8)])
     with pytest.raises(Untested, match="speaks of draft tokens"):
-        FUNCTIONS[name](cells(old), **ARGUMENTS[name])
+        function(cells(old), **ARGUMENTS[function])
 
 
 def test_the_source_of_acceptance_is_a_difference_unless_the_weights_were_trained():

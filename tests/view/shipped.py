@@ -3,8 +3,9 @@
 from functools import cache
 from pathlib import Path
 
-from moebook import sections, workbook
+from moebook import sections
 from moebook.results import loading
+from moebook.workbook import Run
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "outputs" / "reference"
@@ -18,9 +19,9 @@ def every() -> list[tuple[str, str]]:
 
 
 @cache
-def results(profile: str, stem: str) -> workbook.Results:
+def results(profile: str, stem: str) -> loading.Results:
     section = sections.find(stem)
     params, plan = sections.parameters_of(section, ROOT / "params" / profile / f"{stem}.yaml")
     if not plan.points:
-        return workbook.empty_results(params, stem)
-    return loading.reference_results(params, plan)
+        return Run(section, params).read()
+    return loading.reference_results(params, plan, section.enrich)

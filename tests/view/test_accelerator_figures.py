@@ -68,7 +68,7 @@ def drawn(ax, gid: str) -> list:
 
 
 def test_every_figure_of_the_section_is_drawn_here():
-    assert t.SECTION.figures == FIGURES
+    assert {f.name: f for f in t.SECTION.figures.values()} == FIGURES
 
 
 @pytest.mark.parametrize("width", ["column", "page"])

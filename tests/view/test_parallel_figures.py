@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from moebook import sections
 from moebook.predict.communication import Links
 from moebook.sections.parallelism import commentary as r
 from moebook.sections.parallelism import composed as analysis
 from moebook.sections.parallelism import figures as f
-from moebook.sections.parallelism import plan as section
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import parallel_tables as t  # noqa: E402
@@ -45,7 +45,7 @@ def artists(fig, gid: str, panel: int = 0) -> list:
 @pytest.mark.parametrize("width", ["page", "column"])
 @pytest.mark.parametrize("stem", ["fig13_parallelism", "step_parts", "efficiency"])
 def test_every_profile_has_its_figures_at_both_widths(drawn, stem, width):
-    fig, rows = section.figures()[stem](drawn[1], width=width)
+    fig, rows = sections.find("05").figures[stem](drawn[1], width=width)
     assert len(rows) and len(fig.axes) == rows["model"].nunique()
     texts = [x.get_window_extent() for ax in fig.axes for x in [ax.title]]
     assert all(not a.overlaps(b) for i, a in enumerate(texts) for b in texts[:i])

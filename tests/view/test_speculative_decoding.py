@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moebook import sections
 from moebook.plot import style
 from moebook.predict import speculation
 from moebook.sections.speculative_decoding import figures as view
-from moebook.sections.speculative_decoding import plan as section
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import speculation_tables as t  # noqa: E402
@@ -37,7 +37,10 @@ def words(fig):
 
 
 def test_every_figure_of_the_section_is_drawn_here():
-    assert {f.__name__ for f in section.figures().values()} == {*FIGURES, "predicted_vs_measured"}
+    assert {f.__name__ for f in sections.find("04").figures.values()} == {
+        *FIGURES,
+        "predicted_vs_measured",
+    }
 
 
 @pytest.mark.parametrize("width", ["column", "page"])

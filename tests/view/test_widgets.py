@@ -137,11 +137,12 @@ def test_a_table_without_numbers_is_told_in_a_sentence(capsys):
 
 
 def test_the_notebooks_call_takes_the_table_of_the_figures(monkeypatch):
-    res = shipped.results("h200", "09_model_comparison")
+    run = workbook.Run(sections.find("09"), None)
+    run._results = shipped.results("h200", "09_model_comparison")
     given = []
     monkeypatch.setattr(widgets, "explorer", lambda *args: given.append(args))
-    workbook.explore(res)
-    assert given[0][0] is res.shown and [v.name for v in given[0][1]][0] == "language models"
+    run.explore()
+    assert given[0][0] is run.table and [v.name for v in given[0][1]][0] == "language models"
 
 
 @pytest.mark.parametrize(

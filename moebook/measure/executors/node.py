@@ -83,7 +83,7 @@ def provenance(taken_over: dict[str, str | None], kind: str) -> dict:
     """What every record of this node says of it: of the device for plans of this kind, or of
     another where it has none."""
     _take_over(taken_over)
-    return devices.provenance(devices.detect(kind) or devices.detect())
+    return installed.provenance(devices.detect(kind) or devices.detect())
 
 
 def measure(points: list[Point], task: Task) -> Iterator[Message]:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from moebook.predict.under_bound import under_the_floor
 from moebook.results.commentary import commentary
-from moebook.results.under_bound import under_the_floor
 from moebook.results.words import NOTHING, T, change, measured, nothing, with_length
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 

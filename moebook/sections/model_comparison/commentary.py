@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from moebook.predict.under_bound import is_under
 from moebook.results.commentary import commentary
-from moebook.results.under_bound import is_under
 from moebook.results.words import NOTHING, T, change, in_order, measured, nothing, planned
 from moebook.sections.model_comparison import accuracies
 from moebook.sections.model_comparison.accuracy import accuracy_rows, on_front, suites_of

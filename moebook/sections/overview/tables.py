@@ -3,8 +3,8 @@ reference."""
 
 import pandas as pd
 
-from moebook import profile
 from moebook.results.report import verdict_table
+from moebook.sections import profile
 from moebook.sections.overview.conflicts import CONFLICTS
 
 

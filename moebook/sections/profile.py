@@ -37,8 +37,7 @@ def all_verdicts(profile: str, output_root: str | None = None) -> tuple[list[Ver
             f"no parameter files for profile {profile!r}; profiles: {', '.join(paths.profiles())}"
         )
     summary = pd.concat(tables, ignore_index=True) if tables else None
-    claims = [claim for section in sections.every() for claim in section.claims]
-    return verdicts.evaluate(summary, claims), origins
+    return verdicts.evaluate(summary, sections.claims()), origins
 
 
 def compared(profile: str, output_root: str | None = None) -> list[agreement.Compared]:
