@@ -30,22 +30,17 @@ from torch import nn
 
 from moebook.engine.counts import CountsWriter
 
-INDICES = re.compile(
-    r"ind(ex|ices)$|^selected_experts$|topk_ids$|topk_idx$"
-)  # names of the argument of chosen experts
+# names of the argument of chosen experts
+INDICES = re.compile(r"ind(ex|ices)$|^selected_experts$|topk_ids$|topk_idx$")
 ROUTERS = ("gate", "router")
 EXPERTS_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 TOP_K_KEYS = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_k", "moe_topk")
 GROUPS = ("n_group", "num_expert_group", "num_groups")
-OTHER_CHOICES = (
-    "e_score_correction_bias",
-    "expert_bias",
-    "balancing_biases",
-)  # biases that logits do not show
+# biases that logits do not show
+OTHER_CHOICES = ("e_score_correction_bias", "expert_bias", "balancing_biases")
 LOOKED_FOR = (
     "a module named 'experts' whose forward is given the chosen indices, or a block that holds "
-    "'experts' and a "
-    "'gate' or 'router' which returns indices (T, K) or logits (T, E)"
+    "'experts' and a 'gate' or 'router' which returns indices (T, K) or logits (T, E)"
 )
 
 
@@ -72,25 +67,22 @@ class Site:
         if not self.chosen:
             raise RoutingError(
                 f"{self.name} chose no experts in this forward pass; the model did not run through "
-                f"it"
+                "it"
             )
         ids = torch.cat(self.chosen).cpu()
-        if self.served is not None and int(self.served.sum()) not in (
-            0,
-            len(ids) * self.num_experts,
-        ):
-            self._compare(
-                torch.bincount(ids.flatten(), minlength=self.num_experts)
-            )  # called, and not with all tokens
+        if self.served is not None:
+            self._compare(ids)
         self.clear()
         return ids.numpy() + self.first
 
-    def _compare(self, chosen: torch.Tensor) -> None:
-        if not torch.equal(chosen, self.served):
+    def _compare(self, ids: torch.Tensor) -> None:
+        """With what the experts were called, unless they were not, or with all tokens."""
+        chosen = torch.bincount(ids.flatten(), minlength=self.num_experts)
+        uninformative = (0, len(ids) * self.num_experts)
+        if int(self.served.sum()) not in uninformative and not torch.equal(chosen, self.served):
             raise RoutingError(
                 f"{self.name} chooses its experts for {chosen.tolist()} tokens, but they were "
-                f"called with "
-                f"{self.served.tolist()}: the block routes in a way that is not known"
+                f"called with {self.served.tolist()}: the block routes in a way that is not known"
             )
 
     def clear(self) -> None:
@@ -102,10 +94,10 @@ class Site:
 class RouterHooks:
     """Hooks on every MoE layer of a transformers model, as a context manager.
 
-        with RouterHooks(model) as hooks, CountsWriter(path, hooks.num_layers, hooks.num_experts) as
-        writer:
-            model(input_ids=ids)                    # (1, T)
-            hooks.give(writer)
+        with RouterHooks(model) as hooks:
+            with CountsWriter(path, hooks.num_layers, hooks.num_experts) as writer:
+                model(input_ids=ids)                    # (1, T)
+                write_sequence(writer, hooks.take())
 
     names: one per MoE layer, in order. Sets of experts side by side in one layer (Ernie 4.5 VL:
     text, vision) are one layer, numbered one after the other. RoutingError for a model without MoE
@@ -149,11 +141,6 @@ class RouterHooks:
             for sites in self._layers.values()
         ]
 
-    def give(self, writer: CountsWriter, keep: np.ndarray | None = None) -> None:
-        """What was chosen since the last call is one sequence of the writer. keep (T,): only these
-        tokens of it."""
-        write_sequence(writer, self.take(), keep)
-
 
 def write_sequence(
     writer: CountsWriter, layers: list[list[np.ndarray]], keep: np.ndarray | None = None
@@ -164,10 +151,8 @@ def write_sequence(
         if keep is not None and (len(sets) != 1 or len(sets[0]) != len(keep)):
             raise RoutingError(
                 f"MoE layer {layer} chose experts for {sum(map(len, sets))} tokens in {len(sets)} "
-                f"sets, but "
-                f"the input has {len(keep)}: which is which is not known; give neither "
-                f"image_token_id nor "
-                "padding"
+                f"sets, but the input has {len(keep)}: which is which is not known; give neither "
+                "image_token_id nor padding"
             )
         for ids in sets:
             writer.add_layer(layer, ids if keep is None else ids[keep])
@@ -271,25 +256,14 @@ def _on_experts(site: Site, argument: str):
 
 def _on_router(site: Site, block: nn.Module, router: nn.Module):
     def hook(_, args: tuple, output) -> None:
-        tensors = [
-            t
-            for t in (output if isinstance(output, tuple | list) else [output])
-            if isinstance(t, torch.Tensor)
-        ]
-        whole = [
-            t
-            for t in tensors
-            if not t.is_floating_point() and t.dtype != torch.bool and t.dim() > 1
-        ]
-        logits = [
-            t
-            for t in tensors
-            if t.is_floating_point() and t.dim() > 1 and t.shape[-1] == site.num_experts
-        ]
-        if len(whole) == 1 and whole[0].shape[-1] <= site.num_experts:
-            site.top_k = whole[0].shape[-1]
-            site.chosen.append(whole[0].detach().reshape(-1, site.top_k))
-        elif logits and not whole:
+        outputs = output if isinstance(output, tuple | list) else [output]
+        tensors = [t for t in outputs if isinstance(t, torch.Tensor)]
+        indices = [t for t in tensors if _are_indices(t)]
+        logits = [t for t in tensors if _are_logits(t, site.num_experts)]
+        if len(indices) == 1 and indices[0].shape[-1] <= site.num_experts:
+            site.top_k = indices[0].shape[-1]
+            site.chosen.append(indices[0].detach().reshape(-1, site.top_k))
+        elif logits and not indices:
             site.top_k = site.top_k or _top_k(site, block, router)
             scores = logits[-1].detach().reshape(-1, site.num_experts).softmax(-1, torch.float32)
             site.chosen.append(scores.topk(site.top_k, dim=-1).indices)
@@ -302,30 +276,36 @@ def _on_router(site: Site, block: nn.Module, router: nn.Module):
     return hook
 
 
+def _are_indices(t: torch.Tensor) -> bool:
+    return t.dim() > 1 and not t.is_floating_point() and t.dtype != torch.bool
+
+
+def _are_logits(t: torch.Tensor, num_experts: int) -> bool:
+    return t.dim() > 1 and t.is_floating_point() and t.shape[-1] == num_experts
+
+
 def _top_k(site: Site, block: nn.Module, router: nn.Module) -> int:
     """K of a router that returns logits only. RoutingError where nothing tells it, or the choice is
     more than top-k."""
-    modules, configs = (
-        [block, router],
-        [getattr(block, "config", None), getattr(router, "config", None), site.config],
-    )
-    odd = [
+    modules = [block, router]
+    configs = [getattr(block, "config", None), getattr(router, "config", None), site.config]
+    odd = {
         key
-        for h in modules + configs
+        for holder in modules + configs
         for key in OTHER_CHOICES + GROUPS
-        if _says_otherwise(key, getattr(h, key, None))
-    ]
+        if _says_otherwise(key, getattr(holder, key, None))
+    }
     if odd:
         raise RoutingError(
-            f"{site.name} returns logits, but its block has {', '.join(sorted(set(odd)))}: it "
-            f"chooses "
+            f"{site.name} returns logits, but its block has {', '.join(sorted(odd))}: it chooses "
             "others than the top-k of its logits, in a way that is not known"
         )
-    asked = [(h, key) for h in modules for key in ("top_k", *TOP_K_KEYS)] + [
-        (c, key) for c in configs for key in TOP_K_KEYS
-    ]
-    if k := next((k for h, key in asked if isinstance(k := getattr(h, key, None), int)), None):
-        return k  # a config's top_k is that of sampling
+    # A config's top_k is that of sampling.
+    asked = [(module, key) for module in modules for key in ("top_k", *TOP_K_KEYS)]
+    asked += [(config, key) for config in configs for key in TOP_K_KEYS]
+    told = (getattr(holder, key, None) for holder, key in asked)
+    if k := next((k for k in told if isinstance(k, int)), None):
+        return k
     raise RoutingError(
         f"{site.name} returns logits, but neither it, its block nor their config has one of "
         f"{', '.join(TOP_K_KEYS)}"
