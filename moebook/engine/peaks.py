@@ -25,7 +25,7 @@ def measure_in_child(dtype: str) -> dict:
     )
     if done.returncode:
         raise EngineFailed(
-            "failed", f"measuring the device's ceilings failed: {done.stderr.strip()[-300:]}"
+            "failed", f"measuring the device's peaks failed: {done.stderr.strip()[-300:]}"
         )
     return json.loads(done.stdout.strip().splitlines()[-1])
 

@@ -18,6 +18,7 @@ from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.study.plan import TEXT_METHODS, Point, describe
 
+NO_PEAKS = "the device's peaks could not be measured, roofline bounds stay empty: {}"
 BUSY_WAIT_S = 10.0  # a killed process' memory of a card is free within seconds
 
 
@@ -78,9 +79,7 @@ class Sweep:
         reply = self._guarded({"op": "ceilings", "dtype": dtype}, START_LIMIT_S)
         if reply["ok"]:
             return {"device": self.device.name, **reply["ceilings"]}
-        self.say(
-            f"the device's ceilings could not be measured, floors stay empty: {reply['reason']}"
-        )
+        self.say(NO_PEAKS.format(reply["reason"]))
         return None
 
     def _ready(self, point: Point) -> dict | None:

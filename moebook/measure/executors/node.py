@@ -20,8 +20,7 @@ from pathlib import Path
 from moebook import devices
 from moebook.devices import busy, lock
 from moebook.engine import installed
-from moebook.measure.executors.builds import cards_for
-from moebook.measure.executors.local import largest_share
+from moebook.measure.executors import cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.models.tiny import family
