@@ -73,8 +73,7 @@ def test_every_function_that_imports_it_says_where_it_was_seen(name):
         if member.__module__ == module.__name__ and not member.__name__.startswith("_")
     ]
     plain = {"seen_in", "collect", "Tap", "check_backend"}  # touch no object of vLLM
-    uses_marked = {"remove", "begin_capture", "end_sequence", "end_capture"}
-    uses_marked |= {"begin_steps", "end_steps"}
+    uses_marked = {"remove", "begin_choices", "end_choices", "begin_steps", "end_steps"}
     unmarked = {
         m.__name__ for m in public if f"{m.__module__}.{m.__qualname__}" not in patches.SEEN
     }

@@ -97,7 +97,7 @@ class Access:
                 break
         raise EngineFailed(
             "failed",
-            f"the server refused a request for one token: {told(status)}"
+            f"the server refused a request for one token: {described(status)}"
             f"{': ' * bool(words)}{words}",
         )
 
@@ -177,7 +177,7 @@ def _hidden(found: re.Match) -> str:
     return "<endpoint>"
 
 
-def told(status: int | str) -> str:
+def described(status: int | str) -> str:
     """`HTTP 429 Too Many Requests`, from the number or from the phrase alone; any other text as it
     is."""
     phrases = http.client.responses

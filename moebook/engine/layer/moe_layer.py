@@ -66,7 +66,7 @@ class LayerBench:
             raise EngineFailed("infeasible", f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}")
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.shape, self.dtype, self.backend, self.seed = shape, DTYPES[dtype], backend, seed
-        with told("infeasible"):
+        with as_engine_failure("infeasible"):
             self._check(quantization)
             self.weights = weights or draw_weights(shape, self.dtype, self.device, seed)
             if backend in OWN:
@@ -103,7 +103,7 @@ class LayerBench:
         peak_memory_bytes  the layer's weights and what calls add; null on a CPU
         default_layer_s, default_layer_graph_s, configs_tried: of triton_tuned, before the search
         """
-        with told("failed"), self.layer.running():
+        with as_engine_failure("failed"), self.layer.running():
             inputs = self.inputs(tokens, skew)
             before = self._reset_peak()
             timer = Timer(self.layer, inputs, self.device == "cuda")
@@ -183,7 +183,7 @@ class LayerBench:
 
 
 @contextmanager
-def told(status: str):
+def as_engine_failure(status: str):
     """Any exception as EngineFailed: oom where memory ran out, failed where the device did, else
     `status`."""
     try:

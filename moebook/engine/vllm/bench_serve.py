@@ -10,7 +10,7 @@ from pathlib import Path
 
 import moebook.engine.imports  # noqa: F401  before vLLM
 from moebook.engine import die_with_parent
-from moebook.engine.endpoint.access import Access, told
+from moebook.engine.endpoint.access import Access, described
 
 BACKENDS = {"completions": "openai", "chat/completions": "openai-chat"}
 
@@ -51,7 +51,7 @@ def failures(result: dict) -> list[str]:
     """Why requests of a wave failed, in one line each; a request without a first token failed,
     too."""
     return [
-        told((str(error).strip().splitlines() or ["no reason given"])[-1].strip())
+        described((str(error).strip().splitlines() or ["no reason given"])[-1].strip())
         for error, ttft in zip(result["errors"], result["ttfts"], strict=True)
         if error or not ttft
     ]

@@ -115,7 +115,7 @@ class VllmEngine:
         """Weights, KV cache and kernels are those of a fresh engine with that top-k (tests compare
         both), start-up is saved. Start with the largest: workspaces are sized then."""
         started = time.perf_counter()
-        if not self._told(self.rpc, patches.set_top_k, top_k):
+        if not self._in_own_words(self.rpc, patches.set_top_k, top_k):
             raise EngineFailed(
                 "failed", "no router was found in the running engine whose top-k could be switched"
             )
@@ -123,19 +123,19 @@ class VllmEngine:
         self.start_s = time.perf_counter() - started
 
     def peak_memory_bytes(self) -> int | None:
-        return self._told(self.rpc, patches.read_peak_memory)
+        return self._in_own_words(self.rpc, patches.read_peak_memory)
 
     def measure(self, workload: dict, method: str, repeats: int) -> list[dict]:
         def timed() -> list[dict]:
             timer = WorkloadTimer(self, workload)
             return timer.sampled(repeats) if method == "sampled" else timer.full(repeats)
 
-        return self._told(timed)
+        return self._in_own_words(timed)
 
     def read(self, method: str, **request) -> dict:
-        return self._told(texts.METHODS[method], self, **request)
+        return self._in_own_words(texts.METHODS[method], self, **request)
 
-    def _told(self, function, *args, **kwargs):
+    def _in_own_words(self, function, *args, **kwargs):
         """What the function returns; its exceptions as EngineFailed, in the engine's words."""
         try:
             return function(*args, **kwargs)

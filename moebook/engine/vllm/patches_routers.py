@@ -15,11 +15,11 @@ from moebook.engine.vllm.patches import routers_of, seen_in
 
 @dataclass
 class Tap:
-    """Hooks of one model. writer: where choices go; steps: tokens of a step -> [sum of distinct
-    experts, calls]; removed: (layer, expert) that no token may choose."""
+    """Hooks of one model. choices: of each layer, an array (T, K) a step; steps: tokens of a step
+    -> [sum of distinct experts, calls]; removed: (layer, expert) that no token may choose."""
 
     routers: list
-    writer: object | None = None
+    choices: list[list] | None = None
     steps: dict[int, list[int]] | None = None
     removed: tuple[int, int] | None = None
 
@@ -79,14 +79,14 @@ def _drawn(router, log_p):
 
 
 @seen_in("0.26", "0.32")
-def watch(worker) -> tuple[int, int, int]:
-    """Wrap the routers; (L, E, K) of the model. Once per engine."""
+def watch(worker) -> tuple[int, int]:
+    """Wrap the routers, once per engine; (L, E) of the model."""
     tap = getattr(worker, "moebook_tap", None)
     if tap is None:
         tap = worker.moebook_tap = Tap(_routers(worker))
         for layer, router in enumerate(tap.routers):
             router._compute_routing = _watched(tap, layer, router)
-    return len(tap.routers), tap.routers[0].global_num_experts, tap.routers[0].top_k
+    return len(tap.routers), tap.routers[0].global_num_experts
 
 
 def _watched(tap: Tap, layer: int, router):
@@ -100,8 +100,8 @@ def _watched(tap: Tap, layer: int, router):
             weights, ids = _without(router, tap.removed[1], choose, router_logits)
         else:
             weights, ids = choose(router_logits)
-        if tap.writer is not None:
-            tap.writer.add_layer(layer, ids.cpu().numpy())
+        if tap.choices is not None:
+            tap.choices[layer].append(ids.to("cpu", copy=True))
         if tap.steps is not None:
             seen = tap.steps.setdefault(len(ids), [0, 0])
             seen[0] += len(ids.unique())
@@ -132,23 +132,17 @@ def remove(worker, layer: int | None, expert: int | None = None) -> None:
     worker.moebook_tap.removed = None if layer is None else (layer, expert)
 
 
-def begin_capture(worker, path: str) -> None:
-    from moebook.engine.counts import CountsWriter
-
-    layers, experts, _ = watch(worker)
-    worker.moebook_tap.writer = CountsWriter(path, layers, experts).__enter__()
+def begin_choices(worker) -> None:
+    layers, _ = watch(worker)
+    worker.moebook_tap.choices = [[] for _ in range(layers)]
 
 
-def end_sequence(worker) -> None:
-    worker.moebook_tap.writer.end_sequence()
+def end_choices(worker) -> list:
+    """(L, T, K) expert numbers chosen since begin_choices, as lists."""
+    import torch
 
-
-def end_capture(worker, whole: bool) -> None:
-    """Close the file of counts; not `whole`: leave none."""
-    writer, worker.moebook_tap.writer = worker.moebook_tap.writer, None
-    if writer is not None:
-        failed = RuntimeError("capture failed")
-        writer.__exit__(*((None, None, None) if whole else (RuntimeError, failed, None)))
+    choices, worker.moebook_tap.choices = worker.moebook_tap.choices, None
+    return [torch.cat(steps).tolist() for steps in choices]
 
 
 def begin_steps(worker) -> None:
@@ -156,7 +150,7 @@ def begin_steps(worker) -> None:
     worker.moebook_tap.steps = {}
 
 
-def end_steps(worker) -> dict[int, tuple[float, int]]:
-    """tokens of a step -> (mean distinct experts of a layer, layer calls), since begin_steps."""
+def end_steps(worker) -> dict[int, float]:
+    """tokens of a step -> mean distinct experts of a layer, since begin_steps."""
     steps, worker.moebook_tap.steps = worker.moebook_tap.steps, None
-    return {tokens: (total / calls, calls) for tokens, (total, calls) in steps.items()}
+    return {tokens: total / calls for tokens, (total, calls) in steps.items()}

@@ -95,39 +95,37 @@ def _common_step(steps: dict, most: int) -> dict:
     seldom all match)."""
     if most not in steps:
         return {}
-    return {"step_tokens": most, "experts_per_step": steps[most][0]}
+    return {"step_tokens": most, "experts_per_step": steps[most]}
 
 
 def route(
     engine, workload: dict, text: str, weights: str, repeats: int, counts_file: str, **_
 ) -> dict:
-    """Expert choices of B windows of S tokens, counted per layer into `counts_file`, one sequence
-    at a time: by the engine's own output where it returns it, else at its routers."""
+    """Expert choices of B windows of S tokens, counted per layer into `counts_file`."""
     windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
-    way = _route_by_output if engine.routed_experts else _route_by_hooks
-    way(engine, windows, counts_file)
+    _count_choices(engine, windows, counts_file)
     return {"repeats": [], "facts": {"sequences": len(windows)}}
 
 
-def _route_by_hooks(engine, windows: list[list[int]], path: str) -> None:
-    engine.rpc(patches_routers.begin_capture, path)
-    whole = False
-    try:
-        for ids in windows:
-            engine.run_prompts([ids], 1, 0.0)
-            engine.rpc(patches_routers.end_sequence)
-        whole = True
-    finally:
-        engine.rpc(patches_routers.end_capture, whole)
-
-
-def _route_by_output(engine, windows: list[list[int]], path: str) -> None:
-    layers, experts, _ = engine.rpc(patches_routers.watch)
+def _count_choices(engine, windows: list[list[int]], path: str) -> tuple[int, int]:
+    """One sequence at a time; returns (L, E)."""
+    layers, experts = engine.rpc(patches_routers.watch)
     with CountsWriter(path, layers, experts) as writer:
         for ids in windows:
-            _, outputs = engine.run_prompts([ids], 1, 0.0)
-            chosen = np.asarray(outputs[0].outputs[0].routed_experts)  # (T, L, K)
-            writer.add(chosen[: len(ids)].transpose(1, 0, 2))
+            writer.add(_choices(engine, ids))
+    return layers, experts
+
+
+def _choices(engine, ids: list[int]):
+    """(L, T, K) of one sequence: from the engine's own output where it returns them, else from its
+    routers."""
+    if engine.routed_experts:
+        _, outputs = engine.run_prompts([ids], 1, 0.0)
+        chosen = np.asarray(outputs[0].outputs[0].routed_experts)  # (T, L, K)
+        return chosen[: len(ids)].transpose(1, 0, 2)
+    engine.rpc(patches_routers.begin_choices)
+    engine.run_prompts([ids], 1, 0.0)
+    return engine.rpc(patches_routers.end_choices)
 
 
 def ablate(
@@ -136,8 +134,7 @@ def ablate(
     """Perplexity over the same windows with each expert of each layer taken out of its router in
     turn; the choices of the whole model on them are counted into `counts_file`."""
     windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
-    layers, experts, _ = engine.rpc(patches_routers.watch)
-    _route_by_hooks(engine, windows, counts_file)
+    layers, experts = _count_choices(engine, windows, counts_file)
     base = _losses(engine, windows)
     table = np.empty((layers, experts))
     for layer in range(layers):
