@@ -20,6 +20,8 @@ from typing import Protocol
 
 import numpy as np
 
+from moebook.study.settings import EngineSettings, Workload
+
 
 class EngineFailed(RuntimeError):
     """The engine did not start, or died; the text is the engine's own reason.
@@ -43,16 +45,16 @@ class Engine(Protocol):
 
     def __init__(
         self,
-        settings: dict,
+        settings: EngineSettings,
         config: dict,
         folder: Path,
         log: Path | None = None,
         draft_config: dict | None = None,
         on_gpu: bool = False,
     ):
-        """Start. settings: fields of study.settings.EngineSettings; config, draft_config: Hugging
-        Face configs of the model and of the draft that speculates for it; folder: for files of this
-        engine; log: where this process' output goes, in which the engine's reasons are found."""
+        """Start. config, draft_config: Hugging Face configs of the model and of the draft that
+        speculates for it; folder: for files of this engine; log: where this process' output goes,
+        in which the engine's reasons are found."""
 
     def facts(self) -> dict:
         """What the engine chose, in its own words, with `engine_start_s` and
@@ -62,15 +64,14 @@ class Engine(Protocol):
         """Route every token to `top_k` experts from now on, at most as many as the engine was
         started with. What is measured is what a fresh engine with that top-k would give."""
 
-    def measure(self, workload: dict, method: str, repeats: int) -> list[dict]:
-        """One dict of metrics per repeat. workload: fields of study.settings.Workload; method:
-        `full` (every token is generated) or `sampled` (decode steps at the first and the last
-        contexts)."""
+    def measure(self, workload: Workload, method: str, repeats: int) -> list[dict]:
+        """One dict of metrics per repeat. method: `full` (every token is generated) or `sampled`
+        (decode steps at the first and the last contexts)."""
 
     def read(self, method: str, **request) -> dict:
         """What trained weights make of a text: `repeats`, and `facts` of all of them. method:
-        perplexity, acceptance, routing or ablation; request: workload, text, weights, repeats,
-        counts_file."""
+        perplexity, acceptance, routing or ablation; request: workload, text, repeats, and
+        counts_file, where expert choices are counted."""
 
     def peak_memory_bytes(self) -> int | None:
         """The most that the engine held since the last call, KV cache included."""

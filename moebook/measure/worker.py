@@ -29,6 +29,7 @@ from pathlib import Path
 import moebook.engine.imports  # noqa: F401
 from moebook import engine as engines
 from moebook.engine.base import Engine, EngineFailed
+from moebook.study.settings import EngineSettings, Speculation, Workload
 
 
 class Worker:
@@ -48,7 +49,7 @@ class Worker:
         self.started += 1
         folder = self.folder / str(self.started)
         self.engine = self.engine_class(
-            settings, config, folder, self.log, draft_config, self.on_gpu
+            _settings(settings), config, folder, self.log, draft_config, self.on_gpu
         )
         return {"facts": self.engine.facts()}
 
@@ -57,11 +58,11 @@ class Worker:
         return {"facts": self.engine.facts()}
 
     def measure(self, workload: dict, method: str, repeats: int) -> dict:
-        rows = self.engine.measure(workload, method, repeats)
+        rows = self.engine.measure(Workload(**workload), method, repeats)
         return {"repeats": rows, "peak_memory_bytes": self.engine.peak_memory_bytes()}
 
-    def read(self, **request) -> dict:
-        return self.engine.read(**request)
+    def read(self, workload: dict, **request) -> dict:
+        return self.engine.read(workload=Workload(**workload), **request)
 
     def training(self, reference: str) -> dict:
         """What training a member of the tiny family recorded; nothing runs."""
@@ -74,7 +75,7 @@ class Worker:
         from moebook.engine.endpoint.bench import bench
 
         self.close()
-        return bench(workload, repeats, self.folder)
+        return bench(Workload(**workload), repeats, self.folder)
 
     def layer(self, **request) -> dict:
         """One MoE layer alone, without an engine beside it."""
@@ -113,6 +114,14 @@ class Worker:
         except EngineFailed as error:
             traceback.print_exc()
             return {"ok": False, "status": error.status, "reason": str(error)}
+
+
+def _settings(given: dict) -> EngineSettings:
+    """Of the fields that came through the pipe."""
+    speculation = given["speculation"]
+    return EngineSettings(
+        **{**given, "speculation": None if speculation is None else Speculation(**speculation)}
+    )
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ import."""
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -59,9 +58,7 @@ def compare(worker, name: str) -> float:
 def tokens(model: str, folder: Path) -> dict:
     from moebook.engine.vllm.engine import VllmEngine
 
-    settings = asdict(
-        EngineSettings(dtype="float32", graphs="eager", max_model_len=128, kv_cache_gib=1)
-    )
+    settings = EngineSettings(dtype="float32", graphs="eager", max_model_len=128, kv_cache_gib=1)
     engine = VllmEngine(
         settings, edit(catalog.load(model), num_layers=2, **MODELS[model]).hf_config(), folder
     )

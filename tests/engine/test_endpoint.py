@@ -5,7 +5,7 @@ import itertools
 import json
 import socket
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -33,11 +33,11 @@ from moebook.results import table as results
 from moebook.study.plan import EngineSettings, Plan, Point, Workload
 
 SECRET = 'sk-Sesame/open+7"Q'  # with what URLs, shells and JSON write differently
-WORK = {"batch": 2, "input_tokens": 16, "output_tokens": 8, "seed": 0}
+WORK = Workload(batch=2, input_tokens=16, output_tokens=8)
 WAVE = (
     Path(__file__).parent / "endpoint_wave.json"
 )  # of `vllm bench serve` 0.32 and `vllm serve`: 4 requests of 64 + 32
-WAVE_WORK = {"batch": 4, "input_tokens": 64, "output_tokens": 32, "seed": 0}
+WAVE_WORK = Workload(batch=4, input_tokens=64, output_tokens=32)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_a_refused_key_is_a_failed_row_in_the_servers_words_without_the_key(at, 
     with serving("unauthorized") as server:
         at(server.url)
         worker = Worker(engine.load(), tmp_path / "log")
-        reply = worker.answer({"op": "endpoint", "workload": WORK, "repeats": 2})
+        reply = worker.answer({"op": "endpoint", "workload": asdict(WORK), "repeats": 2})
     assert (
         reply["status"] == "failed"
         and "HTTP 401 Unauthorized: Incorrect API key provided" in reply["reason"]
@@ -336,7 +336,7 @@ def test_what_goes_wrong_in_a_wave_is_the_rows_reason(at, model, tmp_path, capfd
     assert error.status == "failed" and words in str(error), capfd.readouterr().out
     assert_nothing_leaked([str(error), *capfd.readouterr()], tmp_path)
     waves = 3 if day == "short" else 1  # who refuses is not asked again
-    assert len(server.asked) == 1 + waves * WORK["batch"]
+    assert len(server.asked) == 1 + waves * WORK.batch
 
 
 @pytest.mark.engine

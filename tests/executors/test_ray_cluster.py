@@ -242,7 +242,7 @@ def test_results_come_from_what_most_nodes_of_the_kind_have(monkeypatch):
         }
         for name, kind in kinds.items()
     }
-    monkeypatch.setattr(chosen, "_probe", lambda kind: facts)
+    monkeypatch.setattr(ray_nodes, "probe", lambda ray, kind: facts)
     assert chosen.source("h100") == ("H100", "vllm 1")
     assert set(chosen.unfit) == set("abefg")
     assert chosen.source("gpu") == ("H100", "vllm 1")

@@ -84,7 +84,7 @@ def test_ctrl_c_keeps_what_is_measured_and_the_same_command_resumes(tmp_path):
     assert "points are kept" in said and "Traceback" not in said
     assert workers(tmp_path) == []
     kept = points(tmp_path)
-    assert kept and all(b'"engine_start_s": 0.05' in point for point in kept.values()), "scripted"
+    assert kept and all(b'"engine_start_s":0.05' in point for point in kept.values()), "scripted"
     again = sweep(tmp_path)
     said, _ = again.communicate(timeout=200)
     assert again.returncode == 0, said

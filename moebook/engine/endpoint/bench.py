@@ -35,12 +35,13 @@ from moebook.engine.base import EngineFailed, percentiles
 from moebook.engine.endpoint.access import Access
 from moebook.engine.vllm import bench_serve
 from moebook.engine.vllm.failures import clean
+from moebook.study.settings import Workload
 
 # by which a server's count of a prompt may differ: other tokens, chat template
 PROMPT_SHARE, PROMPT_TOKENS = 0.05, 32
 
 
-def bench(workload: dict, repeats: int, folder: Path) -> dict:
+def bench(workload: Workload, repeats: int, folder: Path) -> dict:
     """`repeats` and `facts` of a workload at the endpoint of the environment. EngineFailed, its
     text free of secrets."""
     access = Access.from_environment()
@@ -52,7 +53,7 @@ def bench(workload: dict, repeats: int, folder: Path) -> dict:
         raise EngineFailed(status, clean(access.scrub(text))) from None
 
 
-def _bench(access: Access, workload: dict, repeats: int, folder: Path) -> dict:
+def _bench(access: Access, workload: Workload, repeats: int, folder: Path) -> dict:
     api = access.probe()
     seeds = [secrets.randbelow(2**31) for _ in range(repeats + 1)]
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -110,14 +111,14 @@ def _run(access: Access, waves: list[list[str]]) -> str:
     return "" if done.returncode == 0 else (errors or [f"exit code {done.returncode}"])[-1]
 
 
-def problem_of(result: dict, workload: dict) -> str | None:
+def problem_of(result: dict, workload: Workload) -> str | None:
     """Why a wave's times are not those of the workload, or None."""
     if failed := bench_serve.failures(result):
         reasons = "; ".join(
             f"{count} x {reason}" for reason, count in Counter(failed).most_common()
         )
         return f"{len(failed)} of {len(result['errors'])} requests failed: {reasons}"
-    asked, returned = workload["output_tokens"], result["output_lens"]
+    asked, returned = workload.output_tokens, result["output_lens"]
     if set(returned) != {asked}:
         other = sum(n != asked for n in returned)
         return (
@@ -125,7 +126,7 @@ def problem_of(result: dict, workload: dict) -> str | None:
             f"instead of {asked}, so their times do not compare: the server ignores `ignore_eos`, "
             "cut them short or does not report their length"
         )
-    asked, sent = workload["input_tokens"], np.array(result["input_lens"])
+    asked, sent = workload.input_tokens, np.array(result["input_lens"])
     if np.abs(sent - asked).max() > PROMPT_SHARE * asked + PROMPT_TOKENS:
         return (
             f"the server counts {sent.min()} to {sent.max()} tokens in prompts of {asked}: set "

@@ -1,5 +1,4 @@
-"""What vLLM is told: environment variables, and the arguments of its LLM class, from the fields of
-study.settings.EngineSettings."""
+"""What vLLM is told: environment variables, and the arguments of its LLM class."""
 
 import json
 import os
@@ -10,7 +9,7 @@ from pathlib import Path
 from moebook import devices
 from moebook.models import formats
 from moebook.models.tiny import family
-from moebook.study.settings import Speculation
+from moebook.study.settings import EngineSettings, Speculation
 
 CORES = devices.core_ids()  # before any engine binds this process to fewer
 BIND = "VLLM_CPU_OMP_THREADS_BIND"
@@ -61,12 +60,12 @@ def environment_of(variables: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def engine_environment(settings: dict, hf_config: dict) -> dict[str, str]:
+def engine_environment(settings: EngineSettings, hf_config: dict) -> dict[str, str]:
     """Environment variables an engine is started with."""
-    variables = formats.environment(settings["quantization"]) | _ranks_on_cpu(settings)
-    if settings["kv_cache_gib"]:
-        variables["VLLM_CPU_KVCACHE_SPACE"] = str(settings["kv_cache_gib"])
-    if settings["graphs"] == "pieces":
+    variables = formats.environment(settings.quantization) | _ranks_on_cpu(settings)
+    if settings.kv_cache_gib:
+        variables["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
+    if settings.graphs == "pieces":
         variables["VLLM_USE_BREAKABLE_CUDAGRAPH"] = "1"
     # The smallest DeepSeek-VL2 has plain attention, but its family's config must name a KV rank,
     # which the engine takes for MLA.
@@ -75,10 +74,10 @@ def engine_environment(settings: dict, hf_config: dict) -> dict[str, str]:
     return variables
 
 
-def _ranks_on_cpu(settings: dict) -> dict[str, str]:
+def _ranks_on_cpu(settings: EngineSettings) -> dict[str, str]:
     """Cores of each rank, evenly: left to itself the CPU engine gives ranks a NUMA node each, of
     which most machines have one. It reads nothing of this on a GPU."""
-    ranks = settings["tensor_parallel"] * settings["pipeline_parallel"]
+    ranks = settings.num_devices
     if ranks == 1 or USER_BINDS:
         return {}
     share = max(1, len(CORES) // ranks)
@@ -87,18 +86,18 @@ def _ranks_on_cpu(settings: dict) -> dict[str, str]:
 
 
 def engine_arguments(
-    settings: dict,
+    settings: EngineSettings,
     hf_config: dict,
     folder: Path,
     draft_config: dict | None = None,
     on_gpu: bool = False,
 ) -> dict:
     """Arguments of vLLM's LLM(...). folder: where configs of models with dummy weights go."""
-    dummy = settings["weights"] == "dummy"
+    dummy = settings.weights == "dummy"
     if dummy:
-        model = _written(folder, formats.with_format(hf_config, settings["quantization"]))
+        model = _written(folder, formats.with_format(hf_config, settings.quantization))
     else:
-        model = checkpoint_folder(settings["weights"], forks_engines=on_gpu)
+        model = checkpoint_folder(settings.weights, forks_engines=on_gpu)
     arguments = {
         "model": str(model),
         "load_format": "dummy" if dummy else "auto",
@@ -106,25 +105,25 @@ def engine_arguments(
         "enable_prefix_caching": False,
         "disable_log_stats": False,
         "seed": 0,
-        "dtype": settings["dtype"],
-        **formats.engine_arguments(settings["quantization"]),
-        "kv_cache_dtype": settings["kv_cache_dtype"],
-        "max_model_len": settings["max_model_len"],
-        "tensor_parallel_size": settings["tensor_parallel"],
-        "pipeline_parallel_size": settings["pipeline_parallel"],
-        "enable_expert_parallel": settings["expert_parallel"],
-        "trust_remote_code": settings["trust_remote_code"],
-        "gpu_memory_utilization": settings["gpu_memory_utilization"],
-        **_attention(settings["dtype"], hf_config, on_gpu),
-        **_graphs(settings["graphs"], settings["graph_batch_sizes"]),
+        "dtype": settings.dtype,
+        **formats.engine_arguments(settings.quantization),
+        "kv_cache_dtype": settings.kv_cache_dtype,
+        "max_model_len": settings.max_model_len,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "pipeline_parallel_size": settings.pipeline_parallel,
+        "enable_expert_parallel": settings.expert_parallel,
+        "trust_remote_code": settings.trust_remote_code,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        **_attention(settings.dtype, hf_config, on_gpu),
+        **_graphs(settings.graphs, settings.graph_batch_sizes),
     }
-    if settings["speculation"]:
-        speculation = speculative_config(settings["speculation"], draft_config, folder)
+    if settings.speculation:
+        speculation = speculative_config(settings.speculation, draft_config, folder)
         arguments["speculative_config"] = speculation
-    if settings["routed_experts"]:
+    if settings.routed_experts:
         arguments["enable_return_routed_experts"] = True
-    if settings["moe_backend"] not in (None, *formats.OWN_BACKENDS):
-        arguments["moe_backend"] = settings["moe_backend"]
+    if settings.moe_backend not in (None, *formats.OWN_BACKENDS):
+        arguments["moe_backend"] = settings.moe_backend
     return arguments
 
 
@@ -155,16 +154,16 @@ def _graphs(graphs: str, batch_sizes: tuple[int, ...]) -> dict:
     return {"compilation_config": {**GRAPHS[graphs], **sizes}}
 
 
-def speculative_config(speculation: dict, draft_config: dict | None, folder: Path) -> dict:
-    """vLLM's speculative_config, from the fields of study.settings.Speculation."""
-    found = {"method": speculation["method"], "num_speculative_tokens": speculation["num_tokens"]}
-    if speculation["method"] == "ngram":
+def speculative_config(speculation: Speculation, draft_config: dict | None, folder: Path) -> dict:
+    """vLLM's speculative_config."""
+    found = {"method": speculation.method, "num_speculative_tokens": speculation.num_tokens}
+    if speculation.method == "ngram":
         found |= NGRAM_LENGTHS
-    elif family.is_tiny(speculation["draft"]):
-        found["model"] = str(family.folder(speculation["draft"]))
+    elif family.is_tiny(speculation.draft):
+        found["model"] = str(family.folder(speculation.draft))
     else:
         found["model"] = str(_written(folder / "draft", draft_config))
         found["draft_load_config"] = {"load_format": "dummy"}
-    if (rates := Speculation(**speculation).rates) is not None:
+    if (rates := speculation.rates) is not None:
         found |= {"rejection_sample_method": "synthetic", "synthetic_acceptance_rates": rates}
     return found

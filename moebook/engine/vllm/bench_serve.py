@@ -11,15 +11,16 @@ from pathlib import Path
 import moebook.engine.imports  # noqa: F401  before vLLM
 from moebook.engine import die_with_parent
 from moebook.engine.endpoint.access import Access, described
+from moebook.study.settings import Workload
 
 BACKENDS = {"completions": "openai", "chat/completions": "openai-chat"}
 
 
-def wave(access: Access, api: str, workload: dict, seed: int, file: Path) -> list[str]:
+def wave(access: Access, api: str, workload: Workload, seed: int, file: Path) -> list[str]:
     """Arguments of one wave, whose result goes to `file`; options that the command has had since
     long."""
     address, _, version = access.url.rpartition("/")
-    batch, asked = workload["batch"], workload.get("temperature")
+    batch, asked = workload.batch, workload.temperature
     options = {
         "backend": BACKENDS[api],
         "base-url": address,
@@ -27,8 +28,8 @@ def wave(access: Access, api: str, workload: dict, seed: int, file: Path) -> lis
         "model": access.model,
         "tokenizer": access.tokenizer,
         "dataset-name": "random",
-        "random-input-len": workload["input_tokens"],
-        "random-output-len": workload["output_tokens"],
+        "random-input-len": workload.input_tokens,
+        "random-output-len": workload.output_tokens,
         "random-range-ratio": 0,
         "random-prefix-len": 0,
         "num-prompts": batch,

@@ -24,7 +24,7 @@ from moebook.engine.vllm.failures import explain, unsupported
 from moebook.engine.vllm.timing import WorkloadTimer
 from moebook.models.formats import OWN_BACKENDS
 from moebook.models.tiny import family
-from moebook.study.settings import skew_of
+from moebook.study.settings import EngineSettings, Workload
 
 
 class VllmEngine:
@@ -39,7 +39,7 @@ class VllmEngine:
 
     def __init__(
         self,
-        settings: dict,
+        settings: EngineSettings,
         config: dict,
         folder: Path,
         log: Path | None = None,
@@ -47,26 +47,23 @@ class VllmEngine:
         on_gpu: bool = False,
     ):
         self.log, self._log_from = log, log.stat().st_size if log and log.exists() else 0
-        self.llm, self._environment = None, ExitStack()
+        self.settings, self.llm, self._environment = settings, None, ExitStack()
         self._environment.enter_context(environment_of(engine_environment(settings, config)))
         started = time.perf_counter()
         try:
             self._start(engine_arguments(settings, config, folder, draft_config, on_gpu), on_gpu)
             self.chosen = {**self.rpc(patches.inspect_worker), **self._chosen_in_log()}
-            if family.is_tiny(settings["weights"]):
-                self.chosen["training"] = family.training_id(settings["weights"])
-            self._install(settings["moe_backend"])
-            self._install_routing(skew_of(settings["routing"]))
+            if family.is_tiny(settings.weights):
+                self.chosen["training"] = family.training_id(settings.weights)
+            self._install(settings.moe_backend)
+            self._install_routing(settings.skew)
         except Exception as error:
             self._environment.close()
             raise unsupported(self._failure(error), settings) from error
         self.start_s = time.perf_counter() - started
         self.kv_capacity_tokens = patches.kv_capacity_tokens(self.llm)
         self.vocab_size = config["vocab_size"]
-        speculation = settings["speculation"] or {"num_tokens": 0, "acceptance": None}
-        self.num_draft_tokens = speculation["num_tokens"]
-        self.set_acceptance = speculation["acceptance"]
-        self.routed_experts = settings["routed_experts"]
+        self.num_draft_tokens = settings.speculation.num_tokens if settings.speculation else 0
 
     def _start(self, arguments: dict, on_gpu: bool) -> None:
         from vllm import LLM
@@ -125,7 +122,7 @@ class VllmEngine:
     def peak_memory_bytes(self) -> int | None:
         return self._in_own_words(self.rpc, patches.read_peak_memory)
 
-    def measure(self, workload: dict, method: str, repeats: int) -> list[dict]:
+    def measure(self, workload: Workload, method: str, repeats: int) -> list[dict]:
         def timed() -> list[dict]:
             timer = WorkloadTimer(self, workload)
             return timer.sampled(repeats) if method == "sampled" else timer.full(repeats)

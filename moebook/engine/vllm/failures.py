@@ -4,6 +4,7 @@ import re
 
 from moebook.engine.base import EngineFailed
 from moebook.models.formats import OWN_BACKENDS
+from moebook.study.settings import EngineSettings
 
 OOM_TEXTS = (
     "out of memory",
@@ -67,11 +68,11 @@ def _of_a_rank(logged: str) -> str | None:
     return f"{raised[-1][1]} ({raised[-1][0]})" if raised else None
 
 
-def unsupported(failure: EngineFailed, settings: dict) -> EngineFailed:
+def unsupported(failure: EngineFailed, settings: EngineSettings) -> EngineFailed:
     """A start that failed because this machine lacks the number format or kernel asked for is no
     fault: infeasible."""
-    backend = None if settings["moe_backend"] in OWN_BACKENDS else settings["moe_backend"]
-    asked = settings["quantization"] or backend or settings["kv_cache_dtype"] != "auto"
+    backend = None if settings.moe_backend in OWN_BACKENDS else settings.moe_backend
+    asked = settings.quantization or backend or settings.kv_cache_dtype != "auto"
     lacks = failure.status == "failed" and any(t in str(failure) for t in UNSUPPORTED_TEXTS)
     return EngineFailed("infeasible", str(failure)) if asked and lacks else failure
 

@@ -16,6 +16,7 @@ from moebook.engine.vllm import patches_routers
 from moebook.engine.vllm.arguments import checkpoint_folder
 from moebook.engine.vllm.timing import Counters
 from moebook.models.tiny import family
+from moebook.study.settings import Workload
 
 
 def text_windows(text: str, weights: str, count: int, length: int) -> list[list[int]]:
@@ -34,10 +35,14 @@ def text_windows(text: str, weights: str, count: int, length: int) -> list[list[
     return [ids[i * length : (i + 1) * length] for i in range(count)]
 
 
-def perplexity(engine, workload: dict, text: str, weights: str, repeats: int, **_) -> dict:
+def _windows(engine, workload: Workload, text: str) -> list[list[int]]:
+    return text_windows(text, engine.settings.weights, workload.batch, workload.input_tokens)
+
+
+def perplexity(engine, workload: Workload, text: str, repeats: int, **_) -> dict:
     """exp of the mean negative log-likelihood per token, in `repeats` disjoint parts of the text,
     one row each: B windows of S tokens in all, each read on its own."""
-    windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
+    windows = _windows(engine, workload, text)
     losses = np.concatenate([_losses(engine, [ids]) for ids in windows])
     return {"repeats": _perplexities(losses, repeats)}
 
@@ -59,20 +64,18 @@ def _loss(logprobs: list, ids: list[int]) -> float:
     return -np.mean([row[i].logprob for row, i in zip(logprobs[1:], ids[1:], strict=True)])
 
 
-def acceptance(engine, workload: dict, text: str, weights: str, repeats: int, **_) -> dict:
+def acceptance(engine, workload: Workload, text: str, repeats: int, **_) -> dict:
     """B prompts of S_in tokens of the text continued by S_out, `repeats` times with other prompts:
     seconds, tokens per step, acceptance by position, digests of what was generated, and the
     distinct experts that one step of the target hits."""
-    b, s_in, s_out = workload["batch"], workload["input_tokens"], workload["output_tokens"]
-    windows = text_windows(text, weights, b * repeats, s_in)
-    engine.run_prompts(windows[:b], min(s_out, 8), workload["temperature"])
+    b, asked = workload.batch, (workload.output_tokens, workload.temperature)
+    windows = text_windows(text, engine.settings.weights, b * repeats, workload.input_tokens)
+    engine.run_prompts(windows[:b], min(workload.output_tokens, 8), workload.temperature)
     rows = []
     for i in range(repeats):
         before = Counters.of(engine.llm)
         engine.rpc(patches_routers.begin_steps)
-        seconds, outputs = engine.run_prompts(
-            windows[i * b : (i + 1) * b], s_out, workload["temperature"]
-        )
+        seconds, outputs = engine.run_prompts(windows[i * b : (i + 1) * b], *asked)
         steps = engine.rpc(patches_routers.end_steps)
         digests = ",".join(_digest(o.outputs[0].token_ids) for o in outputs)
         rows.append(
@@ -98,11 +101,9 @@ def _common_step(steps: dict, most: int) -> dict:
     return {"step_tokens": most, "experts_per_step": steps[most]}
 
 
-def route(
-    engine, workload: dict, text: str, weights: str, repeats: int, counts_file: str, **_
-) -> dict:
+def route(engine, workload: Workload, text: str, repeats: int, counts_file: str, **_) -> dict:
     """Expert choices of B windows of S tokens, counted per layer into `counts_file`."""
-    windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
+    windows = _windows(engine, workload, text)
     _count_choices(engine, windows, counts_file)
     return {"repeats": [], "facts": {"sequences": len(windows)}}
 
@@ -119,7 +120,7 @@ def _count_choices(engine, windows: list[list[int]], path: str) -> tuple[int, in
 def _choices(engine, ids: list[int]):
     """(L, T, K) of one sequence: from the engine's own output where it returns them, else from its
     routers."""
-    if engine.routed_experts:
+    if engine.settings.routed_experts:
         _, outputs = engine.run_prompts([ids], 1, 0.0)
         chosen = np.asarray(outputs[0].outputs[0].routed_experts)  # (T, L, K)
         return chosen[: len(ids)].transpose(1, 0, 2)
@@ -128,12 +129,10 @@ def _choices(engine, ids: list[int]):
     return engine.rpc(patches_routers.end_choices)
 
 
-def ablate(
-    engine, workload: dict, text: str, weights: str, repeats: int, counts_file: str, **_
-) -> dict:
+def ablate(engine, workload: Workload, text: str, repeats: int, counts_file: str, **_) -> dict:
     """Perplexity over the same windows with each expert of each layer taken out of its router in
     turn; the choices of the whole model on them are counted into `counts_file`."""
-    windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
+    windows = _windows(engine, workload, text)
     layers, experts = _count_choices(engine, windows, counts_file)
     base = _losses(engine, windows)
     table = np.empty((layers, experts))

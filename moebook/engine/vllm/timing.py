@@ -19,6 +19,7 @@ import numpy as np
 
 from moebook.engine.base import EngineFailed, percentiles
 from moebook.engine.vllm import patches
+from moebook.study.settings import Workload
 
 SPREAD = 1.35  # the luckiest of 64 sequences gains this much over the mean of 50 speculative steps
 STEPS_PER_WINDOW = 16  # decode steps averaged into one repeat of a sampled measurement
@@ -30,12 +31,12 @@ class WorkloadTimer:
     """Times one workload, B sequences of S_in random tokens continued by S_out. EngineFailed `oom`
     where the engine's cache does not hold it."""
 
-    def __init__(self, engine, workload: dict):
-        self.engine, self.batch = engine, workload["batch"]
-        self.input_tokens, self.output_tokens = workload["input_tokens"], workload["output_tokens"]
+    def __init__(self, engine, workload: Workload):
+        self.engine, self.batch = engine, workload.batch
+        self.input_tokens, self.output_tokens = workload.input_tokens, workload.output_tokens
         self.total_tokens = self.input_tokens + self.output_tokens
-        self.rng = np.random.default_rng(workload["seed"])
-        asked = workload.get("temperature")
+        self.rng = np.random.default_rng(workload.seed)
+        asked = workload.temperature
         self.temperature = 1.0 if asked is None else asked
         if (need := self.batch * self.total_tokens) > engine.kv_capacity_tokens:
             raise EngineFailed(
@@ -92,10 +93,11 @@ class WorkloadTimer:
 
     def _outputs_for(self, steps: int) -> int:
         """Tokens to ask of every sequence so that all are still there after `steps` steps."""
-        drafts, acceptance = self.engine.num_draft_tokens, self.engine.set_acceptance
-        if not drafts:
+        speculation = self.engine.settings.speculation
+        if speculation is None:
             return steps
-        per_step = sum((acceptance or 1.0) ** i for i in range(drafts + 1))
+        drafts = speculation.num_tokens
+        per_step = sum((speculation.acceptance or 1.0) ** i for i in range(drafts + 1))
         return int(SPREAD * steps * per_step) + drafts
 
     def _lead(self, tokens: int) -> int:

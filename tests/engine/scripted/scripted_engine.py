@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from moebook.engine.base import EngineFailed
+from moebook.study.settings import EngineSettings, Workload
 
 START_S, POINT_S = 0.05, 0.4
 CAPACITY_TOKENS = 100_000
@@ -18,7 +19,7 @@ class ScriptedEngine:
 
     def __init__(
         self,
-        settings: dict,
+        settings: EngineSettings,
         config: dict,
         folder: Path,
         log: Path | None = None,
@@ -36,11 +37,11 @@ class ScriptedEngine:
     def switch_top_k(self, top_k: int) -> None:
         self.top_k = top_k
 
-    def measure(self, workload: dict, method: str, repeats: int) -> list[dict]:
+    def measure(self, workload: Workload, method: str, repeats: int) -> list[dict]:
         time.sleep(POINT_S)
-        step_s = 1e-4 * self.top_k * workload["batch"]
-        ttft_s = 1e-5 * workload["batch"] * workload["input_tokens"]
-        e2e_s = ttft_s + step_s * (workload["output_tokens"] - 1)
+        step_s = 1e-4 * self.top_k * workload.batch
+        ttft_s = 1e-5 * workload.batch * workload.input_tokens
+        e2e_s = ttft_s + step_s * (workload.output_tokens - 1)
         return [{"ttft_s": ttft_s, "e2e_s": e2e_s} for _ in range(repeats)]
 
     def read(self, method: str, **request) -> dict:
