@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
+import moebook.measure.imports  # noqa: F401  first: it keeps out what the engine's would compile
 from moebook import devices
 from moebook.engine.endpoint.access import Access, told
 from moebook.engine.failures import EngineFailed, clean
