@@ -4,6 +4,7 @@ import pandas as pd
 
 
 def markdown(rows: pd.DataFrame) -> str:
-    """The columns of a frame as a Markdown table that stands on its own after a sentence."""
+    """The columns of a frame as a Markdown table, with the empty lines that it needs around it."""
     lines = [rows.columns, ["---"] * rows.shape[1], *rows.itertuples(index=False)]
-    return "\n\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+    text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return f"\n\n{text}\n\n"

@@ -14,7 +14,7 @@ from moebook.results.effects import (
     power_exponent,
     worst_level,
 )
-from moebook.sections.hyperparameter_scaling.two_models import model_gap, model_wins
+from moebook.sections.hyperparameter_scaling.effects import model_gap, model_wins
 
 FFN = {"axis": "expert_ffn_dim", "low": 1792, "high": 14336}
 ACTIVE = {"axis": "top_k", "low": 1, "high": 8}

@@ -94,8 +94,8 @@ def grid_heatmap(table: pd.DataFrame) -> str:
     methods = ", ".join(f"{n} {method}" for method, n in ok["method"].value_counts().items())
     return (
         f"{len(rows)} cells: {len(ok)} with a number ({methods}); {gone}. Throughput runs from "
-        f"{ok[T].min():,.0f} to {ok[T].max():,.0f} tokens/s. The repeats of a cell lie within "
-        f"{ok['spread_pct'].max():.1f} %."
+        f"{ok[T].min():,.0f} to {ok[T].max():,.0f} tokens/s. The repeats of a cell spread over "
+        f"{ok['spread_pct'].max():.1f} % at most."
     )
 
 
@@ -123,10 +123,10 @@ def _under_bound(table: pd.DataFrame) -> str:
     """Models that measured faster than their roofline bound."""
     ratio = (table["tpot_s"] / table["floor_tpot_s"]).where(table["status"] == "ok")
     return "".join(
-        f"\n\n**{model} lies under its roofline bound** (down to "
+        f"**{model} lies under its roofline bound** (down to "
         f"{ratio[table['model'] == model].min():.2f} times). The device cannot read faster, so "
         f"the model's dummy weights do not route near uniform: they read fewer experts. Its "
-        f"points are shown, and left out of verdicts and prediction."
+        f"points are shown, and left out of verdicts and prediction. "
         for model in under_the_floor(table)
     )
 
