@@ -25,10 +25,12 @@ from endpoint_servers import (
     vllm_serving,
 )
 
+from moebook import engine
+from moebook.engine.base import EngineFailed
 from moebook.engine.endpoint import access as endpoint_access
+from moebook.engine.endpoint import bench
 from moebook.engine.endpoint.access import KEY, MODEL, TOKENIZER, URL, Access
-from moebook.engine.endpoint.bench import bench
-from moebook.engine.failures import EngineFailed
+from moebook.engine.vllm import bench_serve
 from moebook.measure import run, store
 from moebook.measure.worker import Worker
 from moebook.models import catalog
@@ -129,7 +131,7 @@ def test_a_request_carries_a_key_or_a_password_never_both(at, tmp_path):
 )
 def test_the_address_is_that_of_the_api(url, base):
     assert Access.from_environment({URL: url, MODEL: "m"}).url == base
-    options = bench.wave(Access(base, "m", "m"), "completions", WORK, 0, Path("x.json"))
+    options = bench_serve.wave(Access(base, "m", "m"), "completions", WORK, 0, Path("x.json"))
     assert (
         options[options.index("--base-url") + 1] + options[options.index("--endpoint") + 1]
         == f"{base}/completions"
@@ -189,7 +191,8 @@ def test_only_user_and_password_leave_an_address():
 def test_a_refused_key_is_a_failed_row_in_the_servers_words_without_the_key(at, tmp_path, capfd):
     with serving("unauthorized") as server:
         at(server.url)
-        reply = Worker(tmp_path / "log").answer({"op": "endpoint", "workload": WORK, "repeats": 2})
+        worker = Worker(engine.load(), tmp_path / "log")
+        reply = worker.answer({"op": "endpoint", "workload": WORK, "repeats": 2})
     assert (
         reply["status"] == "failed"
         and "HTTP 401 Unauthorized: Incorrect API key provided" in reply["reason"]

@@ -12,12 +12,11 @@ import pytest
 import torch
 import warm
 
-from moebook.engine.failures import EngineFailed
+from moebook.engine.base import EngineFailed
 from moebook.engine.layer.moe_layer import LayerBench
 from moebook.engine.layer.process import LayerProcess
 from moebook.engine.layer.timing import calls_per_repeat
-from moebook.engine.layer.variants import OWN, draw, draw_weights, reference, relative_error
-from moebook.engine.vllm.moe_tuning import (
+from moebook.engine.layer.tuning import (
     SPACE,
     candidates,
     fits,
@@ -25,6 +24,7 @@ from moebook.engine.vllm.moe_tuning import (
     sensible,
     shipped_configs,
 )
+from moebook.engine.layer.variants import OWN, draw, draw_weights, reference, relative_error
 
 SMALL = {"hidden_size": 64, "expert_ffn_dim": 128, "num_experts": 8, "top_k": 2}
 MANY = {"hidden_size": 128, "expert_ffn_dim": 64, "num_experts": 16, "top_k": 4}
