@@ -29,7 +29,6 @@ from pathlib import Path
 
 import numpy as np
 
-import moebook.measure.imports  # noqa: F401  first: it keeps out what the engine's would compile
 from moebook import devices
 from moebook.engine import installed
 from moebook.engine.base import EngineFailed, percentiles

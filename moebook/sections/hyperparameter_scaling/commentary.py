@@ -2,17 +2,11 @@
 
 import pandas as pd
 
-<<<<<<< HEAD
+from moebook.plot.markdown import markdown
 from moebook.predict.under_bound import under_the_floor
 from moebook.results.commentary import commentary
-from moebook.results.words import NOTHING, T, change, measured, nothing, with_length
-=======
-from moebook.plot.markdown import markdown
-from moebook.results.commentary import commentary
-from moebook.results.under_bound import under_the_floor
 from moebook.results.words import NOTHING, T, change, measured, nothing, planned, with_length
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
->>>>>>> s1
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 MISS_PCT = 3  # an error over this is called a miss

@@ -2,11 +2,8 @@
 
 import pandas as pd
 
-<<<<<<< HEAD
-from moebook.predict.under_bound import is_under
-=======
 from moebook.plot.markdown import markdown
->>>>>>> s1
+from moebook.predict.under_bound import is_under
 from moebook.results.commentary import commentary
 from moebook.results.words import NOTHING, T, change, in_order, measured, nothing, planned
 from moebook.sections.model_comparison import accuracies, breakdown

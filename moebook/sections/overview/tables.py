@@ -5,13 +5,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-<<<<<<< HEAD
-from moebook.results.report import verdict_table
-from moebook.sections import profile
-from moebook.sections.overview.conflicts import CONFLICTS
-=======
-from moebook import profile
 from moebook.results.verdicts import Verdict
+from moebook.sections import profile
 
 
 class Conflict(NamedTuple):
@@ -82,7 +77,6 @@ CONFLICTS = (
         ("prune-half-helps", "prune-no-gain"),
     ),
 )
->>>>>>> s1
 
 
 def conflicts() -> pd.DataFrame:
