@@ -1,6 +1,6 @@
 import pytest
 
-from moebook.models.tiny.family import family
+from moebook.models.tiny import family
 
 MEMBERS = ("aux-0.01", "loss-free", "draft-small", "draft-large")
 
