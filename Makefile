@@ -37,7 +37,7 @@ test: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	@echo "== tests"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lab: venv
 	$(BIN)/jupyter lab --notebook-dir=.

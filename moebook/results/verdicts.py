@@ -117,12 +117,11 @@ def evaluate(
         )
     check_columns(table, NEEDED, METRIC)
     known: dict[tuple[str, str], Cells | Untested] = {}
-    under, kept, verdicts = of_those_under(table), table[why_not(table).isna()], []
+    under = table.loc[of_those_under(table), ["sweeps", "model"]]
+    kept, verdicts = table[why_not(table).isna()], []
     for claim in claims:
         verdict = _judge(claim, kept, known, resamples, seed)
-        left_out = (
-            [] if claim.untested else sorted(of_sweep(table[under], claim.sweep)["model"].unique())
-        )
+        left_out = [] if claim.untested else sorted(of_sweep(under, claim.sweep)["model"].unique())
         verdicts.append(
             replace(
                 verdict,

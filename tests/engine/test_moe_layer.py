@@ -5,13 +5,12 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import torch
+import warm
 
 from moebook.engine.base import EngineFailed
 from moebook.engine.layer.moe_layer import LayerBench
@@ -289,9 +288,7 @@ def test_a_process_answers_refuses_and_is_replaced_when_killed():
 def test_installed_variants_give_the_engines_tokens(tmp_path):
     """In a Mixtral, and in a Qwen2-MoE with a shared expert beside."""
     script = Path(__file__).parent / "installed_tokens.py"
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300
-    )
+    done = warm.run([str(script), str(tmp_path)], "warm_engine", timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     models = json.loads(done.stdout.strip().splitlines()[-1])
     for found in models.values():
