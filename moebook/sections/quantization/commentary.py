@@ -136,8 +136,8 @@ def _perplexities(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The formats that have a perplexity, with their increase over the first of them all; that
     one's name."""
     rows = planned(table, "quality")
-    base = in_order(rows)[0] if len(rows) else ""
-    return increases(table, base).loc[rows.index[rows["status"] == "ok"]], base
+    ok, base = rows[rows["status"] == "ok"], next(iter(rows["series"]), "")
+    return (ok if ok.empty else increases(table, base).loc[ok.index]), base
 
 
 def _no_perplexity(table: pd.DataFrame) -> str:

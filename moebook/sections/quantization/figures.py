@@ -147,11 +147,12 @@ def memory(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     rows = rows_of(table, "memory", "formats", columns)
     with_numbers(rows, "memory", known)
     length = int((rows["input_tokens"] + rows["output_tokens"]).max())
-    rows = rows.astype(dict.fromkeys(known, float))
+    weights, capacity = (rows[column].astype(float) for column in known)
     rows = rows.assign(
-        weights_gb=rows["weights_bytes"] / 1e9,
-        fitting_batch=rows["kv_capacity_tokens"] // length,
-        _lacking=(rows["status"] != "ok") | rows[known].isna().any(axis=1),
+        weights_gb=weights / 1e9,
+        kv_capacity_tokens=capacity,
+        fitting_batch=capacity // length,
+        _lacking=(rows["status"] != "ok") | weights.isna() | capacity.isna(),
     )
     lost = (rows["status"] == "ok") & rows["_lacking"]
     rows = rows.assign(status=rows["status"].mask(lost, "not_run"))

@@ -37,11 +37,12 @@ def quality(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     format in the sweep `formats` at its largest batch and against its weights (GB). No bars: the
     repeats are parts of a text, which differ in difficulty. ValueError gives the rows' reason where
     none was measured."""
-    rows = _perplexities(table, "quality").drop(columns=SPEED, errors="ignore")
+    rows = _perplexities(table, "quality")
     one_per_place(rows, "quality", ("series",))
     fast = _largest_batch(table[["formats" in str(names).split(",") for names in table["sweeps"]]])
-    rows = rows.merge(fast[["series", *(c for c in SPEED if c in fast)]], "left", "series")
-    rows["weights_gb"] = rows.get("weights_bytes", pd.Series(dtype=float)).astype(float) / 1e9
+    weights = rows["weights_bytes"].astype(float) if "weights_bytes" in rows else float("nan")
+    speeds = fast.set_index("series").reindex(rows["series"])[SPEED].set_axis(rows.index)
+    rows = rows.assign(weights_gb=weights / 1e9, **speeds)
     sides = {}
     if rows["throughput_tok_s"].notna().any():
         at = f"{fast['model'].iloc[0]}\nat batch {fast['batch'].iloc[0]}"
@@ -81,7 +82,11 @@ def quality_and_speed(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     fast = _largest_batch(gain_rows(table, name, "formats", base).dropna(subset=["gain_pct"]))
     fast = fast.assign(speed_model=fast["model"], speed_batch=fast["batch"])
     of = ["series", *(c for c in GAINS if c in fast), "speed_model", "speed_batch"]
-    rows = increases(table, base).drop(columns=GAINS, errors="ignore").merge(fast[of], "left")
+    rows = (
+        increases(table, base)
+        .drop(columns=GAINS, errors="ignore")
+        .merge(fast[of], "left", "series")
+    )
     rows.loc[rows["series"] == base, GAINS] = 0.0
     rows = without_increase_failed(rows)
     ok = with_numbers(rows, name, ["increase_pct", "gain_pct"])
