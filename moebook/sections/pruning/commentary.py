@@ -15,6 +15,7 @@ from moebook.sections.pruning.pruned import (
     perplexities,
     series_name,
     with_ratio,
+    with_speed,
 )
 
 MOST_NAMED = 3
@@ -158,6 +159,27 @@ def _without(cut: pd.DataFrame) -> str:
             who = ", ".join(names[own.index])
         found.append(f"{who}: {status} ({reason})")
     return f" Without a number: {'; '.join(found)}." if found else ""
+
+
+@commentary
+def quality_and_speed(table: pd.DataFrame) -> str:
+    """At the largest ratio, what the criterion that loses least costs, and the speed gained."""
+    found = _gains(table)
+    if found.empty or BASELINE not in set(measured(table, "quality")["series"]):
+        return nothing(table, "quality")
+    rows = with_speed(perplexities(table), found).query("status == 'ok'")
+    rows = rows.dropna(subset=["increase_pct", "gain_pct"]).sort_values("increase_pct")
+    words = []
+    for kind, own in rows[rows["ratio_pct"] == rows["ratio_pct"].max()].groupby("kind"):
+        best = own[own["criterion"] == own["criterion"].iloc[0]]
+        gained = zip(best["gain_pct"], best["speed_model"], strict=True)
+        words.append(
+            f"{KINDS[kind].capitalize()} pruning of {best['ratio_pct'].iloc[0]:g} % by "
+            f"{CRITERIA[best['criterion'].iloc[0]]} adds {best['increase_pct'].iloc[0]:+.1f} % to "
+            f"the perplexity, for a throughput of "
+            f"{', '.join(f'{gain:+.1f} % on {model}' for gain, model in gained)}."
+        )
+    return " ".join(words) or NOTHING
 
 
 @commentary
