@@ -199,6 +199,7 @@ def test_ranks_of_a_cpu_share_its_cores(monkeypatch, cores, tp, pp, bound):
     settings = {
         "graphs": "eager",
         "quantization": None,
+        "kv_cache_gib": None,
         "tensor_parallel": tp,
         "pipeline_parallel": pp,
     }

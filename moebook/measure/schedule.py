@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from moebook import devices
+from moebook.engine import installed
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.study.plan import TEXT_METHODS, Point, describe
 
+NO_PEAKS = "the device's peaks could not be measured, roofline bounds stay empty: {}"
 BUSY_WAIT_S = 10.0  # a killed process' memory of a card is free within seconds
 
 
@@ -69,7 +71,7 @@ class Sweep:
             )
 
     def _provenance(self, point: Point, started: datetime) -> dict:
-        origin = devices.provenance(self.device, point.engine.num_devices)
+        origin = installed.provenance(self.device, point.engine.num_devices)
         return {**origin, **devices.gpu_state(self.device), "started_at": started.isoformat()}
 
     def ceilings(self, dtype: str) -> dict | None:
@@ -77,9 +79,7 @@ class Sweep:
         reply = self._guarded({"op": "ceilings", "dtype": dtype}, START_LIMIT_S)
         if reply["ok"]:
             return {"device": self.device.name, **reply["ceilings"]}
-        self.say(
-            f"the device's ceilings could not be measured, floors stay empty: {reply['reason']}"
-        )
+        self.say(NO_PEAKS.format(reply["reason"]))
         return None
 
     def _ready(self, point: Point) -> dict | None:

@@ -36,7 +36,7 @@ def expected_tokens(acceptance: float, k: int) -> float:
     if not 0 <= acceptance <= 1 or k < 0:
         raise ValueError(
             f"acceptance {acceptance!r} with {k} draft tokens: acceptance lies between 0 and 1, k "
-            f"is 0 or more"
+            "is 0 or more"
         )
     return float(sum(acceptance**i for i in range(k + 1)))
 
@@ -61,7 +61,7 @@ def conditional_rates(accepted_pos: Sequence[float]) -> list[float]:
     ):
         raise ValueError(
             f"accepted shares {shares[1:]}: each lies between 0 and 1 and none exceeds the one "
-            f"before"
+            "before"
         )
     return [b / a if a else float("nan") for a, b in zip(shares, shares[1:], strict=False)]
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from moebook.measure.worker import set_environment
+from moebook.engine.vllm.arguments import set_environment
 from moebook.models import catalog
 from moebook.study.plan import EngineSettings
 
@@ -31,8 +31,8 @@ def theirs(folder: str, windows: list[list[int]]) -> list[float]:
 
 
 def main() -> None:
-    from moebook.engine.failures import EngineFailed
-    from moebook.engine.vllm.engine import Engine
+    from moebook.engine.base import EngineFailed
+    from moebook.engine.vllm.engine import VllmEngine
     from moebook.engine.vllm.texts import text_windows
 
     text, *folders = sys.argv[1:]
@@ -43,7 +43,7 @@ def main() -> None:
                 dtype="float32", graphs="eager", max_model_len=64, kv_cache_gib=1, weights=folder
             )
         )
-        engine = Engine(settings, catalog.load(folder).hf_config(), Path(folder) / "unused")
+        engine = VllmEngine(settings, catalog.load(folder).hf_config(), Path(folder) / "unused")
         asked = {"text": text, "weights": folder, "repeats": PARTS}
         rows = engine.read(
             "perplexity", workload={"batch": WINDOWS, "input_tokens": LENGTH}, **asked

@@ -2,7 +2,8 @@
 
 import pytest
 
-from moebook.engine.failures import EngineFailed, clean, explain, unsupported
+from moebook.engine.base import EngineFailed
+from moebook.engine.vllm.failures import clean, explain, unsupported
 
 PLAIN = {"quantization": None, "moe_backend": None, "kv_cache_dtype": "auto"}
 ROOT = RuntimeError("Engine core initialization failed. See root cause above.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moebook.measure.worker import set_environment
+from moebook.engine.vllm.arguments import set_environment
 from moebook.models import catalog
 from moebook.study.plan import EngineSettings, Speculation
 
@@ -19,7 +19,7 @@ WORK = {"batch": 3, "input_tokens": 40, "output_tokens": 24, "temperature": 0.0}
 
 
 def start(weights: str, out: Path, spec: Speculation | None = None, routing: str | None = None):
-    from moebook.engine.vllm.engine import Engine
+    from moebook.engine.vllm.engine import VllmEngine
 
     settings = EngineSettings(
         dtype="float32",
@@ -31,7 +31,9 @@ def start(weights: str, out: Path, spec: Speculation | None = None, routing: str
         routing=routing,
     )
     draft = catalog.load(spec.draft).hf_config() if spec and spec.draft else None
-    return Engine(asdict(settings), catalog.load(weights).hf_config(), out / "model", None, draft)
+    return VllmEngine(
+        asdict(settings), catalog.load(weights).hf_config(), out / "model", None, draft
+    )
 
 
 def theirs(weights: str, windows: list[list[int]]) -> dict:
@@ -39,7 +41,7 @@ def theirs(weights: str, windows: list[list[int]]) -> dict:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from moebook.engine.vllm.texts import checkpoint_folder
+    from moebook.engine.vllm.arguments import checkpoint_folder
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint_folder(weights), dtype=torch.float32)
     arch = catalog.load(weights)
@@ -107,14 +109,14 @@ def speculate(weights: str, out: Path, spec: Speculation | None) -> dict:
 
 
 def skewed(weights: str, out: Path, routing: str) -> dict:
-    from moebook.engine.vllm import routing as taps
+    from moebook.engine.vllm import patches_routers
 
     engine = start(weights, out, routing=routing)
-    engine.rpc(taps.begin_steps)
+    engine.rpc(patches_routers.begin_steps)
     engine.run_prompts([[i + 1] * 30 for i in range(4)], 30, 0.0)
-    steps = engine.rpc(taps.end_steps)
+    steps = engine.rpc(patches_routers.end_steps)
     engine.stop()
-    return {str(tokens): mean for tokens, (mean, _) in steps.items()}
+    return {str(tokens): mean for tokens, mean in steps.items()}
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ import pandas as pd
 
 from moebook.predict import speculation
 from moebook.predict.speculation import PLAIN
+from moebook.predict.under_bound import is_under
 from moebook.results.commentary import commentary
 from moebook.results.gains import gains
-from moebook.results.under_bound import is_under
 from moebook.results.words import (
     NOTHING,
     T,
