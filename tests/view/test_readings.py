@@ -165,7 +165,7 @@ def test_the_pair_names_its_gains_by_batch_and_counts_what_is_slower():
 
 def test_a_pair_at_a_single_batch_is_one_number():
     text = commentary.over_batch(pair(lambda m, b: 25, (16,)))
-    assert f"| model | 16 |\n| --- | ---: |\n| {MODEL} | +25 % |\n\n" in text
+    assert f"| model | 16 |\n| --- | --- |\n| {MODEL} | +25 % |\n\n" in text
 
 
 def test_the_pair_over_lengths():
@@ -277,7 +277,7 @@ def test_the_criterion_that_loses_least_stands_out_among_the_others():
         "The whole model has a perplexity of 6.00" in text
         and "One small model trained for minutes" in text
     )
-    heads = "| pruned | random choice | weight norm | activation frequency | routed activation |"
+    heads = "| series | random choice | weight norm | activation frequency | routed activation |"
     assert heads in text
     assert "| intra 50 % | +148.0 % | +38.0 % | +57.0 % | **+33.0 %** |" in text
     for duel in (
@@ -334,7 +334,7 @@ PRUNED = {
 
 def test_pruning_has_the_mean_and_range_of_each_series():
     text = pruning.gain_by_ratio(pruned(PRUNED))
-    assert f"| pruned | {MODEL} |" in text and "| inter 25 % | +1.0 % (-4.0 to +6.0) |" in text
+    assert f"| series | {MODEL} |" in text and "| inter 25 % | +1.0 % (-4.0 to +6.0) |" in text
     assert "| intra 50 % | +32.0 % (+30.0 to +34.0) |" in text
     text = pruning.gain(pruned(PRUNED))
     assert "1 of 8 pruned points are slower" in text

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from moebook.results import markdown
+from moebook.plot.markdown import markdown
 from moebook.results.commentary import commentary
 from moebook.results.gains import gains
 from moebook.results.words import NOTHING, T, in_order, measured, nothing, planned, with_gain
@@ -86,7 +86,7 @@ def gain_by_ratio(table: pd.DataFrame) -> str:
         index="series", columns="model", values="words"
     )
     said = "Gain over the whole model, mean over active experts (range):"
-    return said + markdown.table(wide.loc[in_order(found)], "pruned")
+    return said + markdown(wide.loc[in_order(found)].fillna("–").reset_index())
 
 
 @commentary
@@ -103,7 +103,7 @@ def over_floor(table: pd.DataFrame) -> str:
     wide = wide.loc[[name for name in in_order(rows) if name in wide.index]]
     return (
         "A decode step as a multiple of its roofline bound, median over active experts:"
-        + markdown.table(wide.map("{:.2f}".format, na_action="ignore"), "series")
+        + markdown(wide.map("{:.2f}".format, na_action="ignore").fillna("–").reset_index())
         + "Where the multiple grows with pruning, the time that pruning saves is lost to what does "
         "not shrink: kernel launches, attention, the host."
     )
@@ -128,7 +128,7 @@ def quality(table: pd.DataFrame) -> str:
     return (
         f"The whole model has a perplexity of {whole:.2f}. Pruning adds, by criterion (the least "
         "in bold):"
-        + markdown.table(words.rename(columns=CRITERIA), "pruned")
+        + markdown(words.rename(columns=CRITERIA).fillna("–").reset_index())
         + _duels(wide)
         + _without(cut)
         + f" {SMALL}"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from moebook.results import markdown
+from moebook.plot.markdown import markdown
 from moebook.results.commentary import commentary
 from moebook.results.gains import gains, ratios
 from moebook.results.increases import increases
@@ -67,7 +67,7 @@ def _over(table: pd.DataFrame, sweep: str) -> str:
     slower = int((found["gain_pct"] < 0).sum())
     return (
         f"Gain of {other} over {base}, by {axis}:"
-        + markdown.table(wide, "model")
+        + markdown(wide.fillna("–").reset_index())
         + f"Slower at {slower} of {len(found)} workloads measured in both."
         + missing(table, sweep)
     )
@@ -151,17 +151,17 @@ def quality(table: pd.DataFrame) -> str:
     found, base = _perplexities(table)
     if found.empty:
         return _no_perplexity(table)
-    found = found.set_index("series")
     parts = found[["increase_pct_lo", "increase_pct_hi"]].map("{:+.2f}".format)
     words = pd.DataFrame(
         {
+            "format": found["series"],
             "perplexity": found["perplexity"].map("{:.3f}".format),
             f"over {base}": found["increase_pct"].map("{:+.2f} %".format),
             "easiest to hardest part of the text": parts.agg(" to ".join, axis=1),
         }
     )
-    words.loc[found["increase_pct"].isna() | (found.index == base), words.columns[1:]] = None
-    return markdown.table(words, "format").lstrip() + missing(table, "quality").lstrip()
+    words.loc[found["increase_pct"].isna() | (found["series"] == base), words.columns[2:]] = "–"
+    return markdown(words).lstrip() + missing(table, "quality").lstrip()
 
 
 @commentary
