@@ -126,9 +126,7 @@ def test_a_language_part_without_mla_tells_the_engine():
     """The smallest DeepSeek-VL2 has plain attention under a config that names a KV rank."""
 
     def environment(name):
-        return engine_environment(
-            EngineSettings(graphs="eager"), catalog.load(name).hf_config()
-        )
+        return engine_environment(EngineSettings(graphs="eager"), catalog.load(name).hf_config())
 
     assert environment("deepseek-vl2-tiny-textonly") == environment("Mixtral-8x7B-v0.1") | {
         "VLLM_MLA_DISABLE": "1"

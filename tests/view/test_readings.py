@@ -26,12 +26,12 @@ from moebook.sections.pruning import commentary as pruning
 from moebook.sections.quantization import commentary
 
 MODEL, OTHER = t.MODELS[:2]
-ARGUMENTS = {"engines": ("ladder_batch", "ladder_length")}
+ARGUMENTS: dict[str, tuple] = {}
 OWN = {
     "quantization": q.formats(),
     "pruning": q.pruning(),
     "fused_moe": pd.concat([t.layers(), t.ladder()], ignore_index=True).assign(
-        moe_config_tuned=True
+        moe_config_tuned=True, graphs="pieces"
     ),
 }
 READINGS = [
@@ -376,16 +376,10 @@ def test_layer_times_at_the_ends_and_their_errors():
         layer("fused Triton", 1, 40),
         layer("CUTLASS", 1, None),
     ]
-    text = fused_moe.layer(pd.DataFrame(rows))
-    assert (
-        "expert loop 500–700 µs" in text
-        and "9,000–12,345 µs" in text
-        and "fused Triton 40–40 µs" in text
-    )
-    assert (
-        "expert loop 1.2e-02" in text
-        and "Not measured: CUTLASS: infeasible (no such kernel here)." in text
-    )
+    text = fused_moe.layer_time(pd.DataFrame(rows))
+    assert "| expert loop | 500–700 µs for 1 | 9,000–12,345 µs for 4,096 | 1.2e-02 |" in text
+    assert "| fused Triton | 40–40 µs for 1 |" in text
+    assert "Not measured: CUTLASS: infeasible (no such kernel here)." in text
 
 
 def test_how_many_times_the_others_take():
@@ -394,32 +388,23 @@ def test_how_many_times_the_others_take():
         for n, loop in ((1, 20), (64, 30), (1024, 12))
         for s, us in (("expert loop", 10 * loop), ("fused Triton", 10))
     ]
-    text = fused_moe.speedup(pd.DataFrame(rows))
-    assert (
-        text.startswith("Against fused Triton")
-        and "the expert loop takes 20.0 times as long" in text
-    )
-    assert "30.0" in text and "12.0" in text and "64" in text and "1024" in text
-    one = fused_moe.speedup(pd.DataFrame(rows[:2]))
-    assert one.count("20.0") == 1
-    assert fused_moe.speedup(pd.DataFrame(rows).query("series == 'fused Triton'")) == NOTHING
-    assert fused_moe.speedup(pd.DataFrame(rows).query("series == 'expert loop'")) == NOTHING
+    text = fused_moe.layer_speedup(pd.DataFrame(rows))
+    assert text.startswith("How many times as long as fused Triton")
+    assert "| expert loop | 20.0 for 1 | 30.0 for 64 | 12.0 for 1,024 |" in text
+    one = fused_moe.layer_speedup(pd.DataFrame(rows[:2]))
+    assert "| expert loop | 20.0 for 1 | 20.0 for 1 | 20.0 for 1 |" in one
+    for alone in ("fused Triton", "expert loop"):
+        assert fused_moe.layer_speedup(pd.DataFrame(rows).query(f"series == {alone!r}")) == NOTHING
 
 
-def test_the_roofline_tells_the_share_of_the_roof_and_the_turn():
+def test_the_roofline_has_the_share_of_the_roof_and_the_turn():
     rows = [layer("fused Triton", n, us) for n, us in ((64, 100), (4096, 1000))]
     rows += [
         layer("grouped GEMM", n, us, floor_layer_s=us / 4e6) for n, us in ((64, 100), (4096, 150))
     ]
     text = fused_moe.roofline(pd.DataFrame(rows))
-    assert (
-        "**fused Triton** reaches 50 to 50 % of the roof" in text
-        and "turns compute-bound at 410 to 410 tokens" in text
-    )
-    assert (
-        "**grouped GEMM** reaches 25 to 25 %" in text
-        and "never grows to twice its flat time" in text
-    )
+    assert "| fused Triton | 50 to 50 % | 410 to 410 | 1 of 1 | graph |" in text
+    assert "| grouped GEMM | 25 to 25 % | – to – | 0 of 1 | graph |" in text
     assert fused_moe.roofline(pd.DataFrame(rows).assign(floor_layer_s=np.nan)) == NOTHING
 
 
@@ -427,22 +412,19 @@ def test_quantized_layers_are_held_against_the_plain_kernel():
     plain = [layer("fused Triton", n, 100, model=m) for n in (1, 64) for m in (MODEL, OTHER)]
     rows = [layer("Marlin, fp8", n, us, "layer_quantized") for n, us in ((1, 40), (64, 125))]
     rows += [layer("CUTLASS, fp8", n, None, "layer_quantized") for n in (1, 64)]
-    text = fused_moe.quantized(pd.DataFrame(plain + rows))
-    assert (
-        "Marlin, fp8 is 0.80 to 2.50 times as fast as fused Triton in bfloat16 (median 1.65)"
-        in text
-    )
+    text = fused_moe.layer_quantized(pd.DataFrame(plain + rows))
+    assert "as fast as fused Triton in bfloat16" in text
+    assert "| Marlin, fp8 | 0.80 | 2.50 | 1.65 |" in text
     assert text.endswith("Not measured: CUTLASS, fp8: infeasible (no such kernel here).")
 
 
 def test_tuning_names_the_shapes_without_a_configuration_and_what_it_saved():
+    tuned = {"default_time_s": 1e-4, "configs_tried": 40}
     rows = [
         layer("expert loop", 1, 9, moe_config_tuned=None),
         layer("fused Triton", 1, 9),
         layer("fused Triton", 1, 9, model=OTHER, moe_config_tuned=False),
-        layer(
-            "fused Triton, tuned here", 16, 75, "layer_tuned", default_time_s=1e-4, configs_tried=40
-        ),
+        layer("fused Triton, tuned here", 16, 75, "layer_tuned", **tuned),
     ]
     table = pd.DataFrame(rows).astype({"moe_config_tuned": "boolean", "configs_tried": "Int64"})
     text = fused_moe.tuning(table)
@@ -454,10 +436,13 @@ def test_tuning_names_the_shapes_without_a_configuration_and_what_it_saved():
 
 
 def engines(**speeds) -> pd.DataFrame:
+    """Throughput at batch 1 and 64 by variant; those with graphs decode under `pieces`."""
     names = {"no_graphs": "fused, no graphs", "grouped": "grouped GEMM", "loop": "expert loop"}
+    eager = ("no_graphs", "loop")
     return pd.DataFrame(
         [
             run("ladder_batch", MODEL, names.get(s, s), b, 512, v[i])
+            | {"graphs": "eager" if s in eager else "pieces"}
             for s, v in speeds.items()
             for i, b in enumerate((1, 64))
         ]
@@ -465,25 +450,27 @@ def engines(**speeds) -> pd.DataFrame:
 
 
 def test_engines_are_compared_with_their_like():
-    text = fused_moe.engines(
-        engines(fused=(4, 4), no_graphs=(2, 3), grouped=(2, 1), loop=(1, 1)), "ladder_batch"
-    )
-    assert "fused over fused, no graphs: +100 % at batch 1, +33 % at 64 (mean +67 %)" in text
-    assert "fused over grouped GEMM: +100 % at batch 1, +300 % at 64 (mean +200 %)" in text
+    table = engines(fused=(4, 4), no_graphs=(2, 3), grouped=(2, 1), loop=(1, 1))
+    text = fused_moe.over_batch(table)
+    for line in (
+        "| fused over fused, no graphs | +100 % at 1 | +33 % at 64 | +67 % | pieces, eager |",
+        "| fused over grouped GEMM | +100 % at 1 | +300 % at 64 | +200 % | pieces, pieces |",
+        "| fused, no graphs over expert loop | +100 % at 1 | +200 % at 64 | +150 % | eager, ",
+    ):
+        assert line in text
+    other = fused_moe.over_batch(engines(fused=(4, 4), loop=(1, 2)))
     assert (
-        "fused, no graphs over expert loop: +100 % at batch 1, +200 % at 64 (mean +150 %)" in text
+        "| fused over expert loop | +300 % at 1 | +100 % at 64 | +200 % | pieces, eager |" in other
     )
-    other = fused_moe.engines(engines(fused=(4, 4), loop=(1, 2)), "ladder_batch")
-    assert "fused over expert loop: +300 % at batch 1, +100 % at 64" in other
 
 
 def test_the_finding_of_section_6_says_what_the_others_lose():
     text = fused_moe.headline(engines(fused=(4, 4), no_graphs=(2, 4), grouped=(3, 2), loop=(1, 1)))
-    assert (
-        "an eager loop over experts loses 50 to 75 %" in text and "grouped GEMMs 25 to 50 %" in text
-    )
+    assert "an eager loop over experts loses 50 to 75 %" in text and "graphs" not in text
+    assert "grouped GEMMs 25 to 50 %" in text
+    assert "fused under pieces graphs" in fused_moe.headline(engines(fused=(4, 4), loop=(1, 2)))
     gone = fused_moe.headline(engines(fused=(4, 4), grouped=(1, 1)))
-    assert gone.startswith("The ladder of engines is not measured.")
+    assert gone.startswith("The variants of whole engines are not measured.")
 
 
 @pytest.mark.parametrize(

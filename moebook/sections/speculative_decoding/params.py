@@ -10,15 +10,20 @@ from moebook.study.lengths import Length, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "04_speculative_decoding"
-
-
 MOST_DRAFT_TOKENS = 8  # columns accepted_pos1 ... of the table
-
 
 Acceptance = Annotated[float, Field(strict=True, gt=0, lt=1)]
 
 
 class Params(EngineParams):
+    """What it costs: `target` with each of `drafts`, smallest first, and alone, over
+    `draft_tokens`, and at `draft_tokens_fixed` over `lengths` and `batches`; `batch` (sequences)
+    and `tokens` (in and out) hold where they do not vary. `acceptance` (share) is set in the
+    sampler, None: what the models' own tokens give. `checked_*`: a second value, as a check.
+
+    What is accepted: `trained_target` of the tiny family with each of `trained_drafts` and n-gram
+    lookup, continuing held-out `texts` at sampling `temperatures`."""
+
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     target: str | None = "tiny:cpu/aux-0.01"
     drafts: params.Names = ("tiny:cpu/draft-small", "tiny:cpu/draft-large")
@@ -55,29 +60,26 @@ class Params(EngineParams):
         ]
         if self.trained_target is not None:
             found += points.trained_problems("trained_target", self.trained_target)
-        if self.device == "cpu" and self.acceptance is not None:
-            found.append(
-                (
-                    "acceptance",
-                    self.acceptance,
-                    "null on a CPU, whose engine cannot set it: trained drafts give their own",
-                )
-            )
-        if self.device == "cpu" and max(self.temperatures, default=0) > 0:
-            found.append(
-                (
-                    "temperatures",
-                    self.temperatures,
-                    "0 alone on a CPU, whose engine accepts hardly any draft token at others",
-                )
-            )
+        if self.device == "cpu":
+            found += self._cpu_problems()
         trained = Length(self.trained_prompt_tokens, self.trained_output_tokens)
-        for names, length in (
-            (("target", "drafts"), longest([self.tokens, *self.lengths])),
-            (("trained_target", "trained_drafts"), trained),
+        for target, drafts, length in (
+            ("target", "drafts", longest([self.tokens, *self.lengths])),
+            ("trained_target", "trained_drafts", trained),
         ):
-            target = getattr(self, names[0])
-            if target is not None:
-                found += points.model_problems(names[0], [target], length)
-                found += points.draft_problems(names[1], target, getattr(self, names[1]))
+            name = getattr(self, target)
+            if name is not None:
+                found += points.model_problems(target, [name], length)
+                found += points.draft_problems(drafts, name, getattr(self, drafts))
+        return found
+
+    def _cpu_problems(self) -> list[tuple[str, Any, str]]:
+        """What a CPU's engine cannot do."""
+        own = "null on a CPU, whose engine cannot set it: trained drafts give their own"
+        cold = "0 alone on a CPU, whose engine accepts hardly any draft token at others"
+        found: list[tuple[str, Any, str]] = []
+        if self.acceptance is not None:
+            found.append(("acceptance", self.acceptance, own))
+        if any(self.temperatures):
+            found.append(("temperatures", self.temperatures, cold))
         return found
