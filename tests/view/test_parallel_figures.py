@@ -165,10 +165,8 @@ def test_readings_have_the_tables_numbers():
     ]
     times = f"{own['efficiency_pct'].iloc[0] * 4 / 100:.2f} (run) |\n"
     assert times in r.over_devices(made) and "| 2 devices | 4 devices |" in r.over_devices(made)
-    assert (
-        f"mean absolute error of composed E2E is {scaling.errors(made)['error_pct'].abs().mean():.1f} %"
-        in r.composed_vs_measured(made)
-    )
+    error = scaling.errors(made)["error_pct"].abs().mean()
+    assert f"error of composed E2E is {error:.1f} %" in r.composed_vs_measured(made)
     assert "stand-in against its own model class" in r.composed_vs_measured(made)
     assert "extrapolated from engines with fewer layers" in r.over_devices(made)
     assert "needs 4 devices, this profile has 2" in r.over_devices(table("2xh100"))

@@ -12,8 +12,8 @@ Sweeps
              variables say
 
 The attention of Llama 4 is chunked at 8192 tokens; up to there all layers attend to all tokens, and
-`scout` says so to the engine. Results of other profiles are drawn beside one's own (`beside`,
-enrich.py), and rooflines of the accelerators in accelerators.yaml beside this file."""
+`scout` says so to the engine. Results of other profiles are drawn with one's own (`beside`,
+enrich.py), and rooflines of the accelerators in accelerators.yaml."""
 
 from moebook.section import Section
 

@@ -26,13 +26,13 @@ def headline(table: pd.DataFrame) -> str:
     if rows.empty:
         why = "Fig 16's model is not measured." + _gone(planned(table, "scout"))
         return nothing(table, "scout", why)
-    text, knees = "latency bends upward nowhere", _knees(rows)
+    text, knees = "latency has no knee", _knees(rows)
     if len(knees):
         ends = sorted({*knees["bend_measured"].agg(["min", "max"])})
         rise = (knees["exponent_above"] - knees["exponent_below"]).max()
+        at = " to ".join(f"{n:,.0f}" for n in ends)
         text = (
-            f"latency bends upward most at {' to '.join(f'{n:,.0f}' for n in ends)} tokens, where "
-            f"its exponent rises by {rise:.2f} at most"
+            f"latency has its knee at {at} tokens, where its exponent rises by {rise:.2f} at most"
         )
     precisions = rows.groupby("device_label", sort=False)["series"].unique()
     devices = ", ".join(f"{device} ({', '.join(own)})" for device, own in precisions.items())

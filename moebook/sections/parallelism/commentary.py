@@ -39,7 +39,7 @@ def headline(table: pd.DataFrame) -> str:
     most it was composed for."""
     rows = _split(table)
     if rows.empty:
-        return nothing(table, "modes", "No mode over several devices has a number." + gone(table))
+        return nothing(table, "modes", "No mode over several devices has a number." + _gone(table))
     most = rows.groupby(["model", "how"])["devices"].transform("max")
     places = rows[rows["devices"] == most].groupby(["model", "devices", "how"])["times"]
     found = [
@@ -56,13 +56,13 @@ def over_devices(table: pd.DataFrame) -> str:
     """Fig 13 in numbers: throughput in units of one device's, per mode and number of devices."""
     rows = _split(table)
     if rows.empty:
-        return nothing(table, "modes", NOTHING + gone(table))
+        return nothing(table, "modes", NOTHING + _gone(table))
     rows = rows.assign(shown=rows["times"].map("{:.2f}".format) + " (" + rows["how"] + ")")
     cells = rows.set_index(["model", "series", "devices"])["shown"]
     wide = cells.unstack(sort=False).rename(columns="{} devices".format).reset_index()
     shown = markdown.table(wide, {column: f"{{{column}}}" for column in wide})
     text = f"Throughput in units of one device's, batch {rows['batch'].iloc[0]}:{shown}"
-    return text + (_base(table) + gone(table)).strip()
+    return text + (_base(table) + _gone(table)).strip()
 
 
 def _base(table: pd.DataFrame) -> str:
@@ -76,7 +76,7 @@ def _base(table: pd.DataFrame) -> str:
     return (text if names else "") + (SHARED if scaling.shares_cores(table) else "")
 
 
-def gone(table: pd.DataFrame) -> str:
+def _gone(table: pd.DataFrame) -> str:
     """Modes that the engine was not run in, with the reason."""
     rows = planned(table, "modes")
     rows = rows[rows["status"] != "ok"].sort_values("batch", ascending=False, kind="stable")

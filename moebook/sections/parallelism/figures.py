@@ -63,12 +63,12 @@ def _over_devices(table: pd.DataFrame, spec: lines.Spec, width: str) -> Drawing:
         fig = Figure(figsize=lines.panel_size(len(models), width), layout="constrained")
         axes = lines.grid_of_axes(fig, len(models), width, sharex=True, sharey=is_share)
         for ax, model in zip(axes, models, strict=True):
-            own = ok[ok["model"] == model]
+            own = rows[rows["model"] == model]
             _ideal(ax, own, spec.metric)
             for mode in modes:
-                _mode(ax, own, mode, spec.metric)
+                _mode(ax, own[own.index.isin(ok.index)], mode, spec.metric)
             _missing(ax, marked[marked["model"] == model], modes)
-            style.log2_axis(ax, rows.loc[rows["model"] == model, "devices"])
+            style.log2_axis(ax, own["devices"])
             ax.tick_params(labelleft=True)
             title = f"{model}, batch {rows['batch'].iloc[0]:g}"
             ax.set_title(lines.panel_title(title, len(models), width))
@@ -95,19 +95,9 @@ def _mode(ax: Axes, rows: pd.DataFrame, mode: str, metric: str) -> None:
     made = rows[(rows["series"] == mode) & (rows["method"] == COMPOSED)]
     if len(made):
         line = pd.concat([one, made])
-        look = {
-            "markerfacecolor": "white",
-            "markevery": list(range(len(line) - len(made), len(line))),
-        }
-        ax.plot(
-            line["x"],
-            line[metric],
-            color=colour,
-            linestyle=lines.DASHES,
-            marker=marker,
-            gid=COMPOSED,
-            **look,
-        )
+        points = {"marker": marker, "markerfacecolor": "white", "markevery": (len(one), 1)}
+        look = {"color": colour, "linestyle": lines.DASHES, "gid": COMPOSED}
+        ax.plot(line["x"], line[metric], **look, **points)
         if mode == "PP":  # that of PP+EP is the same
             ends = line[f"{metric}_lo"], line[f"{metric}_hi"]
             ax.fill_between(line["x"], *ends, color=colour, alpha=0.15, linewidth=0, gid="band")
@@ -121,12 +111,12 @@ def _mode(ax: Axes, rows: pd.DataFrame, mode: str, metric: str) -> None:
 
 def _ideal(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     """What the hardware has over one device's, and that device's own point."""
-    one = rows[rows["series"] == ONE].head(1)
+    one = rows[(rows["series"] == ONE) & rows[metric].notna()].head(1)
     if one.empty:
         return
     value = one[metric].to_numpy()
     added = rows.drop_duplicates("devices").sort_values("devices")
-    ideal = value * (added["added"] if metric == "throughput_tok_s" else added["added"] ** 0)
+    ideal = value * added["added"] ** int(metric == "throughput_tok_s")
     ax.plot(added["devices"], ideal, color="0.6", linewidth=0.9, zorder=1, gid="ideal")
     kinds = one["method"].map(lines.method_kind)
     lines.draw_points(ax, np.ones(1), value, kinds, style.GREY, "o")
@@ -143,19 +133,16 @@ def _missing(ax: Axes, rows: pd.DataFrame, modes: list[str]) -> None:
 
 
 def _notes(rows: pd.DataFrame, ok: pd.DataFrame, spec: lines.Spec) -> tuple[list, list[str]]:
-    composed = ok["method"] == COMPOSED
-    handles, labels = lines.notes_legend(rows, ok[~composed], spec)
-    grey = {"color": style.GREY, "marker": "o", "markersize": 3.5, "markerfacecolor": "white"}
-    ideal = "ideal: the same cores" if scaling.shares_cores(rows) else "ideal: G times one device"
-    more = {
-        "composed from one rank": Line2D([], [], linestyle=lines.DASHES, **grey),
-        "pipeline: serial to filled": Patch(color=style.GREY, alpha=0.25),
-        ideal: Line2D([], [], color="0.6", linewidth=0.9),
-    }
-    if not (composed & (ok["series"] == "PP")).any():
-        del more["pipeline: serial to filled"]
-    if not composed.any():
-        del more["composed from one rank"]
+    composed = ok[ok["method"] == COMPOSED]
+    handles, labels = lines.notes_legend(rows, ok[ok["method"] != COMPOSED], spec)
+    ideal = "the same cores" if scaling.shares_cores(rows) else "G times one device"
+    more = {f"ideal: {ideal}": Line2D([], [], color="0.6", linewidth=0.9)}
+    if len(composed):
+        points = {"marker": "o", "markersize": 3.5, "markerfacecolor": "white"}
+        line = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, **points)
+        more = {"composed from one rank": line, **more}
+    if (composed["series"] == "PP").any():
+        more["pipeline: serial to filled"] = Patch(color=style.GREY, alpha=0.25)
     return [*handles, *more.values()], [*labels, *more]
 
 
