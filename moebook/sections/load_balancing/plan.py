@@ -1,6 +1,11 @@
-"""Section 7: from parameters to points."""
+"""Section 7: from parameters to points, a sweep at a time.
 
-from dataclasses import replace
+training     what the variants' training recorded; no engine runs
+balance      expert choices of every model on every text
+capture_check  the same of one model and text, counted in every way
+importance   perplexity with each expert taken out in turn
+skew_layer   one layer under imposed routing
+skew_engine  whole engines under imposed routing"""
 
 from moebook.models import catalog
 from moebook.sections.load_balancing.params import NOTEBOOK, Params
@@ -9,10 +14,9 @@ from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import settings
 
-FORMAT = "tiny:{}/{}"
-
 
 def plan(p: Params) -> Plan:
+    """Every point of the parameters, infeasible ones with their reason."""
     p = points.with_models(
         p,
         skew_layer_models=points.fits(p, [1], []),
@@ -22,36 +26,30 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
-def _reader(p: Params, weights: str, tokens: int) -> EngineSettings:
-    return settings(
-        p,
-        {1},
-        tokens + 1,
-        weights=weights,
-        dtype=p.capture_dtype,
-        graphs="eager",
-        tensor_parallel=1,
-    )
+def _point(
+    p: Params, model: str, engine: EngineSettings, work: Workload, method: str, sweep: str, **given
+) -> Point:
+    arch = catalog.load(model)
+    return Point(NOTEBOOK, arch, engine, work, method, p.repeats, (sweep,), **given)
+
+
+def _weights(p: Params, variant: str) -> str:
+    return f"tiny:{p.preset}/{variant}"
+
+
+def _reader(p: Params, weights: str, **given) -> EngineSettings:
+    """An engine that reads `capture_tokens` of text on one device."""
+    alone = {"dtype": p.capture_dtype, "graphs": "eager", "tensor_parallel": 1}
+    return settings(p, {1}, p.capture_tokens + 1, weights=weights, **alone, **given)
 
 
 def _training(p: Params) -> list[Point]:
-    """What the members' training recorded; no engine runs."""
     found = []
     for variant in p.variants:
-        name = FORMAT.format(p.preset, variant)
+        name = _weights(p, variant)
         engine = settings(p, {1}, p.capture_tokens, weights=name)
-        found.append(
-            Point(
-                NOTEBOOK,
-                catalog.load(name),
-                engine,
-                Workload(1, 1, 1),
-                "training",
-                p.repeats,
-                ("training",),
-                variant,
-            )
-        )
+        work = Workload(1, 1, 1)
+        found.append(_point(p, name, engine, work, "training", "training", series=variant))
     return found
 
 
@@ -60,100 +58,59 @@ def _captures(p: Params) -> list[Point]:
     if not p.capture_ways:
         return []
     texts = [f"tiny:{p.preset}/heldout/{text}" for text in p.texts]
-    members = [(FORMAT.format(p.preset, variant), variant) for variant in p.variants]
-    found = [
-        _capture(p, name, text, variant, p.capture_ways[0])
-        for name, variant in members
-        for text in texts
-    ]
-    found += [
-        _capture(p, name, text, "trained", p.capture_ways[0])
-        for name in p.checkpoints
-        for text in p.checkpoint_texts
-    ]
-    if len(p.capture_ways) > 1 and members and texts:
-        found += [
-            _capture(p, members[0][0], texts[0], way, way, "capture_check")
-            for way in p.capture_ways
-        ]
+    read = [(_weights(p, variant), text, variant) for variant in p.variants for text in texts]
+    checked = read[:1] if len(p.capture_ways) > 1 else []
+    read += [(name, text, "trained") for name in p.checkpoints for text in p.checkpoint_texts]
+    first = p.capture_ways[0]
+    found = [_capture(p, name, text, series, first, "balance") for name, text, series in read]
+    for name, text, _ in checked:
+        found += [_capture(p, name, text, way, way, "capture_check") for way in p.capture_ways]
     return found
 
 
-def _capture(
-    p: Params, weights: str, text: str, series: str, way: str, sweep: str = "balance"
-) -> Point:
+def _capture(p: Params, weights: str, text: str, series: str, way: str, sweep: str) -> Point:
+    engine = _reader(p, weights, routed_experts=way == "engine")
     work = Workload(p.capture_sequences, p.capture_tokens, 1, p.seed)
-    engine = replace(_reader(p, weights, p.capture_tokens), routed_experts=way == "engine")
-    return Point(
-        NOTEBOOK, catalog.load(weights), engine, work, "routing", p.repeats, (sweep,), series, text
-    )
+    return _point(p, weights, engine, work, "routing", sweep, series=series, text=text)
 
 
 def _ablations(p: Params) -> list[Point]:
+    text = f"tiny:{p.preset}/heldout/all"
+    work = Workload(p.ablation_sequences, p.capture_tokens, 1, p.seed)
     found = []
     for variant in p.ablated:
-        name = FORMAT.format(p.preset, variant)
-        work = Workload(p.ablation_sequences, p.capture_tokens, 1, p.seed)
-        found.append(
-            Point(
-                NOTEBOOK,
-                catalog.load(name),
-                _reader(p, name, p.capture_tokens),
-                work,
-                "ablation",
-                p.repeats,
-                ("importance",),
-                variant,
-                f"tiny:{p.preset}/heldout/all",
-            )
-        )
+        name = _weights(p, variant)
+        given = {"series": variant, "text": text}
+        found.append(_point(p, name, _reader(p, name), work, "ablation", "importance", **given))
     return found
 
 
 def _skewed_layers(p: Params) -> list[Point]:
-    return [
-        Point(
-            NOTEBOOK,
-            catalog.load(name),
-            settings(
-                p,
-                {1},
-                p.skew_tokens.tokens_in,
-                moe_backend=p.skew_layer_backend,
-                routing=routing(skew),
-            ),
-            Workload(tokens, 1, 1, p.seed),
-            "layer",
-            p.repeats,
-            ("skew_layer",),
-            routing(skew),
-        )
-        for name in p.skew_layer_models
-        for tokens in p.skew_layer_tokens
-        for skew in p.skews
-    ]
+    found = []
+    for name in p.skew_layer_models:
+        for tokens in p.skew_layer_tokens:
+            for routing in _routings(p):
+                kernels = {"moe_backend": p.skew_layer_backend, "routing": routing}
+                engine = settings(p, {1}, p.skew_tokens.tokens_in, **kernels)
+                work = Workload(tokens, 1, 1, p.seed)
+                found.append(_point(p, name, engine, work, "layer", "skew_layer", series=routing))
+    return found
 
 
 def _skewed_engines(p: Params) -> list[Point]:
     if p.skew_model is None:
         return []
-    arch, longest = catalog.load(p.skew_model), p.skew_tokens.total
-    return [
-        points.point(
-            p,
-            NOTEBOOK,
-            arch,
-            settings(p, p.skew_batches, longest, routing=routing(skew)),
-            batch,
-            p.skew_tokens,
-            "skew_engine",
-            series=routing(skew),
-        )
-        for skew in p.skews
-        for batch in p.skew_batches
-    ]
+    arch, length = catalog.load(p.skew_model), p.skew_tokens
+    found = []
+    for routing in _routings(p):
+        engine = settings(p, p.skew_batches, length.total, routing=routing)
+        found += [
+            points.point(p, NOTEBOOK, arch, engine, batch, length, "skew_engine", series=routing)
+            for batch in p.skew_batches
+        ]
+    return found
 
 
-def routing(skew: float) -> str:
-    """How a skew is called in settings and legends: `zipf 1`; 0 is uniform."""
-    return f"zipf {skew:g}"
+def _routings(p: Params) -> list[str]:
+    """What skews are called in settings and legends: `zipf 1`; 0 is uniform."""
+    return [f"zipf {skew:g}" for skew in p.skews]
