@@ -93,13 +93,12 @@ def test_the_headline_sets_no_balance_against_the_most_even():
 
 def test_training_tells_size_tokens_and_perplexities():
     text = r.training(gpu())
-    assert "5 models" in text
-    assert "4.2 million parameters: 8 layers of 64 experts, 8 active" in text
-    assert "33.0 million tokens in 2,000 steps" in text
-    assert "Token frequencies alone give perplexity 120.0" in text
+    assert (
+        "5 models" in text and "Token frequencies alone" in text and "perplexity of 120.0" in text
+    )
     found = cells(text)
-    assert list(found) == list(VARIANTS)
-    assert found["no-balance"] == ["9.00", "410"] and found["aux-0.1"][0] == "9.54"
+    assert list(found) == list(VARIANTS) and found["aux-0.1"][0] == "9.54"
+    assert found["no-balance"] == ["9.00", "4.2", "8", "64, 8", "33.0", "2,000", "410"]
 
 
 def test_heat_maps_name_the_level_of_chance():

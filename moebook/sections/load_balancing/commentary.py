@@ -52,23 +52,23 @@ def training(summary: pd.DataFrame) -> str:
     rows = _known(summary, "training", "perplexity")
     if rows.empty:
         return nothing(summary, "training")
-    first, said = rows.iloc[0], [f"{len(rows)} models were trained alike."]
-    said.append("loss-free is another architecture, the others differ in their balance loss alone.")
-    if pd.notna(first.get("parameters")):
-        said.append(
-            f"Each has {first['parameters'] / 1e6:.1f} million parameters: "
-            f"{first['num_layers']:.0f} layers of {first['num_experts']:.0f} experts, "
-            f"{first['top_k']:.0f} active."
-        )
-    if pd.notna(first.get("train_tokens")) and pd.notna(first.get("train_steps")):
-        tokens = f"{first['train_tokens'] / 1e6:.1f} million tokens"
-        said.append(f"Each read {tokens} in {first['train_steps']:,.0f} steps.")
-    if pd.notna(first.get("unigram_perplexity")):
-        said.append(f"Token frequencies alone give perplexity {first['unigram_perplexity']:.1f}.")
-    heads = {"variant": "{series}", "held-out perplexity": "{perplexity:.2f}"}
-    if "train_seconds" in rows:
-        heads["time of training (s)"] = "{train_seconds:,.0f}"
-    return " ".join(said) + missing(summary, "training") + table(rows, heads)
+    millions = rows[["parameters", "train_tokens"]] / 1e6
+    heads = {
+        "variant": "{series}",
+        "held-out perplexity": "{perplexity:.2f}",
+        "parameters (millions)": "{parameters:.1f}",
+        "layers": "{num_layers}",
+        "experts, active": "{num_experts}, {top_k}",
+        "tokens (millions)": "{train_tokens:.1f}",
+        "steps": "{train_steps:,.0f}",
+        "time (s)": "{train_seconds:,.0f}",
+    }
+    return (
+        f"{len(rows)} models were trained alike: `loss-free` is another architecture, the others "
+        "differ in their balance loss alone. Token frequencies alone give a held-out perplexity of "
+        f"{rows['unigram_perplexity'].iloc[0]:.1f}."
+        f"{missing(summary, 'training')}{table(rows.assign(**millions), heads)}"
+    )
 
 
 @commentary

@@ -3,20 +3,19 @@ chosen.
 
 In heat maps the experts of a layer are sorted, most chosen first: an expert's number means nothing,
 and sorted rows can be compared by eye. Colour is the share of choices over the uniform share 1/E,
-by powers of two; the line in the colour bar is 1."""
+by powers of two."""
 
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from moebook.plot import layout, lines, style
-from moebook.plot.figure import figure
+from moebook.plot.figure import Drawing, figure
 from moebook.plot.rows import one_per_place, rows_of, with_numbers
 from moebook.sections.load_balancing import choices
 
@@ -28,7 +27,7 @@ HEAVY_TAIL = 40.0  # largest over median increase from which the y axis is symme
 
 
 @figure("fig15_heatmaps")
-def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 15: layers x experts, share of choices over uniform (×), all texts together, a panel per
     variant. Own axes: heat maps. ValueError where the sweep `balance` is missing."""
     rows, ok = _counted(summary, "heatmaps")
@@ -50,7 +49,7 @@ def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.
 
 
 @figure("fig15_domains")
-def domains(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def domains(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Layers x experts per text: a row per variant, a column per text, the order of experts that of
     all texts together. Own axes: heat maps. ValueError where the sweep `balance` is missing."""
     cells = choices.shares(_counted(summary, "domains")[1], by_text=True)
@@ -107,12 +106,9 @@ def _draw_map(ax: Axes, cells: pd.DataFrame, norm: CenteredNorm) -> None:
 
 def _finish_maps(fig: Figure, axes: list[Axes], norm: CenteredNorm, width: str) -> Figure:
     shown = FuncFormatter(lambda t, _: f"{2**t:g}" if t >= 0 else f"1/{2**-t:g}")
-    map_ = ScalarMappable(norm, COLOUR_MAP)
-    label = SHARE_LABEL.replace(" over ", "\nover ") if width == "page" else SHARE_LABEL
     ticks = {"ticks": MultipleLocator(1), "format": shown, "extend": "both"}
-    bar = _colour_bar(fig, axes, map_, label, width, **ticks)
-    line = bar.ax.axhline if width == "page" else bar.ax.axvline
-    line(0.0, color="black", linewidth=0.8, gid="uniform")
+    label = SHARE_LABEL.replace(" over ", "\nover ") if width == "page" else SHARE_LABEL
+    _colour_bar(fig, axes, ScalarMappable(norm, COLOUR_MAP), label, width, **ticks)
     fig.supxlabel("experts of a layer, most chosen first (rank)")
     fig.supylabel(LAYER_LABEL)
     return layout.settle(fig)
@@ -120,15 +116,15 @@ def _finish_maps(fig: Figure, axes: list[Axes], norm: CenteredNorm, width: str) 
 
 def _colour_bar(
     fig: Figure, axes: list[Axes], map_: ScalarMappable, label: str, width: str, **given
-) -> Colorbar:
+) -> None:
     """Right of the panels on a page, above them in a column."""
     where, aspect = ("right", 25) if width == "page" else ("top", 35)
     given |= {"location": where, "aspect": aspect, "shrink": 0.9, "pad": 0.02, "label": label}
-    return fig.colorbar(map_, ax=axes, **given)
+    fig.colorbar(map_, ax=axes, **given)
 
 
 @figure("importance")
-def importance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def importance(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Perplexity increase without an expert (%) over how often it is chosen (× uniform), a panel
     per variant with Spearman's rho within layers and its 95 % interval, coloured by layer. Own
     axes: a cloud of experts. ValueError where the sweep `importance` is missing."""

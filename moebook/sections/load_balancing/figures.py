@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from moebook.explore.views import View
 from moebook.plot import layout, lines, style
 from moebook.plot.curves import Words, curves
-from moebook.plot.figure import figure
+from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import layer_rows, one_per_place, plotted, rows_of, values_of, with_numbers
 from moebook.plot.two_panels import two_panels
@@ -38,11 +38,10 @@ CV_LABEL = "coefficient of variation of expert load (0 is even)"
 SKEW_LABEL = "Zipf exponent of the routing (0: uniform)"
 SKEW_TICKS = {"nbins": 5, "steps": [1, 2, 5, 10]}
 UNIFORM_ROUTING = {"level": 1, "level_label": "uniform routing"}
-ACROSS = {"color": "black", "linewidth": 0.8, "linestyle": lines.DASHES}
 
 
 @figure("over_training")
-def over_training(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def over_training(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Coefficient of variation of expert load on one fixed batch, mean over layers, and training
     loss (nats per token) over steps; dashed, what a perfectly even router would show by chance on
     that batch. Own axes: two metrics over a doubling axis that starts at 0."""
@@ -53,27 +52,24 @@ def over_training(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure
     loads = pd.concat([choices.load_course(row) for _, row in ok.iterrows()], ignore_index=True)
     losses = pd.concat([_loss(row) for _, row in ok.iterrows()], ignore_index=True)
     looks = lines.looks_of(values_of(rows, "series"))
-    chance = loads["cv_by_chance"].max()
+    chance = {"level": loads["cv_by_chance"].max(), "level_label": "an even router, by chance"}
+    place = {"panel": "series", "line": "series", "x": "step", "kind": "kind"}
+    cv = Spec("over_training", None, **place, metric="cv", marker_scale=0.7, **chance)
+    loss = Spec("over_training", None, **place, metric="loss")
     with style.paper_style(width):
-        fig, (left, right) = two_panels(width, sharex=True)
-        for name, (colour, marker) in looks.items():
-            look = {"color": colour, "label": name, "gid": "series", "clip_on": False}
-            own, loss = (table[table["series"] == name] for table in (loads, losses))
-            left.plot(own["step"], own["cv"], marker=marker, markersize=3, **look)
-            right.plot(loss["step"], loss["loss"], marker="none", **look)
-        left.axhline(chance, gid="level", **ACROSS)
-        low, high = min(loads["cv"][loads["cv"] > 0].min(), chance), max(loads["cv"].max(), chance)
-        style.value_axis([left], low, high, log=high > lines.LOG_OVER * low)
-        low, high = losses["loss"].min(), losses["loss"].max()
-        style.value_axis([right], low - 0.04 * (high - low), high)
-        left.set_ylabel(CV_LABEL.replace(" of expert", "\nof expert"))
-        right.set_ylabel("training loss (nats per token)")
-        for ax in (left, right):
+        fig, axes = two_panels(width, sharex=True)
+        for ax, rows, spec, kind in ((axes[0], loads, cv, "full"), (axes[1], losses, loss, "")):
+            lines.draw_lines(ax, rows.assign(status="ok", kind=kind), spec, looks)
             _step_axis(ax, sorted(loads["step"].unique()))
+        low, high = min(loads["cv"].min(), cv.level), max(loads["cv"].max(), cv.level)
+        style.value_axis(axes[:1], low, high, log=0 < lines.LOG_OVER * low < high)
+        low, high = losses["loss"].min(), losses["loss"].max()
+        style.value_axis(axes[1:], low - 0.04 * (high - low), high)
+        axes[0].set_ylabel(CV_LABEL.replace(" of expert", "\nof expert"))
+        axes[1].set_ylabel("training loss (nats per token)")
         fig.supxlabel("training step (count)")
-        handles, labels = lines.series_legend(Spec("", None, "series", "series", "step"), looks)
-        chance_entry = [*handles, Line2D([], [], **ACROSS)], [*labels, "an even router, by chance"]
-        layout.settle(fig, chance_entry)
+        notes = lines.notes_legend(ok, ok.head(0).assign(kind=""), cv)
+        layout.settle(fig, lines.series_legend(cv, looks), notes)
         return fig, pd.concat([loads, losses], ignore_index=True)
 
 
@@ -87,16 +83,14 @@ def _step_axis(ax: Axes, steps: list[int]) -> None:
     the first."""
     later = [step for step in steps if step > 0] or [1]
     ax.set_xscale("symlog", base=2, linthresh=later[0], linscale=0.5)
-    ax.set_xlim(0, steps[-1] * 1.15)
+    ax.set_xlim(-0.2 * later[0], steps[-1] * 1.15)
     ax.xaxis.set_major_locator(FixedLocator([0, *later][::-2][::-1]))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(style.short_number))
 
 
 @figure("balance_and_quality")
-def balance_and_quality(
-    summary: pd.DataFrame, *, width: str = "page"
-) -> tuple[Figure, pd.DataFrame]:
+def balance_and_quality(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Held-out perplexity against the coefficient of variation of expert load on the same text, a
     point per variant, a panel per text. Own axes: each panel has a perplexity scale of its own, and
     bars lie along x."""
@@ -144,15 +138,13 @@ def _quality_panel(ax: Axes, rows: pd.DataFrame, looks: lines.Looks) -> None:
         if len(own):
             drawn = ax.errorbar(own["balance_cv"], own["text_perplexity"], **bars, **look)
             drawn[0].set_gid("points")
-    low, high = rows["text_perplexity"].min(), rows["text_perplexity"].max()
-    half = max(high - low, 0.02 * high) * 0.65
-    ax.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
+    ax.margins(y=0.15)
     ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     ax.tick_params(labelleft=True)
 
 
 @figure("ep_balance")
-def ep_balance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def ep_balance(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Load of the fullest expert-parallel rank over the mean (×), over the number of ranks: a line
     per variant, a panel per text. A layer that computes takes as many times as long as on even
     ranks."""
@@ -161,18 +153,16 @@ def ep_balance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
     rows = choices.with_variant(rows_of(summary, "ep_balance", "balance", needed))
     with_numbers(rows, "ep_balance", [columns[2]])
     one_per_place(rows, "ep_balance", ("variant", "text"))
-    names = ("model", "series", "variant", "text", "status", "reason")
-    kept = rows[[name for name in names if name in rows]].assign(panel=rows["text"], kind="full")
-    parts = [kept.assign(degree=1, ep=1.0, ep_lo=1.0, ep_hi=1.0)]
-    for degree, column in columns.items():
-        ends = {f"ep{end}": rows.get(f"{column}{end}", rows[column]) for end in skew.ENDS}
-        parts.append(kept.assign(degree=degree, **ends))
+    even = pd.Series(1.0, rows.index).where(rows["status"] == "ok")
+    rows = rows.assign(kind="full", panel=rows["text"], **{f"even{end}": even for end in skew.ENDS})
+    kept = ["model", "series", "variant", "text", "panel", "kind", "status", "reason"]
+    parts = [
+        own[kept].assign(degree=d, **{f"ep{end}": own[f"{name}{end}"] for end in skew.ENDS})
+        for _, own in rows.groupby("text", sort=False)
+        for d, name in ({1: "even"} | columns).items()
+    ]
     found = pd.concat(parts, ignore_index=True).astype({f"ep{end}": float for end in skew.ENDS})
-    ok = found["status"] == "ok"
-    values = found.filter(regex="^ep")
-    found = found.assign(**values.where(ok))[~ok | found["ep"].notna()]  # degrees that divide E
-    place = {text: i for i, text in enumerate(found["text"].unique())}
-    found = found.sort_values("text", key=lambda texts: texts.map(place), kind="stable")
+    found = found[(found["status"] != "ok") | found["ep"].notna()]  # degrees that divide E
     axes = {"panel": "panel", "line": "variant", "x": "degree", "metric": "ep", "kind": "kind"}
     spec = Spec("ep_balance", None, **axes, log_y=False, level=1, level_label="even ranks")
     words = Words("expert-parallel ranks (count)", "fullest rank over mean (×)", methods=False)
@@ -182,7 +172,7 @@ def ep_balance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
 
 
 @figure("skew_layer")
-def skew_layer(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def skew_layer(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Time of one layer under skew over the same under uniform routing (×), a line per tokens, a
     panel per model; dashed, what the distinct experts read and the device's rates predict."""
     rows = skew.layer_ratios(summary, "skew_layer")
@@ -197,7 +187,7 @@ def skew_layer(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, p
 
 
 @figure("skew_engine")
-def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Throughput of whole engines (tokens/s) over skew, and the same over that under uniform
     routing (×), a line per batch. Own axes: two metrics of one sweep."""
     rows = skew.engine_ratios(summary, "skew_engine")
@@ -225,7 +215,7 @@ def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, 
 
 
 @figure("skew_ep")
-def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """PREDICTED time of the fullest expert-parallel rank over the same under uniform routing (×),
     experts placed at random, a line per number of ranks, and what one device measured. Left a call
     that reads, right one that computes. Own axes: predictions are lines without points."""

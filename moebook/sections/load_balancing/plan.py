@@ -7,6 +7,9 @@ importance   perplexity with each expert taken out in turn
 skew_layer   one layer under imposed routing
 skew_engine  whole engines under imposed routing"""
 
+from collections.abc import Iterator
+from itertools import product
+
 from moebook.models import catalog
 from moebook.sections.load_balancing.params import NOTEBOOK, Params
 from moebook.study import points
@@ -43,29 +46,24 @@ def _reader(p: Params, weights: str, **given) -> EngineSettings:
     return settings(p, {1}, p.capture_tokens + 1, weights=weights, **alone, **given)
 
 
-def _training(p: Params) -> list[Point]:
-    found = []
+def _training(p: Params) -> Iterator[Point]:
     for variant in p.variants:
         name = _weights(p, variant)
         engine = settings(p, {1}, p.capture_tokens, weights=name)
-        work = Workload(1, 1, 1)
-        found.append(_point(p, name, engine, work, "training", "training", series=variant))
-    return found
+        yield _point(p, name, engine, Workload(1, 1, 1), "training", "training", series=variant)
 
 
-def _captures(p: Params) -> list[Point]:
+def _captures(p: Params) -> Iterator[Point]:
     """Every model on every text by the first way; one of them by all ways, to compare."""
-    if not p.capture_ways:
-        return []
     texts = [f"tiny:{p.preset}/heldout/{text}" for text in p.texts]
     read = [(_weights(p, variant), text, variant) for variant in p.variants for text in texts]
-    checked = read[:1] if len(p.capture_ways) > 1 else []
-    read += [(name, text, "trained") for name in p.checkpoints for text in p.checkpoint_texts]
-    first = p.capture_ways[0]
-    found = [_capture(p, name, text, series, first, "balance") for name, text, series in read]
-    for name, text, _ in checked:
-        found += [_capture(p, name, text, way, way, "capture_check") for way in p.capture_ways]
-    return found
+    own = [(name, text, "trained") for name in p.checkpoints for text in p.checkpoint_texts]
+    for way in p.capture_ways[:1]:
+        for name, text, series in read + own:
+            yield _capture(p, name, text, series, way, "balance")
+    for way in p.capture_ways if len(p.capture_ways) > 1 else ():
+        for name, text, _ in read[:1]:
+            yield _capture(p, name, text, way, way, "capture_check")
 
 
 def _capture(p: Params, weights: str, text: str, series: str, way: str, sweep: str) -> Point:
@@ -74,43 +72,34 @@ def _capture(p: Params, weights: str, text: str, series: str, way: str, sweep: s
     return _point(p, weights, engine, work, "routing", sweep, series=series, text=text)
 
 
-def _ablations(p: Params) -> list[Point]:
+def _ablations(p: Params) -> Iterator[Point]:
     text = f"tiny:{p.preset}/heldout/all"
     work = Workload(p.ablation_sequences, p.capture_tokens, 1, p.seed)
-    found = []
     for variant in p.ablated:
         name = _weights(p, variant)
-        given = {"series": variant, "text": text}
-        found.append(_point(p, name, _reader(p, name), work, "ablation", "importance", **given))
-    return found
+        what = {"method": "ablation", "sweep": "importance", "series": variant, "text": text}
+        yield _point(p, name, _reader(p, name), work, **what)
 
 
-def _skewed_layers(p: Params) -> list[Point]:
-    found = []
-    for name in p.skew_layer_models:
-        for tokens in p.skew_layer_tokens:
-            for routing in _routings(p):
-                kernels = {"moe_backend": p.skew_layer_backend, "routing": routing}
-                engine = settings(p, {1}, p.skew_tokens.tokens_in, **kernels)
-                work = Workload(tokens, 1, 1, p.seed)
-                found.append(_point(p, name, engine, work, "layer", "skew_layer", series=routing))
-    return found
+def _skewed_layers(p: Params) -> Iterator[Point]:
+    length = p.skew_tokens.tokens_in
+    for name, tokens, skew in product(p.skew_layer_models, p.skew_layer_tokens, p.skews):
+        series = _routing(skew)
+        engine = settings(p, {1}, length, moe_backend=p.skew_layer_backend, routing=series)
+        work = Workload(tokens, 1, 1, p.seed)
+        yield _point(p, name, engine, work, "layer", "skew_layer", series=series)
 
 
-def _skewed_engines(p: Params) -> list[Point]:
+def _skewed_engines(p: Params) -> Iterator[Point]:
     if p.skew_model is None:
-        return []
+        return
     arch, length = catalog.load(p.skew_model), p.skew_tokens
-    found = []
-    for routing in _routings(p):
-        engine = settings(p, p.skew_batches, length.total, routing=routing)
-        found += [
-            points.point(p, NOTEBOOK, arch, engine, batch, length, "skew_engine", series=routing)
-            for batch in p.skew_batches
-        ]
-    return found
+    for skew, batch in product(p.skews, p.skew_batches):
+        series = _routing(skew)
+        engine = settings(p, p.skew_batches, length.total, routing=series)
+        yield points.point(p, NOTEBOOK, arch, engine, batch, length, "skew_engine", series=series)
 
 
-def _routings(p: Params) -> list[str]:
-    """What skews are called in settings and legends: `zipf 1`; 0 is uniform."""
-    return [f"zipf {skew:g}" for skew in p.skews]
+def _routing(skew: float) -> str:
+    """How a skew is called in settings and legends: `zipf 1`; 0 is uniform."""
+    return f"zipf {skew:g}"
