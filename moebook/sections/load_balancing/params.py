@@ -8,12 +8,29 @@ from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "07_load_balancing"
-
-
-WAYS = ("hooks", "engine")  # at the routers, or the engine's own output (GPU only)
+ALLOWED = {
+    "preset": family.PRESETS,
+    "variants": family.TARGETS,
+    "ablated": family.TARGETS,
+    "texts": family.DOMAINS,
+    "capture_ways": ("hooks", "engine"),  # at the routers, or the engine's own output (GPU only)
+    "capture_dtype": points.DTYPES,
+}
 
 
 class Params(EngineParams):
+    """preset and variants: the small models that are trained and compared.
+
+    texts, capture_*: the held-out text whose expert choices are counted, sequences of so many
+    tokens each, and in which ways; the first way counts all. checkpoints, checkpoint_texts: folders
+    of trained models of one's own, and text files that they read. ablated, ablation_sequences:
+    variants whose experts are taken out in turn, and sequences read for that, a multiple of
+    repeats.
+
+    skews: Zipf exponents of imposed routing, 0 is uniform. skew_layer_*: single layers over so many
+    tokens, and their kernels. skew_model, skew_batches, skew_tokens: whole engines, sequences of so
+    many tokens in and out; null leaves them out."""
+
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     preset: str = "cpu"
     variants: params.Names = family.TARGETS
@@ -36,38 +53,23 @@ class Params(EngineParams):
 
     def problems(self) -> list[tuple[str, Any, str]]:
         found = super().problems()
-        found += points.unknown("preset", [self.preset], family.PRESETS)
-        for key in ("variants", "ablated"):
-            found += points.unknown(key, getattr(self, key), family.TARGETS)
-        found += points.unknown("texts", self.texts, family.DOMAINS)
-        found += points.unknown("capture_ways", self.capture_ways, WAYS)
-        found += points.unknown("capture_dtype", [self.capture_dtype], points.DTYPES)
-        found += points.model_problems(
-            "skew_model", points.named([self.skew_model]), self.skew_tokens
-        )
-        found += points.model_problems("skew_layer_models", points.named(self.skew_layer_models))
-        found += points.model_problems(
-            "checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)
-        )
+        for key, allowed in ALLOWED.items():
+            given = getattr(self, key)
+            found += points.unknown(key, [given] if isinstance(given, str) else given, allowed)
+        for key, names, length in (
+            ("skew_model", points.named([self.skew_model]), self.skew_tokens),
+            ("skew_layer_models", points.named(self.skew_layer_models), None),
+            ("checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)),
+        ):
+            found += points.model_problems(key, names, length)
         if self.ablation_sequences % self.repeats:
-            found.append(
-                (
-                    "ablation_sequences",
-                    self.ablation_sequences,
-                    f"a multiple of repeats = {self.repeats}",
-                )
-            )
+            allowed = f"a multiple of repeats = {self.repeats}"
+            found.append(("ablation_sequences", self.ablation_sequences, allowed))
         if self.checkpoints and not self.checkpoint_texts:
-            found.append(
-                (
-                    "checkpoint_texts",
-                    self.checkpoint_texts,
-                    "text files that the checkpoints are to read",
-                )
-            )
+            allowed = "text files that the checkpoints are to read"
+            found.append(("checkpoint_texts", self.checkpoint_texts, allowed))
+        keys = ("checkpoints", "checkpoint_texts")
         for checkpoint in self.checkpoints:
             for text in self.checkpoint_texts or (None,):
-                found += points.checkpoint_problems(
-                    checkpoint, text, ("checkpoints", "checkpoint_texts")
-                )
+                found += points.checkpoint_problems(checkpoint, text, keys)
         return found
