@@ -2,8 +2,11 @@
 is allowed."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+Wrong = tuple[str, Any, str]  # key, value, what is allowed: a Problem whose place is not known yet
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,13 @@ class ParameterError(Told, ValueError):
 
     def __init__(self, problems: list[Problem]):
         self.problems = tuple(problems)
-        head = (
-            f"{len(problems)} problem{'s' * (len(problems) != 1)} in the parameters; nothing was "
-            f"started:"
-        )
+        many = "s" * (len(problems) != 1)
+        head = f"{len(problems)} problem{many} in the parameters; nothing was started:"
         super().__init__("\n  ".join([head, *map(str, problems)]))
 
 
-def choices(given: Any, allowed: list[str]) -> str:
+def choices(given: Any, allowed: Iterable[str]) -> str:
     """`allowed: a, b; nearest: 'a'`"""
+    allowed = list(allowed)
     near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
     return f"allowed: {', '.join(allowed)}" + (f"; nearest: {near[0]!r}" if near else "")

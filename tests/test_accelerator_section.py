@@ -10,11 +10,12 @@ import pytest
 from moebook import devices
 from moebook.models import catalog, sizes
 from moebook.models.edit import edit, language_part
+from moebook.problems import ParameterError
 from moebook.results.loading import load, unmeasured
 from moebook.sections.accelerator_comparison import other_devices
 from moebook.sections.accelerator_comparison import plan as section
 from moebook.study import estimates
-from moebook.study.params import ParameterError, build
+from moebook.study.params import build
 
 sys.path.insert(0, str(Path(__file__).parent / "analysis"))
 import accelerator_tables as t  # noqa: E402

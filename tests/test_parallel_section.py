@@ -9,10 +9,11 @@ import pytest
 from moebook import devices, sections
 from moebook.engine.vllm import arguments
 from moebook.models.one_rank import ONE
+from moebook.problems import ParameterError
 from moebook.sections import parameters_of
 from moebook.sections.parallelism import plan as parallelism
 from moebook.study import estimates
-from moebook.study.params import ParameterError, build
+from moebook.study.params import build
 
 STEM = "05_parallelism"
 FILES = sorted(Path("params").glob(f"*/{STEM}.yaml"))

@@ -7,10 +7,11 @@ import pytest
 
 from moebook import sections
 from moebook.models.tiny import family
+from moebook.problems import ParameterError
 from moebook.sections.load_balancing import plan as load_balancing
 from moebook.sections.pruning import plan as pruning
 from moebook.sections.speculative_decoding import plan as speculative_decoding
-from moebook.study.params import ParameterError, build
+from moebook.study.params import build
 from moebook.study.plan import EngineSettings
 
 COST = {

@@ -1,8 +1,8 @@
 """Parameters, bytes and FLOPs of an Architecture, per component.
 
 Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token.
-Bytes and FLOPs are the least an engine has to move and do (a floor): each weight is read once,
-routing is uniform, activations stay on the chip. A multiply-add counts as two FLOPs.
+Bytes and FLOPs are the least an engine has to move and do (a roofline bound): each weight is read
+once, routing is uniform, activations stay on the chip. A multiply-add counts as two FLOPs.
 
     >>> from moebook.models.catalog import load
     >>> total_parameters(load("Mixtral-8x7B-v0.1"))
@@ -11,8 +11,8 @@ routing is uniform, activations stay on the chip. A multiply-add counts as two F
 
 from dataclasses import dataclass
 
-from moebook.models.catalog import Architecture
-from moebook.models.widths import dtype_bytes, matrix_bytes
+from moebook.models.architecture import Architecture
+from moebook.models.formats import dtype_bytes, matrix_bytes
 
 COMPONENTS = (
     "embedding",
@@ -57,10 +57,9 @@ def active_counts(arch: Architecture) -> dict[str, int]:
     Embedding, head and vision tower count in full; published "active" figures leave out some of
     them."""
     counts = parameter_counts(arch)
-    return {
-        **counts,
-        "experts": counts["experts"] // arch.num_experts * arch.top_k if arch.is_moe else 0,
-    }
+    if arch.is_moe:
+        counts["experts"] = counts["experts"] // arch.num_experts * arch.top_k
+    return counts
 
 
 def total_parameters(arch: Architecture) -> int:
@@ -92,9 +91,8 @@ def vector_counts(arch: Architecture) -> dict[str, int]:
     h, moe, experts = arch.hidden_size, arch.num_moe_layers, arch.num_experts
     qkv = (arch.num_heads + 2 * arch.num_kv_heads) * arch.head_dim
     attention = arch.qkv_bias * qkv + arch.o_bias * h + arch.attention_sinks * arch.num_heads
-    norms = arch.num_layers * (2 * h * (1 + arch.norm_bias) + _inner_norms(arch)) + h * (
-        1 + arch.norm_bias
-    )
+    norm = h * (1 + arch.norm_bias)
+    norms = arch.num_layers * (2 * norm + _inner_norms(arch)) + norm
     return {
         **dict.fromkeys(COMPONENTS, 0),
         "attention": arch.num_layers * attention,
@@ -111,9 +109,9 @@ def weight_bytes(
     """Bytes of all weights held in `dtype`, the matrices that `quantization` covers in its own
     width.
 
-    quantization: a key of widths.QUANTIZED, or None for none (also where the checkpoint itself is
-    quantized: `arch.quantization` says so). Router, embedding, head, norms, biases and vision stay
-    in `dtype`."""
+    quantization: a key of formats.MATRIX_BITS, or None for none (also where the checkpoint itself
+    is quantized: `arch.quantization` says so). Router, embedding, head, norms, biases and vision
+    stay in `dtype`."""
     return round(sum(component_bytes(arch, dtype, quantization).values()))
 
 
@@ -139,28 +137,20 @@ def activation_bytes(arch: Architecture, tokens: int, dtype: str = "bfloat16") -
     h, k = arch.hidden_size, arch.top_k
     qkv = (arch.num_heads + 2 * arch.num_kv_heads) * arch.head_dim
     moe = k * (max(2 * arch.expert_ffn_dim, h) + arch.expert_ffn_dim) + 2 * arch.shared_ffn_dim
-    widest = max(
-        qkv + arch.num_heads * arch.head_dim,
-        moe,
-        3 * arch.dense_ffn_dim * (arch.num_dense_layers > 0),
-    )
+    dense = 3 * arch.dense_ffn_dim * (arch.num_dense_layers > 0)
+    widest = max(qkv + arch.num_heads * arch.head_dim, moe, dense)
     logits = 2 * min(tokens, LOGIT_ROWS) * arch.vocab_size * 4
     return tokens * (3 * h + widest) * dtype_bytes(dtype) + logits
 
 
 def distinct_experts(num_experts: int, top_k: int, tokens: float) -> float:
     """Expected number of experts of one layer that `tokens` tokens hit under uniform routing: E(1 -
-    (1 - K/E)^tokens).
-
-    0 for a dense model. Raises ValueError where K exceeds E.
-    """
+    (1 - K/E)^tokens); 0 for a dense model. Raises ValueError where K exceeds E."""
     if num_experts == 0:
         return 0.0
     if not 0 <= top_k <= num_experts:
-        raise ValueError(
-            f"top_k {top_k} of {num_experts} experts: it must lie between 0 and the number of "
-            f"experts"
-        )
+        allowed = "it must lie between 0 and the number of experts"
+        raise ValueError(f"top_k {top_k} of {num_experts} experts: {allowed}")
     return num_experts * (1 - (1 - top_k / num_experts) ** tokens)
 
 
@@ -183,8 +173,8 @@ def decode_cost(
     _check_positive(batch=batch, context=context, tokens_per_sequence=tokens_per_sequence)
     tokens, last = batch * tokens_per_sequence, context + tokens_per_sequence - 1
     scores = batch * sum(_step_flops(arch, reach) for reach in range(context, last + 1))
-    written = tokens_per_sequence * arch.num_layers * _kv_values(arch)
-    kv = batch * (_attended_kv_values(arch, last) + written) * dtype_bytes(kv_dtype)
+    moved = batch * (_attended(arch, last) + tokens_per_sequence * arch.num_layers)
+    kv = moved * _kv_values(arch) * dtype_bytes(kv_dtype)
     return Cost(
         {**_linear_flops(arch, tokens, tokens), "attention_scores": scores},
         {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv},
@@ -206,12 +196,12 @@ def prefill_cost(
     read weights again."""
     _check_positive(batch=batch, input_tokens=input_tokens)
     tokens = batch * input_tokens
-    flops = {
-        **_linear_flops(arch, tokens, batch),
-        "attention_scores": batch * _causal_flops(arch, input_tokens),
-    }
-    kv = 2 * tokens * arch.num_layers * _kv_values(arch) * dtype_bytes(kv_dtype)
-    return Cost(flops, {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv})
+    scores = batch * _causal_flops(arch, input_tokens)
+    kv = 2 * tokens * kv_bytes_per_token(arch, kv_dtype)
+    return Cost(
+        {**_linear_flops(arch, tokens, batch), "attention_scores": scores},
+        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv},
+    )
 
 
 def _attention_matrices(arch: Architecture) -> int:
@@ -248,17 +238,15 @@ def _layers_by_reach(arch: Architecture, context: int) -> list[tuple[int, int]]:
     return [(arch.num_layers - windowed, context), (windowed, min(context, arch.window or context))]
 
 
-def _attended_kv_values(arch: Architecture, context: int) -> int:
-    return sum(layers * reach for layers, reach in _layers_by_reach(arch, context)) * _kv_values(
-        arch
-    )
+def _attended(arch: Architecture, context: int) -> int:
+    """Tokens that one query token attends to, summed over layers."""
+    return sum(layers * reach for layers, reach in _layers_by_reach(arch, context))
 
 
 def _step_flops(arch: Architecture, context: int) -> int:
     """Query-key products and the weighted sum of values of one query token, all layers, MLA
     absorbed."""
-    reach = sum(layers * tokens for layers, tokens in _layers_by_reach(arch, context))
-    return 2 * arch.num_heads * reach * _score_width(arch, absorbed=True)
+    return 2 * arch.num_heads * _attended(arch, context) * _score_width(arch, absorbed=True)
 
 
 def _score_width(arch: Architecture, absorbed: bool) -> int:
@@ -282,12 +270,10 @@ def _linear_flops(arch: Architecture, tokens: int, sampled: int) -> dict[str, in
     """FLOPs of every matrix over `tokens`, and of the head over the `sampled` last positions."""
     matrices = matrix_counts(arch)
     experts = arch.num_moe_layers * arch.top_k * 3 * arch.hidden_size * arch.expert_ffn_dim
-    per_token = {
-        **{c: matrices[c] for c in ("attention", "router", "shared_experts", "dense_ffn")},
-        "experts": experts,
-    }
+    whole = ("attention", "router", "shared_experts", "dense_ffn")
+    flops = {component: 2 * tokens * matrices[component] for component in whole}
     head = 2 * sampled * arch.vocab_size * arch.hidden_size
-    return {**{c: 2 * tokens * n for c, n in per_token.items()}, "lm_head": head}
+    return {**flops, "experts": 2 * tokens * experts, "lm_head": head}
 
 
 def _weights_read(

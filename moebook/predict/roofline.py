@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from moebook.models import catalog, sizes
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS
 from moebook.predict.speculation import expected_tokens
 

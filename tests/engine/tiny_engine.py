@@ -11,7 +11,7 @@ import numpy as np
 
 from moebook.measure.worker import set_environment
 from moebook.models import catalog
-from moebook.study.plan import EngineSettings, Speculation
+from moebook.study.settings import EngineSettings, Speculation
 
 TARGETS = ("aux-0.01", "loss-free")
 TEXT = "tiny:test/heldout/all"

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from moebook import cli
 from moebook.models import catalog
 from moebook.models import sizes as shapes
+from moebook.models.architecture import UnknownModel
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.models.tiny import family as tiny
 from moebook.models.tiny.recipes import PRESETS
@@ -61,7 +62,7 @@ def test_names_are_parsed():
 def test_unknown_names(name, said):
     with pytest.raises(tiny.UnknownTiny, match=said):
         tiny.parse(name)
-    with pytest.raises(catalog.UnknownModel, match=said):
+    with pytest.raises(UnknownModel, match=said):
         catalog.load(name)
 
 

@@ -1,6 +1,6 @@
 """Pruning of Mixture-of-Experts models: fewer experts ("inter") or narrower ones ("intra").
 
-    >>> from moebook.models.catalog import load
+    >>> from moebook.models.architecture import load
     >>> prune_architecture(load("OLMoE-1B-7B-0924"), kind="inter", ratio=0.125)[0].num_experts
     56
 
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from math import floor
 from pathlib import Path
 
-from moebook.models.catalog import Architecture, UnknownModel, from_config
+from moebook.models.architecture import Architecture, UnknownModel, from_config
 from moebook.models.edit import FFN_MULTIPLE, ImpossibleEdit, edit
 from moebook.models.pruning.checkpoint import (
     MAX_SHARD_BYTES,

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moebook.models import catalog
+from moebook.models.architecture import from_config
 from moebook.models.pruning.checkpoint import CheckpointError, open_checkpoint
 from moebook.models.pruning.tensors import FAMILIES, role_of
 
@@ -107,7 +107,7 @@ def collect_from_text(
     from transformers import AutoTokenizer
 
     ids = AutoTokenizer.from_pretrained(folder)(Path(text).read_text(encoding="utf-8"))["input_ids"]
-    length = min(length, catalog.load(str(folder)).max_positions)
+    length = min(length, from_config(open_checkpoint(folder).config, str(folder), "").max_positions)
     count = min(windows, len(ids) // length)
     if count < 1:
         raise CheckpointError(

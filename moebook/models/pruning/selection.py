@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from moebook.models.catalog import Architecture
-from moebook.models.families import language_config
+from moebook.models.architecture import Architecture
 from moebook.models.pruning.checkpoint import Checkpoint, CheckpointError
 from moebook.models.pruning.saliency import CALIBRATED, CRITERIA, Scores, norm_scores
 from moebook.models.pruning.tensors import Role, role_of
+from moebook.models.shapes import language_config
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.pruning.checkpoint import Checkpoint, CheckpointError
 
 FAMILIES = ("mixtral", "phimoe", "olmoe", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3")

@@ -27,6 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from moebook.models import cache
+from moebook.models.architecture import Architecture, from_config
 from moebook.models.pruning import saliency
 from moebook.models.tiny import corpus, own_text
 from moebook.models.tiny.recipes import PRESETS, hf_config
@@ -61,21 +62,18 @@ def config(name: str) -> dict:
     return architecture(name).hf_config()
 
 
-def architecture(name: str):
-    """The `catalog.Architecture` of a member or of a pruned one."""
-    from moebook.models import catalog
+def architecture(name: str) -> Architecture:
+    """The Architecture of a member or of a pruned one."""
     from moebook.models.pruning import prune
 
     ref = parse(name)
     source = f"trained by moebook, preset {ref.preset}"
-    arch = catalog.from_config(
-        hf_config(ref.recipe, PRESETS[ref.preset]), f"tiny-{ref.member}", source
-    )
+    arch = from_config(hf_config(ref.recipe, PRESETS[ref.preset]), f"tiny-{ref.member}", source)
     if ref.pruning is None:
         return arch
     kind, percent, _ = PRUNING.fullmatch(ref.pruning).groups()
     pruned, _ = prune.prune_architecture(arch, kind=kind, ratio=float(percent) / 100)
-    return catalog.from_config(pruned.hf_config(), f"tiny-{ref.member}/{ref.pruning}", source)
+    return from_config(pruned.hf_config(), f"tiny-{ref.member}/{ref.pruning}", source)
 
 
 def family_folder(preset_name: str, text_files: Iterable[str] | None = None) -> Path:

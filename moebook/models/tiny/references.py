@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from moebook.models.architecture import UnknownModel
 from moebook.models.pruning import saliency
 from moebook.models.tiny.recipes import PRESETS, Preset, Recipe
 
@@ -13,7 +14,7 @@ PREFIX = "tiny:"
 PRUNING = re.compile(r"(inter|intra)-(\d+(?:\.\d+)?)-(\w+)")
 
 
-class UnknownTiny(ValueError):
+class UnknownTiny(UnknownModel):
     """The reference names no preset, member, pruning or held-out text of the tiny family."""
 
 

@@ -1,10 +1,11 @@
 """Section 6: what its notebook and parameter files may say."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models.formats import FORMATS, MOE_BACKENDS
-from moebook.study import params, points
-from moebook.study.lengths import Length, both, longest
+from moebook.problems import Wrong
+from moebook.study import model_names, params
+from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "06_fused_moe"
@@ -49,25 +50,25 @@ class Params(EngineParams):
     ladder: params.Names = ("fused", "grouped GEMM", "expert loop")
     ladder_batches: params.Counts = (1, 4, 16)
     ladder_batch_tokens: Length = Length(16, 16)
-    ladder_lengths: params.Lengths = both(16, 32)
+    ladder_lengths: Lengths = both(16, 32)
     ladder_length_batch: params.Count = 4
     reduced_layers: params.Depths | None = None
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
         legal = [*BACKEND_SERIES, *(b for b in MOE_BACKENDS if b not in BACKEND_SERIES)]
-        found += points.unknown("layer_backends", self.layer_backends, legal)
-        found += points.unknown("quantized_backends", self.quantized_backends, legal)
-        found += points.unknown("ladder", self.ladder, LADDER)
+        found += self.unknown("layer_backends", legal)
+        found += self.unknown("quantized_backends", legal)
+        found += self.unknown("ladder", LADDER)
         quantizations = [
             q for q, known in FORMATS.items() if q and set(known.engine) == {"quantization"}
         ]
-        found += points.unknown("quantized_formats", self.quantized_formats, quantizations)
+        found += self.unknown("quantized_formats", quantizations)
         for key in ("layer_models", "quantized_models"):
-            found += points.model_problems(key, points.named(getattr(self, key)))
-        found += points.model_problems("tuned_model", points.named([self.tuned_model]))
-        return found + points.model_problems(
-            "ladder_model", points.named([self.ladder_model]), longest(self._in_ladder())
+            found += model_names.model_problems(key, model_names.named(getattr(self, key)))
+        found += model_names.model_problems("tuned_model", model_names.named([self.tuned_model]))
+        return found + model_names.model_problems(
+            "ladder_model", model_names.named([self.ladder_model]), longest(self._in_ladder())
         )
 
     def _in_ladder(self) -> list[Length]:

@@ -2,7 +2,7 @@
 
 from moebook.models import catalog
 from moebook.sections.fused_moe.params import BACKEND_SERIES, LADDER, NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -12,7 +12,7 @@ from moebook.study.points import full_or_by_depth
 def plan(p: Params) -> Plan:
     alone = points.fits(p, [1], [])
     engines = points.fits(p, [*p.ladder_batches, p.ladder_length_batch], p._in_ladder())
-    p = points.with_models(
+    p = model_names.with_models(
         p, layer_models=alone, quantized_models=alone, tuned_model=alone, ladder_model=engines
     )
     planned = [

@@ -1,11 +1,12 @@
 """Section 1: what its notebook and parameter files may say."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from moebook.study import params, points
-from moebook.study.lengths import Length, both, longest
+from moebook.problems import Wrong
+from moebook.study import model_names, params
+from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "01_hyperparameter_scaling"
@@ -34,18 +35,18 @@ class Params(EngineParams):
     comparison_active_experts: params.Counts = (1, 4)
     comparison_tokens: Length = Length(8, 8)
     batches: params.Counts = (1, 4, 16)
-    lengths: params.Lengths = both(8, 16)
+    lengths: Lengths = both(8, 16)
     validation_model: str | None = "tiny-mixtral"
     validation_tokens: Annotated[Length, AfterValidator(_long_enough)] = Length(128, 128)
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
         for key, names, length in (
             ("grid_model", [self.grid_model], self.grid_tokens),
-            ("comparison_models", self.comparison_models, longest(self._compared())),
+            self.wrong("comparison_models", longest(self._compared())),
             ("validation_model", [self.validation_model], self.validation_tokens),
         ):
-            found += points.model_problems(key, points.named(names), length)
+            found += model_names.model_problems(key, model_names.named(names), length)
         gridded = self.grid_model and self.ffn_dims and self.expert_counts and self.active_experts
         if (
             not found
@@ -53,9 +54,8 @@ class Params(EngineParams):
             and all(k > e for k in self.active_experts for e in self.expert_counts)
         ):
             found.append(
-                (
+                self.wrong(
                     "active_experts",
-                    self.active_experts,
                     f"every value exceeds every expert count {self.expert_counts}: the grid is "
                     f"empty",
                 )

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from moebook.models import catalog, sizes
+from moebook.models.architecture import Architecture
 from moebook.models.edit import edit
 from moebook.sections.hyperparameter_scaling.params import NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import Plan, Point, merge
@@ -13,7 +14,7 @@ from moebook.study.points import derived, reduced, settings, try_edit, unless
 
 
 def plan(p: Params) -> Plan:
-    p = points.with_models(
+    p = model_names.with_models(
         p,
         grid_model=points.fits(p, [p.grid_batch], [p.grid_tokens]),
         comparison_models=points.fits(p, p.batches, p._compared()),
@@ -124,7 +125,7 @@ def _validation(p: Params) -> list[Point]:
     arch, length = catalog.load(p.validation_model), p.validation_tokens
     engine = settings(p, (p.grid_batch,), length.total)
 
-    def at(arch: catalog.Architecture, method: str, sweep: str) -> Point:
+    def at(arch: Architecture, method: str, sweep: str) -> Point:
         return _point(p, arch, engine, p.grid_batch, length, sweep, method=method)
 
     low, high = (

@@ -1,9 +1,10 @@
 """Section 7: what its notebook and parameter files may say."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models.tiny import family
-from moebook.study import params, points
+from moebook.problems import Wrong
+from moebook.study import model_names, params, points
 from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
@@ -34,40 +35,34 @@ class Params(EngineParams):
     skew_batches: params.Counts = (4, 16)
     skew_tokens: Length = Length(8, 8)
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += points.unknown("preset", [self.preset], family.PRESETS)
+        found += self.unknown("preset", family.PRESETS)
         for key in ("variants", "ablated"):
-            found += points.unknown(key, getattr(self, key), family.TARGETS)
-        found += points.unknown("texts", self.texts, family.DOMAINS)
-        found += points.unknown("capture_ways", self.capture_ways, WAYS)
-        found += points.unknown("capture_dtype", [self.capture_dtype], points.DTYPES)
-        found += points.model_problems(
-            "skew_model", points.named([self.skew_model]), self.skew_tokens
+            found += self.unknown(key, family.TARGETS)
+        found += self.unknown("texts", family.DOMAINS)
+        found += self.unknown("capture_ways", WAYS)
+        found += self.unknown("capture_dtype", points.DTYPES)
+        found += model_names.model_problems(
+            "skew_model", model_names.named([self.skew_model]), self.skew_tokens
         )
-        found += points.model_problems("skew_layer_models", points.named(self.skew_layer_models))
-        found += points.model_problems(
+        found += model_names.model_problems(
+            "skew_layer_models", model_names.named(self.skew_layer_models)
+        )
+        found += model_names.model_problems(
             "checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)
         )
         if self.ablation_sequences % self.repeats:
             found.append(
-                (
-                    "ablation_sequences",
-                    self.ablation_sequences,
-                    f"a multiple of repeats = {self.repeats}",
-                )
+                self.wrong("ablation_sequences", f"a multiple of repeats = {self.repeats}")
             )
         if self.checkpoints and not self.checkpoint_texts:
             found.append(
-                (
-                    "checkpoint_texts",
-                    self.checkpoint_texts,
-                    "text files that the checkpoints are to read",
-                )
+                self.wrong("checkpoint_texts", "text files that the checkpoints are to read")
             )
         for checkpoint in self.checkpoints:
             for text in self.checkpoint_texts or (None,):
-                found += points.checkpoint_problems(
+                found += model_names.checkpoint_problems(
                     checkpoint, text, ("checkpoints", "checkpoint_texts")
                 )
         return found

@@ -1,9 +1,10 @@
 """Section 5: what its notebook and parameter files may say."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models.one_rank import MODES
-from moebook.study import params, points
+from moebook.problems import Wrong
+from moebook.study import model_names, params
 from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
@@ -22,25 +23,20 @@ class Params(EngineParams):
     tokens: Length = Length(16, 16)
     reduced_layers: params.Depths | None = None
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += points.unknown("modes", self.modes, MODES)
-        found += points.model_problems("models", points.named(self.models), self.tokens)
+        found += self.unknown("modes", MODES)
+        found += model_names.model_problems("models", model_names.named(self.models), self.tokens)
         if self.device_counts and 1 not in self.device_counts:
             found.append(
-                (
+                self.wrong(
                     "device_counts",
-                    self.device_counts,
                     "1 among them: it is what gains are over; or [], which "
                     "leaves the engine over several devices out",
                 )
             )
         if self.tensor_parallel != 1:
             found.append(
-                (
-                    "tensor_parallel",
-                    self.tensor_parallel,
-                    "1: `modes` and `device_counts` set it here",
-                )
+                self.wrong("tensor_parallel", "1: `modes` and `device_counts` set it here")
             )
         return found

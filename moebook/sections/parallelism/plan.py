@@ -1,10 +1,10 @@
 """Section 5: from parameters to points."""
 
 from moebook.models import catalog
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.one_rank import ONE, indivisible, rank_series, shard, stand_in
 from moebook.sections.parallelism.params import NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, merge
 from moebook.study.points import full_or_by_depth, unless
@@ -13,7 +13,7 @@ STAND_IN = "stand-in"
 
 
 def plan(p: Params) -> Plan:
-    p = points.with_models(p, models=points.fits(p, [*p.batches, *p.tp_batches], [p.tokens]))
+    p = model_names.with_models(p, models=points.fits(p, [*p.batches, *p.tp_batches], [p.tokens]))
     architectures = [catalog.load(name) for name in p.models]
     planned = [
         q for arch in architectures for q in (*_modes(p, arch), *_shards(p, arch), *_check(p, arch))

@@ -1,9 +1,10 @@
 """Section 3: from parameters to points."""
 
 from moebook.models import catalog
+from moebook.models.architecture import Architecture
 from moebook.models.tiny import family
 from moebook.sections.pruning.params import KINDS, NOTEBOOK, Params, _pruned
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.plan import Plan, Point, Workload, merge
 from moebook.study.points import settings, try_edit, unless
@@ -12,7 +13,7 @@ BASELINE = "baseline"
 
 
 def plan(p: Params) -> Plan:
-    p = points.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
+    p = model_names.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
     planned = [point for name in p.models for point in _of_model(p, catalog.load(name))] + _quality(
         p
     )
@@ -23,7 +24,7 @@ def series_name(kind: str, ratio_pct: float) -> str:
     return f"{kind} {ratio_pct:g} %"
 
 
-def active_counts(p: Params, arch: catalog.Architecture) -> list[int]:
+def active_counts(p: Params, arch: Architecture) -> list[int]:
     """Powers of two up to the pretrained top-k, and that one."""
     if p.active_experts is not None:
         return sorted(p.active_experts)
@@ -32,11 +33,11 @@ def active_counts(p: Params, arch: catalog.Architecture) -> list[int]:
     )
 
 
-def _of_model(p: Params, base: catalog.Architecture) -> list[Point]:
+def _of_model(p: Params, base: Architecture) -> list[Point]:
     """The whole model and its pruned shapes; without a ratio there is nothing to compare, and
     nothing is planned."""
     engine = settings(p, (p.batch,), p.tokens.total)
-    shapes: list[tuple[str, catalog.Architecture, str | None]] = (
+    shapes: list[tuple[str, Architecture, str | None]] = (
         [(BASELINE, base, None)] if p.ratios_pct else []
     )
     for kind in KINDS:

@@ -1,12 +1,13 @@
 """Section 4: what its notebook and parameter files may say."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from moebook.models.tiny import family
-from moebook.study import params, points
-from moebook.study.lengths import Length, both, longest
+from moebook.problems import Wrong
+from moebook.study import model_names, params, points
+from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "04_speculative_decoding"
@@ -27,7 +28,7 @@ class Params(EngineParams):
     checked_graphs: points.Graphs | None = None
     draft_tokens: params.Counts = (1, 3)
     draft_tokens_fixed: params.Count = 3
-    lengths: params.Lengths = both(16, 32)
+    lengths: Lengths = both(16, 32)
     batches: params.Counts = (1, 4)
     batch: params.Count = 4
     tokens: Length = Length(16, 16)
@@ -44,30 +45,28 @@ class Params(EngineParams):
     trained_output_tokens: params.Count = 32
     trained_dtype: str = "float32"
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += points.unknown("texts", self.texts, family.DOMAINS)
-        found += points.unknown("trained_dtype", [self.trained_dtype], points.DTYPES)
+        found += self.unknown("texts", family.DOMAINS)
+        found += self.unknown("trained_dtype", points.DTYPES)
         found += [
             ("draft_tokens", k, f"at most {MOST_DRAFT_TOKENS}")
             for k in (*self.draft_tokens, self.draft_tokens_fixed)
             if k > MOST_DRAFT_TOKENS
         ]
         if self.trained_target is not None:
-            found += points.trained_problems("trained_target", self.trained_target)
+            found += model_names.trained_problems("trained_target", self.trained_target)
         if self.device == "cpu" and self.acceptance is not None:
             found.append(
-                (
+                self.wrong(
                     "acceptance",
-                    self.acceptance,
                     "null on a CPU, whose engine cannot set it: trained drafts give their own",
                 )
             )
         if self.device == "cpu" and max(self.temperatures, default=0) > 0:
             found.append(
-                (
+                self.wrong(
                     "temperatures",
-                    self.temperatures,
                     "0 alone on a CPU, whose engine accepts hardly any draft token at others",
                 )
             )
@@ -78,6 +77,6 @@ class Params(EngineParams):
         ):
             target = getattr(self, names[0])
             if target is not None:
-                found += points.model_problems(names[0], [target], length)
-                found += points.draft_problems(names[1], target, getattr(self, names[1]))
+                found += model_names.model_problems(names[0], [target], length)
+                found += model_names.draft_problems(names[1], target, getattr(self, names[1]))
         return found

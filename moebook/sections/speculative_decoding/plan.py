@@ -6,11 +6,12 @@ from math import ceil
 from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.sections.speculative_decoding.params import MOST_DRAFT_TOKENS, NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
-from moebook.study.plan import EngineSettings, Plan, Point, Speculation, Workload, merge
+from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import settings
+from moebook.study.settings import Speculation
 
 PLAIN, NGRAM = "no speculation", "n-gram"
 
@@ -60,13 +61,15 @@ def _checks(p: Params) -> list[Point]:
 
 def _plain(p: Params) -> EngineSettings:
     most = longest([p.tokens, *p.lengths])
-    return settings(p, {p.batch, *p.batches}, most.total, weights=points.weights_of(p.target))
+    return settings(p, {p.batch, *p.batches}, most.total, weights=model_names.weights_of(p.target))
 
 
 def _speculating(p: Params, spec: Speculation) -> EngineSettings:
     batches = {p.batch, *p.batches} if spec.num_tokens == p.draft_tokens_fixed else {p.batch}
     most = longest([p.tokens, *p.lengths])
-    engine = settings(p, batches, most.total, weights=points.weights_of(p.target), speculation=spec)
+    engine = settings(
+        p, batches, most.total, weights=model_names.weights_of(p.target), speculation=spec
+    )
     return replace(engine, graph_batch_sizes=_graph_sizes(batches, spec.num_tokens))
 
 
