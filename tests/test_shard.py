@@ -14,7 +14,8 @@ from moebook import sections
 from moebook.cli import app
 from moebook.measure import executors
 from moebook.measure import store as store_module
-from moebook.measure.store import FolderInUse, Store
+from moebook.measure.folder_lock import FolderInUse, locked
+from moebook.measure.store import Store
 from moebook.study import params as parameters
 from moebook.study.plan import Plan
 from moebook.study.shard import Shard, build_s
@@ -124,12 +125,12 @@ def test_a_part_without_points_is_done_at_once(tmp_path):
 
 def test_shards_share_a_folder_with_each_other_and_with_no_whole_run(plans, tmp_path):
     store = Store(tmp_path, plans[FILES[-1]])
-    with store.locked("1of2"), store.locked("2of2"):
-        with pytest.raises(FolderInUse, match=".lock.1of2"), store.locked("1of2"):
+    with locked(store.folder, "1of2"), locked(store.folder, "2of2"):
+        with pytest.raises(FolderInUse, match=".lock.1of2"), locked(store.folder, "1of2"):
             pass
-        with pytest.raises(FolderInUse), store.locked():
+        with pytest.raises(FolderInUse), locked(store.folder):
             pass
-    with store.locked(), pytest.raises(FolderInUse), store.locked("1of2"):
+    with locked(store.folder), pytest.raises(FolderInUse), locked(store.folder, "1of2"):
         pass
 
 

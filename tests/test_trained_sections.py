@@ -150,7 +150,9 @@ def test_skewed_layers_and_engines_start_at_uniform():
 def test_a_users_checkpoint_is_counted_on_the_users_texts(tmp_path):
     import json
 
-    (tmp_path / "config.json").write_text(json.dumps(family.config("tiny:test/aux-0.1")))
+    (tmp_path / "config.json").write_text(
+        json.dumps(family.architecture("tiny:test/aux-0.1").config)
+    )
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "a.txt").write_text("words")
     made = plan("07", checkpoints=[str(tmp_path)], checkpoint_texts=[str(tmp_path / "a.txt")])

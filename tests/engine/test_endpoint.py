@@ -26,7 +26,7 @@ from moebook.engine.failures import EngineFailed
 from moebook.measure import run, store
 from moebook.measure.worker import Worker
 from moebook.models import catalog
-from moebook.models.tiny import family
+from moebook.models.tiny import ensure, family
 from moebook.results import table as results
 from moebook.study.plan import EngineSettings, Plan, Point, Workload
 
@@ -310,7 +310,7 @@ def model(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOEBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("MOEBOOK_TEXT", raising=False)
-        family.ensure(["tiny:test/aux-0.01"], lambda line: None)
+        ensure.trained(["tiny:test/aux-0.01"], lambda line: None)
         yield family.folder("tiny:test/aux-0.01")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moebook.models.tiny import family
+from moebook.models.tiny import ensure, family
 
 SCRIPT = Path(__file__).parent / "perplexity.py"
 NAMES = [
@@ -27,7 +27,7 @@ def perplexities(tmp_path_factory) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOEBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("MOEBOOK_TEXT", raising=False)
-        family.ensure(NAMES, lambda line: None)
+        ensure.trained(NAMES, lambda line: None)
         folders = {name: str(family.folder(name)) for name in NAMES}
         command = [
             sys.executable,

@@ -12,7 +12,7 @@ import pytest
 
 from moebook.models import catalog
 from moebook.models.sizes import distinct_experts
-from moebook.models.tiny import family
+from moebook.models.tiny import ensure
 
 SCRIPT = Path(__file__).parent / "tiny_engine.py"
 MEMBERS = ("aux-0.01", "loss-free", "draft-large")
@@ -24,7 +24,7 @@ def found(tmp_path_factory) -> dict:
     patch = pytest.MonkeyPatch()
     patch.setenv("MOEBOOK_CACHE", str(folder / "cache"))
     try:
-        family.ensure([f"tiny:test/{m}" for m in MEMBERS], lambda line: None)
+        ensure.trained([f"tiny:test/{m}" for m in MEMBERS], lambda line: None)
         done = subprocess.run(
             [sys.executable, str(SCRIPT), str(folder)],
             capture_output=True,
