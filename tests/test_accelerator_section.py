@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from moebook import devices
-from moebook.models import catalog, sizes
+from moebook.models import catalog, costs, sizes
 from moebook.models.edit import edit, language_part
 from moebook.problems import ParameterError
 from moebook.results.loading import load, unmeasured
@@ -104,7 +104,7 @@ def test_chunked_costs_less_only_beyond_its_chunk():
     whole, chunked = (language_part(catalog.load(SCOUT), chunked=c) for c in (False, True))
     for context, same in ((8192, True), (8193, False)):
         assert (
-            sizes.decode_cost(whole, 1, context) == sizes.decode_cost(chunked, 1, context)
+            costs.decode_cost(whole, 1, context) == costs.decode_cost(chunked, 1, context)
         ) == same
 
 

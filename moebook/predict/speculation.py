@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from moebook.models.sizes import distinct_experts
+from moebook.models.costs import distinct_experts
 from moebook.results.gains import PLACE, ratios
 
 PLAIN, NGRAM = "no speculation", "n-gram"

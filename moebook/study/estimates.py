@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from moebook import devices
 from moebook.devices import Published
-from moebook.models import catalog, sizes
+from moebook.models import catalog, costs, sizes
 from moebook.models.edit import edit
 from moebook.study.plan import Plan, Point, describe
 from moebook.study.settings import EngineSettings
@@ -73,10 +73,10 @@ def estimate_s(point: Point, device: Published) -> float:
     formats = engine.dtype, engine.quantization, _kv_dtype(engine)
 
     def prefill(length: int) -> float:
-        return sizes.prefill_cost(arch, work.batch, length, *formats).total_flops / flops
+        return costs.prefill_cost(arch, work.batch, length, *formats).total_flops / flops
 
     middle = work.input_tokens + work.output_tokens // 2
-    step = 3e-3 + sizes.decode_cost(arch, work.batch, middle, *formats).total_bytes / bandwidth
+    step = 3e-3 + costs.decode_cost(arch, work.batch, middle, *formats).total_bytes / bandwidth
     once = prefill(work.input_tokens)
     if point.method in ("perplexity", "routing"):
         return once

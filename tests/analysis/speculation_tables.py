@@ -5,7 +5,7 @@ import itertools
 
 import pandas as pd
 
-from moebook.models.sizes import distinct_experts
+from moebook.models.costs import distinct_experts
 from moebook.predict.speculation import NGRAM, PLAIN, expected_tokens
 
 TARGET, TRAINED = "Qwen3-30B-A3B", "tiny-aux-0.01"

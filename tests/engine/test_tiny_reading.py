@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from moebook.models import catalog
-from moebook.models.sizes import distinct_experts
+from moebook.models.costs import distinct_experts
 from moebook.models.tiny import ensure
 
 SCRIPT = Path(__file__).parent / "tiny_engine.py"
