@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 
 from moebook import devices
-from moebook.models import catalog, sizes
+from moebook.models import catalog, costs, sizes
 from moebook.models.edit import edit, language_part
+from moebook.problems import ParameterError
 from moebook.results.loading import load, unmeasured
 from moebook.sections.accelerator_comparison import enrich
 from moebook.sections.accelerator_comparison import plan as section
 from moebook.study import estimates
-from moebook.study.params import ParameterError, build
+from moebook.study.params import build
 
 sys.path.insert(0, str(Path(__file__).parent / "analysis"))
 import accelerator_tables as t  # noqa: E402
@@ -103,7 +104,7 @@ def test_chunked_costs_less_only_beyond_its_chunk():
     whole, chunked = (language_part(catalog.load(SCOUT), chunked=c) for c in (False, True))
     for context, same in ((8192, True), (8193, False)):
         assert (
-            sizes.decode_cost(whole, 1, context) == sizes.decode_cost(chunked, 1, context)
+            costs.decode_cost(whole, 1, context) == costs.decode_cost(chunked, 1, context)
         ) == same
 
 

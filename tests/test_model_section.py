@@ -9,9 +9,10 @@ import pytest
 from moebook import devices, sections
 from moebook.engine.vllm.arguments import engine_arguments, engine_environment
 from moebook.models import catalog
+from moebook.problems import ParameterError
 from moebook.sections import parameters_of
 from moebook.study import estimates
-from moebook.study.params import ParameterError, build
+from moebook.study.params import build
 from moebook.study.settings import EngineSettings
 
 STEM = "09_model_comparison"

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from moebook.models.sizes import distinct_experts
+from moebook.models.costs import distinct_experts
 from moebook.results import balance as b
 from moebook.results.table import POINT_NUMBERS
 from moebook.sections.load_balancing import skew as c

@@ -27,10 +27,10 @@ import yaml
 
 from moebook import devices
 from moebook.models import sizes
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS
 from moebook.predict.roofline import Ceilings, Floor, floor_row
-from moebook.study.params import choices
+from moebook.problems import choices
 
 DTYPES = ("bf16", "fp8", "int8", "fp4")
 RATE_OF = {"bfloat16": "bf16", "float16": "bf16"}  # dtype of the matrices -> column

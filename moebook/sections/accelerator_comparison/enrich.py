@@ -19,7 +19,7 @@ import pandas as pd
 
 from moebook import devices, paths
 from moebook.models import catalog
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.edit import language_part
 from moebook.models.formats import SERIES
 from moebook.predict.roofline import FLOOR_COLUMNS, Case, Ceilings, case_of, no_ceiling

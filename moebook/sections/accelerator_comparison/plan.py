@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from moebook.models import catalog
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.edit import edit, language_part
 from moebook.models.formats import SERIES
 from moebook.sections.accelerator_comparison.params import NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import Length, longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -18,7 +18,7 @@ def plan(p: Params) -> Plan:
     """Points of the sweeps `common`, `scout`, `reference`, `chunked` and `endpoint`; series: the
     precision, or the endpoint's label. What does not fit the device is `oom` with the reason."""
     sixteen_bits = points.fits(p, [1, p.large_batch], p.over_length, dtype="bfloat16")
-    p = points.with_models(p, model=sixteen_bits, reference_models=sixteen_bits)
+    p = model_names.with_models(p, model=sixteen_bits, reference_models=sixteen_bits)
     own = [*_common(p), *_scout(p), *_references(p), *_chunked(p)]
     checked = [check(point, p.device) for point in own]
     return Plan(NOTEBOOK, p.profile, p.device, merge([*checked, *_endpoint(p)]))

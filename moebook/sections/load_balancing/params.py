@@ -1,9 +1,10 @@
 """Section 7: what its notebook and parameter files may say."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models.tiny import family
-from moebook.study import params, points
+from moebook.problems import Wrong
+from moebook.study import model_names, params, points
 from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
@@ -51,17 +52,16 @@ class Params(EngineParams):
     skew_batches: params.Counts = (4, 16)
     skew_tokens: Length = Length(8, 8)
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
         for key, allowed in ALLOWED.items():
-            given = getattr(self, key)
-            found += points.unknown(key, [given] if isinstance(given, str) else given, allowed)
+            found += self.unknown(key, allowed)
         for key, names, length in (
-            ("skew_model", points.named([self.skew_model]), self.skew_tokens),
-            ("skew_layer_models", points.named(self.skew_layer_models), None),
+            ("skew_model", model_names.named([self.skew_model]), self.skew_tokens),
+            ("skew_layer_models", model_names.named(self.skew_layer_models), None),
             ("checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)),
         ):
-            found += points.model_problems(key, names, length)
+            found += model_names.model_problems(key, names, length)
         if self.ablation_sequences % self.repeats:
             allowed = f"a multiple of repeats = {self.repeats}"
             found.append(("ablation_sequences", self.ablation_sequences, allowed))
@@ -71,5 +71,5 @@ class Params(EngineParams):
         keys = ("checkpoints", "checkpoint_texts")
         for checkpoint in self.checkpoints:
             for text in self.checkpoint_texts or (None,):
-                found += points.checkpoint_problems(checkpoint, text, keys)
+                found += model_names.checkpoint_problems(checkpoint, text, keys)
         return found

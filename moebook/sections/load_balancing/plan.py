@@ -12,7 +12,7 @@ from itertools import product
 
 from moebook.models import catalog
 from moebook.sections.load_balancing.params import NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import settings
@@ -20,7 +20,7 @@ from moebook.study.points import settings
 
 def plan(p: Params) -> Plan:
     """Every point of the parameters, infeasible ones with their reason."""
-    p = points.with_models(
+    p = model_names.with_models(
         p,
         skew_layer_models=points.fits(p, [1], []),
         skew_model=points.fits(p, p.skew_batches, [p.skew_tokens]),

@@ -30,8 +30,8 @@ from pathlib import Path
 import pandas as pd
 
 from moebook.models import catalog, one_rank
-from moebook.models.catalog import Architecture
-from moebook.models.widths import dtype_bytes
+from moebook.models.architecture import Architecture
+from moebook.models.formats import dtype_bytes
 from moebook.predict.communication import Links, NoLinks, links_of, read_tables
 from moebook.results.deciding import COMPOSED
 from moebook.sections.parallelism.scaling import ENDS, with_devices

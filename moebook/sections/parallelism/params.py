@@ -1,9 +1,10 @@
 """Section 5: what its notebook and parameter files may set."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models.one_rank import MODES
-from moebook.study import params, points
+from moebook.problems import Wrong
+from moebook.study import model_names, params
 from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
@@ -27,10 +28,10 @@ class Params(EngineParams):
     tokens: Length = Length(16, 16)
     reduced_layers: params.Depths | None = None
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += points.unknown("modes", self.modes, MODES)
-        found += points.model_problems("models", points.named(self.models), self.tokens)
+        found += self.unknown("modes", MODES)
+        found += model_names.model_problems("models", model_names.named(self.models), self.tokens)
         if self.device_counts and 1 not in self.device_counts:
             allowed = (
                 "1 among them: it is what gains are over; or [], which leaves the engine over "

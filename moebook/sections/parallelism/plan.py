@@ -1,10 +1,10 @@
 """Section 5: from parameters to points."""
 
 from moebook.models import catalog
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.one_rank import ONE, indivisible, rank_series, shard, stand_in
 from moebook.sections.parallelism.params import NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, merge
 
@@ -15,7 +15,7 @@ def plan(p: Params) -> Plan:
     """Points of the sweeps `modes`, `shards` and `check`; series: a mode, `rank of <mode> <G>`,
     `one device` or `stand-in`. What the profile's devices or the model's sizes rule out is
     `infeasible` with the reason."""
-    p = points.with_models(p, models=points.fits(p, [*p.batches, *p.tp_batches], [p.tokens]))
+    p = model_names.with_models(p, models=points.fits(p, [*p.batches, *p.tp_batches], [p.tokens]))
     models = [catalog.load(name) for name in p.models]
     planned = [q for arch in models for q in (*_modes(p, arch), *_shards(p, arch))]
     planned += [q for arch in models for q in _one_device(p, arch)]
