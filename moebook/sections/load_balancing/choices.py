@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 
+from moebook.plot.rows import rows_of, with_numbers
 from moebook.results.balance import (
     Correlation,
     overall,
@@ -17,7 +18,7 @@ from moebook.results.balance import (
 )
 
 BASE = "no-balance"  # the variant that the others are compared with
-TRAINED = "trained"  # series of checkpoints that are not of the tiny family: told apart by model
+TRAINED = "trained"  # series of checkpoints that are not of the tiny family, named by their model
 
 
 def array(text: str) -> np.ndarray:
@@ -60,6 +61,19 @@ def _per_expert(order: np.ndarray, **values: np.ndarray) -> pd.DataFrame:
     layer = np.indices(order.shape)[0].ravel() + 1
     taken = {name: np.take_along_axis(v, order, 1).ravel() for name, v in values.items()}
     return pd.DataFrame({"layer": layer, "expert": order.ravel(), **taken})
+
+
+def with_perplexity(summary: pd.DataFrame, figure: str) -> pd.DataFrame:
+    """Rows of the sweep balance with `text_perplexity`, that of the variant on the same text.
+    ValueError where there are none."""
+    rows = rows_of(summary, figure, "balance", ("series", "text", "balance_cv"))
+    rows = with_numbers(rows, figure, ["balance_cv"])
+    rows = rows.assign(of_text="perplexity_" + rows["text"])
+    trained = rows_of(summary, figure, "training", ("series",))
+    known = [column for column in rows["of_text"].unique() if column in trained]
+    trained = trained.melt("series", known, var_name="of_text", value_name="text_perplexity")
+    found = rows.merge(trained, how="left", on=["series", "of_text"])
+    return with_numbers(found.astype({"text_perplexity": float}), figure, ["text_perplexity"])
 
 
 def increase_pct(row: pd.Series) -> np.ndarray:

@@ -25,7 +25,7 @@ ONCE = "each variant trained once"
 def _among(have: Iterable[str], wanted: str | list[str]) -> list[str]:
     """Those of the names, in their order, that are wanted, or start with a wanted name that ends in
     `-`."""
-    wanted = [wanted] if isinstance(wanted, str) else wanted
+    wanted = np.atleast_1d(wanted).tolist()
     starts = tuple(name for name in wanted if name.endswith("-"))
     return [s for s in dict.fromkeys(have) if s in wanted or s.startswith(starts)]
 
@@ -34,8 +34,8 @@ def _series(cells: Cells, wanted: str | list[str]) -> list[str]:
     have = cells.ok["series"].dropna().unique()
     found = _among(have, wanted)
     if not found:
-        names = [wanted] if isinstance(wanted, str) else wanted
-        raise Untested(f"no measured points of {plain(names)}; series measured: {plain(have)}")
+        names = plain(np.atleast_1d(wanted))
+        raise Untested(f"no measured points of {names}; series measured: {plain(have)}")
     return found
 
 
@@ -104,8 +104,8 @@ def importance_rank(cells: Cells, series: str | list[str]) -> Effect:
     rows = cells.ok[cells.ok["series"].isin(_series(cells, series))]
     rows = rows.dropna(subset=["ablation_perplexity", "expert_counts"])
     if rows.empty:
-        names = [series] if isinstance(series, str) else series
-        raise Untested(f"no perplexities without single experts of {plain(names)}")
+        names = plain(np.atleast_1d(series))
+        raise Untested(f"no perplexities without single experts of {names}")
     resamples = max(len(cells.samples) - 1, 2)
     found = {row["series"]: importance(row, resamples, cells.seed) for _, row in rows.iterrows()}
     draws = np.mean([c.draws for c in found.values()], axis=0)

@@ -15,6 +15,7 @@ from moebook.sections.load_balancing import choices, skew
 from moebook.sections.load_balancing.choices import BASE
 
 VARIANT = {"variant": "{variant}"}
+ABLATED = ("perplexity", "ablation_perplexity", "expert_counts")
 LIMIT = 0.02  # change of time or throughput under which there is said to be none
 
 
@@ -36,7 +37,7 @@ def headline(summary: pd.DataFrame) -> str:
         f"{least.name} these are {least['balance_max_over_mean']:.1f} times and "
         f"{least['balance_cv']:.2f}."
     )
-    ablated = _ablated(summary)
+    ablated = _known(summary, "importance", *ABLATED)
     rho = [f"{r['series']} {choices.importance(r).value:+.2f}" for _, r in ablated.iterrows()]
     if rho:
         found += (
@@ -151,9 +152,9 @@ def over_training(summary: pd.DataFrame) -> str:
         return nothing(summary, "training")
     loads = pd.concat([choices.load_course(row) for _, row in rows.iterrows()], ignore_index=True)
     cv = loads.groupby("series", sort=False)["cv"]
-    found = cv.agg(["first", "last", "max"])
-    found = found.assign(step=loads["step"][cv.idxmax()].to_numpy(), variant=found.index)
+    found = cv.agg(["first", "last", "max"]).reset_index(names="variant")
     steps = loads["step"]
+    found["step"] = steps[cv.idxmax()].to_numpy()
     heads = VARIANT | {
         f"at step {steps.min():,}": "{first:.2f}",
         f"at step {steps.max():,}": "{last:.2f}",
@@ -201,15 +202,15 @@ def ep_balance(summary: pd.DataFrame) -> str:
 @commentary
 def importance(summary: pd.DataFrame) -> str:
     """Whether the most chosen experts are those whose loss hurts."""
-    rows, found = _ablated(summary), []
+    rows, found = _known(summary, "importance", *ABLATED), []
     if rows.empty:
         return nothing(summary, "importance")
     for _, row in rows.iterrows():
         rho, rise = choices.importance(row), choices.increase_pct(row)
-        numbers = {"rho": rho.value, "lo": rho.lo, "hi": rho.hi, "median": np.nanmedian(rise)}
-        worst = {"worst": np.nanmax(rise), "layer": int(np.nanargmax(rise)) // rise.shape[1] + 1}
-        lower = {"lower": int((rise < 0).sum()), "all": rise.size}
-        found.append({"variant": row["series"], **numbers, **worst, **lower})
+        layer = int(np.nanargmax(rise)) // rise.shape[1] + 1
+        numbers = (rho.value, rho.lo, rho.hi, np.nanmedian(rise), np.nanmax(rise), layer)
+        found.append((row["series"], *numbers, int((rise < 0).sum()), rise.size))
+    names = ["variant", "rho", "lo", "hi", "median", "worst", "layer", "lower", "all"]
     heads = VARIANT | {
         "ρ [95 % interval]": "{rho:+.2f} [{lo:+.2f}, {hi:+.2f}]",
         "perplexity without an expert, median": "{median:+.2f} %",
@@ -218,7 +219,7 @@ def importance(summary: pd.DataFrame) -> str:
     }
     layers, experts = rise.shape
     said = f"Rank correlation of frequency and cost, over {layers} layers of {experts} experts."
-    return said + missing(summary, "importance") + table(pd.DataFrame(found), heads)
+    return said + missing(summary, "importance") + table(pd.DataFrame(found, columns=names), heads)
 
 
 @commentary
@@ -308,14 +309,7 @@ def _known(summary: pd.DataFrame, sweep: str, *columns: str) -> pd.DataFrame:
     return rows.reindex(columns=rows.columns.union(columns, sort=False)).dropna(subset=columns)
 
 
-def _ablated(summary: pd.DataFrame) -> pd.DataFrame:
-    columns = ("perplexity", "ablation_perplexity", "expert_counts")
-    return _known(summary, "importance", *columns)
-
-
-def _ratios(
-    of: Callable[[pd.DataFrame, str], pd.DataFrame], summary: pd.DataFrame, column: str
-) -> pd.DataFrame:
+def _ratios(of: Callable, summary: pd.DataFrame, column: str) -> pd.DataFrame:
     """Rows that have the ratio; none where the sweep, or its uniform routing, is not measured."""
     try:
         rows = of(summary, "commentary")

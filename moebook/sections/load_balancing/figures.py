@@ -23,7 +23,6 @@ from moebook.sections.load_balancing import choices, skew
 from moebook.sections.load_balancing.expert_maps import domains, heatmaps, importance
 
 __all__ = [
-    "VIEWS",
     "balance_and_quality",
     "domains",
     "ep_balance",
@@ -94,7 +93,7 @@ def balance_and_quality(summary: pd.DataFrame, *, width: str = "page") -> Drawin
     """Held-out perplexity against the coefficient of variation of expert load on the same text, a
     point per variant, a panel per text. Own axes: each panel has a perplexity scale of its own, and
     bars lie along x."""
-    rows = _with_perplexity(summary)
+    rows = choices.with_perplexity(summary, "balance_and_quality")
     texts, looks = list(dict.fromkeys(rows["text"])), lines.looks_of(values_of(rows, "series"))
     ends = rows.filter(regex="^balance_cv(_lo|_hi)?$")
     low, high = ends[ends > 0].min(axis=None), ends.max(axis=None)
@@ -113,21 +112,6 @@ def balance_and_quality(summary: pd.DataFrame, *, width: str = "page") -> Drawin
         handles = [Line2D([], [], color=c, marker=m, linestyle="none") for c, m in looks.values()]
         layout.settle(fig, (handles, list(looks)))
         return fig, plotted(rows, ["balance_cv", "text_perplexity"], ["series", "text"])
-
-
-def _with_perplexity(summary: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the sweep balance with `text_perplexity`, that of the variant on the same text."""
-    name = "balance_and_quality"
-    rows = rows_of(summary, name, "balance", ("series", "text", "balance_cv"))
-    ok = with_numbers(rows, name, ["balance_cv"])
-    ok = ok.assign(of_text="perplexity_" + ok["text"])
-    trained = rows_of(summary, name, "training", ("series",))
-    known = [column for column in ok["of_text"].unique() if column in trained]
-    trained = trained[trained["status"] == "ok"].melt(
-        "series", known, var_name="of_text", value_name="text_perplexity"
-    )
-    found = ok.merge(trained, how="left", on=["series", "of_text"])
-    return with_numbers(found.astype({"text_perplexity": float}), name, ["text_perplexity"])
 
 
 def _quality_panel(ax: Axes, rows: pd.DataFrame, looks: lines.Looks) -> None:
@@ -222,10 +206,11 @@ def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     found = skew.ep_times(summary, "skew_ep")
     ranks = [*(d for d in values_of(found, "ranks") if d > 1), 1]
     looks = {
-        d: {"color": colour, "marker": "none", "linestyle": lines.DASHES}
-        for d, (colour, _) in lines.looks_of(ranks).items()
+        d: {"color": colour, "marker": marker, "linestyle": "-"}
+        if d == 1
+        else {"color": colour, "marker": "none", "linestyle": lines.DASHES}
+        for d, (colour, marker) in lines.looks_of(ranks).items()
     }
-    looks[1] |= {"marker": style.markers(len(ranks))[-1], "linestyle": "-"}
     with style.paper_style(width):
         fig, axes = two_panels(width, sharex=True, sharey=True)
         for ax, (panel, own) in zip(axes, found.groupby("panel", sort=False), strict=True):
