@@ -9,6 +9,7 @@ from moebook.plot import style
 from moebook.results import gains as g
 from moebook.sections.fused_moe import figures as fused_moe
 from moebook.sections.pruning import figures as pruning
+from moebook.sections.pruning.pruned import by_ratio
 from moebook.sections.quantization import figures
 
 FORMATS = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights")
@@ -203,8 +204,7 @@ def test_gains_without_a_counterpart_have_its_status():
 
 
 def test_pruned_series_are_read_and_averaged_over_active_counts():
-    assert g.pruned("inter 12.5 %") == ("inter", 12.5) and g.pruned("baseline") is None
-    rows = g.by_ratio(g.gains(t.pruning(), "pruning", "baseline"))
+    rows = by_ratio(g.gains(t.pruning(), "pruning", "baseline"))
     one = rows[(rows["kind"] == "intra") & (rows["ratio_pct"] == 50)].iloc[0]
     each = [100 * (1.25 * 1.02**k - 1) for k in (1, 2, 4, 6, 8)]
     assert one[["gain_pct", "gain_pct_lo", "gain_pct_hi"]].to_list() == pytest.approx(
@@ -284,14 +284,16 @@ def test_layer_figures_share_looks_and_one_floor():
         rows["layer_time_us"].dropna(),
         TABLES["fused_moe"]["gpu"].query("sweeps == 'layer'")["layer_time_s"].dropna() * 1e6,
     )
-    assert {"under a captured graph", "plain calls", "timed out", "floor"} <= set(words(fig))
+    assert {"under a captured graph", "plain calls", "timed out", "roofline bound"} <= set(
+        words(fig)
+    )
     looks = {line.get_label(): line.get_color() for line in named(fig.axes[0], "series")}
     over, ratio = draw("fused_moe", "layer_speedup")
     assert {
         line.get_label(): line.get_color() for line in named(over.axes[0], "series")
     }.items() <= looks.items()
     assert set(ratio["series"]) == set(t.BACKENDS) - {"fused Triton"}
-    assert "layer time" in over._supylabel.get_text() and "floor" not in words(
+    assert "layer time" in over._supylabel.get_text() and "roofline bound" not in words(
         draw("fused_moe", "layer_time", "cpu")[0]
     )
     cpu, _ = draw("fused_moe", "layer_speedup", "cpu")
@@ -307,10 +309,10 @@ def test_the_roof_comes_from_the_floors():
     assert (rows["tflops"] < rows["roof_tflops"]).all()
     intensity = np.array([1.0, 2.0, 500.0, 900.0])
     assert fused_moe.roof(intensity, np.minimum(100.0, intensity)) == pytest.approx((1.0, 100.0))
-    assert fused_moe.roof(intensity[:2], intensity[:2]) == (1.0, None)
-    assert fused_moe.roof(intensity[2:], np.array([100.0, 100.0])) == (None, 100.0)
+    assert fused_moe.roof(intensity[:2], intensity[:2]) == (1.0, np.inf)
+    assert fused_moe.roof(intensity[2:], np.array([100.0, 100.0])) == (np.inf, 100.0)
     flat, _ = fused_moe.roofline(t.layers(t.MODELS[:1], (1, 2, 4)))
-    assert len(named(flat.axes[0], "roof")) == 1 and not named(flat.axes[0], "ridge")
+    assert named(flat.axes[0], "roof") and not named(flat.axes[0], "ridge")
 
 
 def test_quantized_layers_have_the_plain_kernel_as_reference_where_there_is_one():
@@ -330,13 +332,10 @@ def test_quantized_layers_have_the_plain_kernel_as_reference_where_there_is_one(
 
 def test_tuning_compares_default_and_tuned_of_one_timing_per_token_count():
     fig, rows = draw("fused_moe", "tuning")
-    assert [ax.get_title() for ax in fig.axes] == [
-        "16 tokens\ngain +22.0 %",
-        "256 tokens\ngain +3.1 %",
-        "4096 tokens\ngain +10.7 %",
-    ]
-    heights = [[patch.get_height() for patch in ax.patches] for ax in fig.axes]
-    np.testing.assert_allclose(heights, rows[["default_us", "tuned_us"]])
+    np.testing.assert_allclose(rows["gain_pct"], [22.0, 3.1, 10.7], atol=0.05)
+    (line,) = named(fig.axes[0], "series")
+    np.testing.assert_allclose(line.get_ydata(), 100 * rows["tuned_us"] / rows["default_us"])
+    assert named(fig.axes[0], "level")[0].get_ydata()[0] == 100
     table = t.layers()
     table.loc[table.index[-1], ["status", "layer_time_s"]] = ["failed", None]
-    assert fused_moe.tuning(table)[0].axes[2].texts[0].get_text() == "failed"
+    assert "failed" in words(fused_moe.tuning(table)[0])

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.predict.speculation import PLAIN, expected_tokens
+from moebook.predict.speculation import expected_tokens
 from moebook.sections.speculative_decoding import commentary as r
+from moebook.sections.speculative_decoding.plan import PLAIN
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import speculation_tables as t  # noqa: E402
@@ -85,9 +86,9 @@ def test_the_finding_has_gains_place_and_acceptance():
     table = with_speed(t.cost(), lambda row: 100 + gain.get(row.draft, 0))
     text = r.headline(table)
     assert text.startswith(
-        "**Finding.** With 4 draft tokens and acceptance set to 0.7, Qwen3-1.7B changes throughput "
-        "over "
-        "plain decoding by +50 %, Qwen3-8B by -20 %; 2 of 4 drafts are faster (batch 16, 512 tokens"
+        "**Finding.** With 4 draft tokens and acceptance set to 0.7, draft Qwen3-1.7B changes "
+        "throughput over plain decoding by +50 %, draft Qwen3-8B by -20 %. "
+        "Of 4 drafts 2 are faster (batch 16, 512 tokens"
     )
     assert "the drafts' own acceptance (0.20 to 0.35)" in r.headline(t.cpu())
     assert "Not measured: draft Qwen3-8B: oom (synthetic: does not fit)." in r.headline(
@@ -95,12 +96,13 @@ def test_the_finding_has_gains_place_and_acceptance():
     )
 
 
-def test_falls_with_length_are_told_by_series():
+def test_falls_with_length_stand_by_series():
     table = with_speed(
         t.cost(), lambda row: (100 if row.draft_tokens else 50) - 10 * (row.input_tokens == 2048)
     )
-    text = r.length(table)
-    assert "from 128 to 2048 tokens: no speculation -20 %, Qwen3-0.6B -10 %" in text
+    text = r.over_length(table)
+    assert "| no speculation | 128 | 2048 | -20 % |" in text
+    assert "| draft Qwen3-0.6B | 128 | 2048 | -10 % |" in text
     assert "faster than no speculation at 16 of 16" in text
 
 
@@ -109,90 +111,84 @@ def test_the_best_number_of_draft_tokens():
         t.cost({"Qwen3-0.6B": 0.1}),
         lambda row: {0: 100, 1: 110, 2: 130, 4: 120, 8: 70}[row.draft_tokens],
     )
-    text = r.tokens(table)
-    assert (
-        "**Qwen3-0.6B** does best with 2 (+30 %, -30 % with 8)" in text
-        and "falls at 2 of 3 steps" in text
-    )
+    text = r.over_draft_tokens(table)
+    assert "| draft Qwen3-0.6B | 2 | +30 % | 8 | -30 % |" in text
+    assert "falls at 2 of 3 steps" in text
 
 
 def test_gains_at_the_smallest_and_largest_batch():
     table = with_speed(t.cost(), lambda row: 100 + (40 - row.batch / 2) * (row.draft_tokens > 0))
-    assert "**Qwen3-8B** +40 % at batch 1, +8 % at 64" in r.batch(table)
+    assert "| draft Qwen3-8B | +40 % at 1 | +8 % at 64 |" in r.over_batch(table)
 
 
 def test_tokens_per_step_of_trained_drafts():
     text = r.acceptance(t.trained())
     rates = {name: max(0.05, 0.3 + d) for name, d in t.TEXTS.items()}
     mean = np.mean([expected_tokens(a, 4) for a in rates.values()])
-    assert f"**n-gram** {mean:.2f} (acceptance {np.mean(list(rates.values())):.2f}" in text
     worst, best = (expected_tokens(rates[name], 4) for name in ("numbers", "code"))
-    assert f"{worst:.2f} on numbers to {best:.2f} on code" in text
-    assert "with 4 draft tokens at temperature 0" in text and " at 1." in text
+    assert (
+        f"| n-gram | {mean:.2f} | {np.mean(list(rates.values())):.2f} | {worst:.2f} on numbers | "
+        f"{best:.2f} on code |"
+    ) in text
+    assert "with 4 draft tokens at temperature 0, " in text and " at temperature 1." in text
 
 
 def test_positions_are_conditional():
     table = t.trained(k=2, texts={"prose": 0}, temperatures=(0.0,), rates={"n-gram": 0.5})
     table.loc[table["series"] == "n-gram", ["accepted_pos1", "accepted_pos2"]] = 0.6, 0.15
-    assert "**n-gram** 0.60 at position 1, 0.25 at 2." in r.position(table)
+    assert "| n-gram | 0.60 | 0.25 (position 2) |" in r.by_position(table)
 
 
 def test_costs_break_even_and_who_wins_at_what_was_reached():
     table = t.gpu()
     ratio = t.step_ratio(t.DRAFTS["Qwen3-0.6B"], 4, 16)
     text = r.speedup(table)
-    assert f"**Qwen3-0.6B** costs {ratio:.2f} plain steps and pays from acceptance 0." in text
-    assert (
-        "0.57 (tiny-draft-medium): Qwen3-0.6B, Qwen3-1.7B;" in text
-        and "0.27 (n-gram): no draft" in text
-    )
+    assert f"| draft Qwen3-0.6B | {ratio:.2f} | 0." in text
+    assert "| draft tiny-draft-medium | 0.57 | draft Qwen3-0.6B, draft Qwen3-1.7B |" in text
+    assert "| n-gram | 0.27 | no draft |" in text
     dear = r.speedup(t.cost({"a": 9.0}))
-    assert "never pays: a step costs" in dear and "At the acceptance" not in dear
+    assert "draft a never pays: a step yields 5 tokens at most" in dear and "| – |" in dear
+    assert "trained drafts reached" not in dear
 
 
 def test_checks_count_sequences_and_give_the_error():
     table = pd.concat([t.cost(), t.trained(differ=1)], ignore_index=True)
     table.loc[table["sweeps"] == "spec_check", "tpot_s"] *= 1.25
     text = r.check(table)
-    assert "n-gram 63 of 72" in text and "near-tie" in text and "(-20.0 %)" in text
+    assert "| n-gram | 63 of 72 |" in text and "near-tie" in text and "(-20.0 %)" in text
     same = r.check(t.cpu())
-    assert "36 of 36" in same and "near-tie" not in same and "composition is not checked" in same
+    assert "36 of 36" in same and "near-tie" not in same
+    assert "No run at a second acceptance was measured" in same
 
 
-def test_runs_under_their_floor_are_told():
+def test_runs_under_their_bound_are_counted():
     table = t.gpu()
-    assert "floor" not in r.check(table)
+    assert "bound" not in r.check(table)
     text = r.check(
         table.assign(floor_tpot_s=table["tpot_s"] * np.where(table["draft_tokens"] == 8, 1.2, 0.8))
     )
-    assert "4 of 77 runs with a draft are faster than their floor" in text
+    assert "4 of 77 runs with a draft are faster than their roofline bound" in text
 
 
 def test_experts_against_formula_and_plain():
-    text = r.experts(t.trained())
-    assert "**no speculation** 10.0 of 16 for 8 tokens (0.95 of the formula)" in text
-    assert (
-        "**n-gram** 14.3 of 16 for 40 tokens (0.90 of the formula, 1.44 times plain decoding)"
-        in text
-    )
+    text = r.experts_hit(t.trained())
+    assert "| no speculation | 8 | 10.0 of 16 | 0.95 | 1.00 |" in text
+    assert "| n-gram | 40 | 14.3 of 16 | 0.90 | 1.44 |" in text
 
 
 def test_what_the_sources_winner_implies():
-    text = r.which_cell(t.cost())
-    more = re.search(r"1.7B needs (0\.\d+), \+(0\.\d+)", text)
-    assert "here Qwen3-0.6B" in text and float(more[1]) == pytest.approx(
-        0.7 + float(more[2]), abs=0.011
-    )
+    text = r.best_draft(t.cost())
+    more = re.search(r"1.7B \| (0\.\d+) \| \+(0\.\d+) \|", text)
+    assert "here draft Qwen3-0.6B" in text
+    assert float(more[1]) == pytest.approx(0.7 + float(more[2]), abs=0.011)
     assert f"1.7B, implies an acceptance at least {more[2]} over that of 0.6B (at 0.7)." in text
-    never = r.which_cell(t.cost({"Qwen3-0.6B": 0.1, "Qwen3-1.7B": 9.0}))
-    assert (
-        "cannot be as fast even if every token is accepted" in never
-        and "cannot be explained by acceptance" in never
-    )
-    assert "implies" not in r.which_cell(t.cpu())
-    assert r.which_cell(t.trained()) == "Not part of this plan: sweep `spec_tokens`."
+    never = r.best_draft(t.cost({"Qwen3-0.6B": 0.1, "Qwen3-1.7B": 9.0}))
+    assert "cannot be as fast even if every token is accepted" in never
+    assert "cannot be explained by acceptance" in never
+    assert "implies" not in r.best_draft(t.cpu())
+    assert r.best_draft(t.trained()) == "Not part of this plan: sweep `spec_tokens`."
     one = t.cost({"Qwen3-0.6B": 0.1})
-    assert "fewer than two drafts have a cost" in r.which_cell(one) and PLAIN in set(one["series"])
+    assert "fewer than two drafts have a cost" in r.best_draft(one) and PLAIN in set(one["series"])
 
 
 def test_other_graphs_are_compared_at_equal_places():
@@ -200,4 +196,5 @@ def test_other_graphs_are_compared_at_equal_places():
     same = table[(table["status"] == "ok") & table["sweeps"].str.contains("spec_batch")]
     other = same.assign(sweeps="spec_graphs", graphs="compiled", tpot_s=same["tpot_s"] / 1.05)
     text = r.graphs(pd.concat([table, other], ignore_index=True))
-    assert text.startswith("Graphs `pieces` against `compiled`") and "+5.0 % to +5.0 %" in text
+    assert text.startswith("Graphs `pieces` against `compiled`")
+    assert "| draft Qwen3-8B | +5.0 % | +5.0 % | 4 |" in text

@@ -11,8 +11,11 @@ import pytest
 
 from moebook import sections
 from moebook.plot import style
-from moebook.predict import speculation
+from moebook.predict.speculation import expected_tokens
+from moebook.sections.speculative_decoding import cost
 from moebook.sections.speculative_decoding import figures as view
+from moebook.sections.speculative_decoding.acceptance import acceptance_for
+from moebook.sections.speculative_decoding.plan import PLAIN
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import speculation_tables as t  # noqa: E402
@@ -30,6 +33,11 @@ def draw(name, table="gpu", width="page"):
 
 def named(ax, gid):
     return [line for line in ax.lines if str(line.get_gid()).startswith(gid)]
+
+
+def curves(ax):
+    """Lines over all acceptances."""
+    return [line for line in ax.lines if len(line.get_xdata()) == len(cost.GRID)]
 
 
 def words(fig):
@@ -111,8 +119,8 @@ def test_what_is_missing_is_named(name):
 def test_a_speed_up_needs_the_baseline(name):
     table = TABLES["gpu"]
     with pytest.raises(ValueError, match="gains over 'no speculation' need that series"):
-        getattr(view, name)(table[table["series"] != speculation.PLAIN])
-    plain_lost = table["series"] == speculation.PLAIN
+        getattr(view, name)(table[table["series"] != PLAIN])
+    plain_lost = table["series"] == PLAIN
     with pytest.raises(ValueError, match="no row has cost_ratio"):
         getattr(view, name)(
             table.assign(
@@ -126,24 +134,22 @@ def test_the_baseline_is_a_black_line_in_each_throughput_figure():
     for name, x in (("over_length", "input_tokens"), ("over_batch", "batch")):
         fig, rows = draw(name)
         rows = rows.sort_values(x)
-        (line,) = [
-            one for one in named(fig.axes[0], "series") if one.get_label() == speculation.PLAIN
-        ]
-        own = rows[rows["series"] == speculation.PLAIN]["throughput_tok_s"].to_numpy(float)
+        (line,) = [one for one in named(fig.axes[0], "series") if one.get_label() == PLAIN]
+        own = rows[rows["series"] == PLAIN]["throughput_tok_s"].to_numpy(float)
         np.testing.assert_array_equal(line.get_ydata(), own)
         assert line.get_color() == "black" and len(named(fig.axes[0], "series")) == 5
     fig, rows = draw("over_draft_tokens")
     (level,) = named(fig.axes[0], "level")
-    plain = rows[rows["series"] == speculation.PLAIN]
+    plain = rows[rows["series"] == PLAIN]
     assert level.get_ydata()[0] == plain["throughput_tok_s"].iloc[0] and plain[
         "draft_tokens"
     ].tolist() == [0]
     assert (
         len(named(fig.axes[0], "series")) == 4
-        and speculation.PLAIN in words(fig)
+        and PLAIN in words(fig)
         and fig.axes[0].get_ylim()[0] == 0
     )
-    alone = TABLES["gpu"][TABLES["gpu"]["series"] != speculation.PLAIN]
+    alone = TABLES["gpu"][TABLES["gpu"]["series"] != PLAIN]
     assert not named(view.over_draft_tokens(alone)[0].axes[0], "level")
 
 
@@ -159,7 +165,7 @@ def test_a_draft_keeps_its_colour_in_all_figures():
     assert len(first) == 4 and all(
         hues(name) == first for name in ("over_draft_tokens", "over_batch", "break_even")
     )
-    assert [curve.get_color() for curve in named(draw("speedup")[0].axes[0], "curve")] == list(
+    assert [curve.get_color() for curve in curves(draw("speedup")[0].axes[0])] == list(
         first.values()
     )
 
@@ -172,19 +178,17 @@ def test_curves_of_the_speed_up_are_the_formula_and_runs_lie_on_them():
         "4 draft tokens",
         "8 draft tokens",
     ]
-    curve = named(fig.axes[2], "curve")[1]
+    curve = curves(fig.axes[2])[1]
     wanted = [
-        speculation.expected_tokens(a, 4) / t.step_ratio(t.DRAFTS["Qwen3-1.7B"], 4, 16)
+        expected_tokens(a, 4) / t.step_ratio(t.DRAFTS["Qwen3-1.7B"], 4, 16)
         for a in curve.get_xdata()
     ]
     np.testing.assert_allclose(curve.get_ydata(), wanted)
     run = named(fig.axes[2], "run")[1]
     assert run.get_xdata()[0] == 0.7
-    assert run.get_ydata()[0] == pytest.approx(
-        speculation.expected_tokens(0.7, 4) / t.step_ratio(0.19, 4, 16)
-    )
+    assert run.get_ydata()[0] == pytest.approx(expected_tokens(0.7, 4) / t.step_ratio(0.19, 4, 16))
     assert (
-        set(rows["acceptance"]) == set(speculation.GRID)
+        set(rows["acceptance"]) == set(cost.GRID)
         and named(fig.axes[0], "level")[0].get_ydata()[0] == 1
     )
     (mark,) = named(fig.axes[0], "reached-n-gram")
@@ -198,10 +202,7 @@ def test_curves_of_the_speed_up_are_the_formula_and_runs_lie_on_them():
 def test_break_even_points_and_drafts_that_never_pay():
     fig, rows = draw("break_even")
     line = named(fig.axes[0], "series")[0]
-    wanted = [
-        speculation.break_even(t.step_ratio(t.DRAFTS["Qwen3-0.6B"], k, 16), k)[0]
-        for k in (1, 2, 4, 8)
-    ]
+    wanted = [acceptance_for(t.step_ratio(t.DRAFTS["Qwen3-0.6B"], k, 16), k) for k in (1, 2, 4, 8)]
     np.testing.assert_allclose(line.get_ydata(), wanted)
     assert [ax.get_title() for ax in fig.axes] == [
         "batch 16",
@@ -210,28 +211,26 @@ def test_break_even_points_and_drafts_that_never_pay():
     dear, rows = view.break_even(t.cost({"a": 0.1, "b": 2.0}))
     assert rows.loc[rows["series"] == "draft b", "never"].all() and view.NEVER in words(dear)
     never = named(dear.axes[0], "never")
-    assert len(never) == 1 and list(never[0].get_xdata()) == [1, 2, 4, 8]
-    assert named(fig.axes[1], "set")[0].get_ydata()[0] == 0.7 and not named(
-        draw("break_even", "cpu")[0].axes[1], "set"
+    assert [line.get_xdata()[0] for line in never] == [1, 2, 4, 8]
+    assert named(fig.axes[1], "level")[0].get_ydata()[0] == 0.7 and not named(
+        draw("break_even", "cpu")[0].axes[1], "level"
     )
 
 
-def test_tokens_per_step_stand_in_rows_by_draft_and_colours_by_text():
+def test_tokens_per_step_stand_by_text_and_draft():
     fig, rows = draw("acceptance")
     assert [ax.get_title() for ax in fig.axes] == [
         "temperature 0",
         "temperature 0.5",
         "temperature 1",
     ]
-    assert words(fig)[:3] != sorted(words(fig)[:3]) and set(words(fig)) == {
-        *t.TEXTS,
-        speculation.PLAIN,
-    }
-    names = [label.get_text() for label in fig.axes[0].get_yticklabels()]
-    assert names == ["tiny-draft-small", "tiny-draft-medium", "tiny-draft-large", "n-gram"]
-    code = named(fig.axes[0], "points")[0]
-    own = rows[(rows["text"] == "code") & (rows["temperature"] == 0) & (rows["draft_tokens"] > 0)]
-    np.testing.assert_array_equal(code.get_xdata(), own["tokens_per_step"].astype(float))
+    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == list(t.TEXTS)
+    assert {*t.RATES, PLAIN} <= set(words(fig))
+    small = named(fig.axes[0], "series")[0]
+    own = rows[(rows["series"] == small.get_label()) & (rows["temperature"] == 0)]
+    assert len(own) == 3
+    np.testing.assert_array_equal(small.get_ydata(), own["tokens_per_step"].astype(float))
+    assert named(fig.axes[0], "level")[0].get_ydata()[0] == 1
 
 
 def test_shares_by_position_are_those_of_the_coldest_runs():
@@ -240,17 +239,18 @@ def test_shares_by_position_are_those_of_the_coldest_runs():
     (line,) = [x for x in named(fig.axes[1], "series") if x.get_label() == "n-gram"]
     np.testing.assert_allclose(line.get_ydata(), [0.3, 0.09, 0.027, 0.0081])
     assert list(line.get_xdata()) == [1, 2, 3, 4] and set(rows["temperature"]) == {0.0}
-    assert speculation.PLAIN not in words(fig)
+    assert PLAIN not in words(fig)
 
 
-def test_experts_hit_stand_beside_the_formula():
+def test_experts_hit_stand_under_the_formula():
     fig, rows = draw("experts_hit")
-    widths = [patch.get_width() for patch in fig.axes[0].patches]
-    own = rows[rows["text"] == "code"]
-    np.testing.assert_allclose(widths, own["experts_per_step"].astype(float))
-    (formula,) = named(fig.axes[0], "formula")
-    np.testing.assert_allclose(formula.get_xdata(), own["formula"])
+    (plain,) = [x for x in named(fig.axes[0], "series") if x.get_label() == PLAIN]
+    own = rows[rows["series"] == PLAIN]
+    np.testing.assert_allclose(plain.get_ydata(), own["experts_per_step"].astype(float))
+    formula = named(fig.axes[0], "predicted")[0]
+    np.testing.assert_allclose(formula.get_ydata(), own["formula"])
     assert own["formula"].iloc[0] == pytest.approx(16 * (1 - (7 / 8) ** 8))
+    assert "formula, uniform routing" in words(fig)
 
 
 @pytest.mark.parametrize("name", ["speedup", "experts_hit"])

@@ -1,5 +1,5 @@
 """Section 6: what does fusing the MoE layer gain (Fig 14)? The source does not define its non-fused
-layer; here it is a ladder: an eager loop over experts, grouped GEMMs with separate permute,
+layer; here it has variants: an eager loop over experts, grouped GEMMs with separate permute,
 activation and unpermute, the engine's fused kernel, and every other backend the engine has.
 
 Two levels: one MoE layer alone over token counts (no engine), and whole engines over batch and

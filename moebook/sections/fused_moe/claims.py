@@ -5,6 +5,35 @@ from functools import partial
 from moebook.results.claims import Claim, Part, at_least, within
 from moebook.results.series_effects import series_gain, series_gain_slope, series_gain_steps
 
+OVER_LOOP = {
+    "series": "fused, no graphs",
+    "over": "expert loop",
+    "instead": {"fused, no graphs": ["fused"]},
+}
+
+
+def _parts(axis: str, lo: float, hi: float, why: str) -> tuple[Part, ...]:
+    """Gain between `lo` and `hi` %, growing along the axis."""
+    return (
+        Part("over the expert loop", partial(series_gain, **OVER_LOOP, by=axis), within(lo, hi)),
+        Part(
+            f"growth with {axis}", partial(series_gain_slope, **OVER_LOOP, along=axis), at_least(0)
+        ),
+        Part(
+            "at every step",
+            partial(series_gain_steps, **OVER_LOOP, along=axis),
+            at_least(100, contradicted_below=50),
+        ),
+        Part(
+            "over grouped GEMMs",
+            partial(series_gain, series="fused", over="grouped GEMM", by=axis),
+            within(lo, hi),
+            decides=False,
+            why=why,
+        ),
+    )
+
+
 CLAIMS = (
     Claim(
         id="fused-batch",
@@ -17,47 +46,11 @@ CLAIMS = (
         source_range={"gain_pct": [15, 20]},
         sweep="ladder_batch",
         source={"model": ["Mixtral-8x7B"], "batch": [1, 16, 32, 64], "device": "4xH100"},
-        parts=(
-            Part(
-                "over the expert loop",
-                partial(
-                    series_gain,
-                    series="fused, no graphs",
-                    over="expert loop",
-                    instead={"fused, no graphs": ["fused"]},
-                    by="batch",
-                ),
-                within(15, 20),
-            ),
-            Part(
-                "growth with batch",
-                partial(
-                    series_gain_slope,
-                    series="fused, no graphs",
-                    over="expert loop",
-                    along="batch",
-                    instead={"fused, no graphs": ["fused"]},
-                ),
-                at_least(0),
-            ),
-            Part(
-                "at every step",
-                partial(
-                    series_gain_steps,
-                    series="fused, no graphs",
-                    over="expert loop",
-                    along="batch",
-                    instead={"fused, no graphs": ["fused"]},
-                ),
-                at_least(100, contradicted_below=50),
-            ),
-            Part(
-                "over grouped GEMMs",
-                partial(series_gain, series="fused", over="grouped GEMM", by="batch"),
-                within(15, 20),
-                decides=False,
-                why="the other reading of non-fused: separate permute, activation and unpermute",
-            ),
+        parts=_parts(
+            "batch",
+            15,
+            20,
+            "the other reading of non-fused: separate permute, activation and unpermute",
         ),
     ),
     Claim(
@@ -76,47 +69,6 @@ CLAIMS = (
             "input_tokens": [128, 256, 512, 1024, 2048],
             "device": "4xH100",
         },
-        parts=(
-            Part(
-                "over the expert loop",
-                partial(
-                    series_gain,
-                    series="fused, no graphs",
-                    over="expert loop",
-                    instead={"fused, no graphs": ["fused"]},
-                    by="length",
-                ),
-                within(12, 18),
-            ),
-            Part(
-                "growth with length",
-                partial(
-                    series_gain_slope,
-                    series="fused, no graphs",
-                    over="expert loop",
-                    along="length",
-                    instead={"fused, no graphs": ["fused"]},
-                ),
-                at_least(0),
-            ),
-            Part(
-                "at every step",
-                partial(
-                    series_gain_steps,
-                    series="fused, no graphs",
-                    over="expert loop",
-                    along="length",
-                    instead={"fused, no graphs": ["fused"]},
-                ),
-                at_least(100, contradicted_below=50),
-            ),
-            Part(
-                "over grouped GEMMs",
-                partial(series_gain, series="fused", over="grouped GEMM", by="length"),
-                within(12, 18),
-                decides=False,
-                why="the other reading of non-fused",
-            ),
-        ),
+        parts=_parts("length", 12, 18, "the other reading of non-fused"),
     ),
 )

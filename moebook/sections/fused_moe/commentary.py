@@ -1,228 +1,199 @@
-"""Section 6 in words (see this folder's __init__)."""
+"""Section 6 in words: a function per figure, named like it."""
 
 import pandas as pd
 
+from moebook.plot.markdown import ends
+from moebook.plot.markdown import table as markdown
 from moebook.predict.layers import turning_points
 from moebook.results.commentary import commentary
-from moebook.results.gains import gains
-from moebook.results.words import (
-    NOTHING,
-    T,
-    from_to,
-    in_order,
-    measured,
-    missing,
-    nothing,
-    tokens,
-    with_gain,
-    with_length,
-)
+from moebook.results.gains import ratios
+from moebook.results.words import NOTHING, measured, missing, nothing, with_length
+from moebook.sections.fused_moe.figures import TIME, kernel_of
 
-FUSED = ("fused Triton", "fused (engine's choice)")
-LOOP, GROUPED = "expert loop", "grouped GEMM"
+FUSED, NO_GRAPHS, LOOP, GROUPED = "fused", "fused, no graphs", "expert loop", "grouped GEMM"
 
 
-def _fused(rows: pd.DataFrame) -> str | None:
-    return next((s for s in FUSED if s in set(rows["series"])), None)
+def _variants(rows: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    """The rows of the other variants, with `over`, the fused engine that each is compared with, and
+    their `ratio` to it, and its `graphs_over`. The loop, which runs without decode graphs, is
+    compared with its like."""
+    have = set(rows["series"])
+    if not {FUSED} < have:
+        return rows.head(0).assign(over="", ratio=0.0, graphs_over="")
+    like = NO_GRAPHS if NO_GRAPHS in have else FUSED
+    found = ratios(rows, sweep, FUSED).query("series != @LOOP")
+    if LOOP in have:
+        found = pd.concat([found, ratios(rows, sweep, like).query("series == @LOOP")])
+    graphs = found["over"].map(rows.groupby("series")["graphs"].first())
+    return found.assign(graphs_over=graphs).dropna(subset="ratio")
 
 
 @commentary
-def layer(summary: pd.DataFrame) -> str:
+def headline(table: pd.DataFrame) -> str:
+    """The finding in one sentence."""
+    rows, lost = measured(table, "ladder_batch"), missing(table, "ladder_batch")
+    if not {FUSED, LOOP} <= set(rows["series"]):
+        said = "The variants of whole engines are not measured." + lost
+        return nothing(table, "ladder_batch", said)
+    found = _variants(rows, "ladder_batch")
+    loss = (100 * (1 - found["ratio"])).groupby(found["series"]).agg(["min", "max"]).round()
+    if LOOP not in loss.index:
+        return "The variants of whole engines have no workload in common." + lost
+    loop = found[found["series"] == LOOP].iloc[0]
+    text = "loses {:.0f} to {:.0f} % of its throughput".format(*loss.loc[LOOP])
+    if loop["graphs"] != loop["graphs_over"]:
+        text += f" ({loop['over']} under {loop['graphs_over']} graphs, the loop without)"
+    if GROUPED in loss.index:
+        text += ", one with grouped GEMMs {:.0f} to {:.0f} %".format(*loss.loc[GROUPED])
+    return (
+        f"**Finding.** An engine with an eager loop over experts {text}, over the batch sweep: "
+        "what a fused kernel gains depends on what it is compared with."
+    )
+
+
+@commentary
+def layer_time(table: pd.DataFrame) -> str:
     """Times at the ends, and agreement with the reference."""
-    rows = measured(summary, "layer")
-    if rows.empty:
-        return nothing(summary, "layer")
-    worst = rows.groupby("series", sort=False)["relative_error"].max()
-    told = []
-    for series in in_order(rows):
-        own = rows[rows["series"] == series]
-        low, high = (
-            own[own["batch"] == n]["layer_time_s"] for n in (own["batch"].min(), own["batch"].max())
-        )
-        told.append(
-            f"{series} {1e6 * low.min():,.0f}–{1e6 * low.max():,.0f} µs for "
-            f"{tokens(own['batch'].min())}, "
-            f"{1e6 * high.min():,.0f}–{1e6 * high.max():,.0f} µs for {tokens(own['batch'].max())}"
-        )
-    errors = ", ".join(f"{series} {error:.1e}" for series, error in worst.items())
-    return (
-        "Over the models: "
-        + "; ".join(told)
-        + f". Largest relative error against float64: {errors}."
-        + missing(summary, "layer")
-    )
+    rows = measured(table, "layer")
+    rows = rows.assign(us=1e6 * rows[TIME].astype(float))
+    by_tokens = rows.groupby(["series", "batch"], sort=False)["us"].agg(["min", "max"])
+    errors = rows.groupby("series")["relative_error"].max().astype(float).reset_index()
+    found = ends(by_tokens.reset_index(), "series", "batch").merge(errors, on="series")
+    if found.empty:
+        return nothing(table, "layer")
+    cells = {
+        "": "{series}",
+        "fewest tokens": "{min:,.0f}–{max:,.0f} µs for {batch:,}",
+        "most": "{min_last:,.0f}–{max_last:,.0f} µs for {batch_last:,}",
+        "largest relative error": "{relative_error:.1e}",
+    }
+    head = "Times over the models, and the largest error against float64:"
+    return head + markdown(found, cells) + missing(table, "layer")
 
 
 @commentary
-def speedup(summary: pd.DataFrame) -> str:
+def layer_speedup(table: pd.DataFrame) -> str:
     """How many times the others take, by tokens."""
-    rows = measured(summary, "layer")
-    fused = _fused(rows)
-    if fused is None:
-        return nothing(summary, "layer", NOTHING)
-    wide = rows.pivot_table(index=["model", "batch"], columns="series", values="layer_time_s")
-    told = []
-    for series in in_order(rows):
-        ratio = (wide[series] / wide[fused]).dropna()
-        if series == fused or ratio.empty:
-            continue
-        at = ratio.groupby("batch").median()
-        places = sorted({at.index[0], at.idxmax(), at.index[-1]})[1:]
-        told.append(
-            ", ".join(
-                [
-                    f"the {series} takes {at.iloc[0]:.1f} times as long for {tokens(at.index[0])}",
-                    *(f"{at[n]:.1f} for {n}" for n in places),
-                ]
-            )
-        )
-    return f"Against {fused} (median over models): " + "; ".join(told) + "." if told else NOTHING
+    rows = measured(table, "layer")
+    fused = kernel_of(rows)
+    if fused is None or rows["series"].nunique() == 1:
+        return nothing(table, "layer", NOTHING)
+    found = ratios(rows, "layer", fused, TIME).dropna(subset="ratio")
+    medians = found.groupby(["series", "batch"])["ratio"].median().reset_index()
+    most = ends(medians, "series", "ratio")[["series", "batch_last", "ratio_last"]]
+    cells = {
+        "": "{series}",
+        "fewest tokens": "{ratio:.1f} for {batch:,}",
+        "most times": "{ratio_last_most:.1f} for {batch_last_most:,}",
+        "most tokens": "{ratio_last:.1f} for {batch_last:,}",
+    }
+    found = ends(medians, "series", "batch").merge(most, on="series", suffixes=("", "_most"))
+    if found.empty:
+        return NOTHING
+    return f"How many times as long as {fused} (median over models):" + markdown(found, cells)
 
 
 @commentary
-def roofline(summary: pd.DataFrame) -> str:
-    """Best share of the ceilings, and where each variant turns from reading to computing."""
-    rows = measured(summary, "layer")
+def roofline(table: pd.DataFrame) -> str:
+    """Best share of the roof, and where each variant turns from reading to computing."""
+    rows = measured(table, "layer")
     if rows.empty or rows["floor_layer_s"].isna().all():
-        return nothing(summary, "layer", NOTHING)
+        return nothing(table, "layer", NOTHING)
     turns = turning_points(rows)
-    told = []
-    by_calls = (
-        set(rows.loc[rows["layer_timing"] == "calls", "series"])
-        if rows["layer_timing"].eq("graph").any()
-        else set()
+    turns = turns.assign(share=100 / turns["least_over_floor"])
+    timing = rows.groupby("series")["layer_timing"].unique().str.join(", ")
+    if "graph" in set(timing):  # launches hide where calls turn
+        turns["turn_tokens"] = turns["turn_tokens"].mask(turns["series"].map(timing) == "calls")
+    found = turns.groupby("series", sort=False).agg(
+        low=("share", "min"),
+        high=("share", "max"),
+        first=("turn_tokens", "min"),
+        last=("turn_tokens", "max"),
+        turning=("turn_tokens", "count"),
+        models=("model", "size"),
     )
-    for series, own in turns.groupby("series", sort=False):
-        share = 100 / own["least_over_floor"]
-        turn = own["turn_tokens"].dropna()
-        where = (
-            f" and turns compute-bound at {turn.min():,.0f} to {turn.max():,.0f} tokens "
-            f"({len(turn)} of {len(own)} models)"
-            if len(turn)
-            else " and never grows to twice its flat time within the tokens measured"
-        )
-        where = where if series not in by_calls else " (plain calls, launches included)"
-        told.append(
-            f"**{series}** reaches {share.min():.0f} to {share.max():.0f} % of the roof at its "
-            f"best{where}"
-        )
-    beyond = bool((turns["least_over_floor"] < 1).any())
-    over = " Over 100 %: caches, or reading without writing, beat the measured copy." * beyond
+    cells = {
+        "": "{series}",
+        "best share of the roof": "{low:.0f} to {high:.0f} %",
+        "turns at (tokens)": "{first:,.0f} to {last:,.0f}",
+        "of models": "{turning} of {models}",
+        "timed by": "{timing}",
+    }
+    beyond = " Over 100 %: caches, or reading without writing, beat the measured copy."
     return (
-        "; ".join(told)
-        + ". The turn is where the flat time of reading all experts meets the line of the largest "
-        "call." + over
+        "How near each comes to the roof, and from where it is compute-bound: where the flat time "
+        "of reading all experts meets the line of the largest call."
+        + markdown(found.assign(timing=timing).reset_index(), cells)
+        + beyond * bool((turns["share"] > 100).any())
     )
 
 
 @commentary
-def quantized(summary: pd.DataFrame) -> str:
+def layer_quantized(table: pd.DataFrame) -> str:
     """Quantized layers against the fused kernel without quantization."""
-    rows, plain = measured(summary, "layer_quantized"), measured(summary, "layer")
-    fused = _fused(plain)
+    rows, plain = measured(table, "layer_quantized"), measured(table, "layer")
+    fused = kernel_of(plain)
     if rows.empty or fused is None:
-        return nothing(summary, "layer_quantized")
-    plain = plain[plain["series"] == fused]
-    base, dtype = plain.set_index(["model", "batch"])["layer_time_s"], plain["dtype"].iloc[0]
-    told = []
-    for series in in_order(rows):
-        own = rows[rows["series"] == series].set_index(["model", "batch"])["layer_time_s"]
-        ratio = (base / own).dropna()
-        if ratio.empty:
-            continue
-        told.append(
-            f"{series} is {ratio.min():.2f} to {ratio.max():.2f} times as fast as {fused} in "
-            f"{dtype} (median "
-            f"{ratio.median():.2f})"
-        )
-    return ("; ".join(told) + "." if told else NOTHING) + missing(summary, "layer_quantized")
+        return nothing(table, "layer_quantized")
+    both = pd.concat([plain[plain["series"] == fused], rows])
+    found = ratios(both, ("layer", "layer_quantized"), fused, TIME)
+    speed = (1 / found["ratio"]).groupby(found["series"], sort=False)
+    found = speed.agg(["min", "max", "median"]).dropna().reset_index()
+    dtype = plain.loc[plain["series"] == fused, "dtype"].iloc[0]
+    head = (
+        f"Times as fast as {fused} in {dtype}, over models and tokens:" if len(found) else NOTHING
+    )
+    cells = {"": "{series}", "from": "{min:.2f}", "to": "{max:.2f}", "median": "{median:.2f}"}
+    return head + markdown(found, cells) + missing(table, "layer_quantized")
 
 
 @commentary
-def tuning(summary: pd.DataFrame) -> str:
+def tuning(table: pd.DataFrame) -> str:
     """Which shapes the engine has no tuned configuration for, and what tuning gained on one."""
-    layers = measured(summary, "layer")
-    known = layers[layers["moe_config_tuned"].notna()].drop_duplicates("model")
-    without = [r.model for r in known.itertuples() if not r.moe_config_tuned]
-    text = ""
-    if len(known):
-        text = (
-            f"Of {len(known)} shapes the engine has no tuned configuration on this device for "
-            + (", ".join(without) if without else "none")
-            + ". "
-        )
-    rows = measured(summary, "layer_tuned")
+    known = measured(table, "layer").dropna(subset="moe_config_tuned").drop_duplicates("model")
+    without = ", ".join(known.loc[~known["moe_config_tuned"].astype(bool), "model"]) or "none"
+    text = (
+        f"Of {len(known)} shapes the engine has no tuned configuration on this device for "
+        f"{without}. "
+    ) * bool(len(known))
+    rows = measured(table, "layer_tuned")
     if rows.empty:
-        return text + nothing(
-            summary, "layer_tuned", "Nothing was tuned here." + missing(summary, "layer_tuned")
-        )
-    told = ", ".join(
+        said = "Nothing was tuned here." + missing(table, "layer_tuned")
+        return text + nothing(table, "layer_tuned", said)
+    saved = ", ".join(
         f"{100 * (1 - r.layer_time_s / r.default_time_s):.0f} % of the time at {r.batch} tokens "
         f"({r.configs_tried} tried)"
         for r in rows.itertuples()
     )
-    return text + f"Tuning {rows['model'].iloc[0]} saves {told}."
+    return text + f"Tuning {rows['model'].iloc[0]} saves {saved}."
 
 
 @commentary
-def engines(summary: pd.DataFrame, sweep: str) -> str:
-    """Fig 14: gain of the fused engine over each other series along the sweep."""
-    rows, axis = (
-        measured(summary, sweep),
-        {"ladder_batch": "batch", "ladder_length": "length"}[sweep],
-    )
-    if rows.empty or "fused" not in set(rows["series"]):
-        return nothing(summary, sweep)
-    wide = with_length(rows).pivot_table(index=axis, columns="series", values=T)
-    told = []
-    for series in in_order(rows):
-        over = "fused, no graphs" if series == LOOP and "fused, no graphs" in wide else "fused"
-        if series in ("fused", over):
-            continue
-        gain = 100 * (wide[over] / wide[series] - 1).dropna()
-        if len(gain):
-            told.append(
-                f"{over} over {series}: {from_to(gain, axis)} (mean {gain.mean():+.0f} %)"
-                + _unlike(rows, over, series)
-            )
-    return ("; ".join(told) + "." if told else NOTHING) + missing(summary, sweep)
-
-
-def _unlike(rows: pd.DataFrame, one: str, other: str) -> str:
-    """Says where one series decodes under graphs and the other cannot, so that the gain holds both
-    differences."""
-    graphs = rows.groupby("series")["graphs"].first() if "graphs" in rows else {}
-    differ = one in graphs and other in graphs and graphs[one] != graphs[other]
-    return f", {one} with decode graphs and {other} without" * bool(differ)
+def over_batch(table: pd.DataFrame) -> str:
+    """Fig 14: gain of the fused engine over each variant along the batch."""
+    return _gains(table, "ladder_batch", "batch")
 
 
 @commentary
-def headline(summary: pd.DataFrame) -> str:
-    """The finding in one sentence."""
-    rows = measured(summary, "ladder_batch")
-    if not {"fused", LOOP} <= set(rows["series"]):
-        return nothing(
-            summary,
-            "ladder_batch",
-            "The ladder of engines is not measured." + missing(summary, "ladder_batch"),
-        )
-    base = "fused, no graphs" if "fused, no graphs" in set(rows["series"]) else "fused"
-    loop = -with_gain(gains(summary, "ladder_batch", over=base).query("series == @LOOP"))[
-        "gain_pct"
-    ]
-    if loop.empty:
-        return "The ladder of engines has no workload in common." + missing(summary, "ladder_batch")
-    text = (
-        f"**Finding.** An engine with an eager loop over experts loses {loop.min():.0f} to "
-        f"{loop.max():.0f} % of its "
-        f"throughput{_unlike(rows, base, LOOP)}"
-    )
-    grouped = with_gain(gains(summary, "ladder_batch", over="fused").query("series == @GROUPED"))[
-        "gain_pct"
-    ]
-    if len(grouped):
-        text += f", one with grouped GEMMs {-grouped.max():.0f} to {-grouped.min():.0f} %"
-    return (
-        text
-        + ", over the batch sweep: what a fused kernel gains depends on what it is compared with."
-    )
+def over_length(table: pd.DataFrame) -> str:
+    """Fig 14: gain of the fused engine over each variant along the length."""
+    return _gains(table, "ladder_length", "length")
+
+
+def _gains(table: pd.DataFrame, sweep: str, axis: str) -> str:
+    rows = with_length(measured(table, sweep))
+    if FUSED not in set(rows["series"]):
+        return nothing(table, sweep)
+    found = _variants(rows, sweep)
+    found = found.assign(gain=100 * (1 / found["ratio"] - 1))
+    means = found.groupby("series")["gain"].mean().rename("mean").reset_index()
+    cells = {
+        "": "{over} over {series}",
+        f"smallest {axis}": f"{{gain:+.0f}} % at {{{axis}}}",
+        "largest": f"{{gain_last:+.0f}} % at {{{axis}_last}}",
+        "mean": "{mean:+.0f} %",
+        "graphs of both": "{graphs_over}, {graphs}",
+    }
+    found = ends(found, "series", axis).merge(means, on="series")
+    head = "Gain in throughput:" if len(found) else NOTHING
+    return head + markdown(found, cells) + missing(table, sweep)

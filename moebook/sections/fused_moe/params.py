@@ -1,15 +1,14 @@
 """Section 6: what its notebook and parameter files may say."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models.formats import FORMATS, MOE_BACKENDS
-from moebook.study import params, points
-from moebook.study.lengths import Length, both, longest
+from moebook.problems import Wrong
+from moebook.study import model_names, params
+from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "06_fused_moe"
-
-
 BACKEND_SERIES = {
     "loop": "expert loop",
     "grouped": "grouped GEMM",
@@ -22,10 +21,8 @@ BACKEND_SERIES = {
     "flashinfer_cutlass": "FlashInfer CUTLASS",
     "flashinfer_trtllm": "FlashInfer TRT-LLM",
 }
-
-
-# series of the ladder -> (backend, whether it runs without decode graphs)
-LADDER = {
+# series of whole engines -> (backend, whether it runs without decode graphs)
+VARIANTS = {
     "fused": (None, False),
     "fused, no graphs": (None, True),
     "grouped GEMM": ("grouped", False),
@@ -35,6 +32,13 @@ LADDER = {
 
 
 class Params(EngineParams):
+    """Single layers: `layer_*` shapes, tokens in one call and what computes them; `quantized_*`
+    the same in number formats; `tuned_*` the layer whose kernel is tuned here.
+
+    Whole engines: `ladder_model` with each variant of `ladder`, over `ladder_batches` (sequences)
+    at `ladder_batch_tokens` (in and out), and over `ladder_lengths` at `ladder_length_batch`; a
+    model that does not fit is extrapolated from `reduced_layers`."""
+
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     layer_models: params.Models = ("tiny-mixtral", "tiny-qwen2-moe")
     layer_tokens: params.Counts = (1, 4, 16, 64, 256, 1024)
@@ -49,27 +53,27 @@ class Params(EngineParams):
     ladder: params.Names = ("fused", "grouped GEMM", "expert loop")
     ladder_batches: params.Counts = (1, 4, 16)
     ladder_batch_tokens: Length = Length(16, 16)
-    ladder_lengths: params.Lengths = both(16, 32)
+    ladder_lengths: Lengths = both(16, 32)
     ladder_length_batch: params.Count = 4
     reduced_layers: params.Depths | None = None
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        legal = [*BACKEND_SERIES, *(b for b in MOE_BACKENDS if b not in BACKEND_SERIES)]
-        found += points.unknown("layer_backends", self.layer_backends, legal)
-        found += points.unknown("quantized_backends", self.quantized_backends, legal)
-        found += points.unknown("ladder", self.ladder, LADDER)
-        quantizations = [
-            q for q, known in FORMATS.items() if q and set(known.engine) == {"quantization"}
-        ]
-        found += points.unknown("quantized_formats", self.quantized_formats, quantizations)
-        for key in ("layer_models", "quantized_models"):
-            found += points.model_problems(key, points.named(getattr(self, key)))
-        found += points.model_problems("tuned_model", points.named([self.tuned_model]))
-        return found + points.model_problems(
-            "ladder_model", points.named([self.ladder_model]), longest(self._in_ladder())
-        )
+        backends = list(dict.fromkeys((*BACKEND_SERIES, *MOE_BACKENDS)))
+        formats = [q for q, known in FORMATS.items() if q and set(known.engine) == {"quantization"}]
+        found += self.unknown("layer_backends", backends)
+        found += self.unknown("quantized_backends", backends)
+        found += self.unknown("ladder", VARIANTS)
+        found += self.unknown("quantized_formats", formats)
+        for key, names, length in (
+            ("layer_models", self.layer_models, None),
+            ("quantized_models", self.quantized_models, None),
+            ("tuned_model", [self.tuned_model], None),
+            ("ladder_model", [self.ladder_model], longest(self.engine_lengths())),
+        ):
+            found += model_names.model_problems(key, model_names.named(names), length)
+        return found
 
-    def _in_ladder(self) -> list[Length]:
+    def engine_lengths(self) -> list[Length]:
         """Lengths of whole engines."""
         return [*([self.ladder_batch_tokens] if self.ladder_batches else []), *self.ladder_lengths]

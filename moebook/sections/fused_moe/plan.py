@@ -1,8 +1,10 @@
 """Section 6: from parameters to points."""
 
+from itertools import product
+
 from moebook.models import catalog
-from moebook.sections.fused_moe.params import BACKEND_SERIES, LADDER, NOTEBOOK, Params
-from moebook.study import points
+from moebook.sections.fused_moe.params import BACKEND_SERIES, NOTEBOOK, VARIANTS, Params
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -10,69 +12,62 @@ from moebook.study.points import full_or_by_depth
 
 
 def plan(p: Params) -> Plan:
+    """Points of single layers (sweeps layer, layer_quantized, layer_tuned) and of whole engines
+    (ladder_batch, ladder_length)."""
     alone = points.fits(p, [1], [])
-    engines = points.fits(p, [*p.ladder_batches, p.ladder_length_batch], p._in_ladder())
-    p = points.with_models(
+    engines = points.fits(p, [*p.ladder_batches, p.ladder_length_batch], p.engine_lengths())
+    p = model_names.with_models(
         p, layer_models=alone, quantized_models=alone, tuned_model=alone, ladder_model=engines
     )
-    planned = [
-        q for point in _ladder(p) for q in full_or_by_depth(point, p.device, p.reduced_layers)
+    whole = [
+        q for point in _engines(p) for q in full_or_by_depth(point, p.device, p.reduced_layers)
     ]
-    planned = [check(q, p.device) for q in [*_layers(p), *planned]]
+    planned = [check(q, p.device) for q in [*_layers(p), *whole]]
     return Plan(NOTEBOOK, p.profile, p.device, merge(planned))
 
 
 def _layers(p: Params) -> list[Point]:
-    found = []
-    for name in p.layer_models:
-        found += [_layer(p, name, b, n, "layer") for b in p.layer_backends for n in p.layer_tokens]
-    found += [
-        _layer(p, name, b, n, "layer_quantized", q)
-        for name in p.quantized_models
-        for q in p.quantized_formats
-        for b in p.quantized_backends
-        for n in p.quantized_tokens
-    ]
-    if p.tuned_model:
-        found += [
-            _layer(p, p.tuned_model, "triton_tuned", n, "layer_tuned") for n in p.tuned_tokens
-        ]
-    return found
+    plain = product(p.layer_models, [None], p.layer_backends, p.layer_tokens)
+    quantized = product(
+        p.quantized_models, p.quantized_formats, p.quantized_backends, p.quantized_tokens
+    )
+    tuned = product(
+        [p.tuned_model] if p.tuned_model else [], [None], ["triton_tuned"], p.tuned_tokens
+    )
+    sweeps = {"layer": plain, "layer_quantized": quantized, "layer_tuned": tuned}
+    return [_layer(p, sweep, *cell) for sweep, cells in sweeps.items() for cell in cells]
 
 
 def _layer(
-    p: Params, model: str, backend: str, tokens: int, sweep: str, quantization: str | None = None
+    p: Params, sweep: str, model: str, quantization: str | None, backend: str, tokens: int
 ) -> Point:
     """Quantized experts take activations of 16 bits alone."""
     dtype = "bfloat16" if quantization and p.dtype == "float32" else p.dtype
-    engine = EngineSettings(
-        dtype=dtype, quantization=quantization, moe_backend=backend, graphs="eager"
-    )
-    label = BACKEND_SERIES.get(backend, backend) + f", {quantization}" * bool(quantization)
+    series = BACKEND_SERIES.get(backend, backend)
     return Point(
         NOTEBOOK,
         catalog.load(model),
-        engine,
+        EngineSettings(dtype=dtype, quantization=quantization, moe_backend=backend, graphs="eager"),
         Workload(tokens, 1, 1, p.seed),
         method="layer",
         repeats=p.repeats,
         sweeps=(sweep,),
-        series=label,
+        series=f"{series}, {quantization}" if quantization else series,
     )
 
 
-def _ladder(p: Params) -> list[Point]:
-    most, found = longest(p._in_ladder()), []
+def _engines(p: Params) -> list[Point]:
+    most = longest(p.engine_lengths())
     if p.ladder_model is None or most is None:
-        return found
+        return []
     arch, batches = catalog.load(p.ladder_model), {*p.ladder_batches, p.ladder_length_batch}
+    cells = [(b, p.ladder_batch_tokens, "ladder_batch") for b in p.ladder_batches]
+    cells += [(p.ladder_length_batch, n, "ladder_length") for n in p.ladder_lengths]
+    found = []
     for series in p.ladder:
-        backend, eager = LADDER[series]
-        engine = points.settings(
-            p, batches, most.total, moe_backend=backend, graphs="eager" if eager else p.graphs
-        )
-        cells = [(b, p.ladder_batch_tokens, "ladder_batch") for b in p.ladder_batches]
-        cells += [(p.ladder_length_batch, n, "ladder_length") for n in p.ladder_lengths]
+        backend, eager = VARIANTS[series]
+        graphs = "eager" if eager else p.graphs
+        engine = points.settings(p, batches, most.total, moe_backend=backend, graphs=graphs)
         found += [
             points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=series)
             for b, n, sweep in cells

@@ -31,7 +31,8 @@ def model_lead(cells: Cells, model: str, over: str = "fastest") -> Effect:
 
 def model_change(cells: Cells, model: str, over: str, column: str = METRIC) -> Effect:
     """Change of `column` from the model `over` to `model`, %."""
-    return _steps(cells, [over, model], column)
+    found = _steps(cells, [over, model], column)
+    return replace(found, basis=found.basis.iloc[::-1])
 
 
 def model_order(cells: Cells, models: list[str], column: str) -> Effect:

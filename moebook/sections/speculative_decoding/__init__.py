@@ -1,9 +1,9 @@
 """Section 4: what speculative decoding costs and gains for a MoE target (Fig 12).
 
 Cost: a target with each draft, acceptance set in the engine's rejection sampler, over length, draft
-tokens and batch, the target without drafts beside it. Acceptance: a trained tiny target with its
-drafts and n-gram lookup, over temperature and text. What a step costs over what it yields is the
-speed-up; analysis/speculation.py puts both together."""
+tokens and batch, and the target without drafts. Acceptance: a trained tiny target with its drafts
+and n-gram lookup, over temperature and text. What a step costs (cost.py) over what it yields
+(acceptance.py) is the speed-up."""
 
 from moebook.section import Section
 

@@ -11,12 +11,15 @@ from moebook.sections.speculative_decoding.effects import (
 )
 
 SOURCE = {"model": ["Qwen3-30B-A3B"], "input_tokens": [128, 256, 512, 1024, 2048], "device": "H100"}
+SMALL, MEDIUM, LARGE, LARGEST = (f"draft Qwen3-{size}" for size in ("0.6B", "1.7B", "4B", "8B"))
 INSTEAD = {
-    "draft Qwen3-0.6B": ["draft tiny-draft-small"],
-    "draft Qwen3-1.7B": ["draft tiny-draft-medium", "draft tiny-draft-large"],
-    "draft Qwen3-4B": ["draft tiny-draft-large"],
-    "draft Qwen3-8B": ["draft tiny-draft-large"],
+    SMALL: ["draft tiny-draft-small"],
+    MEDIUM: ["draft tiny-draft-medium", "draft tiny-draft-large"],
+    LARGE: ["draft tiny-draft-large"],
+    LARGEST: ["draft tiny-draft-large"],
 }
+gain = partial(draft_gain, instead=INSTEAD)
+fall = partial(draft_change, axis="length", low=128, high=2048)
 
 CLAIMS = (
     Claim(
@@ -35,18 +38,17 @@ CLAIMS = (
         parts=(
             Part(
                 "1.7B is best",
-                partial(draft_lead, draft="draft Qwen3-1.7B", instead=INSTEAD),
+                partial(draft_lead, draft=MEDIUM, instead=INSTEAD),
                 at_least(0),
                 why="the best draft is faster than the fastest other one",
             ),
             Part(
                 "over 8B at the shortest input",
                 partial(
-                    draft_gain,
-                    draft="draft Qwen3-1.7B",
-                    over="draft Qwen3-8B",
+                    gain,
+                    draft=MEDIUM,
+                    over=LARGEST,
                     where={"length": {"values": [128], "side": "smallest"}},
-                    instead=INSTEAD,
                 ),
                 within(15, 25),
                 why="'about 20': 5 points to either side",
@@ -54,24 +56,17 @@ CLAIMS = (
             Part(
                 "over 4B at the longest input",
                 partial(
-                    draft_gain,
-                    draft="draft Qwen3-1.7B",
-                    over="draft Qwen3-4B",
+                    gain,
+                    draft=MEDIUM,
+                    over=LARGE,
                     where={"length": {"values": [2048], "side": "largest"}},
-                    instead=INSTEAD,
                 ),
                 within(10, 20),
                 why="'about 15': 5 points to either side",
             ),
             Part(
                 "0.6B over 1.7B",
-                partial(
-                    draft_gain,
-                    draft="draft Qwen3-0.6B",
-                    over="draft Qwen3-1.7B",
-                    by="length",
-                    instead=INSTEAD,
-                ),
+                partial(gain, draft=SMALL, over=MEDIUM, by="length"),
                 within(-35, -25),
             ),
         ),
@@ -90,34 +85,16 @@ CLAIMS = (
         sweep="spec_length",
         source=SOURCE,
         parts=(
-            Part(
-                "falls with every draft",
-                partial(draft_change, axis="length", low=128, high=2048),
-                at_most(0),
-            ),
+            Part("falls with every draft", fall, at_most(0)),
             Part(
                 "with 1.7B",
-                partial(
-                    draft_change,
-                    axis="length",
-                    low=128,
-                    high=2048,
-                    drafts=["draft Qwen3-1.7B"],
-                    instead=INSTEAD,
-                ),
+                partial(fall, drafts=[MEDIUM], instead=INSTEAD),
                 within(-20, -10),
                 why="'about 15': 5 points to either side",
             ),
             Part(
                 "with 4B and 8B",
-                partial(
-                    draft_change,
-                    axis="length",
-                    low=128,
-                    high=2048,
-                    drafts=["draft Qwen3-4B", "draft Qwen3-8B"],
-                    instead=INSTEAD,
-                ),
+                partial(fall, drafts=[LARGE, LARGEST], instead=INSTEAD),
                 within(-30, -20),
                 why="'about 25': 5 points to either side",
             ),
@@ -136,9 +113,7 @@ CLAIMS = (
         parts=(
             Part(
                 "every step falls",
-                partial(
-                    draft_steps,
-                ),
+                draft_steps,
                 within(95, 100, slack=5, contradicted_below=50),
                 why=(
                     "5 % of the steps may be lost to noise; contradicted only where most steps rise"

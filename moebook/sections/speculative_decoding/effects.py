@@ -3,7 +3,7 @@ over draft tokens.
 
 Drafts are compared at equal model, batch, lengths, draft tokens and set acceptance. The source let
 its drafts' own weights decide acceptance and prints none; where it was set here, or weights are
-dummy, `differs` says so. A draft that was planned and has no number is told in the text, and the
+dummy, `differs` says so. A draft that was planned and has no number is named in the text, and the
 effect is then not `whole`."""
 
 from dataclasses import replace
@@ -21,33 +21,20 @@ from moebook.results.series_effects import series_gain
 def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:
     """How much faster `draft` is than the fastest other draft at the same place, %, mean over
     places."""
-    cells, told = _drafts(cells)
+    cells, lost = _drafts(cells)
     (mine,), differs = _chosen(cells, [draft], instead)
-    names, keys = cells.ok["series"].to_numpy(), series_keys(cells.ok, SERIES_OF).to_numpy()
-    values, used, best = [], [], []
-    for i in np.flatnonzero(names == mine):
-        others = np.flatnonzero((keys == keys[i]) & (names != mine))
-        if len(others):
-            values.append(100 * (cells.samples[:, i] / cells.samples[:, others].max(axis=1) - 1))
-            used += [i, *others]
-            best.append(names[max((i, *others), key=lambda j: cells.samples[0, j])])
-    if not values:
-        raise Untested(f"no place at which both {mine} and another draft were measured{told}")
-    counts = pd.Series(best).value_counts()
-    text = (
-        "fastest: "
-        + ", ".join(f"{name} at {n} of {len(best)}" for name, n in counts.items())
-        + told
-    )
-    found = mean_of(
-        np.column_stack(values),
-        cells,
-        "%",
-        cells.ok.iloc[sorted(set(used))],
-        (*differs, *_conditions(cells)),
-        text,
-    )
-    return replace(found, whole=not told)
+    is_mine, keys = cells.ok["series"] == mine, series_keys(cells.ok, SERIES_OF)
+    others = cells.ok.index[~is_mine].groupby(keys[~is_mine])
+    places = [[i, *others[keys[i]]] for i in cells.ok.index[is_mine] if keys[i] in others]
+    if not places:
+        raise Untested(f"no place at which both {mine} and another draft were measured{lost}")
+    drawn = [cells.samples[:, at] for at in places]
+    lead = np.column_stack([own[:, 0] / own[:, 1:].max(axis=1) for own in drawn])
+    best = [cells.ok["series"][at[own[0].argmax()]] for at, own in zip(places, drawn, strict=True)]
+    counts = [f"{name} at {n} of {len(best)}" for name, n in pd.Series(best).value_counts().items()]
+    used = cells.ok.iloc[np.unique(np.concatenate(places))]
+    found = mean_of(100 * (lead - 1), cells, "%", used, differs, "fastest: " + ", ".join(counts))
+    return _finished(found, cells, lost)
 
 
 def draft_gain(
@@ -59,12 +46,10 @@ def draft_gain(
     by: str | None = None,
 ) -> Effect:
     """How much faster one draft is than another, %, mean over the places of `where`."""
-    cells, told = _drafts(cells)
-    sides = [_chosen(cells, [name], instead)[0][0] for name in (draft, over)]
-    if sides[0] == sides[1]:
-        raise Untested(
-            f"{sides[0]} stands for both {draft} and {over}: they cannot be told apart here"
-        )
+    cells, _ = _drafts(cells)
+    mine, other = (_chosen(cells, [name], instead)[0][0] for name in (draft, over))
+    if mine == other:
+        raise Untested(f"{mine} stands for both {draft} and {over}: they cannot be told apart here")
     found = series_gain(cells, draft, over, where=where, instead=instead, by=by)
     return replace(found, differs=(*found.differs, *_conditions(cells)))
 
@@ -73,7 +58,7 @@ def draft_change(
     cells: Cells, axis: str, low, high, drafts: list[str] | None = None, instead: dict | None = None
 ) -> Effect:
     """Change of throughput from low to high of the axis, %, mean over `drafts` (None: all)."""
-    cells, told = _drafts(cells, drafts)
+    cells, lost = _drafts(cells, drafts)
     differs: tuple[str, ...] = ()
     if drafts is not None:
         names, differs = _chosen(cells, drafts, instead)
@@ -83,38 +68,31 @@ def draft_change(
     found = effects.end_change(cells, axis, low, high)
     medians = found.used.assign(median=cells.samples[0, found.used.index]).sort_values(axis)
     ends = medians.groupby("series", sort=False)["median"].agg(["first", "last"])
-    each = ", ".join(
-        f"{name} {100 * (last / first - 1):+.1f} %" for name, first, last in ends.itertuples()
-    )
-    return replace(
-        found,
-        differs=(*differs, *found.differs, *_conditions(cells)),
-        text=each + told,
-        whole=not told,
-    )
+    changes = 100 * (ends["last"] / ends["first"] - 1)
+    text = ", ".join(f"{name} {change:+.1f} %" for name, change in changes.items())
+    return _finished(replace(found, differs=differs + found.differs, text=text), cells, lost)
 
 
 def draft_steps(cells: Cells, axis: str = "draft_tokens") -> Effect:
     """Share of single steps along the axis at which throughput falls, %; series with a draft
     only."""
-    cells, told = _drafts(cells)
-    pairs = [
-        (a, b)
-        for rows in series(cells, (axis,), axis)
-        for a, b in zip(rows, rows[1:], strict=False)
-    ]
-    if not pairs:
-        raise Untested(f"no draft was measured at two values of {NAMES[axis]}{told}")
-    lows, highs = np.array(pairs).T
+    cells, lost = _drafts(cells)
+    rows = [own for own in series(cells, (axis,), axis) if len(own) > 1]
+    if not rows:
+        raise Untested(f"no draft was measured at two values of {NAMES[axis]}{lost}")
+    lows, highs = (np.concatenate([own[side] for own in rows]) for side in (np.s_[:-1], np.s_[1:]))
     falls = cells.samples[:, highs] < cells.samples[:, lows]
-    by = pd.DataFrame({"series": cells.ok["series"].to_numpy()[lows], "falls": falls[0]}).groupby(
-        "series", sort=False
-    )
-    each = ", ".join(f"{name} {int(own.sum())} of {len(own)}" for name, own in by["falls"])
-    text = f"{NAMES[axis]} {plain(sorted(cells.ok[axis].unique()))}: steps that fall: {each}{told}"
-    used = cells.ok.iloc[np.unique(pairs)]
-    found = mean_of(100.0 * falls, cells, "% of steps", used, _conditions(cells), text)
-    return replace(found, whole=not told)
+    by = pd.Series(falls[0]).groupby(cells.ok["series"].to_numpy()[lows], sort=False)
+    each = ", ".join(f"{name} {own.sum()} of {len(own)}" for name, own in by)
+    text = f"{NAMES[axis]} {plain(sorted(cells.ok[axis].unique()))}: steps that fall: {each}"
+    used = cells.ok.iloc[np.unique([lows, highs])]
+    return _finished(mean_of(100.0 * falls, cells, "% of steps", used, (), text), cells, lost)
+
+
+def _finished(found: Effect, cells: Cells, lost: str) -> Effect:
+    """With the conditions of its cells, and what was not measured."""
+    differs = (*found.differs, *_conditions(cells))
+    return replace(found, differs=differs, text=found.text + lost, whole=not lost)
 
 
 def _drafts(cells: Cells, names: list[str] | None = None) -> tuple[Cells, str]:
@@ -122,18 +100,12 @@ def _drafts(cells: Cells, names: list[str] | None = None) -> tuple[Cells, str]:
     all have one."""
     if "draft_tokens" not in cells.planned:
         raise Untested("no point of the table speaks of draft tokens")
-    kept = cells.select(
-        cells.ok["draft_tokens"].fillna(0) > 0, cells.planned["draft_tokens"].fillna(0) > 0
-    )
+    kept = cells.select(*(rows["draft_tokens"].fillna(0) > 0 for rows in (cells.ok, cells.planned)))
     if kept.ok.empty:
         raise Untested("no point with a draft was measured")
-    gone = kept.planned[
-        (kept.planned["status"] != "ok") & (kept.planned["series"].isin(names) if names else True)
-    ]
-    each = "; ".join(
-        f"{row.series}: {row.reason or row.status}"
-        for row in gone.drop_duplicates("series").itertuples()
-    )
+    gone = kept.planned[kept.planned["status"] != "ok"].drop_duplicates("series")
+    gone = gone[gone["series"].isin(names)] if names else gone
+    each = "; ".join(f"{row.series}: {row.reason or row.status}" for row in gone.itertuples())
     return kept, f"; not measured everywhere: {each}" if each else ""
 
 
@@ -142,36 +114,30 @@ def _chosen(
 ) -> tuple[list[str], tuple[str, ...]]:
     """The wanted series that were measured, or the first of their stand-ins that was."""
     have = set(cells.ok["series"])
-    found = [name for name in wanted if name in have]
-    if found:
+    if found := [name for name in wanted if name in have]:
         return found, ()
-    stand_in = [name for name in (instead or {}).get(wanted[0], ()) if name in have]
-    if stand_in:
-        return stand_in[:1], (f"series {stand_in[0]} in place of {plain(wanted)}",)
-    told = cells.planned.loc[cells.planned["series"].isin(wanted), "reason"].dropna()
-    raise Untested(
-        f"no measured points of {plain(wanted)}"
-        + (f" ({told.iloc[0]})" if len(told) else f"; series measured: {plain(sorted(have))}")
-    )
+    for name in (instead or {}).get(wanted[0], ()):
+        if name in have:
+            return [name], (f"series {name} in place of {plain(wanted)}",)
+    reasons = cells.planned.loc[cells.planned["series"].isin(wanted), "reason"].dropna()
+    why = f" ({reasons.iloc[0]})" if len(reasons) else f"; series measured: {plain(sorted(have))}"
+    raise Untested(f"no measured points of {plain(wanted)}{why}")
 
 
 def _conditions(cells: Cells) -> tuple[str, ...]:
     """How the acceptance of these cells came about, where it is not by the models' own weights; and
     whether their draft tokens share experts, which makes verifying cheaper than for tokens of
     near-uniform routing."""
-    found: tuple[str, ...] = ()
+    source = "(source: what its models' weights gave)"
+    found: list[str] = []
     given = cells.ok["set_acceptance"].dropna().unique() if "set_acceptance" in cells.ok else []
     if len(given):
-        found = (
-            f"acceptance set to {plain(sorted(given))} for every draft (source: what its models' "
-            f"weights gave)",
-        )
+        found.append(f"acceptance set to {plain(sorted(given))} for every draft {source}")
     elif "weights" in cells.ok and (cells.ok["weights"] == "dummy").any():
-        found = ("acceptance that of dummy weights (source: what its models' weights gave)",)
+        found.append(f"acceptance that of dummy weights {source}")
     if under := int(is_under(cells.ok).sum()):
-        found += (
+        found.append(
             f"{under} of {len(cells.ok)} points with a draft faster than their floor, so their "
-            f"draft tokens share "
-            "experts",
+            f"draft tokens share experts"
         )
-    return found
+    return tuple(found)
