@@ -1,6 +1,7 @@
 """What reaches into vLLM: marked with versions, known for the one installed, and nowhere else."""
 
 import ast
+import functools
 import gc
 import importlib
 import importlib.util
@@ -40,9 +41,9 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, str | None, ast.AST]]:
                 yield module, name, node
 
 
-def sources() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path, ast.parse(path.read_text())
+@functools.cache
+def sources() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text())) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
 def test_only_the_engines_room_imports_vllm():
