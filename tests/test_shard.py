@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 
 from moebook import sections
 from moebook.cli import app
-from moebook.measure import executors
-from moebook.measure import store as store_module
+from moebook.measure import executors, folder_lock
 from moebook.measure.folder_lock import FolderInUse, locked
 from moebook.measure.store import Store
 from moebook.study import params as parameters
@@ -135,7 +134,7 @@ def test_shards_share_a_folder_with_each_other_and_with_no_whole_run(plans, tmp_
 
 
 def test_a_lock_file_can_be_locked_as_nfs_does_it(tmp_path):
-    with store_module._lock_file(tmp_path / "new" / ".lock") as handle:
+    with folder_lock._lock_file(tmp_path / "new" / ".lock") as handle:
         fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
