@@ -337,7 +337,7 @@ def test_an_address_where_nothing_answers_is_told_at_once():
     command = [
         sys.executable,
         "-m",
-        "moebook.cli",
+        "moebook",
         "measure",
         "params/cpu/01_hyperparameter_scaling.yaml",
         "--executor",
