@@ -34,8 +34,10 @@ study: venv
 test: venv
 	@echo "== lint"
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	@echo "== tests"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lab: venv
 	$(BIN)/jupyter lab --notebook-dir=.

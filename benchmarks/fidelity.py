@@ -18,8 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from moebook import devices
+from moebook.engine import installed
+from moebook.engine.vllm.arguments import set_environment
 from moebook.measure.run import WorkerHandle
-from moebook.measure.worker import set_environment
 from moebook.models import catalog
 from moebook.models.edit import edit
 from moebook.study.plan import EngineSettings
@@ -149,7 +150,7 @@ def main() -> None:
                 "benchmark": "fidelity",
                 **vars(given),
                 "device": device.name,
-                "engine": devices.engine_version(device.kind),
+                "engine": installed.version(device.kind),
                 "vllm_bench_e2e_s": theirs,
                 "moebook_e2e_s": ours,
                 "difference_pct": round(difference, 2),

@@ -25,8 +25,8 @@ MOST_TOLD = 8  # differing cells named per file
 def record(folder: Path) -> None:
     """Write what today's code makes of the reference results of every profile."""
     from moebook import paths, sections
-    from moebook.profile import all_verdicts
     from moebook.results.verdicts import to_json
+    from moebook.sections.profile import all_verdicts
     from moebook.study.params import load
     from moebook.workbook import Run
 

@@ -14,6 +14,7 @@ import yaml
 from moebook import devices, paths
 from moebook.devices import cards
 from moebook.devices.visible import VARIABLE, Card
+from moebook.engine import installed
 
 NEEDED = (
     "papermill",
@@ -65,10 +66,10 @@ def checks() -> list[Check]:
 def _engines() -> list[Check]:
     """The build of the engine for each device here. A machine that can measure on one is whole."""
     kinds = dict.fromkeys([*(devices.kind_of(card.name) for card in cards.seen().cards), "cpu"])
-    problems = {kind: devices.engine_problem(kind) for kind in kinds}
+    problems = {kind: installed.problem(kind) for kind in kinds}
     whole = not all(problems.values())
     return [
-        Check("engine", whole, f"{kind}: {problem or devices.engine_version(kind)}")
+        Check("engine", whole, f"{kind}: {problem or installed.version(kind)}")
         for kind, problem in problems.items()
     ]
 
@@ -132,7 +133,7 @@ def _ray() -> Check:
 
 
 def _torch_companions() -> list[Check]:
-    if devices.engine_problem("cpu") is not None:
+    if installed.problem("cpu") is not None:
         return []
     wrong = [m for m in BREAKS_TORCH_CPU if importlib.util.find_spec(m) is not None]
     detail = "none of those that break a CPU torch"

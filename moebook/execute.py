@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Event
 
 from moebook import devices, paths
+from moebook.engine import installed
 from moebook.measure import run
 from moebook.measure.executors.local import Local
 from moebook.measure.schedule import references
@@ -27,7 +28,7 @@ from moebook.sections import parameters_of
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
 
-PAPERMILL = "import moebook.measure.imports; from papermill.__main__ import papermill; papermill()"
+PAPERMILL = "import moebook.engine.imports; from papermill.__main__ import papermill; papermill()"
 MOST_AT_ONCE = 4  # notebooks: a kernel takes about half a gigabyte
 POLL_S = 0.5  # between looks at whether to stop
 
@@ -200,7 +201,7 @@ def run_study(
         if plan.measured and devices.detect(plan.device) is not None
     ]
     for kind in dict.fromkeys(plan.device for _, _, plan in measured):
-        if problem := devices.engine_problem(kind):
+        if problem := installed.problem(kind):
             raise ValueError(problem)
     _train([(params, plan) for _, params, plan in measured])
     for kind in dict.fromkeys(plan.device for _, _, plan in measured):

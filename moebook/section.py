@@ -85,7 +85,8 @@ class Section:
         """A notebook's run, of the names of its parameters cell: `section.open(globals())`."""
         from moebook import workbook
 
-        return workbook.open_run(self, names)
+        given = {name: value for name, value in names.items() if value is not self}
+        return workbook.open_run(self, given)
 
     def _part(self, name: str) -> ModuleType:
         return importlib.import_module(f"moebook.sections.{self.name}.{name}")

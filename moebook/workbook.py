@@ -22,6 +22,7 @@ from functools import cached_property
 import pandas as pd
 
 from moebook import devices, paths
+from moebook.engine import installed
 from moebook.explore import widgets
 from moebook.measure import run as measuring
 from moebook.measure.progress import Progress
@@ -230,7 +231,7 @@ class Run:
         here = devices.detect(self.plan.device) or devices.detect()
         return {
             "origin": self.results.origin,
-            "here": devices.provenance(here),
+            "here": installed.provenance(here),
             "python": sys.version.split()[0],
             "parameters": self.params.model_dump(mode="json"),
         }

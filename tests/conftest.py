@@ -1,28 +1,121 @@
 """Tests run from the repository's root, as the commands do; GPU tests are skipped with the
 reason."""
 
+import ast
+import gc
 import importlib.util
 import json
 import os
 import sys
 import tempfile
+from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+import moebook.engine.imports  # noqa: F401  first, for what tests import
 from moebook import devices
 
 os.chdir(Path(__file__).parents[1])
 STAND_IN = Path("tests/stand_in").resolve()
 os.environ["MOEBOOK_LOCKS"] = tempfile.mkdtemp(prefix="moebook-test-locks-")  # of these tests alone
+LONGEST = (
+    "engine",
+    "test_ray_cluster",
+    "test_notebooks_in_jupyterlab",
+    "test_notebooks",
+)  # groups of few tests
+SIDE_BY_SIDE = (
+    "PYTEST_XDIST_WORKER" in os.environ
+)  # one of several processes, each of which has its share of the tests
+if SIDE_BY_SIDE:
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # each process has a core: threads of two would wait for each other
 
 
 def pytest_collection_modifyitems(items):
+    _skip_without_a_gpu(items)
+    if SIDE_BY_SIDE:
+        groups = [_group(item.path, item.originalname) for item in items]
+        size = {**Counter(groups), **{name: len(items) - i for i, name in enumerate(LONGEST)}}
+        order = sorted(
+            range(len(items)), key=lambda i: (-size[groups[i]], groups[i])
+        )  # what is short fills up the end
+        items[:] = [items[i] for i in order]
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # of what was imported nothing goes: no collection need look at it
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One process after another takes a group of tests and runs it whole. pytest-xdist's own
+    `loadgroup` reads groups from names that pytest 9.2 no longer lets it change."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return _group(config.rootpath / file, test.partition("[")[0])
+
+    config.option.loadscopereorder = False
+    return Groups(config, log)
+
+
+@cache
+def _group(file: Path, test: str) -> str:
+    """What one process runs: all that starts engines, which would slow each other down, the files
+    that load the shipped results of every profile, or what else a file has."""
+    if test in _engine_tests(file):
+        return "engine"
+    return "shipped" if "\nimport shipped\n" in file.read_text() else file.stem
+
+
+@cache
+def _engine_tests(file: Path) -> set[str]:
+    """Names of the tests marked `engine`, also for a process that collects no tests."""
+    body = ast.parse(file.read_text()).body
+    if any(ast.unparse(node) == "pytestmark = pytest.mark.engine" for node in body):
+        return {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    return {
+        node.name
+        for node in body
+        if isinstance(node, ast.FunctionDef)
+        and "pytest.mark.engine" in map(ast.unparse, node.decorator_list)
+    }
+
+
+def _skip_without_a_gpu(items: list) -> None:
     found = devices.detect()
     skip = pytest.mark.skip(reason=f"needs a GPU; this machine has {found.name}")
     for item in items:
         if item.get_closest_marker("gpu") and found.kind == "cpu":
             item.add_marker(skip)
+
+
+class FailuresAsTheyHappen:
+    """A line for each as soon as it is known, where pytest would tell it at the end of minutes of
+    dots."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            said = crash.message.splitlines()[0] if crash and crash.message else ""
+            terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+            if terminal:
+                terminal.write_line(f"\nfailed: {report.nodeid} ({report.when}) {said[:200]}")
+
+
+def pytest_configure(config):
+    if not SIDE_BY_SIDE:
+        config.pluginmanager.register(FailuresAsTheyHappen(config))
 
 
 def _card(index: int, given: str | dict) -> dict:

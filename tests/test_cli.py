@@ -9,15 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from typer.testing import CliRunner
 
 from moebook.cli import app
 
 
 def moebook(*args: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "moebook", *args], capture_output=True, text=True, timeout=120
-    )
+    return warm.run(["-m", "moebook.__main__", *args], "warm_cli", timeout=120)
 
 
 @pytest.mark.parametrize("file", sorted(Path("params").glob("*/01_*.yaml")), ids=str)

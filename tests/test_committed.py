@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from moebook.predict.under_bound import is_under
 from moebook.results import table as results
-from moebook.results.under_bound import is_under
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,7 @@
 """A measurement and its device: the card asked is the card used, alone on it, and a busy one is
 told."""
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -150,7 +151,7 @@ def test_the_worker_sees_the_chosen_cards_alone(gpu, monkeypatch, tmp_path):
 def test_training_for_a_cpu_plan_sees_no_card(gpu, plan_for, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "moebook.measure.executors.local.tiny.ensure",
+        "moebook.measure.executors.local.family.ensure",
         lambda names, say, environment: asked.append(environment),
     )
     run.measure(plan_for("cpu"), tmp_path, worker=Scripted())
@@ -181,7 +182,7 @@ def test_the_other_build_of_the_engine_is_refused(
 ):
     def version(name):
         if name != build_:
-            raise devices.installed.importlib.metadata.PackageNotFoundError(name)
+            raise importlib.metadata.PackageNotFoundError(name)
         return "1.0"
 
     monkeypatch.setattr("importlib.metadata.version", version)

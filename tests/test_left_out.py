@@ -104,11 +104,7 @@ def show(results, stem: str) -> tuple[dict[str, str], dict[tuple, str]]:
             plt.close(fig)
         except ValueError as error:
             reasons[name] = str(error)
-    assert all(
-        verdict.verdict
-        for verdict in verdicts.evaluate(results.summary)
-        if verdict.notebook == section.stem
-    )
+    assert all(verdict.verdict for verdict in verdicts.evaluate(results.summary, section.claims))
     module = importlib.import_module(f"moebook.sections.{section.stem[3:]}.commentary")
     return reasons, {
         call: getattr(module, call[0])(results.shown, *call[1:])
@@ -118,9 +114,9 @@ def show(results, stem: str) -> tuple[dict[str, str], dict[tuple, str]]:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["not run", "measured"])
 def results_of(request):
-    return (
-        made_up.measured if request.param else lambda p, plan: loading.unmeasured(p, plan, "test")
-    )
+    if request.param:
+        return made_up.measured
+    return lambda p, plan: loading.unmeasured(p, plan, "test", loading.Enrich())
 
 
 @pytest.mark.parametrize(("stem", "changes", "gone"), LEFT_OUT, ids=NAMES)
@@ -141,7 +137,7 @@ def test_what_is_left_is_shown_and_told(stem, changes, results_of):
 def test_commentary_on_a_sweep_that_is_left_out_is_one_sentence_that_names_it(results_of):
     p, plan = made_up.build("02", lengths=[])
     reasons, told = show(results_of(p, plan), "02")
-    assert told["pair", "quant_length"] == "Not part of this plan: sweep `quant_length`."
+    assert told["over_length",] == "Not part of this plan: sweep `quant_length`."
     assert "'quant_length', of which the table has no row" in reasons["fig10_length"]
 
 

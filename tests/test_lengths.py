@@ -298,8 +298,7 @@ def test_words_say_pairs_and_the_table_of_results_both_columns():
     from moebook.results.report import results_frame
     from moebook.sections.quantization import commentary
 
-    assert "at length 8, " in commentary.pair(results.summary, "quant_length")
-    assert "at 16 + 4" in commentary.pair(results.summary, "quant_length")
+    assert "by length:\n\n| model | 8 | 16 + 4 |" in commentary.over_length(results.summary)
     frame, _ = results_frame(results.summary)
     assert {("16", "4"), ("8", "8")} <= set(zip(frame["in"], frame["out"], strict=True))
 

@@ -1,7 +1,6 @@
 """The plan of section 9: what the shipped profiles hold, what fits, whose routing is imposed, and
 bad parameters."""
 
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -128,7 +127,7 @@ def test_a_language_part_without_mla_tells_the_engine():
 
     def environment(name):
         return engine_environment(
-            asdict(EngineSettings(graphs="eager")), catalog.load(name).hf_config()
+            EngineSettings(graphs="eager"), catalog.load(name).hf_config()
         )
 
     assert environment("deepseek-vl2-tiny-textonly") == environment("Mixtral-8x7B-v0.1") | {
@@ -151,7 +150,7 @@ def test_a_cpu_is_told_an_mla_kernel_where_the_fast_one_lacks_the_dtype(
     name, dtype, on_gpu, told, tmp_path
 ):
     made = engine_arguments(
-        asdict(EngineSettings(dtype=dtype)), catalog.load(name).hf_config(), tmp_path, on_gpu=on_gpu
+        EngineSettings(dtype=dtype), catalog.load(name).hf_config(), tmp_path, on_gpu=on_gpu
     )
     assert made.get("attention_backend") == told
 

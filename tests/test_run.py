@@ -410,18 +410,16 @@ def test_a_layer_request_has_its_shape_and_no_engine(layers):
     } == schedule.request(quantized, COUNTS)
 
 
-def test_a_perplexity_request_has_its_text_and_weights(formats):
+def test_a_perplexity_request_has_its_text(formats):
     point = replace(
         next(p for p in formats.points if p.method == "perplexity"),
         text="held_out.txt",
         status="ready",
     )
-    point = replace(point, engine=replace(point.engine, weights="/models/x"))
     assert schedule.request(point, COUNTS) == {
         "op": "read",
         "method": "perplexity",
         "text": "held_out.txt",
-        "weights": "/models/x",
         "repeats": 3,
         "counts_file": str(COUNTS),
         "workload": asdict(point.workload),

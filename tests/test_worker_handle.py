@@ -206,4 +206,4 @@ def test_the_worker_finds_this_library_from_any_folder(played_by, tmp_path):
     played_by(OBEYS.replace('"facts": {}', '"facts": {}, "path": os.environ["PYTHONPATH"]'))
     with WorkerHandle(tmp_path / "worker.log") as worker:
         first = worker.ask({"op": "a"}, 10)["path"].split(os.pathsep)[0]
-    assert (Path(first) / "moebook" / "engine" / "worker.py").is_file()
+    assert (Path(first) / "moebook" / "measure" / "worker.py").is_file()

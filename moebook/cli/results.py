@@ -132,8 +132,8 @@ def claims(
     as_json: AsJson = False,
 ) -> None:
     """A verdict on each of the paper's claims, from a profile's results."""
-    from moebook.profile import all_verdicts
     from moebook.results.report import verdict_lines
+    from moebook.sections.profile import all_verdicts
 
     in_profile(profile)
     verdicts, origins = all_verdicts(profile, whole(output_root))

@@ -6,7 +6,6 @@ has it to itself.
     host.py       its CPU
     facts.py      devices.yaml: kinds, their exact names, published figures
     device.py     the device of a kind, as this machine has it
-    installed.py  the build of the engine for it
     origin.py     what a record says of it
     lock.py       one measurement at a time
     busy.py       memory that others use
@@ -28,7 +27,6 @@ from moebook.devices.device import (
 )
 from moebook.devices.facts import ANY, ANY_BYTES, Published, kind_of, kinds, published, suits
 from moebook.devices.host import core_ids, cores
-from moebook.devices.installed import engine_problem, engine_version
 from moebook.devices.lock import DeviceInUse, DeviceLock
 from moebook.devices.origin import git_commit, provenance
 
@@ -44,8 +42,6 @@ __all__ = [
     "core_ids",
     "cores",
     "detect",
-    "engine_problem",
-    "engine_version",
     "forget",
     "git_commit",
     "gpu_state",

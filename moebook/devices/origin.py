@@ -7,7 +7,6 @@ from pathlib import Path
 
 from moebook.devices import host
 from moebook.devices.device import Device
-from moebook.devices.installed import engine_version
 
 
 def provenance(device: Device, used: int = 1) -> dict:
@@ -20,7 +19,6 @@ def provenance(device: Device, used: int = 1) -> dict:
         "device_uuid": ",".join(device.uuids[:used]) or None,
         "device_cores": host.cores(),
         "driver": device.driver,
-        "engine_version": engine_version(device.kind),
         "git_commit": os.environ.get("MOEBOOK_COMMIT") or git_commit(),
     }
 

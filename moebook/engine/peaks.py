@@ -1,5 +1,5 @@
-"""What the device can do at most, measured: copy bandwidth (bytes read plus written, per second)
-and matrix rate.
+"""Measured peaks of the device: copy bandwidth (bytes read plus written, per second) and matrix
+rate (FLOP/s).
 
 Measured in a process of its own, because the worker must not touch CUDA before it forks engines.
 """
@@ -9,6 +9,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+from moebook.engine.base import EngineFailed
 
 REPEATS = 9
 SLOW_S = 1.0
@@ -22,10 +24,8 @@ def measure_in_child(dtype: str) -> dict:
         timeout=300,
     )
     if done.returncode:
-        from moebook.engine.vllm.engine import EngineFailed
-
         raise EngineFailed(
-            "failed", f"measuring the device's ceilings failed: {done.stderr.strip()[-300:]}"
+            "failed", f"measuring the device's peaks failed: {done.stderr.strip()[-300:]}"
         )
     return json.loads(done.stdout.strip().splitlines()[-1])
 

@@ -47,8 +47,7 @@ def evaluate(
     if engine_arguments and not on_gpu:
         raise QualityError(
             f"{engine_arguments}: lm-eval drives vLLM on a GPU only; here tasks run in "
-            f"transformers, in the "
-            "checkpoint's own dtype: leave the quantization out"
+            "transformers, in the checkpoint's own dtype: leave the quantization out"
         )
     import lm_eval
     from lm_eval.tasks import TaskManager

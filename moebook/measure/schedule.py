@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from moebook import devices
+from moebook.engine import installed
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.study.plan import TEXT_METHODS, Point, describe
 
+NO_PEAKS = "the device's peaks could not be measured, roofline bounds stay empty: {}"
+LAYER_SHAPE = ("hidden_size", "expert_ffn_dim", "num_experts", "top_k")
 BUSY_WAIT_S = 10.0  # a killed process' memory of a card is free within seconds
 
 
@@ -69,7 +72,7 @@ class Sweep:
             )
 
     def _provenance(self, point: Point, started: datetime) -> dict:
-        origin = devices.provenance(self.device, point.engine.num_devices)
+        origin = installed.provenance(self.device, point.engine.num_devices)
         return {**origin, **devices.gpu_state(self.device), "started_at": started.isoformat()}
 
     def ceilings(self, dtype: str) -> dict | None:
@@ -77,9 +80,7 @@ class Sweep:
         reply = self._guarded({"op": "ceilings", "dtype": dtype}, START_LIMIT_S)
         if reply["ok"]:
             return {"device": self.device.name, **reply["ceilings"]}
-        self.say(
-            f"the device's ceilings could not be measured, floors stay empty: {reply['reason']}"
-        )
+        self.say(NO_PEAKS.format(reply["reason"]))
         return None
 
     def _ready(self, point: Point) -> dict | None:
@@ -91,15 +92,13 @@ class Sweep:
         if self.running is not None and self.running.engine_key == point.engine_key:
             return None
         if self.running is not None:
-            reply = self._guarded(
-                {"op": "switch", "top_k": point.architecture.top_k}, START_LIMIT_S
-            )
+            switch = {"op": "switch", "top_k": point.architecture.top_k}
+            reply = self._guarded(switch, START_LIMIT_S)
             if reply["ok"]:
                 self.running, self.facts = point, reply["facts"]
                 return None
-            self.say(
-                f"a running engine could not switch top-k, starting another: {reply['reason']}"
-            )
+            reason = reply["reason"]
+            self.say(f"a running engine could not switch top-k, starting another: {reason}")
         if point.engine_key in self.refused:
             return self.refused[point.engine_key]
         request = {
@@ -137,11 +136,9 @@ class Sweep:
             return {"status": "ok", "reason": None, **{k: v for k, v in reply.items() if k != "ok"}}
         if "would preempt" not in reply["reason"]:
             self.running = None
-        return (
-            self._refusal(reply, point.build_key)
-            if point.is_layer
-            else {k: reply[k] for k in ("status", "reason")}
-        )
+        if point.is_layer:
+            return self._refusal(reply, point.build_key)
+        return {k: reply[k] for k in ("status", "reason")}
 
     def _guarded(self, asked: dict, limit_s: float) -> dict:
         try:
@@ -154,56 +151,45 @@ class Sweep:
 
 def references(points: Iterable[Point]) -> list[str]:
     """The members of the tiny family that points are measured on."""
-    models = [
-        m
-        for p in points
-        for m in (p.engine.weights, p.engine.speculation and p.engine.speculation.draft)
-    ]
-    return [m for m in dict.fromkeys(models) if m and family.is_tiny(m)]
+    models = dict.fromkeys(m for p in points for m in (p.engine.weights, _draft(p)))
+    return [m for m in models if m and family.is_tiny(m)]
+
+
+def _draft(point: Point) -> str | None:
+    return point.engine.speculation.draft if point.engine.speculation else None
 
 
 def _draft_config(point: Point) -> dict | None:
-    spec = point.engine.speculation
-    return catalog.load(spec.draft).hf_config() if spec and spec.draft else None
+    draft = _draft(point)
+    return catalog.load(draft).hf_config() if draft else None
 
 
 def request(point: Point, counts_file: Path) -> dict:
     """What the worker is asked for one point; counts_file: where expert choices are counted, by
     methods that do."""
-    work, arch, engine = point.workload, point.architecture, point.engine
     if point.is_layer:
-        shape = {
-            name: getattr(arch, name)
-            for name in ("hidden_size", "expert_ffn_dim", "num_experts", "top_k")
-        }
-        return {
-            "op": "layer",
-            "shape": shape,
-            "dtype": engine.dtype,
-            "quantization": engine.quantization,
-            "backend": engine.moe_backend or "auto",
-            "seed": work.seed,
-            "tokens": work.batch,
-            "skew": engine.skew,
-            "repeats": point.repeats,
-        }
-    if point.method == "endpoint":
-        return {"op": "endpoint", "workload": asdict(work), "repeats": point.repeats}
+        return _layer_request(point)
     if point.method == "training":
-        return {"op": "training", "reference": engine.weights}
+        return {"op": "training", "reference": point.engine.weights}
+    asked = {"workload": asdict(point.workload), "repeats": point.repeats}
+    if point.method == "endpoint":
+        return {"op": "endpoint", **asked}
+    asked["method"] = point.method
     if point.method in TEXT_METHODS:
-        return {
-            "op": "read",
-            "method": point.method,
-            "workload": asdict(work),
-            "text": point.text,
-            "weights": engine.weights,
-            "repeats": point.repeats,
-            "counts_file": str(counts_file),
-        }
+        return {"op": "read", "text": point.text, "counts_file": str(counts_file), **asked}
+    return {"op": "measure", **asked}
+
+
+def _layer_request(point: Point) -> dict:
+    engine = point.engine
     return {
-        "op": "measure",
-        "workload": asdict(work),
-        "method": point.method,
+        "op": "layer",
+        "shape": {name: getattr(point.architecture, name) for name in LAYER_SHAPE},
+        "dtype": engine.dtype,
+        "quantization": engine.quantization,
+        "backend": engine.moe_backend or "auto",
+        "seed": point.workload.seed,
+        "tokens": point.workload.batch,
+        "skew": engine.skew,
         "repeats": point.repeats,
     }

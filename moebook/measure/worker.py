@@ -1,100 +1,55 @@
-"""The worker: a process of its own that imports vLLM once and starts engines one after another.
+"""The worker: a process of its own that imports the engine once and starts engines one after
+another.
 
 `python -m moebook.measure.worker KIND REPLY_FD LOG` reads one JSON request per line on standard
 input and writes one JSON reply per line on the file descriptor; standard output and error go to the
-log, where vLLM writes. KIND: of the device that its environment shows it.
+log, where the engine writes. KIND: of the device that its environment shows it.
 
-  {"op": "start", "settings": {...}, "config": {...}}             -> {"ok": true, "facts": {...}}
-  {"op": "switch", "top_k": 2}                                    -> {"ok": true, "facts": {...}}
-  {"op": "measure", "workload": {...}, "method": "full", ...}     -> {"ok": true, "repeats": [...],
-                                                                  ...}
-  {"op": "read", "method": "perplexity", "text": "...", ...}      -> {"ok": true, "repeats": [...],
-                                                                  "facts": {...}}
-  {"op": "training", "reference": "tiny:cpu/aux-0.01"}            -> {"ok": true, "repeats": [...],
-                                                                  "facts": {...}}
-  {"op": "endpoint", "workload": {...}, "repeats": 3}             -> {"ok": true, "repeats": [...],
-                                                                  "facts": {...}}
-  {"op": "layer", "shape": {...}, "backend": "triton", ...}       -> {"ok": true, "repeats": [...],
-                                                                  ...}
-  {"op": "ceilings", "dtype": "bfloat16"}                         -> {"ok": true, "ceilings": {...}}
-  {"op": "stop"}                                                  -> {"ok": true}
-  a failure                                                       -> {"ok": false, "status": "oom",
-                                                                  "reason": "..."}
+    {"op": "start", "settings": {...}, "config": {...}}          an engine
+    {"op": "switch", "top_k": 2}                                 that engine with another top-k
+    {"op": "measure", "workload": {...}, "method": "full", ...}  a workload in it
+    {"op": "read", "method": "perplexity", "text": "...", ...}   a text in it
+    {"op": "training", "reference": "tiny:cpu/aux-0.01"}         what training recorded
+    {"op": "endpoint", "workload": {...}, "repeats": 3}          a workload at a server elsewhere
+    {"op": "layer", "shape": {...}, "backend": "triton", ...}    a single layer
+    {"op": "ceilings", "dtype": "bfloat16"}                      measured peaks of the device
+    {"op": "stop"}                                               no engine any more
 
-On a GPU this process never touches CUDA, so that vLLM's own engine process can be forked from it
-with everything imported: 5.5-8 s an engine, all memory back when it exits. On a CPU engines live
-inside: 1-3 s against 20 s."""
+A reply is {"ok": true} with `repeats`, `facts` or `ceilings`, or {"ok": false, "status": "oom",
+"reason": "..."}."""
 
-import ctypes
 import json
-import multiprocessing
 import os
-import signal
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 
-import moebook.measure.imports  # noqa: F401  first, also in ranks of an engine and the process of layers, which begin here
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent goes, so that no engine outlives a killed
-    notebook."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def set_environment(on_gpu: bool) -> None:
-    """What vLLM reads at import; a value the user has set stands."""
-    common = {
-        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",  # functions sent to the engine's own process
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    gpu = {
-        "VLLM_WORKER_MULTIPROCESSING_METHOD": "fork",
-        "VLLM_USE_FLASHINFER_SAMPLER": "0",
-        "VLLM_USE_DEEP_GEMM": "0",
-        "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0",  # 1.5 s an engine for graphs of 0.05 GiB
-    }
-    cpu = {
-        "VLLM_TARGET_DEVICE": "cpu",  # also where cards or another build of vLLM are
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        # libgomp's own count where threads outnumber cores: its default, 300 000, costs a step on
-        # busy cores twentyfold
-        "GOMP_SPINCOUNT": "1000",
-    }
-    for name, value in {**common, **(gpu if on_gpu else cpu)}.items():
-        os.environ.setdefault(name, value)
+# First, also in ranks of an engine and the process of layers, which begin here.
+import moebook.engine.imports  # noqa: F401
+from moebook import engine as engines
+from moebook.engine.base import Engine, EngineFailed
+from moebook.study.settings import EngineSettings, Speculation, Workload
 
 
 class Worker:
-    def __init__(self, log: Path, on_gpu: bool = False):
-        self.log, self.on_gpu = log, on_gpu
+    """Answers requests. engine_class: see engine.base.Engine."""
+
+    def __init__(self, engine_class: type[Engine], log: Path, on_gpu: bool = False):
+        self.engine_class, self.log, self.on_gpu = engine_class, log, on_gpu
         self.engine, self.layers = None, None
-        self.before: dict[
-            str, str | None
-        ] = {}  # environment variables set for the engine, as they were
         self.started = 0
         self.folder = Path(tempfile.mkdtemp(prefix="moebook-"))
         self.ceilings_in: dict[str, dict] = {}  # by dtype: the device is the same for all plans
-        self.default_kv_gib = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
 
     def start(self, settings: dict, config: dict, draft_config: dict | None = None) -> dict:
-        from moebook.engine.vllm.arguments import engine_environment
-        from moebook.engine.vllm.engine import Engine
-
         self.stop()
         if self.on_gpu:  # the process that measures layers holds memory of the GPU
             self.close()
-        if kv_gib := settings["kv_cache_gib"] or self.default_kv_gib:  # never the engine before's
-            os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_gib)
-        self._set(engine_environment(settings, config))
         self.started += 1
-        self.engine = Engine(
-            settings, config, self.folder / str(self.started), self.log, draft_config, self.on_gpu
+        folder = self.folder / str(self.started)
+        self.engine = self.engine_class(
+            _settings(settings), config, folder, self.log, draft_config, self.on_gpu
         )
         return {"facts": self.engine.facts()}
 
@@ -103,11 +58,11 @@ class Worker:
         return {"facts": self.engine.facts()}
 
     def measure(self, workload: dict, method: str, repeats: int) -> dict:
-        rows = self.engine.measure(workload, method, repeats)
+        rows = self.engine.measure(Workload(**workload), method, repeats)
         return {"repeats": rows, "peak_memory_bytes": self.engine.peak_memory_bytes()}
 
-    def read(self, **request) -> dict:
-        return self.engine.read(**request)
+    def read(self, workload: dict, **request) -> dict:
+        return self.engine.read(workload=Workload(**workload), **request)
 
     def training(self, reference: str) -> dict:
         """What training a member of the tiny family recorded; nothing runs."""
@@ -120,12 +75,11 @@ class Worker:
         from moebook.engine.endpoint.bench import bench
 
         self.close()
-        return bench(workload, repeats, self.folder)
+        return bench(Workload(**workload), repeats, self.folder)
 
     def layer(self, **request) -> dict:
         """One MoE layer alone, without an engine beside it."""
         self.stop()
-        self._set({})
         if self.layers is None:
             from moebook.engine.layer.process import LayerProcess
 
@@ -146,13 +100,6 @@ class Worker:
             engine.stop()
         return {}
 
-    def _set(self, variables: dict[str, str]) -> None:
-        """These environment variables, in place of those set for the engine before."""
-        for name, value in self.before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-        self.before = {name: os.environ.get(name) for name in variables}
-        os.environ.update(variables)
-
     def close(self) -> None:
         """End the engine and the process that measures layers."""
         self.stop()
@@ -161,8 +108,6 @@ class Worker:
             layers.stop()
 
     def answer(self, request: dict) -> dict:
-        from moebook.engine.failures import EngineFailed
-
         op = request.pop("op")
         try:
             return {"ok": True, **getattr(self, op)(**request)}
@@ -171,16 +116,21 @@ class Worker:
             return {"ok": False, "status": error.status, "reason": str(error)}
 
 
+def _settings(given: dict) -> EngineSettings:
+    """Of the fields that came through the pipe."""
+    speculation = given["speculation"]
+    return EngineSettings(
+        **{**given, "speculation": None if speculation is None else Speculation(**speculation)}
+    )
+
+
 def main() -> None:
     on_gpu, reply_fd, log = sys.argv[1] != "cpu", int(sys.argv[2]), Path(sys.argv[3])
-    _die_with_parent()
-    os.register_at_fork(after_in_child=_die_with_parent)
-    set_environment(on_gpu)
-    if on_gpu:
-        multiprocessing.set_start_method("fork", force=True)
-    import vllm  # noqa: F401  once, before any engine
-
-    worker = Worker(log, on_gpu)
+    engines.die_with_parent()
+    os.register_at_fork(after_in_child=engines.die_with_parent)
+    engine_class = engines.load()
+    engine_class.prepare(on_gpu)
+    worker = Worker(engine_class, log, on_gpu)
     with os.fdopen(reply_fd, "w") as replies:
         print(json.dumps({"ok": True, "ready": True}), file=replies, flush=True)
         for line in sys.stdin:

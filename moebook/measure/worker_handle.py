@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import moebook
 from moebook import devices
 from moebook.measure.store import Unwritable
 
+LIBRARY = Path(moebook.__file__).parents[1]  # where `import moebook` finds this one
 START_LIMIT_S = 600.0  # worker import, or one engine; compilation with default graphs takes minutes
 
 
@@ -74,9 +76,7 @@ class WorkerHandle:
             str(write),
             str(self.log.resolve()),
         ]
-        path = os.pathsep.join(
-            filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
-        )
+        path = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, **self.device.environment(), "PYTHONPATH": path}
         with log:
             self.process = subprocess.Popen(
@@ -95,13 +95,11 @@ class WorkerHandle:
         try:
             self._reply(START_LIMIT_S)
         except WorkerDied as error:
-            last = [
-                line for line in self.log.read_text(errors="replace").splitlines() if line.strip()
-            ][-1:]
+            lines = self.log.read_text(errors="replace").splitlines()
+            last = next((line for line in reversed(lines) if line.strip()), "")
             raise NoWorker(
-                f"{error}; it did not get as far as its first request: {' '.join(last)}. `moebook "
-                f"doctor` says "
-                "what is missing; nothing was recorded"
+                f"{error}; it did not get as far as its first request: {last}. `moebook doctor` "
+                "says what is missing; nothing was recorded"
             ) from None
 
     def _reply(self, limit_s: float) -> dict:

@@ -109,15 +109,14 @@ def method_validation(table: pd.DataFrame, *, width: str = "page") -> tuple[Figu
     method, error_pct. ValueError where columns or rows are missing."""
     if missing := [c for c in VALIDATION_COLUMNS if c not in table]:
         raise ValueError(
-            f"method_validation needs a table with {', '.join(VALIDATION_COLUMNS)}; "
-            f"missing: {', '.join(missing)}"
+            f"method_validation needs a table with {', '.join(VALIDATION_COLUMNS)}; missing: "
+            f"{', '.join(missing)}"
         )
     rows = table.dropna(subset=["error_pct"]).reset_index(drop=True)
     if rows.empty:
         raise ValueError(
             "method_validation: no row has error_pct: measure a model in full and by another "
-            "method "
-            "(sweep 'validation')"
+            "method (sweep 'validation')"
         )
     labels, methods = list(dict.fromkeys(rows["label"])), list(dict.fromkeys(rows["method"]))
     looks = dict(

@@ -6,15 +6,9 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.axes import Axes
 
-from moebook.study.lengths import Length
+from moebook.results.words import lengths_of
 
 INPUT, LENGTH, PLACE = "input_tokens", "length", "length_place"
-
-
-def lengths_of(rows: pd.DataFrame) -> list[Length]:
-    """The length of each row; of a table without outputs as many out as in."""
-    outputs = rows["output_tokens"] if "output_tokens" in rows else rows[INPUT]
-    return [Length(int(i), int(o)) for i, o in zip(rows[INPUT], outputs, strict=True)]
 
 
 def alike(rows: pd.DataFrame) -> bool:

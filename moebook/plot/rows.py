@@ -124,8 +124,8 @@ def rows_of(
             }
         )
         raise ValueError(
-            f"{figure} needs {wanted}, of which the table has no row; "
-            f"sweeps in it: {', '.join(have) or 'none'}"
+            f"{figure} needs {wanted}, of which the table has no row; sweeps in it: "
+            f"{', '.join(have) or 'none'}"
         )
     return rows
 

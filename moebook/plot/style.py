@@ -276,8 +276,7 @@ def files(
     if width is not None and abs(fig.get_figwidth() - width_in(width)) > 1e-6:
         raise ValueError(
             f"figure {stem} is {fig.get_figwidth():g} in wide, width {width!r} is "
-            f"{width_in(width):g} in; "
-            f"draw it with width={width!r}"
+            f"{width_in(width):g} in; draw it with width={width!r}"
         )
     made = {f"{stem}.{name}": render(fig, name) for name in formats}
     return {

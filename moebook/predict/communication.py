@@ -82,7 +82,7 @@ class Links:
             base = min(measured, key=lambda g: (abs(g - ranks), g))
             return (
                 f"measured over {base} ranks ({self.origin}), scaled to {ranks} by the ring "
-                f"formula, latency too"
+                "formula, latency too"
             )
         rate, latency, source = self._published()
         without = "" if latency else ", without latency and so a lower bound"
@@ -97,8 +97,7 @@ class Links:
         if facts is None or facts["bandwidth_bytes_per_s"] is None:
             raise NoLinks(
                 f"no rate is published for the links of device kind {self.device_kind!r}: measure "
-                f"them with "
-                "benchmarks/collectives.py on a machine that has several"
+                "them with benchmarks/collectives.py on a machine that has several"
             )
         return facts["bandwidth_bytes_per_s"], facts["latency_s"], facts["source"]
 
@@ -145,7 +144,7 @@ def read_tables(roots: Iterable[str | Path], notebook: str) -> list[dict]:
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} holds no table of benchmarks/collectives.py ({error!r}); remove it and "
-                f"measure again"
+                "measure again"
             ) from None
         tables.append(data)
     return tables

@@ -43,7 +43,7 @@ from moebook.predict.roofline import (
     no_ceiling,
     no_model,
 )
-from moebook.results.under_bound import under_the_floor
+from moebook.predict.under_bound import under_the_floor
 
 __all__ = [
     "Calibration",
@@ -113,8 +113,8 @@ def _usable(summary: pd.DataFrame, ceilings: Ceilings) -> pd.DataFrame:
     if len(rows) < LEAST_POINTS:
         raise ValueError(
             f"{len(rows)} of {len(summary)} rows can calibrate {ceilings.device} "
-            f"({ceilings.dtype}); "
-            f"at least {LEAST_POINTS} measured points (ok, full or sampled) are needed"
+            f"({ceilings.dtype}); at least {LEAST_POINTS} measured points (ok, full or sampled) "
+            "are needed"
         )
     ways = {_parallel_of(row) for _, row in rows.iterrows()}
     if len(ways) > 1:
@@ -244,7 +244,7 @@ def _no_prediction(row: pd.Series, calibration: Calibration) -> str | None:
     if _parallel_of(row) != calibration.parallel:
         return (
             f"(TP, PP, EP) {_parallel_of(row)}: calibrated at {calibration.parallel}; "
-            f"communication is not modelled"
+            "communication is not modelled"
         )
     return None
 
@@ -297,9 +297,8 @@ class CrossValidation:
     def __str__(self) -> str:
         return (
             f"E2E of points left out: mean error {self.e2e.mean_pct:.1f} %, median "
-            f"{self.e2e.median_pct:.1f} %, "
-            f"largest {self.e2e.max_pct:.1f} % ({self.e2e.n} points, {self.folds} folds by engine "
-            f"shape)"
+            f"{self.e2e.median_pct:.1f} %, largest {self.e2e.max_pct:.1f} % ({self.e2e.n} points, "
+            f"{self.folds} folds by engine shape)"
         )
 
 

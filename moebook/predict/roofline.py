@@ -176,13 +176,12 @@ def no_ceiling(case: Case, ceilings: Ceilings) -> str | None:
     if case.dtype != ceilings.dtype and not alike:
         return (
             f"dtype {case.dtype}: the matrix rate of {ceilings.device} was measured in "
-            f"{ceilings.dtype}; "
-            "measure it in that dtype, too"
+            f"{ceilings.dtype}; measure it in that dtype, too"
         )
     if case.quantization not in FORMATS:
         return (
-            f"quantization {case.quantization!r}: no matrix rate known for it; "
-            f"known: {', '.join(str(k) for k in FORMATS)}"
+            f"quantization {case.quantization!r}: no matrix rate known for it; known: "
+            f"{', '.join(str(k) for k in FORMATS)}"
         )
     return None
 

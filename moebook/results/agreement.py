@@ -112,8 +112,7 @@ def lines(table: pd.DataFrame) -> list[str]:
     for row in table.to_dict("records"):
         shape = (
             f"{row['model']} {row['series'] or ''} L {row['num_layers']} FFN "
-            f"{row['expert_ffn_dim']} E "
-            f"{row['num_experts']} K {row['top_k']} B {row['batch']} "
+            f"{row['expert_ffn_dim']} E {row['num_experts']} K {row['top_k']} B {row['batch']} "
             f"{row['input_tokens']}+{row['output_tokens']}"
         )
         own, its = (

@@ -219,6 +219,12 @@ def _from_intervals(values: list[np.ndarray], resamples: int, seed: int) -> np.n
     return out
 
 
+def places_of_series(frame: pd.DataFrame) -> pd.Series:
+    """A label per row, equal where one series of a section is compared with another: the same model
+    and work, whatever a series may differ in."""
+    return series_keys(frame, SERIES_OF)
+
+
 def series_keys(frame: pd.DataFrame, without: tuple[str, ...]) -> pd.Series:
     """A label per cell, equal for cells that differ in nothing but the columns `without`."""
     if "length" in without:

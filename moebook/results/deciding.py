@@ -10,9 +10,9 @@ by `why_not`, so that what a table says and what a verdict rests on are one.
 import pandas as pd
 
 from moebook.models.one_rank import RANK
+from moebook.predict.under_bound import is_under, of_those_under
 from moebook.results.cells import series_keys
 from moebook.results.schema import PANDAS
-from moebook.results.under_bound import is_under, of_those_under
 
 COMPOSED = "composed"  # method of rows that were made of other rows, not run
 CHECKS = {  # sweep -> why a row of it alone decides nothing

@@ -154,8 +154,8 @@ def gap_shift(
     differs = pairs.differs
     if not {across_low, across_high} <= set(cells.planned[across]):
         differs += (
-            f"{NAMES[across]} {at[across].min():g} to {at[across].max():g} "
-            f"(source {across_low:g} to {across_high:g})",
+            f"{NAMES[across]} {at[across].min():g} to {at[across].max():g} (source {across_low:g} "
+            f"to {across_high:g})",
         )
         across_low, across_high = at[across].min(), at[across].max()
     keys = series_keys(at, (axis, across)).to_numpy()

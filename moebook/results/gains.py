@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from moebook.results.cells import METHOD_ORDER
+from moebook.results.cells import METHOD_ORDER, places_of_series
 
 PLACE = ("model", "top_k", "batch", "input_tokens", "output_tokens")
 METRIC = "throughput_tok_s"
@@ -29,24 +29,27 @@ def ratios(
     or twice at one place."""
     wanted = {sweeps} if isinstance(sweeps, str) else set(sweeps)
     rows = summary[[bool(wanted & set(str(names).split(","))) for names in summary["sweeps"]]]
+    rows = rows.assign(_place=places_of_series(rows))
     base, others = rows[rows["series"] == over], rows[rows["series"] != over]
     if base.empty or others.empty:
         raise ValueError(
             f"gains over {over!r} need that series and another in sweep "
-            f"{' or '.join(sorted(wanted))}; "
-            f"series there: {', '.join(dict.fromkeys(rows['series'].dropna())) or 'none'}"
+            f"{' or '.join(sorted(wanted))}; series there: "
+            f"{', '.join(dict.fromkeys(rows['series'].dropna())) or 'none'}"
         )
-    if base.duplicated(list(PLACE)).any():
+    if base.duplicated("_place").any():
         raise ValueError(
             f"series {over!r} has several rows at one {', '.join(PLACE)}; give rows of one "
-            f"measurement"
+            "measurement"
         )
     ends = [metric, f"{metric}_lo", f"{metric}_hi"]
     facts = [c for c in ("status", "reason", "method", *ends) if c in rows]
     both = others.merge(
-        base[[*PLACE, *facts]], on=list(PLACE), how="left", suffixes=("", "_over"), sort=False
+        base[["_place", *facts]], on="_place", how="left", suffixes=("", "_over"), sort=False
     )
-    out = both[others.columns].assign(ratio=both[metric] / both[f"{metric}_over"], over=over)
+    out = both[others.columns.drop("_place")].assign(
+        ratio=both[metric] / both[f"{metric}_over"], over=over
+    )
     if set(ends) <= set(rows):
         lo, hi = ends[1:]
         out = out.assign(

@@ -127,8 +127,8 @@ def own_results(params: NotebookParams, plan: Plan, enrich: Enrich) -> Results |
         origin += f"; drawn on a machine without that device ({devices.detect().name})"
     if found.older:
         origin += (
-            f". Left out, as the newest engine's are used: {', '.join(found.older)} "
-            "(`moebook results --list` shows all)"
+            f". Left out, as the newest engine's are used: {', '.join(found.older)} (`moebook "
+            "results --list` shows all)"
         )
     return _from_points(params, plan, store, found, origin, enrich)
 
@@ -140,11 +140,10 @@ def reference_results(params: NotebookParams, plan: Plan, enrich: Enrich) -> Res
     found = store.found()
     if not found.records and not (store.folder / TABLE).exists():
         raise NoResults(
-            f"nothing of this plan was measured here, and no reference results ship for "
-            f"{plan.notebook} of "
-            f"profile {plan.profile!r}, which is for device {plan.device!r} (this machine: "
-            f"{devices.here()}). "
-            "Measure it on such a device, or choose another profile"
+            "nothing of this plan was measured here, and no reference results ship for "
+            f"{plan.notebook} of profile {plan.profile!r}, which is for device {plan.device!r} "
+            f"(this machine: {devices.here()}). Measure it on such a device, or choose another "
+            "profile"
         )
     if found.records:
         source = next(iter(found.records.values()))["provenance"]
@@ -200,8 +199,7 @@ def _from_table(
     if not matching:
         raise NoResults(
             f"{path} was measured with other parameters: none of this plan's {len(plan.points)} "
-            f"points are "
-            f"in it; use the parameters in params/{plan.profile}/{plan.notebook}.yaml"
+            f"points are in it; use the parameters in params/{plan.profile}/{plan.notebook}.yaml"
         )
     table = table[table["key"].isin({p.key for p in plan.points})]
     source = table.loc[table["device"].notna(), ["device", "engine_version"]].drop_duplicates()
@@ -209,7 +207,7 @@ def _from_table(
     whose = "reference results that ship with moebook" if is_reference else "results"
     origin = (
         f"{whose}, measured on {where}, from {TABLE}: {matching} of {len(plan.points)} points of "
-        f"this plan are there"
+        "this plan are there"
     )
     return enriched(Results(plan, params, table, table, meta, origin, is_reference, enrich=enrich))
 
@@ -254,7 +252,7 @@ def prediction(res: Results) -> str:
     """How well the calibrated model does on engine shapes left out, or why there is none."""
     if res.calibration is None:
         return (
-            f"No prediction: "
+            "No prediction: "
             f"{res.metadata.get('no_prediction', 'the device has no measured ceilings')}."
         )
     of = _architecture_of(res.plan)

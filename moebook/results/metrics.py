@@ -58,8 +58,7 @@ def _problems(ttft_s, e2e_s, batch, input_tokens, output_tokens) -> list[str]:
     if not found and None not in (ttft_s, e2e_s) and output_tokens > 1 and e2e_s < ttft_s:
         found.append(
             f"e2e_s {e2e_s:g} is under ttft_s {ttft_s:g}: a batch cannot end before its first "
-            f"tokens; "
-            "measure again with more repeats or more output tokens"
+            "tokens; measure again with more repeats or more output tokens"
         )
     return found
 

@@ -105,8 +105,8 @@ def narrow(
             if len(planned) < 2:
                 raise Untested(
                     f"{NAMES[axis]} has "
-                    f"{f'one value ({plain(planned)})' if planned else 'no value'}; "
-                    f"the claim speaks of {plain(spec['values'])}"
+                    f"{f'one value ({plain(planned)})' if planned else 'no value'}; the claim "
+                    f"speaks of {plain(spec['values'])}"
                 )
             half = len(planned) // 2
             values = planned[:half] if spec["side"] == "smallest" else planned[-half:]

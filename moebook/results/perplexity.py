@@ -56,8 +56,7 @@ def quality_rows(summary: pd.DataFrame, over: str = BASELINE) -> pd.DataFrame:
     if len(base) != 1:
         raise ValueError(
             f"quality over {over!r} needs that series once in sweep {SWEEP!r}, which has it "
-            f"{len(base)} times; "
-            f"series there: {', '.join(dict.fromkeys(rows['series'].dropna()))}"
+            f"{len(base)} times; series there: {', '.join(dict.fromkeys(rows['series'].dropna()))}"
         )
     return _increases(rows, base.iloc[0])
 

@@ -127,8 +127,8 @@ def arrow(wanted: Iterable[str]) -> pa.Schema:
     wanted = list(wanted)
     if unknown := [name for name in wanted if name not in columns()]:
         raise ValueError(
-            f"no column {', '.join(unknown)} in moebook/results/columns.yaml: "
-            "describe it there first"
+            f"no column {', '.join(unknown)} in moebook/results/columns.yaml: describe it there "
+            "first"
         )
     return pa.schema([(name, ARROW[columns()[name].type]) for name in wanted])
 
@@ -143,8 +143,8 @@ def as_table(frame: pd.DataFrame) -> pd.DataFrame:
     ValueError for columns that it has not."""
     if unknown := [name for name in frame if name not in table()]:
         raise ValueError(
-            f"no column {', '.join(unknown)} in result tables; "
-            "moebook/results/columns.yaml says which there are"
+            f"no column {', '.join(unknown)} in result tables; moebook/results/columns.yaml says "
+            "which there are"
         )
     return typed(frame.reindex(columns=list(table()))).copy()  # one block a type
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from moebook.results.cells import SERIES_OF, Cells, Untested, series_keys
+from moebook.results.cells import Cells, Untested, places_of_series, series_keys
 from moebook.results.pairs import (
     NAMES,
     Effect,
@@ -49,7 +49,7 @@ def versus(cells: Cells, series: str | list[str], over: str, instead: dict | Non
     lengths."""
     mine, differs = _names(cells, series, instead)
     theirs, more = _names(cells, over, instead)
-    keys = series_keys(cells.ok, SERIES_OF).to_numpy()
+    keys = places_of_series(cells.ok).to_numpy()
     name = cells.ok["series"].to_numpy()
     base = {k: i for i, k in enumerate(keys) if name[i] == theirs[0]}
     pairs = [(i, base[k]) for i, k in enumerate(keys) if name[i] in mine and k in base]
@@ -57,7 +57,7 @@ def versus(cells: Cells, series: str | list[str], over: str, instead: dict | Non
         raise Untested(f"no workload at which both {plain(mine)} and {theirs[0]} were measured")
     low, high = np.array(pairs).T
     wanted = {series, *mine} if isinstance(series, str) else {*series, *mine}
-    planned = cells.planned.assign(place=series_keys(cells.planned, SERIES_OF))
+    planned = cells.planned.assign(place=places_of_series(cells.planned))
     places = set(planned.loc[planned["series"] == theirs[0], "place"])
     of = int((planned["series"].isin(wanted) & planned["place"].isin(places)).sum())
     text = f"{plain(mine)} over {theirs[0]}" + f" at {len(pairs)} of {of} planned workloads" * (

@@ -235,8 +235,7 @@ def read_frame(path: Path) -> tuple[pd.DataFrame, dict]:
     if version > schema.VERSION:
         raise ValueError(
             f"{path} has schema {version}, written by moebook {metadata['moebook_version']}; this "
-            f"is "
-            f"moebook {__version__}, which reads up to schema {schema.VERSION}: update it"
+            f"is moebook {__version__}, which reads up to schema {schema.VERSION}: update it"
         )
     return schema.typed(arrow.to_pandas()), metadata
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from moebook.predict.under_bound import of_those_under
 from moebook.results.cells import (
     METRIC,
     NEEDED,
@@ -30,7 +31,6 @@ from moebook.results.cells import (
 from moebook.results.claims import Claim, Part
 from moebook.results.deciding import why_not
 from moebook.results.pairs import Effect
-from moebook.results.under_bound import of_those_under
 
 RESAMPLES = 2000
 FEW = 4
@@ -117,12 +117,11 @@ def evaluate(
         )
     check_columns(table, NEEDED, METRIC)
     known: dict[tuple[str, str], Cells | Untested] = {}
-    under, kept, verdicts = of_those_under(table), table[why_not(table).isna()], []
+    under = table.loc[of_those_under(table), ["sweeps", "model"]]
+    kept, verdicts = table[why_not(table).isna()], []
     for claim in claims:
         verdict = _judge(claim, kept, known, resamples, seed)
-        left_out = (
-            [] if claim.untested else sorted(of_sweep(table[under], claim.sweep)["model"].unique())
-        )
+        left_out = [] if claim.untested else sorted(of_sweep(under, claim.sweep)["model"].unique())
         verdicts.append(
             replace(
                 verdict,

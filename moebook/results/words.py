@@ -2,11 +2,16 @@
 
 import pandas as pd
 
-from moebook.plot.length_axis import lengths_of
 from moebook.study.lengths import Length
 
 T = "throughput_tok_s"
 NOTHING = "Nothing was measured for this figure."
+
+
+def lengths_of(rows: pd.DataFrame) -> list[Length]:
+    """The length of each row; of a table without outputs as many out as in."""
+    outputs = rows["output_tokens"] if "output_tokens" in rows else rows["input_tokens"]
+    return [Length(int(i), int(o)) for i, o in zip(rows["input_tokens"], outputs, strict=True)]
 
 
 def measured(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:

@@ -63,6 +63,11 @@ def summary(
 ) -> pd.DataFrame:
     """A summary in which every point that can run has its planted time, but those of series that
     begin with `without`."""
+    return _summary(profile, device, without).copy()
+
+
+@cache
+def _summary(profile: str, device: tuple[str, str], without: str) -> pd.DataFrame:
     made = plan(profile)
     records = {
         p.key: record(p, device)

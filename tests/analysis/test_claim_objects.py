@@ -7,7 +7,7 @@ import pytest
 from moebook import sections
 from moebook.results.claims import Claim, Part, at_least, at_most, within
 from moebook.results.effects import end_gap
-from moebook.sections.overview.conflicts import CONFLICTS
+from moebook.sections.overview.tables import CONFLICTS
 
 GAP = partial(end_gap, axis="top_k", low=1, high=8)
 
@@ -63,6 +63,6 @@ def test_every_claim_stands_once_and_knows_its_section():
 
 def test_every_conflict_is_about_claims_that_stand_and_has_a_name_of_its_own():
     ids = [claim.id for claim in sections.claims()]
-    assert {name for conflict in CONFLICTS for name in conflict["claims"]} <= set(ids)
-    names = [*ids, *(conflict["id"] for conflict in CONFLICTS)]
+    assert {name for conflict in CONFLICTS for name in conflict.claims} <= set(ids)
+    names = [*ids, *(conflict.id for conflict in CONFLICTS)]
     assert len(CONFLICTS) == 8 and len(names) == len(set(names))

@@ -13,11 +13,10 @@ import model_tables as t  # noqa: E402
 
 from moebook import sections  # noqa: E402
 from moebook.models import catalog, sizes  # noqa: E402
+from moebook.predict.under_bound import of_those_under  # noqa: E402
 from moebook.results import verdicts  # noqa: E402
 from moebook.results.cells import Cells, Untested  # noqa: E402
-from moebook.results.under_bound import of_those_under  # noqa: E402
 from moebook.sections.model_comparison import enrich  # noqa: E402
-from moebook.sections.model_comparison.accuracy import accuracy_rows, common_format  # noqa: E402
 from moebook.sections.model_comparison.effects import (
     ffn_share,
     model_change,
@@ -25,6 +24,7 @@ from moebook.sections.model_comparison.effects import (
     model_order,
     over_fastest,
 )  # noqa: E402
+from moebook.sections.model_comparison.pareto import accuracy_rows, common_format  # noqa: E402
 
 OLMOE, PHI, MIXTRAL, QWEN3, LITE = (
     "OLMoE-1B-7B-0125",

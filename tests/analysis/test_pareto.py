@@ -16,7 +16,6 @@ def test_lower_is_better_where_that_is_asked():
         False,
         False,
     ]
-    assert list(front([1.0, 2.0], [5.0, 5.0], first_higher=False)) == [True, False]
 
 
 def test_equals_stay_and_a_tie_in_one_measure_is_decided_by_the_other():

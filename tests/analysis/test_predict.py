@@ -193,7 +193,7 @@ def test_predictions_reach_unmeasured_points_and_stop_at_what_is_not_modelled():
 def test_a_model_under_its_floor_neither_calibrates_nor_is_predicted():
     import pandas as pd
 
-    from moebook.results.under_bound import under_the_floor
+    from moebook.predict.under_bound import under_the_floor
 
     rows = pd.DataFrame(
         {

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.results.perplexity import criterion_of, quality_rows, with_speed
+from moebook.results.increases import increases
+from moebook.sections.pruning.pruned import perplexities, with_ratio, with_speed
 
 TARGET = "tiny:gpu/aux-0.01"
 
@@ -55,11 +56,22 @@ CUT = (
     ],
 )
 def test_the_criterion_is_read_from_the_name_of_the_weights(weights, criterion):
-    assert criterion_of(weights) == criterion
+    found = perplexities(table(row("inter 50 %", weights, 9.0)))["criterion"]
+    assert found.iloc[1] == criterion if criterion else found.isna().all()
+
+
+def test_a_series_holds_the_kind_and_ratio_of_pruning_or_neither():
+    names = ["inter 12.5 %", "baseline", "intra 50 %", "fp8 + fp8 KV", None]
+    found = with_ratio(pd.DataFrame({"series": names}))
+    assert found.loc[[0, 2], ["kind", "ratio_pct"]].values.tolist() == [
+        ["inter", 12.5],
+        ["intra", 50.0],
+    ]
+    assert found.loc[[1, 3, 4], ["kind", "ratio_pct"]].isna().all(axis=None)
 
 
 def test_rows_that_share_model_and_series_are_told_apart_and_compared_with_the_whole():
-    found = quality_rows(table(*CUT))
+    found = perplexities(table(*CUT))
     assert found[["kind", "ratio_pct", "criterion"]].iloc[1:].values.tolist() == [
         ["inter", 50.0, "norm"],
         ["inter", 50.0, "frequency"],
@@ -72,16 +84,16 @@ def test_rows_that_share_model_and_series_are_told_apart_and_compared_with_the_w
 
 def test_parts_of_the_text_are_compared_with_the_same_part():
     harder = {"perplexity_lo": 4.4, "perplexity_hi": 24.0}  # of 4 and 16
-    found = quality_rows(table(row("inter 50 %", f"{TARGET}/inter-50-norm", 10.0) | harder)).iloc[1]
+    found = perplexities(table(row("inter 50 %", f"{TARGET}/inter-50-norm", 10.0) | harder)).iloc[1]
     assert (found["increase_pct_lo"], found["increase_pct_hi"]) == pytest.approx((10.0, 50.0))
-    same = quality_rows(table(CUT[0])).iloc[
+    same = perplexities(table(CUT[0])).iloc[
         1
     ]  # a wide range of parts alone is no range of the ratio
     assert same["increase_pct_lo"] == same["increase_pct_hi"] == pytest.approx(25.0)
 
 
 def test_without_the_whole_model_nothing_is_compared():
-    found = quality_rows(table(*CUT, whole=None))
+    found = perplexities(table(*CUT, whole=None))
     assert (
         found["increase_pct"].isna().all()
         and set(found["status"]) == {"failed"}
@@ -91,19 +103,19 @@ def test_without_the_whole_model_nothing_is_compared():
         ValueError,
         match="'bf16' needs that series once in sweep 'quality', which has it 0 times; .* inter",
     ):
-        quality_rows(table(*CUT), over="bf16")
+        increases(table(*CUT), over="bf16")
     with pytest.raises(ValueError, match="has it 2 times"):
-        quality_rows(table(*CUT, row("baseline", TARGET, 8.0)))
-    assert quality_rows(table(*CUT).assign(sweeps="pruning")).empty
+        perplexities(table(*CUT, row("baseline", TARGET, 8.0)))
+    assert perplexities(table(*CUT).assign(sweeps="pruning")).empty
 
 
 def test_formats_are_compared_with_the_first():
     rows = pd.DataFrame(
         [row("bf16", TARGET, 8.0), row("fp8", TARGET, 8.08), row("int4 weights", TARGET, None)]
     )
-    found = quality_rows(rows, over="bf16")
+    found = increases(rows, over="bf16")
     assert found["increase_pct"].iloc[:2].tolist() == pytest.approx([0.0, 1.0])
-    assert found["criterion"].isna().all() and found["status"].tolist() == ["ok", "ok", "failed"]
+    assert found["status"].tolist() == ["ok", "ok", "failed"]
 
 
 def test_gains_stand_beside_once_per_model_and_null_where_there_is_none():
@@ -125,7 +137,7 @@ def test_gains_stand_beside_once_per_model_and_null_where_there_is_none():
             )
         ]
     )
-    found = with_speed(quality_rows(table(*CUT)), gains).set_index(["speed_model", "criterion"])
+    found = with_speed(perplexities(table(*CUT)), gains).set_index(["speed_model", "criterion"])
     assert len(found) == 6 and set(found["model"]) == {"tiny"}
     assert found.loc[
         ("A", "norm"), ["gain_pct", "gain_pct_lo", "gain_pct_hi", "n_places"]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-TOKEN_S = 0.01
+TOKEN_S = 0.04  # long beside what a busy machine adds
 START_LIMIT_S = 600
 
 

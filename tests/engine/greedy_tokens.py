@@ -4,10 +4,9 @@ process reads its environment at import."""
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
-from moebook.measure.worker import set_environment
+from moebook.engine.vllm.arguments import set_environment
 from moebook.models import catalog
 from moebook.models.edit import edit
 from moebook.study.plan import EngineSettings
@@ -57,11 +56,11 @@ def routed_experts(engine) -> int:
 
 
 def main() -> None:
-    from moebook.engine.vllm.engine import Engine
+    from moebook.engine.vllm.engine import VllmEngine
 
-    settings, out = asdict(EngineSettings(graphs="eager", max_model_len=128, kv_cache_gib=1)), {}
+    settings, out = EngineSettings(graphs="eager", max_model_len=128, kv_cache_gib=1), {}
     for top_k in (4, 1):
-        engine = Engine(
+        engine = VllmEngine(
             settings, edit(BASE, top_k=top_k).hf_config(), Path(sys.argv[1]) / str(top_k)
         )
         engine.llm.collective_rpc(scale_weights)

@@ -5,14 +5,14 @@ import."""
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from greedy_tokens import scale_weights, tokens_of
 
 from moebook.engine.layer import variants as moe_variants
-from moebook.measure.worker import set_environment
+from moebook.engine.vllm.arguments import set_environment
+from moebook.engine.vllm.patches_variants import install_variant
 from moebook.models import catalog
 from moebook.models.edit import edit
 from moebook.study.plan import EngineSettings
@@ -37,7 +37,7 @@ def compare(worker, name: str) -> float:
     after."""
     layers = [m for m in worker.model_runner.model.modules() if type(m).__name__ == "RoutedExperts"]
     plain = [type(layer.quant_method).apply for layer in layers]
-    assert moe_variants.install_variant(worker, name) == len(layers)
+    assert install_variant(worker, name) == len(layers)
     differences = []
     for layer, own in zip(layers, plain, strict=True):
         x = torch.randn(33, layer.hidden_size)
@@ -56,12 +56,10 @@ def compare(worker, name: str) -> float:
 
 
 def tokens(model: str, folder: Path) -> dict:
-    from moebook.engine.vllm.engine import Engine
+    from moebook.engine.vllm.engine import VllmEngine
 
-    settings = asdict(
-        EngineSettings(dtype="float32", graphs="eager", max_model_len=128, kv_cache_gib=1)
-    )
-    engine = Engine(
+    settings = EngineSettings(dtype="float32", graphs="eager", max_model_len=128, kv_cache_gib=1)
+    engine = VllmEngine(
         settings, edit(catalog.load(model), num_layers=2, **MODELS[model]).hf_config(), folder
     )
     engine.llm.collective_rpc(

@@ -5,12 +5,11 @@ import."""
 import json
 import math
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
-from moebook.measure.worker import set_environment
+from moebook.engine.vllm.arguments import set_environment
 from moebook.models import catalog
-from moebook.study.plan import EngineSettings
+from moebook.study.plan import EngineSettings, Workload
 
 WINDOWS, LENGTH, PARTS = 6, 32, 3
 
@@ -31,25 +30,21 @@ def theirs(folder: str, windows: list[list[int]]) -> list[float]:
 
 
 def main() -> None:
-    from moebook.engine.failures import EngineFailed
-    from moebook.engine.vllm.engine import Engine
+    from moebook.engine.base import EngineFailed
+    from moebook.engine.vllm.engine import VllmEngine
     from moebook.engine.vllm.texts import text_windows
 
     text, *folders = sys.argv[1:]
     out = {}
     for folder in folders:
-        settings = asdict(
-            EngineSettings(
-                dtype="float32", graphs="eager", max_model_len=64, kv_cache_gib=1, weights=folder
-            )
+        settings = EngineSettings(
+            dtype="float32", graphs="eager", max_model_len=64, kv_cache_gib=1, weights=folder
         )
-        engine = Engine(settings, catalog.load(folder).hf_config(), Path(folder) / "unused")
-        asked = {"text": text, "weights": folder, "repeats": PARTS}
-        rows = engine.read(
-            "perplexity", workload={"batch": WINDOWS, "input_tokens": LENGTH}, **asked
-        )["repeats"]
+        engine = VllmEngine(settings, catalog.load(folder).hf_config(), Path(folder) / "unused")
+        asked = {"text": text, "repeats": PARTS}
+        rows = engine.read("perplexity", workload=Workload(WINDOWS, LENGTH, 1), **asked)["repeats"]
         try:
-            engine.read("perplexity", workload={"batch": 10**6, "input_tokens": LENGTH}, **asked)
+            engine.read("perplexity", workload=Workload(10**6, LENGTH, 1), **asked)
         except EngineFailed as error:
             out["too short"] = str(error)
         engine.stop()

@@ -2,11 +2,10 @@
 transformers does."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 from typer.testing import CliRunner
 
 from moebook.cli import app
@@ -77,12 +76,11 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def perplexities(folders) -> dict:
     command = [
-        sys.executable,
         str(SCRIPT),
         str(folders["text"]),
         *(str(folders[k]) for k in ("whole", "inter", "intra")),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = warm.run(command, "warm_engine", timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

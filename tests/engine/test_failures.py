@@ -2,9 +2,11 @@
 
 import pytest
 
-from moebook.engine.failures import EngineFailed, clean, explain, unsupported
+from moebook.engine.base import EngineFailed
+from moebook.engine.vllm.failures import clean, explain, unsupported
+from moebook.study.settings import EngineSettings
 
-PLAIN = {"quantization": None, "moe_backend": None, "kv_cache_dtype": "auto"}
+PLAIN, FP8 = EngineSettings(), EngineSettings(quantization="fp8")
 ROOT = RuntimeError("Engine core initialization failed. See root cause above.")
 CACHE = "INFO 07-01 12:00:00 [worker.py:10] Available KV cache memory: 10.00 GiB"
 
@@ -45,7 +47,7 @@ def test_memory_that_others_hold_is_busy_and_not_oom(line, more):
     told = explain(ROOT, f"INFO starting\n(EngineCore pid=12) {line}{more}\nINFO done")
     assert told.status == "busy" and str(told) == line[:300]
     assert explain(ValueError(line.partition(": ")[2]), "").status == "busy"
-    assert unsupported(told, {**PLAIN, "quantization": "fp8"}) is told
+    assert unsupported(told, FP8) is told
 
 
 def test_an_exception_that_tells_it_itself_needs_no_log():
@@ -86,7 +88,7 @@ def test_a_format_or_kernel_that_the_machine_lacks_is_infeasible(settings):
     failure = EngineFailed(
         "failed", "ValueError: CUTLASS does not support the deployment configuration"
     )
-    told = unsupported(failure, {**PLAIN, **settings})
+    told = unsupported(failure, EngineSettings(**settings))
     assert (told.status, str(told)) == ("infeasible", str(failure))
 
 
@@ -96,11 +98,11 @@ def test_a_format_or_kernel_that_the_machine_lacks_is_infeasible(settings):
         (EngineFailed("failed", "ValueError: x is not supported"), PLAIN),
         (
             EngineFailed("oom", "CUDA out of memory; FP8 not supported"),
-            {**PLAIN, "quantization": "fp8"},
+            FP8,
         ),
         (
             EngineFailed("failed", "RuntimeError: illegal memory access"),
-            {**PLAIN, "quantization": "fp8"},
+            FP8,
         ),
     ],
 )

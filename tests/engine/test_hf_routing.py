@@ -17,8 +17,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
 from moebook.engine.counts import CountsWriter, read
-from moebook.engine.hf.hooks import RouterHooks, RoutingError
-from moebook.engine.hf.routing import capture_multimodal, capture_text, load_checkpoint, split_paths
+from moebook.engine.hf.hooks import RouterHooks, RoutingError, write_sequence
+from moebook.engine.hf.routing import capture_multimodal, load_checkpoint, split_paths
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 tiny_moe = importlib.import_module("tiny_moe")  # the random models that tests/models uses
@@ -42,6 +42,11 @@ TEXT = {
     "eos_token_id": 2,
     "max_position_embeddings": 4096,
 }
+
+
+def capture_text(model, sequences, path):
+    samples = [{"input_ids": torch.as_tensor(ids).long()[None]} for ids in sequences]
+    return capture_multimodal(model, None, samples, path)
 
 
 def counted(ids, experts=E):
@@ -73,7 +78,6 @@ def test_every_family_counts_tokens_times_k_in_each_moe_layer(name, tmp_path):
     found = read(tmp_path / "c.npz")
     assert len(names) == found.counts.shape[1] == len(tiny_moe.experts_of(model))
     assert (found.counts.sum(2) == found.tokens[:, None] * K).all() and found.top_k == K
-    assert (np.diagonal(found.co_activation, axis1=1, axis2=2) == found.counts.sum(0)).all()
     assert sum(len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules()) == before
 
 
@@ -233,11 +237,8 @@ def test_models_that_cannot_be_hooked_say_why():
         )
 
 
-def test_wrong_token_ids_and_batches_are_refused(tmp_path):
+def test_batches_are_refused(tmp_path):
     model = tiny_moe.build("olmoe")
-    for ids in ([0.5, 1.0], [[1, 2]], []):
-        with pytest.raises(RoutingError, match="token ids of dtype"):
-            capture_text(model, [ids], tmp_path / "c.npz")
     with pytest.raises(RoutingError, match=r"input_ids of shape \(2, 3\); give one sequence"):
         capture_multimodal(
             model, None, [{"input_ids": torch.ones(2, 3).long()}], tmp_path / "c.npz"
@@ -264,7 +265,7 @@ def test_several_forward_passes_are_one_sequence_until_given(tmp_path):
         with torch.no_grad():
             cache = model(ids[:, :30]).past_key_values
             model(ids[:, 30:], past_key_values=cache)
-        hooks.give(writer)
+        write_sequence(writer, hooks.take())
         with pytest.raises(RoutingError, match="chose no experts"):
             hooks.take()
     capture_text(model, SEQUENCES[1:2], tmp_path / "whole.npz")
@@ -351,7 +352,6 @@ def test_images_through_a_deepseek_moe_are_told_from_text(deepseek, tmp_path):
     )
     assert image.tokens.tolist() == [257, 257 + 2 * 144] and text.tokens.tolist() == [3, 6]
     assert (image.counts + text.counts == whole.counts).all()
-    assert (image.co_activation + text.co_activation == whole.co_activation).all()
     assert (whole.counts.sum(2) == whole.tokens[:, None] * K).all()
 
 
@@ -426,7 +426,7 @@ def test_text_and_vision_experts_side_by_side_are_one_layer(tmp_path):
     ):
         with torch.no_grad():
             model.model.language_model(input_ids=ids, moe_mm_token_type_ids=kinds)
-        hooks.give(writer)
+        write_sequence(writer, hooks.take())
     found = read(tmp_path / "c.npz")
     assert hooks.names == ("model.language_model.layers.1",) and found.tokens.tolist() == [17]
     assert found.counts[0, 0, :E].sum() == 8 * K and found.counts[0, 0, E:].sum() == 9 * K
@@ -496,7 +496,7 @@ def test_a_folder_with_its_own_code_runs_it_only_when_trusted(tmp_path, monkeypa
 def test_a_checkpoint_folder_is_loaded_by_its_config(deepseek, tmp_path):
     tiny_moe.build("olmoe").save_pretrained(tmp_path / "text")
     deepseek[0].save_pretrained(tmp_path / "images")
-    capture_text(tmp_path / "text", SEQUENCES, tmp_path / "a.npz")
+    capture_text(load_checkpoint(tmp_path / "text"), SEQUENCES, tmp_path / "a.npz")
     capture_text(tiny_moe.build("olmoe"), SEQUENCES, tmp_path / "b.npz")
     assert (read(tmp_path / "a.npz").counts == read(tmp_path / "b.npz").counts).all()
     assert type(load_checkpoint(tmp_path / "images")) is type(deepseek[0])

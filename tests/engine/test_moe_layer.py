@@ -5,20 +5,18 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import torch
+import warm
 
-from moebook.engine.failures import EngineFailed
+from moebook.engine.base import EngineFailed
 from moebook.engine.layer.moe_layer import LayerBench
 from moebook.engine.layer.process import LayerProcess
 from moebook.engine.layer.timing import calls_per_repeat
-from moebook.engine.layer.variants import OWN, draw, draw_weights, reference, relative_error
-from moebook.engine.vllm.moe_tuning import (
+from moebook.engine.layer.tuning import (
     SPACE,
     candidates,
     fits,
@@ -26,6 +24,7 @@ from moebook.engine.vllm.moe_tuning import (
     sensible,
     shipped_configs,
 )
+from moebook.engine.layer.variants import OWN, draw, draw_weights, reference, relative_error
 
 SMALL = {"hidden_size": 64, "expert_ffn_dim": 128, "num_experts": 8, "top_k": 2}
 MANY = {"hidden_size": 128, "expert_ffn_dim": 64, "num_experts": 16, "top_k": 4}
@@ -289,9 +288,7 @@ def test_a_process_answers_refuses_and_is_replaced_when_killed():
 def test_installed_variants_give_the_engines_tokens(tmp_path):
     """In a Mixtral, and in a Qwen2-MoE with a shared expert beside."""
     script = Path(__file__).parent / "installed_tokens.py"
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300
-    )
+    done = warm.run([str(script), str(tmp_path)], "warm_engine", timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     models = json.loads(done.stdout.strip().splitlines()[-1])
     for found in models.values():

@@ -2,12 +2,10 @@
 transformers does."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from moebook.models.tiny import family
 
@@ -21,22 +19,15 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def perplexities(tmp_path_factory) -> dict:
+def perplexities(tiny_cache) -> dict:
     """By reference the perplexities of three parts of a text, by the engine ("ours") and by
     transformers ("theirs")."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOEBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MOEBOOK_CACHE", str(tiny_cache))
         patch.delenv("MOEBOOK_TEXT", raising=False)
-        family.ensure(NAMES, lambda line: None)
         folders = {name: str(family.folder(name)) for name in NAMES}
-        command = [
-            sys.executable,
-            str(SCRIPT),
-            str(family.heldout("test", "all")),
-            *folders.values(),
-        ]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=600, env=dict(os.environ)
+        done = warm.run(
+            [str(SCRIPT), str(family.heldout("test", "all")), *folders.values()], "warm_engine"
         )
         assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])

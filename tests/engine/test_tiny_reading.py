@@ -3,43 +3,33 @@ imposed."""
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 
 from moebook.models import catalog
 from moebook.models.sizes import distinct_experts
-from moebook.models.tiny import family
 
 SCRIPT = Path(__file__).parent / "tiny_engine.py"
-MEMBERS = ("aux-0.01", "loss-free", "draft-large")
+MEMBERS = ("aux-0.01", "loss-free")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict:
+def found(tiny_cache, tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("tiny")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("MOEBOOK_CACHE", str(folder / "cache"))
-    try:
-        family.ensure([f"tiny:test/{m}" for m in MEMBERS], lambda line: None)
-        done = subprocess.run(
-            [sys.executable, str(SCRIPT), str(folder)],
-            capture_output=True,
-            text=True,
-            timeout=600,
-            env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"},
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads((folder / "found.json").read_text())
-    finally:
-        patch.undo()
+    done = warm.run(
+        [str(SCRIPT), str(folder)],
+        "warm_engine",
+        env={**os.environ, "MOEBOOK_CACHE": str(tiny_cache), "VLLM_LOGGING_LEVEL": "ERROR"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text())
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("member", MEMBERS[:2])
+@pytest.mark.parametrize("member", MEMBERS)
 def test_choices_counted_at_the_engines_routers_are_those_of_transformers(found, member):
     """The loss-free member's bias decides its choices: a router without it would differ."""
     target = found["targets"][member]
@@ -53,7 +43,7 @@ def test_choices_counted_at_the_engines_routers_are_those_of_transformers(found,
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("member", MEMBERS[:2])
+@pytest.mark.parametrize("member", MEMBERS)
 def test_removing_an_expert_changes_the_perplexity_and_nothing_stays_changed(found, member):
     target = found["targets"][member]
     base = target["ablation"]["repeats"][0]["perplexity"]

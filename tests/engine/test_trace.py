@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from moebook.engine.vllm.trace import STEPS_DISCARDED, Trace
+from moebook.engine.vllm.timing import STEPS_DISCARDED, Trace
 
 BATCH, SPLIT, ROUND_S = 16, (10, 6), 0.02
 

@@ -4,22 +4,22 @@ trained family of preset `test`."""
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from moebook.measure.worker import set_environment
+from moebook.engine.vllm.arguments import set_environment
 from moebook.models import catalog
-from moebook.study.plan import EngineSettings, Speculation
+from moebook.study.plan import EngineSettings, Speculation, Workload
 
 TARGETS = ("aux-0.01", "loss-free")
 TEXT = "tiny:test/heldout/all"
-WORK = {"batch": 3, "input_tokens": 40, "output_tokens": 24, "temperature": 0.0}
+WORK = Workload(3, 40, 24, temperature=0.0)
 
 
 def start(weights: str, out: Path, spec: Speculation | None = None, routing: str | None = None):
-    from moebook.engine.vllm.engine import Engine
+    from moebook.engine.vllm.engine import VllmEngine
 
     settings = EngineSettings(
         dtype="float32",
@@ -31,7 +31,7 @@ def start(weights: str, out: Path, spec: Speculation | None = None, routing: str
         routing=routing,
     )
     draft = catalog.load(spec.draft).hf_config() if spec and spec.draft else None
-    return Engine(asdict(settings), catalog.load(weights).hf_config(), out / "model", None, draft)
+    return VllmEngine(settings, catalog.load(weights).hf_config(), out / "model", None, draft)
 
 
 def theirs(weights: str, windows: list[list[int]]) -> dict:
@@ -39,7 +39,7 @@ def theirs(weights: str, windows: list[list[int]]) -> dict:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from moebook.engine.vllm.texts import checkpoint_folder
+    from moebook.engine.vllm.arguments import checkpoint_folder
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint_folder(weights), dtype=torch.float32)
     arch = catalog.load(weights)
@@ -68,53 +68,44 @@ def read_target(weights: str, out: Path) -> dict:
     from moebook.engine.vllm import texts
 
     engine = start(weights, out)
-    work = {**WORK, "output_tokens": 1}
+    work = replace(WORK, output_tokens=1)
     file = out / f"{weights.rpartition('/')[2]}.npz"
-    engine.read(
-        "routing", workload=work, text=TEXT, weights=weights, repeats=1, counts_file=str(file)
-    )
+    engine.read("routing", workload=work, text=TEXT, repeats=1, counts_file=str(file))
     removed = engine.read(
         "ablation",
         workload=work,
         text=TEXT,
-        weights=weights,
         repeats=1,
         counts_file=str(out / "a.npz"),
     )
-    again = engine.read("perplexity", workload=work, text=TEXT, weights=weights, repeats=1)
+    again = engine.read("perplexity", workload=work, text=TEXT, repeats=1)
     engine.stop()
     ours = counts.read(file).counts.sum(0).tolist()
     return {
         "ours": ours,
         "ablation": removed,
         "after": again["repeats"][0]["perplexity"],
-        "theirs": theirs(
-            weights, texts.text_windows(TEXT, weights, WORK["batch"], WORK["input_tokens"])
-        ),
+        "theirs": theirs(weights, texts.text_windows(TEXT, weights, WORK.batch, WORK.input_tokens)),
     }
 
 
 def speculate(weights: str, out: Path, spec: Speculation | None) -> dict:
     engine = start(weights, out, spec)
-    rows = engine.read("acceptance", workload=WORK, text=TEXT, weights=weights, repeats=2)[
-        "repeats"
-    ]
-    timed = engine.measure(
-        {"batch": 2, "input_tokens": 16, "output_tokens": 16, "seed": 0}, "full", 3
-    )
+    rows = engine.read("acceptance", workload=WORK, text=TEXT, repeats=2)["repeats"]
+    timed = engine.measure(Workload(2, 16, 16), "full", 3)
     engine.stop()
     return {"rows": rows, "timed": timed, "training": engine.facts()["training"]}
 
 
 def skewed(weights: str, out: Path, routing: str) -> dict:
-    from moebook.engine.vllm import routing as taps
+    from moebook.engine.vllm import patches_routers
 
     engine = start(weights, out, routing=routing)
-    engine.rpc(taps.begin_steps)
+    engine.rpc(patches_routers.begin_steps)
     engine.run_prompts([[i + 1] * 30 for i in range(4)], 30, 0.0)
-    steps = engine.rpc(taps.end_steps)
+    steps = engine.rpc(patches_routers.end_steps)
     engine.stop()
-    return {str(tokens): mean for tokens, (mean, _) in steps.items()}
+    return {str(tokens): mean for tokens, mean in steps.items()}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from moebook import sections
 from moebook.measure import run
-from moebook.measure.executors import builds, choose, node, ray_cluster
+from moebook.measure.executors import choose, node, ray_cluster, ray_nodes
 from moebook.measure.executors.ray_cluster import RayCluster
 from moebook.measure.progress import Progress
 from moebook.measure.store import Store
@@ -23,7 +23,7 @@ from moebook.results import table as results
 from moebook.study.params import build
 from moebook.study.plan import EngineSettings
 
-ray = ray_cluster._ray()
+ray = ray_nodes.import_ray()
 sys.path.insert(0, str(Path(__file__).parent))
 import scripted_worker  # noqa: E402
 
@@ -181,7 +181,7 @@ def test_a_task_asks_for_the_gpus_that_its_points_need(plan, monkeypatch):
     chosen.facts = {"device_kind": "h100"}
     point = replace(plan.measured[0], engine=EngineSettings(tensor_parallel=4))
     for method in ("training", "layer", "full"):
-        (build,) = builds.builds([replace(point, method=method)])
+        (build,) = ray_cluster.builds([replace(point, method=method)])
         chosen._remote(node.measure, build.need)
     assert [given["num_gpus"] for given in options] == [0, 1, 4] and {
         given["num_cpus"] for given in options
@@ -242,7 +242,7 @@ def test_results_come_from_what_most_nodes_of_the_kind_have(monkeypatch):
         }
         for name, kind in kinds.items()
     }
-    monkeypatch.setattr(chosen, "_probe", lambda kind: facts)
+    monkeypatch.setattr(ray_nodes, "probe", lambda ray, kind: facts)
     assert chosen.source("h100") == ("H100", "vllm 1")
     assert set(chosen.unfit) == set("abefg")
     assert chosen.source("gpu") == ("H100", "vllm 1")
@@ -327,7 +327,7 @@ def test_points_that_no_node_can_hold_are_left_to_another_run(
     assert counts["not_run"] == len(plan.measured)
     out = capsys.readouterr().out
     assert (
-        "ceilings could not be measured" in out
+        "peaks could not be measured" in out
         and "no node is left" in out
         and "they are left to another run" in out
     )
@@ -337,7 +337,7 @@ def test_an_address_where_nothing_answers_is_told_at_once():
     command = [
         sys.executable,
         "-m",
-        "moebook.cli",
+        "moebook",
         "measure",
         "params/cpu/01_hyperparameter_scaling.yaml",
         "--executor",
@@ -361,12 +361,12 @@ def test_a_client_address_is_refused_with_what_to_give(monkeypatch):
 def test_an_ipv6_address_is_tried_without_its_brackets(monkeypatch):
     tried = []
     monkeypatch.setattr(
-        ray_cluster.socket,
+        ray_nodes.socket,
         "create_connection",
         lambda address, timeout: tried.append(address) or SimpleNamespace(close=lambda: None),
     )
-    ray_cluster._reachable("[::1]:6379")
-    ray_cluster._reachable("head:6379")
+    ray_nodes.check_reachable("[::1]:6379")
+    ray_nodes.check_reachable("head:6379")
     assert tried == [("::1", 6379), ("head", 6379)]
 
 

@@ -101,33 +101,6 @@ def test_language_parts_go_by_the_name_their_model_was_published_under():
     assert published_name("OLMoE-1B-7B-0125") == "OLMoE-1B-7B-0125"
 
 
-def test_all_that_is_wrong_with_a_file_of_published_ones_is_told(tmp_path):
-    item = {
-        "title": "t",
-        "kind": "llm",
-        "alike": True,
-        "protocol": "p",
-        "values": {
-            "m": {
-                "arc_easy": [140, "here"],
-                "boolk": [50, "here"],
-                "rte": [50, "nowhere"],
-                "mmlu": ["x", "here"],
-            }
-        },
-    }
-    path = tmp_path / "a.yaml"
-    path.write_text(
-        yaml.safe_dump({"sources": {"here": "a paper"}, "suites": {"s": item}, "missing": {}})
-    )
-    with pytest.raises(AccuracyError) as told:
-        load(path)
-    assert len(told.value.problems) == 4
-    text = str(told.value)
-    assert "arc_easy: value 140" in text and "boolk: no such task; tasks: arc_challenge" in text
-    assert "source 'nowhere'; sources: here" in text and "mmlu: value 'x'" in text
-
-
 def test_measured_ones_are_normalised_accuracy_where_there_is_one(tmp_path):
     path = measured(
         tmp_path,

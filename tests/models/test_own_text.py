@@ -141,7 +141,7 @@ def test_the_command_says_it_in_one_line_and_starts_nothing(tmp_path):
         [
             sys.executable,
             "-m",
-            "moebook.cli",
+            "moebook",
             "measure",
             "params/cpu/07_load_balancing.yaml",
             "--output-root",

@@ -6,9 +6,10 @@ import pytest
 import view_tables as t
 from matplotlib.patches import Rectangle
 
+from moebook.plot import checks, style
 from moebook.plot import rows as tables
-from moebook.plot import style
 from moebook.sections.hyperparameter_scaling import figures as f
+from moebook.sections.model_comparison import breakdown
 
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 ON_SUMMARY = (
@@ -18,20 +19,22 @@ ON_SUMMARY = (
     "expert_scaling",
     "active_scaling",
     "grid_heatmap",
-    "grid_heatmap_over_floor",
+    "grid_over_floor",
     "over_floor",
     "predicted_vs_measured",
 )
 TABLES = {
     **dict.fromkeys(ON_SUMMARY, SUMMARY),
-    "parameter_breakdown": t.parameters(),
+    "stacked": t.parameters(),
     "method_validation": t.validation(),
 }
+OF_TABLES = {"stacked": breakdown.stacked, "method_validation": checks.method_validation}
 
 
 @cache
 def draw(name, width):
-    return getattr(f, name)(TABLES[name], width=width)
+    function = OF_TABLES.get(name) or getattr(f, name)
+    return function(TABLES[name], width=width)
 
 
 def named(ax, gid):
@@ -201,9 +204,10 @@ def test_a_small_grid_has_as_many_panels_as_values():
 def test_heatmap_annotates_cells_and_hatches_those_without_a_number():
     fig, rows = draw("grid_heatmap", "page")
     panels = [ax for ax in fig.axes if ax.get_title()]
-    patches = [p for ax in panels for p in ax.patches if isinstance(p, Rectangle)]
-    hatched = [p for p in patches if p.get_hatch()]
-    assert len(panels) == 4 and len(patches) == 64 and len(hatched) == 12
+    coloured = [value for ax in panels for value in ax.collections[0].get_array().compressed()]
+    np.testing.assert_allclose(sorted(coloured), sorted(rows["throughput_tok_s"].dropna()))
+    hatched = [p for ax in panels for p in ax.patches if isinstance(p, Rectangle) and p.get_hatch()]
+    assert len(panels) == 4 and len(coloured) == 52 and len(hatched) == 12
     texts = [text.get_text() for ax in panels for text in ax.texts]
     assert texts.count("OOM") == 12 and sum(s.endswith("*") for s in texts) == 12
     first = rows[
@@ -214,10 +218,10 @@ def test_heatmap_annotates_cells_and_hatches_those_without_a_number():
 
 
 def test_heatmap_over_floor_shows_multiples():
-    fig, rows = draw("grid_heatmap_over_floor", "page")
+    fig, rows = draw("grid_over_floor", "page")
     assert rows["e2e_over_floor"].dropna().round(9).unique() == pytest.approx([1 / 0.6])
     assert fig.axes[0].texts[0].get_text() == "1.67"
-    assert "end-to-end latency\nover floor (×)" in [ax.get_ylabel() for ax in fig.axes]
+    assert "end-to-end latency\nover roofline bound (×)" in [ax.get_ylabel() for ax in fig.axes]
 
 
 @pytest.mark.parametrize(("width", "shape"), [("page", (2, 4)), ("column", (4, 2))])
@@ -226,7 +230,7 @@ def test_over_floor_has_a_panel_per_metric_and_expert_count(width, shape):
     assert fig.axes[0].get_subplotspec().get_gridspec().get_geometry() == shape
     assert np.allclose(rows[["ttft_over_floor", "tpot_over_floor"]], 1 / 0.6) and len(rows) == 52
     for ax in fig.axes:
-        assert [list(line.get_ydata()) for line in named(ax, "floor")] == [[1, 1]]
+        assert [list(line.get_ydata()) for line in named(ax, "level")] == [[1, 1]]
         assert all(np.allclose(line.get_ydata(), 1 / 0.6) for line in named(ax, "series"))
 
 
@@ -250,7 +254,7 @@ def test_predicted_vs_measured_prints_the_error_of_measured_points_only():
 
 
 def test_parameter_breakdown_pools_what_nobody_could_see():
-    fig, rows = draw("parameter_breakdown", "page")
+    fig, rows = draw("stacked", "page")
     assert words(fig) == ["routed experts", "attention", "embedding", "router + norms (under 1 %)"]
     assert rows.groupby("model")[
         ["total_share_pct", "active_share_pct"]
@@ -287,7 +291,7 @@ def test_missing_rows_and_columns_are_named(name):
         "predicted_e2e_s"
         if name.startswith("pred")
         else "floor_e2e_s"
-        if name.endswith("heatmap_over_floor")
+        if name == "grid_over_floor"
         else "floor_ttft_s"
         if name == "over_floor"
         else "throughput_tok_s"
@@ -300,15 +304,11 @@ def test_missing_rows_and_columns_are_named(name):
         function(SUMMARY.assign(status="oom"))
 
 
-def test_other_tables_say_what_they_lack():
-    with pytest.raises(ValueError, match="missing: component"):
-        f.parameter_breakdown(t.parameters().drop(columns="component"))
-    with pytest.raises(ValueError, match="no row"):
-        f.parameter_breakdown(t.parameters().head(0))
+def test_a_validation_says_what_it_lacks():
     with pytest.raises(ValueError, match="missing: error_pct"):
-        f.method_validation(t.validation().drop(columns="error_pct"))
+        checks.method_validation(t.validation().drop(columns="error_pct"))
     with pytest.raises(ValueError, match="sweep 'validation'"):
-        f.method_validation(t.validation().head(0))
+        f.method_validation(SUMMARY)
 
 
 def test_two_rows_for_one_place_are_refused():

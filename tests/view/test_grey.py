@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from moebook import sections
 from moebook.sections.hyperparameter_scaling.heatmaps import COLOUR_MAP
 from moebook.sections.load_balancing import figures as load_balancing
-from moebook.sections.overview import figures
+from moebook.sections.model_comparison import breakdown
 from moebook.sections.parallelism import figures as parallelism
 
 APART = 0.15  # of black to white
@@ -49,7 +49,7 @@ def test_neighbours_in_a_stack_differ(profile, stem, figure, width):
 
 
 def test_any_two_parts_of_a_model_differ():
-    looks = [(c, h) for c, h in (*figures.LOOKS.values(), figures.POOLED_LOOK)]
+    looks = [(c, h) for c, h in (*breakdown.LOOKS.values(), breakdown.POOLED_LOOK)]
     for (colour, hatch), (other, other_hatch) in combinations(looks, 2):
         assert hatch != other_hatch or abs(grey(colour) - grey(other)) >= APART, (colour, other)
 

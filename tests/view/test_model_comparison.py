@@ -13,6 +13,7 @@ from moebook import sections
 from moebook.plot import style
 from moebook.sections.model_comparison import commentary as r
 from moebook.sections.model_comparison import figures as view
+from moebook.sections.model_comparison.pareto import accuracy_rows
 
 TABLES = {"gpu": everything(), "cpu": small()}
 LATENCY, ACCURACY = ("llms", "vlms"), ("throughput", "latency")
@@ -23,8 +24,8 @@ READINGS = [
     ("imposing",),
     ("headline",),
     ("sources",),
-    ("accuracy", "throughput_tok_s"),
-    ("accuracy", "e2e_s"),
+    ("throughput",),
+    ("latency",),
 ]
 
 
@@ -118,13 +119,13 @@ def test_what_does_not_fit_is_a_mark_and_a_word():
         "out of memory",
         "depth-extrapolated",
         "sampled",
-        "floor",
+        "roofline bound",
         "prediction",
         "routing imposed as uniform",
     } == set(words(fig))
     plain = words(draw("vlms")[0])
     assert "out of memory" not in plain and "bf16" in plain
-    assert {"floor", "prediction"} & set(words(draw("llms", "cpu")[0])) == set()
+    assert {"roofline bound", "prediction"} & set(words(draw("llms", "cpu")[0])) == set()
 
 
 def test_two_rows_of_one_model_and_format_are_refused():
@@ -178,11 +179,7 @@ def test_the_fastest_and_its_lead_are_told_format_by_format():
 
 def test_latencies_run_from_the_least_to_the_largest_and_what_lacks_is_told():
     text = r.llms(models())
-    assert re.search(
-        r"In \*\*fp8\*\*: first token from 54\.6 ms \(OLMoE-1B-7B-0125\) to 0\.273 s "
-        r"\(Phi-3\.5-MoE",
-        text,
-    )
+    assert "| fp8 | TTFT | 54.6 ms (OLMoE-1B-7B-0125) | 0.273 s (Phi-3.5-MoE-instruct) |" in text
     assert (
         "Not measured: Mixtral-8x7B-v0.1 in bf16, Phi-3.5-MoE-instruct in bf16: oom (synthetic "
         "oom)." in text
@@ -194,20 +191,20 @@ def test_a_model_under_its_floor_is_no_measure():
     table = models()
     qwen = (table["model"] == "Qwen3-30B-A3B") & (table["series"] == "fp8")
     table = table.assign(floor_tpot_s=table["floor_tpot_s"].mask(qwen, 2 * table["tpot_s"]))
-    for text in (r.llms(table), r.accuracy(table, "e2e_s")):
+    for text in (r.llms(table), r.latency(table)):
         assert text.endswith("no measure of the model: Qwen3-30B-A3B in fp8.")
-    assert "Faster than its floor" not in r.llms(models())
+    assert "Faster than its roofline bound" not in r.llms(models())
     fig, rows = view.throughput(table)
     for ax, (_, own) in zip(fig.axes, rows.groupby("suite", sort=False), strict=True):
         under = own.loc[own["model"] == "Qwen3-30B-A3B", "accuracy_pct"]
         assert not set(under) & set(named(ax, "front")[0].get_xdata())
-        assert [t.get_text() for t in ax.texts] == ["under its floor"] * len(under)
+        assert [t.get_text() for t in ax.texts] == ["under its bound"] * len(under)
 
 
 def test_samples_a_second_are_batch_over_latency():
     table = vision()
     rate = 64 / table["e2e_s"].iloc[0]
-    assert f"{VLMS[0]} {rate:.3g}," in r.vlms(table) and "2048 tokens in" in r.vlms(table)
+    assert f"second: {VLMS[0]} {rate:.3g}," in r.vlms(table) and "2048 tokens in" in r.vlms(table)
 
 
 def test_what_imposing_costs():
@@ -219,11 +216,14 @@ def test_what_imposing_costs():
 
 
 def test_who_stands_on_the_front_is_said_with_tasks_format_and_caution():
-    text = r.accuracy(models(), "e2e_s")
-    assert "**zero-shot, published** (ARC-c, ARC-e, BoolQ, HellaSwag, WinoGrande; fp8)" in text
-    assert "beaten in both: Qwen1.5-MoE-A2.7B;" in text
-    assert text.count("reports differ, so a few points are no difference") == 2
-    assert "No accuracy is known of tiny-mixtral" in r.accuracy(small(), "e2e_s")
+    text = r.latency(models())
+    tasks = "ARC-c, ARC-e, BoolQ, HellaSwag, WinoGrande"
+    row = next(line for line in text.splitlines() if tasks in line)
+    assert row.startswith(f"| zero-shot, published ({tasks}) | fp8 |")
+    assert row.endswith("| Qwen1.5-MoE-A2.7B |"), "the one that is beaten in both"
+    suites = accuracy_rows(models()).query("not alike")["title"].unique()
+    assert f"no difference: {', '.join(suites)}." in text and len(suites) == 2
+    assert "No accuracy is known of tiny-mixtral" in r.latency(small())
 
 
 def test_sources_name_each_report_and_what_was_not_found():

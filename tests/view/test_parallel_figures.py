@@ -5,6 +5,7 @@ import inspect
 import random
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,16 @@ READINGS = [
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
 
 
-def table(profile: str, **given):
+def table(profile: str, without: str = ""):
+    return _table(profile, without).copy()
+
+
+@cache
+def _table(profile: str, without: str):
     kind = "cpu" if profile == "cpu" else "h100"
-    return analysis.with_composed(t.summary(profile, ("synthetic", kind), **given), Links(kind))
+    return analysis.with_composed(
+        t.summary(profile, ("synthetic", kind), without=without), Links(kind)
+    )
 
 
 @pytest.fixture(scope="module", params=["h100", "2xh100", "4xh100", "cpu"])

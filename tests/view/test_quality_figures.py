@@ -9,9 +9,9 @@ import pytest
 import quality_tables as q
 import section_tables as t
 
-from moebook.plot import style
+from moebook.plot import quality, style
 from moebook.sections.pruning import figures as pruning
-from moebook.sections.pruning import quality_figures
+from moebook.sections.pruning.quality_figures import LOOKS
 from moebook.sections.quantization import figures
 
 ONE = {key: values for key, values in q.INCREASES.items() if key[1] == 50}
@@ -120,13 +120,13 @@ def test_a_panel_per_kind_a_mark_per_criterion_and_random_in_grey():
         ) == 1
     assert named(fig.axes[0], "points")[0].get_color() == style.GREY
     assert words(fig)[:5] == [
-        "random",
+        "random choice",
         "weight norm",
         "activation frequency",
         "routed activation",
         "whole model",
     ]
-    assert quality_figures.PARTS in words(fig)
+    assert quality.PARTS in words(fig)
 
 
 def test_criteria_stand_side_by_side_at_a_single_ratio():
@@ -145,7 +145,7 @@ def test_small_increases_are_linear_and_large_ones_are_not():
     ax = draw(pruning, "quality", "large")[0].axes[0]
     assert ax.get_yscale() == "function" and 0 in ax.get_yticks() and max(ax.get_yticks()) >= 500
     noise = q.pruning(increases={("inter", 25): (0.02, 0.01, 0.0, -0.01)})
-    assert np.ptp(pruning.quality(noise)[0].axes[0].get_ylim()) >= quality_figures.LEAST_SPAN
+    assert np.ptp(pruning.quality(noise)[0].axes[0].get_ylim()) >= quality.LEAST_SPAN
 
 
 def test_a_missing_criterion_is_marked_where_it_would_stand():
@@ -154,7 +154,7 @@ def test_a_missing_criterion_is_marked_where_it_would_stand():
     assert (
         len(marks) == 1 and "failed" in words(fig) and rows["status"].value_counts()["failed"] == 1
     )
-    assert marks[0].get_color() == quality_figures.CRITERIA["norm"][1]
+    assert marks[0].get_color() == LOOKS["norm"][0]
     assert [len(y) for _, y in points(fig.axes[1]).values()] == [2, 1, 2, 2]
     speed, _ = draw(pruning, "quality_and_speed", "holes")
     assert "failed" in words(speed) and [

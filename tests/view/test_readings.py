@@ -26,7 +26,6 @@ from moebook.sections.pruning import commentary as pruning
 from moebook.sections.quantization import commentary
 
 MODEL, OTHER = t.MODELS[:2]
-ARGUMENTS = {"pair": ("quant_batch", "quant_length")}
 OWN = {
     "quantization": q.formats(),
     "pruning": q.pruning(),
@@ -35,12 +34,7 @@ OWN = {
     ),
 }
 READINGS = [
-    pytest.param(
-        getattr(module, name),
-        (argument,) if argument else (),
-        table,
-        id=f"{section}-{name}-{argument}",
-    )
+    pytest.param(f, table, id=f"{section}-{name}")
     for section, module, table in (
         ("quantization", commentary, OWN["quantization"]),
         ("pruning", pruning, OWN["pruning"]),
@@ -48,7 +42,6 @@ READINGS = [
     )
     for name, f in vars(module).items()
     if inspect.isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
-    for argument in ARGUMENTS.get(name, (None,))
 ]
 
 
@@ -118,8 +111,8 @@ def unmeasured(table: pd.DataFrame, gone: np.ndarray) -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize(("reading", "arguments", "table"), READINGS)
-def test_a_table_of_which_only_a_part_was_measured_is_read_without_holes(reading, arguments, table):
+@pytest.mark.parametrize(("reading", "table"), READINGS)
+def test_a_table_of_which_only_a_part_was_measured_is_read_without_holes(reading, table):
     for seed in range(30):
         rng = random.Random(seed)
         if seed % 2:
@@ -127,25 +120,25 @@ def test_a_table_of_which_only_a_part_was_measured_is_read_without_holes(reading
         else:
             share = rng.random()
             gone = np.array([rng.random() < share for _ in range(len(table))])
-        text = reading(unmeasured(table, gone), *arguments)
+        text = reading(unmeasured(table, gone))
         assert not re.search(r"\bnan\b|NaT|None|<NA>", text), text
         assert not re.search(r"^\W*\.|: ?\.|: ?;|; ?\.|\(\)", text), text
 
 
-@pytest.mark.parametrize(("reading", "arguments", "table"), READINGS)
-def test_nothing_measured_is_said_with_the_reason(reading, arguments, table):
-    text = reading(unmeasured(table, np.ones(len(table), bool)), *arguments)
+@pytest.mark.parametrize(("reading", "table"), READINGS)
+def test_nothing_measured_is_said_with_the_reason(reading, table):
+    text = reading(unmeasured(table, np.ones(len(table), bool)))
     assert re.search(r"[Nn]othing|not measured|No perplexity", text), text
 
 
-@pytest.mark.parametrize(("reading", "arguments", "table"), READINGS)
-def test_reading_changes_nothing(reading, arguments, table):
+@pytest.mark.parametrize(("reading", "table"), READINGS)
+def test_reading_changes_nothing(reading, table):
     before = table.copy()
-    assert reading(table, *arguments) == reading(table, *arguments)
+    assert reading(table) == reading(table)
     pd.testing.assert_frame_equal(table, before)
 
 
-def test_the_pair_names_its_gains_at_the_ends_and_counts_what_is_slower():
+def test_the_pair_names_its_gains_by_batch_and_counts_what_is_slower():
     gains = {
         (MODEL, 1): 12,
         (MODEL, 16): 30,
@@ -154,19 +147,18 @@ def test_the_pair_names_its_gains_at_the_ends_and_counts_what_is_slower():
         (OTHER, 16): 1,
         (OTHER, 64): 41,
     }
-    text = commentary.pair(
-        pair(lambda m, b: gains[m, b], (64, 1, 16), models=(MODEL, OTHER)), "quant_batch"
-    )
-    assert f"fp8 over bf16: **{MODEL}** +12 % at batch 1, +26 % at 64" in text
-    assert (
-        f"**{OTHER}** -9 % at batch 1, +41 % at 64" in text
-        and "Slower at 1 of 6 workloads measured" in text
-    )
+    table = pair(lambda m, b: gains[m, b], (64, 1, 16), models=(MODEL, OTHER))
+    text = commentary.over_batch(table)
+    assert text.startswith("Gain of fp8 over bf16, by batch:\n\n| model | 1 | 16 | 64 |\n")
+    assert f"| {MODEL} | +12 % | +30 % | +26 % |\n| {OTHER} | -9 % | +1 % | +41 % |" in text
+    assert "Slower at 1 of 6 workloads measured" in text
+    part = commentary.over_batch(table.query("model != @OTHER or batch != 16"))
+    assert f"| {OTHER} | -9 % | – | +41 % |" in part
 
 
 def test_a_pair_at_a_single_batch_is_one_number():
-    text = commentary.pair(pair(lambda m, b: 25, (16,)), "quant_batch")
-    assert f"**{MODEL}** +25 % at batch 16." in text and "at 16," not in text
+    text = commentary.over_batch(pair(lambda m, b: 25, (16,)))
+    assert f"| model | 16 |\n| --- | --- |\n| {MODEL} | +25 % |\n\n" in text
 
 
 def test_the_pair_over_lengths():
@@ -177,23 +169,23 @@ def test_the_pair_over_lengths():
         ]
     )
     rows = pd.concat([rows, pair(lambda m, b: 0)])
-    assert f"**{MODEL}** +1 % at length 128, +16 % at 2048" in commentary.pair(rows, "quant_length")
+    text = commentary.over_length(rows)
+    assert "by length:\n\n| model | 128 | 2048 |" in text and f"| {MODEL} | +1 % | +16 % |" in text
 
 
 def test_a_format_that_the_machine_lacks_is_named_with_its_reason():
     table = pair(lambda m, b: None).assign(
         reason=lambda x: x["reason"].where(x["status"] == "ok", "FP8 is not supported")
     )
-    for text in (commentary.pair(table, "quant_batch"), commentary.widening(table)):
+    for text in (commentary.over_batch(table), commentary.gain(table)):
         assert text == f"{NOTHING} Not measured: fp8: infeasible (FP8 is not supported)."
-    ladder = table.assign(sweeps="formats")
-    text = commentary.ladder(ladder)
+    text = commentary.formats(table.assign(sweeps="formats"))
     assert "bf16" in text and text.endswith(
         " Not measured: fp8: infeasible (FP8 is not supported)."
     )
 
 
-def test_the_ladder_runs_from_its_slowest_to_its_fastest_format():
+def test_formats_run_from_the_slowest_to_the_fastest():
     rows = [
         run("formats", MODEL, s, b, 512, v)
         for b in (1, 64)
@@ -201,13 +193,13 @@ def test_the_ladder_runs_from_its_slowest_to_its_fastest_format():
     ]
     table = pd.DataFrame(rows)
     at = table.set_index(["batch", "series"])["throughput_tok_s"]
-    text = commentary.ladder(table)
+    text = commentary.formats(table)
     for b in (1, 64):
         assert (
-            f"at batch {b} from int4 ({at[b, 'int4']:,.0f} tokens/s) to fp8 ({at[b, 'fp8']:,.0f}, "
-            f"+150 %)" in text
+            f"At batch {b} throughput runs from int4 ({at[b, 'int4']:,.0f} tokens/s) to fp8 "
+            f"({at[b, 'fp8']:,.0f}, +150 %)." in text
         )
-    assert commentary.ladder(table[table["batch"] == 64]).count("at batch") == 1
+    assert commentary.formats(table[table["batch"] == 64]).count("At batch") == 1
 
 
 def test_prefill_and_decoding_are_told_apart():
@@ -215,7 +207,7 @@ def test_prefill_and_decoding_are_told_apart():
     own = table["series"] == "fp8"
     table.loc[own, "ttft_s"] /= np.array([1.5, 1.9])
     table.loc[own, "tpot_s"] /= np.array([1.1, 1.3])
-    text = commentary.widening(table)
+    text = commentary.gain(table)
     assert "over 2 workloads" in text and "+50 % to +90 % (median +70 %) faster" in text
     assert "+10 % to +30 % (median +20 %) faster" in text
 
@@ -242,42 +234,45 @@ def test_memory_names_the_least_the_most_and_the_roomiest():
 def test_perplexities_or_what_they_lack():
     table = t.quality(t.quantization())
     text = commentary.quality(table)
-    assert "bf16 6.000, fp16 6.020, fp8 6.040" in text
+    for name, value, more in (("bf16", "6.000", "–"), ("fp16", "6.020", "+0.33 %")):
+        assert f"| {name} | {value} | {more} |" in text
     assert text.endswith("Not measured: int8 experts: infeasible (dummy weights have no quality).")
     gone = commentary.quality(t.quality(t.quantization(), measured=False))
     assert gone == "No perplexity: dummy weights have no quality."
 
 
 def test_formats_lose_against_the_first_by_ratio_and_a_small_model_is_called_small():
-    text = commentary.quality(
-        q.formats({"bf16": 0.0, "fp16": -0.02, "fp8": 0.61, "int4 weights": None})
+    table = q.formats({"bf16": 0.0, "fp16": -0.02, "fp8": 0.61, "int4 weights": None})
+    text = commentary.quality(table)
+    assert text.startswith(
+        "| format | perplexity | over bf16 | easiest to hardest part of the text |"
     )
-    assert "Perplexity: bf16 6.000, fp16 5.999, fp8 6.037." in text
-    assert (
-        "Over bf16 (easiest to hardest part of the text): fp16 -0.02 % (-0.02 to +0.08), fp8 +0.61 "
-        "% (+0.61" in text
-    )
-    assert (
-        "fp8 loses most." in text
-        and "Not measured: int4 weights: failed (synthetic failure)." in text
-    )
+    for row in (
+        "| bf16 | 6.000 | – | – |",
+        "| fp16 | 5.999 | -0.02 % | -0.02 to +0.08 |",
+        "| fp8 | 6.037 | +0.61 % | +0.61 to +0.71 |",
+    ):
+        assert row in text
+    assert "Not measured: int4 weights: failed (synthetic failure)." in text
+    text = commentary.quality_and_speed(table)
+    assert "Perplexity grows most with fp8, by +0.61 % over bf16." in text
     assert "one small model trained for minutes" in text
-    assert "small model" not in commentary.quality(t.quality(t.quantization()))
+    assert "small model" not in commentary.quality_and_speed(t.quality(t.quantization()))
     lost = commentary.quality(q.formats({"bf16": None, "fp8": 0.61}))
-    assert "Perplexity: fp8 6.037." in lost and "Over bf16" not in lost
+    assert "| fp8 | 6.037 | – | – |" in lost
+    lost = commentary.quality_and_speed(q.formats({"bf16": None, "fp8": 0.61}))
+    assert lost == f"{NOTHING} No format can be compared with bf16."
 
 
-def test_the_criterion_that_loses_least_is_named_with_the_others_after_it():
+def test_the_criterion_that_loses_least_stands_out_among_the_others():
     text = pruning.quality(q.pruning())
     assert (
         "The whole model has a perplexity of 6.00" in text
         and "One small model trained for minutes" in text
     )
-    assert (
-        "**intra 50 %**: least by routed activation (+33.0 %), then weight norm (+38.0 %), "
-        "activation frequency "
-        "(+57.0 %), random choice (+148.0 %)."
-    ) in text
+    heads = "| series | random choice | weight norm | activation frequency | routed activation |"
+    assert heads in text
+    assert "| intra 50 % | +148.0 % | +38.0 % | +57.0 % | **+33.0 %** |" in text
     for duel in (
         "weight norm loses less than random choice in 4 of 4",
         "activation frequency loses less than weight norm in 2 of 4",
@@ -292,7 +287,7 @@ def test_criteria_without_a_number_are_told_with_their_reason():
     assert "Without a number: intra 25 % by weight norm: failed (synthetic failure)." in text
     assert (
         "activation frequency loses less than weight norm in 2 of 3" in text
-        and "routed activation (-5.0 %)" in text
+        and "| intra 25 % | +33.0 % | – | +12.0 % | **-5.0 %** |" in text
     )
     assert pruning.quality(t.pruning()) == "Not part of this plan: sweep `quality`."
     whole = q.pruning()
@@ -331,11 +326,12 @@ PRUNED = {
 
 
 def test_pruning_has_the_mean_and_range_of_each_series():
+    text = pruning.gain_by_ratio(pruned(PRUNED))
+    assert f"| series | {MODEL} |" in text and "| inter 25 % | +1.0 % (-4.0 to +6.0) |" in text
+    assert "| intra 50 % | +32.0 % (+30.0 to +34.0) |" in text
     text = pruning.gain(pruned(PRUNED))
-    assert f"**{MODEL}**" in text and "inter 25 % +1.0 % (-4.0 to +6.0)" in text
-    assert (
-        "intra 50 % +32.0 % (+30.0 to +34.0)" in text and "1 of 8 pruned points are slower" in text
-    )
+    assert "1 of 8 pruned points are slower" in text
+    assert f"by intra 50 % on {MODEL} with 4 active: +34.0 %." in text
 
 
 def test_the_finding_of_section_3_is_of_the_largest_ratio():
@@ -351,17 +347,17 @@ def test_the_finding_of_section_3_is_of_the_largest_ratio():
 def test_the_whole_model_over_active_experts_and_what_cannot_be():
     table = pruned({**PRUNED, "inter 87.5 %": (None, None)})
     base = table[table["series"] == "baseline"].set_index("top_k")["throughput_tok_s"]
-    text = pruning.absolute(table)
+    text = pruning.over_active(table)
     assert f"{base[1]:,.0f} tokens/s with 1 active, {base[4]:,.0f} with 4" in text
     assert "2 points have no number: synthetic infeasible." in text
 
 
-def test_steps_over_their_floor_are_medians_or_the_lack_of_ceilings():
+def test_steps_over_their_roofline_bound_are_medians_or_the_lack_of_peaks():
     table = pruned({"inter 50 %": (0, 0)})
     table.loc[table["series"] == "inter 50 %", "floor_tpot_s"] = table["tpot_s"] / 3
-    text = pruning.floor(table)
-    assert "baseline 2.00, inter 50 % 3.00" in text
-    assert "ceilings were not measured" in pruning.floor(t.floorless(table))
+    text = pruning.over_floor(table)
+    assert "| baseline | 2.00 |\n| inter 50 % | 3.00 |" in text
+    assert "peaks were not measured" in pruning.over_floor(t.floorless(table))
 
 
 def test_layer_times_at_the_ends_and_their_errors():

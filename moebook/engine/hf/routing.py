@@ -1,7 +1,7 @@
 """Expert choices of models that run in transformers, for text and images: captured by hooks,
 written by CountsWriter.
 
-For checkpoints that vLLM cannot run and for images; router_hooks.py says which models can be
+For checkpoints that vLLM cannot run and for images; hooks.py says which models can be
 hooked.
 
 transformers 5.19 has neither MolmoE nor DeepSeek-VL2: both need their own code beside their
@@ -25,21 +25,6 @@ from torch import nn
 
 from moebook.engine.counts import CountsWriter
 from moebook.engine.hf.hooks import RouterHooks, RoutingError, write_sequence
-
-
-def capture_text(folder_or_model, token_sequences: Iterable, path: str | Path) -> tuple[str, ...]:
-    """Reads sequences of token ids, (T,) each, and writes their counts to `path`; the names of the
-    MoE layers.
-
-    RoutingError as RouterHooks and load_checkpoint; no file is left then.
-    """
-    model = (
-        folder_or_model
-        if isinstance(folder_or_model, nn.Module)
-        else load_checkpoint(folder_or_model)
-    )
-    samples = ({"input_ids": _one_sequence(ids)} for ids in token_sequences)
-    return capture_multimodal(model, None, samples, path)
 
 
 def capture_multimodal(
@@ -67,13 +52,8 @@ def capture_multimodal(
         stack.enter_context(hooks)
         model.eval()
         for sample in samples:
-            _read(
-                model,
-                hooks,
-                sample if processor is None else processor(**sample, return_tensors="pt"),
-                image_token_id,
-                writers,
-            )
+            inputs = sample if processor is None else processor(**sample, return_tensors="pt")
+            _read(model, hooks, inputs, image_token_id, writers)
     return hooks.names
 
 
@@ -125,13 +105,12 @@ def _unloadable(folder: Path, error: Exception, trusted: bool) -> str:
     if "trust_remote_code" in str(error) and not trusted:
         return (
             f"{folder} brings its own model code; pass trust_remote_code=True to run it, if you "
-            f"trust it"
+            "trust it"
         )
     if "does not recognize this architecture" in str(error):
         return (
             f"transformers does not have the model of {folder} ({told}); if its code is a package "
-            f"of its own "
-            "(DeepSeek-VL2: deepseek_vl2), import that package first"
+            "of its own (DeepSeek-VL2: deepseek_vl2), import that package first"
         )
     return f"{folder} could not be loaded ({type(error).__name__}: {told})"
 
@@ -163,13 +142,3 @@ def _options(model) -> dict:
     """No cache and no logits but the last, where the model's forward has these arguments."""
     known = inspect.signature(model.forward).parameters
     return {k: v for k, v in {"use_cache": False, "logits_to_keep": 1}.items() if k in known}
-
-
-def _one_sequence(ids) -> torch.Tensor:
-    ids = torch.as_tensor(ids)
-    if ids.is_floating_point() or ids.dim() != 1 or not len(ids):
-        raise RoutingError(
-            f"token ids of dtype {ids.dtype} and shape {tuple(ids.shape)}; give whole numbers "
-            f"(T,), T > 0"
-        )
-    return ids.long()[None]

@@ -10,15 +10,21 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from moebook.engine.failures import OOM_TEXTS, UNSUPPORTED_TEXTS, EngineFailed, clean
+from moebook.engine.base import EngineFailed
 from moebook.engine.layer.timing import Timer
+from moebook.engine.layer.tuning import search
 from moebook.engine.layer.variants import OWN, Inputs, draw, draw_weights, reference, relative_error
-from moebook.engine.vllm.moe_kernels import TUNED, EngineLayer, check_backend
-from moebook.engine.vllm.moe_tuning import candidates_for, configured, search
-
-ROTATION = (
-    4  # inputs in turn: equal group sizes on other experts, so an L2 cache of 50 MB helps none
+from moebook.engine.vllm.failures import OOM_TEXTS, UNSUPPORTED_TEXTS, clean
+from moebook.engine.vllm.patches_layer import (
+    TUNED,
+    EngineLayer,
+    candidates_for,
+    check_backend,
+    configured,
 )
+
+# inputs in turn: equal group sizes on other experts, so an L2 cache of 50 MB helps none
+ROTATION = 4
 REFERENCE_ROWS = 64
 DTYPES = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32")}
 OOM = (*OOM_TEXTS, "can't allocate memory", "not enough memory")
@@ -41,7 +47,11 @@ class OwnLayer:
 
 
 class LayerBench:
-    """One (shape, dtype, quantization, backend), with weights; measured at any number of tokens."""
+    """One (shape, dtype, quantization, backend), with weights; measured at any number of tokens.
+
+    shape: hidden_size, expert_ffn_dim, num_experts, top_k. weights: (w13, w2) of draw_weights,
+    drawn from the seed if not given. EngineFailed: infeasible where the engine refuses, oom,
+    failed."""
 
     def __init__(
         self,
@@ -52,23 +62,19 @@ class LayerBench:
         seed: int,
         weights=None,
     ):
-        """shape: hidden_size, expert_ffn_dim, num_experts, top_k. weights: (w13, w2) of
-        draw_weights, drawn from the seed if not given. EngineFailed: infeasible where the engine
-        refuses, oom, failed."""
         if dtype not in DTYPES:
             raise EngineFailed("infeasible", f"dtype is {dtype!r}; allowed are {', '.join(DTYPES)}")
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.shape, self.dtype, self.backend, self.seed = shape, DTYPES[dtype], backend, seed
-        with told("infeasible"):
+        with as_engine_failure("infeasible"):
             self._check(quantization)
             self.weights = weights or draw_weights(shape, self.dtype, self.device, seed)
-            self.layer = (
-                OwnLayer(backend, self.weights)
-                if backend in OWN
-                else EngineLayer(
+            if backend in OWN:
+                self.layer = OwnLayer(backend, self.weights)
+            else:
+                self.layer = EngineLayer(
                     shape, self.dtype, quantization, backend, self.weights, self.device
                 )
-            )
 
     def _check(self, quantization: str | None) -> None:
         check_backend(self.backend)
@@ -87,12 +93,17 @@ class LayerBench:
     def measure(
         self, tokens: int, repeats: int, tune_seconds: float = 20.0, skew: float | None = None
     ) -> dict:
-        """repeats: `layer_s` and, where a graph could be captured, `layer_graph_s`, each the mean
-        of one repeat's calls. relative_error: against float64 with the unquantized weights, on at
-        most 64 rows, so it includes quantization. experts_hit: distinct experts of one call.
-        peak_memory_bytes: the layer's weights and what calls add; null on a CPU. default_layer_s,
-        default_layer_graph_s, configs_tried: of triton_tuned, before the search."""
-        with told("failed"), self.layer.running():
+        """What was measured at so many tokens:
+
+        repeats            `layer_s` and, where a graph could be captured, `layer_graph_s`, each the
+                           mean of one repeat's calls, in seconds
+        relative_error     against float64 with the unquantized weights, on at most 64 rows, so it
+                           includes quantization
+        experts_hit        distinct experts of one call
+        peak_memory_bytes  the layer's weights and what calls add; null on a CPU
+        default_layer_s, default_layer_graph_s, configs_tried: of triton_tuned, before the search
+        """
+        with as_engine_failure("failed"), self.layer.running():
             inputs = self.inputs(tokens, skew)
             before = self._reset_peak()
             timer = Timer(self.layer, inputs, self.device == "cuda")
@@ -113,15 +124,12 @@ class LayerBench:
         different weights, same work."""
         first = draw(self.shape, tokens, self.dtype, self.device, self.seed, skew)
         step = max(1, self.shape["num_experts"] // ROTATION)
-        return [
-            first,
-            *(first.rotated(first.x.roll(i, dims=1), i * step) for i in range(1, ROTATION)),
-        ]
+        others = (first.rotated(first.x.roll(i, dims=1), i * step) for i in range(1, ROTATION))
+        return [first, *others]
 
     def _timed(self, timer: Timer, repeats: int) -> dict:
-        plain = [
-            timer.repeat_s() for _ in range(repeats)
-        ]  # first: a failed capture cannot spoil them
+        # before the graphs: a failed capture cannot spoil them
+        plain = [timer.repeat_s() for _ in range(repeats)]
         graphs, reason = self._graphs(timer, repeats)
         rows = [{"layer_s": p, "layer_graph_s": g} for p, g in zip(plain, graphs, strict=True)]
         return {"repeats": rows, "graph_reason": reason}
@@ -144,9 +152,9 @@ class LayerBench:
         def seconds_of(config: dict | None) -> float:
             with configured(config):
                 trial = Timer(self.layer, timer.inputs, on_gpu=True)
-                return min(
-                    trial.graph_repeats(2) if captured else [trial.repeat_s(), trial.repeat_s()]
-                )
+                if captured:
+                    return min(trial.graph_repeats(2))
+                return min(trial.repeat_s(), trial.repeat_s())
 
         found = candidates_for(self.layer, tokens, self.shape["num_experts"], self.seed)
         own = self.layer.triton_facts(tokens)["kernel_config"]
@@ -159,10 +167,8 @@ class LayerBench:
         }
 
     def _error(self, inputs: Inputs) -> float:
-        ref = reference(
-            inputs.x, *self.weights, inputs.topk_weights, inputs.topk_ids, REFERENCE_ROWS
-        )
-        return relative_error(self.layer(inputs), ref)
+        given = inputs.x, *self.weights, inputs.topk_weights, inputs.topk_ids
+        return relative_error(self.layer(inputs), reference(*given, REFERENCE_ROWS))
 
     def _reset_peak(self) -> int:
         if self.device == "cpu":
@@ -177,7 +183,7 @@ class LayerBench:
 
 
 @contextmanager
-def told(status: str):
+def as_engine_failure(status: str):
     """Any exception as EngineFailed: oom where memory ran out, failed where the device did, else
     `status`."""
     try:

@@ -10,15 +10,18 @@ import multiprocessing
 import signal
 import traceback
 
-from moebook.engine.failures import EngineFailed
+from moebook.engine import die_with_parent
+from moebook.engine.base import EngineFailed
 
 END_S = 10.0  # what a child gets to end by itself
 
 
 class LayerProcess:
-    """ask() a request {"shape", "dtype", "quantization", "backend", "seed", "tokens", "repeats"}
-    (and "tune_seconds", "skew"); the reply is {"ok": True, **LayerBench.measure(...)} or {"ok":
-    False, "status", "reason"}."""
+    """A process started at the first request.
+
+    A request has shape, dtype, quantization, backend, seed, tokens and repeats (and tune_seconds,
+    skew); the reply is {"ok": True, **LayerBench.measure(...)} or {"ok": False, "status",
+    "reason"}."""
 
     def __init__(self, on_gpu: bool = False):
         self.on_gpu = on_gpu
@@ -64,16 +67,13 @@ class LayerProcess:
         self.stop()
         if code is None or code >= 0:
             return f"ended with code {code}"
-        return f"was ended by {signal.Signals(-code).name}" + " (out of host memory?)" * (
-            code == -signal.SIGKILL
-        )
+        memory = " (out of host memory?)" if code == -signal.SIGKILL else ""
+        return f"was ended by {signal.Signals(-code).name}{memory}"
 
 
 def _serve(requests, parents_end) -> None:
     """The child: replies until the parent closes its end, or the device is lost to this process."""
-    from moebook.measure.worker import _die_with_parent
-
-    _die_with_parent()
+    die_with_parent()
     parents_end.close()  # a copy came along; with it open the parent's end would never be seen
     keeper = Keeper()
     while True:
@@ -95,12 +95,10 @@ class Keeper:
         self.weights_key, self.weights, self.bench_key, self.bench = None, None, None, None
 
     def answer(self, request: dict) -> dict:
+        options = {k: request[k] for k in ("tune_seconds", "skew") if k in request}
         try:
-            measured = self._bench(request).measure(
-                request["tokens"],
-                request["repeats"],
-                **{k: request[k] for k in ("tune_seconds", "skew") if k in request},
-            )
+            bench = self._bench(request)
+            measured = bench.measure(request["tokens"], request["repeats"], **options)
         except EngineFailed as error:
             traceback.print_exc()
             self._forget(weights=error.status == "oom")

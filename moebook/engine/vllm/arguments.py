@@ -1,95 +1,141 @@
-"""From plan.EngineSettings to the arguments of vLLM's LLM class."""
+"""What vLLM is told: environment variables, and the arguments of its LLM class."""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from moebook import devices
-from moebook.engine.vllm.speculative import speculative_config
 from moebook.models import formats
 from moebook.models.tiny import family
+from moebook.study.settings import EngineSettings, Speculation
 
 CORES = devices.core_ids()  # before any engine binds this process to fewer
 BIND = "VLLM_CPU_OMP_THREADS_BIND"
 USER_BINDS = BIND in os.environ
+GRAPHS = {  # moebook's names of graph settings that name batch sizes; `default` says nothing
+    "light": {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"},
+    "pieces": {"mode": 0, "cudagraph_mode": "FULL_AND_PIECEWISE"},
+    "compiled": {},
+}
+NGRAM_LENGTHS = {"prompt_lookup_min": 2, "prompt_lookup_max": 4}  # of the sequence's own tokens
+
+
+def set_environment(on_gpu: bool) -> None:
+    """What vLLM reads at import; a value the user has set stands."""
+    common = {
+        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",  # functions sent to the engine's own process
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    gpu = {
+        "VLLM_WORKER_MULTIPROCESSING_METHOD": "fork",
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
+        "VLLM_USE_DEEP_GEMM": "0",
+        "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0",  # 1.5 s an engine for graphs of 0.05 GiB
+    }
+    cpu = {
+        "VLLM_TARGET_DEVICE": "cpu",  # also where cards or another build of vLLM are
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        # libgomp's own count where threads outnumber cores: its default, 300 000, costs a step on
+        # busy cores twentyfold
+        "GOMP_SPINCOUNT": "1000",
+    }
+    for name, value in {**common, **(gpu if on_gpu else cpu)}.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def environment_of(variables: dict[str, str]) -> Iterator[None]:
+    """These environment variables within the block; afterwards all are as they were."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def engine_environment(settings: EngineSettings, hf_config: dict) -> dict[str, str]:
+    """Environment variables an engine is started with."""
+    variables = formats.environment(settings.quantization) | _ranks_on_cpu(settings)
+    if settings.kv_cache_gib:
+        variables["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
+    if settings.graphs == "pieces":
+        variables["VLLM_USE_BREAKABLE_CUDAGRAPH"] = "1"
+    # The smallest DeepSeek-VL2 has plain attention, but its family's config must name a KV rank,
+    # which the engine takes for MLA.
+    if hf_config.get("use_mla") is False:
+        variables["VLLM_MLA_DISABLE"] = "1"
+    return variables
+
+
+def _ranks_on_cpu(settings: EngineSettings) -> dict[str, str]:
+    """Cores of each rank, evenly: left to itself the CPU engine gives ranks a NUMA node each, of
+    which most machines have one. It reads nothing of this on a GPU."""
+    ranks = settings.num_devices
+    if ranks == 1 or USER_BINDS:
+        return {}
+    share = max(1, len(CORES) // ranks)
+    parts = [CORES[i * share : (i + 1) * share] or CORES[-1:] for i in range(ranks)]
+    return {BIND: "|".join(",".join(map(str, part)) for part in parts)}
 
 
 def engine_arguments(
-    settings: dict,
+    settings: EngineSettings,
     hf_config: dict,
     folder: Path,
     draft_config: dict | None = None,
     on_gpu: bool = False,
 ) -> dict:
-    """Arguments of vLLM's LLM(...). settings: fields of plan.EngineSettings; folder: where a dummy
-    model's config goes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model = folder
-    if settings["weights"] == "dummy":
-        (folder / "config.json").write_text(
-            json.dumps(formats.with_format(hf_config, settings["quantization"]))
-        )
+    """Arguments of vLLM's LLM(...). folder: where configs of models with dummy weights go."""
+    dummy = settings.weights == "dummy"
+    if dummy:
+        model = _written(folder, formats.with_format(hf_config, settings.quantization))
     else:
-        name = settings["weights"]
-        model = family.folder(name, forks_engines=on_gpu) if family.is_tiny(name) else Path(name)
+        model = checkpoint_folder(settings.weights, forks_engines=on_gpu)
     arguments = {
         "model": str(model),
-        "load_format": "dummy" if settings["weights"] == "dummy" else "auto",
+        "load_format": "dummy" if dummy else "auto",
         "skip_tokenizer_init": True,
         "enable_prefix_caching": False,
         "disable_log_stats": False,
         "seed": 0,
-        "dtype": settings["dtype"],
-        **formats.engine_arguments(settings["quantization"]),
-        "kv_cache_dtype": settings["kv_cache_dtype"],
-        "max_model_len": settings["max_model_len"],
-        "tensor_parallel_size": settings["tensor_parallel"],
-        "pipeline_parallel_size": settings["pipeline_parallel"],
-        "enable_expert_parallel": settings["expert_parallel"],
-        "trust_remote_code": settings["trust_remote_code"],
-        "gpu_memory_utilization": settings["gpu_memory_utilization"],
-        **_attention(settings["dtype"], hf_config, on_gpu),
+        "dtype": settings.dtype,
+        **formats.engine_arguments(settings.quantization),
+        "kv_cache_dtype": settings.kv_cache_dtype,
+        "max_model_len": settings.max_model_len,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "pipeline_parallel_size": settings.pipeline_parallel,
+        "enable_expert_parallel": settings.expert_parallel,
+        "trust_remote_code": settings.trust_remote_code,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        **_attention(settings.dtype, hf_config, on_gpu),
+        **_graphs(settings.graphs, settings.graph_batch_sizes),
     }
-    if settings["graphs"] == "eager":
-        arguments["enforce_eager"] = True
-    elif settings["graphs"] == "light":
-        arguments["compilation_config"] = {
-            "mode": 0,
-            "cudagraph_mode": "FULL_DECODE_ONLY",
-            "cudagraph_capture_sizes": list(settings["graph_batch_sizes"]),
-        }
-    elif settings["graphs"] == "pieces":
-        arguments["compilation_config"] = {
-            "mode": 0,
-            "cudagraph_mode": "FULL_AND_PIECEWISE",
-            "cudagraph_capture_sizes": list(settings["graph_batch_sizes"]),
-        }
-    elif settings["graphs"] == "compiled":
-        arguments["compilation_config"] = {
-            "cudagraph_capture_sizes": list(settings["graph_batch_sizes"])
-        }
-    if settings["speculation"]:
-        arguments["speculative_config"] = speculative_config(
-            settings["speculation"], draft_config, folder
-        )
-    if settings["routed_experts"]:
+    if settings.speculation:
+        speculation = speculative_config(settings.speculation, draft_config, folder)
+        arguments["speculative_config"] = speculation
+    if settings.routed_experts:
         arguments["enable_return_routed_experts"] = True
-    if settings["moe_backend"] not in (None, *formats.OWN_BACKENDS):
-        arguments["moe_backend"] = settings["moe_backend"]
+    if settings.moe_backend not in (None, *formats.OWN_BACKENDS):
+        arguments["moe_backend"] = settings.moe_backend
     return arguments
 
 
-def engine_environment(settings: dict, hf_config: dict) -> dict[str, str]:
-    """Environment variables an engine is started with. The smallest DeepSeek-VL2 has plain
-    attention, but its family's config must name a KV rank, which the engine takes for MLA."""
-    pieces = {"VLLM_USE_BREAKABLE_CUDAGRAPH": "1"} if settings["graphs"] == "pieces" else {}
-    plain = {"VLLM_MLA_DISABLE": "1"} if hf_config.get("use_mla") is False else {}
-    return {
-        **formats.environment(settings["quantization"]),
-        **pieces,
-        **plain,
-        **_ranks_on_cpu(settings),
-    }
+def checkpoint_folder(weights: str, **options) -> Path:
+    """Of a trained model, or of a member of the tiny family."""
+    return family.folder(weights, **options) if family.is_tiny(weights) else Path(weights)
+
+
+def _written(folder: Path, hf_config: dict) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(hf_config))
+    return folder
 
 
 def _attention(dtype: str, hf_config: dict, on_gpu: bool) -> dict[str, str]:
@@ -99,12 +145,25 @@ def _attention(dtype: str, hf_config: dict, on_gpu: bool) -> dict[str, str]:
     return {"attention_backend": "CPU_MLA"} if mla and dtype != "bfloat16" and not on_gpu else {}
 
 
-def _ranks_on_cpu(settings: dict) -> dict[str, str]:
-    """Cores of each rank, evenly: left to itself the CPU engine gives ranks a NUMA node each, of
-    which most machines have one. It reads nothing of this on a GPU."""
-    ranks = settings["tensor_parallel"] * settings["pipeline_parallel"]
-    if ranks == 1 or USER_BINDS:
+def _graphs(graphs: str, batch_sizes: tuple[int, ...]) -> dict:
+    if graphs == "eager":
+        return {"enforce_eager": True}
+    if graphs == "default":
         return {}
-    share = max(1, len(CORES) // ranks)
-    parts = [CORES[i * share : (i + 1) * share] or CORES[-1:] for i in range(ranks)]
-    return {BIND: "|".join(",".join(map(str, part)) for part in parts)}
+    sizes = {"cudagraph_capture_sizes": list(batch_sizes)}
+    return {"compilation_config": {**GRAPHS[graphs], **sizes}}
+
+
+def speculative_config(speculation: Speculation, draft_config: dict | None, folder: Path) -> dict:
+    """vLLM's speculative_config."""
+    found = {"method": speculation.method, "num_speculative_tokens": speculation.num_tokens}
+    if speculation.method == "ngram":
+        found |= NGRAM_LENGTHS
+    elif family.is_tiny(speculation.draft):
+        found["model"] = str(family.folder(speculation.draft))
+    else:
+        found["model"] = str(_written(folder / "draft", draft_config))
+        found["draft_load_config"] = {"load_format": "dummy"}
+    if (rates := speculation.rates) is not None:
+        found |= {"rejection_sample_method": "synthetic", "synthetic_acceptance_rates": rates}
+    return found

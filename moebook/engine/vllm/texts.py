@@ -1,20 +1,22 @@
 """What an engine with trained weights does with text: perplexity, draft tokens accepted, expert
 choices, experts removed.
 
-Each function takes the running Engine and the fields of a request, and returns a dict with
+Each of METHODS takes the running engine and the fields of a request, and returns a dict with
 `repeats` (and `facts`). Text is cut into windows of S tokens by the checkpoint's own tokenizer.
 EngineFailed where the text is too short."""
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 
-from moebook.engine.failures import EngineFailed
-from moebook.engine.vllm import routing
-from moebook.engine.vllm.speculative import Counters
+from moebook.engine.base import EngineFailed
+from moebook.engine.counts import CountsWriter
+from moebook.engine.vllm import patches_routers
+from moebook.engine.vllm.arguments import checkpoint_folder
+from moebook.engine.vllm.timing import Counters
 from moebook.models.tiny import family
+from moebook.study.settings import Workload
 
 
 def text_windows(text: str, weights: str, count: int, length: int) -> list[list[int]]:
@@ -33,57 +35,48 @@ def text_windows(text: str, weights: str, count: int, length: int) -> list[list[
     return [ids[i * length : (i + 1) * length] for i in range(count)]
 
 
-def checkpoint_folder(weights: str) -> Path:
-    return family.folder(weights) if family.is_tiny(weights) else Path(weights)
+def _windows(engine, workload: Workload, text: str) -> list[list[int]]:
+    return text_windows(text, engine.settings.weights, workload.batch, workload.input_tokens)
 
 
-def perplexity(engine, workload: dict, text: str, weights: str, repeats: int, **_) -> dict:
+def perplexity(engine, workload: Workload, text: str, repeats: int, **_) -> dict:
     """exp of the mean negative log-likelihood per token, in `repeats` disjoint parts of the text,
     one row each: B windows of S tokens in all, each read on its own."""
-    windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
+    windows = _windows(engine, workload, text)
     losses = np.concatenate([_losses(engine, [ids]) for ids in windows])
-    return {
-        "repeats": [
-            {"perplexity": float(np.exp(part.mean()))} for part in np.array_split(losses, repeats)
-        ]
-    }
+    return {"repeats": _perplexities(losses, repeats)}
+
+
+def _perplexities(losses: np.ndarray, parts: int) -> list[dict]:
+    return [{"perplexity": float(np.exp(p.mean()))} for p in np.array_split(losses, parts)]
 
 
 def _losses(engine, windows: list[list[int]]) -> np.ndarray:
     """Mean negative log-likelihood (nats per token) of each window, its first token given."""
-    from vllm import SamplingParams
-
-    sampling = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
-    prompts = [{"prompt_token_ids": ids} for ids in windows]
-    outputs = engine.llm.generate(prompts, sampling, use_tqdm=False)
+    _, outputs = engine.generate(windows, max_tokens=1, prompt_logprobs=0)
     return np.array(
-        [
-            -np.mean(
-                [
-                    row[token].logprob
-                    for row, token in zip(o.prompt_logprobs[1:], ids[1:], strict=True)
-                ]
-            )
-            for o, ids in zip(outputs, windows, strict=True)
-        ]
+        [_loss(o.prompt_logprobs, ids) for o, ids in zip(outputs, windows, strict=True)]
     )
 
 
-def acceptance(engine, workload: dict, text: str, weights: str, repeats: int, **_) -> dict:
+def _loss(logprobs: list, ids: list[int]) -> float:
+    """logprobs: of each token, by id; the first has none."""
+    return -np.mean([row[i].logprob for row, i in zip(logprobs[1:], ids[1:], strict=True)])
+
+
+def acceptance(engine, workload: Workload, text: str, repeats: int, **_) -> dict:
     """B prompts of S_in tokens of the text continued by S_out, `repeats` times with other prompts:
     seconds, tokens per step, acceptance by position, digests of what was generated, and the
     distinct experts that one step of the target hits."""
-    b, s_in, s_out = workload["batch"], workload["input_tokens"], workload["output_tokens"]
-    windows = text_windows(text, weights, b * repeats, s_in)
-    engine.run_prompts(windows[:b], min(s_out, 8), workload["temperature"])
+    b, asked = workload.batch, (workload.output_tokens, workload.temperature)
+    windows = text_windows(text, engine.settings.weights, b * repeats, workload.input_tokens)
+    engine.run_prompts(windows[:b], min(workload.output_tokens, 8), workload.temperature)
     rows = []
     for i in range(repeats):
         before = Counters.of(engine.llm)
-        engine.rpc(routing.begin_steps)
-        seconds, outputs = engine.run_prompts(
-            windows[i * b : (i + 1) * b], s_out, workload["temperature"]
-        )
-        steps = engine.rpc(routing.end_steps)
+        engine.rpc(patches_routers.begin_steps)
+        seconds, outputs = engine.run_prompts(windows[i * b : (i + 1) * b], *asked)
+        steps = engine.rpc(patches_routers.end_steps)
         digests = ",".join(_digest(o.outputs[0].token_ids) for o in outputs)
         rows.append(
             {
@@ -105,57 +98,56 @@ def _common_step(steps: dict, most: int) -> dict:
     seldom all match)."""
     if most not in steps:
         return {}
-    return {"step_tokens": most, "experts_per_step": steps[most][0]}
+    return {"step_tokens": most, "experts_per_step": steps[most]}
 
 
-def route(
-    engine, workload: dict, text: str, weights: str, repeats: int, counts_file: str, **_
-) -> dict:
-    """Expert choices of B windows of S tokens, counted per layer into `counts_file`, one sequence
-    at a time: by the engine's own output where it returns it, else at its routers."""
-    windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
-    way = _route_by_output if engine.routed_experts else _route_by_hooks
-    way(engine, windows, counts_file)
+def route(engine, workload: Workload, text: str, repeats: int, counts_file: str, **_) -> dict:
+    """Expert choices of B windows of S tokens, counted per layer into `counts_file`."""
+    windows = _windows(engine, workload, text)
+    _count_choices(engine, windows, counts_file)
     return {"repeats": [], "facts": {"sequences": len(windows)}}
 
 
-def _route_by_hooks(engine, windows: list[list[int]], path: str) -> None:
-    engine.rpc(routing.begin_capture, path)
-    whole = False
-    try:
-        for ids in windows:
-            engine.run_prompts([ids], 1, 0.0)
-            engine.rpc(routing.end_sequence)
-        whole = True
-    finally:
-        engine.rpc(routing.end_capture, whole)
-
-
-def _route_by_output(engine, windows: list[list[int]], path: str) -> None:
-    from moebook.engine.counts import CountsWriter
-
-    layers, experts, _ = engine.rpc(routing.watch)
+def _count_choices(engine, windows: list[list[int]], path: str) -> tuple[int, int]:
+    """One sequence at a time; returns (L, E)."""
+    layers, experts = engine.rpc(patches_routers.watch)
     with CountsWriter(path, layers, experts) as writer:
         for ids in windows:
-            _, outputs = engine.run_prompts([ids], 1, 0.0)
-            chosen = np.asarray(outputs[0].outputs[0].routed_experts)  # (T, L, K)
-            writer.add(chosen[: len(ids)].transpose(1, 0, 2))
+            writer.add(_choices(engine, ids))
+    return layers, experts
 
 
-def ablate(
-    engine, workload: dict, text: str, weights: str, repeats: int, counts_file: str, **_
-) -> dict:
+def _choices(engine, ids: list[int]):
+    """(L, T, K) of one sequence: from the engine's own output where it returns them, else from its
+    routers."""
+    if engine.settings.routed_experts:
+        _, outputs = engine.run_prompts([ids], 1, 0.0)
+        chosen = np.asarray(outputs[0].outputs[0].routed_experts)  # (T, L, K)
+        return chosen[: len(ids)].transpose(1, 0, 2)
+    engine.rpc(patches_routers.begin_choices)
+    engine.run_prompts([ids], 1, 0.0)
+    return engine.rpc(patches_routers.end_choices)
+
+
+def ablate(engine, workload: Workload, text: str, repeats: int, counts_file: str, **_) -> dict:
     """Perplexity over the same windows with each expert of each layer taken out of its router in
     turn; the choices of the whole model on them are counted into `counts_file`."""
-    windows = text_windows(text, weights, workload["batch"], workload["input_tokens"])
-    layers, experts, _ = engine.rpc(routing.watch)
-    _route_by_hooks(engine, windows, counts_file)
+    windows = _windows(engine, workload, text)
+    layers, experts = _count_choices(engine, windows, counts_file)
     base = _losses(engine, windows)
     table = np.empty((layers, experts))
     for layer in range(layers):
         for expert in range(experts):
-            engine.rpc(routing.remove, layer, expert)
+            engine.rpc(patches_routers.remove, layer, expert)
             table[layer, expert] = np.exp(_losses(engine, windows).mean())
-    engine.rpc(routing.remove, None)
-    parts = [{"perplexity": float(np.exp(part.mean()))} for part in np.array_split(base, repeats)]
-    return {"repeats": parts, "facts": {"ablation_perplexity": json.dumps(table.round(5).tolist())}}
+    engine.rpc(patches_routers.remove, None)
+    facts = {"ablation_perplexity": json.dumps(table.round(5).tolist())}
+    return {"repeats": _perplexities(base, repeats), "facts": facts}
+
+
+METHODS = {
+    "perplexity": perplexity,
+    "acceptance": acceptance,
+    "routing": route,
+    "ablation": ablate,
+}

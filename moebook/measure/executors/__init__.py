@@ -6,11 +6,12 @@ points that are measured into a folder, or says why it cannot; `ceilings` measur
 `run` yields each point with its record as soon as there is one. It writes nothing: the caller's
 store stays the single truth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from moebook import devices
 from moebook.study.plan import Point
 
 NAMES = ("local", "ray")
@@ -44,7 +45,7 @@ def choose(name: str, address: str | None, log: Path):
         if address is not None:
             raise ValueError(
                 f"an address ({address}) is a Ray cluster's: add --executor ray, or leave "
-                f"--address out"
+                "--address out"
             )
         from moebook.measure.executors.local import Local
 
@@ -52,3 +53,28 @@ def choose(name: str, address: str | None, log: Path):
     from moebook.measure.executors.ray_cluster import RayCluster
 
     return RayCluster(address)
+
+
+def gpus(point: Point) -> int:
+    """GPUs that a point is measured on: what training recorded is only read, and a single layer
+    runs on one."""
+    if point.method == "training":
+        return 0
+    return 1 if point.is_layer else point.engine.num_devices
+
+
+def cards_for(points: Iterable[Point], device: devices.Device) -> int:
+    """Cards of the device that these points are measured on. ValueError where it has fewer."""
+    need = max(1, *map(gpus, points))
+    if device.on_gpu and need > device.count:
+        raise ValueError(
+            f"these points need {need} of {device.name}, and {device.count} can be seen "
+            "here: plan for as many, or show more of them in CUDA_VISIBLE_DEVICES"
+        )
+    return need
+
+
+def largest_share(points: Iterable[Point]) -> float:
+    """The largest share of a card's memory that an engine of these points takes; single layers take
+    what they need."""
+    return max((p.engine.gpu_memory_utilization for p in points if p.needs_engine), default=0.0)

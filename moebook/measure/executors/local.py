@@ -5,8 +5,8 @@ from pathlib import Path
 
 from moebook import devices
 from moebook.devices import busy
-from moebook.measure.executors import Job, Measured
-from moebook.measure.executors.builds import cards_for
+from moebook.engine import installed
+from moebook.measure.executors import Job, Measured, cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import WorkerHandle
 from moebook.models.tiny import family
@@ -34,12 +34,12 @@ class Local:
 
     def source(self, kind: str) -> tuple[str, str]:
         self.device = devices.require(kind)
-        return self.device.name, devices.engine_version(kind)
+        return self.device.name, installed.version(kind)
 
     def claim(self, points: list[Point], folder: Path) -> None:
         """Before the first point: an engine for the device is installed, the device is here, free,
         and from now on ours."""
-        if problem := devices.engine_problem(self.device.kind):
+        if problem := installed.problem(self.device.kind):
             raise ValueError(problem)
         used = cards_for(points, self.device)
         self.lock.take(self.device, folder, used)
@@ -63,9 +63,3 @@ class Local:
 
     def _sweep(self, job: Job) -> Sweep:
         return Sweep(self.worker, self.device, job.limit_s, job.counts_file, job.say)
-
-
-def largest_share(points: list[Point]) -> float:
-    """The largest share of a card's memory that an engine of these points takes; single layers take
-    what they need."""
-    return max((p.engine.gpu_memory_utilization for p in points if p.needs_engine), default=0.0)

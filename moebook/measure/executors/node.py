@@ -19,23 +19,19 @@ from pathlib import Path
 
 from moebook import devices
 from moebook.devices import busy, lock
-from moebook.measure.executors.builds import cards_for
-from moebook.measure.executors.local import largest_share
+from moebook.engine import installed
+from moebook.measure.executors import cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.models.tiny import family
 from moebook.study.plan import Point
 
-FORWARDED = (
-    "MOEBOOK_",
-    "VLLM_",
-    "HF_HUB_OFFLINE",
-)  # of what the user set where the sweep was started
+# Of what the user set where the sweep was started.
+FORWARDED = ("MOEBOOK_", installed.VARIABLES, "HF_HUB_OFFLINE")
 # Secrets, and what is true of one machine only; nor any *_KEY.
-KEPT_BACK = ("MOEBOOK_ENDPOINT_", lock.VARIABLE, "VLLM_HOST_IP")
-_own = frozenset(
-    name for name in os.environ if name.startswith("VLLM_")
-)  # set for this node, so they stand
+KEPT_BACK = ("MOEBOOK_ENDPOINT_", lock.VARIABLE, installed.OF_ONE_HOST)
+# Set for this node, so they stand.
+_own = frozenset(name for name in os.environ if name.startswith(installed.VARIABLES))
 _kept: dict[str, WorkerHandle] = {}  # by the devices that its process sees
 
 
@@ -86,7 +82,7 @@ def provenance(taken_over: dict[str, str | None], kind: str) -> dict:
     """What every record of this node says of it: of the device for plans of this kind, or of
     another where it has none."""
     _take_over(taken_over)
-    return devices.provenance(devices.detect(kind) or devices.detect())
+    return installed.provenance(devices.detect(kind) or devices.detect())
 
 
 def measure(points: list[Point], task: Task) -> Iterator[Message]:
@@ -153,13 +149,13 @@ def _device(task: Task) -> devices.Device:
     come from the task's source, ValueError where no engine for it is installed."""
     _take_over(task.environment)
     device = devices.detect(task.kind) or devices.detect()
-    here = device.name, devices.engine_version(device.kind)
+    here = device.name, installed.version(device.kind)
     if here != task.source:
         raise WrongNode(
             f"node {socket.gethostname()} has {' with '.join(here)}, the results come from "
             f"{' with '.join(task.source)}"
         )
-    if problem := devices.engine_problem(device.kind):
+    if problem := installed.problem(device.kind):
         raise ValueError(f"node {socket.gethostname()}: {problem}")
     return device
 

@@ -1,6 +1,6 @@
 """A plan over the nodes of a Ray cluster: a task for each build, records home one by one.
 
-What a task measures stands in builds.py. A task asks for the GPUs of its engine, all on one node;
+A task asks for the GPUs of its engine, all on one node;
 on a CPU it takes a whole node, for two engines would share its cores. Points of an endpoint are
 left to the local executor: they need its key, which is sent nowhere.
 
@@ -10,24 +10,44 @@ a row; then the point it was at is recorded as failed with what was lost, and th
 Ray's own retries stay off: they would repeat a task from its first point."""
 
 import os
-import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from moebook import devices
-from moebook.measure.executors import Job, Measured, node
-from moebook.measure.executors.builds import Build, builds
+from moebook.measure.executors import Job, Measured, gpus, node, ray_nodes
+from moebook.measure.executors.ray_nodes import first_line, source_of
+from moebook.measure.schedule import NO_PEAKS
 from moebook.measure.worker_handle import WorkerHandle
 from moebook.study.plan import Point, describe
 
 RETRIES = 2
 POLL_S = 5.0
-# Older Ray hides all GPUs from a task that asks for none. Only there, because such a task gets a
-# process of its own.
-SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
+
+
+@dataclass
+class Build:
+    """The points of one task that are not home, by key; losses: how often it was lost since the
+    last that came home."""
+
+    points: dict[str, Point]
+    need: int
+    losses: int = 0
+    stuck_since: float | None = None
+
+
+def builds(points: Iterable[Point]) -> list[Build]:
+    """What one task measures, in the plan's order: the points that share an engine, which takes
+    seconds to start (estimates.ENGINE_START_S), as long as most points; those that need none, by
+    method."""
+    groups: dict[object, dict[str, Point]] = {}
+    for point in points:
+        group = point.build_key if point.needs_engine else point.method
+        groups.setdefault(group, {})[point.key] = point
+    return [Build(group, max(map(gpus, group.values()))) for group in groups.values()]
 
 
 class RayCluster:
@@ -41,32 +61,18 @@ class RayCluster:
         start: Callable[[Path, devices.Device], WorkerHandle] = WorkerHandle,
         patience_s: float = 60.0,
     ):
-        self.ray, self.address, self.start, self.patience_s = _ray(), address, start, patience_s
+        self.ray, self.address = ray_nodes.import_ray(), address
+        self.start, self.patience_s = start, patience_s
         self.kind, self.folder = "", ""
         self.running: dict[object, Build] = {}
         self.unfit: dict[str, dict] = {}
         self.any_home = False
-        _check_address(address or os.environ.get("RAY_ADDRESS"))
+        ray_nodes.check_address(address or os.environ.get("RAY_ADDRESS"))
 
     def __enter__(self) -> "RayCluster":
         self.owned = not self.ray.is_initialized()
         if self.owned:
-            try:
-                _reachable(self.address)  # Ray itself tries for minutes
-                self.ray.init(
-                    address=self.address,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level="ERROR",
-                )
-            except (
-                Exception
-            ) as error:  # Ray raises no narrower one where a node does not start in time
-                raise ValueError(
-                    f"no Ray cluster at {self.address or 'RAY_ADDRESS, and none started here'}: "
-                    f"{error}; start "
-                    f"one with `ray start --head` and give its --address"
-                ) from None
+            ray_nodes.connect(self.ray, self.address)
         return self
 
     def __exit__(self, *exc) -> None:
@@ -77,24 +83,22 @@ class RayCluster:
     def source(self, kind: str) -> tuple[str, str]:
         """Device and engine of the plan's kind that most nodes have. Nodes that have another stay
         unused."""
-        found, self.kind = self._probe(kind), kind
+        found, self.kind = ray_nodes.probe(self.ray, kind), kind
         fit = [
             facts
             for facts in found.values()
             if devices.suits(kind, facts["device_kind"], facts["device_memory_bytes"])
         ]
         if not fit:
-            have = (
-                ", ".join(sorted({f"{f['device_kind']} ({f['device']})" for f in found.values()}))
-                or "none"
-            )
+            have = sorted({f"{f['device_kind']} ({f['device']})" for f in found.values()})
             raise ValueError(
-                f"this plan is for device {kind!r}; devices of this Ray cluster: {have}"
+                f"this plan is for device {kind!r}; devices of this Ray cluster: "
+                f"{', '.join(have) or 'none'}"
             )
-        sources = Counter(map(_source, fit))
+        sources = Counter(map(source_of, fit))
         source = max(sources, key=lambda s: (s[1] != "none", sources[s]))
-        self.unfit = {name: facts for name, facts in found.items() if _source(facts) != source}
-        self.facts = next(facts for facts in fit if _source(facts) == source)
+        self.unfit = {name: facts for name, facts in found.items() if source_of(facts) != source}
+        self.facts = next(facts for facts in fit if source_of(facts) == source)
         return source
 
     def claim(self, points: list[Point], folder: Path) -> None:
@@ -109,13 +113,7 @@ class RayCluster:
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:
-            found, said = (
-                None,
-                [
-                    f"the device's ceilings could not be measured, floors stay empty: "
-                    f"{_first_line(error)}"
-                ],
-            )
+            found, said = None, [NO_PEAKS.format(first_line(error))]
         for line in said:
             job.say(line)
         return found
@@ -135,13 +133,13 @@ class RayCluster:
 
     def run(self, points: list[Point], job: Job) -> Iterator[Measured]:
         for facts in self.unfit.values():
-            job.say(f"a node is not used: it has {' with '.join(_source(facts))}")
+            job.say(f"a node is not used: it has {' with '.join(source_of(facts))}")
         sent = [p for p in points if p.method != "endpoint"]
         if left := len(points) - len(sent):
             job.say(
                 f"{left} points are of an endpoint and not run: they need its key, which is not "
-                f"sent to other machines; "
-                f"run the same command without --executor ray (or with --executor local)"
+                "sent to other machines; run the same command without --executor ray (or with "
+                "--executor local)"
             )
         for build in builds(sent):
             self._submit(build, job)
@@ -176,10 +174,10 @@ class RayCluster:
             if not self.any_home:  # nothing works anywhere: a matter of what is installed
                 self.kill()
                 raise error.cause from None
-            yield from self._lost(build, _first_line(error.cause), job)
+            yield from self._lost(build, first_line(error.cause), job)
         except self.ray.exceptions.RayError as error:
             del self.running[stream]
-            yield from self._lost(build, _first_line(error), job)
+            yield from self._lost(build, first_line(error), job)
         else:
             for line in message.said:
                 job.say(line)
@@ -200,18 +198,16 @@ class RayCluster:
 
     def _failed(self, point: Point, reason: str) -> Measured:
         provenance = {**self.facts, "started_at": datetime.now(UTC).isoformat(), "node": None}
-        return Measured(
-            point,
-            {
-                **describe(point),
-                "status": "failed",
-                "reason": reason,
-                "repeats": [],
-                "engine": {},
-                "provenance": provenance,
-                "worker": 0,
-            },
-        )
+        record = {
+            **describe(point),
+            "status": "failed",
+            "reason": reason,
+            "repeats": [],
+            "engine": {},
+            "provenance": provenance,
+            "worker": 0,
+        }
+        return Measured(point, record)
 
     def _submit(self, build: Build, job: Job) -> None:
         remote = self._remote(node.measure, build.need, max_retries=0, num_returns="streaming")
@@ -220,7 +216,7 @@ class RayCluster:
     def _task(self, job: Job) -> node.Task:
         return node.Task(
             self.kind,
-            _source(self.facts),
+            source_of(self.facts),
             job.limit_s,
             job.stop_at,
             self.start,
@@ -231,13 +227,12 @@ class RayCluster:
     def _remote(self, function, need: int, **options):
         """The function as a task on nodes that fit. Its process is used again (max_calls), which
         Ray by default does not do with GPUs, so that the worker in it lives on."""
-        asked = (
-            {"num_gpus": need, "num_cpus": 0}
-            if self._on_gpu
-            else {"num_cpus": min(self._rooms(), default=1)}
-        )
-        if self._on_gpu and not need:
-            asked["runtime_env"] = SEES_GPUS
+        if self._on_gpu:
+            asked = {"num_gpus": need, "num_cpus": 0}
+            if not need:
+                asked["runtime_env"] = ray_nodes.SEES_GPUS
+        else:
+            asked = {"num_cpus": min(self._rooms(), default=1)}
         if self.unfit:
             asked["label_selector"] = {"ray.io/node-id": f"!in({','.join(self.unfit)})"}
         return self.ray.remote(max_calls=0, **asked, **options)(function)
@@ -248,10 +243,9 @@ class RayCluster:
 
     def _rooms(self) -> list[float]:
         """GPUs, or CPUs, of each living node that fits."""
+        kind = "GPU" if self._on_gpu else "CPU"
         alive = [n for n in self.ray.nodes() if n["Alive"] and n["NodeID"] not in self.unfit]
-        return [
-            room for n in alive if (room := n["Resources"].get("GPU" if self._on_gpu else "CPU", 0))
-        ]
+        return [n["Resources"][kind] for n in alive if n["Resources"].get(kind)]
 
     def _stuck(self, build: Build) -> bool:
         """Whether for longer than patience no living node could hold it."""
@@ -268,82 +262,8 @@ class RayCluster:
             if self._stuck(build):
                 self.ray.cancel(stream, force=True)
                 del self.running[stream]
-                largest = max(self._rooms(), default=0)
-                need = (
-                    f"{build.need} GPUs of one node, and the largest has {largest:g}"
-                    if self._on_gpu
-                    else "a node"
-                )
+                need = "a node"
+                if self._on_gpu:
+                    largest = max(self._rooms(), default=0)
+                    need = f"{build.need} GPUs of one node, and the largest has {largest:g}"
                 job.say(f"{len(build.points)} points wait for {need}: they are left to another run")
-
-    def _probe(self, kind: str) -> dict[str, dict]:
-        """Provenance of each living node that has anything to measure on, for plans of this kind,
-        by Ray's id of it."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        remote = self.ray.remote(num_cpus=0)(node.provenance)
-        nodes = [n for n in self.ray.nodes() if n["Alive"] and {"CPU", "GPU"} & set(n["Resources"])]
-        there = {
-            n["NodeID"]: {
-                "scheduling_strategy": NodeAffinitySchedulingStrategy(n["NodeID"], soft=False),
-                **({"runtime_env": SEES_GPUS} if "GPU" in n["Resources"] else {}),
-            }
-            for n in nodes
-        }
-        asked = {
-            name: remote.options(**options).remote(node.environment(), kind)
-            for name, options in there.items()
-        }
-        found = {}
-        for name, ref in asked.items():
-            try:
-                found[name] = self.ray.get(ref)
-            except self.ray.exceptions.RayTaskError as error:
-                raise ValueError(
-                    f"a node of this Ray cluster cannot run moebook ({_first_line(error.cause)}): "
-                    f"install "
-                    f"the same moebook on every node"
-                ) from None
-            except self.ray.exceptions.RayError:
-                continue  # gone since
-        return found
-
-
-def _source(facts: dict) -> tuple[str, str]:
-    return facts["device"], facts["engine_version"]
-
-
-def _first_line(error: BaseException) -> str:
-    return (
-        f"{type(error).__name__}: "
-        f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-    )
-
-
-def _check_address(address: str | None) -> None:
-    if address and address.startswith("ray://"):
-        raise ValueError(
-            f"the address {address} is of a Ray client's server, through which no records can come "
-            f"one by "
-            f"one: give HOST:PORT of the head, on a machine that is in the cluster (`ray start "
-            f"--address=HOST:PORT`)"
-        )
-
-
-def _reachable(address: str | None) -> None:
-    """OSError where nothing listens at HOST:PORT, or [HOST]:PORT."""
-    host, _, port = (address or "").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-def _ray():
-    """Ray, told to report nothing to its makers."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ValueError(
-            "--executor ray needs Ray, which is not installed: pip install -e '.[cluster]'"
-        ) from None
-    return ray

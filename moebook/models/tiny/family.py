@@ -288,7 +288,7 @@ def ensure(
             [
                 sys.executable,
                 "-m",
-                "moebook.cli",
+                "moebook",
                 "train",
                 "tiny",
                 "--preset",

@@ -29,6 +29,7 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
+from moebook.results import words
 from moebook.sections.accelerator_comparison import knees as reasons
 from moebook.sections.accelerator_comparison.knees import measured_bend
 
@@ -240,7 +241,7 @@ def bend_rows(rows: pd.DataFrame) -> pd.DataFrame:
     shapes, and the measured one (analysis/bends.py)."""
     found = []
     for (line, batch), own in rows.groupby(["line", "batch"], sort=False):
-        own = own[[n.tokens_in == n.tokens_out for n in length_axis.lengths_of(own)]]
+        own = own[[n.tokens_in == n.tokens_out for n in words.lengths_of(own)]]
         own = own.drop_duplicates("input_tokens").sort_values("input_tokens")
         if len(own) < 3:
             continue

@@ -22,9 +22,9 @@ from moebook.models.catalog import Architecture
 from moebook.models.edit import language_part
 from moebook.models.formats import SERIES
 from moebook.predict.roofline import FLOOR_COLUMNS, Case, Ceilings, case_of, no_ceiling
+from moebook.predict.under_bound import UNDER_FLOOR
 from moebook.results import loading
 from moebook.results import table as results
-from moebook.results.under_bound import UNDER_FLOOR
 from moebook.sections.accelerator_comparison import accelerators, knees, section
 from moebook.study.params import load as load_params
 from moebook.study.plan import Plan

@@ -1,195 +1,177 @@
-"""Section 1 in words (see this folder's __init__)."""
+"""Section 1 in words; each function speaks of the figure of its name."""
 
 import pandas as pd
 
+from moebook.plot.markdown import markdown
+from moebook.predict.under_bound import under_the_floor
 from moebook.results.commentary import commentary
-from moebook.results.under_bound import under_the_floor
-from moebook.results.words import NOTHING, T, change, measured, nothing, with_length
+from moebook.results.words import NOTHING, T, change, measured, nothing, planned, with_length
+from moebook.sections.hyperparameter_scaling.heatmaps import CELL
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 
+MISS_PCT = 3  # an error over this is called a miss
 
-def _ends(rows: pd.DataFrame, axis: str) -> tuple[pd.Series, int, int]:
-    """Ratio of throughput at the largest to the smallest value of `axis` within the grid, for cells
-    that have both."""
-    others = [c for c in ("expert_ffn_dim", "num_experts", "top_k") if c != axis]
+
+@commentary
+def headline(table: pd.DataFrame) -> str:
+    """The finding in one sentence."""
+    ratio, low, high = _ends(table, "expert_ffn_dim")
+    gap, fewest, most = _ends(table, "top_k")
+    if ratio.empty or gap.empty:
+        return nothing(table, "grid", "The grid is not measured.")
+    return (
+        f"**Finding.** Growing the experts' FFN from {low} to {high} changes throughput by "
+        f"{change(ratio.mean())} on average, and {fewest} active expert is {change(1 / gap.max())} "
+        f"to {change(1 / gap.min())} faster than {most}: what counts is how many bytes of distinct "
+        f"experts a step reads."
+    )
+
+
+def _ends(table: pd.DataFrame, axis: str) -> tuple[pd.Series, int, int]:
+    """(throughput at the largest over that at the smallest value of `axis`, per cell of the grid
+    that has both; smallest; largest)"""
+    rows = measured(table, "grid")
     low, high = rows[axis].min(), rows[axis].max()
-    wide = rows.pivot_table(index=others, columns=axis, values=T)
+    wide = rows.pivot_table(index=[c for c in CELL if c != axis], columns=axis, values=T)
     if low == high or wide.empty:
         return pd.Series(dtype=float), low, high
     return (wide[high] / wide[low]).dropna(), low, high
 
 
-def _along(summary: pd.DataFrame, axis: str, name: str) -> str:
-    """Change of throughput from the smallest to the largest value of `axis`, whole and by active
-    experts."""
-    ratio, low, high = _ends(measured(summary, "grid"), axis)
+def _by(ratio: pd.Series, level: str, name: str) -> str:
+    """A table of mean changes, a row per value of an index level."""
+    means = ratio.groupby(level).mean()
+    return markdown(pd.DataFrame({name: means.index, "mean change": means.map(change)}))
+
+
+def _along(table: pd.DataFrame, axis: str, name: str, more: str = "") -> str:
+    """What throughput does from the smallest to the largest value of `axis`."""
+    ratio, low, high = _ends(table, axis)
     if ratio.empty:
-        return nothing(summary, "grid", NOTHING)
-    by_k = ", ".join(f"{k}: {change(r)}" for k, r in ratio.groupby("top_k").mean().items())
+        return nothing(table, "grid", NOTHING)
     return (
         f"From {name.format(low)} to {high} throughput changes by **{change(ratio.mean())}** on "
-        f"average over "
-        f"{len(ratio)} pairs of cells (from {change(ratio.min())} to {change(ratio.max())}). "
-        f"By active experts: {by_k}."
+        f"average over {len(ratio)} pairs of cells. They range from {change(ratio.min())} to "
+        f"{change(ratio.max())}.{more}{_by(ratio, 'top_k', 'active experts')}"
     )
 
 
 @commentary
-def ffn(summary: pd.DataFrame) -> str:
-    """Fig 7."""
-    return _along(summary, "expert_ffn_dim", "FFN {}")
+def ffn_scaling(table: pd.DataFrame) -> str:
+    return _along(table, "expert_ffn_dim", "FFN {}")
 
 
 @commentary
-def experts(summary: pd.DataFrame) -> str:
-    """Fig 8."""
-    text = _along(summary, "num_experts", "{} experts")
-    if _ends(measured(summary, "grid"), "num_experts")[0].empty:
-        return text
-    return text + (
-        " A decode step reads every expert that some sequence of the batch picked: more experts "
-        "and more picks "
-        "mean more distinct experts read."
-    )
+def expert_scaling(table: pd.DataFrame) -> str:
+    why = " A decode step reads every expert that some sequence of the batch picked."
+    return _along(table, "num_experts", "{} experts", why)
 
 
 @commentary
-def active(summary: pd.DataFrame) -> str:
-    """Fig 9."""
-    ratio, low, high = _ends(measured(summary, "grid"), "top_k")
+def active_scaling(table: pd.DataFrame) -> str:
+    ratio, low, high = _ends(table, "top_k")
     if ratio.empty:
-        return nothing(summary, "grid", NOTHING)
+        return nothing(table, "grid", NOTHING)
     gap = 1 / ratio
-    by_e = gap.groupby("num_experts").mean()
     return (
         f"{low} active expert is **{change(gap.mean())}** faster than {high} on average over "
-        f"{len(gap)} cells, "
-        f"from {change(gap.min())} to {change(gap.max())}. By number of experts: "
-        + ", ".join(f"{e}: {change(r)}" for e, r in by_e.items())
-        + ". With few experts the batch reads all of them whatever the top-k, so the gap is small."
+        f"{len(gap)} cells. They range from {change(gap.min())} to {change(gap.max())}. With few "
+        f"experts the batch reads all of them whatever their active number, so the gap is small."
+        f"{_by(gap, 'num_experts', 'experts')}"
     )
 
 
 @commentary
-def grid(summary: pd.DataFrame) -> str:
-    """The heat map of the grid."""
-    own = summary[summary["sweeps"].str.split(",").map(lambda s: "grid" in s)]
-    if own.empty:
-        return nothing(summary, "grid")
-    ok, counts = own[own["status"] == "ok"], own["status"].value_counts()
-    by_method = ", ".join(f"{n} {m}" for m, n in ok["method"].value_counts().items())
-    rest = (
-        ", ".join(
-            f"{n} {s.replace('oom', 'out of memory')}" for s, n in counts.items() if s != "ok"
-        )
-        or "none missing"
-    )
-    if ok.empty:
-        return f"{len(own)} cells, none measured ({rest})."
-    return (
-        f"{len(own)} cells: {len(ok)} with a number ({by_method}); {rest}. Throughput runs from "
-        f"{ok[T].min():,.0f} to {ok[T].max():,.0f} tokens/s (input + output); the widest spread of "
-        f"the repeats of "
-        f"one cell is {ok['spread_pct'].max():.1f} %."
-    )
-
-
-@commentary
-def floor(summary: pd.DataFrame) -> str:
-    """Measured over the floor, and the models whose measurement lies under it."""
-    ok = summary[(summary["status"] == "ok")]
-    if "floor_tpot_s" not in ok or ok["floor_tpot_s"].isna().all():
-        return "The device's ceilings were not measured, so there is no floor."
-    cells = measured(summary, "grid")
-    if cells.empty:
-        return nothing(summary, "grid") + _under(summary)
-    step, first = cells["tpot_s"] / cells["floor_tpot_s"], cells["ttft_s"] / cells["floor_ttft_s"]
-    text = (
-        f"Over the grid a decode step takes {step.median():.2f} times its floor (from "
-        f"{step.min():.2f} to "
-        f"{step.max():.2f}), the first token {first.median():.2f} times (from {first.min():.2f} to "
-        f"{first.max():.2f})."
-    )
-    return text + _under(summary)
-
-
-def _under(summary: pd.DataFrame) -> str:
-    """Models that measured faster than their floor."""
-    ok, text = summary[summary["status"] == "ok"], ""
-    for model in under_the_floor(summary):
-        own = ok[ok["model"] == model]
-        lowest = (own["tpot_s"] / own["floor_tpot_s"]).min()
-        text += (
-            f" **{model} lies under its floor** (down to {lowest:.2f} times): it would have to "
-            f"read faster than "
-            f"the device can, so it reads fewer experts than near-uniform routing hits. Its dummy "
-            f"weights do not "
-            f"route near uniform on this device; its points are shown, and left out of verdicts "
-            f"and prediction."
-        )
-    return text
-
-
-@commentary
-def batch(summary: pd.DataFrame, sweep: str, line: str) -> str:
-    """Figs 5 and 6: growth with batch, and the effect of `line` (top_k or input_tokens) at the
-    largest batch."""
-    rows = measured(summary, sweep)
+def grid_heatmap(table: pd.DataFrame) -> str:
+    rows = planned(table, "grid")
     if rows.empty:
-        return nothing(summary, sweep, NOTHING)
-    name = {"top_k": "active experts", "input_tokens": "tokens in and out"}[line]
-    sentences = []
-    line = {"input_tokens": "length"}.get(line, line)
+        return nothing(table, "grid")
+    ok = rows[rows["status"] == "ok"]
+    counts = rows["status"].drop(ok.index).replace("oom", "out of memory").value_counts()
+    gone = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none missing"
+    if ok.empty:
+        return f"{len(rows)} cells, none measured ({gone})."
+    methods = ", ".join(f"{n} {method}" for method, n in ok["method"].value_counts().items())
+    return (
+        f"{len(rows)} cells: {len(ok)} with a number ({methods}); {gone}. Throughput runs from "
+        f"{ok[T].min():,.0f} to {ok[T].max():,.0f} tokens/s. The repeats of a cell spread over "
+        f"{ok['spread_pct'].max():.1f} % at most."
+    )
+
+
+@commentary
+def over_floor(table: pd.DataFrame) -> str:
+    """Measured over the roofline bound, and the models whose measurement lies under it."""
+    ok = table[table["status"] == "ok"]
+    if "floor_tpot_s" not in ok or ok["floor_tpot_s"].isna().all():
+        return "The device's peaks were not measured, so there is no roofline bound."
+    cells = measured(table, "grid")
+    if cells.empty:
+        return nothing(table, "grid") + _under_bound(table)
+    ratios = pd.DataFrame(
+        {
+            "a decode step": cells["tpot_s"] / cells["floor_tpot_s"],
+            "the first token": cells["ttft_s"] / cells["floor_ttft_s"],
+        }
+    )
+    found = ratios.agg(["median", "min", "max"]).T.map("{:.2f}".format)
+    rows = found.set_axis(["median", "least", "most"], axis=1).reset_index(names="over the grid")
+    return f"Time taken, in multiples of the roofline bound:{markdown(rows)}{_under_bound(table)}"
+
+
+def _under_bound(table: pd.DataFrame) -> str:
+    """Models that measured faster than their roofline bound."""
+    ratio = (table["tpot_s"] / table["floor_tpot_s"]).where(table["status"] == "ok")
+    return "".join(
+        f"**{model} lies under its roofline bound** (down to "
+        f"{ratio[table['model'] == model].min():.2f} times). The device cannot read faster, so "
+        f"the model's dummy weights do not route near uniform: they read fewer experts. Its "
+        f"points are shown, and left out of verdicts and prediction. "
+        for model in under_the_floor(table)
+    )
+
+
+@commentary
+def batch_topk(table: pd.DataFrame) -> str:
+    return _over_batch(table, "batch_topk", "top_k", "active experts")
+
+
+@commentary
+def batch_length(table: pd.DataFrame) -> str:
+    return _over_batch(table, "batch_length", "length", "tokens in and out")
+
+
+def _over_batch(table: pd.DataFrame, sweep: str, line: str, name: str) -> str:
+    """Growth of throughput with batch, and its change along `line` at the ends of the batches, a
+    row per model."""
+    rows = measured(table, sweep)
+    if rows.empty:
+        return nothing(table, sweep, NOTHING)
+    found = []
     for model, own in with_length(rows).groupby("model", sort=False):
         wide = own.pivot_table(index="batch", columns=line, values=T)
-        grown = (wide.loc[wide.index.max()] / wide.loc[wide.index.min()]).dropna()
-        text = f"**{model}**: "
-        text += (
-            f"batch {wide.index.min()} to {wide.index.max()} multiplies throughput by "
-            f"{grown.min():.1f} to "
-            f"{grown.max():.1f}"
-            if not grown.empty
-            else "not measured at both ends of the batch range"
-        )
-        widest = wide.dropna(how="all", axis=1).loc[:, lambda w: w.notna().sum() > 0]
-        low, high = widest.columns.min(), widest.columns.max()
-        at = widest[[low, high]].dropna() if low != high else widest.iloc[:0]
-        if not at.empty:
-            text += (
-                f"; from {low} to {high} {name} throughput changes by "
-                f"{change((at[high] / at[low]).iloc[-1])} at "
-                f"batch {at.index[-1]} and by {change((at[high] / at[low]).iloc[0])} at batch "
-                f"{at.index[0]}"
-            )
-        sentences.append(text + ".")
-    return " ".join(sentences)
+        few, many = wide.index.min(), wide.index.max()
+        grown = (wide.loc[many] / wide.loc[few]).dropna()
+        times = "not measured at both ends of the batch range"
+        if not grown.empty:
+            times = f"{grown.min():.1f} to {grown.max():.1f} times, batch {few} to {many}"
+        low, high = wide.columns.min(), wide.columns.max()
+        ratio = (wide[high] / wide[low]).dropna() if low != high else wide.iloc[:0, 0]
+        ends = dict.fromkeys([*ratio.index[:1], *ratio.index[-1:]])
+        each = ", ".join(f"{change(ratio[batch])} at batch {batch}" for batch in ends)
+        cost = f"{low} to {high}: {each}" if each else "–"
+        found.append({"model": model, "growth with batch": times, f"change with {name}": cost})
+    return f"Throughput by batch and by {name}:{markdown(pd.DataFrame(found))}"
 
 
 @commentary
-def validation(summary: pd.DataFrame) -> str:
+def method_validation(table: pd.DataFrame) -> str:
     """How far `sampled` and `depth` are from the better method, misses included."""
-    table = validation_table(summary)
-    if table.empty:
-        return nothing(summary, "validation", NOTHING)
-    rows = [
-        f"{r.label}: {r.method} against {r.reference} {r.error_pct:+.1f} %"
-        + (" (**a miss**: over 3 %)" if abs(r.error_pct) > 3 else "")
-        for r in table.itertuples()
-    ]
-    return "Error in E2E: " + "; ".join(rows) + "."
-
-
-@commentary
-def headline(summary: pd.DataFrame) -> str:
-    """The finding in one sentence."""
-    ratio, low, high = _ends(measured(summary, "grid"), "expert_ffn_dim")
-    gap, k_low, k_high = _ends(measured(summary, "grid"), "top_k")
-    if ratio.empty or gap.empty:
-        return nothing(summary, "grid", "The grid is not measured.")
-    return (
-        f"**Finding.** Growing the experts' FFN from {low} to {high} changes throughput by "
-        f"{change(ratio.mean())} on "
-        f"average, and {k_low} active expert is {change(1 / gap.max())} to {change(1 / gap.min())} "
-        f"faster than "
-        f"{k_high}: what counts is how many bytes of distinct experts a step reads."
+    rows = validation_table(table)
+    if rows.empty:
+        return nothing(table, "validation", NOTHING)
+    misses = int((rows["error_pct"].abs() > MISS_PCT).sum())
+    shown = rows[["label", "method", "reference"]].assign(
+        error=rows["error_pct"].map("{:+.1f} %".format)
     )
+    return f"Error in E2E; {misses} of {len(rows)} miss by over {MISS_PCT} %:{markdown(shown)}"

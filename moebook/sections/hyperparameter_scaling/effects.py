@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from moebook.results.cells import Cells, Untested, series_keys
+from moebook.results.cells import Cells, Untested, of_sweep, series_keys
 from moebook.results.effects import joined
 from moebook.results.pairs import Effect, Pairs, breakdown, mean_of, of_model
 
@@ -16,7 +16,7 @@ def _versus(cells: Cells, model: str, like: str, other: str, other_like: str) ->
     names = [side.ok["model"].iloc[0] for side in (mine, theirs)]
     found: set[tuple[int, int]] = set()
     for sweep, without in (("batch_topk", shape), ("batch_length", (*shape, "top_k"))):
-        rows = cells.ok[[sweep in str(s).split(",") for s in cells.ok["sweeps"]]]
+        rows = of_sweep(cells.ok, sweep)
         keys = series_keys(rows, without)
         sides = [{keys[i]: i for i in rows.index[rows["model"] == name]} for name in names]
         found |= {(sides[0][k], sides[1][k]) for k in sides[0] if k in sides[1]}

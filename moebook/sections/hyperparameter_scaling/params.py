@@ -9,8 +9,6 @@ from moebook.study.lengths import Length, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "01_hyperparameter_scaling"
-
-
 LEAST_VALIDATED = 128  # tokens out that sampling needs
 
 
@@ -21,6 +19,15 @@ def _long_enough(length: Length) -> Length:
 
 
 class Params(EngineParams):
+    """Three groups, each left out where its models are null or empty.
+
+    grid: one model's skeleton with every FFN dim I (channels) x expert count E x active experts K,
+    at one batch B (sequences) and length (tokens in, and out). Cells with more weights than
+    `capacity_limit_gb` (GB) are out of memory; those too large for the device run with
+    `reduced_layers` layers and are extrapolated.
+    comparison: published models over batches, by active experts and by length.
+    validation: one model in full, sampled and by depth."""
+
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     grid_model: str | None = "tiny-mixtral"
     ffn_dims: params.Counts = (128, 512, 2048)
@@ -42,29 +49,19 @@ class Params(EngineParams):
         found = super().problems()
         for key, names, length in (
             ("grid_model", [self.grid_model], self.grid_tokens),
-            ("comparison_models", self.comparison_models, longest(self._compared())),
+            ("comparison_models", self.comparison_models, longest(self.compared_lengths())),
             ("validation_model", [self.validation_model], self.validation_tokens),
         ):
             found += points.model_problems(key, points.named(names), length)
-        gridded = self.grid_model and self.ffn_dims and self.expert_counts and self.active_experts
-        if (
-            not found
-            and gridded
-            and all(k > e for k in self.active_experts for e in self.expert_counts)
-        ):
-            found.append(
-                (
-                    "active_experts",
-                    self.active_experts,
-                    f"every value exceeds every expert count {self.expert_counts}: the grid is "
-                    f"empty",
-                )
-            )
+        if found or not self.grid_model:
+            return found
+        experts, active = self.expert_counts, self.active_experts
+        if self.ffn_dims and experts and active and min(active) > max(experts):
+            why = f"every value exceeds every expert count {experts}: the grid is empty"
+            found.append(("active_experts", active, why))
         return found
 
-    def _compared(self) -> list[Length]:
+    def compared_lengths(self) -> list[Length]:
         """Lengths of the sweeps over batch."""
-        return [
-            *([self.comparison_tokens] if self.comparison_active_experts else []),
-            *self.lengths,
-        ]
+        of_active = [self.comparison_tokens] if self.comparison_active_experts else []
+        return [*of_active, *self.lengths]

@@ -3,7 +3,7 @@ and measured ones.
 
 A *suite* is a set of values that may stand beside each other. Accuracies are compared within a
 suite only, and as the mean over the tasks that every compared model has in it: the task set is the
-same for all, and is told.
+same for all, and is named.
 
     >>> load()["zero-shot"].common_tasks(["Mixtral-8x7B-v0.1", "DeepSeek-V2-Lite"])
     ('arc_challenge', 'arc_easy', 'boolq', 'hellaswag', 'winogrande')
@@ -54,11 +54,8 @@ class AccuracyError(ValueError):
 
     def __init__(self, path: str | Path, problems: list[str]):
         self.problems = tuple(problems)
-        super().__init__(
-            "\n  ".join(
-                [f"{path}: {len(problems)} problem{'s' * (len(problems) != 1)}:", *problems]
-            )
-        )
+        count = f"{path}: {len(problems)} problem{'s' * (len(problems) != 1)}:"
+        super().__init__("\n  ".join([count, *problems]))
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,6 @@ class Accuracy:
 
     value_pct: float
     source: str
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,9 +88,9 @@ class Suite:
         return sum(own) / len(own)
 
     def sources(self, model: str) -> list[str]:
-        return list(
-            dict.fromkeys(a.source for a in self.values.get(published_name(model), {}).values())
-        )
+        """Where its values were read, each once."""
+        own = self.values.get(published_name(model), {})
+        return list(dict.fromkeys(accuracy.source for accuracy in own.values()))
 
 
 def published_name(model: str) -> str:
@@ -104,58 +100,39 @@ def published_name(model: str) -> str:
 
 
 @cache
-def load(path: Path = FILE) -> dict[str, Suite]:
-    """The published suites. AccuracyError lists every problem."""
-    data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    problems: list[str] = []
-    suites = {
-        name: _suite(name, item, data["sources"], problems) for name, item in data["suites"].items()
-    }
-    if problems:
-        raise AccuracyError(path, problems)
-    return suites
+def _published() -> dict:
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
 @cache
-def missing(path: Path = FILE) -> dict[str, str]:
+def load() -> dict[str, Suite]:
+    """The published suites, by name."""
+    return {
+        name: Suite(
+            name,
+            item["title"],
+            item["kind"],
+            item["alike"],
+            item["protocol"],
+            {model: _of_model(own) for model, own in item["values"].items()},
+        )
+        for name, item in _published()["suites"].items()
+    }
+
+
+def _of_model(given: dict) -> dict[str, Accuracy]:
+    """task -> Accuracy, of [value, source] or {value, source, note}."""
+    found = {}
+    for task, one in given.items():
+        one = one if isinstance(one, dict) else dict(zip(("value", "source"), one, strict=True))
+        source = _published()["sources"][one["source"]]
+        found[task] = Accuracy(float(one["value"]), source)
+    return found
+
+
+def missing() -> dict[str, str]:
     """Models whose accuracies were looked for and not found, with the reason."""
-    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))["missing"]
-
-
-def _suite(name: str, item: dict, sources: dict, problems: list[str]) -> Suite:
-    tasks = TASKS.get(item["kind"])
-    if tasks is None:
-        problems.append(f"{name}: kind {item['kind']!r}; allowed: {', '.join(TASKS)}")
-        tasks = {}
-    values: dict[str, dict[str, Accuracy]] = {}
-    for model, own in item["values"].items():
-        for task, given in own.items():
-            where = f"{name}: {model}: {task}"
-            pair = (
-                given
-                if isinstance(given, dict)
-                else dict(zip(("value", "source"), given, strict=False))
-            )
-            if task not in tasks:
-                problems.append(f"{where}: no such task; tasks: {', '.join(tasks)}")
-            if pair.get("source") not in sources:
-                problems.append(
-                    f"{where}: source {pair.get('source')!r}; sources: {', '.join(sources)}"
-                )
-            if not _is_percent(pair.get("value")):
-                problems.append(
-                    f"{where}: value {pair.get('value')!r}; a number over 0 and at most 100 (%)"
-                )
-                continue
-            source = sources.get(pair.get("source"), "")
-            values.setdefault(model, {})[task] = Accuracy(
-                float(pair["value"]), source, pair.get("note", "")
-            )
-    return Suite(name, item["title"], item["kind"], bool(item["alike"]), item["protocol"], values)
-
-
-def _is_percent(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 100
+    return _published()["missing"]
 
 
 def read_measured(path: Path) -> Suite:

@@ -1,227 +1,211 @@
-"""Section 9 in words (see this folder's __init__)."""
+"""Section 9 in words; a function speaks of the figure of its name where there is one."""
 
 import pandas as pd
 
+from moebook.plot.markdown import markdown
+from moebook.predict.under_bound import is_under
 from moebook.results.commentary import commentary
-from moebook.results.under_bound import is_under
 from moebook.results.words import NOTHING, T, change, in_order, measured, nothing, planned
-from moebook.sections.model_comparison import accuracies
-from moebook.sections.model_comparison.accuracy import accuracy_rows, on_front, suites_of
-from moebook.sections.model_comparison.parameter_commentary import parameter_shares
+from moebook.sections.model_comparison import accuracies, breakdown
+from moebook.sections.model_comparison.pareto import accuracy_rows, on_front, suites_of
 
-__all__ = ["accuracy", "headline", "imposing", "llms", "parameter_shares", "sources", "vlms"]
-WORDS = {T: "throughput", "e2e_s": "latency"}
-
-
-@commentary
-def llms(summary: pd.DataFrame) -> str:
-    """Fig 3: the ends of each latency in each format, and what is not there."""
-    rows = measured(summary, "llms")
-    return _ends(summary, "llms") + _lacking(summary, "llms") + _imposed(rows) + _under(rows)
+KINDS = ("all parameters", "those active for one token")
+LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 
 
 @commentary
-def vlms(summary: pd.DataFrame) -> str:
-    """Fig 4: the same of language parts, in samples a second, too."""
-    rows = measured(summary, "vlms")
+def headline(table: pd.DataFrame) -> str:
+    """The finding in one sentence."""
+    rows = measured(table, "llms")
     if rows.empty:
-        return nothing(summary, "vlms", NOTHING + _lacking(summary, "vlms"))
-    first = rows.iloc[0]
-    speeds = ", ".join(f"{r.model} {r.batch / r.e2e_s:.3g}" for r in rows.itertuples())
-    return (
-        f"Language parts alone, {first['input_tokens']} tokens in (text and image together), "
-        f"{first['output_tokens']} out. "
-        + _ends(summary, "vlms")
-        + f" Samples of one image and one text per second: {speeds}."
-        + _lacking(summary, "vlms")
-        + _imposed(rows)
-        + _under(rows)
-    )
-
-
-def _ends(summary: pd.DataFrame, sweep: str) -> str:
-    """`In fp8: first token from 1.2 s (A) to 3.4 s (B); ...`"""
-    rows = measured(summary, sweep)
-    if rows.empty:
-        return nothing(summary, sweep, NOTHING)
-    told = []
+        lacking = _lacking(table, "llms")
+        return nothing(table, "llms", f"No language model was measured.{lacking}")
+    found = []
     for series, own in rows.groupby("series", sort=False):
-        each = [
-            f"{name} {_from_to(own, metric)}"
-            for metric, name in (
-                ("ttft_s", "first token"),
-                ("tpot_s", "a step"),
-                ("e2e_s", "end to end"),
-            )
-        ]
-        told.append(f"In **{series}**: {'; '.join(each)}.")
-    return " ".join(told)
+        if own["model"].nunique() == 1:
+            continue
+        ranked = own.sort_values(T, ascending=False).set_index("model")[T]
+        slowest = f" and {ranked.iloc[0] / ranked.iloc[-1]:.1f} times {ranked.index[-1]}"
+        found.append(
+            f"in {series} {ranked.index[0]} is fastest at {ranked.iloc[0]:,.0f} tokens/s, "
+            f"{change(ranked.iloc[0] / ranked.iloc[1])} over {ranked.index[1]}"
+            f"{slowest if len(own) > 2 else ''} ({len(own)} models)"
+        )
+    if not found:
+        alone = "One model alone was measured in each format, so none can be compared."
+        return f"{alone}{_lacking(table, 'llms')}"
+    return f"**Finding.** At batch {rows['batch'].iloc[0]}, {'; '.join(found)}."
 
 
-def _from_to(rows: pd.DataFrame, metric: str) -> str:
-    low, high = rows.loc[rows[metric].idxmin()], rows.loc[rows[metric].idxmax()]
-    first = f"{_seconds(low[metric])} ({low['model']})"
-    return (
-        first
-        if low["model"] == high["model"]
-        else f"from {first} to {_seconds(high[metric])} ({high['model']})"
+@commentary
+def parameter_breakdown(_: pd.DataFrame) -> str:
+    """The share of FFN layers in all and in active parameters, models of Table 1."""
+    rows = breakdown.parameter_counts()
+    ffn = rows["component"].isin(["experts", "shared_experts", "dense_ffn"])
+    whole, own = (
+        of.groupby("model", sort=False)[breakdown.COUNTS].sum() for of in (rows, rows[ffn])
     )
+    share = 100 * own / whole
+    ranges = [
+        f"{share[c].min():.0f} % ({share[c].idxmin()}) to {share[c].max():.0f} % of {words}"
+        for c, words in zip(breakdown.COUNTS, KINDS, strict=True)
+    ]
+    return f"FFN layers (routed, shared and dense) hold {', and '.join(ranges)}."
+
+
+@commentary
+def llms(table: pd.DataFrame) -> str:
+    """The ends of each latency in each format, and what is not there."""
+    return _ends(table, "llms") + _cautions(table, "llms")
+
+
+@commentary
+def vlms(table: pd.DataFrame) -> str:
+    """The same of language parts, and their samples a second."""
+    rows = measured(table, "vlms")
+    if rows.empty:
+        return nothing(table, "vlms", NOTHING + _lacking(table, "vlms"))
+    rates = (rows["batch"] / rows["e2e_s"]).map("{:.3g}".format)
+    return (
+        f"Language parts alone, {rows['input_tokens'].iloc[0]} tokens in (text and image "
+        f"together), {rows['output_tokens'].iloc[0]} out. Samples of one image and one text per "
+        f"second: {', '.join(rows['model'] + ' ' + rates)}. {_ends(table, 'vlms')}"
+        f"{_cautions(table, 'vlms')}"
+    )
+
+
+def _ends(table: pd.DataFrame, sweep: str) -> str:
+    """A table: of each format and latency the least and the most, each with its model."""
+    rows = measured(table, sweep)
+    if rows.empty:
+        return nothing(table, sweep, NOTHING)
+    found = []
+    for series, own in rows.set_index("model").groupby("series", sort=False):
+        for metric, name in LATENCIES.items():
+            values = own[metric]
+            least, most = (
+                f"{_seconds(values[m])} ({m})" for m in (values.idxmin(), values.idxmax())
+            )
+            found.append({"format": series, "latency": name, "least": least, "most": most})
+    return f"Latencies of {rows['model'].nunique()} models:{markdown(pd.DataFrame(found))}"
 
 
 def _seconds(value: float) -> str:
     return f"{value:.3g} s" if value >= 0.1 else f"{1e3 * value:.3g} ms"
 
 
-def _lacking(summary: pd.DataFrame, sweep: str) -> str:
-    """What is not measured, each reason once."""
-    rows = planned(summary, sweep)
-    gone = rows[rows["status"] != "ok"].groupby(["status", "reason"], sort=False)
-    told = "; ".join(
-        ", ".join(f"{r.model} in {r.series}" for r in own.itertuples()) + f": {status} ({reason})"
-        for (status, reason), own in gone
-    )
-    return f" Not measured: {told}." if told else ""
-
-
-def _imposed(rows: pd.DataFrame) -> str:
+def _cautions(table: pd.DataFrame, sweep: str) -> str:
+    rows = measured(table, sweep)
     drawn = in_order(rows[rows["skew"].notna()], "model") if "skew" in rows else []
-    return f" Routing is imposed as uniform on {', '.join(drawn)}." if drawn else ""
+    imposed = f" Routing is imposed as uniform on {', '.join(drawn)}." if drawn else ""
+    return _lacking(table, sweep) + imposed + _under(rows)
+
+
+def _named(rows: pd.DataFrame) -> str:
+    """`A in fp8, B in bf16`"""
+    return ", ".join(rows["model"] + " in " + rows["series"])
+
+
+def _lacking(table: pd.DataFrame, sweep: str) -> str:
+    """What is not measured, each reason once."""
+    rows = planned(table, sweep)
+    gone = rows[rows["status"] != "ok"].groupby(["status", "reason"], sort=False)
+    found = [f"{_named(own)}: {status} ({reason})" for (status, reason), own in gone]
+    return f" Not measured: {'; '.join(found)}." if found else ""
 
 
 def _under(rows: pd.DataFrame) -> str:
-    """Models faster than their floor: of dummy weights, and no measure of the model."""
+    """Models faster than their roofline bound: of dummy weights, and no measure of the model."""
     under = rows[is_under(rows)]
-    told = ", ".join(f"{r.model} in {r.series}" for r in under.itertuples())
+    if under.empty:
+        return ""
     return (
-        " Faster than its floor, probably because its dummy weights read fewer experts than "
-        "uniform routing would, so "
-        f"its speed is no measure of the model: {told}."
-        if told
-        else ""
+        " Faster than its roofline bound, probably because its dummy weights read fewer experts "
+        f"than uniform routing would, so its speed is no measure of the model: {_named(under)}."
     )
 
 
 @commentary
-def imposing(summary: pd.DataFrame) -> str:
+def imposing(table: pd.DataFrame) -> str:
     """What imposing a uniform routing costs: one model with its own routers and with imposed
     ones."""
-    rows = measured(summary, "imposing")
+    rows = measured(table, "imposing")
     own, drawn = rows[rows["skew"].isna()], rows[rows["skew"].notna()]
     if own.empty or drawn.empty:
-        return nothing(summary, "imposing", "What imposing a routing costs is not measured.")
+        return nothing(table, "imposing", "What imposing a routing costs is not measured.")
     a, b = own.iloc[0], drawn.iloc[0]
-    each = ", ".join(
-        f"{name} {change(b[m] / a[m], 1)}"
-        for m, name in (("ttft_s", "TTFT"), ("tpot_s", "TPOT"), ("e2e_s", "E2E"))
-    )
-    apart = not (
-        a.get("e2e_s_lo", 0) <= b.get("e2e_s_hi", 0)
-        and b.get("e2e_s_lo", 0) <= a.get("e2e_s_hi", 0)
-    )
-    each += "" if apart else " (the repeats of both overlap)"
+    each = ", ".join(f"{name} {change(b[m] / a[m], 1)}" for m, name in LATENCIES.items())
+    if a["e2e_s_lo"] <= b["e2e_s_hi"] and b["e2e_s_lo"] <= a["e2e_s_hi"]:
+        each += " (the repeats of both overlap)"
     return (
         f"On {a['model']} in {a['series']}, imposed uniform routing against its own routers: "
-        f"{each}. This is the cost "
-        "of drawing experts, and what its own routing gains by being less even; compare models "
-        "with and without "
-        "imposed routing no closer than that."
+        f"{each}. This is the cost of drawing experts, and what its own routing gains by being "
+        "less even; compare models with and without imposed routing no closer than that."
     )
 
 
 @commentary
-def accuracy(summary: pd.DataFrame, metric: str) -> str:
-    """Figs 17 and 18: which models stand on the front of speed (`metric`) and accuracy, suite by
-    suite."""
-    rows = accuracy_rows(summary)
+def throughput(table: pd.DataFrame) -> str:
+    return _fronts(table, T, "{:,.0f} tokens/s".format)
+
+
+@commentary
+def latency(table: pd.DataFrame) -> str:
+    return _fronts(table, "e2e_s", _seconds)
+
+
+def _fronts(table: pd.DataFrame, metric: str, words) -> str:
+    """Which models stand on the front of speed (`metric`) and accuracy, a row per suite."""
+    rows = accuracy_rows(table)
     if rows.empty:
-        if measured(summary, "llms").empty:
-            return nothing(summary, "llms", f"{NOTHING} {_why_none(summary)}")
-        return _why_none(summary)
-    told = []
+        why = _why_none(table)
+        nothing_at_all = measured(table, "llms").empty
+        return nothing(table, "llms", f"{NOTHING} {why}") if nothing_at_all else why
+    found, cautious = [], []
     for _, own in rows.groupby("suite", sort=False):
-        first = own.iloc[0]
-        best = own[on_front(own, metric, metric == T)].sort_values("accuracy_pct")
-        beaten = [m for m in own.loc[~own["under_floor"], "model"] if m not in set(best["model"])]
-        each = ", ".join(
-            f"{r.model} ({r.accuracy_pct:.1f} %, {_speed(getattr(r, metric), metric)})"
-            for r in best.itertuples()
+        first, best = own.iloc[0], on_front(own, metric, metric == T)
+        shown = own[best].sort_values("accuracy_pct")
+        points = zip(shown["model"], shown["accuracy_pct"], shown[metric], strict=True)
+        cautious += [] if first["alike"] else [first["title"]]
+        found.append(
+            {
+                "accuracies": f"{first['title']}, {first['evidence']} ({first['tasks']})",
+                "format": first["series"],
+                "on the front": ", ".join(f"{m} ({a:.1f} %, {words(v)})" for m, a, v in points),
+                "beaten in both": ", ".join(own.loc[~best & ~own["under_floor"], "model"]) or "–",
+            }
         )
-        off = f"; beaten in both: {', '.join(beaten)}" if beaten else ""
-        caution = "" if first["alike"] else "; reports differ, so a few points are no difference"
-        told.append(
-            f"**{first['title']}, {first['evidence']}** ({first['tasks']}; {first['series']}): on "
-            f"the front "
-            f"{each}{off}{caution}."
+    text = f"The Pareto fronts of speed and accuracy:{markdown(pd.DataFrame(found))}"
+    if cautious:
+        text += (
+            f"Values of several reports, so that a few points are no difference: "
+            f"{', '.join(cautious)}."
         )
     if "vlm" in set(rows["kind"]):
-        told.append(
-            "Of vision tasks the accuracy is the whole model's, the speed its language part's."
-        )
-    return (
-        f"By {WORDS[metric]}. " + " ".join(told) + _under(rows.drop_duplicates(["model", "series"]))
-    )
+        text += " Of vision tasks the accuracy is the whole model's, the speed its language part's."
+    return text + _under(rows.drop_duplicates(["model", "series"]))
 
 
-def _speed(value: float, metric: str) -> str:
-    return f"{value:,.0f} tokens/s" if metric == T else _seconds(value)
-
-
-def _why_none(summary: pd.DataFrame) -> str:
-    models = in_order(planned(summary, "llms"), "model")
-    lacking = [
-        m
-        for m in models
-        if not any(accuracies.published_name(m) in s.values for s in suites_of(summary))
-    ]
-    return (
-        f"No accuracy is known of {', '.join(lacking)}."
-        if lacking
-        else "Too few models with an accuracy were measured in one format."
-    )
+def _why_none(table: pd.DataFrame) -> str:
+    known = set().union(*(suite.values for suite in suites_of(table)))
+    models = in_order(planned(table, "llms"), "model")
+    lacking = [model for model in models if accuracies.published_name(model) not in known]
+    if lacking:
+        return f"No accuracy is known of {', '.join(lacking)}."
+    return "Too few models with an accuracy were measured in one format."
 
 
 @commentary
-def sources(summary: pd.DataFrame) -> str:
+def sources(table: pd.DataFrame) -> str:
     """Where the accuracies of this section were read, and what was not found."""
-    models = in_order(summary[summary["model"].notna()], "model")
-    found: dict[str, list[str]] = {}
-    for suite in suites_of(summary):
+    models = in_order(table[table["model"].notna()], "model")
+    read: dict[str, list[str]] = {}
+    for suite in suites_of(table):
         for model in models:
             for source in suite.sources(model):
-                found.setdefault(source, []).append(model)
-    told = [f"- {source} ({', '.join(dict.fromkeys(own))})" for source, own in found.items()]
-    names = {accuracies.published_name(m) for m in models}
-    told += [
-        f"- {model}: {reason}" for model, reason in accuracies.missing().items() if model in names
-    ]
-    return (
-        "\n".join(told)
-        or "Nothing is published of the models of this profile; `accuracy_file` adds measured "
-        "accuracies."
-    )
-
-
-@commentary
-def headline(summary: pd.DataFrame) -> str:
-    """The finding in one sentence."""
-    rows = measured(summary, "llms")
-    if rows.empty:
-        return nothing(
-            summary, "llms", "No language model was measured." + _lacking(summary, "llms")
-        )
-    told = []
-    for series, own in rows.groupby("series", sort=False):
-        if own["model"].nunique() > 1:
-            ranked = own.sort_values(T, ascending=False)
-            best, next_, last = ranked.iloc[0], ranked.iloc[1], ranked.iloc[-1]
-            told.append(
-                f"in {series} {best['model']} is fastest at {best[T]:,.0f} tokens/s, "
-                f"{change(best[T] / next_[T])} over {next_['model']}"
-                + (f" and {best[T] / last[T]:.1f} times {last['model']}" if len(own) > 2 else "")
-                + f" ({len(own)} models)"
-            )
-    if not told:
-        return "One model alone was measured in each format, so none can be compared." + _lacking(
-            summary, "llms"
-        )
-    return f"**Finding.** At batch {rows['batch'].iloc[0]}, " + "; ".join(told) + "."
+                read.setdefault(source, []).append(model)
+    found = [f"- {source} ({', '.join(dict.fromkeys(own))})" for source, own in read.items()]
+    names = {accuracies.published_name(model) for model in models}
+    found += [f"- {name}: {why}" for name, why in accuracies.missing().items() if name in names]
+    none = "Nothing is published of the models of this profile; `accuracy_file` adds measured ones."
+    return "\n".join(found) or none

@@ -1,9 +1,9 @@
-"""Section 9's summary: names the file of measured accuracies where the parameters give one."""
+"""Section 9's table names the file of measured accuracies where the parameters give one."""
 
 import pandas as pd
 
 from moebook.results.loading import Results
-from moebook.sections.model_comparison.accuracy import COLUMN
+from moebook.sections.model_comparison.pareto import COLUMN
 
 
 def summary(res: Results) -> pd.DataFrame:

@@ -1,8 +1,5 @@
 """Section 9 as figures: latencies of whole models side by side (Figs 3 and 4), and speed against
-accuracy (Figs 17, 18).
-
-Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
-are missing."""
+accuracy (Figs 17 and 18); Fig 1 is drawn by `breakdown`."""
 
 import numpy as np
 import pandas as pd
@@ -14,273 +11,210 @@ from matplotlib.patches import Patch
 from moebook.explore.views import View
 from moebook.plot import layout, lines, style
 from moebook.plot.checks import predicted_vs_measured
-from moebook.plot.figure import figure
+from moebook.plot.figure import Drawing, figure
+from moebook.plot.lines import Spec
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
-from moebook.sections.model_comparison import parameter_figures
-from moebook.sections.model_comparison.accuracy import accuracy_rows, on_front
-from moebook.sections.model_comparison.parameter_figures import parameter_shares_of_table_1
+from moebook.sections.model_comparison import breakdown
+from moebook.sections.model_comparison.breakdown import parameter_breakdown
+from moebook.sections.model_comparison.pareto import accuracy_rows, on_front
+
+__all__ = ["VIEWS", "parameter_breakdown", "predicted_vs_measured"]
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 BAR_IN, GAP = 0.13, 0.7  # height of one bar in inches; bars of room between two models
 IMPOSED = "////"
-FLOOR_LOOK = {"marker": "|", "color": "black", "markersize": 7, "markeredgewidth": 1.3}
-PREDICTED_LOOK = {
-    "marker": "D",
-    "color": "black",
-    "markerfacecolor": "white",
-    "markersize": 3.4,
-    "markeredgewidth": 0.8,
-}
-SPEEDS = {
-    "throughput_tok_s": ("throughput (tokens/s,\ninput + output)", True),
-    "e2e_s": ("end-to-end latency (s)", False),
+# prefix of a latency's column -> (what the mark on its bar means, its look)
+MARKS = {
+    "floor": (
+        "roofline bound",
+        {"marker": "|", "color": "black", "markersize": 7, "markeredgewidth": 1.3},
+    ),
+    "predicted": (
+        "prediction",
+        {
+            "marker": "D",
+            "color": "black",
+            "markerfacecolor": "white",
+            "markersize": 3.4,
+            "markeredgewidth": 0.8,
+        },
+    ),
 }
 
-__all__ = ["VIEWS", "parameter_shares_of_table_1", "predicted_vs_measured"]
+VIEWS = (
+    View("language models", "llms", "model", "series"),
+    View("vision-language models", "vlms", "model", "series"),
+    *breakdown.VIEWS,
+)
 
 
 @figure("fig03_llms")
-def llms(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 3: TTFT, time per output token and end-to-end latency of each language model, a bar per
-    number format."""
-    return _latencies(summary, "llms", width)
+def llms(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Fig 3: TTFT, TPOT and E2E latency (s) of each language model, a bar per number format.
+    Error bars: range of the repeats."""
+    return _latencies(table, "llms", width)
 
 
 @figure("fig04_vlms")
-def vlms(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def vlms(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 4: the same of the language parts of vision-language models, image tokens in the
     prompt."""
-    return _latencies(summary, "vlms", width)
+    return _latencies(table, "vlms", width)
 
 
 @figure("fig17_throughput")
-def throughput(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 17: throughput against accuracy, a panel per suite of accuracies, the Pareto front
-    joined."""
-    return _against_accuracy(summary, "fig17_throughput", "throughput_tok_s", width)
+def throughput(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Fig 17: throughput (tokens/s) against accuracy (%), a panel per suite of accuracies, the
+    Pareto front joined."""
+    label = "throughput (tokens/s,\ninput + output)"
+    return _against_accuracy(table, "fig17_throughput", "throughput_tok_s", label, width)
 
 
 @figure("fig18_latency")
-def latency(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 18: end-to-end latency against accuracy."""
-    return _against_accuracy(summary, "fig18_latency", "e2e_s", width)
+def latency(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Fig 18: E2E latency (s) against accuracy (%)."""
+    return _against_accuracy(table, "fig18_latency", "e2e_s", "end-to-end latency (s)", width)
 
 
-def _latencies(summary: pd.DataFrame, sweep: str, width: str) -> tuple[Figure, pd.DataFrame]:
-    rows = rows_of(summary, sweep, sweep, ("model", "series", "method", *LATENCIES))
+def _latencies(table: pd.DataFrame, sweep: str, width: str) -> Drawing:
+    """A panel per latency, on axes of its own: `lines` draws no bars."""
+    rows = rows_of(table, sweep, sweep, ("model", "series", "method", *LATENCIES))
     ok = with_numbers(rows, sweep, LATENCIES)
     one_per_place(rows, sweep, ("model", "series"))
     models, series = list(dict.fromkeys(rows["model"])), values_of(rows, "series")
     looks, on_page = lines.looks_of(series), width == "page"
-    tall = BAR_IN * len(models) * (len(series) + GAP) + 0.45
+    strengths = _strengths(len(series))
+    step = 1 / (len(series) + GAP)
+    offset = rows["series"].map(series.index) - (len(series) - 1) / 2
+    placed = rows.assign(place=rows["model"].map(models.index) + step * offset)
+    tall = BAR_IN * len(models) / step + 0.45
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, tall if on_page else 3 * tall), layout="constrained")
         axes = fig.subplots(*((1, 3) if on_page else (3, 1)), sharey=True)
         for ax, metric in zip(axes, LATENCIES, strict=True):
-            _bars(ax, rows, models, looks, metric)
-            ax.set_xlabel(METRICS[metric])
+            for name, strength in zip(series, strengths, strict=True):
+                own = placed[placed["series"] == name]
+                _bars(ax, own, metric, *looks[name], alpha=strength, height=0.9 * step)
+            _latency_axis(ax, ok, metric)
         axes[0].set_yticks(range(len(models)), models)
         axes[0].set_ylim(len(models) - 0.5, -0.5)
-        strengths = zip(looks.values(), _strengths(looks), strict=True)
-        formats = ([Patch(facecolor=c, alpha=alpha) for (c, _), alpha in strengths], series)
-        layout.settle(fig, formats, _notes(rows, ok), handler_map=lines.HANDLERS)
-        names = [f"{kind}_{m}" for m in LATENCIES for kind in ("floor", "predicted")]
-        return fig, plotted(rows, LATENCIES, ["series", "skew", "throughput_tok_s", *names])
+        colours = zip(looks.values(), strengths, strict=True)
+        formats = [Patch(facecolor=colour, alpha=alpha) for (colour, _), alpha in colours]
+        layout.settle(fig, (formats, series), _notes(rows, ok, sweep), handler_map=lines.HANDLERS)
+        marked = [f"{mark}_{metric}" for metric in LATENCIES for mark in MARKS]
+        return fig, plotted(rows, LATENCIES, ["series", "skew", "throughput_tok_s", *marked])
 
 
-def _bars(ax: Axes, rows: pd.DataFrame, models: list[str], looks: lines.Looks, metric: str) -> None:
-    """A bar per model and series; its repeats, floor and prediction on it, or a mark where it has
-    no number."""
-    step = 1 / (len(looks) + GAP)
-    for i, (series, (colour, marker)) in enumerate(looks.items()):
-        own = rows[rows["series"] == series]
-        y = np.array([models.index(m) for m in own["model"]]) + (i - (len(looks) - 1) / 2) * step
-        good = ((own["status"] == "ok") & own[metric].notna()).to_numpy()
-        ok, at = own[good], y[good]
-        values = ok[metric].to_numpy(float)
-        bars = ax.barh(
-            at,
-            values,
-            height=0.9 * step,
-            color=colour,
-            alpha=_strengths(looks)[i],
-            linewidth=0,
-            gid="bars",
-        )
-        for bar, is_imposed in zip(bars, _imposed(ok), strict=True):
-            bar.set_hatch(IMPOSED if is_imposed else None)
-        spread = style.error_bars(ok, metric)
-        if spread is not None:
-            ax.errorbar(
-                values, at, xerr=spread, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5
-            )
-        kinds = [lines.method_kind(m) for m in ok["method"]]
-        lines.draw_points(ax, values, at, kinds, colour, marker, 0.8)
-        for column, look in (
-            (f"floor_{metric}", FLOOR_LOOK),
-            (f"predicted_{metric}", PREDICTED_LOOK),
-        ):
-            if column in ok:
-                ax.plot(
-                    ok[column].to_numpy(float),
-                    at,
-                    linestyle="none",
-                    zorder=3.5,
-                    gid=column.split("_")[0],
-                    **look,
-                )
-        for status, gone in own[~good].groupby("status"):
-            marker, _ = style.MISSING.get(status, style.MISSING["failed"])
-            places = y[~good][(own.loc[~good, "status"] == status).to_numpy()]
-            ax.plot(
-                np.full(len(gone), 0.02),
-                places,
-                transform=ax.get_yaxis_transform(),
-                linestyle="none",
-                marker=marker,
-                color=colour,
-                markersize=4,
-                gid="missing",
-            )
-    ax.grid(False, axis="y")
-    ax.tick_params(axis="y", length=0)
-    drawn = [metric, f"{metric}_hi", f"floor_{metric}", f"predicted_{metric}"]
-    high = np.nanmax(
-        rows.loc[rows["status"] == "ok", [c for c in drawn if c in rows]].to_numpy(float)
-    )
-    style.value_axis([ax], 0.0, high, axis="x")
-
-
-def _strengths(looks: lines.Looks) -> list[float]:
+def _strengths(count: int) -> list[float]:
     """How strong the colours of bars are, series by series, so that they differ in grey, too."""
-    return [0.45] if len(looks) == 1 else list(np.linspace(0.75, 0.25, len(looks)))
+    return [0.45] if count == 1 else list(np.linspace(0.75, 0.25, count))
+
+
+def _bars(ax: Axes, rows: pd.DataFrame, metric: str, colour: str, marker: str, **look) -> None:
+    """The bars of a series; repeats, roofline bound and prediction on each, or a mark where it has
+    no number."""
+    good = (rows["status"] == "ok") & rows[metric].notna()
+    ok, gone = rows[good], rows[~good]
+    values, places = ok[metric].to_numpy(float), ok["place"].to_numpy()
+    bars = ax.barh(places, values, color=colour, linewidth=0, **look)
+    for bar, imposed in zip(bars, _imposed(ok), strict=True):
+        bar.set_hatch(IMPOSED if imposed else None)
+    spread = style.error_bars(ok, metric)
+    if spread is not None:
+        thin = {"ecolor": colour, "elinewidth": 0.8, "capsize": 1.5}
+        ax.errorbar(values, places, xerr=spread, fmt="none", **thin)
+    kinds = [lines.method_kind(method) for method in ok["method"]]
+    lines.draw_points(ax, values, places, kinds, colour, marker, 0.8)
+    for mark, (_, shape) in MARKS.items():
+        if f"{mark}_{metric}" in ok:
+            at = ok[f"{mark}_{metric}"].to_numpy(float)
+            ax.plot(at, places, linestyle="none", zorder=3.5, gid=mark, **shape)
+    for status, lost in gone.groupby("status"):
+        cross = {"marker": style.MISSING.get(status, style.MISSING["failed"])[0], "markersize": 4}
+        edge = {"transform": ax.get_yaxis_transform(), "linestyle": "none", "gid": "missing"}
+        ax.plot(np.full(len(lost), 0.02), lost["place"], color=colour, **cross, **edge)
 
 
 def _imposed(rows: pd.DataFrame) -> pd.Series:
     return rows["skew"].notna() if "skew" in rows else pd.Series(False, rows.index)
 
 
-def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
+def _latency_axis(ax: Axes, ok: pd.DataFrame, metric: str) -> None:
+    drawn = [metric, f"{metric}_hi", *(f"{mark}_{metric}" for mark in MARKS)]
+    highest = np.nanmax(ok[[c for c in drawn if c in ok]].to_numpy(float))
+    style.value_axis([ax], 0.0, highest, axis="x")
+    ax.set_xlabel(METRICS[metric])
+    ax.grid(False, axis="y")
+    ax.tick_params(axis="y", length=0)
+
+
+def _notes(rows: pd.DataFrame, ok: pd.DataFrame, sweep: str) -> tuple[list, list[str]]:
     """How points were got, what hatches and marks mean."""
-    handles, labels = lines.method_handles([lines.method_kind(m) for m in ok["method"]])
+    handles, labels = lines.notes_legend(rows, ok, Spec(sweep, sweep, "model", "series", "model"))
     if _imposed(ok).any():
         handles.append(Patch(facecolor="0.85", hatch=IMPOSED))
         labels.append("routing imposed as uniform")
-    for column, look, label in (
-        ("floor_ttft_s", FLOOR_LOOK, "floor"),
-        ("predicted_ttft_s", PREDICTED_LOOK, "prediction"),
-    ):
-        if column in ok and ok[column].notna().any():
+    for mark, (label, look) in MARKS.items():
+        if f"{mark}_ttft_s" in ok and ok[f"{mark}_ttft_s"].notna().any():
             handles.append(Line2D([], [], linestyle="none", **look))
-            labels.append(label)
-    for status, (marker, label) in style.MISSING.items():
-        if (rows["status"] == status).any():
-            handles.append(Line2D([], [], linestyle="none", marker=marker, color=style.GREY))
             labels.append(label)
     return handles, labels
 
 
 def _against_accuracy(
-    summary: pd.DataFrame, figure: str, metric: str, width: str
-) -> tuple[Figure, pd.DataFrame]:
-    rows_of(summary, figure, "llms", ("model", "series", "method", metric, "e2e_s"))
-    rows = accuracy_rows(summary)
+    table: pd.DataFrame, name: str, metric: str, label: str, width: str
+) -> Drawing:
+    """A panel per suite, on axes of its own: each has its own accuracies and its front."""
+    rows_of(table, name, "llms", ("model", "series", "method", metric, "e2e_s"))
+    rows = accuracy_rows(table)
     if rows.empty:
         raise ValueError(
-            f"{figure}: no row of two or more measured models that have an accuracy in one suite "
-            f"and format; "
-            "published ones are of the study's models, and `accuracy_file` adds measured ones"
+            f"{name}: no row of two or more measured models that have an accuracy in one suite "
+            f"and format; published ones are of the study's models, and `accuracy_file` adds "
+            f"measured ones"
         )
     models, suites = list(dict.fromkeys(rows["model"])), list(dict.fromkeys(rows["suite"]))
     looks = lines.looks_of(models)
-    label, higher = SPEEDS[metric]
+    spec = Spec(name, None, "suite", "model", "accuracy_pct", metric, marker_scale=1.2)
+    most = 1 if width == "column" else 3 if len(suites) <= 3 else 2
     with style.paper_style(width) as inches:
-        beside = 1 if width == "column" else len(suites) if len(suites) <= 3 else 2
-        high = -(-len(suites) // beside)
+        high, _ = lines.shape_of(len(suites), width, most)
         fig = Figure(figsize=(inches, 2.6 if high == 1 else 1.9 * high), layout="constrained")
-        axes = fig.subplots(high, beside, sharey=True, squeeze=False).flatten()
-        for ax, suite in zip(axes, suites, strict=False):
-            _panel(ax, rows[rows["suite"] == suite], looks, metric, higher)
-        for ax in axes[len(suites) :]:
-            ax.remove()
-        style.value_axis(
-            fig.axes, 0.0, rows[[c for c in (metric, f"{metric}_hi") if c in rows]].max().max()
-        )
+        axes = lines.grid_of_axes(fig, len(suites), width, most, sharey=True)
+        for ax, suite in zip(axes, suites, strict=True):
+            _suite(ax, rows[rows["suite"] == suite], spec, looks)
+        highest = rows[[c for c in (metric, f"{metric}_hi") if c in rows]].max().max()
+        style.value_axis(axes, 0.0, highest)
         fig.supylabel(label)
         fig.supxlabel("accuracy, mean over the tasks named (%)")
-        handles: list = [
-            Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()
-        ]
-        more, words = lines.method_handles([lines.method_kind(m) for m in rows["method"]])
+        points = [Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()]
+        notes, words = lines.method_handles([lines.method_kind(m) for m in rows["method"]])
         dashes = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, linewidth=0.8)
-        layout.settle(
-            fig,
-            (handles, models),
-            ([*more, dashes], [*words, "Pareto front"]),
-            handler_map=lines.HANDLERS,
-        )
-        return fig, plotted(
-            rows,
-            [metric],
-            ["suite", "series", "tasks", "accuracy_pct", "evidence", "alike", "skew"],
-        )
+        fronts = [*notes, dashes], [*words, "Pareto front"]
+        layout.settle(fig, (points, models), fronts, handler_map=lines.HANDLERS)
+    more = ["suite", "series", "tasks", "accuracy_pct", "evidence", "alike", "skew"]
+    return fig, plotted(rows, [metric], more)
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, looks: lines.Looks, metric: str, higher: bool) -> None:
-    """One suite: a marker per model, error bars, and its front."""
-    first = rows.iloc[0]
-    spread = style.error_bars(rows, metric)
-    for i, (_, row) in enumerate(rows.iterrows()):
-        colour, marker = looks[row["model"]]
-        x, y = np.array([row["accuracy_pct"]]), np.array([row[metric]], float)
-        if spread is not None:
-            ax.errorbar(
-                x,
-                y,
-                yerr=spread[:, i : i + 1],
-                fmt="none",
-                ecolor=colour,
-                elinewidth=0.8,
-                capsize=1.5,
-            )
-        lines.draw_points(ax, x, y, [lines.method_kind(row["method"])], colour, marker, 1.2)
-        if row["under_floor"]:
-            ax.annotate(
-                "under its floor",
-                (x[0], y[0]),
-                (0, -7),
-                textcoords="offset points",
-                ha="center",
-                va="top",
-                fontsize=6.5,
-                color=style.GREY,
-            )
-    best = rows[on_front(rows, metric, higher)].sort_values("accuracy_pct")
-    ax.plot(
-        best["accuracy_pct"],
-        best[metric].to_numpy(float),
-        color=style.GREY,
-        linestyle=lines.DASHES,
-        linewidth=0.8,
-        zorder=1.5,
-        gid="front",
-    )
+def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None:
+    """A marker per model, and the front; models under their roofline bound are named so."""
+    lines.draw_lines(ax, rows, spec, {model: looks[model] for model in rows["model"]})
+    for _, row in rows[rows["under_floor"]].iterrows():
+        where = {"xytext": (0, -7), "textcoords": "offset points", "ha": "center", "va": "top"}
+        place = (row["accuracy_pct"], row[spec.metric])
+        ax.annotate("under its bound", place, fontsize=6.5, color=style.GREY, **where)
+    best = rows[on_front(rows, spec.metric, spec.metric == "throughput_tok_s")]
+    best = best.sort_values("accuracy_pct")
+    dashed = {"linestyle": lines.DASHES, "linewidth": 0.8, "zorder": 1.5, "gid": "front"}
+    values = best[spec.metric].to_numpy(float)
+    ax.plot(best["accuracy_pct"], values, color=style.GREY, **dashed)
     ax.margins(x=0.12)
-    ax.set_title(
-        f"{first['title']}, {first['evidence']}, all in "
-        f"{first['series']}\n{_wrapped(first['tasks'])}",
-        fontsize=7,
-    )
+    ax.tick_params(labelbottom=True)
+    first = rows.iloc[0]
+    title = f"{first['title']}, {first['evidence']}, all in {first['series']}"
+    ax.set_title(f"{title}\n{_two_lines(first['tasks'])}", fontsize=7)
 
 
-def _wrapped(tasks: str, most: int = 34) -> str:
-    """The tasks in at most two lines of text."""
+def _two_lines(tasks: str, most: int = 34) -> str:
     cut = tasks.rfind(", ", 0, most) if len(tasks) > most else -1
     return tasks if cut < 0 else f"{tasks[: cut + 1]}\n{tasks[cut + 2 :]}"
-
-
-VIEWS = (
-    View("language models", "llms", "model", "series"),
-    View("vision-language models", "vlms", "model", "series"),
-    *parameter_figures.VIEWS,
-)

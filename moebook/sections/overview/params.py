@@ -8,5 +8,7 @@ NOTEBOOK = "00_overview"
 
 
 class Params(params.NotebookParams):
+    """Whose results are judged and compared, and where they lie; nothing is measured."""
+
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     measures: ClassVar[bool] = False

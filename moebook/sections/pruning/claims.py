@@ -4,6 +4,7 @@ from functools import partial
 
 from moebook.results.claims import Claim, Part, at_least, at_most, within
 from moebook.results.series_effects import series_gain
+from moebook.sections.pruning.pruned import BASELINE, KINDS, SWEEP, series_name
 
 SOURCE = {
     "model": ["OLMoE-1B-7B", "Qwen1.5-MoE-A2.7B"],
@@ -12,80 +13,70 @@ SOURCE = {
     "device": "4xH100",
 }
 
+
+def _claim(name: str, statement: str, decided_by: str, ratio_pct=None, *, parts) -> Claim:
+    """A claim of Fig 11. ratio_pct: what is pruned, where the source states it (%)."""
+    stated = {} if ratio_pct is None else {"ratio_pct": ratio_pct}
+    return Claim(name, statement, decided_by, stated, SWEEP, SOURCE, parts)
+
+
+def _gain(*ratios_pct: float, kinds=KINDS, **more) -> partial:
+    """The gain over the whole model (%) of these kinds and ratios."""
+    series = [series_name(kind, ratio) for kind in kinds for ratio in ratios_pct]
+    return partial(series_gain, series=series, over=BASELINE, **more)
+
+
 CLAIMS = (
-    Claim(
-        id="prune-small-hurts",
-        statement="Pruning 12.5 or 25 % can lower throughput.",
-        decided_by="least gain over unpruned at 12.5 and 25 %, over models, kinds and top-k",
-        source_range={"ratio_pct": [12.5, 25]},
-        sweep="pruning",
-        source=SOURCE,
+    _claim(
+        "prune-small-hurts",
+        "Pruning 12.5 or 25 % can lower throughput.",
+        "least gain over unpruned at 12.5 and 25 %, over models, kinds and top-k",
+        [12.5, 25],
         parts=(
             Part(
                 "least gain",
-                partial(
-                    series_gain,
-                    series=["inter 12.5 %", "inter 25 %", "intra 12.5 %", "intra 25 %"],
-                    over="baseline",
-                    reduce="min",
-                ),
+                _gain(12.5, 25, reduce="min"),
                 at_most(-1),
-                why=(
-                    "a least value of many is under 0 by noise alone; 1 % is beyond the repeats' "
-                    "usual spread"
-                ),
+                why="a least value of many is under 0 by noise alone; 1 % is beyond the repeats' "
+                "usual spread",
             ),
         ),
     ),
-    Claim(
-        id="prune-half-helps",
-        statement="Pruning 50 % raises throughput significantly.",
-        decided_by="mean gain over unpruned at 50 %, over models, kinds and top-k",
-        source_range={"ratio_pct": 50},
-        sweep="pruning",
-        source=SOURCE,
+    _claim(
+        "prune-half-helps",
+        "Pruning 50 % raises throughput significantly.",
+        "mean gain over unpruned at 50 %, over models, kinds and top-k",
+        50,
         parts=(
             Part(
                 "both kinds",
-                partial(
-                    series_gain, series=["inter 50 %", "intra 50 %"], over="baseline", by="top_k"
-                ),
+                _gain(50, by="top_k"),
                 at_least(10, contradicted_below=5),
-                why=(
-                    "the source prints no number; significant is read as 10 %, and under 5 % as "
-                    "none"
-                ),
+                why="the source prints no number; significant is read as 10 %, and under 5 % as "
+                "none",
             ),
-            Part(
-                "inter-expert",
-                partial(series_gain, series="inter 50 %", over="baseline", by="model"),
-                at_least(10, contradicted_below=5),
-                decides=False,
-            ),
-            Part(
-                "intra-expert",
-                partial(series_gain, series="intra 50 %", over="baseline", by="model"),
-                at_least(10, contradicted_below=5),
-                decides=False,
+            *(
+                Part(
+                    name,
+                    _gain(50, kinds=[kind], by="model"),
+                    at_least(10, contradicted_below=5),
+                    decides=False,
+                )
+                for kind, name in KINDS.items()
             ),
         ),
     ),
-    Claim(
-        id="prune-intra-topk",
-        statement="On OLMoE, 50 % intra-expert pruning holds or raises throughput at large top-k.",
-        decided_by=(
-            "throughput at 50 % intra-expert pruning over unpruned at OLMoE's pretrained top-k"
-        ),
-        source_range={"ratio_pct": 50},
-        sweep="pruning",
-        source=SOURCE,
+    _claim(
+        "prune-intra-topk",
+        "On OLMoE, 50 % intra-expert pruning holds or raises throughput at large top-k.",
+        "throughput at 50 % intra-expert pruning over unpruned at OLMoE's pretrained top-k",
+        50,
         parts=(
             Part(
                 "at top-k 8",
-                partial(
-                    series_gain,
-                    series="intra 50 %",
-                    over="baseline",
+                _gain(
+                    50,
+                    kinds=["intra"],
                     model="OLMoE-1B-7B",
                     like="qwen2-moe",
                     where={"top_k": {"values": [8], "side": "largest"}},
@@ -94,34 +85,17 @@ CLAIMS = (
             ),
         ),
     ),
-    Claim(
-        id="prune-no-gain",
-        statement="Pruning does not significantly speed up vLLM (LExI, contradicting the above).",
-        decided_by="mean throughput of pruned over unpruned, over all ratios, kinds and top-k",
-        source_range={},
-        sweep="pruning",
-        source=SOURCE,
+    _claim(
+        "prune-no-gain",
+        "Pruning does not significantly speed up vLLM (LExI, contradicting the above).",
+        "mean throughput of pruned over unpruned, over all ratios, kinds and top-k",
         parts=(
             Part(
                 "mean gain",
-                partial(
-                    series_gain,
-                    series=[
-                        "inter 12.5 %",
-                        "inter 25 %",
-                        "inter 50 %",
-                        "intra 12.5 %",
-                        "intra 25 %",
-                        "intra 50 %",
-                    ],
-                    over="baseline",
-                    by="model",
-                ),
+                _gain(12.5, 25, 50, by="model"),
                 within(-5, 5, slack=5),
-                why=(
-                    "no number is printed; under 5 % is read as no significant gain, over 10 % as "
-                    "one"
-                ),
+                why="no number is printed; under 5 % is read as no significant gain, over 10 % as "
+                "one",
             ),
         ),
     ),

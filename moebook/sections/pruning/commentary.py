@@ -1,191 +1,199 @@
-"""Section 3 in words (see this folder's __init__)."""
+"""Section 3 in words: a function beside each figure, of its name, and the finding."""
 
 import pandas as pd
 
+from moebook.plot.markdown import markdown
 from moebook.results.commentary import commentary
-from moebook.results.gains import BASELINE, gains, pruned
-from moebook.results.perplexity import quality_rows
+from moebook.results.gains import gains
 from moebook.results.words import NOTHING, T, in_order, measured, nothing, planned, with_gain
+from moebook.sections.pruning.pruned import (
+    BASELINE,
+    CRITERIA,
+    KINDS,
+    SWEEP,
+    by_ratio,
+    perplexities,
+    series_name,
+    with_ratio,
+    with_speed,
+)
 
-SWEEP = "pruning"
-CRITERIA = {
-    "random": "random choice",
-    "norm": "weight norm",
-    "frequency": "activation frequency",
-    "routed_activation": "routed activation",
-}
 MOST_NAMED = 3
 SMALL = (
     "One small model trained for minutes, one text, one random draw, nothing retrained after: the "
-    "order of the "
-    "criteria may be another in a large model."
+    "order of the criteria may be another in a large model."
 )
+DUELS = [
+    ("norm", "random"),
+    ("frequency", "random"),
+    ("routed_activation", "random"),
+    ("frequency", "norm"),
+]
 
 
-def _gains(summary: pd.DataFrame) -> pd.DataFrame:
-    rows = measured(summary, SWEEP)
-    if rows.empty or BASELINE not in set(rows["series"]):
+def _gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Pruned rows with their gain over the whole model; none where that was not measured."""
+    if BASELINE not in set(measured(table, SWEEP)["series"]):
         return pd.DataFrame()
-    found = with_gain(gains(summary, SWEEP, over=BASELINE))
-    parts = found["series"].map(pruned)
-    return found.assign(kind=parts.str[0], ratio_pct=parts.str[1])
+    return with_ratio(with_gain(gains(table, SWEEP, over=BASELINE)))
 
 
 @commentary
-def absolute(summary: pd.DataFrame) -> str:
+def over_active(table: pd.DataFrame) -> str:
     """Fig 11: the whole model over active experts, and what cannot be."""
-    rows = measured(summary, SWEEP)
+    rows = measured(table, SWEEP)
     if rows.empty:
-        return nothing(summary, SWEEP, NOTHING)
-    told = []
-    for model, own in rows[rows["series"] == BASELINE].groupby("model", sort=False):
-        own = own.sort_values("top_k")
-        told.append(
-            f"**{model}** whole: {own[T].iloc[0]:,.0f} tokens/s with {own['top_k'].iloc[0]} "
-            f"active, "
-            f"{own[T].iloc[-1]:,.0f} with {own['top_k'].iloc[-1]}"
-        )
-    gone = planned(summary, SWEEP)
-    gone = gone[gone["status"] != "ok"]
-    rest = (
-        f" {len(gone)} points have no number: {'; '.join(dict.fromkeys(gone['reason']))}."
-        if len(gone)
-        else ""
-    )
-    return ("; ".join(told) + "." if told else NOTHING) + rest
+        return nothing(table, SWEEP, NOTHING)
+    whole = rows[rows["series"] == BASELINE].sort_values("top_k", kind="stable")
+    found = [
+        f"**{model}** whole: {own[T].iloc[0]:,.0f} tokens/s with {own['top_k'].iloc[0]} active, "
+        f"{own[T].iloc[-1]:,.0f} with {own['top_k'].iloc[-1]}."
+        for model, own in whole.groupby("model", sort=False)
+    ]
+    gone = planned(table, SWEEP).query("status != 'ok'")
+    if len(gone):
+        found.append(f"{len(gone)} points have no number: {'; '.join(gone['reason'].unique())}.")
+    return " ".join(found if len(whole) else [NOTHING, *found])
 
 
 @commentary
-def gain(summary: pd.DataFrame) -> str:
-    """Mean gain per kind and ratio, with the range over top-k."""
-    found = _gains(summary)
+def gain(table: pd.DataFrame) -> str:
+    """How many pruned points are slower than the whole model, and the fastest."""
+    found = _gains(table)
     if found.empty:
-        return nothing(summary, SWEEP)
-    told = []
-    for model, own in found.groupby("model", sort=False):
-        parts = []
-        for series in in_order(own):
-            at = own.loc[own["series"] == series, "gain_pct"]
-            parts.append(f"{series} {at.mean():+.1f} % ({at.min():+.1f} to {at.max():+.1f})")
-        told.append(f"**{model}**, mean over active experts (range): " + ", ".join(parts))
-    slower = int((found["gain_pct"] < 0).sum())
+        return nothing(table, SWEEP)
+    slower, best = int((found["gain_pct"] < 0).sum()), found.loc[found["gain_pct"].idxmax()]
     return (
-        ". ".join(told)
-        + f". {slower} of {len(found)} pruned points are slower than the whole model."
+        f"{slower} of {len(found)} pruned points are slower than the whole model. The most is "
+        f"gained by {best['series']} on {best['model']} with {best['top_k']} active: "
+        f"{best['gain_pct']:+.1f} %."
     )
 
 
 @commentary
-def floor(summary: pd.DataFrame) -> str:
-    """A decode step over its floor, whole against pruned most."""
-    rows = measured(summary, SWEEP)
+def gain_by_ratio(table: pd.DataFrame) -> str:
+    """Mean gain per kind and ratio, with the range over top-k."""
+    found = _gains(table)
+    if found.empty:
+        return nothing(table, SWEEP)
+    means = by_ratio(found)
+    series = [series_name(*of) for of in zip(means["kind"], means["ratio_pct"], strict=True)]
+    words = [
+        f"{row.gain_pct:+.1f} % ({row.gain_pct_lo:+.1f} to {row.gain_pct_hi:+.1f})"
+        for row in means.itertuples()
+    ]
+    wide = means.assign(series=series, words=words).pivot(
+        index="series", columns="model", values="words"
+    )
+    said = "Gain over the whole model, mean over active experts (range):"
+    return said + markdown(wide.loc[in_order(found)].fillna("–").reset_index())
+
+
+@commentary
+def over_floor(table: pd.DataFrame) -> str:
+    """A decode step over its roofline bound, whole and pruned."""
+    rows = measured(table, SWEEP)
     if rows.empty:
-        return nothing(summary, SWEEP, NOTHING)
+        return nothing(table, SWEEP, NOTHING)
     if "floor_tpot_s" not in rows or rows["floor_tpot_s"].isna().all():
-        return "The device's ceilings were not measured, so there is no floor."
-    over = (
-        (rows["tpot_s"] / rows["floor_tpot_s"])
-        .groupby([rows["model"], rows["series"]], sort=False)
-        .median()
+        return "The device's peaks were not measured, so there is no roofline bound."
+    wide = rows.assign(over=rows["tpot_s"] / rows["floor_tpot_s"]).pivot_table(
+        index="series", columns="model", values="over", aggfunc="median"
     )
-    told = []
-    for model in in_order(rows, "model"):
-        own = over[model]
-        told.append(
-            f"**{model}** " + ", ".join(f"{series} {value:.2f}" for series, value in own.items())
-        )
+    wide = wide.loc[[name for name in in_order(rows) if name in wide.index]]
     return (
-        "A decode step as a multiple of its floor (median over active experts): "
-        + "; ".join(told)
-        + ". Where the "
-        "multiple grows with pruning, the time that pruning saves is lost to what does not shrink: "
-        "kernel launches, "
-        "attention, the host."
+        "A decode step as a multiple of its roofline bound, median over active experts:"
+        + markdown(wide.map("{:.2f}".format, na_action="ignore").fillna("–").reset_index())
+        + "Where the multiple grows with pruning, the time that pruning saves is lost to what does "
+        "not shrink: kernel launches, attention, the host."
     )
 
 
 @commentary
-def quality(summary: pd.DataFrame) -> str:
+def quality(table: pd.DataFrame) -> str:
     """Which criterion loses least perplexity at each kind and ratio, with random choice as the
     reference."""
-    if BASELINE not in set(planned(summary, "quality")["series"]):
-        return nothing(summary, "quality", "No perplexity: the plan has no trained model to prune.")
-    rows = quality_rows(summary)
-    whole = rows[rows["series"] == BASELINE].iloc[0]
-    cut = rows[rows["kind"].notna() & rows["criterion"].notna()]
+    if BASELINE not in set(planned(table, "quality")["series"]):
+        return nothing(table, "quality", "No perplexity: the plan has no trained model to prune.")
+    rows = perplexities(table)
+    cut = rows.dropna(subset=["kind", "criterion"])
     ok = cut[(cut["status"] == "ok") & cut["increase_pct"].notna()]
     if ok.empty:
         return f"No perplexity of a pruned model.{_without(cut)}"
-    told = [_order(series, own) for series, own in ok.groupby("series", sort=False)]
+    wide = ok.pivot(index="series", columns="criterion", values="increase_pct")
+    wide = wide.loc[in_order(ok), [name for name in CRITERIA if name in wide]]
+    words = wide.map("{:+,.1f} %".format, na_action="ignore")
+    words = words.mask(wide.eq(wide.min(axis=1), axis=0), "**" + words + "**")
+    whole = rows.loc[rows["series"] == BASELINE, "perplexity"].item()
     return (
-        f"The whole model has a perplexity of {whole['perplexity']:.2f}; pruning changes it. "
-        + " ".join(told)
-        + _duels(ok)
+        f"The whole model has a perplexity of {whole:.2f}. Pruning adds, by criterion (the least "
+        "in bold):"
+        + markdown(words.rename(columns=CRITERIA).fillna("–").reset_index())
+        + _duels(wide)
         + _without(cut)
         + f" {SMALL}"
     )
 
 
-def _order(series: str, own: pd.DataFrame) -> str:
-    """`inter 50 %: least by weight norm (+3.1 %), then random choice (+9.0 %).`"""
-    told = [
-        f"{CRITERIA.get(r.criterion, r.criterion)} ({r.increase_pct:+,.1f} %)"
-        for r in own.sort_values("increase_pct").itertuples()
-    ]
-    return f"**{series}**: " + (
-        f"least by {told[0]}, then {', '.join(told[1:])}." if told[1:] else f"{told[0]}."
-    )
-
-
-def _duels(ok: pd.DataFrame) -> str:
-    """How often each criterion is better than random choice, and frequency than the norm."""
-    wide = ok.pivot(index="series", columns="criterion", values="increase_pct")
-    pairs = [(c, "random") for c in CRITERIA if c != "random"] + [("frequency", "norm")]
-    told = []
-    for better, worse in pairs:
-        both = wide[[better, worse]].dropna() if {better, worse} <= set(wide) else pd.DataFrame()
+def _duels(wide: pd.DataFrame) -> str:
+    """How often a criterion (a column) is better than random choice, and frequency than norm."""
+    found = []
+    for better, worse in DUELS:
+        both = wide.reindex(columns=[better, worse]).dropna()
         if len(both):
             won = int((both[better] < both[worse]).sum())
-            told.append(
+            found.append(
                 f"{CRITERIA[better]} loses less than {CRITERIA[worse]} in {won} of {len(both)}"
             )
-    return f" Over kinds and ratios, {'; '.join(told)}." if told else ""
+    return f"Over kinds and ratios, {'; '.join(found)}." if found else ""
 
 
 def _without(cut: pd.DataFrame) -> str:
     """Pruned models without a perplexity, by reason; many of one reason are counted."""
-    told = []
-    for (status, reason), gone in cut[cut["status"] != "ok"].groupby(
-        ["status", "reason"], sort=False
-    ):
-        names = [
-            f"{r.series} by {CRITERIA.get(r.criterion, r.criterion)}" for r in gone.itertuples()
-        ]
-        who = (
-            ", ".join(names)
-            if len(names) <= MOST_NAMED
-            else f"{len(names)} of {len(cut)} pruned models"
-        )
-        told.append(f"{who}: {status} ({reason})")
-    return f" Without a number: {'; '.join(told)}." if told else ""
+    found = []
+    names = cut["series"] + " by " + cut["criterion"].map(CRITERIA)
+    gone = cut[cut["status"] != "ok"].groupby(["status", "reason"], sort=False)
+    for (status, reason), own in gone:
+        who = f"{len(own)} of {len(cut)} pruned models"
+        if len(own) <= MOST_NAMED:
+            who = ", ".join(names[own.index])
+        found.append(f"{who}: {status} ({reason})")
+    return f" Without a number: {'; '.join(found)}." if found else ""
 
 
 @commentary
-def headline(summary: pd.DataFrame) -> str:
+def quality_and_speed(table: pd.DataFrame) -> str:
+    """At the largest ratio, what the criterion that loses least costs, and the speed gained."""
+    found = _gains(table)
+    if found.empty or BASELINE not in set(measured(table, "quality")["series"]):
+        return nothing(table, "quality")
+    rows = with_speed(perplexities(table), found).query("status == 'ok'")
+    rows = rows.dropna(subset=["increase_pct", "gain_pct"]).sort_values("increase_pct")
+    words = []
+    for kind, own in rows[rows["ratio_pct"] == rows["ratio_pct"].max()].groupby("kind"):
+        best = own[own["criterion"] == own["criterion"].iloc[0]]
+        gained = zip(best["gain_pct"], best["speed_model"], strict=True)
+        words.append(
+            f"{KINDS[kind].capitalize()} pruning of {best['ratio_pct'].iloc[0]:g} % by "
+            f"{CRITERIA[best['criterion'].iloc[0]]} adds {best['increase_pct'].iloc[0]:+.1f} % to "
+            f"the perplexity, for a throughput of "
+            f"{', '.join(f'{gain:+.1f} % on {model}' for gain, model in gained)}."
+        )
+    return " ".join(words) or NOTHING
+
+
+@commentary
+def headline(table: pd.DataFrame) -> str:
     """The finding in one sentence."""
-    found = _gains(summary)
+    found = _gains(table)
     if found.empty:
-        return nothing(summary, SWEEP, "Pruning is not measured.")
-    most = found[found["ratio_pct"] == found["ratio_pct"].max()]
-    means = most.groupby("kind", sort=False)["gain_pct"].mean()
-    by_kind = ", ".join(f"{kind}-expert {g:+.1f} %" for kind, g in means.items())
-    least = found[found["ratio_pct"] < found["ratio_pct"].max()]["gain_pct"]
-    rest = (
-        f"; smaller ratios between {least.min():+.1f} and {least.max():+.1f} %"
-        if len(least)
-        else ""
-    )
+        return nothing(table, SWEEP, "Pruning is not measured.")
+    most = found["ratio_pct"].max()
+    largest = found[found["ratio_pct"] == most].groupby("kind", sort=False)["gain_pct"].mean()
+    by_kind = ", ".join(f"{KINDS[kind]} {gain:+.1f} %" for kind, gain in largest.items())
+    least = found.loc[found["ratio_pct"] < most, "gain_pct"]
+    rest = f"; smaller ratios between {least.min():+.1f} and {least.max():+.1f} %"
     return (
-        f"**Finding.** Pruning {most['ratio_pct'].iloc[0]:g} % changes throughput by {by_kind} on "
-        f"average{rest}."
+        f"**Finding.** Pruning {most:g} % changes throughput by {by_kind} on average"
+        f"{rest if len(least) else ''}."
     )

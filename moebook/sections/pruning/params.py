@@ -6,17 +6,23 @@ from typing import Any, Literal
 from moebook.models import catalog
 from moebook.models.edit import ImpossibleEdit
 from moebook.models.pruning.saliency import CRITERIA
+from moebook.sections.pruning.pruned import KINDS
 from moebook.study import limits, params, points
 from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "03_pruning"
-
-
-KINDS = ("inter", "intra")
+SHAPE = {"inter": "num_experts", "intra": "expert_ffn_dim"}  # what a kind of pruning shrinks
 
 
 class Params(EngineParams):
+    """Speed: each model whole and pruned by `ratios_pct` (percent of its experts, or of their FFN
+    dim), at `active_experts` (None: powers of two up to the model's own, and that), a `batch` of
+    sequences and `tokens` in and out.
+
+    Quality: perplexity of `quality_target`, whole and pruned by `quality_ratios_pct` (percent) and
+    each of the `criteria`, over `quality_sequences` windows of `quality_tokens` tokens."""
+
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     models: params.Models = ("tiny-qwen2-moe",)
     ratios_pct: params.Fractions = (12.5, 25.0, 50.0)
@@ -46,19 +52,17 @@ class Params(EngineParams):
             for r in self.ratios_pct
             if r >= 100
         ]
-        found += points.model_problems("models", points.named(self.models), self.tokens)
-        if any(key == "models" for key, *_ in found):
-            return found
-        for name in points.named(self.models):
-            published = catalog.load(name).top_k
-            found += [
-                ("active_experts", k, f"at most the {published} that {name} was trained with")
-                for k in self.active_experts or ()
-                if k > published
-            ]
-        return found or [
-            p for name in points.named(self.models) for p in self._same_shapes(catalog.load(name))
+        unusable = points.model_problems("models", points.named(self.models), self.tokens)
+        if unusable or any(key == "models" for key, *_ in found):
+            return [*found, *unusable]
+        bases = [catalog.load(name) for name in points.named(self.models)]
+        found += [
+            ("active_experts", k, f"at most the {base.top_k} that {base.name} was trained with")
+            for base in bases
+            for k in self.active_experts or ()
+            if k > base.top_k
         ]
+        return found or [problem for base in bases for problem in self._same_shapes(base)]
 
     def _same_shapes(self, base: catalog.Architecture) -> list[tuple[str, Any, str]]:
         """Ratios that round to a shape another series has."""
@@ -66,7 +70,7 @@ class Params(EngineParams):
         for kind in KINDS:
             seen = {base.shape: "the whole model"}
             for ratio in self.ratios_pct:
-                shape = _pruned(base, kind, ratio)[0].shape
+                shape = pruned_shape(base, kind, ratio)[0].shape
                 if shape in seen:
                     said = f"gives {base.name} ({kind}) the shape of {seen[shape]}: leave it out"
                     found.append(("ratios_pct", ratio, said))
@@ -74,7 +78,7 @@ class Params(EngineParams):
         return found
 
 
-def _pruned(
+def pruned_shape(
     base: catalog.Architecture, kind: str, ratio_pct: float
 ) -> tuple[catalog.Architecture, str | None]:
     """The pruned shape; where it cannot be, a stand-in with about that shape and the reason."""
@@ -83,7 +87,5 @@ def _pruned(
     try:
         return prune_architecture(base, kind=kind, ratio=ratio_pct / 100)[0], None
     except ImpossibleEdit as error:
-        field = {"inter": "num_experts", "intra": "expert_ffn_dim"}[kind]
-        return replace(
-            base, **{field: max(1, round(getattr(base, field) * (1 - ratio_pct / 100)))}
-        ), str(error)
+        left = max(1, round(getattr(base, SHAPE[kind]) * (1 - ratio_pct / 100)))
+        return replace(base, **{SHAPE[kind]: left}), str(error)

@@ -2,53 +2,48 @@
 
 from moebook.models import catalog
 from moebook.models.tiny import family
-from moebook.sections.pruning.params import KINDS, NOTEBOOK, Params, _pruned
+from moebook.sections.pruning.params import NOTEBOOK, Params, pruned_shape
+from moebook.sections.pruning.pruned import BASELINE, KINDS, SWEEP, series_name
 from moebook.study import points
 from moebook.study.estimates import check
 from moebook.study.plan import Plan, Point, Workload, merge
-from moebook.study.points import settings, try_edit, unless
-
-BASELINE = "baseline"
 
 
 def plan(p: Params) -> Plan:
+    """Sweep `pruning`: each model whole and pruned, over active experts. Sweep `quality`: the
+    perplexity of the trained target, whole and pruned."""
     p = points.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
-    planned = [point for name in p.models for point in _of_model(p, catalog.load(name))] + _quality(
-        p
+    found = [point for name in p.models for point in _of_model(p, catalog.load(name))]
+    return Plan(
+        NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*found, *_quality(p)])
     )
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
-
-
-def series_name(kind: str, ratio_pct: float) -> str:
-    return f"{kind} {ratio_pct:g} %"
 
 
 def active_counts(p: Params, arch: catalog.Architecture) -> list[int]:
     """Powers of two up to the pretrained top-k, and that one."""
     if p.active_experts is not None:
         return sorted(p.active_experts)
-    return sorted(
-        {2**i for i in range(arch.top_k.bit_length()) if 2**i <= arch.top_k} | {arch.top_k}
-    )
+    powers = (2**i for i in range(arch.top_k.bit_length()))
+    return sorted({*(k for k in powers if k <= arch.top_k), arch.top_k})
 
 
 def _of_model(p: Params, base: catalog.Architecture) -> list[Point]:
     """The whole model and its pruned shapes; without a ratio there is nothing to compare, and
     nothing is planned."""
-    engine = settings(p, (p.batch,), p.tokens.total)
-    shapes: list[tuple[str, catalog.Architecture, str | None]] = (
-        [(BASELINE, base, None)] if p.ratios_pct else []
-    )
+    if not p.ratios_pct:
+        return []
+    engine = points.settings(p, (p.batch,), p.tokens.total)
+    shapes = [(BASELINE, base, None)]
     for kind in KINDS:
-        shapes += [(series_name(kind, r), *_pruned(base, kind, r)) for r in p.ratios_pct]
+        shapes += [(series_name(kind, r), *pruned_shape(base, kind, r)) for r in p.ratios_pct]
     found = []
     for series, arch, reason in shapes:
         for k in active_counts(p, base):
-            edited, why = try_edit(arch, top_k=k)
+            edited, why = points.try_edit(arch, top_k=k)
             point = points.point(
-                p, NOTEBOOK, edited, engine, p.batch, p.tokens, "pruning", series=series
+                p, NOTEBOOK, edited, engine, p.batch, p.tokens, SWEEP, series=series
             )
-            found.append(unless(point, reason or why))
+            found.append(points.unless(point, reason or why))
     return found
 
 
@@ -65,19 +60,12 @@ def _quality(p: Params) -> list[Point]:
     ]
     work = Workload(p.quality_sequences, p.quality_tokens, 1, p.seed)
     text = f"tiny:{family.parse(p.quality_target).preset}/heldout/all"
+    as_read = {"dtype": p.quality_dtype, "graphs": "eager", "tensor_parallel": 1}
     return [
         Point(
             NOTEBOOK,
             catalog.load(name),
-            settings(
-                p,
-                (1,),
-                p.quality_tokens + 1,
-                weights=name,
-                dtype=p.quality_dtype,
-                graphs="eager",
-                tensor_parallel=1,
-            ),
+            points.settings(p, (1,), p.quality_tokens + 1, weights=name, **as_read),
             work,
             "perplexity",
             p.repeats,

@@ -1,15 +1,15 @@
-"""Section 2 in words (see this folder's __init__)."""
+"""Section 2 in words: a function beside each figure, of its name, and the finding."""
 
 import pandas as pd
 
+from moebook.plot.markdown import markdown
 from moebook.results.commentary import commentary
-from moebook.results.gains import gains
-from moebook.results.perplexity import quality_rows
+from moebook.results.gains import gains, ratios
+from moebook.results.increases import increases
 from moebook.results.words import (
     NOTHING,
     T,
     change,
-    from_to,
     in_order,
     measured,
     missing,
@@ -19,69 +19,76 @@ from moebook.results.words import (
     with_length,
 )
 
-PAIR = ("quant_batch", "quant_length")
-SPANS = {"quant_batch": "batches", "quant_length": "lengths"}
+AXES = {"quant_batch": "batch", "quant_length": "length"}  # sweep of the pair -> what it is over
+SMALL = (
+    " This is one small model trained for minutes, on one text; a large model may lose more or "
+    "less to the same format."
+)
 
 
-def _first(summary: pd.DataFrame) -> str:
-    """The sweep that the pair is told of: over batch, where the plan has it."""
-    return (
-        PAIR[1] if planned(summary, PAIR[0]).empty and len(planned(summary, PAIR[1])) else PAIR[0]
-    )
+def _first(table: pd.DataFrame) -> str:
+    """The sweep that the finding is of: over batch, where the plan has it."""
+    return next((sweep for sweep in AXES if len(planned(table, sweep))), "quant_batch")
 
 
-def _pair(summary: pd.DataFrame) -> tuple[str, str] | None:
-    """(base, other): the two series of the pair, in the plan's order."""
-    names = in_order(planned(summary, _first(summary)))
-    return (names[0], names[1]) if len(names) >= 2 else None
+def _pair(table: pd.DataFrame) -> list[str]:
+    """The series of the pair, [base, other], in the plan's order."""
+    return in_order(planned(table, _first(table)))[:2]
 
 
-def _gain(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
-    pair = _pair(summary)
-    if pair is None or measured(summary, sweep).empty:
+def _gain(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    """The pair's second format over its first, where both were measured."""
+    pair = _pair(table)
+    if len(pair) < 2 or measured(table, sweep).empty:
         return pd.DataFrame()
-    return with_gain(gains(summary, sweep, over=pair[0]).query("series == @pair[1]"))
+    found = gains(table, sweep, over=pair[0])
+    return with_length(with_gain(found[found["series"] == pair[1]]))
 
 
 @commentary
-def pair(summary: pd.DataFrame, sweep: str) -> str:
-    """Fig 10: gain per model from the smallest to the largest batch or length."""
-    found, axis = _gain(summary, sweep), {"quant_batch": "batch", "quant_length": "length"}[sweep]
+def over_batch(table: pd.DataFrame) -> str:
+    """Fig 10: gain per model and batch."""
+    return _over(table, "quant_batch")
+
+
+@commentary
+def over_length(table: pd.DataFrame) -> str:
+    """Fig 10: gain per model and length."""
+    return _over(table, "quant_length")
+
+
+def _over(table: pd.DataFrame, sweep: str) -> str:
+    found, axis = _gain(table, sweep), AXES[sweep]
     if found.empty:
-        return nothing(summary, sweep)
-    base, other = _pair(summary)
-    told = []
-    for model, own in with_length(found).groupby("model", sort=False):
-        told.append(f"**{model}** {from_to(own.set_index(axis)['gain_pct'].sort_index(), axis)}")
+        return nothing(table, sweep)
+    base, other = _pair(table)
+    wide = found.pivot(index="model", columns=axis, values="gain_pct")
+    wide = wide.loc[in_order(found, "model")].map("{:+.0f} %".format, na_action="ignore")
     slower = int((found["gain_pct"] < 0).sum())
     return (
-        f"{other} over {base}: "
-        + "; ".join(told)
-        + f". Slower at {slower} of {len(found)} workloads measured in both."
-        + missing(summary, sweep)
+        f"Gain of {other} over {base}, by {axis}:"
+        + markdown(wide.fillna("–").reset_index())
+        + f"Slower at {slower} of {len(found)} workloads measured in both."
+        + missing(table, sweep)
     )
 
 
 @commentary
-def widening(summary: pd.DataFrame) -> str:
+def gain(table: pd.DataFrame) -> str:
     """How the gain splits into prefill and decoding."""
-    base_other = _pair(summary)
-    rows = measured(summary, PAIR[0])
-    if base_other is None or rows.empty:
-        return nothing(summary, PAIR[0], NOTHING)
-    wide = rows.pivot_table(index=["model", "batch"], columns="series", values=["ttft_s", "tpot_s"])
-    if not set(base_other) <= set(wide["ttft_s"]):
-        return nothing(summary, PAIR[0])
-    base, other = base_other
-    ttft, tpot = ((wide[m][base] / wide[m][other]).dropna() for m in ("ttft_s", "tpot_s"))
-    if ttft.empty or tpot.empty:
-        return nothing(summary, PAIR[0])
-    many = "workloads" if len(ttft) > 1 else "workload"
+    sweep = "quant_batch"
+    if _gain(table, sweep).empty:
+        return nothing(table, sweep)
+    base, other = _pair(table)
+    faster = []
+    for metric in ("ttft_s", "tpot_s"):
+        of = ratios(table, sweep, base, metric)
+        faster.append(1 / of.loc[of["series"] == other, "ratio"].dropna())
+    ttft, tpot = faster
     return (
-        f"By phase, over {len(ttft)} {many}: the first token comes {_range(ttft)} faster, a decode "
-        f"step {_range(tpot)} "
-        f"faster. Prefill computes, so it shows the matrix rate; a decode step reads, so it "
-        f"shows the bytes."
+        f"By phase, over {len(ttft)} workload{'s' * (len(ttft) > 1)}: the first token comes "
+        f"{_range(ttft)} faster, a decode step {_range(tpot)} faster. Prefill computes, so it "
+        f"shows the matrix rate; a decode step reads, so it shows the bytes."
     )
 
 
@@ -92,109 +99,105 @@ def _range(ratio: pd.Series) -> str:
 
 
 @commentary
-def ladder(summary: pd.DataFrame) -> str:
-    """The ladder of formats at its largest batch."""
-    rows = measured(summary, "formats")
+def formats(table: pd.DataFrame) -> str:
+    """The slowest and the fastest format, at the smallest and the largest batch."""
+    rows = measured(table, "formats").sort_values(T)
     if rows.empty:
-        return nothing(summary, "formats")
-    batches = sorted(rows["batch"].unique())
-    told = []
-    for batch in dict.fromkeys((batches[0], batches[-1])):
-        at = rows[rows["batch"] == batch].sort_values(T, ascending=False)
-        best, last = at.iloc[0], at.iloc[-1]
-        told.append(
-            f"at batch {batch} from {last['series']} ({last[T]:,.0f} tokens/s) to {best['series']} "
-            f"({best[T]:,.0f}, {change(best[T] / last[T])})"
+        return nothing(table, "formats")
+    found = []
+    for batch in sorted({rows["batch"].min(), rows["batch"].max()}):
+        at = rows[rows["batch"] == batch]
+        last, best = at.iloc[0], at.iloc[-1]
+        found.append(
+            f"At batch {batch} throughput runs from {last['series']} ({last[T]:,.0f} tokens/s) to "
+            f"{best['series']} ({best[T]:,.0f}, {change(best[T] / last[T])})."
         )
-    return "Throughput runs " + "; ".join(told) + "." + missing(summary, "formats")
+    return " ".join(found) + missing(table, "formats")
 
 
 @commentary
-def memory(summary: pd.DataFrame) -> str:
+def memory(table: pd.DataFrame) -> str:
     """Weights and KV capacity per format."""
-    rows = measured(summary, "formats").drop_duplicates("series")
-    rows = rows[rows["weights_bytes"].notna()]
+    rows = measured(table, "formats").drop_duplicates("series").dropna(subset=["weights_bytes"])
     if rows.empty:
-        return nothing(summary, "formats", NOTHING)
-    most = rows.loc[rows["weights_bytes"].astype(float).idxmax()]
-    least = rows.loc[rows["weights_bytes"].astype(float).idxmin()]
+        return nothing(table, "formats", NOTHING)
+    by_weight = rows.set_index("series")["weights_bytes"].astype(float).sort_values() / 1e9
     roomy = rows.loc[rows["kv_capacity_tokens"].astype(float).idxmax()]
     tokens = int(roomy["input_tokens"] + roomy["output_tokens"])
     return (
-        f"Weights take from {least['weights_bytes'] / 1e9:.3g} GB ({least['series']}) to "
-        f"{most['weights_bytes'] / 1e9:.3g} GB ({most['series']}). {roomy['series']} leaves most "
-        f"room: "
-        f"{roomy['kv_capacity_tokens']:,} tokens of KV cache, or "
+        f"Weights take from {by_weight.iloc[0]:.3g} GB ({by_weight.index[0]}) to "
+        f"{by_weight.iloc[-1]:.3g} GB ({by_weight.index[-1]}). {roomy['series']} leaves most "
+        f"room: {roomy['kv_capacity_tokens']:,} tokens of KV cache, or "
         f"{roomy['kv_capacity_tokens'] // tokens:,} sequences of {tokens:,} tokens."
     )
 
 
-@commentary
-def quality(summary: pd.DataFrame) -> str:
-    """Perplexity per format and its change over the first of them, or what is missing."""
-    rows = planned(summary, "quality")
-    ok = rows[rows["status"] == "ok"]
-    if ok.empty:
-        return nothing(
-            summary,
-            "quality",
-            "No perplexity: " + "; ".join(dict.fromkeys(rows["reason"].dropna())) + ".",
-        )
-    told = ", ".join(f"{r.series} {r.perplexity:.3f}" for r in ok.itertuples())
-    return (
-        f"Perplexity: {told}."
-        + _loss(summary, in_order(rows)[0])
-        + missing(summary, "quality")
-        + _scale(ok)
-    )
+def _perplexities(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The formats that have a perplexity, with their increase over the first of them all; that
+    one's name."""
+    rows = planned(table, "quality")
+    ok, base = rows[rows["status"] == "ok"], next(iter(rows["series"]), "")
+    return (ok if ok.empty else increases(table, base).loc[ok.index]), base
 
 
-def _loss(summary: pd.DataFrame, base: str) -> str:
-    """What formats lose against the first; ranges are over the parts of the text, each against the
-    same part."""
-    rows = quality_rows(summary, over=base)
-    rows = rows[(rows["status"] == "ok") & rows["increase_pct"].notna() & (rows["series"] != base)]
-    if rows.empty:
-        return ""
-    told = ", ".join(
-        f"{r.series} {r.increase_pct:+.2f} % ({r.increase_pct_lo:+.2f} to {r.increase_pct_hi:+.2f})"
-        for r in rows.itertuples()
-    )
-    worst = rows.loc[rows["increase_pct"].idxmax(), "series"]
-    most = f" {worst} loses most." if len(rows) > 1 and rows["increase_pct"].max() > 0 else ""
-    return f" Over {base} (easiest to hardest part of the text): {told}.{most}"
-
-
-def _scale(ok: pd.DataFrame) -> str:
-    if "weights" not in ok or not str(ok["weights"].iloc[0]).startswith("tiny:"):
-        return ""
-    return (
-        " This is one small model trained for minutes, on one text; a large model may lose more or "
-        "less to the same "
-        "format."
-    )
+def _no_perplexity(table: pd.DataFrame) -> str:
+    reasons = planned(table, "quality")["reason"].dropna().unique()
+    return nothing(table, "quality", f"No perplexity: {'; '.join(reasons)}.")
 
 
 @commentary
-def headline(summary: pd.DataFrame) -> str:
-    """The finding in one sentence."""
-    sweep = _first(summary)
-    found = _gain(summary, sweep)
+def quality(table: pd.DataFrame) -> str:
+    """Perplexity per format and its increase over the first of them, or what is missing."""
+    found, base = _perplexities(table)
     if found.empty:
-        return nothing(
-            summary, sweep, "The pair of formats is not measured." + missing(summary, "formats")
-        )
-    base, other = _pair(summary)
+        return _no_perplexity(table)
+    parts = found[["increase_pct_lo", "increase_pct_hi"]].map("{:+.2f}".format)
+    words = pd.DataFrame(
+        {
+            "format": found["series"],
+            "perplexity": found["perplexity"].map("{:.3f}".format),
+            f"over {base}": found["increase_pct"].map("{:+.2f} %".format),
+            "easiest to hardest part of the text": parts.agg(" to ".join, axis=1),
+        }
+    )
+    words.loc[found["increase_pct"].isna() | (found["series"] == base), words.columns[2:]] = "–"
+    return markdown(words).lstrip() + missing(table, "quality").lstrip()
+
+
+@commentary
+def quality_and_speed(table: pd.DataFrame) -> str:
+    """The format that loses most, and of what model this is."""
+    found, base = _perplexities(table)
+    if found.empty:
+        return _no_perplexity(table)
+    found = found[found["increase_pct"].notna() & (found["series"] != base)]
+    if found.empty:
+        return f"{NOTHING} No format can be compared with {base}."
+    most = found.loc[found["increase_pct"].idxmax()]
+    small = str(most.get("weights")).startswith("tiny:")
+    return (
+        f"Perplexity grows most with {most['series']}, by {most['increase_pct']:+.2f} % over "
+        f"{base}.{SMALL if small else ''}"
+    )
+
+
+@commentary
+def headline(table: pd.DataFrame) -> str:
+    """The finding in one sentence."""
+    sweep = _first(table)
+    found = _gain(table, sweep)
+    if found.empty:
+        lacking = "The pair of formats is not measured." + missing(table, "formats")
+        return nothing(table, sweep, lacking)
+    base, other = _pair(table)
     best = found.loc[found["gain_pct"].idxmax()]
     by_model = found.groupby("model", sort=False)["gain_pct"].mean()
-    means = ", ".join(f"{m} {g:+.0f} %" for m, g in by_model.items())
-    of = planned(summary, sweep).drop_duplicates(
-        ["model", "batch", "input_tokens", "output_tokens"]
-    )
+    means = ", ".join(f"{model} {mean:+.0f} %" for model, mean in by_model.items())
+    place = ["model", "batch", "input_tokens", "output_tokens"]
+    of = len(planned(table, sweep).drop_duplicates(place))
     return (
         f"**Finding.** {other} changes throughput over {base} by {found['gain_pct'].min():+.0f} % "
-        f"to "
-        f"{best['gain_pct']:+.0f} % ({best['model']}, batch {best['batch']}); mean over the "
-        f"{SPANS[sweep]} measured: "
-        f"{means} ({len(found)} of {len(of)} planned workloads)."
+        f"to {best['gain_pct']:+.0f} % ({best['model']}, batch {best['batch']}). The mean over the "
+        f"{AXES[sweep]}{'es' if sweep == 'quant_batch' else 's'} measured: {means} "
+        f"({len(found)} of {of} planned workloads)."
     )

@@ -1,7 +1,7 @@
-"""What number formats gain, save and cost: the paper's Fig 10, a ladder of formats, memory;
+"""What number formats gain, save and cost: the paper's Fig 10, all formats on one model, memory;
 quality: its own module.
 
-Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
+Each function: (table, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
 are missing."""
 
 import pandas as pd
@@ -14,9 +14,10 @@ from moebook.explore.views import View
 from moebook.plot import layout, length_axis, style
 from moebook.plot import lines as panels
 from moebook.plot.checks import predicted_vs_measured
-from moebook.plot.figure import figure
+from moebook.plot.figure import Drawing, figure
 from moebook.plot.gains import gain_label, gain_rows, series_of
 from moebook.plot.lines import Spec, lines
+from moebook.plot.quality import side_by_side
 from moebook.plot.rows import (
     AXES,
     METRICS,
@@ -30,140 +31,106 @@ from moebook.plot.rows import (
 )
 from moebook.sections.quantization.quality_figures import quality, quality_and_speed
 
-__all__ = [
-    "predicted_vs_measured",
-    "formats",
-    "gain",
-    "memory",
-    "over_batch",
-    "over_length",
-    "quality",
-    "quality_and_speed",
-]
+__all__ = ["predicted_vs_measured", "quality", "quality_and_speed"]
 
-SPECS = {
-    spec.name: spec
-    for spec in (
-        Spec("over_batch", "quant_batch", panel="model", line="series", x="batch"),
-        Spec("over_length", "quant_length", panel="model", line="series", x="input_tokens"),
-    )
+SIDES = {  # of `gain`: sweep -> (x, title, the source's range in %)
+    "quant_batch": ("batch", "over batch", (25, 30)),  # at its largest batch
+    "quant_length": ("input_tokens", "over length", (20, 25)),  # across its lengths
 }
-SIDES = (
-    ("quant_batch", "batch", "over batch"),
-    ("quant_length", "input_tokens", "over length"),
-)  # of `gain`
 SOURCE_PAIR = ["bf16", "fp8"]
-SOURCE_RANGE_PCT = {
-    "quant_batch": (25, 30),
-    "quant_length": (20, 25),
-}  # at its largest batch; across its lengths
-SOURCE_LABEL = "the source's range"
 SHADE = "0.86"
 MEMORY = {
-    "weights_gb": "weights|(GB)",
-    "kv_capacity_tokens": "KV capacity|(tokens)",
-    "fitting_batch": "largest batch|(of {}|tokens)",
+    "weights_gb": "weights (GB)",
+    "kv_capacity_tokens": "KV capacity (tokens)",
+    "fitting_batch": "largest batch (of {} tokens)",
 }
 NUMBER_IN = 0.36  # room for a number beside its bar
-NARROW_IN = 1.0  # panels narrower than this have numbers on their bars
 
 
 @figure("fig10_batch")
-def over_batch(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 10: throughput over batch, a line per format, a panel per model."""
-    return lines(summary, SPECS["over_batch"], width=width)
+def over_batch(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Fig 10: throughput (tokens/s) over batch, a line per format, a panel per model."""
+    return lines(table, Spec("over_batch", "quant_batch", "model", "series", "batch"), width=width)
 
 
 @figure("fig10_length")
-def over_length(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 10: throughput over input = output length at the largest batch, a line per format, a
-    panel per model."""
-    return lines(summary, SPECS["over_length"], width=width)
+def over_length(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Fig 10: throughput (tokens/s) over input = output length at the largest batch, a line per
+    format, a panel per model."""
+    spec = Spec("over_length", "quant_length", "model", "series", "input_tokens")
+    return lines(table, spec, width=width)
 
 
 @figure("gain")
-def gain(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def gain(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """What the pair's second format gains over its first (%), over batch and over length, a line
-    per model."""
-    shown = [side for side in SIDES if has_sweep(summary, side[0])] or SIDES
-    pair = series_of(summary, "gain", shown[0][0])[:2]
-    sides = {}
-    for sweep, x, title in shown:
-        rows = gain_rows(summary, "gain", sweep, pair[0])
-        spec = Spec(
-            "gain", sweep, "panel", "model", x, metric="gain_pct", level=0, level_label="no gain"
-        )
-        own = rows[rows["series"] == pair[1]].assign(panel=f"{title}\n{_held(rows, x)}")
-        own, spec = length_axis.placed(own, spec)
-        sides[sweep] = spec, own
-    both = pd.concat([rows for _, rows in sides.values()], ignore_index=True)
-    ok = with_numbers(both, "gain", ["gain_pct"])
-    looks = panels.looks_of(values_of(both, "model"))
-    shaded = pair == SOURCE_PAIR
+    per model. Own axes: each panel has an x of its own."""
+    sweeps = [sweep for sweep in SIDES if has_sweep(table, sweep)] or list(SIDES)
+    base, other = series_of(table, "gain", sweeps[0])[:2]
+    sides = [_side(table, sweep, base, other) for sweep in sweeps]
+    both = pd.concat([rows for rows, _ in sides], ignore_index=True)
+    ok, looks = with_numbers(both, "gain", ["gain_pct"]), panels.looks_of(values_of(both, "model"))
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 2.6), layout="constrained")
         axes = list(fig.subplots(1, len(sides), sharey=True, squeeze=False).flat)
-        for ax, (spec, rows) in zip(axes, sides.values(), strict=True):
-            one_per_place(rows, "gain", ("model", spec.x))
+        for ax, (rows, spec) in zip(axes, sides, strict=True):
             panels.draw_lines(ax, rows, spec, looks)
             panels.x_scale([ax], rows, spec, width)
-            ax.set(
-                title=rows["panel"].iloc[0],
-                xlabel=AXES[spec.x][0].replace(" (", "\n(" if width == "column" else " ("),
-            )
-            if shaded:
-                _shade(ax, spec)
-        held = pd.DataFrame(
-            {"gain_pct": [float(v) for low_high in SOURCE_RANGE_PCT.values() for v in low_high]}
-        )
-        panels.y_scale(axes, both, pd.concat([ok, held]) if shaded else ok, spec, False, None)
-        fig.supylabel(gain_label(pair[0], pair[1:]))
+            label = AXES[spec.x][0]
+            ax.set_xlabel(label.replace(" (", "\n(") if width == "column" else label)
+            ax.set_title(rows["panel"].iloc[0])
+        spec = sides[0][1]
         handles, labels = panels.notes_legend(both, ok, spec)
-        notes = (
-            ([*handles, Patch(color=SHADE)], [*labels, SOURCE_LABEL])
-            if shaded
-            else (handles, labels)
-        )
-        layout.settle(fig, panels.series_legend(spec, looks), notes, handler_map=panels.HANDLERS)
+        held = ok
+        if [base, other] == SOURCE_PAIR:
+            _shade(axes, sides)
+            handles, labels = [*handles, Patch(color=SHADE)], [*labels, "the source's range"]
+            ranges = [percent for *_, percents in SIDES.values() for percent in percents]
+            held = pd.concat([ok, pd.DataFrame({"gain_pct": ranges})])
+        panels.y_scale(axes, both, held, spec, False, None)
+        fig.supylabel(gain_label(base, [other]))
+        legends = panels.series_legend(spec, looks), (handles, labels)
+        layout.settle(fig, *legends, handler_map=panels.HANDLERS)
         return fig, plotted(both, ["gain_pct"], ["sweeps", "series", "over"])
 
 
-def _held(rows: pd.DataFrame, x: str) -> str:
-    """What a side of `gain` holds fixed, as its title says it."""
-    held = (
-        length_axis.words_of(rows)
-        if x == "batch"
-        else [reading("batch", value) for value in values_of(rows, "batch")]
-    )
-    return ", ".join(held)
+def _side(table: pd.DataFrame, sweep: str, base: str, other: str) -> tuple[pd.DataFrame, Spec]:
+    """One panel of `gain`: its rows, with a title that says what is held fixed, and its Spec."""
+    x, title, _ = SIDES[sweep]
+    rows = gain_rows(table, "gain", sweep, base)
+    if x == "batch":
+        held = length_axis.words_of(rows)
+    else:
+        held = [reading("batch", value) for value in values_of(rows, "batch")]
+    rows = rows[rows["series"] == other].assign(panel=f"{title}\n{', '.join(held)}")
+    one_per_place(rows, "gain", ("model", x, "output_tokens"))
+    spec = Spec("gain", sweep, "panel", "model", x, "gain_pct", level=0, level_label="no gain")
+    return length_axis.placed(rows, spec)
 
 
-def _shade(ax: Axes, spec: Spec) -> None:
-    low, high = SOURCE_RANGE_PCT[spec.sweep]
-    left, right = ax.get_xlim()
-    if spec.x == "batch":  # the source states it for its largest batch alone
-        left = right / 1.3**2
-    ax.fill_between([left, right], low, high, color=SHADE, linewidth=0, zorder=0.4, gid="source")
+def _shade(axes: list[Axes], sides: list[tuple[pd.DataFrame, Spec]]) -> None:
+    """The source's range behind the lines: of a batch, at its largest alone."""
+    for ax, (_, spec) in zip(axes, sides, strict=True):
+        low, high = SIDES[spec.sweep][2]
+        left, right = ax.get_xlim()
+        left = right / 1.3**2 if spec.x == "batch" else left
+        ax.fill_between(
+            [left, right], low, high, color=SHADE, linewidth=0, zorder=0.4, gid="source"
+        )
 
 
 @figure("formats")
-def formats(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Throughput of one model in every format, a row per format, a panel per batch; formats without
-    a number marked."""
-    rows = rows_of(summary, "formats", "formats", ("series", "batch", "method", "throughput_tok_s"))
+def formats(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Throughput (tokens/s) of one model in every format, a row per format, a panel per batch;
+    formats without a number marked. Own axes: bars with their numbers."""
+    rows = rows_of(table, "formats", "formats", ("series", "batch", "method", "throughput_tok_s"))
     ok = with_numbers(rows, "formats", ["throughput_tok_s"])
     one_per_place(rows, "formats", ("series", "batch"))
     series, batches = values_of(rows, "series"), values_of(rows, "batch")
-    on_page = width == "page"
-    shape = (1, len(batches)) if on_page else (len(batches), 1)
-    with style.paper_style(width) as inches:
-        fig = Figure(
-            figsize=(inches, shape[0] * (0.17 * len(series) + 0.45) + 0.3), layout="constrained"
-        )
-        axes = fig.subplots(*shape, sharey=True, squeeze=False).flat
+    with style.paper_style(width):
+        fig, axes = side_by_side(len(batches), width, _tall(series))
         for ax, batch in zip(axes, batches, strict=True):
-            own = rows[rows["batch"] == batch]
-            _bars(ax, own, series, "throughput_tok_s", _panel_in(inches, shape[1]))
+            _bars(ax, rows[rows["batch"] == batch], series, "throughput_tok_s")
             ax.set_title(reading("batch", batch))
         fig.supxlabel(METRICS["throughput_tok_s"])
         handles = panels.method_handles([panels.method_kind(m) for m in ok["method"]])
@@ -172,140 +139,74 @@ def formats(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.D
 
 
 @figure("memory")
-def memory(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Weights, KV capacity and the largest batch that fits it at the sweep's length, a row per
-    format."""
-    columns = (
-        "series",
-        "batch",
-        "input_tokens",
-        "output_tokens",
-        "weights_bytes",
-        "kv_capacity_tokens",
-    )
-    rows = rows_of(summary, "memory", "formats", columns)
-    with_numbers(rows, "memory", columns[-2:])
+def memory(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Weights (GB), KV capacity (tokens) and the largest batch that fits it at the sweep's length,
+    a row per format. Own axes: bars with their numbers."""
+    known = ["weights_bytes", "kv_capacity_tokens"]
+    columns = ("series", "batch", "input_tokens", "output_tokens", *known)
+    rows = rows_of(table, "memory", "formats", columns)
+    with_numbers(rows, "memory", known)
     length = int((rows["input_tokens"] + rows["output_tokens"]).max())
+    weights, capacity = (rows[column].astype(float) for column in known)
     rows = rows.assign(
-        weights_gb=rows["weights_bytes"].astype(float) / 1e9,
-        kv_capacity_tokens=rows["kv_capacity_tokens"].astype(float),
-        fitting_batch=rows["kv_capacity_tokens"].astype(float) // length,
+        weights_gb=weights / 1e9,
+        kv_capacity_tokens=capacity,
+        fitting_batch=capacity // length,
+        _lacking=(rows["status"] != "ok") | weights.isna() | capacity.isna(),
     )
-    known = (rows["status"] == "ok") & rows[["weights_gb", "kv_capacity_tokens"]].notna().all(
-        axis=1
-    )
-    rows = rows.assign(
-        _unknown=~known, status=rows["status"].mask((rows["status"] == "ok") & ~known, "not_run")
-    )
+    lost = (rows["status"] == "ok") & rows["_lacking"]
+    rows = rows.assign(status=rows["status"].mask(lost, "not_run"))
     series = values_of(rows, "series")
-    rows = rows.sort_values(["_unknown", "batch"], kind="stable").drop_duplicates("series")
+    rows = rows.sort_values(["_lacking", "batch"], kind="stable").drop_duplicates("series")
     rows = rows.set_index("series").loc[series].reset_index()
-    with style.paper_style(width) as inches:
-        fig = Figure(
-            figsize=(inches, 0.17 * len(series) + (0.5 if width == "page" else 0.75)),
-            layout="constrained",
-        )
-        for ax, (column, label) in zip(
-            fig.subplots(1, 3, sharey=True), MEMORY.items(), strict=True
-        ):
-            _bars(
-                ax,
-                rows,
-                series,
-                column,
-                _panel_in(inches, 3),
-                words=column == "weights_gb" or width == "page",
-            )
-            ax.set_xlabel(label.format(length).replace("|", " " if width == "page" else "\n"))
+    with style.paper_style(width):
+        fig, axes = side_by_side(len(MEMORY), width, _tall(series))
+        for ax, (column, label) in zip(axes, MEMORY.items(), strict=True):
+            _bars(ax, rows, series, column)
+            ax.set_xlabel(label.format(length))
         layout.settle(fig)
-        return fig, plotted(
-            rows, ["weights_gb", "kv_capacity_tokens", "fitting_batch"], ["series", "weights_bytes"]
-        )
+        return fig, plotted(rows, list(MEMORY), ["series", "weights_bytes"])
 
 
-def _panel_in(inches: float, columns: int) -> float:
-    """About how wide a panel of rows gets, the rows' names taken off."""
-    return (inches - 1.1) / columns - 0.1
+def _tall(series: list[str]) -> float:
+    """Inches of a panel with a row per series."""
+    return 0.17 * len(series) + 0.75
 
 
-def _bars(
-    ax: Axes,
-    rows: pd.DataFrame,
-    series: list[str],
-    metric: str,
-    panel_in: float,
-    words: bool = True,
-) -> None:
-    """A bar per series from zero, its number beside it, points by method; a mark and its word where
-    there is none."""
+def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str) -> None:
+    """A bar per series from zero, its number at its end, points by method; a mark and its word
+    where there is none."""
     colour = style.OKABE_ITO[0]
+    rows = rows.assign(_y=rows["series"].map(series.index))
     ok = rows[(rows["status"] == "ok") & rows[metric].notna()]
-    at = [series.index(name) for name in ok["series"]]
-    values = ok[metric].to_numpy(float)
-    ax.barh(at, values, height=0.55, color=colour, alpha=0.35, linewidth=0, gid="bars")
+    y, values = ok["_y"].to_numpy(), ok[metric].to_numpy(float)
+    drawn = ax.barh(y, values, height=0.55, color=colour, alpha=0.35, linewidth=0)
+    numbers = [style.cell_number(value) if value else "0" for value in values]
+    ax.bar_label(drawn, numbers, padding=4, fontsize=7)
     bars = style.error_bars(ok, metric)
     if bars is not None:
-        ax.errorbar(values, at, xerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-        panels.draw_points(
-            ax,
-            values,
-            pd.Series(at).to_numpy(),
-            [panels.method_kind(m) for m in ok["method"]],
-            colour,
-            "o",
-        )
-    narrow = panel_in < NARROW_IN
-    for y, value in zip(at, values, strict=True):
-        ax.annotate(
-            style.cell_number(value) if value else "0",
-            (0 if narrow else value, y),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-            gid="number",
-        )
-    for row in rows[~rows.index.isin(ok.index)].itertuples():
-        _mark_row(
-            ax, series.index(row.series), "failed" if row.status == "ok" else row.status, words
-        )
-    reach = max(values.max() if len(values) else 1.0, 1e-9)
+        ax.errorbar(values, y, xerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
+        kinds = [panels.method_kind(method) for method in ok["method"]]
+        panels.draw_points(ax, values, y, kinds, colour, "o")
+    grey = {"color": style.GREY, "transform": ax.get_yaxis_transform()}
+    for row in rows.drop(ok.index).itertuples():
+        status = "failed" if row.status == "ok" else row.status
+        marker, word = style.MISSING[status]
+        mark = ax.plot(0.03, row._y, linestyle="none", marker=marker, clip_on=False, **grey)
+        mark[0].set_gid(f"missing-{status}")
+        ax.text(0.06, row._y, word, va="center", fontsize=7, **grey)
+    columns = ax.get_subplotspec().get_gridspec().ncols
+    panel_in = (ax.figure.get_figwidth() - 1.1) / columns - 0.1  # the rows' names taken off
+    reach = max(values.max(initial=0.0), 1e-9)
     ax.set(
         ylim=(len(series) - 0.5, -0.5),
-        xlim=(0, reach * 1.07 if narrow else reach / (1 - NUMBER_IN / panel_in)),
+        xlim=(0, reach / (1 - NUMBER_IN / panel_in)),
     )
     ax.set_yticks(range(len(series)), series)
     ax.tick_params(axis="y", length=0)
     ax.grid(False, axis="y")
-    ax.xaxis.set_major_locator(MaxNLocator(2 if narrow else 3, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(style.short_number))
-
-
-def _mark_row(ax: Axes, y: int, status: str, words: bool) -> None:
-    marker, word = style.MISSING[status]
-    ax.plot(
-        [0.03],
-        [y],
-        transform=ax.get_yaxis_transform(),
-        linestyle="none",
-        marker=marker,
-        color=style.GREY,
-        markersize=4.5,
-        markeredgewidth=1.1,
-        clip_on=False,
-        gid=f"missing-{status}",
-    )
-    if words:
-        ax.annotate(
-            word,
-            (0.03, y),
-            xycoords=ax.get_yaxis_transform(),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-            color=style.GREY,
-        )
 
 
 VIEWS = (

