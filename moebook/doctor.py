@@ -43,17 +43,11 @@ class Check:
 def checks() -> list[Check]:
     missing = [m for m in NEEDED if importlib.util.find_spec(m) is None]
     free = shutil.disk_usage(Path.cwd()).free / 1e9
+    python = f"{platform.python_version()} (needed: 3.11 or newer)"
+    packages = f"missing {', '.join(missing)}: `make venv`" if missing else "all there"
     return [
-        Check(
-            "python",
-            sys.version_info >= (3, 11),
-            f"{platform.python_version()} (needed: 3.11 or newer)",
-        ),
-        Check(
-            "packages",
-            not missing,
-            f"missing {', '.join(missing)}: `make venv`" if missing else "all there",
-        ),
+        Check("python", sys.version_info >= (3, 11), python),
+        Check("packages", not missing, packages),
         *_engines(),
         *_devices(),
         Check("disk", free > 5, f"{free:.0f} GB free here (needed: 5)"),
@@ -122,14 +116,9 @@ def _profiles(kind: str, count: int, memory_bytes: int = 0) -> str:
 
 def _ray() -> Check:
     there = importlib.util.find_spec("ray") is not None
-    return Check(
-        "ray",
-        True,
-        "there, for `moebook measure --executor ray`"
-        if there
-        else "not installed; only `moebook measure --executor ray` needs it: "
-        "pip install -e '.[cluster]'",
-    )
+    use = "`moebook measure --executor ray`"
+    absent = f"not installed; only {use} needs it: pip install -e '.[cluster]'"
+    return Check("ray", True, f"there, for {use}" if there else absent)
 
 
 def _torch_companions() -> list[Check]:

@@ -22,7 +22,8 @@ from moebook.measure import run
 from moebook.measure.executors.local import Local
 from moebook.measure.schedule import references
 from moebook.measure.store import Store, Unwritable
-from moebook.models.tiny import family
+from moebook.models.tiny import ensure
+from moebook.problems import aligned
 from moebook.section import Section
 from moebook.sections import parameters_of
 from moebook.study.params import NotebookParams
@@ -97,9 +98,8 @@ def execute(
         return replace(
             ended,
             status="incomplete",
-            detail=f"points of the plan without a number: {told}; their reasons "
-            "stand in the notebook's table. --allow-failed accepts them, `moebook measure FILE "
-            "--retry "
+            detail=f"points of the plan without a number: {told}; their reasons stand in the "
+            "notebook's table. --allow-failed accepts them, `moebook measure FILE --retry "
             f"{','.join(left)}` tries again",
         )
     return ended
@@ -107,9 +107,9 @@ def execute(
 
 def _prepared(section: Section, file: Path, output_root: str | None) -> tuple[NotebookParams, Plan]:
     params, plan = parameters_of(section, file)
-    return params if output_root is None else params.model_copy(
-        update={"output_root": output_root}
-    ), plan
+    if output_root is not None:
+        params = params.model_copy(update={"output_root": output_root})
+    return params, plan
 
 
 def _given(
@@ -117,32 +117,19 @@ def _given(
 ) -> list[str]:
     """What papermill is told: the profile's name alone, where the file is the profile's own."""
     own = paths.params_file(params.profile, section.stem)
-    given = (
-        ["-r", "profile", params.profile]
-        if own.exists() and own.samefile(file)
-        else ["-f", str(file.resolve())]
-    )
+    is_own = own.exists() and own.samefile(file)
+    given = ["-r", "profile", params.profile] if is_own else ["-f", str(file.resolve())]
     return given + ["-r", "output_root", output_root] * (output_root is not None)
 
 
 def _papermill(
     section: Section, given: list[str], output: Path, limit_s: float, stop: Event
 ) -> tuple[int, str]:
-    command = [
-        sys.executable,
-        "-c",
-        PAPERMILL,
-        paths.shown(section.notebook),
-        paths.shown(output),
-        *given,
-        "--no-progress-bar",
-        "--log-output",
-        "-k",
-        "python3",
-    ]
-    path = os.pathsep.join(
-        filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
-    )
+    files = [paths.shown(section.notebook), paths.shown(output)]
+    options = ["--no-progress-bar", "--log-output", "-k", "python3"]
+    command = [sys.executable, "-c", PAPERMILL, *files, *given, *options]
+    searched = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    path = os.pathsep.join(filter(None, searched))
     environment = {**os.environ, "PYTHONPATH": path, "MOEBOOK_HEADLESS": "1"}
     process = subprocess.Popen(
         command,
@@ -217,7 +204,7 @@ def _train(plans: list[tuple[NotebookParams, Plan]]) -> None:
     side."""
     left = [point for params, plan in plans for point in run.pending(plan, params.output_root)]
     if left:
-        family.ensure(references(left), _say, devices.require(plans[0][1].device).environment())
+        ensure.trained(references(left), _say, devices.require(plans[0][1].device).environment())
 
 
 def _measure(plans: list[tuple[Section, NotebookParams, Plan]], log: Path) -> None:
@@ -232,8 +219,8 @@ def _measure(plans: list[tuple[Section, NotebookParams, Plan]], log: Path) -> No
             if counts["not_run"]:
                 raise devices.DeviceBusy(
                     f"{executor.device.name} is busy: the study ends here, {counts['not_run']} "
-                    f"points "
-                    f"of {section.stem} are not measured; the same command goes on once it is free"
+                    f"points of {section.stem} are not measured; the same command goes on once it "
+                    "is free"
                 )
 
 
@@ -268,20 +255,9 @@ def table(outcomes: list[Outcome]) -> str:
     """Notebook, status, points ok/failed/skipped, minutes, figures: as aligned text."""
     rows = [("notebook", "status", "ok", "failed", "skipped", "minutes", "figures")]
     for o in outcomes:
-        failed = sum(o.counts.get(s, 0) for s in ("failed", "timeout"))
-        skipped = sum(o.counts.get(s, 0) for s in ("oom", "infeasible", "not_run"))
-        rows.append(
-            (
-                o.stem,
-                o.status,
-                str(o.counts.get("ok", 0)),
-                str(failed),
-                str(skipped),
-                f"{o.minutes:.1f}",
-                str(o.figures),
-            )
+        ok, failed, skipped = (
+            sum(o.counts.get(status, 0) for status in statuses)
+            for statuses in (("ok",), ("failed", "timeout"), ("oom", "infeasible", "not_run"))
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows
-    )
+        rows.append((o.stem, o.status, ok, failed, skipped, f"{o.minutes:.1f}", o.figures))
+    return aligned(rows)

@@ -18,10 +18,7 @@ from pathlib import Path
 OUTPUTS = "outputs"
 REFERENCE = "reference"
 _MARKS = ("notebooks", "params", "moebook/paths.py")
-_OWN = tuple(
-    (name,)
-    for name in ("moebook", "notebooks", "params", "tests", "docs", "benchmarks", ".git", ".ci")
-) + ((),)
+_OWN = ("moebook", "notebooks", "params", "tests", "docs", "benchmarks", ".git", ".ci")
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 
 
@@ -63,9 +60,9 @@ def output_root(text: str | Path) -> Path:
 def from_here(text: str) -> str:
     """An outputs folder given on the command line, which lies where the command was called; an
     address as it stands."""
-    return (
-        text if _URL.match(text) or not text.strip() else str(Path.cwd() / Path(text).expanduser())
-    )
+    if _URL.match(text) or not text.strip():
+        return text
+    return str(Path.cwd() / Path(text).expanduser())
 
 
 def output_root_problem(text: str, profile: str = "") -> str | None:
@@ -80,7 +77,7 @@ def output_root_problem(text: str, profile: str = "") -> str | None:
         return f"{error}; give the path of a folder"
     if any(one.is_relative_to(reference().resolve()) for one in (folder, folder / profile)):
         return "holds the results that ship with moebook, which nothing writes; give another folder"
-    if folder.is_relative_to(root()) and folder.relative_to(root()).parts[:1] in _OWN:
+    if folder == root() or any(folder.is_relative_to(root() / name) for name in _OWN):
         return f"is a folder of moebook's own files; give {OUTPUTS!r} or a folder elsewhere"
     return "is a file; give the path of a folder" if folder.is_file() else None
 

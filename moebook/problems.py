@@ -1,9 +1,12 @@
-"""What is wrong with what a user gave: all of it at once, each with its place, the value, and what
-is allowed."""
+"""What users are told: what is wrong with what they gave, all of it at once, each with its place,
+the value, and what is allowed; and tables as text."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+Wrong = tuple[str, Any, str]  # key, value, what is allowed: a Problem whose place is not known yet
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,21 @@ class ParameterError(Told, ValueError):
 
     def __init__(self, problems: list[Problem]):
         self.problems = tuple(problems)
-        head = (
-            f"{len(problems)} problem{'s' * (len(problems) != 1)} in the parameters; nothing was "
-            f"started:"
-        )
+        many = "s" * (len(problems) != 1)
+        head = f"{len(problems)} problem{many} in the parameters; nothing was started:"
         super().__init__("\n  ".join([head, *map(str, problems)]))
 
 
-def choices(given: Any, allowed: list[str]) -> str:
+def choices(given: Any, allowed: Iterable[str]) -> str:
     """`allowed: a, b; nearest: 'a'`"""
+    allowed = list(allowed)
     near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
     return f"allowed: {', '.join(allowed)}" + (f"; nearest: {near[0]!r}" if near else "")
+
+
+def aligned(rows: list[tuple]) -> str:
+    """Rows of a table, its head first, as text in columns."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = ([cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in texts)
+    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 
 from moebook import devices
-from moebook.models import catalog, sizes
+from moebook.models import catalog, costs, sizes
 from moebook.models.edit import edit, language_part
+from moebook.problems import ParameterError
 from moebook.results.loading import load, unmeasured
-from moebook.sections.accelerator_comparison import other_devices
+from moebook.sections.accelerator_comparison import enrich
 from moebook.sections.accelerator_comparison import plan as section
 from moebook.study import estimates
-from moebook.study.params import ParameterError, build
+from moebook.study.params import build
 
 sys.path.insert(0, str(Path(__file__).parent / "analysis"))
 import accelerator_tables as t  # noqa: E402
@@ -103,7 +104,7 @@ def test_chunked_costs_less_only_beyond_its_chunk():
     whole, chunked = (language_part(catalog.load(SCOUT), chunked=c) for c in (False, True))
     for context, same in ((8192, True), (8193, False)):
         assert (
-            sizes.decode_cost(whole, 1, context) == sizes.decode_cost(chunked, 1, context)
+            costs.decode_cost(whole, 1, context) == costs.decode_cost(chunked, 1, context)
         ) == same
 
 
@@ -163,7 +164,7 @@ def h100(root, **changes):
     params = t.params_of(
         "h100", root, **{"endpoint": "CS-3, FP8", "beside": ("cpu", "h200"), **changes}
     )
-    return load(params, section.plan(params))
+    return load(params, section.plan(params), t.SECTION.enrich)
 
 
 def test_rows_of_several_devices_stand_in_one_table_and_claims_keep_to_ones_own(root):
@@ -179,7 +180,7 @@ def test_rows_of_several_devices_stand_in_one_table_and_claims_keep_to_ones_own(
     }
     assert shown["profile"].iloc[0] == "h100"
     served = shown[shown["source_kind"] == "endpoint"]
-    assert len(served) == 6 and served[list(other_devices.MEASURED)].isna().all(axis=None)
+    assert len(served) == 6 and served[list(enrich.MEASURED)].isna().all(axis=None)
     wafers = shown[(shown["device_label"] == "CS-3") & (shown["source_kind"] == "roofline")]
     assert set(wafers["series"]) == {"fp8"} and set(wafers["tensor_parallel"]) == {3}
     h100_roofline = shown[(shown["device_label"] == "H100") & (shown["source_kind"] == "roofline")]
@@ -189,10 +190,9 @@ def test_rows_of_several_devices_stand_in_one_table_and_claims_keep_to_ones_own(
 def test_what_others_measured_is_kept_for_machines_without_their_outputs(root, tmp_path):
     res = h100(root)
     before = res.shown
-    assert not (root / "h100" / section.NOTEBOOK / other_devices.FILE).exists(), (
-        "reading writes nothing"
-    )
-    other_devices.keep(res)
+    assert not (root / "h100" / section.NOTEBOOK / enrich.FILE).exists(), "reading writes nothing"
+    (kept,) = enrich.files(res).items()
+    (root / "h100" / section.NOTEBOOK / kept[0]).write_bytes(kept[1])
     shutil.copytree(root / "h100", tmp_path / "h100")
     after = h100(tmp_path).shown
     columns = [
@@ -219,7 +219,7 @@ def test_fresh_results_replace_kept_ones(root, tmp_path):
 
 def test_a_dry_run_reads_nothing_beside(root):
     params = t.params_of("h100", root, dry_run=True, beside=("h200",))
-    shown = unmeasured(params, section.plan(params), "dry run").shown
+    shown = unmeasured(params, section.plan(params), "dry run", t.SECTION.enrich).shown
     assert set(shown["profile"]) == {"h100"} and set(shown["source_kind"]) == {"measured"}
 
 
@@ -228,10 +228,10 @@ def test_ceilings_that_an_engine_beats_are_none(root):
     fast = res.summary.copy()
     at = fast.index[fast["status"] == "ok"][0]
     fast.loc[at, "ttft_s"] = fast.loc[at, "floor_ttft_s"] / 2
-    rows = other_devices._labelled(fast, res.plan, res.metadata["ceilings"])
+    rows = enrich._labelled(fast, res.plan, res.metadata["ceilings"])
     assert (
         rows.loc[at, ["floor_ttft_s", "floor_e2e_s"]].isna().all()
-        and rows.loc[at, "floor_reason"] == other_devices.BEATEN
+        and rows.loc[at, "floor_reason"] == enrich.BEATEN
     )
     assert rows["bend_compute"].isna().all() and rows["bend_bandwidth"].notna().any()
     assert rows["floor_ttft_s"].notna().sum() == res.summary["floor_ttft_s"].notna().sum() - 1

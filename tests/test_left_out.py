@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import pytest
 
 from moebook import sections
+from moebook.problems import ParameterError
 from moebook.results import loading, verdicts
-from moebook.study import params
 
 # section, what is left out, sweeps that the plan then lacks
 LEFT_OUT = [
@@ -152,7 +152,7 @@ def test_commentary_on_a_sweep_that_is_left_out_is_one_sentence_that_names_it(re
     ],
 )
 def test_a_plan_without_a_point_is_refused(stem, changes):
-    with pytest.raises(params.ParameterError, match="no point is left to measure"):
+    with pytest.raises(ParameterError, match="no point is left to measure"):
         made_up.build(stem, **changes)
 
 

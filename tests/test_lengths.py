@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from moebook import sections
+from moebook.problems import ParameterError
 from moebook.results import cells, verdicts
-from moebook.study import params
 from moebook.study.lengths import Length, Lengths, both, longest
 
 PAIR = Length(1024, 256)
@@ -128,13 +128,13 @@ def test_a_length_that_stands_twice_is_refused(bad):
 
 def test_lengths_given_as_text_get_the_hint_of_papermill():
     with pytest.raises(
-        params.ParameterError, match=r"lengths: given '\[128, 256\]'.*a list.*papermill `-y"
+        ParameterError, match=r"lengths: given '\[128, 256\]'.*a list.*papermill `-y"
     ):
         made_up.build("02", lengths="[128, 256]")
 
 
 def test_a_length_with_an_exponent_gets_the_hint_of_every_whole_number():
-    with pytest.raises(params.ParameterError, match="grid_tokens: given '1e3'.*write 1000"):
+    with pytest.raises(ParameterError, match="grid_tokens: given '1e3'.*write 1000"):
         made_up.build("01", grid_tokens="1e3")
 
 
@@ -190,13 +190,13 @@ def test_a_pair_that_exceeds_the_positions_is_refused_by_its_sum(key):
     fits = [3968, 128] if key == "validation_tokens" else fits
     made_up.build("01", **{key: [fits] if key == "lengths" else fits})
     with pytest.raises(
-        params.ParameterError, match="4000 input . 225 output tokens exceed its 4096 positions"
+        ParameterError, match="4000 input . 225 output tokens exceed its 4096 positions"
     ):
         made_up.build("01", **{key: [exceeds] if key == "lengths" else exceeds})
 
 
 def test_validation_needs_tokens_out_that_sampling_can_take():
-    with pytest.raises(params.ParameterError, match="at least 128 tokens out"):
+    with pytest.raises(ParameterError, match="at least 128 tokens out"):
         made_up.build("01", validation_tokens=[1024, 64])
 
 

@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from moebook import sections
 from moebook.cli import app
+from moebook.problems import ParameterError
 from moebook.study import limits
-from moebook.study.params import ParameterError, load
+from moebook.study.params import load
 
 FILE = "params/cpu/01_hyperparameter_scaling.yaml"
 

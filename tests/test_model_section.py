@@ -9,9 +9,10 @@ import pytest
 from moebook import devices, sections
 from moebook.engine.vllm.arguments import engine_arguments, engine_environment
 from moebook.models import catalog
+from moebook.problems import ParameterError
 from moebook.sections import parameters_of
 from moebook.study import estimates
-from moebook.study.params import ParameterError, build
+from moebook.study.params import build
 from moebook.study.settings import EngineSettings
 
 STEM = "09_model_comparison"
@@ -126,9 +127,7 @@ def test_a_language_part_without_mla_tells_the_engine():
     """The smallest DeepSeek-VL2 has plain attention under a config that names a KV rank."""
 
     def environment(name):
-        return engine_environment(
-            EngineSettings(graphs="eager"), catalog.load(name).hf_config()
-        )
+        return engine_environment(EngineSettings(graphs="eager"), catalog.load(name).hf_config())
 
     assert environment("deepseek-vl2-tiny-textonly") == environment("Mixtral-8x7B-v0.1") | {
         "VLLM_MLA_DISABLE": "1"

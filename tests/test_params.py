@@ -11,14 +11,15 @@ import pytest
 
 from moebook import paths, sections
 from moebook.models import catalog
+from moebook.problems import ParameterError, Problem
 from moebook.study import params
 
 BAD = Path(__file__).parent / "bad"
 SECTION = sections.find("01")
 
 
-def problems(name: str) -> dict[str, params.Problem]:
-    with pytest.raises(params.ParameterError) as caught:
+def problems(name: str) -> dict[str, Problem]:
+    with pytest.raises(ParameterError) as caught:
         params.load(SECTION.params, BAD / name)
     assert all(name in str(p) for p in caught.value.problems)
     return {p.key.split(".")[0]: p for p in caught.value.problems}
@@ -56,7 +57,7 @@ def test_yaml_booleans_are_no_numbers():
 
 def test_notebook_globals_take_the_same_check_and_headless_forbids_extras():
     names = {"profile": "cpu", "In": [], "_oh": {}, "ffn_dimz": [1], "result": 3}
-    with pytest.raises(params.ParameterError, match="nearest: 'ffn_dims'") as caught:
+    with pytest.raises(ParameterError, match="nearest: 'ffn_dims'") as caught:
         params.from_notebook(SECTION.params, names, "nb", headless=True)
     assert {p.key for p in caught.value.problems} == {"ffn_dimz", "result"}
 
@@ -66,12 +67,12 @@ def test_a_live_kernel_allows_names_of_the_users_own_but_not_misspelt_parameters
         SECTION.params, {"profile": "cpu", "result": 3}, "nb", headless=False
     )
     assert made.profile == "cpu"
-    with pytest.raises(params.ParameterError, match="ffn_dims"):
+    with pytest.raises(ParameterError, match="ffn_dims"):
         params.from_notebook(SECTION.params, {"ffn_dimz": [1]}, "nb", headless=False)
 
 
 def test_a_list_given_as_text_says_how_to_give_it():
-    with pytest.raises(params.ParameterError, match="-y"):
+    with pytest.raises(ParameterError, match="-y"):
         params.build(SECTION.params, {"ffn_dims": "[128, 256]"}, "nb")
 
 
@@ -82,7 +83,7 @@ def test_parameters_are_frozen():
 
 
 def test_unknown_device_names_the_known_ones():
-    with pytest.raises(params.ParameterError, match="h100"):
+    with pytest.raises(ParameterError, match="h100"):
         params.build(SECTION.params, {"device": "h10"}, "x")
 
 
@@ -100,11 +101,11 @@ def test_section_by_number_stem_or_path_and_unknown_names_the_nearest():
         sections.find("hyperparameter_scalin")
 
 
-def told(section: str, **given) -> dict[str, list[params.Problem]]:
+def told(section: str, **given) -> dict[str, list[Problem]]:
     """The problems of a section's parameters by key."""
-    with pytest.raises(params.ParameterError) as caught:
+    with pytest.raises(ParameterError) as caught:
         params.build(sections.find(section).params, given, "nb")
-    found: dict[str, list[params.Problem]] = {}
+    found: dict[str, list[Problem]] = {}
     for problem in caught.value.problems:
         assert (
             str(problem).startswith(f"nb: {problem.key}: given {problem.value!r}; ")
@@ -326,7 +327,7 @@ def test_names_decide_and_values_of_any_kind_are_read(given, kept):
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(given, text):
-    with pytest.raises(params.ParameterError, match=text) as caught:
+    with pytest.raises(ParameterError, match=text) as caught:
         from_cell(active_experts=given)
     assert [p.key for p in caught.value.problems] == ["active_experts"]
 
@@ -373,7 +374,7 @@ def test_a_file_of_two_keys_gets_its_devices_values_for_the_rest(tmp_path, text)
 
 
 def test_a_mistyped_profile_is_refused_and_a_new_name_is_ones_own():
-    with pytest.raises(params.ParameterError, match="nearest: 'h200'"):
+    with pytest.raises(ParameterError, match="nearest: 'h200'"):
         from_cell(profile="h20")
     assert from_cell(profile="small").device == "cpu"
 
@@ -387,7 +388,7 @@ def test_a_file_is_for_the_notebook_it_names(tmp_path):
     file.write_text("notebook: 02_quantization\n")
     section = sections.of_file(file)
     assert section.stem == "02_quantization" and params.load(section.params, file).seed == 0
-    with pytest.raises(params.ParameterError, match="notebook: given '02_quantization'"):
+    with pytest.raises(ParameterError, match="notebook: given '02_quantization'"):
         params.load(SECTION.params, file)
 
 
@@ -408,7 +409,7 @@ def test_a_file_is_for_the_notebook_it_names(tmp_path):
     ],
 )
 def test_results_are_written_to_a_folder_of_ones_own(root):
-    with pytest.raises(params.ParameterError, match="output_root"):
+    with pytest.raises(ParameterError, match="output_root"):
         from_cell(output_root=root)
 
 
@@ -421,7 +422,7 @@ def test_a_path_is_whole_whichever_folder_it_was_given_from(monkeypatch):
 
 
 def test_no_profile_writes_among_the_results_that_ship():
-    with pytest.raises(params.ParameterError, match="which nothing writes"):
+    with pytest.raises(ParameterError, match="which nothing writes"):
         from_cell(profile="reference", device="cpu")
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from moebook import sections
 from moebook.measure import progress, run, schedule
-from moebook.measure.store import FolderInUse, Store, Unwritable
+from moebook.measure.folder_lock import FolderInUse
+from moebook.measure.store import Store, Unwritable
 from moebook.results import table as results
 from moebook.study.params import build
 

@@ -174,10 +174,10 @@ def test_units_are_those_of_the_names(end, unit):
 
 
 def test_every_column_of_a_summary_is_described():
-    from moebook.workbook import load as results_of
+    from moebook.workbook import Run
 
     for profile, stem in (("h200", "01"), ("2xh100", "05"), ("h200", "06"), ("h200", "08")):
         section = sections.find(stem)
         params = load(section.params, ROOT / f"params/{profile}/{section.stem}.yaml")
-        shown = results_of(params, section.plan(params)).shown
+        shown = Run(section, params).read().shown
         assert not [name for name in shown if name not in schema.columns()], (profile, stem)

@@ -11,10 +11,11 @@ import pytest
 
 from moebook import devices, sections
 from moebook.models import catalog
+from moebook.problems import ParameterError
 from moebook.sections import parameters_of
 from moebook.sections.pruning import plan as pruning
 from moebook.study import estimates
-from moebook.study.params import ParameterError, build
+from moebook.study.params import build
 
 OUTPUTS = Path("outputs/reference/h200")
 STEMS = (

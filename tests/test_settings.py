@@ -10,8 +10,8 @@ import pytest
 from moebook import sections
 from moebook.models.tiny import family
 from moebook.study.params import load
-from moebook.study.plan import EngineSettings, Point, Speculation, Workload
-from moebook.study.settings import identity
+from moebook.study.plan import EngineSettings, Point, Workload
+from moebook.study.settings import Speculation, identity
 
 TARGET = "tiny:test/aux-0.01"
 LATER = {"speculation", "routing", "routed_experts"}

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from moebook import sections
 from moebook.cli import app
-from moebook.measure import executors
-from moebook.measure import store as store_module
-from moebook.measure.store import FolderInUse, Store
+from moebook.measure import executors, folder_lock
+from moebook.measure.folder_lock import FolderInUse, locked
+from moebook.measure.store import Store
 from moebook.study import params as parameters
 from moebook.study.plan import Plan
 from moebook.study.shard import Shard, build_s
@@ -124,17 +124,17 @@ def test_a_part_without_points_is_done_at_once(tmp_path):
 
 def test_shards_share_a_folder_with_each_other_and_with_no_whole_run(plans, tmp_path):
     store = Store(tmp_path, plans[FILES[-1]])
-    with store.locked("1of2"), store.locked("2of2"):
-        with pytest.raises(FolderInUse, match=".lock.1of2"), store.locked("1of2"):
+    with locked(store.folder, "1of2"), locked(store.folder, "2of2"):
+        with pytest.raises(FolderInUse, match=".lock.1of2"), locked(store.folder, "1of2"):
             pass
-        with pytest.raises(FolderInUse), store.locked():
+        with pytest.raises(FolderInUse), locked(store.folder):
             pass
-    with store.locked(), pytest.raises(FolderInUse), store.locked("1of2"):
+    with locked(store.folder), pytest.raises(FolderInUse), locked(store.folder, "1of2"):
         pass
 
 
 def test_a_lock_file_can_be_locked_as_nfs_does_it(tmp_path):
-    with store_module._lock_file(tmp_path / "new" / ".lock") as handle:
+    with folder_lock._lock_file(tmp_path / "new" / ".lock") as handle:
         fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

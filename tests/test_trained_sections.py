@@ -8,10 +8,11 @@ import pytest
 from moebook import sections
 from moebook.models.pruning.saliency import CRITERIA
 from moebook.models.tiny import family
+from moebook.problems import ParameterError
 from moebook.sections.load_balancing import plan as load_balancing
 from moebook.sections.pruning import plan as pruning
 from moebook.sections.speculative_decoding import plan as speculative_decoding
-from moebook.study.params import ParameterError, build
+from moebook.study.params import build
 from moebook.study.plan import EngineSettings
 
 COST = {
@@ -150,7 +151,9 @@ def test_skewed_layers_and_engines_start_at_uniform():
 def test_a_users_checkpoint_is_counted_on_the_users_texts(tmp_path):
     import json
 
-    (tmp_path / "config.json").write_text(json.dumps(family.config("tiny:test/aux-0.1")))
+    (tmp_path / "config.json").write_text(
+        json.dumps(family.architecture("tiny:test/aux-0.1").config)
+    )
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "a.txt").write_text("words")
     made = plan("07", checkpoints=[str(tmp_path)], checkpoint_texts=[str(tmp_path / "a.txt")])

@@ -21,7 +21,7 @@ def main() -> None:
     """Entry point: errors a user can mend are one message on standard error, without a
     traceback."""
     from moebook.measure.worker_handle import NoWorker
-    from moebook.models.tiny.family import TrainingFailed
+    from moebook.models.tiny.ensure import TrainingFailed
 
     try:
         app()

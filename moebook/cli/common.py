@@ -1,17 +1,35 @@
-"""What the commands share: their common options, and how a file or a profile is found."""
+"""What the commands share: their common options, checked before a command does anything, and how a
+file or a profile is found."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from moebook import paths, sections
-from moebook.cli import options
 from moebook.problems import choices
 from moebook.section import Section
+from moebook.study import limits
 from moebook.study import params as parameters
 from moebook.study.params import NotebookParams
+
+
+def _checked(problem: Callable[[Any], str | None]) -> Callable:
+    """A callback for an option: ValueError with its name and what `problem` says of its value."""
+
+    def check(param: typer.CallbackParam, value):
+        if value is not None and (wrong := problem(value)):
+            raise ValueError(f"{param.opts[0]}: given {str(value)!r}; {wrong}")
+        return value
+
+    return check
+
+
+check_minutes = _checked(limits.minutes_problem)
+check_percent = _checked(limits.percent_problem)
+check_folder = _checked(lambda path: paths.output_root_problem(paths.from_here(str(path))))
 
 ParamsFile = Annotated[
     Path, typer.Argument(help="a parameter file of any name, e.g. params/cpu/02_quantization.yaml")
@@ -26,7 +44,7 @@ Notebook = Annotated[
 Profile = Annotated[str, typer.Option(help="folder of params/ to use, e.g. cpu, gpu, h200, 2xh200")]
 OutputRoot = Annotated[
     str | None,
-    typer.Option(callback=options.folder, help="outputs folder, in place of the parameter file's"),
+    typer.Option(callback=check_folder, help="outputs folder, in place of the parameter file's"),
 ]
 AllowFailed = Annotated[
     bool,
@@ -46,9 +64,9 @@ def opened(
     path = Path(paths.given(str(path)))
     section = sections.of_file(path, notebook)
     params = parameters.load(section.params, path)
-    if output_root is None:
-        return section, params
-    return section, params.model_copy(update={"output_root": whole(output_root)})
+    if output_root is not None:
+        params = params.model_copy(update={"output_root": whole(output_root)})
+    return section, params
 
 
 def whole(output_root: str | None) -> str | None:
@@ -58,10 +76,8 @@ def whole(output_root: str | None) -> str | None:
 
 def file_of(profile: str, stem: str) -> Path:
     if not re.fullmatch(parameters.PROFILE, profile):
-        raise ValueError(
-            f"--profile: given {profile!r}; the name of a folder of params/: "
-            f"{', '.join(paths.profiles())}"
-        )
+        allowed = f"the name of a folder of params/: {', '.join(paths.profiles())}"
+        raise ValueError(f"--profile: given {profile!r}; {allowed}")
     return paths.params_file(profile, stem)
 
 

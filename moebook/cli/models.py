@@ -2,12 +2,13 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from moebook.cli import options
+from moebook.cli.common import check_percent
 
 app = typer.Typer()
 
@@ -23,7 +24,7 @@ def prune(
     ] = "inter",
     ratio_pct: Annotated[
         float,
-        typer.Option("--ratio", callback=options.percent, help="percent to prune: 25 is a quarter"),
+        typer.Option("--ratio", callback=check_percent, help="percent to prune: 25 is a quarter"),
     ] = 50.0,
     criterion: Annotated[
         str, typer.Option(help="random, norm, frequency, routed_activation")
@@ -45,7 +46,7 @@ def prune(
         if text is None or not text.is_file():
             raise ValueError(
                 f"criterion {criterion!r} scores experts on text; given --text {text}: name a text "
-                f"file"
+                "file"
             )
         scores = saliency.collect_from_text(source, text)
     report = pruning.prune_checkpoint(
@@ -58,18 +59,13 @@ def prune(
         seed=seed,
         overwrite=overwrite,
     )
-    typer.echo(
-        "\n".join(
-            [
-                f"{target}: {report.experts_before} to {report.experts_after} experts a layer, FFN "
-                f"dim "
-                f"{report.ffn_dim_before} to {report.ffn_dim_after}, "
-                f"{report.bytes_before / 1e9:.3g} to "
-                f"{report.bytes_after / 1e9:.3g} GB; what was kept stands in {pruning.REPORT}",
-                *report.notes,
-            ]
-        )
+    kept = (
+        f"{report.experts_before} to {report.experts_after} experts a layer, FFN dim "
+        f"{report.ffn_dim_before} to {report.ffn_dim_after}, {report.bytes_before / 1e9:.3g} to "
+        f"{report.bytes_after / 1e9:.3g} GB"
     )
+    line = f"{target}: {kept}; what was kept stands in {pruning.REPORT}"
+    typer.echo("\n".join([line, *report.notes]))
 
 
 @app.command()
@@ -89,22 +85,22 @@ def train(
 ) -> None:
     """Train the small models of the tiny family that are not trained yet; vLLM and transformers
     load them unchanged."""
+    from moebook import devices
     from moebook.models.tiny import family as tiny
     from moebook.models.tiny import own_text, references
 
     if family != "tiny":
         raise ValueError(f"{family!r} is no family that moebook trains; allowed: tiny")
-    wanted, texts = (
-        [m for m in members.split(",") if m],
-        tuple(map(str, text or ())) or own_text.files(),
-    )
-    for member in wanted or tiny.preset(preset).members:
+    wanted = [name for name in members.split(",") if name]
+    texts = tuple(map(str, text or ())) or own_text.files()
+    for member in wanted or references.preset(preset).members:
         references.check_member(preset, member)
     folder = tiny.family_folder(preset, texts)
-    from moebook.models.tiny import train_family
+    from moebook.models.tiny.train_family import table, train_family
 
-    records = train_family.train_family(preset, wanted, texts, lambda line: print(line, flush=True))
-    typer.echo(tiny.table(records, folder))
+    say = partial(print, flush=True)
+    records = train_family(preset, wanted, texts, say, devices.cores())
+    typer.echo(table(records, folder))
     if text:
         typer.echo(f"to use them: export {own_text.VARIABLE}={os.pathsep.join(texts)}")
 
@@ -123,8 +119,7 @@ def quality(
     if needs_packed(quantization):
         raise ValueError(
             f"quantization {quantization!r} cannot be made of 16-bit weights as the engine loads: "
-            f"give a "
-            "checkpoint packed in that format, and no --quantization"
+            "give a checkpoint packed in that format, and no --quantization"
         )
     found = scoring.evaluate(
         checkpoint,

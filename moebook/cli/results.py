@@ -6,8 +6,17 @@ from typing import Annotated
 import typer
 
 from moebook import paths
-from moebook.cli import options
-from moebook.cli.common import AsJson, Only, OutputRoot, Profile, file_of, in_profile, opened, whole
+from moebook.cli.common import (
+    AsJson,
+    Only,
+    OutputRoot,
+    Profile,
+    check_folder,
+    file_of,
+    in_profile,
+    opened,
+    whole,
+)
 
 app = typer.Typer()
 
@@ -22,7 +31,7 @@ def figures(
     output: Annotated[
         Path | None,
         typer.Option(
-            callback=options.folder,
+            callback=check_folder,
             help="folder to write the figures to; by default the outputs folder of each notebook",
         ),
     ] = None,
@@ -81,11 +90,8 @@ def compare(
             found.append(comparing.compare(params, one.plan(params), one.enrich))
     tables = [c.table for c in found if not c.table.empty]
     if as_json:
-        table = (
-            pd.concat(tables, ignore_index=True)
-            if tables
-            else pd.DataFrame(columns=list(comparing.COLUMNS))
-        )
+        none = pd.DataFrame(columns=list(comparing.COLUMNS))
+        table = pd.concat(tables, ignore_index=True) if tables else none
         typer.echo(table.to_json(orient="records", indent=1))
     else:
         for one in found:
@@ -115,12 +121,8 @@ def results_of(
         )
     if discard:
         moved = inventory.discard(output_root, profile, discard)
-        typer.echo(
-            "\n".join(
-                f"{len(files)} points of {discard} set aside in {paths.shown(folder)}"
-                for folder, files in moved.items()
-            )
-        )
+        for folder, files in moved.items():
+            typer.echo(f"{len(files)} points of {discard} set aside in {paths.shown(folder)}")
         return
     typer.echo("\n".join(inventory.lines(output_root, profile)) or "nothing is measured yet")
 

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from moebook import paths, sections
-from moebook.cli import options
 from moebook.cli.common import (
     AllowFailed,
     AsJson,
@@ -17,6 +16,7 @@ from moebook.cli.common import (
     OutputRoot,
     ParamsFile,
     Profile,
+    check_minutes,
     file_of,
     in_profile,
     opened,
@@ -62,7 +62,7 @@ def measure(
     retry: Annotated[str, typer.Option(help="statuses to measure again: oom,failed,timeout")] = "",
     stop_after_minutes: Annotated[
         float | None,
-        typer.Option(callback=options.minutes, help="begin no further point after this long"),
+        typer.Option(callback=check_minutes, help="begin no further point after this long"),
     ] = None,
     executor: Annotated[
         str, typer.Option(help="local: a worker here; ray: the nodes of a Ray cluster")
@@ -83,17 +83,14 @@ def measure(
     plan = section.plan(params)
     parts = [plan.only(names.split("+")) for names in sweep.split(",")] if sweep else [plan]
     part = Shard.parse(shard) if shard else None
-    log = Store(params.output_root, plan).folder / (
-        f"worker.{part.name}.log" if part else "worker.log"
-    )
+    named = f"worker.{part.name}.log" if part else "worker.log"
+    log = Store(params.output_root, plan).folder / named
     started, counts, left = time.monotonic(), Counter(), Counter()
     with executors.choose(executor, address, log) as chosen:
         for own in part.of(parts) if part else parts:
-            rest = (
-                None
-                if stop_after_minutes is None
-                else 60 * stop_after_minutes - (time.monotonic() - started)
-            )
+            rest = None
+            if stop_after_minutes is not None:
+                rest = 60 * stop_after_minutes - (time.monotonic() - started)
             counts += run.measure(
                 own,
                 params.output_root,
@@ -107,16 +104,11 @@ def measure(
             left += Counter(run.unfinished(own, params.output_root, chosen.source(plan.device)))
     typer.echo(json.dumps(counts))
     if left:
-        typer.echo(
-            f"of this plan are without a number: {_told(left)}"
-            + f"; measure them again with --retry {','.join(s for s in left if s != 'not_run')}"
-            * bool(set(left) - {"not_run"})
-        )
+        told = ", ".join(f"{n} {status}" for status, n in left.items())
+        again = ",".join(status for status in left if status != "not_run")
+        remedy = f"; measure them again with --retry {again}" if again else ""
+        typer.echo(f"of this plan are without a number: {told}{remedy}")
     raise typer.Exit(1 if left and not allow_failed else 0)
-
-
-def _told(counts: dict[str, int]) -> str:
-    return ", ".join(f"{n} {status}" for status, n in counts.items())
 
 
 @app.command(name="run")
@@ -128,7 +120,7 @@ def run_notebook(
     notebook: Notebook = "",
     output_root: OutputRoot = None,
     limit_minutes: Annotated[
-        float, typer.Option(callback=options.minutes, help="end the notebook after this long")
+        float, typer.Option(callback=check_minutes, help="end the notebook after this long")
     ] = 120.0,
     allow_failed: AllowFailed = False,
 ) -> None:

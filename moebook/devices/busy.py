@@ -34,6 +34,5 @@ def _told(device: Device, uuid: str, memory: cards.MemoryUse, utilization: float
     return (
         f"busy: device {device.name} ({uuid}) has {used:.1f} of {total:.1f} GiB in use "
         f"{whose}, the engine takes {wanted:.1f} GiB ({utilization:.0%}); nothing was recorded. "
-        f"Wait "
-        "until it is free, or choose another card with CUDA_VISIBLE_DEVICES"
+        "Wait until it is free, or choose another card with CUDA_VISIBLE_DEVICES"
     )

@@ -36,10 +36,9 @@ def detect(kind: str | None = None) -> Device | None:
     card of exactly the kind. Without a kind: the first visible card, else the CPU."""
     if kind == "cpu":
         return _cpu()
-    seen = cards.seen().cards
-    fitting = [
-        c for c in seen if kind is None or facts.suits(kind, facts.kind_of(c.name), c.memory_bytes)
-    ]
+    fitting = cards.seen().cards
+    if kind is not None:
+        fitting = [c for c in fitting if facts.suits(kind, facts.kind_of(c.name), c.memory_bytes)]
     if not fitting:
         return _cpu() if kind is None else None
     first = fitting[0]

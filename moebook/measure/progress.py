@@ -38,9 +38,8 @@ class Progress:
         if self.bar is not None:
             self.bar.update(1)
         if self.bar is None or record["status"] != "ok":
-            self.say(
-                f"[{self.done}/{self.total}] {title(point)}: {outcome(record)}; {self._left()}"
-            )
+            told = f"{title(point)}: {outcome(record)}"
+            self.say(f"[{self.done}/{self.total}] {told}; {self._left()}")
 
     def _left(self) -> str:
         elapsed = time.monotonic() - self.started
@@ -50,10 +49,8 @@ class Progress:
         return f"{duration(elapsed)} gone, about {duration((by_estimate + by_count) / 2)} left"
 
     def interrupted(self, folder: Path) -> None:
-        self.say(
-            f"interrupted: {self.done} of {self.total} points are kept in {folder}; the same "
-            f"command resumes"
-        )
+        kept = f"{self.done} of {self.total} points are kept in {folder}"
+        self.say(f"interrupted: {kept}; the same command resumes")
 
     def say(self, text: str) -> None:
         print(text, file=self.out or sys.stdout, flush=True)

@@ -14,6 +14,7 @@ from moebook import devices
 from moebook.engine import installed
 from moebook.measure.executors import Job, Measured
 from moebook.measure.executors.local import Local
+from moebook.measure.folder_lock import locked
 from moebook.measure.progress import Progress
 from moebook.measure.store import STATUSES, Store, device_name, write_atomic
 from moebook.measure.worker_handle import WorkerDied, WorkerHandle, WorkerTimeout
@@ -48,19 +49,19 @@ def measure(
     DeviceBusy, and ValueError where the plan is for another device, no engine for it is installed
     or `retry` names no status."""
     retry = set(retry)
-    if unknown := retry - set(STATUSES):
-        raise ValueError(
-            f"no status {', '.join(sorted(unknown))} to retry; statuses: {', '.join(STATUSES)}"
-        )
+    if unknown := ", ".join(sorted(retry - set(STATUSES))):
+        raise ValueError(f"no status {unknown} to retry; statuses: {', '.join(STATUSES)}")
     store = Store(output_root, plan)
     owned = executor is None
     executor = executor or Local(store.folder / "worker.log", worker)
     source = executor.source(plan.device)
-    with store.locked(shard and shard.name):
+    with locked(store.folder, shard and shard.name):
         store.refuse_other_device(source[0])
         todo, skipped = _pending(plan, store, retry, source, set_aside=True)
         progress = progress or Progress()
-        progress.begin(total=len(todo), skipped=skipped, seconds=_estimate(todo, plan))
+        published = devices.published_here(plan.device)
+        seconds = {point.key: estimate_s(point, published) for point in todo}
+        progress.begin(total=len(todo), skipped=skipped, seconds=seconds)
         if not todo:
             return Counter(skipped=skipped)
         stop_at = None if stop_after_s is None else time.time() + stop_after_s
@@ -76,8 +77,10 @@ def measure(
                 raise
             finally:
                 progress.close()
-    left = {"not_run": len(todo) - counts.total()} if counts.total() < len(todo) else {}
-    return Counter({**counts, **left, "skipped": skipped})
+    if counts.total() < len(todo):
+        counts["not_run"] = len(todo) - counts.total()
+    counts["skipped"] = skipped
+    return counts
 
 
 def pending(plan: Plan, output_root: str | Path) -> list[Point]:
@@ -116,25 +119,15 @@ def _written(
     return counts
 
 
-def _estimate(points: list[Point], plan: Plan) -> dict[str, float]:
-    published = devices.published_here(plan.device)
-    return {p.key: estimate_s(p, published) for p in points}
-
-
 def _pending(
     plan: Plan, store: Store, retry: set[str], source: tuple[str, str], set_aside: bool = False
 ) -> tuple[list[Point], int]:
     """What to measure, and how many points are there. A record to retry stays until another
     replaces it."""
-    todo, skipped = [], 0
     present = store.sources(set_aside).get((device_name(source[0]), source[1]), {})
-    for point in plan.measured:
-        record = present.get(point.key)
-        if record is None or record["status"] in retry:
-            todo.append(point)
-        else:
-            skipped += 1
-    return todo, skipped
+    done = {key for key, record in present.items() if record["status"] not in retry}
+    todo = [point for point in plan.measured if point.key not in done]
+    return todo, len(plan.measured) - len(todo)
 
 
 def unfinished(plan: Plan, output_root: str | Path, source: tuple[str, str]) -> dict[str, int]:

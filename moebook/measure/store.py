@@ -5,20 +5,16 @@ points/<id>.json    a record: the point's identity, status, reason, repeats, eng
                     provenance
 routing/<key>.npz   expert choices of a routing or ablation point, per sequence
 ceilings.json       the device's measured copy bandwidth and matrix rate
-.lock               held while something measures here, so that two runs cannot interleave; shared
-                    by the jobs of an array, each of which holds its own, such as .lock.3of8"""
+.lock               held while something measures here (folder_lock.py)"""
 
-import fcntl
 import json
 import os
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from packaging.version import InvalidVersion, Version
 
@@ -28,10 +24,6 @@ from moebook.study.plan import Plan, Point
 
 CEILINGS = ("device", "copy_bytes_per_s", "matmul_flops_per_s", "dtype")
 STATUSES = ("ok", "oom", "failed", "timeout", "infeasible", "not_run")
-
-
-class FolderInUse(Told, RuntimeError):
-    """Another run measures into this folder."""
 
 
 class Unwritable(Told, OSError):
@@ -85,6 +77,7 @@ class Store:
     def __init__(self, output_root: str | Path, plan: Plan):
         self.folder = paths.output_root(output_root) / plan.profile / plan.notebook
         self.points_folder = self.folder / "points"
+        self.ceilings_file = self.folder / "ceilings.json"
         self.plan = plan
 
     @classmethod
@@ -105,26 +98,18 @@ class Store:
         and left out; where asked, by who holds the lock, it is also set aside by name."""
         found: dict[tuple[str, str], dict[str, dict]] = {}
         for _, record in self._files(set_aside):
-            provenance = record["provenance"]
-            source = device_name(provenance["device"]), provenance["engine_version"]
-            found.setdefault(source, {})[record["key"]] = record
+            found.setdefault(_source(record), {})[record["key"]] = record
         return found
 
     def _files(self, set_aside: bool) -> Iterator[tuple[Path, dict]]:
         for path in sorted(self.points_folder.glob("*.json")):
-            try:
-                record = json.loads(path.read_text())
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                record = None
+            record, so = _json(path), "its point counts as not measured"
             if _is_record(record):
                 yield path, record
             elif set_aside:
-                _set_aside(path, "is no complete point file", "its point counts as not measured")
+                _set_aside(path, "is no complete point file", so)
             else:
-                print(
-                    f"moebook: {path} is no complete point file; its point counts as not measured",
-                    flush=True,
-                )
+                print(f"moebook: {path} is no complete point file; {so}", flush=True)
 
     def records(self, device: str | None = None) -> dict[str, dict]:
         """`found`, the records alone."""
@@ -134,12 +119,11 @@ class Store:
         """The plan's records, those of the newest engine; `device` (a name) chooses where the
         folder holds several."""
         wanted = {p.key for p in self.plan.points}
-        found = {
-            source: {k: r for k, r in records.items() if k in wanted}
-            for source, records in self.sources().items()
-            if device is None or source[0] == device_name(device)
-        }
-        found = {source: records for source, records in found.items() if records}
+        found = {}
+        for source, records in self.sources().items():
+            planned = {key: record for key, record in records.items() if key in wanted}
+            if planned and (device is None or source[0] == device_name(device)):
+                found[source] = planned
         if len(devices := sorted({source[0] for source in found})) > 1:
             raise ValueError(
                 f"{self.points_folder} holds points of this plan from several devices "
@@ -155,15 +139,14 @@ class Store:
         if others := sorted(held - {device_name(device)}):
             raise OtherDevice(
                 f"{self.folder} holds results of {', '.join(others)}, and this machine would "
-                f"measure on {device}: "
-                "give another `profile` name or `output_root`, or set the old ones aside with "
-                f"`moebook results --profile {self.plan.profile} --discard '{others[0]}'`"
+                f"measure on {device}: give another `profile` name or `output_root`, or set the "
+                f"old ones aside with `moebook results --profile {self.plan.profile} --discard "
+                f"'{others[0]}'`"
             )
 
     def _device_of_ceilings(self) -> set[str]:
-        path = self.folder / "ceilings.json"
         try:
-            return {device_name(json.loads(path.read_text())["device"])}
+            return {device_name(json.loads(self.ceilings_file.read_text())["device"])}
         except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: measured again
             return set()
 
@@ -172,25 +155,21 @@ class Store:
         moved."""
         moved, aside = [], self.folder / "discarded" / re.sub(r"[^\w.-]+", "-", what)
         for path, record in list(self._files(set_aside=False)):
-            provenance = record["provenance"]
-            if what in (device_name(provenance["device"]), provenance["engine_version"]):
+            if what in _source(record):
                 aside.mkdir(parents=True, exist_ok=True)
                 moved.append(path.replace(aside / path.name))
         if moved and what in self._device_of_ceilings():
-            (self.folder / "ceilings.json").replace(aside / "ceilings.json")
+            self.ceilings_file.replace(aside / self.ceilings_file.name)
         return moved
 
     def write(self, path: Path, record: dict) -> None:
         write_atomic(path, json.dumps(record, separators=(",", ":"), sort_keys=True).encode())
 
     def ceilings(self, device: str) -> dict | None:
-        path = self.folder / "ceilings.json"
+        path = self.ceilings_file
         if not path.exists():
             return None
-        try:
-            data = json.loads(path.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            data = None
+        data = _json(path)
         if not (isinstance(data, dict) and set(CEILINGS) <= set(data)):
             print(f"moebook: {path} holds no ceilings; they count as not measured", flush=True)
             return None
@@ -201,61 +180,30 @@ class Store:
         none gives way."""
         if self.ceilings(ceilings["device"]) is not None:
             return
-        path = self.folder / "ceilings.json"
+        path = self.ceilings_file
         if path.exists():
             _set_aside(path, "holds no ceilings", "they are measured again")
         write_atomic(path, json.dumps(ceilings, indent=1).encode(), _unless_there)
-
-    @contextmanager
-    def locked(self, part: str | None = None):
-        """part: the name of a shard, which shares the folder with other shards and with nothing
-        else."""
-        with ExitStack() as stack:
-            stack.enter_context(
-                self._held(".lock", fcntl.LOCK_EX if part is None else fcntl.LOCK_SH)
-            )
-            if part is not None:
-                stack.enter_context(self._held(f".lock.{part}", fcntl.LOCK_EX))
-            yield
-
-    @contextmanager
-    def _held(self, name: str, how: int):
-        path = self.folder / name
-        with _lock_file(path) as handle:
-            try:
-                fcntl.flock(handle, how | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise FolderInUse(
-                    f"another run measures into {self.folder} ({name} is held); wait for it, or "
-                    f"give this "
-                    f"one another `output_root` or `profile`"
-                ) from None
-            except OSError as error:
-                raise Unwritable(
-                    f"cannot lock {path}: {error.strerror}; choose a file system that has locks "
-                    f"with "
-                    f"`output_root`"
-                ) from None
-            yield
-
-
-def _lock_file(path: Path) -> IO[str]:
-    """Open to read and write: NFS turns `flock` into byte-range locks, whose shared kind needs a
-    file that can be read."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+")
-    except OSError as error:
-        raise Unwritable(
-            f"cannot write {path}: {error.strerror}; choose another folder with `output_root` "
-            f"or make this one writable"
-        ) from None
 
 
 def device_name(name: str) -> str:
     """The name without the count of cores, which results of the first edition carry: the same CPU
     all the same."""
     return re.sub(r" \(\d+ cores\)$", "", name)
+
+
+def _source(record: dict) -> tuple[str, str]:
+    """Device and engine of a record, by name."""
+    provenance = record["provenance"]
+    return device_name(provenance["device"]), provenance["engine_version"]
+
+
+def _json(path: Path) -> object:
+    """What the file holds; None where it is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
 
 
 def statuses(records: dict[str, dict]) -> str:

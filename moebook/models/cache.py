@@ -1,5 +1,5 @@
-"""Folders of the cache that appear whole or not at all, and locks so that two processes do not make
-the same one."""
+"""Folders that appear whole or not at all, and locks so that two processes do not make the same
+one."""
 
 import fcntl
 import os
@@ -15,16 +15,20 @@ def root() -> Path:
 
 
 @contextmanager
-def building(folder: Path) -> Iterator[Path]:
+def building(folder: Path, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its name when the block ends well; what was
-    there first stays."""
+    there first stays, or with `replace` goes then."""
     partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
+    old = folder.parent / f".{folder.name}.old-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
+        if replace and folder.exists():
+            folder.rename(old)
         if not folder.exists():
             partial.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -32,10 +36,7 @@ def building(folder: Path) -> Iterator[Path]:
 @contextmanager
 def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
     """Holds the lock of a folder's name across processes; False where another holds it and `wait`
-    is False.
-
-    The kernel frees the lock of a process that ends, however it ends.
-    """
+    is False. The kernel frees the lock of a process that ends, however it ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as file:
         try:

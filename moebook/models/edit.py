@@ -11,8 +11,8 @@ all of them gives that model back."""
 
 from dataclasses import replace
 
-from moebook.models.catalog import Architecture, from_config
-from moebook.models.families import Family, family_of, language_config
+from moebook.models.architecture import Architecture, from_config
+from moebook.models.shapes import ConfigKeys, keys_of, language_config
 
 FFN_MULTIPLE = 16  # vLLM's expert kernels; its CPU ones otherwise fall back to a plain loop
 
@@ -43,10 +43,8 @@ def edit(
     }
     for key, value in asked.items():
         _check_whole(arch, key, value)
-    new = tuple(
-        old if value is None else value
-        for old, value in zip(arch.shape, asked.values(), strict=True)
-    )
+    values = zip(arch.shape, asked.values(), strict=True)
+    new = tuple(old if value is None else value for old, value in values)
     base = arch.base or arch
     if new == base.shape:
         return base
@@ -56,9 +54,14 @@ def edit(
     if arch.is_moe:
         _check_experts(arch, new)
     config = base.hf_config()
-    _write(language_config(config), family_of(config), new)
+    _write(language_config(config), keys_of(config), new)
     edited = from_config(config, _name(base, new), base.source)
-    _check_depth(base, edited)
+    if arch.is_moe and edited.num_moe_layers < 1:
+        dense = base.num_dense_layers
+        raise ImpossibleEdit(
+            f"{base.name}: num_layers {edited.num_layers} leaves no layer with experts, for the "
+            f"first {dense} are dense; use at least {dense + 1}"
+        )
     return replace(edited, base=base)
 
 
@@ -72,46 +75,33 @@ def language_part(arch: Architecture, chunked: bool = True) -> Architecture:
     if arch.family != "llama4":
         return arch
     config = {**language_config(arch.hf_config()), "architectures": ["Llama4ForCausalLM"]}
-    rope, attention = (
-        config["rope_scaling"],
-        f"attention in chunks of {config['attention_chunk_size']}",
-    )
-    config["max_position_embeddings"] = int(
-        rope["factor"] * rope["original_max_position_embeddings"]
-    )
+    rope = config["rope_scaling"]
+    reach = int(rope["factor"] * rope["original_max_position_embeddings"])
+    config["max_position_embeddings"] = reach
+    attention = f"attention in chunks of {config['attention_chunk_size']}"
     if not chunked:
         config["attention_chunk_size"], attention = None, "attention over all tokens"
     return from_config(config, arch.name, f"{arch.source}; language part, {attention}")
 
 
 def _name(base: Architecture, new: tuple[int, ...]) -> str:
-    changed = [
-        f"{letter}={value}"
-        for letter, value, old in zip("IEKL", new, base.shape, strict=True)
-        if value != old
-    ]
+    values = zip("IEKL", new, base.shape, strict=True)
+    changed = [f"{letter}={value}" for letter, value, old in values if value != old]
     return f"{base.name}[{','.join(changed)}]"
 
 
-def _write(config: dict, family: Family, shape: tuple[int, ...]) -> None:
-    for keys, value in zip(
-        (family.ffn, family.experts, family.top_k, family.layers), shape, strict=True
-    ):
-        for key in keys:
-            if key in config and value:
-                config[key] = value
+def _write(config: dict, keys: ConfigKeys, shape: tuple[int, ...]) -> None:
+    """Put I, E, K and L into a config."""
+    for names, value in zip((keys.ffn, keys.experts, keys.top_k, keys.layers), shape, strict=True):
+        config |= {name: value for name in names if name in config and value}
     layers = shape[3]
     for key in ("layer_types", "no_rope_layers"):
-        if config.get(key):
-            config[key] = _cycled(config[key], layers)
+        if kinds := config.get(key):
+            config[key] = [kinds[i % len(kinds)] for i in range(layers)]
     if config.get("moe_layers"):
         config["moe_layers"] = None  # Llama 4 derives them from interleave_moe_layer_step
     if config.get("mlp_only_layers"):
         config["mlp_only_layers"] = [i for i in config["mlp_only_layers"] if i < layers]
-
-
-def _cycled(kinds: list, length: int) -> list:
-    return [kinds[i % len(kinds)] for i in range(length)]
 
 
 def _check_whole(arch: Architecture, key: str, value: int | None) -> None:
@@ -132,8 +122,7 @@ def _check_family(arch: Architecture, new: tuple[int, ...]) -> None:
     if not arch.is_moe and new[:3] != arch.shape[:3]:
         raise ImpossibleEdit(
             f"{arch.name} is a dense model: ffn_dim, num_experts and top_k speak of experts it "
-            f"does "
-            "not have; edit num_layers only, or choose a Mixture-of-Experts model"
+            "does not have; edit num_layers only, or choose a Mixture-of-Experts model"
         )
     if arch.family in ("llama4", "llama4_text") and new[2] > 1:
         raise ImpossibleEdit(
@@ -150,33 +139,22 @@ def _check_experts(arch: Architecture, new: tuple[int, ...]) -> None:
             "experts than there are"
         )
     if ffn % FFN_MULTIPLE:
+        nearest = max(FFN_MULTIPLE, round(ffn / FFN_MULTIPLE) * FFN_MULTIPLE)
         raise ImpossibleEdit(
             f"{arch.name}: ffn_dim {ffn} is no multiple of {FFN_MULTIPLE}, as the engine's expert "
-            f"kernels need; nearest: {max(FFN_MULTIPLE, round(ffn / FFN_MULTIPLE) * FFN_MULTIPLE)}"
+            f"kernels need; nearest: {nearest}"
         )
     config = language_config(arch.config)
     groups, chosen = config.get("n_group") or 1, config.get("topk_group") or 1
-    if groups > 1:
-        _check_groups(arch.name, experts, k, groups, chosen)
-
-
-def _check_groups(name: str, experts: int, k: int, groups: int, chosen: int) -> None:
+    if groups == 1:
+        return
     if experts % groups or experts // groups < 2:
         raise ImpossibleEdit(
-            f"{name}: num_experts {experts} cannot be split into its {groups} router groups of two "
-            f"or more experts; use a multiple of {groups} from {2 * groups} on"
+            f"{arch.name}: num_experts {experts} cannot be split into its {groups} router groups "
+            f"of two or more experts; use a multiple of {groups} from {2 * groups} on"
         )
-    if k > chosen * (experts // groups):
+    if k > (usable := chosen * (experts // groups)):
         raise ImpossibleEdit(
-            f"{name}: top_k {k} exceeds the {chosen * (experts // groups)} experts of the {chosen} "
-            f"router groups (of {groups}) that a token may use"
-        )
-
-
-def _check_depth(arch: Architecture, edited: Architecture) -> None:
-    if arch.is_moe and edited.num_moe_layers < 1:
-        raise ImpossibleEdit(
-            f"{arch.name}: num_layers {edited.num_layers} leaves no layer with experts, for the "
-            f"first "
-            f"{arch.num_dense_layers} are dense; use at least {arch.num_dense_layers + 1}"
+            f"{arch.name}: top_k {k} exceeds the {usable} experts of the {chosen} router groups "
+            f"(of {groups}) that a token may use"
         )

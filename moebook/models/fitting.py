@@ -14,7 +14,7 @@ from functools import cache
 from typing import Literal
 
 from moebook.models import catalog, sizes
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 
 WORD = "fitting"
 SKELETON = "moebook:"  # how sources.yaml begins the source of a model that nobody published
@@ -34,9 +34,8 @@ def candidates(kind: Kind = "any") -> tuple[str, ...]:
     """Published Mixture-of-Experts models in 16 bits, one of each shape, smallest first; of
     vision-language models the language parts (kind "vlm": those alone)."""
     found: dict[tuple, Architecture] = {}
-    for arch in map(
-        catalog.load, sorted(catalog.names(), key=lambda name: (len(name), name.lower()))
-    ):
+    shortest_first = sorted(catalog.names(), key=lambda name: (len(name), name.lower()))
+    for arch in map(catalog.load, shortest_first):
         published = arch.is_moe and not arch.source.startswith(SKELETON)
         whole = not arch.vision_params and arch.quantization is None
         if published and whole and (kind == "any" or arch.source.startswith(PART)):
@@ -45,15 +44,10 @@ def candidates(kind: Kind = "any") -> tuple[str, ...]:
     return tuple(arch.name for arch in by_size)
 
 
-def largest(fits: Fits, among: Iterable[str] | None = None) -> str:
-    """The largest model that fits, else the smallest."""
-    return fitting(fits, among)[-1]
-
-
-def fitting(fits: Fits, among: Iterable[str] | None = None) -> list[str]:
+def fitting(fits: Fits, kind: Kind = "any") -> list[str]:
     """All that fit, smallest first, else the smallest alone."""
-    names = list(candidates() if among is None else among)
-    return [name for name in names if fits(catalog.load(name))] or names[:1]
+    names = candidates(kind)
+    return [name for name in names if fits(catalog.load(name))] or list(names[:1])
 
 
 def resolve(names: Iterable[str], fits: Fits, kind: Kind = "any") -> tuple[str, ...]:
@@ -61,7 +55,7 @@ def resolve(names: Iterable[str], fits: Fits, kind: Kind = "any") -> tuple[str, 
     twice."""
     out: list[str] = []
     for name in names:
-        out += _spread(fitting(fits, candidates(kind)), name) if is_word(name) else [name]
+        out += _spread(fitting(fits, kind), name) if is_word(name) else [name]
     return tuple(dict.fromkeys(out))
 
 

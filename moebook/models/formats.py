@@ -4,7 +4,7 @@ what the engine is told.
 A quantization is an engine setting. `FORMATS` has, by the name that parameters use, the engine
 arguments that ask for it, the `quantization_config` a checkpoint of that format carries (for dummy
 weights), and how many multiply-adds its tensor cores do per bf16 one. `SERIES` names whole
-combinations. Widths in bytes are in widths.py."""
+combinations; `DTYPE_BYTES` and `MATRIX_BITS` hold widths."""
 
 from dataclasses import dataclass, field
 
@@ -96,10 +96,36 @@ MOE_BACKENDS = (
     "hpc",
     "emulation",
 )
-OWN_BACKENDS = (
-    "loop",
-    "grouped",
-)  # moebook's own expert computations, installed in place of the engine's
+OWN_BACKENDS = ("loop", "grouped")  # moebook's own computations, in place of the engine's
+
+DTYPE_BYTES = {
+    "float32": 4,
+    "float": 4,
+    "bfloat16": 2,
+    "float16": 2,
+    "half": 2,
+    "fp8": 1,
+    "fp8_e4m3": 1,
+    "fp8_e5m2": 1,
+    "int8": 1,
+}
+EXPERTS, LINEAR = ("experts",), ("attention", "experts", "shared_experts", "dense_ffn")
+INT4_BITS = 4 + (16 + 4) / 128  # groups of 128 share a 16-bit scale and a 4-bit zero
+MXFP4_BITS = 4 + 8 / 32  # blocks of 32 share an 8-bit exponent
+MATRIX_BITS = {  # bits per matrix element, and the components whose matrices are quantized
+    "fp8": (8, LINEAR),
+    "fp8_per_channel": (8, LINEAR),
+    "fp8_weight_only": (8, LINEAR),
+    "int8": (8, LINEAR),
+    "int8_experts": (8, EXPERTS),
+    "experts_int8": (8, EXPERTS),
+    "mxfp4": (MXFP4_BITS, EXPERTS),
+    "awq": (INT4_BITS, LINEAR),
+    "awq_marlin": (INT4_BITS, LINEAR),
+    "gptq": (INT4_BITS, LINEAR),
+    "gptq_marlin": (INT4_BITS, LINEAR),
+    "int4": (INT4_BITS, LINEAR),
+}
 
 
 def engine_arguments(quantization: str | None) -> dict:
@@ -118,12 +144,32 @@ def environment(quantization: str | None) -> dict[str, str]:
 def needs_packed(quantization: str | None) -> bool:
     """Whether a checkpoint must come in this format, because the engine cannot make it of 16-bit
     weights at load."""
-    known = FORMATS.get(quantization)
-    return known is not None and known.config is not None and not known.engine
+    known = FORMATS.get(quantization, Format())
+    return known.config is not None and not known.engine
 
 
 def with_format(config: dict, quantization: str | None) -> dict:
     """A Hugging Face config that says its dummy weights are of this format, where the format needs
     it."""
-    known = FORMATS.get(quantization)
-    return {**config, "quantization_config": known.config} if known and known.config else config
+    known = FORMATS.get(quantization, Format())
+    return {**config, "quantization_config": known.config} if known.config else config
+
+
+def dtype_bytes(dtype: str) -> int:
+    """Bytes per element. Raises ValueError for a dtype without one, such as 'auto'."""
+    if dtype not in DTYPE_BYTES:
+        raise ValueError(f"dtype {dtype!r} has no known size; allowed: {', '.join(DTYPE_BYTES)}")
+    return DTYPE_BYTES[dtype]
+
+
+def matrix_bytes(plain: int, quantization: str | None) -> dict[str, float]:
+    """Bytes per matrix element of the components that `quantization` covers, at most `plain`.
+    Raises ValueError."""
+    if quantization is None:
+        return {}
+    if quantization not in MATRIX_BITS:
+        raise ValueError(
+            f"quantization {quantization!r} is not known; allowed: None, {', '.join(MATRIX_BITS)}"
+        )
+    bits, covered = MATRIX_BITS[quantization]
+    return dict.fromkeys(covered, min(bits / 8, plain))

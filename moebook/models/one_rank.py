@@ -6,11 +6,12 @@ Over G devices (vLLM, no data parallelism) a rank holds
   TP+EP   attention and vocabulary as TP; E/G whole experts, which on average serve K/G of a token's
           K choices
   PP      L/G layers, everything else whole
-  PP+EP   as PP: with one rank a stage there are no ranks to spread a layer's experts over and
-          leaves out only what ranks say to each other. A rank's expected decode reads are kept:
-          with E/G experts and K/G choices uniform routing hits (1/G) E (1 - (1 - K/E)^T) experts
-          for T tokens. Two differences remain: the router has E/G columns in place of E, and a
-          stage of PP has embedding and head, which only the first and the last one use.
+  PP+EP   as PP: with one rank a stage there are no ranks to spread a layer's experts over
+
+and leaves out only what ranks say to each other. A rank's expected decode reads are kept: with E/G
+experts and K/G choices uniform routing hits (1/G) E (1 - (1 - K/E)^T) experts for T tokens. Two
+differences remain: the router has E/G columns in place of E, and a stage of PP has embedding and
+head, which only the first and the last one use.
 
 Letters: H hidden, I expert FFN dim, E experts, K experts per token, L layers, G devices, T tokens
 of a step.
@@ -20,9 +21,9 @@ of a step.
     3584
 """
 
-from moebook.models.catalog import Architecture, from_config
+from moebook.models.architecture import Architecture, from_config
 from moebook.models.edit import edit
-from moebook.models.families import family_of
+from moebook.models.shapes import keys_of
 
 MODES = ("TP", "TP+EP", "PP", "PP+EP")
 ONE = "one device"  # the series of every mode at G = 1
@@ -50,13 +51,12 @@ def shard(arch: Architecture, mode: str, devices: int) -> Architecture:
     config["num_attention_heads"] = arch.num_heads // devices
     config["num_key_value_heads"] = max(1, arch.num_kv_heads // devices)
     config["vocab_size"] = arch.vocab_size // devices
-    family = family_of(config)
-    share = dict.fromkeys(family.ffn, arch.expert_ffn_dim // devices)
+    keys = keys_of(config)
     if mode == "TP+EP":
-        share = {
-            **dict.fromkeys(family.experts, arch.num_experts // devices),
-            **dict.fromkeys(family.top_k, -(-arch.top_k // devices)),
-        }
+        share = dict.fromkeys(keys.experts, arch.num_experts // devices)
+        share |= dict.fromkeys(keys.top_k, -(-arch.top_k // devices))
+    else:
+        share = dict.fromkeys(keys.ffn, arch.expert_ffn_dim // devices)
     config |= {key: value for key, value in share.items() if key in config}
     return _named(config, arch, f"{mode} {devices}")
 
@@ -80,23 +80,21 @@ def indivisible(arch: Architecture, mode: str, devices: int) -> str | None:
         return None
     if mode.startswith("PP"):
         return _uneven(arch, devices, "stages", {"layers": arch.num_layers})
-    if arch.family not in TAKES_HEAD_DIM + STAND_IN:
-        return (
-            f"{arch.name}: no shard is written for family {arch.family}; there are: "
-            f"{', '.join(TAKES_HEAD_DIM + STAND_IN)}"
-        )
+    written = TAKES_HEAD_DIM + STAND_IN
+    if arch.family not in written:
+        there = f"there are: {', '.join(written)}"
+        return f"{arch.name}: no shard is written for family {arch.family}; {there}"
     if arch.num_kv_heads % devices and devices % arch.num_kv_heads:
         return (
             f"{arch.name}: {arch.num_kv_heads} KV heads neither split over {devices} ranks nor "
             f"repeat evenly on them"
         )
     split = {"heads": arch.num_heads, "rows of the vocabulary": arch.vocab_size}
-    share = (
-        {"experts": arch.num_experts}
-        if mode == "TP+EP"
-        else {"channels of an expert": arch.expert_ffn_dim}
-    )
-    return _uneven(arch, devices, "ranks", {**split, **share})
+    if mode == "TP+EP":
+        split["experts"] = arch.num_experts
+    else:
+        split["channels of an expert"] = arch.expert_ffn_dim
+    return _uneven(arch, devices, "ranks", split)
 
 
 def rounding(arch: Architecture, mode: str, devices: int) -> str | None:
@@ -107,18 +105,16 @@ def rounding(arch: Architecture, mode: str, devices: int) -> str | None:
     share, whole = arch.top_k / devices, -(-arch.top_k // devices)
     return (
         f"a rank serves {share:.3g} of a token's {arch.top_k} expert choices on average, the shard "
-        f"{whole}: its experts "
-        f"compute {whole / share:.2g} times a mean rank's prefill, an upper bound"
+        f"{whole}: its experts compute {whole / share:.2g} times a mean rank's prefill, an upper "
+        "bound"
     )
 
 
 def _uneven(arch: Architecture, devices: int, over: str, sizes: dict[str, int]) -> str | None:
     wrong = [f"{size} {what}" for what, size in sizes.items() if size % devices]
-    return (
-        f"{arch.name}: {', '.join(wrong)} do not split evenly over {devices} {over}"
-        if wrong
-        else None
-    )
+    if not wrong:
+        return None
+    return f"{arch.name}: {', '.join(wrong)} do not split evenly over {devices} {over}"
 
 
 def _config(arch: Architecture) -> dict:
@@ -129,31 +125,34 @@ def _config(arch: Architecture) -> dict:
     return {**config, "head_dim": arch.head_dim}
 
 
+# Keys of OLMoE's config that mean the same in Qwen3-MoE's.
+_SHARED_KEYS = (
+    "attention_bias",
+    "bos_token_id",
+    "eos_token_id",
+    "hidden_act",
+    "hidden_size",
+    "initializer_range",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "rms_norm_eps",
+    "rope_theta",
+    "tie_word_embeddings",
+    "torch_dtype",
+    "use_cache",
+    "vocab_size",
+    "num_experts",
+    "num_experts_per_tok",
+)
+
+
 def _as_qwen3_moe(config: dict, arch: Architecture) -> dict:
-    shared = (
-        "attention_bias",
-        "bos_token_id",
-        "eos_token_id",
-        "hidden_act",
-        "hidden_size",
-        "initializer_range",
-        "max_position_embeddings",
-        "num_attention_heads",
-        "num_hidden_layers",
-        "num_key_value_heads",
-        "rms_norm_eps",
-        "rope_theta",
-        "tie_word_embeddings",
-        "torch_dtype",
-        "use_cache",
-        "vocab_size",
-        "num_experts",
-        "num_experts_per_tok",
-    )
     return {
         "architectures": ["Qwen3MoeForCausalLM"],
         "model_type": "qwen3_moe",
-        **{key: config[key] for key in shared if key in config},
+        **{key: config[key] for key in _SHARED_KEYS if key in config},
         "moe_intermediate_size": arch.expert_ffn_dim,
         "intermediate_size": arch.expert_ffn_dim,
         "decoder_sparse_step": 1,

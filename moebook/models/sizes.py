@@ -1,18 +1,14 @@
-"""Parameters, bytes and FLOPs of an Architecture, per component.
+"""Parameters and bytes of an Architecture, per component.
 
-Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token.
-Bytes and FLOPs are the least an engine has to move and do (a floor): each weight is read once,
-routing is uniform, activations stay on the chip. A multiply-add counts as two FLOPs.
+Letters: S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token.
 
     >>> from moebook.models.catalog import load
     >>> total_parameters(load("Mixtral-8x7B-v0.1"))
     46702792704
 """
 
-from dataclasses import dataclass
-
-from moebook.models.catalog import Architecture
-from moebook.models.widths import dtype_bytes, matrix_bytes
+from moebook.models.architecture import Architecture
+from moebook.models.formats import dtype_bytes, matrix_bytes
 
 COMPONENTS = (
     "embedding",
@@ -28,22 +24,6 @@ COMPONENTS = (
 LOGIT_ROWS = 256  # sequences whose logits vLLM holds at once by default
 
 
-@dataclass(frozen=True)
-class Cost:
-    """FLOPs and bytes of one forward pass, per component."""
-
-    flops: dict[str, float]
-    bytes: dict[str, float]
-
-    @property
-    def total_flops(self) -> float:
-        return sum(self.flops.values())
-
-    @property
-    def total_bytes(self) -> float:
-        return sum(self.bytes.values())
-
-
 def parameter_counts(arch: Architecture) -> dict[str, int]:
     """Parameters per component of COMPONENTS. A tied head counts in `embedding` only."""
     matrices, vectors = matrix_counts(arch), vector_counts(arch)
@@ -57,10 +37,9 @@ def active_counts(arch: Architecture) -> dict[str, int]:
     Embedding, head and vision tower count in full; published "active" figures leave out some of
     them."""
     counts = parameter_counts(arch)
-    return {
-        **counts,
-        "experts": counts["experts"] // arch.num_experts * arch.top_k if arch.is_moe else 0,
-    }
+    if arch.is_moe:
+        counts["experts"] = counts["experts"] // arch.num_experts * arch.top_k
+    return counts
 
 
 def total_parameters(arch: Architecture) -> int:
@@ -92,9 +71,8 @@ def vector_counts(arch: Architecture) -> dict[str, int]:
     h, moe, experts = arch.hidden_size, arch.num_moe_layers, arch.num_experts
     qkv = (arch.num_heads + 2 * arch.num_kv_heads) * arch.head_dim
     attention = arch.qkv_bias * qkv + arch.o_bias * h + arch.attention_sinks * arch.num_heads
-    norms = arch.num_layers * (2 * h * (1 + arch.norm_bias) + _inner_norms(arch)) + h * (
-        1 + arch.norm_bias
-    )
+    norm = h * (1 + arch.norm_bias)
+    norms = arch.num_layers * (2 * norm + _inner_norms(arch)) + norm
     return {
         **dict.fromkeys(COMPONENTS, 0),
         "attention": arch.num_layers * attention,
@@ -111,9 +89,9 @@ def weight_bytes(
     """Bytes of all weights held in `dtype`, the matrices that `quantization` covers in its own
     width.
 
-    quantization: a key of widths.QUANTIZED, or None for none (also where the checkpoint itself is
-    quantized: `arch.quantization` says so). Router, embedding, head, norms, biases and vision stay
-    in `dtype`."""
+    quantization: a key of formats.MATRIX_BITS, or None for none (also where the checkpoint itself
+    is quantized: `arch.quantization` says so). Router, embedding, head, norms, biases and vision
+    stay in `dtype`."""
     return round(sum(component_bytes(arch, dtype, quantization).values()))
 
 
@@ -130,7 +108,7 @@ def component_bytes(
 def kv_bytes_per_token(arch: Architecture, kv_dtype: str = "bfloat16") -> int:
     """Bytes one token adds to the KV cache, summed over layers; windowed layers count like the
     others."""
-    return arch.num_layers * _kv_values(arch) * dtype_bytes(kv_dtype)
+    return arch.num_layers * kv_values(arch) * dtype_bytes(kv_dtype)
 
 
 def activation_bytes(arch: Architecture, tokens: int, dtype: str = "bfloat16") -> int:
@@ -139,79 +117,10 @@ def activation_bytes(arch: Architecture, tokens: int, dtype: str = "bfloat16") -
     h, k = arch.hidden_size, arch.top_k
     qkv = (arch.num_heads + 2 * arch.num_kv_heads) * arch.head_dim
     moe = k * (max(2 * arch.expert_ffn_dim, h) + arch.expert_ffn_dim) + 2 * arch.shared_ffn_dim
-    widest = max(
-        qkv + arch.num_heads * arch.head_dim,
-        moe,
-        3 * arch.dense_ffn_dim * (arch.num_dense_layers > 0),
-    )
+    dense = 3 * arch.dense_ffn_dim * (arch.num_dense_layers > 0)
+    widest = max(qkv + arch.num_heads * arch.head_dim, moe, dense)
     logits = 2 * min(tokens, LOGIT_ROWS) * arch.vocab_size * 4
     return tokens * (3 * h + widest) * dtype_bytes(dtype) + logits
-
-
-def distinct_experts(num_experts: int, top_k: int, tokens: float) -> float:
-    """Expected number of experts of one layer that `tokens` tokens hit under uniform routing: E(1 -
-    (1 - K/E)^tokens).
-
-    0 for a dense model. Raises ValueError where K exceeds E.
-    """
-    if num_experts == 0:
-        return 0.0
-    if not 0 <= top_k <= num_experts:
-        raise ValueError(
-            f"top_k {top_k} of {num_experts} experts: it must lie between 0 and the number of "
-            f"experts"
-        )
-    return num_experts * (1 - (1 - top_k / num_experts) ** tokens)
-
-
-def decode_cost(
-    arch: Architecture,
-    batch: int,
-    context: int,
-    dtype: str = "bfloat16",
-    quantization: str | None = None,
-    kv_dtype: str = "bfloat16",
-    tokens_per_sequence: int = 1,
-) -> Cost:
-    """One decode step: B sequences gain one token, each attending to `context` tokens (its own
-    included).
-
-    tokens_per_sequence: tokens of each sequence that one step verifies, the first attending to
-    `context` tokens, each further one to one more; all are sampled from, and the sequence's cache
-    is read once. MLA is in its absorbed form: the heads attend to the cached latent vectors. Text
-    only: no vision."""
-    _check_positive(batch=batch, context=context, tokens_per_sequence=tokens_per_sequence)
-    tokens, last = batch * tokens_per_sequence, context + tokens_per_sequence - 1
-    scores = batch * sum(_step_flops(arch, reach) for reach in range(context, last + 1))
-    written = tokens_per_sequence * arch.num_layers * _kv_values(arch)
-    kv = batch * (_attended_kv_values(arch, last) + written) * dtype_bytes(kv_dtype)
-    return Cost(
-        {**_linear_flops(arch, tokens, tokens), "attention_scores": scores},
-        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv},
-    )
-
-
-def prefill_cost(
-    arch: Architecture,
-    batch: int,
-    input_tokens: int,
-    dtype: str = "bfloat16",
-    quantization: str | None = None,
-    kv_dtype: str = "bfloat16",
-) -> Cost:
-    """Prefill of B sequences of S = `input_tokens` in one pass, causal attention, one token sampled
-    from each.
-
-    The KV cache is written once and read once. Longer batches that an engine prefills in chunks
-    read weights again."""
-    _check_positive(batch=batch, input_tokens=input_tokens)
-    tokens = batch * input_tokens
-    flops = {
-        **_linear_flops(arch, tokens, batch),
-        "attention_scores": batch * _causal_flops(arch, input_tokens),
-    }
-    kv = 2 * tokens * arch.num_layers * _kv_values(arch) * dtype_bytes(kv_dtype)
-    return Cost(flops, {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv})
 
 
 def _attention_matrices(arch: Architecture) -> int:
@@ -234,79 +143,8 @@ def _inner_norms(arch: Architecture) -> int:
     return per_head[arch.qk_norm] * arch.head_dim
 
 
-def _kv_values(arch: Architecture) -> int:
-    """Cached values per token and layer."""
+def kv_values(arch: Architecture) -> int:
+    """Values that the KV cache holds per token and layer."""
     if arch.is_mla:
         return arch.kv_lora_rank + arch.qk_rope_head_dim
     return 2 * arch.num_kv_heads * arch.head_dim
-
-
-def _layers_by_reach(arch: Architecture, context: int) -> list[tuple[int, int]]:
-    """(layers, tokens they attend to) at a context; a chunk is taken as a window, its greatest
-    reach."""
-    windowed = arch.num_windowed_layers if arch.window else 0
-    return [(arch.num_layers - windowed, context), (windowed, min(context, arch.window or context))]
-
-
-def _attended_kv_values(arch: Architecture, context: int) -> int:
-    return sum(layers * reach for layers, reach in _layers_by_reach(arch, context)) * _kv_values(
-        arch
-    )
-
-
-def _step_flops(arch: Architecture, context: int) -> int:
-    """Query-key products and the weighted sum of values of one query token, all layers, MLA
-    absorbed."""
-    reach = sum(layers * tokens for layers, tokens in _layers_by_reach(arch, context))
-    return 2 * arch.num_heads * reach * _score_width(arch, absorbed=True)
-
-
-def _score_width(arch: Architecture, absorbed: bool) -> int:
-    """Multiply-adds per head, query token and attended token."""
-    if not arch.is_mla:
-        return 2 * arch.head_dim
-    if absorbed:
-        return 2 * arch.kv_lora_rank + arch.qk_rope_head_dim
-    return arch.head_dim + arch.v_head_dim
-
-
-def _causal_flops(arch: Architecture, tokens: int) -> int:
-    """`_step_flops` summed over the positions 1..S of one sequence, MLA not absorbed."""
-    pairs = 0
-    for layers, reach in _layers_by_reach(arch, tokens):
-        pairs += layers * (reach * (reach + 1) // 2 + (tokens - reach) * reach)
-    return 2 * arch.num_heads * pairs * _score_width(arch, absorbed=False)
-
-
-def _linear_flops(arch: Architecture, tokens: int, sampled: int) -> dict[str, int]:
-    """FLOPs of every matrix over `tokens`, and of the head over the `sampled` last positions."""
-    matrices = matrix_counts(arch)
-    experts = arch.num_moe_layers * arch.top_k * 3 * arch.hidden_size * arch.expert_ffn_dim
-    per_token = {
-        **{c: matrices[c] for c in ("attention", "router", "shared_experts", "dense_ffn")},
-        "experts": experts,
-    }
-    head = 2 * sampled * arch.vocab_size * arch.hidden_size
-    return {**{c: 2 * tokens * n for c, n in per_token.items()}, "lm_head": head}
-
-
-def _weights_read(
-    arch: Architecture, tokens: int, dtype: str, quantization: str | None
-) -> dict[str, float]:
-    """Bytes of weights that a forward over `tokens` reads: the experts hit, one embedding row a
-    token, all else."""
-    read = component_bytes(arch, dtype, quantization)
-    del read["vision"]
-    plain = dtype_bytes(dtype)
-    if arch.is_moe:
-        read["experts"] *= distinct_experts(arch.num_experts, arch.top_k, tokens) / arch.num_experts
-    read["embedding"] = min(tokens, arch.vocab_size) * arch.hidden_size * plain
-    if arch.tie_embeddings:
-        read["lm_head"] = arch.vocab_size * arch.hidden_size * plain
-    return read
-
-
-def _check_positive(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}; it must be at least 1")

@@ -20,16 +20,10 @@ def _siglip_with_projector(config: dict) -> int:
     v, hidden = config["vision_config"], config["projector_config"]["n_embed"]
     width, ffn, patch = v["width"], int(v["width"] * v["mlp_ratio"]), v["patch_size"]
     patches = (384 // patch) ** 2
-    tower = (
-        3 * patch * patch * width
-        + width
-        + patches * width
-        + v["layers"] * _encoder_layer(width, ffn)
-        + 2 * width
-    )
-    pooling_head = (
-        _encoder_layer(width, ffn) - width
-    )  # a latent query and one norm, in place of two norms
+    tower = 3 * patch * patch * width + width + patches * width + 2 * width
+    tower += v["layers"] * _encoder_layer(width, ffn)
+    # A latent query and one norm, in place of two norms.
+    pooling_head = _encoder_layer(width, ffn) - width
     projector = 4 * width * hidden + hidden + hidden * hidden + hidden
     newline_and_separator = 2 * hidden
     return tower + pooling_head + projector + newline_and_separator
@@ -41,10 +35,7 @@ def _llama4_vision(config: dict) -> int:
     positions = (v["image_size"] // patch) ** 2 + 1
     tower = 3 * patch * patch * width + width + positions * width + 4 * width
     tower += v["num_hidden_layers"] * _encoder_layer(width, v["intermediate_size"])
-    adapter = (
-        v["intermediate_size"] * v["projector_input_dim"]
-        + v["projector_input_dim"] * v["projector_output_dim"]
-    )
+    adapter = v["projector_input_dim"] * (v["intermediate_size"] + v["projector_output_dim"])
     return tower + adapter + v["vision_output_dim"] * hidden
 
 
@@ -65,15 +56,3 @@ COUNTERS = {
     "llama4": _llama4_vision,
     "molmo": _clip_with_connector,
 }
-
-IMAGE_PX, DOWNSAMPLE = 384, 2  # DeepSeek-VL2: pixels of a tile's side; patches merged per side
-
-
-def image_tokens(patch_px: int, tiles_wide: int = 1, tiles_high: int = 1) -> int:
-    """Tokens of one image in DeepSeek-VL2: a global view and its tiles, rows ended by a newline, a
-    separator between.
-
-    With h = ceil((384 // patch) / 2) tokens a side of a tile: h (h + 1) + (n_high h) (n_wide h + 1)
-    + 1; 421 for one tile (the processor of vLLM 0.32, deepseek_vl2.py, get_num_image_tokens)."""
-    side = -(-(IMAGE_PX // patch_px) // DOWNSAMPLE)
-    return side * (side + 1) + tiles_high * side * (tiles_wide * side + 1) + 1

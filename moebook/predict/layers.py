@@ -15,8 +15,7 @@ configuration in the same way."""
 import numpy as np
 import pandas as pd
 
-from moebook.models.formats import FORMATS
-from moebook.models.widths import dtype_bytes, matrix_bytes
+from moebook.models.formats import FORMATS, dtype_bytes, matrix_bytes
 from moebook.predict.roofline import Ceilings
 
 COLUMNS = (

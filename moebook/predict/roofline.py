@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 
-from moebook.models import catalog, sizes
-from moebook.models.catalog import Architecture
+from moebook.models import catalog, costs
+from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS
 from moebook.predict.speculation import expected_tokens
 
@@ -112,11 +112,11 @@ class Case:
             tokens_per_step=1.0,
         )
 
-    def prefill(self) -> sizes.Cost:
-        return sizes.prefill_cost(self.arch, self.batch, self.input_tokens, **self._formats())
+    def prefill(self) -> costs.Cost:
+        return costs.prefill_cost(self.arch, self.batch, self.input_tokens, **self._formats())
 
-    def decode(self, context: int) -> sizes.Cost:
-        return sizes.decode_cost(
+    def decode(self, context: int) -> costs.Cost:
+        return costs.decode_cost(
             self.arch,
             self.batch,
             context,
@@ -191,7 +191,7 @@ def peak_flops(case: Case, ceilings: Ceilings) -> float:
 
 
 def _floor(case: Case, ceilings: Ceilings) -> Floor:
-    def seconds(cost: sizes.Cost) -> float:
+    def seconds(cost: costs.Cost) -> float:
         bound = max(
             cost.total_bytes / ceilings.copy_bytes_per_s,
             cost.total_flops / peak_flops(case, ceilings),

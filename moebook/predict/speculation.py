@@ -18,7 +18,7 @@ def expected_tokens(acceptance: np.ndarray | float, k: np.ndarray | int) -> np.n
     if not np.all((a >= 0) & (a <= 1) & (k >= 0)):
         raise ValueError(
             f"acceptance {acceptance!r} with {k} draft tokens: acceptance lies between 0 and 1, k "
-            "is 0 or more"
+            f"is 0 or more"
         )
     powers = np.arange(k.max(initial=0) + 1)
     return np.where(powers <= k[..., None], a[..., None] ** powers, 0).sum(axis=-1)

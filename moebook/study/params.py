@@ -4,10 +4,8 @@ They come from a YAML file (`load`), or from the notebook's own names after pape
 them (`from_notebook`); what neither names is the profile's. Both ways end in the same pydantic
 model, so the same input gives the same problems."""
 
-import ast
 import difflib
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
 
@@ -15,34 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from moebook import devices, paths
 from moebook.models import fitting
-from moebook.problems import ParameterError, Problem, choices
+from moebook.problems import ParameterError, Problem, Wrong, choices
 from moebook.study import limits
 from moebook.study.given import of_notebook, read_yaml
-from moebook.study.lengths import Length, Lengths
 
-__all__ = [
-    "PROFILE",
-    "Count",
-    "Counts",
-    "Depths",
-    "Flag",
-    "Fraction",
-    "Fractions",
-    "Length",
-    "Lengths",
-    "Models",
-    "Names",
-    "NonNegative",
-    "NonNegatives",
-    "NotebookParams",
-    "ParameterError",
-    "Problem",
-    "build",
-    "choices",
-    "from_notebook",
-    "load",
-    "read_yaml",
-]
 PROFILE = r"[a-z0-9][a-z0-9_-]*"
 
 
@@ -58,13 +32,13 @@ def as_models(value: Any) -> Any:
 Count = Annotated[int, Field(strict=True, gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
 Fraction = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 # Of a sweep: an empty list leaves it out.
 Counts = Annotated[tuple[Count, ...], BeforeValidator(as_tuple)]
 Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(as_tuple)]
+NonNegatives = Annotated[tuple[NonNegative, ...], BeforeValidator(as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 Models = Annotated[tuple[str, ...], BeforeValidator(as_models)]
-NonNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-NonNegatives = Annotated[tuple[NonNegative, ...], BeforeValidator(as_tuple)]
 # Depths that a model is extrapolated from: a line takes two.
 Depths = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=2)]
 
@@ -91,14 +65,23 @@ class NotebookParams(BaseModel):
         """Where each value came from; what is not named is the section's default."""
         return self._origins
 
-    def problems(self) -> list[tuple[str, Any, str]]:
-        """(key, value, what is allowed) of everything that types alone cannot tell."""
-        found, allowed = [], devices.allowed()
-        if self.device not in allowed:
-            found.append(("device", self.device, choices(self.device, allowed)))
+    def problems(self) -> list[Wrong]:
+        """Everything wrong that types alone cannot tell. Sections add theirs."""
+        found = self.unknown("device", devices.allowed())
         if wrong := paths.output_root_problem(self.output_root, self.profile):
-            found.append(("output_root", self.output_root, wrong))
+            found.append(self.wrong("output_root", wrong))
         return found
+
+    def wrong(self, key: str, allowed: str) -> Wrong:
+        """That the value of a parameter is wrong, and what is allowed."""
+        return key, getattr(self, key), allowed
+
+    def unknown(self, key: str, allowed: list[str]) -> list[Wrong]:
+        """A problem for each name of a parameter that is not allowed, with the nearest one that is.
+        A parameter without a value has none."""
+        given = getattr(self, key)
+        names = given if isinstance(given, tuple) else () if given is None else (given,)
+        return [(key, name, choices(name, allowed)) for name in names if name not in allowed]
 
 
 def build(
@@ -106,34 +89,24 @@ def build(
 ) -> NotebookParams:
     """Validated parameters, or ParameterError with every problem; `source` names the file or
     notebook in it, `origins` where some of the values came from instead."""
-    fields, origins = list(model.model_fields), origins or {}
-    data = {str(k): _as_meant(model, str(k), v) for k, v in data.items()}
+    origins = origins or {}
+    data = {str(key): _as_meant(model, str(key), value) for key, value in data.items()}
     try:
         params = model(**data)
     except ValidationError as error:
-        found = [_from_pydantic(e, data, source, fields) for e in error.errors()]
+        found = [limits.wrong(one, data, model.model_fields) for one in error.errors()]
     else:
-        found = [Problem(source, *problem) for problem in params.problems()]
+        found = params.problems()
     if found:
-        raise ParameterError([_with_origin(p, source, origins) for p in found])
+        raise ParameterError([Problem(_place(w[0], source, origins), *w) for w in found])
     params._origins.update(origins)
     return params
 
 
-def _notebook(value: Any, own: str) -> Any:
-    """The section's own notebook where it was named by number, name or file."""
-    name = Path(str(value)).name.removesuffix(".ipynb")
-    return (
-        own
-        if name == own[3:] or (name.isdigit() and int(name) == int(own[:2])) or name == own
-        else value
-    )
-
-
-def _with_origin(problem: Problem, source: str, origins: dict[str, str]) -> Problem:
+def _place(key: str, source: str, origins: dict[str, str]) -> str:
     """`mine.yaml with params/cpu/…`: where the value was not given but taken from a profile."""
-    origin = origins.get(problem.key.split(".")[0], source)
-    return problem if origin == source else replace(problem, source=f"{source} with {origin}")
+    origin = origins.get(key.split(".")[0], source)
+    return source if origin == source else f"{source} with {origin}"
 
 
 def _as_meant(model: type[NotebookParams], name: str, value: Any) -> Any:
@@ -144,45 +117,17 @@ def _as_meant(model: type[NotebookParams], name: str, value: Any) -> Any:
         return _notebook(value, model.model_fields[name].default)
     if not isinstance(value, str) or name == "output_root":
         return value
-    optional = name in model.model_fields and type(None) in get_args(
-        model.model_fields[name].annotation
-    )
-    if optional and value.lower() == "none":
+    field = model.model_fields.get(name)
+    if value.lower() == "none" and field and type(None) in get_args(field.annotation):
         return None
     return paths.given(value) if "/" in value else value
 
 
-def _from_pydantic(error: dict, data: dict, source: str, fields: list[str]) -> Problem:
-    key = ".".join(str(part) for part in error["loc"])
-    top = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        return Problem(source, top, data.get(top), f"unknown parameter; {choices(top, fields)}")
-    allowed = (error["msg"][0].lower() + error["msg"][1:]).replace(
-        "a valid tuple", "a list, such as [1, 2]"
-    )
-    whole = "int" in error["type"] or error["type"] == "length"
-    if (whole or "float" in error["type"]) and (
-        hint := limits.number_hint(error["input"], whole=whole)
-    ):
-        return Problem(source, key, error["input"], f"{allowed}; {hint}")
-    if isinstance(error["input"], str) and any(
-        kind in error["type"] for kind in ("tuple", "int", "length")
-    ):
-        allowed += _hint_string(error["input"])
-    return Problem(source, key, error["input"], allowed)
-
-
-def _hint_string(text: str) -> str:
-    """What to do when a list or number arrived as text, as papermill's -p and YAML's quotes give
-    it."""
-    try:
-        ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return ""
-    return (
-        f"; it arrived as text: write it without quotes, or with papermill `-y 'name: {text}'` in "
-        f"place of `-p`"
-    )
+def _notebook(value: Any, own: str) -> Any:
+    """The section's own notebook where it was named by number, name or file."""
+    name = Path(str(value)).name.removesuffix(".ipynb")
+    by_number = name.isdigit() and int(name) == int(own[:2])
+    return own if by_number or name in (own, own[3:]) else value
 
 
 def load(model: type[NotebookParams], path: str | Path) -> NotebookParams:
@@ -207,8 +152,8 @@ def _resolve(
     stem = model.model_fields["notebook"].default
     values, origins = dict(given), dict.fromkeys(given, source)
     own = _profile_file(stem, given.get("profile"))
-    if problems := _of_profile(given, own, stem, source):
-        raise ParameterError(problems)
+    if wrong := _wrong_profile(given, own, stem):
+        raise ParameterError([Problem(source, *wrong)])
 
     def fill(path: Path | None) -> None:
         if path is not None and not (file is not None and path.samefile(file)):
@@ -217,7 +162,8 @@ def _resolve(
                     values[name], origins[name] = value, paths.shown(path)
 
     fill(own)
-    fill(_profile_file(stem, _profile_of_device(values.get("device", "cpu"), stem)))
+    device = str(values.get("device", "cpu"))
+    fill(_profile_file(stem, device if device in paths.profiles(stem) else "gpu"))
     return build(model, values, source, origins)
 
 
@@ -228,38 +174,22 @@ def _profile_file(stem: str, profile: Any) -> Path | None:
     return path if path.exists() else None
 
 
-def _profile_of_device(device: Any, stem: str) -> str:
-    """The profile whose values a device takes where nobody says: its own, or that of any GPU."""
-    own = str(device) in paths.profiles(stem)
-    return str(device) if own else "gpu"
-
-
-def _of_profile(given: dict, own: Path | None, stem: str, source: str) -> list[Problem]:
-    """What is wrong with the profile that was given, and with a device that is not that
-    profile's."""
+def _wrong_profile(given: dict, own: Path | None, stem: str) -> Wrong | None:
+    """What is wrong with the profile that was given, or with a device that is not that profile's.
+    own: the profile's file."""
     profile, device = given.get("profile"), given.get("device")
     if own is None:
         near = difflib.get_close_matches(str(profile), paths.profiles(stem), n=1, cutoff=0.6)
         if profile is None or device is not None or not near:
-            return []
-        return [
-            Problem(
-                source,
-                "profile",
-                profile,
-                f"no params/{profile}/{stem}.yaml, and no `device` for results of "
-                f"your own; {choices(profile, paths.profiles(stem))}",
-            )
-        ]
+            return None
+        absent = f"no params/{profile}/{stem}.yaml, and no `device` for results of your own"
+        return "profile", profile, f"{absent}; {choices(profile, paths.profiles(stem))}"
     its = read_yaml(own).get("device", device)
     if device in (None, its):
-        return []
-    return [
-        Problem(
-            source,
-            "device",
-            device,
-            f"profile {profile!r} is for device {its!r}: leave `device` out, or give "
-            f"results of another device another `profile` name",
-        )
-    ]
+        return None
+    return (
+        "device",
+        device,
+        f"profile {profile!r} is for device {its!r}: leave `device` out, or give results of "
+        "another device another `profile` name",
+    )

@@ -18,9 +18,10 @@ Methods
   routing        expert choices of a text are counted, per layer
   ablation       perplexity with each expert taken out of its router in turn
   training       what training a member of the tiny family gave; no engine
-  endpoint       a server elsewhere answers `batch` requests at a time; no engine here Points with a
-                 depth method are derived from the points named in `own` and `anchor`, which are
-                 measured.
+  endpoint       a server elsewhere answers `batch` requests at a time; no engine here
+
+Points with a depth method are derived from the points named in `own` and `anchor`, which are
+measured.
 
 Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token, G
 GPUs."""
@@ -32,36 +33,23 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.tiny import family, own_text
-from moebook.study.settings import EngineSettings, Speculation, Workload, identity
+from moebook.study.settings import EngineSettings, Workload, identity
 
-__all__ = [
-    "METHODS",
-    "EngineSettings",
-    "Plan",
-    "Point",
-    "Speculation",
-    "Workload",
-    "describe",
-    "merge",
-]
-
-METHODS = (
-    "full",
-    "sampled",
-    "depth",
-    "depth+sampled",
-    "layer",
-    "perplexity",
-    "acceptance",
-    "routing",
-    "ablation",
-    "training",
-    "endpoint",
-)
 TEXT_METHODS = ("perplexity", "acceptance", "routing", "ablation")
 WITHOUT_ENGINE = ("layer", "training", "endpoint")
+# Engine settings that a point is known by beside its model.
+ENGINE_COLUMNS = (
+    "dtype",
+    "quantization",
+    "kv_cache_dtype",
+    "tensor_parallel",
+    "pipeline_parallel",
+    "expert_parallel",
+    "graphs",
+    "weights",
+)
 
 
 @dataclass(frozen=True)
@@ -77,10 +65,10 @@ class Point:
     text: str | None = None  # a file of held-out text, or a text of the tiny family
     status: str = "ready"  # or oom, infeasible: planned, never run
     reason: str | None = None
-    own: tuple[str, ...] = ()  # depth methods: keys of this cell's points with fewer layers
-    anchor: tuple[
-        str, ...
-    ] = ()  # and of one other cell's full-depth point and reduced one, sharing the intercept
+    # Depth methods: keys of this cell's points with fewer layers, and of another cell's full-depth
+    # point and reduced one, which share the intercept.
+    own: tuple[str, ...] = ()
+    anchor: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -94,17 +82,15 @@ class Point:
             "repeats": self.repeats,
             "own": self.own,
             "anchor": self.anchor,
-            **({"text": _text_identity(self.text)} if self.text else {}),
-            **(
-                {"recipe": family.recipe_id(self.engine.weights)}
-                if family.is_tiny(self.engine.weights)
-                else {}
-            ),
-            **(
-                {"endpoint": self.series} if self.method == "endpoint" else {}
-            ),  # another label, another server
-            **(own_text.identity() if self.rests_on_tiny else {}),  # text of the user's own
         }
+        if self.text:
+            what["text"] = _text_identity(self.text)
+        if family.is_tiny(self.engine.weights):
+            what["recipe"] = family.recipe_id(self.engine.weights)
+        if self.method == "endpoint":
+            what["endpoint"] = self.series  # another label, another server
+        if self.rests_on_tiny:
+            what |= own_text.identity()  # text of the user's own
         return _digest(what)
 
     @property
@@ -116,23 +102,15 @@ class Point:
     def build_key(self) -> tuple:
         """Points equal in this differ in top-k at most, which a running engine can switch."""
         arch = self.architecture
-        return (
-            arch.name.split("[")[0],
-            arch.source,
-            arch.num_layers,
-            arch.expert_ffn_dim,
-            arch.num_experts,
-            self.engine,
-        )
+        ffn_dim, experts, _, layers = arch.shape
+        return arch.unedited_name, arch.source, layers, ffn_dim, experts, self.engine
 
     @property
     def rests_on_tiny(self) -> bool:
         """Whether weights, a draft or the text are of the tiny family."""
-        spec = self.engine.speculation
-        return any(
-            name and family.is_tiny(name)
-            for name in (self.engine.weights, spec and spec.draft, self.text)
-        )
+        draft = self.engine.speculation and self.engine.speculation.draft
+        names = (self.engine.weights, draft, self.text)
+        return any(name and family.is_tiny(name) for name in names)
 
     @property
     def is_derived(self) -> bool:
@@ -175,11 +153,9 @@ class Plan:
         for point in self.points:
             if point.status == "ready" and not point.is_derived:
                 builds.setdefault(point.build_key, []).append(point)
-        return [
-            p
-            for build in builds.values()
-            for p in sorted(build, key=lambda p: -p.architecture.top_k)
-        ]
+        for build in builds.values():
+            build.sort(key=lambda point: -point.architecture.top_k)
+        return [point for build in builds.values() for point in build]
 
     def only(self, sweeps: list[str]) -> "Plan":
         """The part of the plan that these sweeps need, in their order. ValueError for a sweep it
@@ -227,7 +203,7 @@ def describe(point: Point) -> dict:
         "key": point.key,
         "notebook": point.notebook,
         "sweeps": ",".join(point.sweeps),
-        "model": arch.name.split("[")[0],
+        "model": arch.unedited_name,
         "series": point.series,
         "method": point.method,
         "num_layers": arch.num_layers,
@@ -235,19 +211,7 @@ def describe(point: Point) -> dict:
         "expert_ffn_dim": arch.expert_ffn_dim,
         "num_experts": arch.num_experts,
         "top_k": arch.top_k,
-        **{
-            name: getattr(engine, name)
-            for name in (
-                "dtype",
-                "quantization",
-                "kv_cache_dtype",
-                "tensor_parallel",
-                "pipeline_parallel",
-                "expert_parallel",
-                "graphs",
-            )
-        },
-        "weights": engine.weights,
+        **{name: getattr(engine, name) for name in ENGINE_COLUMNS},
         "asked_moe_backend": engine.moe_backend,
         "speculative": spec and spec.method,
         "draft": spec and spec.draft,

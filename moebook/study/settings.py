@@ -29,11 +29,9 @@ class Speculation:
     def rates(self) -> list[float] | None:
         """Unconditional acceptance rate of each position, as the engine's synthetic sampler takes
         them."""
-        return (
-            None
-            if self.acceptance is None
-            else [self.acceptance**i for i in range(1, self.num_tokens + 1)]
-        )
+        if self.acceptance is None:
+            return None
+        return [self.acceptance**i for i in range(1, self.num_tokens + 1)]
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,8 @@ class Workload:
 
 def identity(settings: EngineSettings | Workload) -> dict:
     """All fields of the settings, `later` ones only where they differ from their default."""
-    unset = {
-        f.name
-        for f in fields(settings)
-        if f.metadata.get("later") and getattr(settings, f.name) == f.default
-    }
-    return {name: value for name, value in asdict(settings).items() if name not in unset}
+    known = asdict(settings)
+    for field_ in fields(settings):
+        if field_.metadata.get("later") and getattr(settings, field_.name) == field_.default:
+            del known[field_.name]
+    return known

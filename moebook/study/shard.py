@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from moebook import devices
-from moebook.study.estimates import ENGINE_START_S, estimate_s
+from moebook.study.estimates import engine_start_s, estimate_s
 from moebook.study.plan import Plan, Point
 
 
@@ -23,10 +23,8 @@ class Shard:
     def parse(cls, text: str) -> "Shard":
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError(
-                f"no shard {text!r}: give i/n with i from 1 to n, such as 3/8 for the third of "
-                f"eight jobs"
-            )
+            example = "3/8 for the third of eight jobs"
+            raise ValueError(f"no shard {text!r}: give i/n with i from 1 to n, such as {example}")
         return cls(int(found[1]), int(found[2]))
 
     @property
@@ -37,18 +35,15 @@ class Shard:
         """The points of each plan that this part measures. Plans that share points are split as
         one, so that no point falls to two parts."""
         points = {p.key: p for plan in plans for p in plan.measured}
-        mine = {
-            p.key
-            for build in deal(list(points.values()), self.count, plans[0].device)[self.index - 1]
-            for p in build
-        }
+        mine = deal(list(points.values()), self.count, plans[0].device)[self.index - 1]
+        keys = {point.key for point in mine}
         return [
-            replace(plan, points=tuple(p for p in plan.measured if p.key in mine)) for plan in plans
+            replace(plan, points=tuple(p for p in plan.measured if p.key in keys)) for plan in plans
         ]
 
 
-def deal(points: list[Point], count: int, device_kind: str) -> list[list[list[Point]]]:
-    """`count` lists of builds, each build the points of one engine."""
+def deal(points: list[Point], count: int, device_kind: str) -> list[list[Point]]:
+    """`count` lists of points, those of one engine in the same."""
     builds: dict[tuple, list[Point]] = {}
     for point in points:
         builds.setdefault(point.build_key, []).append(point)
@@ -56,15 +51,13 @@ def deal(points: list[Point], count: int, device_kind: str) -> list[list[list[Po
     parts, seconds = [[] for _ in range(count)], [0.0] * count
     for key in sorted(builds, key=lambda key: -cost[key]):
         least = seconds.index(min(seconds))
-        parts[least].append(builds[key])
+        parts[least] += builds[key]
         seconds[least] += cost[key]
     return parts
 
 
 def build_s(build: list[Point], device_kind: str) -> float:
     """Estimated seconds of the points of one engine, its start included."""
-    start = (
-        ENGINE_START_S["cpu" if device_kind == "cpu" else "gpu"] if build[0].needs_engine else 0.0
-    )
     published = devices.published_here(device_kind)
+    start = engine_start_s(published) if build[0].needs_engine else 0.0
     return start + sum(estimate_s(p, published) for p in build)

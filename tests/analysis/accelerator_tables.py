@@ -96,4 +96,4 @@ def results(
     for other in beside:
         write(other, root, knee)
     params = write(profile, root, knee, **{"beside": beside, **changes})
-    return load(params, SECTION.plan(params))
+    return load(params, SECTION.plan(params), SECTION.enrich)

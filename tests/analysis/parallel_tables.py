@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from moebook import sections
-from moebook.models import sizes
+from moebook.models import costs
 from moebook.results import metrics, table
 from moebook.study.plan import Plan, Point
 
@@ -31,8 +31,8 @@ def seconds(point: Point) -> tuple[float, float]:
     """(TTFT, step): host, bytes and FLOPs one after the other, split evenly over devices; a
     pipeline's stages in turn."""
     arch, work, engine = point.architecture, point.workload, point.engine
-    prefill = sizes.prefill_cost(arch, work.batch, work.input_tokens)
-    decode = sizes.decode_cost(arch, work.batch, work.input_tokens + work.output_tokens // 2)
+    prefill = costs.prefill_cost(arch, work.batch, work.input_tokens)
+    decode = costs.decode_cost(arch, work.batch, work.input_tokens + work.output_tokens // 2)
     slower = RUN.get(point.series, 1.0)
     split = engine.tensor_parallel
     return (

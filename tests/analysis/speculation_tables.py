@@ -5,7 +5,7 @@ import itertools
 
 import pandas as pd
 
-from moebook.models.sizes import distinct_experts
+from moebook.models.costs import distinct_experts
 from moebook.predict.speculation import expected_tokens
 from moebook.sections.speculative_decoding.plan import NGRAM, PLAIN
 

@@ -11,7 +11,7 @@ import accelerator_tables as t  # noqa: E402
 
 from moebook.results import verdicts  # noqa: E402
 from moebook.results.cells import Cells, Untested  # noqa: E402
-from moebook.sections.accelerator_comparison import effects  # noqa: E402
+from moebook.sections.accelerator_comparison import claims as effects  # noqa: E402
 
 LABEL = "CS-3, FP8"
 
@@ -34,7 +34,9 @@ def cells(summary) -> Cells:
 
 
 def verdict(summary, claim: str):
-    return next(v for v in verdicts.evaluate(summary, resamples=200) if v.id == claim)
+    return next(
+        v for v in verdicts.evaluate(summary, t.SECTION.claims, resamples=200) if v.id == claim
+    )
 
 
 def test_a_planted_knee_is_its_exponent(tables):

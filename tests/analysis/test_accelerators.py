@@ -7,7 +7,7 @@ from math import ceil
 import pytest
 
 from moebook import devices
-from moebook.models import catalog, sizes
+from moebook.models import catalog, costs, sizes
 from moebook.models.edit import language_part
 from moebook.sections.accelerator_comparison import accelerators
 from moebook.sections.accelerator_comparison.accelerators import DTYPES, load, names, roofline
@@ -60,8 +60,8 @@ def test_an_unknown_name_is_told_the_nearest():
 def test_a_roofline_is_bytes_over_bandwidth_or_flops_over_rate():
     card = load("H200 SXM")
     found = roofline(SCOUT, 1, 1024, 2, card, quantization="fp8")
-    prefill = sizes.prefill_cost(SCOUT, 1, 1024, quantization="fp8")
-    step = sizes.decode_cost(SCOUT, 1, 1025, quantization="fp8")
+    prefill = costs.prefill_cost(SCOUT, 1, 1024, quantization="fp8")
+    step = costs.decode_cost(SCOUT, 1, 1025, quantization="fp8")
     assert found.devices == 1 and found.note == ""
     assert found.floor.floor_ttft_s == pytest.approx(
         max(prefill.total_bytes / 4.8e12, prefill.total_flops / 1.979e15)
@@ -71,7 +71,7 @@ def test_a_roofline_is_bytes_over_bandwidth_or_flops_over_rate():
 
 def test_formats_multiply_in_the_rate_their_units_have():
     long = (16, 4096, 2)  # prefill of 65536 tokens computes
-    flops = sizes.prefill_cost(QWEN, 16, 4096).total_flops
+    flops = costs.prefill_cost(QWEN, 16, 4096).total_flops
     for name, quantization, rate in (
         ("H100 SXM", None, 9.895e14),
         ("H200 SXM", "int4", 9.895e14),
@@ -105,7 +105,7 @@ def test_a_model_over_wafers_passes_them_in_turn():
     one, many = (roofline(SCOUT, b, 128, 128, wafer, quantization="fp8") for b in (1, 16))
     assert one.devices == ceil(need / 44e9) == 3
     assert "1.25e+17 FLOP/s, as printed" in one.note
-    step = sizes.decode_cost(SCOUT, 1, 192, quantization="fp8").total_bytes / 2.1e16
+    step = costs.decode_cost(SCOUT, 1, 192, quantization="fp8").total_bytes / 2.1e16
     assert one.floor.floor_tpot_s == pytest.approx(
         step, rel=1e-2
     )  # not over 3: one sequence is on one wafer

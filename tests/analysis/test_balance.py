@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from moebook.models.sizes import distinct_experts
+from moebook.models.costs import distinct_experts
 from moebook.results import balance as b
 from moebook.results.table import POINT_NUMBERS
-from moebook.sections.load_balancing import cost as c
+from moebook.sections.load_balancing import skew as c
 
 BALANCE = tuple(
     name.removeprefix("balance_")
@@ -224,13 +224,13 @@ def test_inclusion_at_its_ends():
 
 
 def test_ranks_by_hand():
-    q = np.array([0.9, 0.5, 0.4, 0.2])
-    assert c.ep_rank_cost(q, 2) == pytest.approx(1.4)
-    assert c.ep_rank_cost(q, 1) == 1 and c.ep_rank_cost(q, 4) == pytest.approx(1.8)
-    hit = 1 - (1 - q) ** 2
-    assert c.ep_rank_cost(q, 2, tokens=2) == pytest.approx((hit[0] + hit[1]) / hit.sum() * 2)
+    q = c.zipf(8, 1.0)  # of one expert a token: a rank each, so the fullest holds the most likely
+    assert c.ep_slowdown(8, 1, 1.0, 8) == pytest.approx(8 * q[0])
+    hit = [1 - (1 - share) ** 2 for share in (q[0], 1 / 8)]
+    assert c.ep_slowdown(8, 1, 1.0, 8, tokens=2) == pytest.approx(hit[0] / hit[1])
+    assert c.ep_slowdown(8, 2, 1.0, 1) == pytest.approx(1)
     with pytest.raises(ValueError, match="3 ranks do not divide 4 experts"):
-        c.ep_rank_cost(q, 3)
+        c.ep_slowdown(4, 2, 1.0, 3)
 
 
 def test_ranks_pay_when_computing_and_not_when_reading():

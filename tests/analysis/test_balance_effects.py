@@ -10,7 +10,7 @@ import pytest
 from moebook import sections
 from moebook.results import verdicts as claims
 from moebook.results.cells import Cells, Untested
-from moebook.sections.load_balancing.effects import (
+from moebook.sections.load_balancing.claims import (
     coefficient_steps,
     imbalance_ratio,
     importance_rank,
@@ -194,7 +194,7 @@ def test_claims_of_section_7():
     assert even["frequency-not-importance"].verdict == "supported"
     assert "each variant trained once" in even["balance-aux-loss"].reason
     assert even["balance-vl2"].verdict == even["balance-molmoe"].verdict == "untested"
-    assert "MME images" in even["balance-vl2"].reason and "hf_routing" in even["balance-vl2"].reason
+    assert "MME images" in even["balance-vl2"].reason and "hf/routing" in even["balance-vl2"].reason
 
 
 def test_claims_of_section_7_the_other_way():

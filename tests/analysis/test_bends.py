@@ -79,21 +79,21 @@ def test_local_exponents_of_powers_are_the_powers():
 
 def test_a_planted_bend_is_found_whatever_the_order():
     lengths, seconds = [8, 1, 4, 2], [32, 1, 8, 2]  # 1, 2, 8, 32: exponents 1, 2, 2
-    found = knees.measured_bend(lengths, seconds)
+    found = knees.measured_knee(lengths, seconds)
     assert (found.length, found.below, found.above) == (2, pytest.approx(1), pytest.approx(2))
 
 
 def test_the_steepest_of_several_rises():
     assert (
-        knees.measured_bend([1, 2, 4, 8], [1, 2, 4 * 2**0.2, 16]).length == 4
+        knees.measured_knee([1, 2, 4, 8], [1, 2, 4 * 2**0.2, 16]).length == 4
     )  # exponents 1, 1.2, 1.8
 
 
 def test_straight_flattening_and_short_curves_do_not_bend():
-    assert knees.measured_bend([1, 2, 4], [1, 2, 4]) is None
-    assert knees.measured_bend([1, 2, 4], [1, 4, 8]) is None
-    assert knees.measured_bend([1, 2, 4], [1, 2, 2 * 2 ** (1 + knees.LEAST_RISE / 2)]) is None
-    assert knees.measured_bend([1, 2], [1, 4]) is None
+    assert knees.measured_knee([1, 2, 4], [1, 2, 4]) is None
+    assert knees.measured_knee([1, 2, 4], [1, 4, 8]) is None
+    assert knees.measured_knee([1, 2, 4], [1, 2, 2 * 2 ** (1 + knees.LEAST_RISE / 2)]) is None
+    assert knees.measured_knee([1, 2], [1, 4]) is None
 
 
 @pytest.mark.parametrize("lengths", [[128], [128, 128]])

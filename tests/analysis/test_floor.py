@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.models import sizes
+from moebook.models import costs
 from moebook.models.catalog import load
 from moebook.models.edit import edit
 from moebook.predict.model import Ceilings, add_floor, floor_row
@@ -27,7 +27,7 @@ def test_decode_floor_by_hand():
 
 
 def test_prefill_of_a_long_prompt_is_bound_by_flops():
-    cost = sizes.prefill_cost(MIXTRAL, 16, 2048)
+    cost = costs.prefill_cost(MIXTRAL, 16, 2048)
     floor = floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS)
     assert floor.floor_ttft_s == pytest.approx(cost.total_flops / 8.0e14)
     assert cost.total_flops / 8.0e14 > cost.total_bytes / 3.0e12
@@ -36,7 +36,7 @@ def test_prefill_of_a_long_prompt_is_bound_by_flops():
 def test_step_floor_is_the_mean_over_every_context():
     model = edit(MIXTRAL, num_layers=4)
     each = [
-        max((c := sizes.decode_cost(model, 16, n)).total_bytes / 3.0e12, c.total_flops / 8.0e14)
+        max((c := costs.decode_cost(model, 16, n)).total_bytes / 3.0e12, c.total_flops / 8.0e14)
         for n in range(501, 501 + 399)
     ]
     assert floor_row(model, 16, 500, 400, CEILINGS).floor_tpot_s == pytest.approx(

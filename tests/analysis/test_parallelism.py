@@ -14,6 +14,7 @@ from moebook.models.one_rank import ONE
 from moebook.predict.communication import Links, NoLinks, links_of, read_tables
 from moebook.results import verdicts as claims
 from moebook.sections.parallelism import composed as p
+from moebook.sections.parallelism import scaling
 
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
 RATE = 4.5e11
@@ -129,7 +130,7 @@ def row(
     own = table[
         (table["model"] == model)
         & (table["series"] == mode)
-        & (p.count_of(table) == devices)
+        & (scaling.with_devices(table)["devices"] == devices)
         & (table["method"] == method)
         & (table["batch"] == batch)
     ]
@@ -225,7 +226,7 @@ def test_composed_rows_carry_the_devices_of_a_table_beside_them(tmp_path):
 
 
 def test_efficiency_is_over_one_device_of_the_same_model(one_device):
-    rows = p.over_devices(one_device)
+    rows = scaling.over_devices(one_device)
     assert (
         set(rows["batch"]) == {16}
         and not rows.duplicated(["model", "series", "devices", "method"]).any()
@@ -239,7 +240,7 @@ def test_efficiency_is_over_one_device_of_the_same_model(one_device):
 
 def test_errors_pair_what_was_run_with_what_was_composed():
     table = p.with_composed(t.summary("4xh200"), measured())
-    errors = p.errors(table)
+    errors = scaling.errors(table)
     assert len(errors) == 20
     own = row(errors, "TP", 4, method="sampled")
     composed = row(table, "TP", 4)
@@ -293,4 +294,4 @@ def test_ranks_of_a_cpu_add_no_device_and_decide_nothing():
     found = verdicts(table)
     assert {v.verdict for v in found.values()} == {"untested"}
     assert all("share its cores" in v.reason for v in found.values())
-    assert set(p.over_devices(table)["added"]) == {1}
+    assert set(scaling.over_devices(table)["added"]) == {1}

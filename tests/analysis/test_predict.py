@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.models import sizes
+from moebook.models import costs
 from moebook.models.catalog import load
 from moebook.models.edit import edit
 from moebook.predict import model as predict
@@ -88,7 +88,7 @@ def measured(table, noise=0.0, seed=0, factors=PLANTED):
 def test_a_step_by_hand():
     table = plan(ffn=(1792,), experts=(8,), active=(2,), layers=(4,), batches=(16,), tokens=(128,))
     model = architecture_of(table.iloc[0])
-    cost = sizes.decode_cost(model, 16, 128 + 64)
+    cost = costs.decode_cost(model, 16, 128 + 64)
     kv = cost.bytes["kv_cache"] / 3e12 / 0.35
     experts = np.hypot(cost.bytes["experts"] / 3e12 / 0.7, cost.flops["experts"] / 8e14 / 0.4)
     other_bytes = cost.total_bytes - cost.bytes["experts"] - cost.bytes["kv_cache"]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import speculation_tables as t
 
-from moebook.models.sizes import distinct_experts
+from moebook.models.costs import distinct_experts
 from moebook.predict.speculation import expected_tokens
 from moebook.sections.speculative_decoding import acceptance as s
 from moebook.sections.speculative_decoding import cost

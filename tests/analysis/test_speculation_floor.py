@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import speculation_tables as t
 
-from moebook.models import sizes
+from moebook.models import costs
 from moebook.models.catalog import load
 from moebook.predict import model as predict
 from moebook.predict.calibration import Calibration, Factors
@@ -82,8 +82,8 @@ def test_a_step_by_hand():
     row = add_floor(one(), CEILINGS, target_of).iloc[0]
     wanted = (target_step_s(2 * 4) + 3 * draft_step_s()) / 2.5
     assert row["floor_tpot_s"] == pytest.approx(wanted, rel=1e-9) and row["floor_reason"] is None
-    costs = [sizes.prefill_cost(model, 2, 100) for model in (TARGET, DRAFT)]
-    prefill = sum(max(c.total_bytes / 3e12, c.total_flops / 8e14) for c in costs)
+    found = [costs.prefill_cost(model, 2, 100) for model in (TARGET, DRAFT)]
+    prefill = sum(max(c.total_bytes / 3e12, c.total_flops / 8e14) for c in found)
     assert row["floor_ttft_s"] == pytest.approx(prefill)
     assert row["floor_e2e_s"] == pytest.approx(prefill + wanted)
     plain = add_floor(
@@ -97,7 +97,7 @@ def test_lookup_costs_nothing_to_draft():
         one(draft=None, speculative="ngram", set_acceptance=None), CEILINGS, target_of
     ).iloc[0]
     assert row["floor_tpot_s"] == pytest.approx(target_step_s(2 * 4) / 2.5, rel=1e-9)
-    cost = sizes.prefill_cost(TARGET, 2, 100)
+    cost = costs.prefill_cost(TARGET, 2, 100)
     assert row["floor_ttft_s"] == pytest.approx(
         max(cost.total_bytes / 3e12, cost.total_flops / 8e14)
     )
@@ -170,12 +170,12 @@ def test_a_prediction_by_hand():
     out = predict.predict(
         one(output_tokens=100), Calibration(CEILINGS, FACTORS, 0), target_of
     ).iloc[0]
-    verify = sizes.decode_cost(TARGET, 2, 150, tokens_per_sequence=4)
+    verify = costs.decode_cost(TARGET, 2, 150, tokens_per_sequence=4)
     step = seconds(verify, 2e-3, TARGET) + 3 * seconds(
-        sizes.decode_cost(DRAFT, 2, 150), 2e-3, DRAFT
+        costs.decode_cost(DRAFT, 2, 150), 2e-3, DRAFT
     )
     assert out["predicted_tpot_s"] == pytest.approx(step / 2.5, rel=1e-9)
-    prefill = sum(seconds(sizes.prefill_cost(m, 2, 100), 6e-3, m) for m in (TARGET, DRAFT))
+    prefill = sum(seconds(costs.prefill_cost(m, 2, 100), 6e-3, m) for m in (TARGET, DRAFT))
     assert out["predicted_ttft_s"] == pytest.approx(prefill, rel=1e-9)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from moebook.models.tiny import family
+from moebook.models.tiny import ensure
 
 MEMBERS = ("aux-0.01", "loss-free", "draft-small", "draft-large")
 
@@ -13,5 +13,5 @@ def tiny_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOEBOOK_CACHE", str(folder))
         patch.delenv("MOEBOOK_TEXT", raising=False)
-        family.ensure([f"tiny:test/{member}" for member in MEMBERS], lambda line: None)
+        ensure.trained([f"tiny:test/{member}" for member in MEMBERS], lambda line: None)
     return folder

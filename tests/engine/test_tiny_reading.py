@@ -10,7 +10,7 @@ import pytest
 import warm
 
 from moebook.models import catalog
-from moebook.models.sizes import distinct_experts
+from moebook.models.costs import distinct_experts
 
 SCRIPT = Path(__file__).parent / "tiny_engine.py"
 MEMBERS = ("aux-0.01", "loss-free")

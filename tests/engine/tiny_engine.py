@@ -11,7 +11,8 @@ import numpy as np
 
 from moebook.engine.vllm.arguments import set_environment
 from moebook.models import catalog
-from moebook.study.plan import EngineSettings, Speculation, Workload
+from moebook.study.plan import EngineSettings, Workload
+from moebook.study.settings import Speculation
 
 TARGETS = ("aux-0.01", "loss-free")
 TEXT = "tiny:test/heldout/all"

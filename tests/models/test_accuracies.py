@@ -9,7 +9,6 @@ import yaml
 
 from moebook.measure import lm_eval
 from moebook.models import catalog
-from moebook.models.vision import image_tokens
 from moebook.sections.model_comparison import accuracies
 from moebook.sections.model_comparison.accuracies import (
     LLM_TASKS,
@@ -147,12 +146,12 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     assert problem.startswith("cannot be read: No such file")
 
 
-def test_image_tokens_of_one_tile_and_of_nine():
-    """A global view of 14 rows of 14 tokens and a newline; tiles alike; one separator."""
-    assert image_tokens(14) == 14 * 15 + 14 * 15 + 1 == 421
-    assert image_tokens(14, 3, 3) == 210 + 42 * 43 + 1
+def test_profiles_give_an_image_the_tokens_that_deepseek_vl2_makes_of_it():
+    """A global view and one tile, each rows of `side` tokens, rows ended by a newline, a separator
+    between (the processor of vLLM 0.32, deepseek_vl2.py, get_num_image_tokens)."""
     patch = catalog.load("deepseek-vl2-tiny").config["vision_config"]["patch_size"]
+    side = -(-(384 // patch) // 2)
     for profile in ("h100", "h200", "4xh100"):
         given = yaml.safe_load(Path(f"params/{profile}/09_model_comparison.yaml").read_text())
-        assert given["vlm_image_tokens"] == image_tokens(patch)
+        assert given["vlm_image_tokens"] == 2 * side * (side + 1) + 1 == 421
         assert given["vlm_text_tokens"] + given["vlm_image_tokens"] == given["tokens"]

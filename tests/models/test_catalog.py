@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from moebook.models import catalog, families
-from moebook.models.catalog import UnknownModel
+from moebook.models import catalog, shapes
+from moebook.models.architecture import UnknownModel, from_config
 
 TINY = {"tiny-mixtral": "mixtral", "tiny-qwen2-moe": "qwen2_moe", "tiny-deepseek-v2": "deepseek_v2"}
 
@@ -182,9 +182,7 @@ def test_a_config_that_went_through_transformers_gives_the_same_shapes(name):
     transformers = pytest.importorskip("transformers")
     arch = catalog.load(name)
     config = {k: v for k, v in arch.hf_config().items() if k != "auto_map"}
-    again = catalog.from_config(
-        transformers.AutoConfig.for_model(**config).to_dict(), name, arch.source
-    )
+    again = from_config(transformers.AutoConfig.for_model(**config).to_dict(), name, arch.source)
     assert dataclasses.replace(again, config={}) == dataclasses.replace(arch, config={})
 
 
@@ -192,13 +190,13 @@ def test_a_hugging_face_id(monkeypatch):
     transformers = pytest.importorskip("transformers")
     asked = []
 
-    def fake(name, trust_remote_code):
-        asked.append((name, trust_remote_code))
+    def fake(name):
+        asked.append(name)
         return transformers.AutoConfig.for_model(**catalog.load("tiny-mixtral").hf_config())
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", fake)
-    arch = catalog.load("owner/some-model", trust_remote_code=True)
-    assert asked == [("owner/some-model", True)]
+    arch = catalog.load("owner/some-model")
+    assert asked == ["owner/some-model"]
     assert arch.name == "owner/some-model"
     assert arch.shape == catalog.load("tiny-mixtral").shape
     json.dumps(arch.hf_config())
@@ -207,7 +205,7 @@ def test_a_hugging_face_id(monkeypatch):
 def test_a_hugging_face_id_out_of_reach(monkeypatch):
     transformers = pytest.importorskip("transformers")
 
-    def fail(name, trust_remote_code):
+    def fail(name):
         raise OSError("no route\nto host")
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", fail)
@@ -275,11 +273,11 @@ def test_a_broken_config_file(tmp_path):
 )
 def test_unreadable_configs(config, words):
     with pytest.raises(UnknownModel, match=words):
-        catalog.from_config(config, "x", "test")
+        from_config(config, "x", "test")
 
 
 def test_every_family_has_a_model():
-    assert {catalog.load(n).family for n in catalog.names()} == set(families.FAMILIES) - {
+    assert {catalog.load(n).family for n in catalog.names()} == set(shapes.KEYS) - {
         "llama4_text",
         "ernie4_5_moe",
     }
@@ -287,7 +285,7 @@ def test_every_family_has_a_model():
 
 def test_the_text_part_of_scout_can_stand_alone():
     whole = catalog.load("Llama-4-Scout-17B-16E-Instruct")
-    text = catalog.from_config(whole.hf_config()["text_config"], "text", "test")
+    text = from_config(whole.hf_config()["text_config"], "text", "test")
     assert text.shape == whole.shape
     assert text.vision_params == 0 < whole.vision_params
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moebook.models import catalog, sizes
+from moebook.models import catalog, costs, sizes
 from moebook.models.edit import edit
 
 MIXTRAL = catalog.load("tiny-mixtral")  # L=4 H=256 E=8 K=2 I=512, 8 heads of 32, 4 kv heads, V=4096
@@ -13,7 +13,7 @@ MOE = [n for n in catalog.names() if catalog.load(n).is_moe]
 
 
 def test_decode_flops_by_hand():
-    cost = sizes.decode_cost(MIXTRAL, batch=3, context=100)
+    cost = costs.decode_cost(MIXTRAL, batch=3, context=100)
     assert cost.flops == {
         "attention": 2 * 3 * 4 * (256 * 256 * 2 + 256 * 128 * 2),
         "router": 2 * 3 * 4 * 256 * 8,
@@ -27,7 +27,7 @@ def test_decode_flops_by_hand():
 
 
 def test_decode_bytes_by_hand_at_batch_one():
-    cost = sizes.decode_cost(MIXTRAL, batch=1, context=100)
+    cost = costs.decode_cost(MIXTRAL, batch=1, context=100)
     assert cost.bytes == pytest.approx(
         {
             "embedding": 2 * 256,
@@ -45,7 +45,7 @@ def test_decode_bytes_by_hand_at_batch_one():
 
 
 def test_mla_decode_by_hand():
-    cost = sizes.decode_cost(DEEPSEEK, batch=2, context=50)
+    cost = costs.decode_cost(DEEPSEEK, batch=2, context=50)
     projections = 256 * 4 * 128 + 256 * 576 + 512 * 4 * 128 + 4 * 64 * 256
     assert cost.flops["attention"] == 2 * 2 * 4 * projections
     assert cost.flops["attention_scores"] == 2 * 4 * 4 * 2 * 50 * (512 + 64 + 512)
@@ -55,7 +55,7 @@ def test_mla_decode_by_hand():
 
 
 def test_prefill_by_hand():
-    cost = sizes.prefill_cost(MIXTRAL, batch=2, input_tokens=3)
+    cost = costs.prefill_cost(MIXTRAL, batch=2, input_tokens=3)
     assert cost.flops["experts"] == 2 * 6 * 4 * 2 * 3 * 256 * 512
     assert cost.flops["attention_scores"] == 2 * 4 * (1 + 2 + 3) * 4 * 256
     assert cost.flops["lm_head"] == 2 * 2 * 4096 * 256
@@ -65,29 +65,29 @@ def test_prefill_by_hand():
 def test_prefill_attention_is_the_sum_of_its_positions():
     for name in ("tiny-mixtral", "gpt-oss-20b", "Llama-4-Scout-17B-16E-Instruct"):
         arch = catalog.load(name)
-        steps = sum(sizes.decode_cost(arch, 1, c).flops["attention_scores"] for c in range(1, 301))
-        assert sizes.prefill_cost(arch, 1, 300).flops["attention_scores"] == steps
+        steps = sum(costs.decode_cost(arch, 1, c).flops["attention_scores"] for c in range(1, 301))
+        assert costs.prefill_cost(arch, 1, 300).flops["attention_scores"] == steps
 
 
 def test_mla_prefill_is_not_absorbed():
-    cost = sizes.prefill_cost(DEEPSEEK, batch=1, input_tokens=10)
+    cost = costs.prefill_cost(DEEPSEEK, batch=1, input_tokens=10)
     assert cost.flops["attention_scores"] == 2 * 4 * 4 * 55 * (64 + 64 + 64)
 
 
 def test_distinct_experts():
-    assert sizes.distinct_experts(64, 8, 1) == pytest.approx(8)
-    assert sizes.distinct_experts(64, 8, 16) == pytest.approx(56.4, abs=0.05)
-    assert sizes.distinct_experts(8, 8, 1) == 8
-    assert sizes.distinct_experts(8, 2, 2) == pytest.approx(8 * (1 - 0.75**2))
-    assert sizes.distinct_experts(0, 0, 5) == 0
+    assert costs.distinct_experts(64, 8, 1) == pytest.approx(8)
+    assert costs.distinct_experts(64, 8, 16) == pytest.approx(56.4, abs=0.05)
+    assert costs.distinct_experts(8, 8, 1) == 8
+    assert costs.distinct_experts(8, 2, 2) == pytest.approx(8 * (1 - 0.75**2))
+    assert costs.distinct_experts(0, 0, 5) == 0
     with pytest.raises(ValueError, match="top_k 9 of 8 experts"):
-        sizes.distinct_experts(8, 9, 1)
+        costs.distinct_experts(8, 9, 1)
 
 
 @pytest.mark.parametrize("name", MOE)
 def test_a_huge_batch_reads_every_weight_but_the_embedding(name):
     arch = catalog.load(name)
-    read = sizes.decode_cost(arch, 10**6, 1).bytes
+    read = costs.decode_cost(arch, 10**6, 1).bytes
     held = sizes.component_bytes(arch)
     for component in set(sizes.COMPONENTS) - {"embedding", "vision"}:
         assert read[component] == pytest.approx(held[component])
@@ -96,7 +96,7 @@ def test_a_huge_batch_reads_every_weight_but_the_embedding(name):
 @pytest.mark.parametrize("name", MOE)
 def test_a_single_token_reads_its_active_weights(name):
     arch = catalog.load(name)
-    read = sizes.decode_cost(arch, 1, 1).bytes
+    read = costs.decode_cost(arch, 1, 1).bytes
     active = sizes.active_counts(arch)
     for component in set(sizes.COMPONENTS) - {"embedding", "vision"}:
         assert read[component] == pytest.approx(2 * active[component])
@@ -105,7 +105,7 @@ def test_a_single_token_reads_its_active_weights(name):
 def test_experts_read_grow_with_experts_active_experts_and_batch():
     def experts(num_experts, top_k, batch):
         arch = edit(MIXTRAL, num_experts=num_experts, top_k=top_k)
-        return sizes.decode_cost(arch, batch, 64).bytes["experts"]
+        return costs.decode_cost(arch, batch, 64).bytes["experts"]
 
     assert experts(4, 2, 16) < experts(8, 2, 16) < experts(16, 2, 16) < experts(32, 2, 16)
     assert experts(8, 1, 16) < experts(8, 2, 16) < experts(8, 4, 16) < experts(8, 8, 16)
@@ -114,7 +114,7 @@ def test_experts_read_grow_with_experts_active_experts_and_batch():
 
 
 def test_flops_do_not_depend_on_the_number_of_experts_but_for_the_router():
-    few, many = (sizes.decode_cost(edit(MIXTRAL, num_experts=e), 4, 64).flops for e in (8, 32))
+    few, many = (costs.decode_cost(edit(MIXTRAL, num_experts=e), 4, 64).flops for e in (8, 32))
     assert {c for c in few if few[c] != many[c]} == {"router"}
     assert many["router"] == 4 * few["router"]
 
@@ -122,7 +122,7 @@ def test_flops_do_not_depend_on_the_number_of_experts_but_for_the_router():
 def test_flops_of_the_matrices_are_twice_the_active_ones():
     for name in MOE:
         arch = catalog.load(name)
-        flops = sizes.decode_cost(arch, 1, 1).flops
+        flops = costs.decode_cost(arch, 1, 1).flops
         matrices = sizes.matrix_counts(arch)
         matrices["experts"] = matrices["experts"] // arch.num_experts * arch.top_k
         for component in (
@@ -159,7 +159,7 @@ def test_windows_bound_the_kv_cache_read():
     arch = catalog.load("gpt-oss-20b")
 
     def read(context):
-        return sizes.decode_cost(arch, 1, context).bytes["kv_cache"]
+        return costs.decode_cost(arch, 1, context).bytes["kv_cache"]
 
     assert read(128) - read(127) == 24 * 1024 * 2
     assert read(4096) - read(4095) == 12 * 1024 * 2
@@ -172,7 +172,7 @@ def test_window_numbers_of_the_two_windowed_families():
 
 
 def test_tied_head_is_still_read_and_computed():
-    cost = sizes.decode_cost(catalog.load("Qwen3-0.6B"), 1, 1)
+    cost = costs.decode_cost(catalog.load("Qwen3-0.6B"), 1, 1)
     assert cost.bytes["lm_head"] == 2 * 151936 * 1024
     assert cost.flops["lm_head"] == 2 * 151936 * 1024
 
@@ -211,8 +211,8 @@ def test_activations_grow_with_tokens_and_active_experts():
             lambda: sizes.weight_bytes(MIXTRAL, quantization="fp5"),
             "quantization 'fp5'.*allowed: None, fp8",
         ),
-        (lambda: sizes.decode_cost(MIXTRAL, 0, 5), "batch is 0"),
-        (lambda: sizes.prefill_cost(MIXTRAL, 1, 0), "input_tokens is 0"),
+        (lambda: costs.decode_cost(MIXTRAL, 0, 5), "batch is 0"),
+        (lambda: costs.prefill_cost(MIXTRAL, 1, 0), "input_tokens is 0"),
     ],
 )
 def test_errors_say_what_is_allowed(call, words):
@@ -223,14 +223,14 @@ def test_errors_say_what_is_allowed(call, words):
 def test_several_tokens_of_a_sequence_in_one_step_by_hand():
     """B = 3 sequences of 4 tokens, the first at context 100: 12 tokens of weights and head, each
     cache read once."""
-    cost = sizes.decode_cost(MIXTRAL, batch=3, context=100, tokens_per_sequence=4)
-    wide = sizes.decode_cost(MIXTRAL, batch=12, context=100)
+    cost = costs.decode_cost(MIXTRAL, batch=3, context=100, tokens_per_sequence=4)
+    wide = costs.decode_cost(MIXTRAL, batch=12, context=100)
     assert {**cost.flops, "attention_scores": 0} == {**wide.flops, "attention_scores": 0}
     assert cost.flops["attention_scores"] == 3 * 4 * 2 * 2 * 256 * (100 + 101 + 102 + 103)
     assert cost.bytes["kv_cache"] == 2 * 3 * 4 * 256 * (103 + 4)
     assert {**cost.bytes, "kv_cache": 0} == {**wide.bytes, "kv_cache": 0}
-    assert sizes.decode_cost(MIXTRAL, 3, 100, tokens_per_sequence=1) == sizes.decode_cost(
+    assert costs.decode_cost(MIXTRAL, 3, 100, tokens_per_sequence=1) == costs.decode_cost(
         MIXTRAL, 3, 100
     )
     with pytest.raises(ValueError, match="tokens_per_sequence is 0"):
-        sizes.decode_cost(MIXTRAL, 3, 100, tokens_per_sequence=0)
+        costs.decode_cost(MIXTRAL, 3, 100, tokens_per_sequence=0)

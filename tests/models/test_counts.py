@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from moebook.models import catalog, sizes
+from moebook.models.architecture import Architecture
 
 TABLE = yaml.safe_load((Path(__file__).parent / "counts.yaml").read_text())
 NOT_IN_TRANSFORMERS = {
@@ -20,7 +21,7 @@ BUILT = [name for name in catalog.names() if name not in NOT_IN_TRANSFORMERS]
 APPROXIMATE = {"MolmoE-1B-0924": 2.5e6}  # its vision connector is known approximately
 
 
-def correction_biases(arch: catalog.Architecture) -> int:
+def correction_biases(arch: Architecture) -> int:
     """DeepSeek's bias-balanced routers hold one bias per expert, which transformers keeps outside
     the parameters."""
     held = arch.family == "deepseek_v3" or arch.config.get("topk_method") == "noaux_tc"

@@ -4,6 +4,7 @@ import pytest
 
 from moebook import paths, sections
 from moebook.models import catalog, fitting, sizes
+from moebook.problems import ParameterError
 from moebook.study import params
 from moebook.study.given import read_yaml
 
@@ -84,8 +85,8 @@ def test_the_word_stands_for_models_spread_over_those_that_fit(names, chosen):
 def test_where_none_fits_the_smallest_stands_in():
     assert fitting.resolve(["fitting 3"], upto(1)) == ("deepseek-vl2-tiny-textonly",)
     assert (
-        fitting.largest(upto(1)) == "deepseek-vl2-tiny-textonly"
-        and fitting.largest(upto(100)) == "Mixtral-8x7B-v0.1"
+        fitting.fitting(upto(1))[-1] == "deepseek-vl2-tiny-textonly"
+        and fitting.fitting(upto(100))[-1] == "Mixtral-8x7B-v0.1"
     )
 
 
@@ -125,7 +126,7 @@ def test_what_is_the_word(text, is_word):
 )
 def test_the_word_out_of_place_is_refused(stem, given, message):
     section = sections.find(stem)
-    with pytest.raises(params.ParameterError, match=message):
+    with pytest.raises(ParameterError, match=message):
         params.build(section.params, given, "test")
 
 

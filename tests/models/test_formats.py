@@ -3,7 +3,7 @@ takes."""
 
 import pytest
 
-from moebook.models import formats, sizes, widths
+from moebook.models import formats, sizes
 from moebook.models.catalog import load
 
 MIXTRAL = load("Mixtral-8x7B-v0.1")
@@ -12,9 +12,9 @@ LINEAR = {"attention", "experts", "shared_experts", "dense_ffn"}
 
 def test_every_series_has_a_known_format_and_known_widths():
     for dtype, quantization, kv in formats.SERIES.values():
-        assert quantization in formats.FORMATS and widths.dtype_bytes(dtype)
-        assert kv == "auto" or widths.dtype_bytes(kv) == 1
-    assert {q for q in formats.FORMATS if q} <= set(widths.QUANTIZED)
+        assert quantization in formats.FORMATS and formats.dtype_bytes(dtype)
+        assert kv == "auto" or formats.dtype_bytes(kv) == 1
+    assert {q for q in formats.FORMATS if q} <= set(formats.MATRIX_BITS)
 
 
 def test_series_are_different_combinations():
@@ -79,20 +79,22 @@ def test_dummy_int4_weights_say_so_in_the_config_and_others_leave_it_alone():
     ],
 )
 def test_bytes_per_element_and_what_a_format_covers(quantization, width, covered):
-    assert widths.matrix_bytes(2, quantization) == pytest.approx(dict.fromkeys(covered, width))
-    assert widths.matrix_bytes(4, quantization) == pytest.approx(dict.fromkeys(covered, width))
+    assert formats.matrix_bytes(2, quantization) == pytest.approx(dict.fromkeys(covered, width))
+    assert formats.matrix_bytes(4, quantization) == pytest.approx(dict.fromkeys(covered, width))
 
 
 def test_a_format_never_takes_more_than_the_plain_dtype():
-    assert set(widths.matrix_bytes(1, "fp8").values()) == {1} and widths.matrix_bytes(2, None) == {}
-    assert set(widths.matrix_bytes(0.25, "fp8").values()) == {0.25}
+    assert (
+        set(formats.matrix_bytes(1, "fp8").values()) == {1} and formats.matrix_bytes(2, None) == {}
+    )
+    assert set(formats.matrix_bytes(0.25, "fp8").values()) == {0.25}
 
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(ValueError, match="'int3' is not known; allowed: None, fp8, .*int4"):
-        widths.matrix_bytes(2, "int3")
+        formats.matrix_bytes(2, "int3")
     with pytest.raises(ValueError, match="'auto' has no known size; allowed: float32, .*bfloat16"):
-        widths.dtype_bytes("auto")
+        formats.dtype_bytes("auto")
 
 
 def test_weights_of_mixtral_in_each_format():

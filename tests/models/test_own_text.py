@@ -12,7 +12,7 @@ import pytest
 from moebook import sections
 from moebook.models.tiny import corpus, family, own_text
 from moebook.study.params import load
-from moebook.study.plan import Speculation
+from moebook.study.settings import Speculation
 
 ROOT = Path(__file__).parents[2]
 

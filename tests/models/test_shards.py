@@ -3,7 +3,7 @@ the model's."""
 
 import pytest
 
-from moebook.models import catalog, sizes
+from moebook.models import catalog, costs, sizes
 from moebook.models.one_rank import (
     MODES,
     ImpossibleShard,
@@ -57,8 +57,8 @@ def test_kv_heads_are_repeated_where_there_are_fewer_than_ranks():
 def test_an_expert_parallel_rank_reads_its_share_of_the_experts_hit(name, devices, tokens):
     arch = catalog.load(name)
     rank = shard(arch, "TP+EP", devices)
-    whole = sizes.distinct_experts(arch.num_experts, arch.top_k, tokens)
-    assert devices * sizes.distinct_experts(rank.num_experts, rank.top_k, tokens) == pytest.approx(
+    whole = costs.distinct_experts(arch.num_experts, arch.top_k, tokens)
+    assert devices * costs.distinct_experts(rank.num_experts, rank.top_k, tokens) == pytest.approx(
         whole
     )
 

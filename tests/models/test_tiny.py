@@ -13,9 +13,12 @@ from typer.testing import CliRunner
 from moebook import cli
 from moebook.models import catalog
 from moebook.models import sizes as shapes
+from moebook.models.architecture import UnknownModel
 from moebook.models.edit import ImpossibleEdit, edit
+from moebook.models.tiny import ensure
 from moebook.models.tiny import family as tiny
 from moebook.models.tiny.recipes import PRESETS
+from moebook.models.tiny.references import Ref
 
 _PRUNE = tiny._prune
 MODELS = [
@@ -37,7 +40,7 @@ def family(tmp_path_factory):
 
 
 def test_names_are_parsed():
-    assert tiny.parse("tiny:cpu/aux-0.01") == tiny.Ref("cpu", "aux-0.01")
+    assert tiny.parse("tiny:cpu/aux-0.01") == Ref("cpu", "aux-0.01")
     assert (
         tiny.parse("tiny:cpu/aux-0.01/inter-12.5-routed_activation").pruning
         == "inter-12.5-routed_activation"
@@ -61,7 +64,7 @@ def test_names_are_parsed():
 def test_unknown_names(name, said):
     with pytest.raises(tiny.UnknownTiny, match=said):
         tiny.parse(name)
-    with pytest.raises(catalog.UnknownModel, match=said):
+    with pytest.raises(UnknownModel, match=said):
         catalog.load(name)
 
 
@@ -104,7 +107,7 @@ def test_a_pruned_name_has_its_shape_and_can_be_edited():
     assert catalog.load("tiny:cpu/aux-0.01/intra-50-frequency").expert_ffn_dim == 32
     assert edit(arch, top_k=2).num_experts == 8
     with pytest.raises(ImpossibleEdit):
-        tiny.config("tiny:cpu/aux-0.01/inter-90-norm")
+        tiny.architecture("tiny:cpu/aux-0.01/inter-90-norm")
 
 
 def test_the_bias_balanced_shape_can_be_edited():
@@ -118,7 +121,6 @@ def test_not_trained_says_how(empty_cache):
         lambda: tiny.folder("tiny:cpu/aux-0.01"),
         lambda: tiny.heldout("cpu", "code"),
         lambda: tiny.record("tiny:cpu/aux-0.01"),
-        lambda: tiny.calibration("cpu"),
     ):
         with pytest.raises(tiny.NotTrained, match="moebook train tiny --preset cpu"):
             wanted()
@@ -133,7 +135,7 @@ def test_what_is_missing(empty_cache):
         "a.txt",
         "tiny:cpu/heldout/code",
     ]
-    assert tiny.missing(names) == ["tiny:cpu/aux-0.01", "tiny:test/draft-small"]
+    assert ensure.missing(names) == ["tiny:cpu/aux-0.01", "tiny:test/draft-small"]
 
 
 def test_another_text_is_another_folder(empty_cache, monkeypatch):
@@ -161,8 +163,10 @@ def test_trained_files(family):
     text = tiny.text_path("tiny:test/heldout/prose").read_text()
     assert tokenizer.decode(tokenizer(text[:500])["input_ids"]) == text[:500]
     assert len(tokenizer) == 1024 and tokenizer.eos_token_id == 0
-    assert catalog.load(str(folder)).config == tiny.config("tiny:test/aux-0.01")
-    assert tiny.calibration("test").read_text() and tiny.missing(["tiny:test/aux-0.01"]) == []
+    assert catalog.load(str(folder)).config == tiny.architecture("tiny:test/aux-0.01").config
+    assert (folder.parent / "corpus" / "calibration.txt").read_text() and ensure.missing(
+        ["tiny:test/aux-0.01"]
+    ) == []
 
 
 @pytest.mark.parametrize("pruning", ["inter-50-frequency", "intra-50-norm"])
@@ -191,15 +195,17 @@ def _as_elsewhere(*arguments):
 
 def test_ensure_trains_what_is_missing_in_a_process(family):
     said = []
-    tiny.ensure(["tiny:test/aux-0.01", "tiny:test/draft-small"], said.append)
+    ensure.trained(["tiny:test/aux-0.01", "tiny:test/draft-small"], said.append)
     assert any("draft-small: held-out perplexity" in line for line in said)
     assert not any(line.startswith("aux-0.01: step") for line in said)
     assert (tiny.folder("tiny:test/draft-small") / "model.safetensors").is_file()
 
 
 def test_a_failed_training_gives_its_last_lines():
-    with pytest.raises(tiny.TrainingFailed, match="exit code 3:\n  broken"):
-        tiny.run([sys.executable, "-c", "print('broken'); raise SystemExit(3)"], lambda line: None)
+    with pytest.raises(ensure.TrainingFailed, match="exit code 3:\n  broken"):
+        ensure.run(
+            [sys.executable, "-c", "print('broken'); raise SystemExit(3)"], lambda line: None
+        )
 
 
 @pytest.mark.parametrize(

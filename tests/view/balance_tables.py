@@ -9,7 +9,7 @@ import pandas as pd
 
 from moebook.predict.layers import work
 from moebook.results import balance
-from moebook.sections.load_balancing.cost import expected_distinct, skewed
+from moebook.sections.load_balancing.skew import expected_distinct, skewed
 
 VARIANTS = {
     "no-balance": 0.9,

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from moebook import sections
 from moebook.sections.hyperparameter_scaling.heatmaps import COLOUR_MAP
-from moebook.sections.load_balancing import figures as load_balancing
+from moebook.sections.load_balancing import expert_maps
 from moebook.sections.model_comparison import breakdown
 from moebook.sections.parallelism import figures as parallelism
 
@@ -69,7 +69,7 @@ def test_bars_of_formats_differ():
     assert abs(np.subtract(*(grey(p.get_facecolor(), p.get_alpha()) for p in formats))) >= APART
 
 
-@pytest.mark.parametrize("name", [COLOUR_MAP, load_balancing.COLOUR_MAP])
+@pytest.mark.parametrize("name", [COLOUR_MAP, expert_maps.COLOUR_MAP])
 def test_colour_maps_run_from_dark_to_light(name):
     light = [grey(colour) for colour in mpl.colormaps[name](np.linspace(0, 1, 32))]
     assert (np.diff(light) > 0).all() and light[-1] - light[0] > 0.5

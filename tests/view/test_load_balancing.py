@@ -7,18 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from balance_tables import CPU, GPU, TEXTS, VARIANTS, cpu, gpu
+from matplotlib.collections import QuadMesh
 
 from moebook.plot import style
-from moebook.sections.load_balancing import figures
+from moebook.plot.figure import of_module
 from moebook.sections.load_balancing import figures as f
-from moebook.sections.load_balancing.cost import ep_slowdown
-from moebook.sections.load_balancing.effects import importance as rank_of
+from moebook.sections.load_balancing.choices import importance as rank_of
+from moebook.sections.load_balancing.skew import ep_slowdown
 
 TABLES = {"gpu": gpu, "cpu": cpu}
-NAMES = sorted(f.__all__)
-DRAWN = [
-    (n, d, w) for n in NAMES for d, w in (("gpu", "page"), ("gpu", "column"), ("cpu", "column"))
-]
 SWEEPS = {
     "heatmaps": "balance",
     "domains": "balance",
@@ -30,6 +27,10 @@ SWEEPS = {
     "skew_ep": "skew_layer",
     "skew_engine": "skew_engine",
 }
+NAMES = sorted(SWEEPS)
+DRAWN = [
+    (n, d, w) for n in NAMES for d, w in (("gpu", "page"), ("gpu", "column"), ("cpu", "column"))
+]
 
 
 @cache
@@ -49,8 +50,14 @@ def titles(fig):
     return [ax.get_title() for ax in fig.axes if ax.get_title()]
 
 
+def maps(fig):
+    """(axes, mesh) of each heat map."""
+    found = [(ax, mesh) for ax in fig.axes for mesh in ax.collections if isinstance(mesh, QuadMesh)]
+    return [(ax, mesh) for ax, mesh in found if ax.get_label() != "<colorbar>"]
+
+
 def test_the_section_names_these_figures():
-    assert {g.__name__ for g in figures().values()} == set(NAMES) and len(figures()) == len(NAMES)
+    assert sorted(g.__name__ for g in of_module(f).values()) == NAMES
 
 
 @pytest.mark.parametrize(("name", "device", "width"), DRAWN)
@@ -116,15 +123,14 @@ def test_missing_sweeps_columns_and_numbers_are_named(name):
 
 def test_a_heat_map_is_the_share_over_uniform_sorted_by_layer():
     fig, rows = draw("heatmaps")
-    maps = [ax for ax in fig.axes if ax.images]
-    assert len(maps) == len(VARIANTS) and titles(fig)[0].startswith("no-balance\nmost chosen ")
+    drawn = [mesh for _, mesh in maps(fig)]
+    assert len(drawn) == len(VARIANTS) and titles(fig)[0].startswith("no-balance\nmost chosen ")
     own = gpu()[(gpu()["sweeps"] == "balance") & (gpu()["series"] == "no-balance")]
     counts = np.sum([json.loads(t) for t in own["expert_counts"]], axis=0)
     over = np.sort(counts / counts.sum(1, keepdims=True), axis=1)[:, ::-1] * GPU["experts"]
-    drawn = maps[0].images[0].get_array()
-    np.testing.assert_allclose(drawn, np.maximum(np.log2(over), -4))
-    norm = maps[0].images[0].norm
-    assert (norm.vmin, norm.vcenter, norm.vmax) == (-3, 0, 3) and norm is maps[-1].images[0].norm
+    np.testing.assert_allclose(drawn[0].get_array(), np.maximum(np.log2(over), -4))
+    norm = drawn[0].norm
+    assert (norm.vmin, norm.vcenter, norm.vmax) == (-3, 0, 3) and norm is drawn[-1].norm
     assert (
         rows.groupby("variant")["choices"].sum().nunique() == 1
         and len(rows) == 5 * GPU["layers"] * GPU["experts"]
@@ -151,12 +157,11 @@ def test_a_checkpoint_of_ones_own_has_its_name_and_an_unmeasured_variant_a_word(
 
 def test_domains_keep_one_order_of_experts():
     fig, rows = draw("domains", "cpu", "column")
-    assert len([ax for ax in fig.axes if ax.images]) == 15 and titles(fig) == list(TEXTS)
+    assert len(maps(fig)) == 15 and titles(fig) == list(TEXTS)
     order = rows.pivot_table(index=["variant", "layer", "rank"], columns="text", values="expert")
     assert (order.nunique(axis=1) == 1).all() and len(rows) == 15 * CPU["layers"] * CPU["experts"]
-    assert [
-        ax.get_ylabel() for ax in draw("domains")[0].axes if ax.get_ylabel() and ax.images
-    ] == list(VARIANTS)
+    labels = [ax.get_ylabel() for ax, _ in maps(draw("domains")[0])]
+    assert [label for label in labels if label] == list(VARIANTS)
 
 
 def test_over_training_draws_both_courses_and_the_level_of_chance():
@@ -207,7 +212,7 @@ def test_ep_balance_starts_at_one_rank_and_leaves_out_degrees_that_do_not_divide
 def test_importance_shows_every_expert_and_the_correlation():
     fig, rows = draw("importance")
     ok = gpu()[gpu()["sweeps"] == "importance"]
-    for ax, row in zip(fig.axes, ok.itertuples(), strict=False):
+    for ax, (_, row) in zip(fig.axes, ok.iterrows(), strict=False):
         found = rank_of(row)
         assert (
             ax.get_title()

@@ -14,8 +14,9 @@ import pytest
 from moebook import sections
 from moebook.predict.communication import Links
 from moebook.sections.parallelism import commentary as r
-from moebook.sections.parallelism import composed as analysis
 from moebook.sections.parallelism import figures as f
+from moebook.sections.parallelism import scaling
+from moebook.sections.parallelism.composed import with_composed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import parallel_tables as t  # noqa: E402
@@ -35,9 +36,7 @@ def table(profile: str, without: str = ""):
 @cache
 def _table(profile: str, without: str):
     kind = "cpu" if profile == "cpu" else "h100"
-    return analysis.with_composed(
-        t.summary(profile, ("synthetic", kind), without=without), Links(kind)
-    )
+    return with_composed(t.summary(profile, ("synthetic", kind), without=without), Links(kind))
 
 
 @pytest.fixture(scope="module", params=["h100", "2xh100", "4xh100", "cpu"])
@@ -163,19 +162,18 @@ def test_the_headline_says_run_or_composed():
 
 def test_readings_have_the_tables_numbers():
     made = table("4xh100")
-    rows = analysis.over_devices(made)
+    rows = scaling.over_devices(made)
     own = rows[
         (rows["series"] == "TP")
         & (rows["devices"] == 4)
         & (rows["model"] == OLMOE)
         & (rows["method"] == "sampled")
     ]
-    assert f"{own['efficiency_pct'].iloc[0] * 4 / 100:.2f} on 4 (run)" in r.scaling(made)
-    assert (
-        f"mean absolute error {analysis.errors(made)['error_pct'].abs().mean():.1f} %"
-        in r.validation(made)
-    )
-    assert "stand-in against its own model class" in r.validation(made)
-    assert "extrapolated from engines with fewer layers" in r.scaling(made)
-    assert "needs 4 devices, this profile has 2" in r.scaling(table("2xh100"))
-    assert "benchmarks/collectives.py" in r.parts(table("cpu"))
+    times = f"{own['efficiency_pct'].iloc[0] * 4 / 100:.2f} (run) |\n"
+    assert times in r.over_devices(made) and "| 2 devices | 4 devices |" in r.over_devices(made)
+    error = scaling.errors(made)["error_pct"].abs().mean()
+    assert f"error of composed E2E is {error:.1f} %" in r.composed_vs_measured(made)
+    assert "stand-in against its own model class" in r.composed_vs_measured(made)
+    assert "extrapolated from engines with fewer layers" in r.over_devices(made)
+    assert "needs 4 devices, this profile has 2" in r.over_devices(table("2xh100"))
+    assert "benchmarks/collectives.py" in r.step_parts(table("cpu"))

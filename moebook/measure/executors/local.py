@@ -9,7 +9,7 @@ from moebook.engine import installed
 from moebook.measure.executors import Job, Measured, cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import WorkerHandle
-from moebook.models.tiny import family
+from moebook.models.tiny import ensure
 from moebook.study.plan import Point
 
 
@@ -53,7 +53,7 @@ class Local:
     def run(self, points: list[Point], job: Job) -> Iterator[Measured]:
         """Counts of expert choices are written where the job wants them, so none come with the
         records."""
-        family.ensure(references(points), job.say, self.device.environment())
+        ensure.trained(references(points), job.say, self.device.environment())
         for point, record in self._sweep(job).records(points, job.stop_at):
             yield Measured(point, record)
 

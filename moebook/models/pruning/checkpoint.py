@@ -1,32 +1,23 @@
-"""Hugging Face folders of safetensors, read and written tensor by tensor: memory holds one tensor
-and one output shard, whatever the model's size. What each tensor is to a MoE layer stands in
-layout.py."""
+"""Hugging Face folders of safetensors, read tensor by tensor and written shard by shard: memory
+holds one tensor and one output shard, whatever the model's size. What each tensor is to a MoE layer
+stands in tensors.py."""
 
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
-from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MAX_SHARD_BYTES = 2 * 1024**3
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-_BYTES = {
-    "F64": 8,
-    "I64": 8,
-    "U64": 8,
-    "F32": 4,
-    "I32": 4,
-    "U32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I16": 2,
-    "U16": 2,
-}
 _WEIGHTS = (
     "*.safetensors",
     "*.index.json",
@@ -39,7 +30,6 @@ _WEIGHTS = (
     "*.msgpack",
     "*.onnx",
 )
-
 _LAYER = re.compile(r"\blayers\.(\d+)\.")
 
 
@@ -49,23 +39,15 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True)
-class Stored:
-    file: str
-    shape: tuple[int, ...]
-    dtype: str  # as safetensors spells it: F32, BF16
-
-    @property
-    def bytes(self) -> int:
-        return prod(self.shape) * _BYTES.get(self.dtype, 1)
-
-
-@dataclass(frozen=True)
 class Checkpoint:
+    """tensors: by name, on the meta device: shapes and dtypes without values. files: by name of a
+    tensor, the file that holds it. metadata: of the files."""
+
     folder: Path
     config: dict
-    tensors: dict[str, Stored]
-    sharded: bool
-    metadata: dict[str, str] = field(default_factory=dict)
+    tensors: "dict[str, Tensor]"
+    files: dict[str, str]
+    metadata: dict[str, str]
 
     def layers(self) -> Iterator[list[str]]:
         """Tensor names, the tensors of one decoder layer at a time; those of no layer come together
@@ -73,42 +55,38 @@ class Checkpoint:
         for _, names in groupby(sorted(self.tensors, key=_layer_of), key=_layer_of):
             yield list(names)
 
-    def read(self, names: Iterable[str]) -> Iterator[tuple[str, "object"]]:
-        """Name and torch tensor (CPU), one by one. Raises CheckpointError."""
-        for file, inside in groupby(
-            sorted(names, key=lambda n: self.tensors[n].file), lambda n: self.tensors[n].file
-        ):
+    def read(self, names: Iterable[str]) -> "Iterator[tuple[str, Tensor]]":
+        """Name and tensor (CPU), one by one. Raises CheckpointError."""
+        by_file = sorted(names, key=self.files.__getitem__)
+        for file, inside in groupby(by_file, self.files.__getitem__):
             with _opened(self.folder / file) as shard:
                 for name in inside:
                     yield name, shard.get_tensor(name)
 
-    @property
-    def total_bytes(self) -> int:
-        return sum(t.bytes for t in self.tensors.values())
 
-    @property
-    def total_parameters(self) -> int:
-        return sum(prod(t.shape) for t in self.tensors.values())
+def num_bytes(tensors: "Iterable[Tensor]") -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def num_parameters(tensors: "Iterable[Tensor]") -> int:
+    return sum(tensor.numel() for tensor in tensors)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """The folder's config and the headers of all its shards. Raises CheckpointError."""
     folder = Path(folder)
-    config = read_json(
-        folder / "config.json", "a Hugging Face model folder has one; give such a folder"
-    )
+    hint = "a Hugging Face model folder has one; give such a folder"
+    config = read_json(folder / "config.json", hint)
     if (folder / INDEX).is_file():
         return _open_sharded(folder, config)
     if (folder / SINGLE).is_file():
         tensors, metadata = _header(folder / SINGLE)
-        return Checkpoint(folder, config, tensors, False, metadata)
-    other = sorted(
-        p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".safetensors")
-    )
+        return Checkpoint(folder, config, tensors, dict.fromkeys(tensors, SINGLE), metadata)
+    weights = (".bin", ".pt", ".pth", ".safetensors")
+    other = ", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in weights)) or "none"
     raise CheckpointError(
-        f"{folder} has neither {SINGLE} nor {INDEX} (weights there: {', '.join(other) or 'none'}); "
-        f"load "
-        "it with transformers and write it again with save_pretrained(folder)"
+        f"{folder} has neither {SINGLE} nor {INDEX} (weights there: {other}); load it with "
+        "transformers and write it again with save_pretrained(folder)"
     )
 
 
@@ -120,9 +98,8 @@ def read_json(path: Path, hint: str) -> dict:
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}); download it again") from error
     if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{path} holds a {type(content).__name__}, not a mapping; download it again"
-        )
+        kind = type(content).__name__
+        raise CheckpointError(f"{path} holds a {kind}, not a mapping; download it again")
     return content
 
 
@@ -136,100 +113,65 @@ def copy_others(source: Path, target: Path) -> list[str]:
         if any(path.match(pattern) for pattern in _WEIGHTS):
             left_out += [] if path.suffix in (".safetensors", ".json") else [path.name]
         elif path.is_dir():
-            shutil.copytree(
-                path, target / path.name, ignore=shutil.ignore_patterns(".*", *_WEIGHTS)
-            )
+            hidden_or_weights = shutil.ignore_patterns(".*", *_WEIGHTS)
+            shutil.copytree(path, target / path.name, ignore=hidden_or_weights)
         else:
             shutil.copyfile(path, target / path.name)
     return left_out
 
 
-class ShardWriter:
-    """Collects tensors and writes a shard whenever they reach max_bytes. `close` names the shards
-    and writes the index.
+def write_tensors(
+    folder: Path,
+    planned: "dict[str, Tensor]",
+    make: "Callable[[list[str]], Iterable[tuple[str, Tensor]]]",
+    *,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Writes a model's tensors, one shard in memory at a time, and the index where there are
+    several. planned: their shapes, on the meta device. make: gives those of these names."""
+    from huggingface_hub import split_torch_state_dict_into_shards
+    from safetensors.torch import save_file
 
-    One file without index where all fits and `sharded` is False.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        sharded: bool,
-        max_bytes: int = MAX_SHARD_BYTES,
-        metadata: dict | None = None,
-    ):
-        self.folder, self.sharded, self.max_bytes = folder, sharded, max_bytes
-        self.metadata = metadata or {"format": "pt"}
-        self.shards: list[list[str]] = []
-        self.total_bytes = self.total_parameters = self._held_bytes = 0
-        self._held: dict = {}
-
-    def add(self, name: str, tensor) -> None:
-        size = tensor.numel() * tensor.element_size()
-        if self._held and self._held_bytes + size > self.max_bytes:
-            self._flush()
-        self._held[name] = tensor.contiguous()
-        self._held_bytes += size
-        self.total_bytes += size
-        self.total_parameters += tensor.numel()
-
-    def close(self) -> None:
-        self._flush()
-        if len(self.shards) == 1 and not self.sharded:
-            self._part(0).rename(self.folder / SINGLE)
-            return
-        weight_map = {}
-        for i, names in enumerate(self.shards):
-            file = f"model-{i + 1:05d}-of-{len(self.shards):05d}.safetensors"
-            self._part(i).rename(self.folder / file)
-            weight_map.update(dict.fromkeys(names, file))
+    split = split_torch_state_dict_into_shards(planned, max_shard_size=max_shard_bytes)
+    for file, names in split.filename_to_tensors.items():
+        shard = {name: tensor.contiguous() for name, tensor in make(names)}
+        save_file(shard, folder / file, metadata=metadata or {"format": "pt"})
+        del shard  # before the next is read
+    if split.is_sharded:
+        parameters = num_parameters(planned.values())
         index = {
-            "metadata": {"total_parameters": self.total_parameters, "total_size": self.total_bytes},
-            "weight_map": dict(sorted(weight_map.items())),
+            "metadata": {"total_parameters": parameters, **split.metadata},
+            "weight_map": dict(sorted(split.tensor_to_filename.items())),
         }
-        (self.folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
-
-    def _flush(self) -> None:
-        from safetensors.torch import save_file
-
-        save_file(self._held, self._part(len(self.shards)), metadata=self.metadata)
-        self.shards.append(list(self._held))
-        self._held, self._held_bytes = {}, 0
-
-    def _part(self, number: int) -> Path:
-        return self.folder / f"part-{number}.safetensors"
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 
 def _open_sharded(folder: Path, config: dict) -> Checkpoint:
-    index = read_json(folder / INDEX, "")
-    weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    files = read_json(folder / INDEX, "").get("weight_map")
+    if not isinstance(files, dict) or not files:
         raise CheckpointError(f"{folder / INDEX} has no weight_map; download it again")
     tensors, metadata = {}, {}
-    for file in sorted(set(weight_map.values())):
+    for file in sorted(set(files.values())):
         if not (folder / file).is_file():
             raise CheckpointError(
                 f"{folder / file} is missing, though {INDEX} names it; download it"
             )
         inside, metadata = _header(folder / file)
-        tensors |= {name: stored for name, stored in inside.items() if weight_map.get(name) == file}
-    if absent := sorted(set(weight_map) - set(tensors)):
+        tensors |= {name: tensor for name, tensor in inside.items() if files.get(name) == file}
+    if absent := sorted(set(files) - set(tensors)):
         raise CheckpointError(
-            f"{folder / weight_map[absent[0]]} lacks {absent[0]} ({len(absent)} such tensors), "
-            f"though "
+            f"{folder / files[absent[0]]} lacks {absent[0]} ({len(absent)} such tensors), though "
             f"{INDEX} says it is there; download both again"
         )
-    return Checkpoint(folder, config, tensors, True, metadata)
+    return Checkpoint(folder, config, tensors, files, metadata)
 
 
-def _header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
+def _header(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """The file is mapped into memory, so that no value is read for a tensor on the meta device."""
     with _opened(path) as shard:
-        slices = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118
-        stored = {
-            n: Stored(path.name, tuple(s.get_shape()), s.get_dtype()) for n, s in slices.items()
-        }
-        return stored, shard.metadata() or {}
+        names = shard.keys()
+        return {n: shard.get_tensor(n).to("meta") for n in names}, shard.metadata() or {}
 
 
 def _opened(path: Path):

@@ -14,20 +14,18 @@ An expert that no token reached scores 0. Letters: T tokens of one expert, H hid
 dim, E experts. Sums are float64 and of fixed size, so memory does not grow with the text."""
 
 import re
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from moebook.models import catalog
+from moebook.models.architecture import from_config
 from moebook.models.pruning.checkpoint import CheckpointError, open_checkpoint
 from moebook.models.pruning.tensors import FAMILIES, role_of
 
 CRITERIA = ("random", "norm", "frequency", "routed_activation")
 CALIBRATED = ("frequency", "routed_activation")
-KINDS = ("inter", "intra")
 
 
 @dataclass(frozen=True)
@@ -39,66 +37,27 @@ class Scores:
 
     def of(self, layer: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """One array. Raises CheckpointError where it is missing, misshapen or not finite."""
-        if name not in self.layers.get(layer, {}):
+        values = self.layers.get(layer, {}).get(name)
+        if values is None:
             raise CheckpointError(
                 f"the scores have no {name!r} for layer {layer}; collect them for this model with "
                 "moebook.models.pruning.saliency.collect_from_folder(folder, token_ids)"
             )
-        values = self.layers[layer][name]
         if values.shape != shape:
             raise CheckpointError(
                 f"the scores {name!r} of layer {layer} have shape {values.shape}, but the model "
-                f"needs "
-                f"{shape}; collect them for this very model"
+                f"needs {shape}; collect them for this very model"
             )
         if not np.isfinite(values).all():
             raise CheckpointError(
                 f"the scores {name!r} of layer {layer} are not all finite numbers; the weights or "
-                f"the "
-                "calibration run are damaged"
+                "the calibration run are damaged"
             )
         return values
 
-    def save(self, path: Path) -> None:
-        arrays = {
-            f"{layer}/{name}": values
-            for layer, by_name in self.layers.items()
-            for name, values in by_name.items()
-        }
-        with Path(path).open("wb") as file:
-            np.savez(file, tokens=self.tokens, **arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> "Scores":
-        """Raises CheckpointError where the file is missing or not one that `save` wrote."""
-        layers: dict[int, dict[str, np.ndarray]] = {}
-        try:
-            with np.load(path) as file:
-                for key in set(file.files) - {"tokens"}:
-                    layer, name = key.split("/")
-                    layers.setdefault(int(layer), {})[name] = file[key]
-                return cls(dict(sorted(layers.items())), int(file["tokens"]))
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            AttributeError,
-            TypeError,
-            EOFError,
-            zipfile.BadZipFile,
-        ) as error:
-            raise CheckpointError(
-                f"{path} holds no scores ({error}); give a file that Scores.save wrote"
-            ) from error
-
 
 def collect_from_text(
-    folder: str | Path,
-    text: str | Path,
-    *,
-    windows: int = 32,
-    length: int = 512,
-    device: str = "cpu",
+    folder: Path, text: Path, *, windows: int = 32, length: int = 512, device: str = "cpu"
 ) -> Scores:
     """`collect_from_folder` over the first `windows` windows of `length` tokens (at most the
     model's positions) of a text file, by the folder's tokenizer. CheckpointError where the text is
@@ -107,7 +66,8 @@ def collect_from_text(
     from transformers import AutoTokenizer
 
     ids = AutoTokenizer.from_pretrained(folder)(Path(text).read_text(encoding="utf-8"))["input_ids"]
-    length = min(length, catalog.load(str(folder)).max_positions)
+    config = open_checkpoint(folder).config
+    length = min(length, from_config(config, str(folder), "a checkpoint").max_positions)
     count = min(windows, len(ids) // length)
     if count < 1:
         raise CheckpointError(
@@ -135,22 +95,15 @@ def norm_scores(folder: Path) -> Scores:
     )
 
 
-def collect(model, token_batches: Iterable, *, kinds: tuple[str, ...] = KINDS) -> Scores:
+def collect(model, token_batches: Iterable) -> Scores:
     """Runs a transformers MoE model over batches of token ids ((S,) or (B, S), no padding) and
-    scores its experts.
+    scores its experts and their channels. Each expert's output is computed a second time.
 
-    kinds: "inter" scores experts, "intra" also channels. Each expert's output is computed a second
-    time. Raises CheckpointError for a model without experts of a known layout, and for token ids
-    that it does not have."""
+    Raises CheckpointError for a model without experts of a known layout, and for token ids that it
+    does not have."""
     import torch
 
-    if wrong := set(kinds) - set(KINDS):
-        raise CheckpointError(
-            f"kinds has {', '.join(map(repr, sorted(wrong)))}; allowed: {', '.join(KINDS)}"
-        )
-    watched = {
-        layer: _Watched(module, "intra" in kinds) for layer, module in _experts(model).items()
-    }
+    watched = {layer: _Watched(module) for layer, module in _experts(model).items()}
     hooks = [w.module.register_forward_pre_hook(w, with_kwargs=True) for w in watched.values()]
     training, tokens = model.training, 0
     try:
@@ -172,49 +125,35 @@ def collect(model, token_batches: Iterable, *, kinds: tuple[str, ...] = KINDS) -
     return Scores({layer: w.scores(tokens) for layer, w in watched.items()}, tokens)
 
 
-def collect_from_folder(
-    folder: Path,
-    token_ids: Iterable,
-    *,
-    kinds: tuple[str, ...] = KINDS,
-    dtype: str = "float32",
-    device: str = "cpu",
-) -> Scores:
-    """`collect` on a checkpoint folder, loaded whole with transformers. token_ids: sequences of
-    ids, run one by one."""
+def collect_from_folder(folder: Path, token_ids: Iterable, *, device: str = "cpu") -> Scores:
+    """`collect` on a checkpoint folder, loaded whole with transformers in float32. token_ids:
+    sequences of ids, run one by one."""
     import torch
     from transformers import AutoModelForCausalLM
 
     open_checkpoint(folder)  # says what is wrong with a folder before transformers does
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, dtype), local_files_only=True
-    )
-    return collect(model.to(device), token_ids, kinds=kinds)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return collect(model.to(device), token_ids)
 
 
 class _Watched:
     """A forward pre-hook of one layer's experts, which adds up what its tokens do."""
 
-    def __init__(self, module, channels: bool):
+    def __init__(self, module):
         import torch
 
-        e, _, i = module.down_proj.shape
+        experts, _, channels = module.down_proj.shape
         zeros = {"dtype": torch.float64, "device": module.down_proj.device}
-        self.module, self.with_channels = module, channels
-        self.count, self.routed = torch.zeros(e, **zeros), torch.zeros(e, **zeros)
-        self.above, self.weighted = (
-            torch.zeros((e, i) if channels else 0, **zeros) for _ in range(2)
-        )
+        self.module = module
+        self.count, self.routed = (torch.zeros(experts, **zeros) for _ in range(2))
+        self.above, self.weighted = (torch.zeros(experts, channels, **zeros) for _ in range(2))
 
     def __call__(self, module, args: tuple, kwargs: dict) -> None:
-        given = (
-            dict(zip(("hidden_states", "top_k_index", "top_k_weights"), args, strict=False))
-            | kwargs
-        )
+        names = ("hidden_states", "top_k_index", "top_k_weights")
+        given = dict(zip(names, args, strict=False)) | kwargs
         hidden = given["hidden_states"].reshape(-1, module.down_proj.shape[1])  # (B*S, H)
-        index, weights = (
-            given[k].reshape(len(hidden), -1) for k in ("top_k_index", "top_k_weights")
-        )  # (B*S, K)
+        index = given["top_k_index"].reshape(len(hidden), -1)  # (B*S, K)
+        weights = given["top_k_weights"].reshape(len(hidden), -1)  # (B*S, K)
         for expert in index.unique().tolist():
             if expert < len(self.count):
                 token, slot = (index == expert).nonzero(as_tuple=True)
@@ -225,19 +164,20 @@ class _Watched:
         down = self.module.down_proj[expert]  # (H, I)
         gate, up = (x @ self.module.gate_up_proj[expert].T).chunk(2, dim=-1)
         inner = self.module.act_fn(gate) * up  # (T, I)
+        size = inner.float().abs()
         self.count[expert] += len(x)
         self.routed[expert] += weight @ (inner @ down.T).float().norm(dim=-1).double()
-        if self.with_channels:
-            size = inner.float().abs()
-            self.above[expert] += (size > size.median(dim=-1, keepdim=True).values).sum(0)
-            self.weighted[expert] += weight @ size.double() * down.float().norm(dim=0).double()
+        self.above[expert] += (size > size.median(dim=-1, keepdim=True).values).sum(0)
+        self.weighted[expert] += weight @ size.double() * down.float().norm(dim=0).double()
 
     def scores(self, tokens: int) -> dict[str, np.ndarray]:
         per_token = self.count.clamp(min=1)
-        found = {"frequency": self.count / tokens, "routed_activation": self.routed / per_token}
-        if self.with_channels:
-            found["channel_frequency"] = self.above / per_token[:, None]
-            found["channel_routed_activation"] = self.weighted / per_token[:, None]
+        found = {
+            "frequency": self.count / tokens,
+            "routed_activation": self.routed / per_token,
+            "channel_frequency": self.above / per_token[:, None],
+            "channel_routed_activation": self.weighted / per_token[:, None],
+        }
         return {name: values.cpu().numpy() for name, values in found.items()}
 
 
@@ -253,8 +193,7 @@ def _experts(model) -> dict:
     if not found or kind not in FAMILIES:
         raise CheckpointError(
             f"a model of type {kind!r} has no experts that can be scored; use a Mixture-of-Experts "
-            f"model "
-            f"of one of: {', '.join(FAMILIES)}"
+            f"model of one of: {', '.join(FAMILIES)}"
         )
     return found
 
@@ -266,14 +205,12 @@ def _checked_ids(batch, vocab_size: int):
     if ids.is_floating_point() and ids.numel() or ids.dim() not in (1, 2):
         raise CheckpointError(
             f"a batch of token ids has dtype {ids.dtype} and shape {tuple(ids.shape)}; give whole "
-            f"numbers "
-            "of shape (S,) or (B, S)"
+            "numbers of shape (S,) or (B, S)"
         )
     if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
         raise CheckpointError(
             f"token ids from {int(ids.min())} to {int(ids.max())}, but the model's vocabulary has "
-            f"ids 0 "
-            f"to {vocab_size - 1}; use the model's own tokenizer"
+            f"ids 0 to {vocab_size - 1}; use the model's own tokenizer"
         )
     return ids.long() if ids.dim() == 2 else ids.long()[None]
 

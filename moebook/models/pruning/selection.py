@@ -4,15 +4,14 @@ Letters: H hidden, I expert FFN dim, E experts; a prime marks what is left.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from moebook.models.catalog import Architecture
-from moebook.models.families import language_config
+from moebook.models.architecture import Architecture
 from moebook.models.pruning.checkpoint import Checkpoint, CheckpointError
 from moebook.models.pruning.saliency import CALIBRATED, CRITERIA, Scores, norm_scores
 from moebook.models.pruning.tensors import Role, role_of
+from moebook.models.shapes import language_config
 
 
 @dataclass(frozen=True)
@@ -27,22 +26,18 @@ class Keep:
     shared: dict[int, np.ndarray | None]
 
     def experts(self) -> dict[int, list[int]] | None:
-        return (
-            {layer: kept.tolist() for layer, kept in self.routed.items()}
-            if self.kind == "inter"
-            else None
-        )
+        if self.kind == "intra":
+            return None
+        return {layer: kept.tolist() for layer, kept in self.routed.items()}
 
     def new_name(self, name: str, role: Role | None) -> str | None:
         """None: the tensor goes."""
         if role is None or role.expert is None or self.kind == "intra":
             return name
-        place = np.flatnonzero(self.routed[role.layer] == role.expert)
-        return (
-            name.replace(f".experts.{role.expert}.", f".experts.{place[0]}.")
-            if len(place)
-            else None
-        )
+        kept = self.routed[role.layer].tolist()
+        if role.expert not in kept:
+            return None
+        return name.replace(f".experts.{role.expert}.", f".experts.{kept.index(role.expert)}.")
 
     def cut(self, tensor, role: Role | None):
         """The part of a torch tensor that stays."""
@@ -55,14 +50,14 @@ class Keep:
             return tensor if kept is None else _channels(tensor, role.part, kept)
         kept = self.routed[role.layer]
         if self.kind == "inter":
-            return tensor if role.expert is not None else tensor[torch.from_numpy(kept)]
+            whole = role.expert is not None
+            return tensor if whole else tensor.index_select(0, torch.from_numpy(kept))
         if role.part == "router":
             return tensor
         if role.expert is not None:
             return _channels(tensor, role.part, kept[role.expert])
-        return torch.stack(
-            [_channels(one, role.part, mine) for one, mine in zip(tensor, kept, strict=True)]
-        )
+        experts = zip(tensor, kept, strict=True)
+        return torch.stack([_channels(one, role.part, mine) for one, mine in experts])
 
 
 def _channels(matrix, part: str, kept: np.ndarray):
@@ -75,7 +70,7 @@ def _channels(matrix, part: str, kept: np.ndarray):
 
 
 def needed_scores(
-    checkpoint: Checkpoint, criterion: str, scores: Scores | Path | None, shared_shrink: bool
+    checkpoint: Checkpoint, criterion: str, scores: Scores | None, shared_shrink: bool
 ) -> Scores:
     """Scores of the criterion, with the norms of shared experts where those shrink too."""
     if criterion not in CRITERIA:
@@ -85,63 +80,71 @@ def needed_scores(
     if criterion in CALIBRATED and scores is None:
         raise CheckpointError(
             f"criterion {criterion!r} needs scores from text; run moebook.models.pruning.saliency."
-            "collect_from_folder(folder, token_ids) and give its result, or the file it was saved "
-            "to"
+            "collect_from_folder(folder, token_ids) and give its result"
         )
     norms = norm_scores(checkpoint.folder) if criterion == "norm" or shared_shrink else Scores({})
     if criterion == "norm":
         return norms
-    given = scores if isinstance(scores, Scores) else Scores.load(scores)
-    return Scores(
-        {n: {**norms.layers.get(n, {}), **found} for n, found in given.layers.items()}, given.tokens
-    )
+    layers = {n: {**norms.layers.get(n, {}), **own} for n, own in scores.layers.items()}
+    return Scores(layers, scores.tokens)
 
 
-def kept(
-    layer: int,
+@dataclass(frozen=True)
+class Ranking:
+    """By what the lowest go: a criterion with its scores, or `random` with a seed."""
+
+    criterion: str
+    scores: Scores
+    seed: int
+
+    def values(self, layer: int, name: str, shape: tuple[int, ...], stream: int | None = None):
+        """stream: tells several random draws of one layer apart."""
+        if self.criterion == "random":
+            seeds = [self.seed, layer] if stream is None else [self.seed, layer, stream]
+            return np.random.default_rng(seeds).random(shape)
+        return self.scores.of(layer, name, shape)
+
+
+def select(
+    checkpoint: Checkpoint,
+    layers: list[int],
     arch: Architecture,
     pruned: Architecture,
     kind: str,
-    criterion: str,
-    scores: Scores,
-    seed: int,
-) -> np.ndarray:
-    """Indices that stay: experts (E',) or channels (E, I')."""
-    inter = kind == "inter"
-    shape = (arch.num_experts,) if inter else (arch.num_experts, arch.expert_ffn_dim)
-    if criterion == "random":
-        values = np.random.default_rng([seed, layer]).random(shape)
-    else:
-        values = scores.of(layer, criterion if inter else f"channel_{criterion}", shape)
-    if not inter:
-        return _highest(values, pruned.expert_ffn_dim)
+    ranking: Ranking,
+) -> Keep:
+    """What stays of each layer. Router groups (DeepSeek) keep as many experts each."""
+    choose = _kept_experts if kind == "inter" else _kept_channels
+    routed = {layer: choose(layer, arch, pruned, ranking) for layer in layers}
+    shared = {layer: _kept_shared(layer, checkpoint, pruned, ranking) for layer in layers}
+    return Keep(arch, pruned, kind, routed, shared)
+
+
+def _kept_experts(layer: int, arch: Architecture, pruned: Architecture, ranking: Ranking):
+    """Indices of experts (E',)."""
+    values = ranking.values(layer, ranking.criterion, (arch.num_experts,))
     groups = language_config(arch.config).get("n_group") or 1
     kept = _highest(values.reshape(groups, -1), pruned.num_experts // groups)
     return (kept + np.arange(groups)[:, None] * (arch.num_experts // groups)).ravel()
 
 
-def kept_shared(
-    layer: int,
-    checkpoint: Checkpoint,
-    pruned: Architecture,
-    criterion: str,
-    scores: Scores,
-    seed: int,
+def _kept_channels(layer: int, arch: Architecture, pruned: Architecture, ranking: Ranking):
+    """Indices of channels (E, I')."""
+    shape = (arch.num_experts, arch.expert_ffn_dim)
+    values = ranking.values(layer, f"channel_{ranking.criterion}", shape)
+    return _highest(values, pruned.expert_ffn_dim)
+
+
+def _kept_shared(
+    layer: int, checkpoint: Checkpoint, pruned: Architecture, ranking: Ranking
 ) -> np.ndarray | None:
     """Channels of the shared experts that stay, by norm (or at random); None: they keep their
     width."""
-    widths = {
-        checkpoint.tensors[name].shape[0]
-        for name in checkpoint.tensors
-        if (role := role_of(name)) and role.shared and role.layer == layer and role.part == "up"
-    }
+    up = Role(layer, "up", shared=True)
+    widths = {len(tensor) for name, tensor in checkpoint.tensors.items() if role_of(name) == up}
     if not widths or widths == {pruned.shared_ffn_dim}:
         return None
-    shape = (widths.pop(),)
-    if criterion == "random":
-        values = np.random.default_rng([seed, layer, 1]).random(shape)
-    else:
-        values = scores.of(layer, "shared_channel_norm", shape)
+    values = ranking.values(layer, "shared_channel_norm", (widths.pop(),), stream=1)
     return _highest(values, pruned.shared_ffn_dim)
 
 

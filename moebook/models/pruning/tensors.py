@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.pruning.checkpoint import Checkpoint, CheckpointError
 
 FAMILIES = ("mixtral", "phimoe", "olmoe", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3")
-_PLAIN = ("F64", "F32", "F16", "BF16")  # as safetensors spells them
+_PLAIN = ("float64", "float32", "float16", "bfloat16")
 _PARTS = {
     "gate_proj": "gate",
     "up_proj": "up",
@@ -58,8 +58,7 @@ def role_of(name: str) -> Role | None:
     if ".experts." in name:
         raise CheckpointError(
             f"tensor {name} is in no layout known here (a quantized or family-specific one?); save "
-            f"the "
-            "model with transformers 5 in float32 or bfloat16 first"
+            "the model with transformers 5 in float32 or bfloat16 first"
         )
     return None
 
@@ -68,21 +67,21 @@ def moe_layers(checkpoint: Checkpoint, arch: Architecture) -> list[int]:
     """Layers that hold experts, after a check that each has its router and every matrix in the
     config's shape.
 
-    Raises CheckpointError for a tensor that is missing, misshapen or quantized.
-    """
+    Raises CheckpointError for a tensor that is missing, misshapen or quantized."""
     found: dict[int, dict[tuple, str]] = {}
     routers = set()
-    for name, stored in checkpoint.tensors.items():
+    for name, tensor in checkpoint.tensors.items():
         role = role_of(name)
         if role is None or role.shared:
             continue
         if role.part == "router":
-            _check_shape(checkpoint, name, (arch.num_experts, *stored.shape[1:]))
+            _check_shape(checkpoint, name, (arch.num_experts, *tensor.shape[1:]))
             routers.add(role.layer)
             continue
-        if stored.dtype not in _PLAIN:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype not in _PLAIN:
             raise CheckpointError(
-                f"{checkpoint.folder / stored.file}: {name} is stored as {stored.dtype}; only "
+                f"{checkpoint.folder / checkpoint.files[name]}: {name} is stored as {dtype}; only "
                 f"{', '.join(_PLAIN)} experts can be pruned, so convert the checkpoint first"
             )
         _check_shape(checkpoint, name, _expert_shape(role, arch))
@@ -105,12 +104,11 @@ def _expert_shape(role: Role, arch: Architecture) -> tuple[int, ...]:
 
 
 def _check_shape(checkpoint: Checkpoint, name: str, expected: tuple[int, ...]) -> None:
-    stored = checkpoint.tensors[name]
-    if stored.shape != expected:
+    shape = tuple(checkpoint.tensors[name].shape)
+    if shape != expected:
         raise CheckpointError(
-            f"{checkpoint.folder / stored.file}: {name} has shape {stored.shape}, but config.json "
-            f"asks "
-            f"for {expected}; use the config.json and the weights of the same model"
+            f"{checkpoint.folder / checkpoint.files[name]}: {name} has shape {shape}, but "
+            f"config.json asks for {expected}; use the config.json and the weights of one model"
         )
 
 
@@ -121,16 +119,13 @@ def _check_complete(
     single = {(part, e) for e in range(arch.num_experts) for part in ("gate", "up", "down")}
     expected = fused if ("gate_up", None) in parts or ("down", None) in parts else single
     missing = sorted(expected - set(parts), key=str) or ([] if router else [("router", None)])
-    if missing or set(parts) - expected:
-        part, expert = missing[0] if missing else sorted(set(parts) - expected, key=str)[0]
-        what = f"the {part} matrix" + ("" if expert is None else f" of expert {expert}")
-        problem = (
-            f"lacks {what} ({len(missing)} missing in all)"
-            if missing
-            else f"has {what}, one too many"
-        )
-        raise CheckpointError(
-            f"{checkpoint.folder}: layer {layer} {problem}; config.json asks for "
-            f"{arch.num_experts} "
-            "experts, so download the weights again"
-        )
+    wrong = missing or sorted(set(parts) - expected, key=str)
+    if not wrong:
+        return
+    part, expert = wrong[0]
+    what = f"the {part} matrix" + ("" if expert is None else f" of expert {expert}")
+    found = f"lacks {what} ({len(missing)} missing in all)"
+    raise CheckpointError(
+        f"{checkpoint.folder}: layer {layer} {found if missing else f'has {what}, one too many'}; "
+        f"config.json asks for {arch.num_experts} experts, so download the weights again"
+    )

@@ -37,18 +37,12 @@ class Watch:
 
     def counts(self) -> torch.Tensor:
         """Choices by layer and expert, (L, E)."""
-        return torch.stack(
-            [
-                expert_counts(c, logits.shape[-1])
-                for c, logits in zip(self.chosen, self.logits, strict=True)
-            ]
-        )
+        layers = zip(self.chosen, self.logits, strict=True)
+        return torch.stack([expert_counts(c, logits.shape[-1]) for c, logits in layers])
 
     def auxiliary_loss(self) -> torch.Tensor:
-        losses = [
-            auxiliary_loss(logits, c) for logits, c in zip(self.logits, self.chosen, strict=True)
-        ]
-        return torch.stack(losses).mean()
+        losses = map(auxiliary_loss, self.logits, self.chosen)
+        return torch.stack(list(losses)).mean()
 
     def update_biases(self, step: float) -> None:
         for router, counts in zip(self.routers, self.counts(), strict=True):

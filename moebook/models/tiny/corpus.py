@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moebook.models.cache import building
+from moebook.problems import Told
 
 DOMAINS = ("all", "code", "prose", "numbers")
 MIX = {"code": 0.5, "prose": 0.3, "numbers": 0.2}
@@ -33,24 +34,13 @@ RULE = 1  # raise it whenever the same Python would give another text
 HELD_OUT_PCT = 8
 BLOCK = 1000  # characters
 CALIBRATION = 200_000  # characters
-_SKIPPED = {
-    "site-packages",
-    "dist-packages",
-    "test",
-    "tests",
-    "idlelib",
-    "__pycache__",
-    "lib-dynload",
-}
+_TESTS = {"test", "tests", "idlelib"}
+_SKIPPED = {"site-packages", "dist-packages", "__pycache__", "lib-dynload"} | _TESTS
 _TOPICS = "pydoc_data/topics.py"
 
 
-class CorpusError(ValueError):
+class CorpusError(Told, ValueError):
     """There is no text to train on, or what was named is none."""
-
-    def _render_traceback_(self) -> list[str]:
-        """IPython shows this in place of a traceback."""
-        return str(self).splitlines()
 
 
 @dataclass(frozen=True)
@@ -91,27 +81,21 @@ def stdlib(share: float = 1.0, root: Path | None = None) -> list[Document]:
     if not any(d.held_out for d in found) or all(d.held_out for d in found):
         raise CorpusError(
             f"{root} holds the sources of {len(found)} modules, too few to train on; name text "
-            f"files with "
-            "--text FILE"
+            "files with --text FILE"
         )
     return found
 
 
 def _documents(module: str, source: str, share: float) -> list[Document]:
     if module == _TOPICS:
-        return [
-            Document(f"{module}#{topic}", "prose", text)
-            for topic, text in _topics(source)
-            if _wanted(f"{module}#{topic}", share)
-        ]
+        named = [(f"{module}#{topic}", text) for topic, text in _topics(source)]
+        return [Document(name, "prose", text) for name, text in named if _wanted(name, share)]
     if _share_of_digits(source) > 0.1:
         return [Document(module, "numbers", source)]
     if not _wanted(module, share):
         return []
-    code, prose = split_docstrings(source)
-    return [
-        Document(module, d, text) for d, text in (("code", code), ("prose", prose)) if text.strip()
-    ]
+    parts = zip(("code", "prose"), split_docstrings(source), strict=True)
+    return [Document(module, domain, text) for domain, text in parts if text.strip()]
 
 
 def _wanted(module: str, share: float) -> bool:
@@ -230,8 +214,7 @@ def prepare(folder: Path, documents: list[Document], *, vocab_size: int, window:
     if missing:
         raise CorpusError(
             f"too little text to hold a part out ({', '.join(sorted(missing))}); give a longer "
-            f"text, "
-            f"{200 * BLOCK} characters or more, that does not repeat itself"
+            f"text, {200 * BLOCK} characters or more, that does not repeat itself"
         )
     tokenizer = train_tokenizer(
         (b for d in sorted(train) for t in train[d] for b in blocks(t)), vocab_size
@@ -245,9 +228,8 @@ def prepare(folder: Path, documents: list[Document], *, vocab_size: int, window:
         if count <= 2 * window:
             raise CorpusError(
                 f"the text has {count} tokens in domain {domain!r} on one side of the split, and "
-                f"training "
-                f"needs {2 * window + 1} or more; give a longer text, {200 * BLOCK} characters or "
-                f"more"
+                f"training needs {2 * window + 1} or more; give a longer text, {200 * BLOCK} "
+                "characters or more"
             )
     with building(folder) as partial:
         tokenizer.save_pretrained(partial / "tokenizer")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from moebook.models.architecture import UnknownModel
 from moebook.models.pruning import saliency
 from moebook.models.tiny.recipes import PRESETS, Preset, Recipe
 
@@ -13,7 +14,7 @@ PREFIX = "tiny:"
 PRUNING = re.compile(r"(inter|intra)-(\d+(?:\.\d+)?)-(\w+)")
 
 
-class UnknownTiny(ValueError):
+class UnknownTiny(UnknownModel):
     """The reference names no preset, member, pruning or held-out text of the tiny family."""
 
 
@@ -81,8 +82,8 @@ def _check_pruning(name: str, recipe: Recipe, pruning: str) -> None:
     if not found or found[3] not in saliency.CRITERIA or not 0 < float(found[2]) < 100:
         raise UnknownTiny(
             f"{name!r}: {pruning!r} is no pruning; write <kind>-<percent>-<criterion> with kind "
-            f"inter or "
-            f"intra, criterion one of {', '.join(saliency.CRITERIA)}; such as inter-50-norm"
+            f"inter or intra, criterion one of {', '.join(saliency.CRITERIA)}; such as "
+            "inter-50-norm"
         )
     if recipe.bias_step or not recipe.shape.experts:
         raise UnknownTiny(

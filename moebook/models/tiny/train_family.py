@@ -1,5 +1,5 @@
 """The tiny family's training: who trains what, where and when. What a training step does stands in
-trainer.py.
+train_member.py.
 
     python -m moebook.models.tiny.train_family --preset cpu --members aux-0.01,draft-small
 
@@ -8,6 +8,7 @@ matrices gain little from threads, and results do not hang on the machine. Locks
 it that no member is trained twice."""
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -16,12 +17,12 @@ from pathlib import Path
 
 import torch
 
-from moebook import devices
 from moebook.models import cache, sizes
-from moebook.models.tiny import corpus, family, own_text
+from moebook.models.tiny import balancing, corpus, ensure, family, own_text
 from moebook.models.tiny.recipes import PRESETS
 from moebook.models.tiny.references import check_member
 from moebook.models.tiny.train_member import Training
+from moebook.problems import aligned
 
 GPU_PROCESSES = 4  # small models leave most of a GPU idle: the host launches their kernels
 
@@ -31,19 +32,21 @@ def train_family(
     members: Iterable[str] = (),
     texts: Iterable[str] = (),
     say: Callable[[str], object] = print,
+    cores: int = 1,
 ) -> list[dict]:
-    """Trains the members (all, when none are named) that are missing; returns all their records."""
+    """Trains the members (all, when none are named) that are missing; returns all their records.
+    cores: of this machine, each of which trains a member of its own at a time."""
     found, texts = family.preset(preset), tuple(texts)
     members = [check_member(preset, m) for m in members] or list(found.members)
     if found.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"preset {preset!r} trains on a CUDA device, and PyTorch sees none here; use --preset "
-            f"cpu"
+            "cpu"
         )
     folder = family.family_folder(preset, texts)
     prepare_corpus(preset, texts, say)
     left = [m for m in members if not (folder / m / family.RECORD).is_file()]
-    workers = min(len(left), GPU_PROCESSES if found.device == "cuda" else devices.cores())
+    workers = min(len(left), GPU_PROCESSES if found.device == "cuda" else cores)
     if workers > 1:
         _in_processes(workers, preset, sorted(left, key=lambda m: -_cost(preset, m)), texts, say)
     train_members(preset, left, folder, say)
@@ -61,8 +64,7 @@ def prepare_corpus(
             facts = corpus.prepare(folder, documents, vocab_size=found.vocab, window=found.window)
             say(
                 f"corpus: {facts['train_tokens']} tokens of {facts['modules']} modules to train "
-                f"on, "
-                f"{facts['heldout_tokens']} of {facts['heldout_modules']} held out; {folder}"
+                f"on, {facts['heldout_tokens']} of {facts['heldout_modules']} held out; {folder}"
             )
     return folder
 
@@ -80,20 +82,11 @@ def _in_processes(
 ) -> None:
     """Each process takes the next member that no other has."""
     named = [argument for text in texts for argument in ("--text", text)]
-    command = [
-        sys.executable,
-        "-m",
-        "moebook.models.tiny.train_family",
-        "--preset",
-        preset,
-        "--members",
-        ",".join(members),
-        *named,
-    ]
+    chosen = ["--preset", preset, "--members", ",".join(members), *named]
+    command = [sys.executable, "-m", "moebook.models.tiny.train_family", *chosen]
     with ThreadPoolExecutor(workers) as pool:
-        for done in [
-            pool.submit(family.run, command, say, own_session=False) for _ in range(workers)
-        ]:
+        running = [pool.submit(ensure.run, command, say, own_session=False) for _ in range(workers)]
+        for done in running:
             done.result()
 
 
@@ -117,13 +110,29 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--text", action="append", default=[])
     given = parser.parse_args(arguments)
     folder = family.family_folder(given.preset, given.text)
-    train_members(
-        given.preset,
-        given.members.split(","),
-        folder,
-        lambda line: print(line, flush=True),
-        wait=False,
-    )
+    say = functools.partial(print, flush=True)
+    train_members(given.preset, given.members.split(","), folder, say, wait=False)
+
+
+def table(records: Iterable[dict], folder: Path) -> str:
+    """What training gave, as aligned text. balance: load of the busiest expert over the mean,
+    averaged over layers."""
+    rows = [("member", "parameters", "perplexity", "unigram", "balance", "seconds", "folder")]
+    for r in records:
+        counts = r["load"]["counts"]
+        balance = f"{balancing.imbalance(torch.tensor(counts[-1])):.2f}" if counts else "-"
+        rows.append(
+            (
+                r["member"],
+                f"{r['parameters'] / 1e6:.2f} M",
+                f"{r['perplexity']['all']:.1f}",
+                f"{r['unigram_perplexity']['all']:.1f}",
+                balance,
+                f"{r['seconds']:.1f}",
+                folder / r["member"],
+            )
+        )
+    return aligned(rows)
 
 
 if __name__ == "__main__":

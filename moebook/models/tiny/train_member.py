@@ -70,10 +70,8 @@ class Training:
                 self._record_load(watch, step)
             loss = self._one_step(watch, step)
             self.step, self.seconds = step + 1, time.monotonic() - started
-            if self.step % max(1, self.recipe.steps // LOG_LINES) == 0 or self.step in (
-                1,
-                self.recipe.steps,
-            ):
+            every, ends = max(1, self.recipe.steps // LOG_LINES), (1, self.recipe.steps)
+            if self.step % every == 0 or self.step in ends:
                 self.loss.append([self.step, float(loss)])
                 self._log(watch)
             watch.clear()
@@ -123,28 +121,20 @@ class Training:
 
     def _load_batch(self) -> torch.Tensor:
         if not hasattr(self, "_held"):
-            ids = windows(
-                self.folder / "corpus",
-                "all",
-                self.preset.load_windows,
-                self.preset.window,
-                spread=4,
-            )
+            count, length = self.preset.load_windows, self.preset.window
+            ids = windows(self.folder / "corpus", "all", count, length, spread=4)
             self._held = torch.from_numpy(ids).to(self.preset.device)
         return self._held
 
     def _log(self, watch: balancing.Watch) -> None:
         speed = self.step * self.preset.batch * self.preset.window / self.seconds
         left = self.seconds / self.step * (self.recipe.steps - self.step)
-        balance = (
-            f", busiest expert {balancing.imbalance(watch.counts()):.2f} of the mean"
-            if watch.routers
-            else ""
-        )
+        balance = ""
+        if watch.routers:
+            balance = f", busiest expert {balancing.imbalance(watch.counts()):.2f} of the mean"
         self.say(
             f"{self.member}: step {self.step}/{self.recipe.steps}, loss "
-            f"{self.loss[-1][1]:.3f}{balance}, "
-            f"{speed:,.0f} tokens/s, {left:.0f} s left"
+            f"{self.loss[-1][1]:.3f}{balance}, {speed:,.0f} tokens/s, {left:.0f} s left"
         )
 
     def _keep(self) -> None:
@@ -183,12 +173,10 @@ class Training:
             for path in (self.folder / "corpus" / "tokenizer").iterdir():
                 (partial / path.name).write_bytes(path.read_bytes())
             (partial / "generation_config.json").unlink(missing_ok=True)
-            (partial / "config.json").write_text(
-                json.dumps(hf_config(self.recipe, self.preset), indent=2) + "\n"
-            )
-            (partial / family.RECORD).write_text(
-                json.dumps({**self._facts(), **found}, indent=1) + "\n"
-            )
+            config = json.dumps(hf_config(self.recipe, self.preset), indent=2)
+            (partial / "config.json").write_text(config + "\n")
+            record = json.dumps({**self._facts(), **found}, indent=1)
+            (partial / family.RECORD).write_text(record + "\n")
         self.say(
             f"{self.member}: held-out perplexity {found['perplexity']['all']:.1f} "
             f"(unigram {found['unigram_perplexity']['all']:.1f}); {self.folder / self.member}"

@@ -9,11 +9,11 @@ Sweeps
              decode steps in graphs
   reference  another model, in 16 bits on every GPU
   endpoint   a server elsewhere (a CS-3's, say) at the same lengths; which one, its environment
-             variables say The attention of Llama 4 is chunked at 8192 tokens; up to there all
-             layers attend to all tokens, and `scout` says so to the engine. Results of other
-             profiles are drawn beside one's own (`beside`,
-             moebook/sections/accelerator_comparison/other_devices.py), and rooflines of the
-             accelerators in accelerators.yaml beside this file."""
+             variables say
+
+The attention of Llama 4 is chunked at 8192 tokens; up to there all layers attend to all tokens, and
+`scout` says so to the engine. Results of other profiles are drawn with one's own (`beside`,
+enrich.py), and rooflines of the accelerators in accelerators.yaml."""
 
 from moebook.section import Section
 

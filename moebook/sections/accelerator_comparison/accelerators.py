@@ -2,8 +2,8 @@
 roofline.
 
 accelerators.yaml has memory (bytes), memory bandwidth (bytes/s), dense matrix rates (FLOP/s per
-dtype), links (bytes/s, one direction) and power (W), each with its source. A roofline is the floor
-of floor.py with these figures in place of measured ceilings:
+dtype), links (bytes/s, one direction) and power (W), each with its source. A roofline is the
+roofline bound of predict/roofline.py with these figures in place of measured peaks:
 
     step      max(bytes / bandwidth, FLOPs / rate)
 
@@ -27,23 +27,20 @@ import yaml
 
 from moebook import devices
 from moebook.models import sizes
-from moebook.models.catalog import Architecture
+from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS
 from moebook.predict.roofline import Ceilings, Floor, floor_row
-from moebook.study.params import choices
+from moebook.problems import choices
 
 DTYPES = ("bf16", "fp8", "int8", "fp4")
-RATE_OF = {
-    "bfloat16": "bf16",
-    "float16": "bf16",
-}  # dtype of the matrices -> column; float32 has none
+RATE_OF = {"bfloat16": "bf16", "float16": "bf16"}  # dtype of the matrices -> column
 SINGLE = ("memory_bytes", "bandwidth_bytes_per_s", "link_bytes_per_s", "power_w")
 
 
 @dataclass(frozen=True)
 class Accelerator:
     """Published figures of one device; None where none is, with the reason in `reasons`. `sources`
-    has the others'."""
+    has the others'. spans: models larger than one device are served over several."""
 
     name: str
     memory_bytes: float
@@ -56,28 +53,30 @@ class Accelerator:
     sources: dict[str, str] = field(default_factory=dict, repr=False)
     reasons: dict[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def label(self) -> str:
+        """What figures call it, and the profiles that run on it."""
+        return self.name.removesuffix(" SXM")
+
     def rate(self, dtype: str, quantization: str | None = None) -> float:
         """FLOP/s of the matrices this format multiplies in: FP8 formats in FP8, INT4 weights in 16
         bits. Where no dense rate is published, the printed one that bounds it. ValueError where
         there is neither."""
         wanted = "fp8" if FORMATS[quantization].rate > 1 else RATE_OF.get(dtype)
         if wanted is None:
-            raise ValueError(
-                f"{self.name}: no rate is kept for {dtype}; known: {', '.join(RATE_OF)}, and FP8 "
-                f"formats"
-            )
+            known = f"{', '.join(RATE_OF)}, and FP8 formats"
+            raise ValueError(f"{self.name}: no rate is kept for {dtype}; known: {known}")
         found = self.flops_per_s[wanted] or self.flops_at_most
         if found is None:
-            raise ValueError(
-                f"{self.name}: no dense {wanted} rate is published: {self.reasons[wanted]}"
-            )
+            why = self.reasons[wanted]
+            raise ValueError(f"{self.name}: no dense {wanted} rate is published: {why}")
         return found
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """The floor on `devices` of one accelerator; `note` says where it is a looser bound than dense
-    peaks give."""
+    """The bound on `devices` of one accelerator; `note` says where it is looser than dense peaks
+    give."""
 
     floor: Floor
     devices: int
@@ -86,51 +85,40 @@ class Roofline:
 
 @cache
 def _table() -> dict[str, Accelerator]:
-    data = yaml.safe_load(
-        resources.files("moebook.sections.accelerator_comparison")
-        .joinpath("accelerators.yaml")
-        .read_text()
-    )
-    return {name: _accelerator(name, entry) for name, entry in data.items()}
+    file = resources.files("moebook.sections.accelerator_comparison") / "accelerators.yaml"
+    entries = yaml.safe_load(file.read_text()).items()
+    return {name: _accelerator(name, entry) for name, entry in entries}
 
 
 def _accelerator(name: str, entry: dict) -> Accelerator:
-    if kind := entry.get("device"):
-        entry = {
-            **_device_of(kind),
-            **entry,
-            "flops_per_s": {**_device_of(kind)["flops_per_s"], **entry["flops_per_s"]},
-        }
-    figures = {**{key: entry[key] for key in SINGLE}, **entry["flops_per_s"]}
-    if "flops_at_most" in entry:
-        figures["flops_at_most"] = entry["flops_at_most"]
-    sources = {key: cell["source"] for key, cell in figures.items() if cell["value"] is not None}
+    entry = {**_of_device(entry.get("device")), **entry}
+    figures = {key: entry[key] for key in (*SINGLE, "flops_at_most") if key in entry}
+    rates = {"bf16": entry.get("bf16"), **entry["flops_per_s"]}
+    every = {**figures, **rates}
+    sources = {key: cell["source"] for key, cell in every.items() if cell["value"] is not None}
     if entry.get("spans"):
         sources["spans"] = entry["spans_source"]
-    reasons = {key: cell["reason"] for key, cell in figures.items() if cell["value"] is None}
     return Accelerator(
         name,
-        **{key: figures[key]["value"] for key in SINGLE},
-        flops_per_s={dtype: entry["flops_per_s"][dtype]["value"] for dtype in DTYPES},
-        flops_at_most=entry.get("flops_at_most", {}).get("value"),
+        **{key: cell["value"] for key, cell in figures.items()},
+        flops_per_s={dtype: rates[dtype]["value"] for dtype in DTYPES},
         spans=entry.get("spans", False),
         sources=sources,
-        reasons=reasons,
+        reasons={key: cell["reason"] for key, cell in every.items() if cell["value"] is None},
     )
 
 
-def _device_of(kind: str) -> dict:
+def _of_device(kind: str | None) -> dict:
     """What devices.yaml keeps of a device that profiles run on."""
+    if kind is None:
+        return {}
     known = devices.published(kind)
-
-    def figure(value: float) -> dict:
-        return {"value": value, "source": known.source}
-
-    return {
-        "memory_bytes": figure(known.memory_bytes),
-        "bandwidth_bytes_per_s": figure(known.bandwidth_bytes_per_s),
-        "flops_per_s": {"bf16": figure(known.bf16_flops_per_s)},
+    values = {
+        "memory_bytes": known.memory_bytes,
+        "bandwidth_bytes_per_s": known.bandwidth_bytes_per_s,
+        "bf16": known.bf16_flops_per_s,
     }
+    return {key: {"value": value, "source": known.source} for key, value in values.items()}
 
 
 def names() -> list[str]:
@@ -156,48 +144,19 @@ def roofline(
     """The least time there. ValueError where a figure is not published, or weights and KV cache do
     not fit."""
     rate = accelerator.rate(dtype, quantization)
-    count = _devices(arch, batch, input_tokens + output_tokens, accelerator, dtype, quantization)
-    ceilings = Ceilings(
-        accelerator.name,
-        accelerator.bandwidth_bytes_per_s,
-        rate / FORMATS[quantization].rate,
-        dtype,
-    )
-    floor = floor_row(
-        arch,
-        batch,
-        input_tokens,
-        output_tokens,
-        ceilings,
-        dtype,
-        quantization=quantization,
-        num_devices=min(batch, count),
-    )
-    note = (
-        ""
-        if rate in accelerator.flops_per_s.values()
-        else f"rate at most {rate:.3g} FLOP/s, as printed"
-    )
-    return Roofline(floor, count, note)
-
-
-def _devices(
-    arch: Architecture,
-    batch: int,
-    tokens: int,
-    accelerator: Accelerator,
-    dtype: str,
-    quantization: str | None,
-) -> int:
-    """Devices whose memory holds weights and KV cache: one, or as many as it takes where the
-    accelerator spans."""
-    need = sizes.weight_bytes(
-        arch, dtype, quantization
-    ) + batch * tokens * sizes.kv_bytes_per_token(arch, dtype)
+    total = batch * (input_tokens + output_tokens)
+    need = sizes.weight_bytes(arch, dtype, quantization)
+    need += total * sizes.kv_bytes_per_token(arch, dtype)
     count = ceil(need / accelerator.memory_bytes)
     if count > 1 and not accelerator.spans:
         raise ValueError(
             f"{accelerator.name}: weights and KV cache take {need / 1e9:.0f} GB, its memory is "
             f"{accelerator.memory_bytes / 1e9:.0f} GB"
         )
-    return count
+    dense = rate / FORMATS[quantization].rate
+    peaks = Ceilings(accelerator.name, accelerator.bandwidth_bytes_per_s, dense, dtype)
+    work = (arch, batch, input_tokens, output_tokens)
+    devices_busy = min(batch, count)
+    floor = floor_row(*work, peaks, dtype, quantization=quantization, num_devices=devices_busy)
+    is_dense = rate in accelerator.flops_per_s.values()
+    return Roofline(floor, count, "" if is_dense else f"rate at most {rate:.3g} FLOP/s, as printed")

@@ -1,274 +1,205 @@
-"""Section 8 in words (see this folder's __init__), from the joined table of
-moebook/sections/accelerator_comparison/other_devices.py."""
-
-from itertools import combinations
+"""Section 8 in words: what each figure shows, with its numbers, from the table of enrich.py."""
 
 import pandas as pd
 
+from moebook.plot import markdown
+from moebook.results import gains
+from moebook.results.cells import of_sweep
 from moebook.results.commentary import commentary
-from moebook.results.words import (
-    NOTHING,
-    T,
-    change,
-    in_order,
-    measured,
-    nothing,
-    planned,
-    with_length,
-)
-from moebook.sections.accelerator_comparison import accelerators
+from moebook.results.words import NOTHING, missing, nothing, planned, with_length
+from moebook.sections.accelerator_comparison.enrich import BEATEN
 from moebook.sections.accelerator_comparison.figures import (
-    BENDS,
     RATES,
-    bend_rows,
+    TERA,
+    measured_here,
     named,
     of_models_here,
+    shares,
 )
-from moebook.sections.accelerator_comparison.knees import REASONS
-from moebook.sections.accelerator_comparison.other_devices import BEATEN
+from moebook.sections.accelerator_comparison.knees import COMPUTED, REASONS, of_curves
 
 
 @commentary
-def ceilings(summary: pd.DataFrame) -> str:
+def headline(table: pd.DataFrame) -> str:
+    """Where Fig 16's model bends on the devices at hand, and whether an endpoint answered."""
+    rows = of_sweep(measured_here(table), "scout")
+    if rows.empty:
+        why = "Fig 16's model is not measured." + _gone(planned(table, "scout"))
+        return nothing(table, "scout", why)
+    text, knees = "latency has no knee", _knees(rows)
+    if len(knees):
+        ends = sorted({*knees["bend_measured"].agg(["min", "max"])})
+        rise = (knees["exponent_above"] - knees["exponent_below"]).max()
+        at = " to ".join(f"{n:,.0f}" for n in ends)
+        text = (
+            f"latency has its knee at {at} tokens, where its exponent rises by {rise:.2f} at most"
+        )
+    precisions = rows.groupby("device_label", sort=False)["series"].unique()
+    devices = ", ".join(f"{device} ({', '.join(own)})" for device, own in precisions.items())
+    return f"**Finding.** On {devices}: {text}.{_endpoint(table)}"
+
+
+def _knees(rows: pd.DataFrame, short: bool = False) -> pd.DataFrame:
+    """The curves that have a measured knee."""
+    curves = of_curves(named(rows, short))
+    return curves.dropna(subset=["bend_measured"]) if len(curves) else curves
+
+
+@commentary
+def peaks(table: pd.DataFrame) -> str:
     """What devices reach of their published rates, and which accelerators have figures alone."""
-    rows = summary[summary["source_kind"] == "measured"].drop_duplicates("device_label")
-    told = []
-    for row in rows.to_dict("records"):
-        parts = [
-            f"{row[column] / unit:.3g} {label.split('(')[1].rstrip(')')}"
-            + (
-                f" ({100 * row[column] / row[published]:.0f} % of the published)"
-                if pd.notna(row[published])
-                else ""
-            )
-            for column, (published, unit, label) in RATES.items()
-            if pd.notna(row[column])
-        ]
-        if parts:
-            told.append(f"**{row['device_label']}** " + " and ".join(parts))
-    others = [
-        d
-        for d in in_order(summary[summary["source_kind"] == "roofline"], "device_label")
-        if d not in set(rows["device_label"])
-    ]
-    text = "Measured: " + "; ".join(told) + "." if told else "No device's ceilings are measured."
-    return text + (f" Published figures alone: {', '.join(others)}." if others else "")
-
-
-@commentary
-def common(summary: pd.DataFrame) -> str:
-    """How many times faster each device is at the points that all have."""
-    rows = measured(summary, "common")
-    if rows.empty:
-        return nothing(summary, "common", NOTHING)
-    wide = rows.pivot_table(
-        index=["batch", "input_tokens", "output_tokens"], columns="device_label", values=T
-    ).dropna()
-    if len(wide.columns) < 2 or wide.empty:
-        return f"Measured on one device alone: {', '.join(in_order(rows, 'device_label'))}."
-    slow = wide.mean().idxmin()
-    told = [
-        f"{device} {(wide[device] / wide[slow]).min():.3g} to "
-        f"{(wide[device] / wide[slow]).max():.3g} times"
-        for device in wide.columns.drop(slow)
-    ]
-    return f"At the {len(wide)} points that all devices have, over {slow}: {', '.join(told)}."
-
-
-@commentary
-def against_ceiling(summary: pd.DataFrame) -> str:
-    """The best and worst share of the ceilings in decoding, per device."""
-    rows = _own(summary)
-    rows = (
-        rows[rows["floor_tpot_s"].notna() & rows["tpot_s"].notna()]
-        if "floor_tpot_s" in rows
-        else rows.iloc[:0]
+    rows = table[table["source_kind"] == "measured"].drop_duplicates("device_label")
+    rows = rows.dropna(subset=list(RATES), how="all")
+    cells = {"device": "{device_label}"}
+    for column, (published, label) in RATES.items():
+        share = 100 * rows[column].astype(float) / rows[published].astype(float)
+        rows = rows.assign(**{column: rows[column] / TERA, f"{column}_pct": share})
+        cells[label] = f"{{{column}:.3g}} ({{{column}_pct:.0f}} % of the published)"
+    text = (
+        f"Measured:{markdown.table(rows, cells)}"
+        if len(rows)
+        else "No device's peaks are measured."
     )
-    if rows.empty:
-        return NOTHING + _beaten(summary)
-    told = []
-    for device, own in rows.groupby("device_label", sort=False):
-        decode, prefill = (
-            100 * own[f"floor_{p}"].astype(float) / own[p].astype(float)
-            for p in ("tpot_s", "ttft_s")
-        )
-        told.append(
-            f"**{device}** decodes at {decode.min():.0f} to {decode.max():.0f} % of what its "
-            f"ceilings allow and "
-            f"prefills at {prefill.min():.0f} to {prefill.max():.0f} %"
-        )
-    return (
-        "; ".join(told)
-        + ". The rest is launches, host work between steps, and kernels off their peak."
-        + _beaten(summary)
+    alone = table.loc[table["source_kind"] == "roofline", "device_label"]
+    names = ", ".join(alone[~alone.isin(rows["device_label"])].unique())
+    return (text + (f" Published figures alone: {names}." if names else "")).strip()
+
+
+@commentary
+def common(table: pd.DataFrame) -> str:
+    """How many times faster devices are at the points that all measure."""
+    return _between_devices(table, "common")
+
+
+@commentary
+def share_of_peaks(table: pd.DataFrame) -> str:
+    """The best and worst share of the measured peaks, per device."""
+    rows = measured_here(table)
+    bound = rows.dropna(subset=["floor_tpot_s", "tpot_s"]) if "floor_tpot_s" in rows else rows[:0]
+    if bound.empty:
+        return NOTHING + _beaten(rows)
+    found = [
+        f"**{device}** decodes at {_range(shares(own, 'tpot_s'))} % of what its peaks allow and "
+        f"prefills at {_range(shares(own, 'ttft_s'))} %"
+        for device, own in bound.groupby("device_label", sort=False)
+    ]
+    rest = "The rest is launches, host work between steps, and kernels off their peak."
+    return f"{'; '.join(found)}. {rest}{_beaten(rows)}"
+
+
+def _range(values: pd.Series) -> str:
+    return f"{values.min():.0f} to {values.max():.0f}"
+
+
+def _beaten(rows: pd.DataFrame) -> str:
+    """Points without a bound, because a measurement beat it."""
+    if "floor_reason" not in rows:
+        return ""
+    beaten = (rows["floor_reason"] == BEATEN).groupby(rows["device_label"], sort=False)
+    counts = beaten.agg(["sum", "size"])
+    return "".join(
+        f" {device}: {count} of {every} points {BEATEN}."
+        for device, count, every in counts[counts["sum"] > 0].itertuples()
     )
 
 
 @commentary
-def latency(summary: pd.DataFrame) -> str:
+def latency(table: pd.DataFrame) -> str:
     """Fig 16: latency at the ends of each measured curve; what was not measured, with its
     reason."""
-    rows = planned(of_models_here(summary), "scout")
+    rows = planned(of_models_here(table), "scout")
     ok = rows[(rows["status"] == "ok") & (rows["source_kind"] == "measured")]
+    rest = _gone(rows) + _endpoint(table)
     if ok.empty:
-        return nothing(summary, "scout", NOTHING + _gone(rows)) + _endpoint(summary)
-    ok = named(ok[ok["batch"] == ok["batch"].min()])
-    told = []
-    for line, own in ok.groupby("line", sort=False):
-        own = with_length(own).sort_values("length")
-        first, last = own.iloc[0], own.iloc[-1]
-        told.append(
-            f"{line}: {first['e2e_s']:.3g} s at {first['length']} tokens, {last['e2e_s']:.3g} s at "
-            f"{last['length']}"
-        )
-    return "; ".join(told) + "." + _gone(rows) + _endpoint(summary)
+        return nothing(table, "scout", NOTHING + rest)
+    ok = with_length(named(ok[ok["batch"] == ok["batch"].min()]))
+    found = [
+        f"{r.line}: {r.e2e_s:.3g} s at {r.length} tokens, {r.e2e_s_last:.3g} s at {r.length_last}"
+        for r in markdown.ends(ok, "line", "length").itertuples()
+    ]
+    return f"{'; '.join(found)}.{rest}"
 
 
 @commentary
-def like_for_like(summary: pd.DataFrame) -> str:
-    """Fig 16's model on two devices in one precision, and in what each holds."""
-    rows = planned(_own(summary), "scout")
-    if rows.empty:
-        return nothing(summary, "scout", "No precision of one model was measured on two devices.")
-    place = ["model", "series", "batch", "input_tokens", "output_tokens"]
-    wide = rows.pivot_table(index=place, columns="device_label", values=T)
-    told = []
-    for base, other in combinations(wide.columns, 2):
-        for (model, series), own in wide[[base, other]].dropna().groupby(level=[0, 1], sort=False):
-            ratio = own[other] / own[base]
-            told.append(
-                f"{other} over {base}, {model} in {series}: {change(ratio.min())} to "
-                f"{change(ratio.max())}"
-            )
-    if not told:
-        return "No precision of one model was measured on two devices."
-    return f"Like for like, throughput of {'; '.join(told)}."
+def throughput(table: pd.DataFrame) -> str:
+    """How many times faster devices are with Fig 16's model in one precision."""
+    return _between_devices(table, "scout")
 
 
 @commentary
-def rooflines(summary: pd.DataFrame) -> str:
+def reference(table: pd.DataFrame) -> str:
+    """How many times faster devices are with another model in 16 bits."""
+    return _between_devices(table, "reference")
+
+
+def _between_devices(table: pd.DataFrame, sweep: str) -> str:
+    """The least and the most ratio of throughputs of a model in one precision, for each device over
+    the first by name."""
+    rows = of_sweep(measured_here(table), sweep)
+    found = []
+    for (model, series), own in rows.groupby(["model", "series"], sort=False):
+        base, *others = sorted(own["device_label"].unique())
+        if not others:
+            continue
+        every = gains.ratios(own.assign(series=own["device_label"]), sweep, base)
+        ratios = every.dropna(subset=["ratio"]).groupby("series")["ratio"]
+        found += [
+            f"{device} over {base}, {model} in {series}: {low:.3g} to {high:.3g} times ({n} points)"
+            for device, low, high, n in ratios.agg(["min", "max", "size"]).itertuples()
+        ]
+    if not found:
+        return nothing(table, sweep, "No model in one precision was measured on two devices.")
+    return f"Throughput of {'; '.join(found)}."
+
+
+@commentary
+def rooflines(table: pd.DataFrame) -> str:
     """How far apart rooflines lie, on how many devices, and what is no roofline, with the
     reason."""
-    rows = summary[summary["source_kind"] == "roofline"]
-    ok = rows[rows["status"] == "ok"]
+    rows = table[table["source_kind"] == "roofline"]
+    gone = rows[rows["status"] != "ok"].drop_duplicates("device_label")
+    rest = "".join(f" No roofline of {r.device_label}: {r.reason}." for r in gone.itertuples())
+    ok = with_length(rows[rows["status"] == "ok"])
     if ok.empty:
-        return "No roofline is drawn." + _reasons(rows)
-    ok = with_length(ok)
+        return "No roofline is drawn." + rest
     at = ok[(ok["batch"] == ok["batch"].min()) & (ok["length"] == ok["length"].max())]
-    told = [
-        f"{r.device_label}{f' ×{r.tensor_parallel:.0f}' if r.tensor_parallel > 1 else ''} "
-        f"{r.e2e_s:.3g} s ({r.series})"
-        for r in at.sort_values("e2e_s").itertuples()
-    ]
+    shown = named(at).sort_values("e2e_s")
+    found = [f"{r.line.removesuffix(', roofline')} {r.e2e_s:.3g} s" for r in shown.itertuples()]
     tokens = at["length"].iloc[0]
-    spans = [
-        a
-        for a in map(accelerators.load, accelerators.names())
-        if a.spans and a.name in set(at["device_label"])
-    ]
-    more = "".join(
-        f" {a.name}: {a.memory_bytes / 1e9:.0f} GB of memory each, so the model spans several, "
-        f"layer after "
-        "layer; its rate is a printed one whose dtype is not said."
-        for a in spans
-    )
-    return f"Least E2E at {tokens} tokens in and out: {', '.join(told)}.{more}{_reasons(rows)}"
+    return f"Least E2E at {tokens} tokens in and out: {'; '.join(found)}.{rest}"
 
 
 @commentary
-def bends(summary: pd.DataFrame) -> str:
-    """Where curves bend, and which computed bend lies nearest."""
-    rows = _own(summary)
-    table = bend_rows(named(rows, short=True)) if len(rows) else pd.DataFrame()
-    table = table[table["bend_measured"].notna()] if len(table) else table
-    if table.empty:
-        return "No measured curve of three or more lengths grows steeper anywhere."
-    told = []
-    for row in table.to_dict("records"):
-        near = [
-            f"{REASONS[kind]} from {row[column]:,.0f}"
-            for column, (kind, _) in BENDS.items()
-            if column != "bend_measured"
-            and pd.notna(row[column])
-            and row["shortest"] <= row[column] <= row["longest"]
-        ]
-        told.append(
-            f"- {row['line']}: at {row['bend_measured']:,.0f} tokens the exponent goes from "
-            f"{row['exponent_below']:.2f} to {row['exponent_above']:.2f}"
-            + (f"; within the lengths measured, {'; '.join(near)}" if near else "")
-        )
-    return "\n".join(told)
-
-
-@commentary
-def headline(summary: pd.DataFrame) -> str:
-    """The finding in one sentence."""
-    rows = planned(_own(summary), "scout")
+def knees(table: pd.DataFrame) -> str:
+    """Where curves bend, and what should bend them within the lengths measured."""
+    rows = _knees(measured_here(table), short=True)
     if rows.empty:
-        return nothing(
-            summary, "scout", "Fig 16's model is not measured." + _gone(planned(summary, "scout"))
-        )
-    steep = bend_rows(named(rows))
-    steep = steep[steep["bend_measured"].notna()] if len(steep) else steep
-    told = "latency bends upward nowhere"
-    if len(steep):
-        at = " to ".join(f"{n:,.0f}" for n in sorted({*steep["bend_measured"].agg(["min", "max"])}))
-        rise = (steep["exponent_above"] - steep["exponent_below"]).max()
-        told = (
-            f"latency bends upward most at {at} tokens, where its exponent rises by {rise:.2f} at "
-            f"most"
-        )
-    devices = ", ".join(
-        f"{d} ({', '.join(in_order(own))})" for d, own in rows.groupby("device_label", sort=False)
-    )
-    return f"**Finding.** On {devices}: {told}.{_endpoint(summary)}"
-
-
-def _own(summary: pd.DataFrame) -> pd.DataFrame:
-    """What engines measured of the models that this profile shows."""
-    rows = of_models_here(summary)
-    return rows[(rows["source_kind"] == "measured") & (rows["status"] == "ok")]
-
-
-def _beaten(summary: pd.DataFrame) -> str:
-    rows = _own(summary)
-    beaten = rows[rows["floor_reason"] == BEATEN] if "floor_reason" in rows else rows.iloc[:0]
-    return "".join(
-        f" {device}: {count} of {(rows['device_label'] == device).sum()} points {BEATEN}."
-        for device, count in beaten["device_label"].value_counts(sort=False).items()
-    )
+        return "No measured curve of three or more lengths grows steeper anywhere."
+    cells = {
+        "curve": "{line}",
+        "knee (tokens)": "{bend_measured:,.0f}",
+        "exponent": "{exponent_below:.2f} to {exponent_above:.2f}",
+    }
+    for column in COMPUTED:
+        inside = rows[column].between(rows["shortest"], rows["longest"])
+        rows = rows.assign(**{column: rows[column].where(inside)})
+        cells[f"{REASONS[column]} from"] = f"{{{column}:,.0f}}"
+    text = "Where the exponent rises most, and what should bend a curve within its lengths:"
+    return f"{text}{markdown.table(rows, cells)}".strip()
 
 
 def _gone(rows: pd.DataFrame) -> str:
     """What is not measured at all, per device and precision, with one reason each."""
-    gone = rows[(rows["source_kind"] == "measured") & (rows["status"] != "ok")].drop_duplicates(
-        ["device_label", "series"]
-    )
-    done = set(
-        rows.loc[rows["status"] == "ok", ["device_label", "series"]].itertuples(
-            index=False, name=None
-        )
-    )
-    told = "; ".join(
-        f"{r.device_label}, {r.series}: {r.status} ({r.reason})"
-        for r in gone.itertuples()
-        if (r.device_label, r.series) not in done
-    )
-    return f" Not measured: {told}." if told else ""
+    rows = rows[rows["source_kind"] == "measured"]
+    return missing(rows.assign(series=rows["device_label"] + ", " + rows["series"]), "scout")
 
 
-def _reasons(rows: pd.DataFrame) -> str:
-    gone = rows[rows["status"] != "ok"].drop_duplicates("device_label")
-    return "".join(f" No roofline of {r.device_label}: {r.reason}." for r in gone.itertuples())
-
-
-def _endpoint(summary: pd.DataFrame) -> str:
-    rows = planned(summary, "endpoint")
+def _endpoint(table: pd.DataFrame) -> str:
+    rows = planned(table, "endpoint")
     if rows.empty:
         return " No endpoint is set, so nothing is measured of a CS-3."
-    ok = rows[rows["status"] == "ok"]
+    ok, first = rows[rows["status"] == "ok"], rows.iloc[0]
     if ok.empty:
-        return f" {rows['series'].iloc[0]}: {rows['status'].iloc[0]} ({rows['reason'].iloc[0]})."
-    return (
-        f" {ok['series'].iloc[0]} (endpoint): {ok['e2e_s'].min():.3g} to {ok['e2e_s'].max():.3g} s."
-    )
+        return f" {first['series']}: {first['status']} ({first['reason']})."
+    low, high = ok["e2e_s"].agg(["min", "max"])
+    return f" {first['series']} (endpoint): {low:.3g} to {high:.3g} s."

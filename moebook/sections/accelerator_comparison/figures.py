@@ -1,11 +1,11 @@
-"""Accelerators side by side: ceilings, one set of points on every device, the paper's Fig 16, and
+"""Accelerators side by side: peaks, one set of points on every device, the paper's Fig 16, and
 where curves bend.
 
-Each function: (summary, *, width) -> (Figure, plotted rows), of the summary that
-moebook/sections/accelerator_comparison/other_devices.py makes; ValueError says what is missing. A
-line is one device and precision, and its legend says what kind of number it is: measured, endpoint
-or roofline. Colours are those of devices; rooflines are dashed, without points, and have panels of
-their own, because what hardware could do lies far from what engines do."""
+Each function: (table, *, width) -> (Figure, plotted rows), of the table that enrich.py makes;
+ValueError says what is missing. A line is one device and precision, and its legend says what kind
+of number it is: measured, endpoint or roofline. Colours are those of devices; rooflines are dashed,
+without points, and have panels of their own, because what hardware could do lies far from what
+engines do."""
 
 from dataclasses import replace
 
@@ -17,333 +17,226 @@ from matplotlib.lines import Line2D
 from moebook.explore.views import View
 from moebook.plot import layout, length_axis, style
 from moebook.plot import lines as panels
-from moebook.plot.figure import figure
+from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import (
     AXES,
     METRICS,
     one_per_place,
     plotted,
-    reading,
     rows_of,
     values_of,
     with_numbers,
 )
-from moebook.results import words
-from moebook.sections.accelerator_comparison import knees as reasons
-from moebook.sections.accelerator_comparison.knees import measured_bend
+from moebook.results.cells import of_sweep
+from moebook.sections.accelerator_comparison.knees import COMPUTED, REASONS, of_curves
 
 LABELS = ("device_label", "source_kind")
 COMMON = Spec("common", "common", panel="batch", line="device_label", x="input_tokens")
 REFERENCE = Spec("reference", "reference", panel="panel", line="line", x="input_tokens")
-LATENCY = Spec(
-    "fig16_latency",
-    None,
-    panel="panel",
-    line="line",
-    x="input_tokens",
-    metric="e2e_s",
-    floors=False,
-)
+LATENCY = replace(REFERENCE, name="fig16_latency", sweep=None, metric="e2e_s", kind="kind")
 THROUGHPUT = replace(LATENCY, name="fig16_throughput", metric="throughput_tok_s")
-SHARE = Spec(
-    "against_ceiling",
-    None,
-    panel="panel",
-    line="line",
-    x="input_tokens",
+SHARE = replace(
+    REFERENCE,
+    name="against_ceiling",
+    sweep=None,
     metric="share_pct",
-    floors=False,
     log_y=False,
-    y_label="share of the ceilings reached (%)",
+    y_label="share of the measured peaks (%)",
 )
 PHASES = {"ttft_s": "prefill", "tpot_s": "decode"}
 RATES = {
-    "copy_bytes_per_s": ("published_bytes_per_s", 1e12, "memory bandwidth (TB/s)"),
-    "matmul_flops_per_s": ("published_flops_per_s", 1e12, "bf16 matrix rate (TFLOP/s)"),
+    "copy_bytes_per_s": ("published_bytes_per_s", "memory bandwidth (TB/s)"),
+    "matmul_flops_per_s": ("published_flops_per_s", "bf16 matrix rate (TFLOP/s)"),
 }
-DOT = {"marker": "o", "color": style.OKABE_ITO[0]}
-DIAMOND = {"marker": "D", "color": "black", "markerfacecolor": "none"}
+TERA = 1e12
+BLACK = {"color": "black", "markerfacecolor": "none"}
+RANGE = {"color": "0.8", "linewidth": 3}
+MARKS = {
+    "bend_compute": {"marker": "^", **BLACK},
+    "bend_bandwidth": {"marker": "s", **BLACK},
+    "bend_capacity": {"marker": "|", **BLACK},
+    "bend_measured": {"marker": "o", "color": "black"},
+}
 FIRST = ("H100", "H200", "CPU")  # devices that keep their colours whatever stands beside them
-BENDS = {
-    "bend_compute": ("compute", "^"),
-    "bend_bandwidth": ("bandwidth", "s"),
-    "bend_capacity": ("capacity", "|"),
-    "bend_measured": ("measured", "o"),
-}
 
 
 @figure("ceilings")
-def ceilings(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Copy bandwidth and matrix rate as measured (dots) and as published (diamonds), a row per
-    device."""
-    rows = rows_of(
-        summary,
-        "ceilings",
-        None,
-        (*LABELS, *RATES, *(published for published, *_ in RATES.values())),
-    )
-    found = rows[rows["source_kind"] != "endpoint"].groupby("device_label", sort=False)
-    table = found[[*RATES, *(published for published, *_ in RATES.values())]].first().reset_index()
-    table = table.dropna(how="all", subset=[c for c in table if c != "device_label"]).reset_index(
-        drop=True
-    )
-    if table.empty:
+def peaks(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Copy bandwidth (TB/s) and matrix rate (TFLOP/s) as measured (dots) and as published
+    (diamonds), a row per device."""
+    columns = [*RATES, *(published for published, _ in RATES.values())]
+    rows = rows_of(table, "ceilings", None, (*LABELS, *columns))
+    found = rows[rows["source_kind"] != "endpoint"].groupby("device_label", sort=False)[columns]
+    rates = found.first().dropna(how="all").reset_index()
+    if rates.empty:
         raise ValueError("ceilings: no device of the table has measured or published rates")
+    looks = {"marker": "o", "color": style.OKABE_ITO[0]}, {"marker": "D", **BLACK}
     with style.paper_style(width) as inches:
-        fig = Figure(figsize=(inches, 0.2 * len(table) + 0.75), layout="constrained")
-        for ax, (measured, (published, unit, label)) in zip(
-            fig.subplots(1, 2, sharey=True), RATES.items(), strict=True
-        ):
-            _ceiling(ax, table, measured, published, unit)
+        fig = Figure(figsize=(inches, 0.2 * len(rates) + 0.75), layout="constrained")
+        axes = fig.subplots(1, 2, sharey=True)
+        for ax, (measured, (published, label)) in zip(axes, RATES.items(), strict=True):
+            _dots(ax, rates[[measured, published]].astype(float) / TERA, looks)
             ax.set_xlabel(label.replace(" (", "\n(") if width == "column" else label)
-        ax.set_yticks(range(len(table)), table["device_label"])
-        ax.set_ylim(len(table) - 0.5, -0.5)
-        handles = [Line2D([], [], linestyle="none", **look) for look in (DOT, DIAMOND)]
+        axes[0].set_yticks(range(len(rates)), rates["device_label"])
+        handles = [Line2D([], [], linestyle="none", **look) for look in looks]
         layout.settle(fig, (handles, ["measured", "published (dense)"]))
-        return fig, table
+        return fig, rates
 
 
-def _ceiling(ax: Axes, table: pd.DataFrame, measured: str, published: str, unit: float) -> None:
-    values = table[[measured, published]].astype(float) / unit
-    style.value_axis([ax], values.min(axis=None), values.max(axis=None), axis="x", log=True)
-    for column, look in ((measured, DOT), (published, DIAMOND)):
-        ax.plot(values[column], range(len(table)), linestyle="none", gid=column, **look)
+def _dots(ax: Axes, values: pd.DataFrame, looks) -> None:
+    """A row per row, a mark per column, over a logarithmic axis."""
+    for column, look in zip(values, looks, strict=True):
+        ax.plot(values[column], range(len(values)), linestyle="none", gid=column, **look)
+    ax.set_ylim(len(values) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
+    style.value_axis([ax], ax.dataLim.x0, ax.dataLim.x1, axis="x", log=True)
 
 
 @figure("common")
-def common(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def common(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Throughput of the same points on every device, over length, a panel per batch, with each
-    device's floor."""
-    rows = rows_of(summary, "common", "common", LABELS)
-    own = rows[rows["profile"] == summary["profile"].iloc[0]]
+    device's roofline bound."""
+    rows = rows_of(table, "common", "common", LABELS)
+    own = rows[rows["profile"] == table["profile"].iloc[0]]
     if not (own["status"] == "ok").any():
         raise ValueError(
             "common: none of these points is measured on this profile's own device yet; others "
-            "alone compare "
-            "nothing"
+            "alone compare nothing"
         )
-    return panels.lines(
-        _present(summary, "common"), COMMON, width=width, looks=_device_looks(summary)
-    )
+    looks = _device_looks(table)
+    return panels.lines(_present(table, "common"), COMMON, width=width, looks=looks)
 
 
 @figure("reference")
-def reference(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def reference(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Throughput of another model in 16 bits over length, a line per device, a panel per batch."""
-    rows = named(rows_of(_present(summary, "reference"), "reference", "reference", LABELS))
+    rows = named(rows_of(_present(table, "reference"), "reference", "reference", LABELS))
     return panels.lines(rows, REFERENCE, width=width, looks=_line_looks(rows))
 
 
 @figure("fig16_latency")
-def latency(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def latency(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 16: E2E latency over length at the smallest batch."""
-    rows = _fig16(summary, LATENCY)
+    rows = _fig16(table, LATENCY)
     return _side_by_side(rows[rows["batch"] == rows["batch"].min()], LATENCY, width)
 
 
 @figure("fig16_throughput")
-def throughput(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def throughput(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 16: throughput over length, a panel per batch."""
-    return _side_by_side(_fig16(summary, THROUGHPUT), THROUGHPUT, width)
+    return _side_by_side(_fig16(table, THROUGHPUT), THROUGHPUT, width)
 
 
 @figure("against_ceiling")
-def against_ceiling(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """How near measured points come to their device's ceilings: floor over measured, of prefill and
-    of a decode step, at the smallest and the largest batch."""
+def share_of_peaks(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """How near measured points come to their device's peaks (%): roofline bound over measured, of
+    prefill and of a decode step, at the smallest and the largest batch."""
     columns = (*LABELS, *PHASES, *(f"floor_{phase}" for phase in PHASES))
-    rows = named(of_models_here(rows_of(summary, "against_ceiling", None, columns)), short=True)
-    rows = rows[
-        (rows["status"] == "ok")
-        & (rows["source_kind"] == "measured")
-        & rows["floor_ttft_s"].notna()
-    ]
+    rows = measured_here(rows_of(table, "against_ceiling", None, columns))
+    rows = named(rows[rows["floor_ttft_s"].notna()], short=True)
     rows = rows[rows["batch"].isin(rows["batch"].agg(["min", "max"]))]
-    parts = [
-        rows.assign(
-            share_pct=100 * rows[f"floor_{column}"].astype(float) / rows[column].astype(float),
-            panel=[f"{phase}, batch {b}" for b in rows["batch"]],
-        )
-        for column, phase in PHASES.items()
-    ]
-    table = pd.concat(parts).sort_values("batch", kind="stable")
-    return panels.lines(table, SHARE, width=width, looks=_line_looks(rows))
+    batch = ", batch " + rows["batch"].astype(str)
+    parts = [rows.assign(share_pct=shares(rows, c), panel=PHASES[c] + batch) for c in PHASES]
+    both = pd.concat(parts).sort_values("batch", kind="stable")
+    return panels.lines(both, SHARE, width=width, looks=_line_looks(rows))
+
+
+def shares(rows: pd.DataFrame, phase: str) -> pd.Series:
+    """Roofline bound over measured time of a phase, `ttft_s` or `tpot_s` (%)."""
+    return 100 * rows[f"floor_{phase}"].astype(float) / rows[phase].astype(float)
 
 
 @figure("bends")
-def bends(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Lengths at which each measured curve should bend and where it does, a row per device, model,
-    precision and batch."""
-    computed = [c for c in BENDS if c != "bend_measured"]
-    rows = of_models_here(rows_of(summary, "bends", None, (*LABELS, *computed, "e2e_s")))
-    rows = named(rows[(rows["source_kind"] == "measured") & (rows["status"] == "ok")], short=True)
-    table = bend_rows(rows)
-    if table.empty:
+def knees(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Lengths (tokens) at which each measured curve should bend and where it does, a row per
+    device, model, precision and batch."""
+    rows = rows_of(table, "bends", None, (*LABELS, *COMPUTED, "e2e_s"))
+    curves = of_curves(named(measured_here(rows), short=True))
+    if curves.empty:
         raise ValueError("bends: no curve of three or more lengths was measured")
+    on_page, y = width == "page", range(len(curves))
     with style.paper_style(width) as inches:
-        on_page = width == "page"
-        fig = Figure(
-            figsize=(inches, (0.2 if on_page else 0.31) * len(table) + 0.7), layout="constrained"
-        )
+        tall = (0.2 if on_page else 0.31) * len(curves) + 0.7
+        fig = Figure(figsize=(inches, tall), layout="constrained")
         ax = fig.subplots()
-        for i, row in enumerate(table.itertuples()):
-            ax.plot(
-                [row.shortest, row.longest],
-                [i, i],
-                color="0.8",
-                linewidth=3,
-                solid_capstyle="butt",
-                gid="range",
-            )
-        for column, (_, marker) in BENDS.items():
-            ax.plot(
-                table[column],
-                range(len(table)),
-                linestyle="none",
-                marker=marker,
-                color="black",
-                gid=column,
-                markerfacecolor="black" if marker == "o" else "none",
-            )
-        style.value_axis(
-            [ax],
-            table[[*BENDS, "shortest"]].min(axis=None),
-            table[[*BENDS, "longest"]].max(axis=None),
-            axis="x",
-            log=True,
-        )
-        ax.set(xlabel="prompt or context (tokens)", ylim=(len(table) - 0.5, -0.5))
-        ax.set_yticks(range(len(table)), table["line"] if on_page else table["line"].map(_in_two))
-        ax.tick_params(axis="y", length=0)
-        handles: list = [
-            Line2D(
-                [],
-                [],
-                linestyle="none",
-                marker=m,
-                color="black",
-                markerfacecolor="black" if m == "o" else "none",
-            )
-            for _, m in BENDS.values()
-        ]
-        words = [f"{reasons.REASONS[kind]}" for kind, _ in BENDS.values()]
-        layout.settle(
-            fig,
-            ([*handles, Line2D([], [], color="0.8", linewidth=3)], [*words, "lengths measured"]),
-        )
-        return fig, table
+        ax.hlines(y, curves["shortest"], curves["longest"], gid="range", zorder=1, **RANGE)
+        _dots(ax, curves[list(MARKS)], MARKS.values())
+        ax.set_xlabel("prompt or context (tokens)")
+        in_two = curves["line"].str.replace(r"^(.*?, .*?), ", "\\1\n", regex=True)
+        ax.set_yticks(y, curves["line"] if on_page else in_two)
+        handles: list = [Line2D([], [], linestyle="none", **look) for look in MARKS.values()]
+        words = [*REASONS.values(), "lengths measured"]
+        layout.settle(fig, ([*handles, Line2D([], [], **RANGE)], words))
+        return fig, curves
 
 
-def bend_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row per curve of three or more lengths, as many tokens in as out: bends computed from
-    shapes, and the measured one (analysis/bends.py)."""
-    found = []
-    for (line, batch), own in rows.groupby(["line", "batch"], sort=False):
-        own = own[[n.tokens_in == n.tokens_out for n in words.lengths_of(own)]]
-        own = own.drop_duplicates("input_tokens").sort_values("input_tokens")
-        if len(own) < 3:
-            continue
-        bend = measured_bend(own["input_tokens"], own["e2e_s"].astype(float))
-        found.append(
-            {
-                "line": f"{line}, batch {batch}",
-                **own[[c for c in BENDS if c in own]].iloc[0],
-                "bend_measured": bend and bend.length,
-                "exponent_below": bend and bend.below,
-                "exponent_above": bend and bend.above,
-                "shortest": own["input_tokens"].iloc[0],
-                "longest": own["input_tokens"].iloc[-1],
-            }
-        )
-    numbers = dict.fromkeys((*BENDS, "exponent_below", "exponent_above"), "float64")
-    return pd.DataFrame(found).astype(numbers) if found else pd.DataFrame()
-
-
-def _in_two(line: str) -> str:
-    """A row's name in two lines: device and model, then the rest."""
-    parts = line.split(", ")
-    return ", ".join(parts[:2]) + "\n" + ", ".join(parts[2:])
-
-
-def _present(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
+def _present(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
     """The sweep's rows, without those of devices that have measured none of it."""
-    rows = summary[[sweep in str(names).split(",") for names in summary["sweeps"]]]
-    measured = set(rows.loc[rows["status"] != "not_run", "device_label"])
-    return rows[rows["device_label"].isin(measured)] if measured else rows
+    rows = of_sweep(table, sweep)
+    measured = rows["device_label"].isin(rows.loc[rows["status"] != "not_run", "device_label"])
+    return rows[measured] if measured.any() else rows
 
 
 def named(rows: pd.DataFrame, short: bool = False) -> pd.DataFrame:
     """With `line`, what a legend calls a row, and `panel`. short: lines of several models, all of
     them measured."""
-    devices = [
-        f"{d} ×{n}" if k == "roofline" and n > 1 else d
-        for d, n, k in zip(
-            rows["device_label"], rows["tensor_parallel"], rows["source_kind"], strict=True
-        )
-    ]
-    wanted = ("model", "series") if short else ("series", "source_kind")
-    tails = [
-        ", ".join(dict.fromkeys(str(rows[c].iloc[i]) for c in wanted)) for i in range(len(rows))
-    ]
-    lines = [
-        d if k == "endpoint" and short else f"{d}, {tail}" if k != "endpoint" else f"{d}, endpoint"
-        for d, tail, k in zip(devices, tails, rows["source_kind"], strict=True)
-    ]
-    kinds = rows["source_kind"].map({"roofline": "roofline"}).fillna(rows["model"])
-    titles = [
-        f"{_short(kind)}, {reading('batch', b)}"
-        for kind, b in zip(kinds, rows["batch"], strict=True)
-    ]
-    return rows.assign(
-        line=[_short(line) for line in lines],
-        panel=titles,
-        kind=rows["method"].replace({"endpoint": "full"}),
-    )
+    kind, device = rows["source_kind"], rows["device_label"]
+    roofline = kind == "roofline"
+    count = rows["tensor_parallel"].astype("Int64").astype(str)
+    device = device.mask(roofline & (rows["tensor_parallel"] > 1), device + " ×" + count)
+    if short:
+        line = device + ", " + rows["model"] + ", " + rows["series"]
+    else:
+        line = device + (", " + rows["series"]).mask(kind == "endpoint", "") + ", " + kind
+    batch = ", batch " + rows["batch"].astype(str)
+    panel = rows["model"].mask(roofline, "roofline") + batch
+    kinds = rows["method"].replace({"endpoint": "full"})
+    return rows.assign(line=_short(line), panel=_short(panel), kind=kinds)
 
 
-def _short(name: str) -> str:
+def _short(names: pd.Series) -> pd.Series:
     """Long model names without what a reader of the figure knows."""
-    return name.replace("-17B-16E-Instruct", "").replace("-1B-7B-0125", "")
+    return names.str.replace("-17B-16E-Instruct|-1B-7B-0125", "", regex=True)
 
 
-def _fig16(summary: pd.DataFrame, spec: Spec) -> pd.DataFrame:
+def measured_here(table: pd.DataFrame) -> pd.DataFrame:
+    """What engines measured of the models that this profile shows."""
+    rows = of_models_here(table)
+    return rows[(rows["source_kind"] == "measured") & (rows["status"] == "ok")]
+
+
+def of_models_here(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without other profiles' models: those of the profile that comes first, and the source's."""
+    measured = rows["source_kind"] == "measured"
+    first = rows.loc[measured, "profile"].head(1)
+    here = ~measured | rows["profile"].isin(first)
+    return rows[rows["model"].isin(rows.loc[here, "model"])]
+
+
+def _fig16(table: pd.DataFrame, spec: Spec) -> pd.DataFrame:
     """Rows of the model over length: measured, endpoint and roofline; of other devices those of the
     models shown here."""
-    rows = rows_of(summary, spec.name, None, (*LABELS, "sweeps", "model", "series", spec.metric))
-    wanted = rows["sweeps"].map(
-        lambda names: bool({"scout", "chunked", "endpoint"} & set(str(names).split(",")))
-    )
-    rows = rows[wanted & (rows["status"] != "not_run")]
+    rows = rows_of(table, spec.name, None, (*LABELS, "sweeps", "model", "series", spec.metric))
+    rows = of_sweep(rows, "scout|chunked|endpoint")
+    rows = rows[rows["status"] != "not_run"]
     with_numbers(rows, spec.name, [spec.metric])
     rows = named(of_models_here(rows).sort_values("batch", kind="stable"))
     nothing = ~rows["line"].isin(rows.loc[rows["status"] == "ok", "line"])
     return rows.assign(line=rows["line"].mask(nothing, rows["line"].str.removesuffix(", measured")))
 
 
-def of_models_here(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without other profiles' models: those of the profile that comes first, and the source's."""
-    measured = rows["source_kind"] == "measured"
-    here = (
-        measured & (rows["profile"] == rows.loc[measured, "profile"].iloc[0])
-        if measured.any()
-        else measured
-    )
-    return rows[rows["model"].isin(set(rows.loc[here | ~measured, "model"]))]
-
-
-def _side_by_side(rows: pd.DataFrame, spec: Spec, width: str) -> tuple[Figure, pd.DataFrame]:
-    """Panels with a scale of their own each: measured ones, then rooflines."""
+def _side_by_side(rows: pd.DataFrame, spec: Spec, width: str) -> Drawing:
+    """Panels with a scale of their own each: measured ones, then rooflines. So axes of its own."""
     rows, spec = length_axis.placed(rows, spec)
     one_per_place(rows, spec.name, (spec.panel, spec.line, spec.x))
     order = rows.sort_values("source_kind", key=lambda kinds: kinds == "roofline", kind="stable")
     names, looks = values_of(order, spec.panel), _line_looks(order)
-    spec = replace(spec, kind="kind")
     with style.paper_style(width):
         fig = Figure(figsize=panels.panel_size(len(names), width, most=3), layout="constrained")
-        axes = panels.grid_of_axes(fig, len(names), width, most=3)  # each has labels of its own
-        for ax, name in zip(axes, names, strict=True):
+        for ax, name in zip(
+            panels.grid_of_axes(fig, len(names), width, most=3), names, strict=True
+        ):
             own = rows[rows[spec.panel] == name]
             panels.draw_lines(ax, own, spec, looks)
             ax.set_title(panels.panel_title(name, len(names), width, most=3))
@@ -352,25 +245,18 @@ def _side_by_side(rows: pd.DataFrame, spec: Spec, width: str) -> tuple[Figure, p
             ok = own[(own["status"] == "ok") & own[spec.metric].notna()]
             if len(ok):
                 panels.y_scale([ax], own, ok, spec, True, None)
-        for line in (x for ax in axes for x in ax.get_lines() if "roofline" in str(x.get_label())):
-            line.set_linestyle(panels.DASHES)
+            for line in ax.lines if name.startswith("roofline") else ():
+                line.set_linestyle(panels.DASHES if line.get_gid() == "series" else "none")
         fig.supxlabel(AXES[spec.x][0])
         fig.supylabel(METRICS[spec.metric])
         ok = rows[(rows["status"] == "ok") & (rows["source_kind"] != "roofline")]
-        layout.settle(
-            fig, _legend(looks), panels.notes_legend(rows, ok, spec), handler_map=panels.HANDLERS
-        )
+        handles, labels = panels.series_legend(spec, looks)
+        for handle, label in zip(handles, labels, strict=True):
+            if "roofline" in label:
+                handle.set(linestyle=panels.DASHES, marker="none")
+        notes = panels.notes_legend(rows, ok, spec)
+        layout.settle(fig, (handles, labels), notes, handler_map=panels.HANDLERS)
         return fig, plotted(order, [spec.metric], ["panel", "line", "series", *LABELS])
-
-
-def _legend(looks: panels.Looks) -> tuple[list, list[str]]:
-    handles = [
-        Line2D([], [], color=colour, linestyle=panels.DASHES)
-        if "roofline" in line
-        else Line2D([], [], color=colour, marker=marker)
-        for line, (colour, marker) in looks.items()
-    ]
-    return handles, list(looks)
 
 
 def _device_looks(rows: pd.DataFrame) -> panels.Looks:
@@ -382,30 +268,16 @@ def _line_looks(rows: pd.DataFrame) -> panels.Looks:
     """Lines in their device's colour, told apart by markers."""
     devices = _device_looks(rows)
     lines = rows.drop_duplicates("line")
-    nth = lines.groupby("device_label").cumcount()
-    return {
-        line: (devices[device][0], style.MARKERS[i % len(style.MARKERS)])
-        for line, device, i in zip(lines["line"], lines["device_label"], nth, strict=True)
-    }
+    nth = lines.groupby("device_label").cumcount() % len(style.MARKERS)
+    every = zip(lines["line"], lines["device_label"], nth, strict=True)
+    return {line: (devices[device][0], style.MARKERS[i]) for line, device, i in every}
 
 
+COMMON_VIEW = View("same points on every device", "common", "input_tokens", "device_label", "batch")
+SCOUT_VIEW = replace(COMMON_VIEW, sweep="scout")
 VIEWS = (
-    View("same points on every device", "common", "input_tokens", "device_label", "batch"),
-    View(
-        "source's model, measured",
-        "scout",
-        "input_tokens",
-        "device_label",
-        "batch",
-        where={"source_kind": "measured"},
-    ),
-    View(
-        "source's model, rooflines",
-        "scout",
-        "input_tokens",
-        "device_label",
-        "batch",
-        where={"source_kind": "roofline"},
-    ),
-    View("another model in 16 bits", "reference", "input_tokens", "device_label", "batch"),
+    COMMON_VIEW,
+    replace(SCOUT_VIEW, name="source's model, measured", where={"source_kind": "measured"}),
+    replace(SCOUT_VIEW, name="source's model, rooflines", where={"source_kind": "roofline"}),
+    replace(COMMON_VIEW, name="another model in 16 bits", sweep="reference"),
 )

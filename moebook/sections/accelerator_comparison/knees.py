@@ -1,22 +1,24 @@
-"""Where a latency curve over length bends, and why: from the shapes and ceilings, and from measured
-points.
+"""Where a latency curve over length bends, its knee, and why: from shapes and measured peaks, and
+from measured points.
 
 Three lengths follow from shapes, a device's rates and its memory, for B sequences:
 
-    compute   prompt length from which prefill computes longer than it reads:   FLOPs / rate > bytes
-              / bandwidth bandwidth context from which a decode step reads more KV cache than
-              weights: B x context x KV bytes > weight bytes
-    capacity  longest context whose cache fits beside the weights:               (memory - weights)
-              / (B x KV bytes a token)
+    compute    prompt length from which prefill computes longer than it reads:
+               FLOPs / rate > bytes / bandwidth
+    bandwidth  context from which a decode step reads more KV cache than weights:
+               B x context x KV bytes > weight bytes
+    capacity   longest context whose cache fits beside the weights:
+               (memory - weights) / (B x KV bytes a token)
 
 Below the first, TTFT hardly grows with the prompt; above it, in proportion. Below the second, a
 step costs the same at any context; above it, in proportion to the context. Beyond the third nothing
 runs.
 
 A measured curve has a local exponent between neighbouring lengths, d log E2E / d log length: 1
-where latency doubles with length. It bends where the exponent rises most from one pair of lengths
-to the next, by LEAST_RISE or more."""
+where latency doubles with length. Its knee is where the exponent rises most from one pair of
+lengths to the next, by LEAST_RISE or more."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,19 +27,20 @@ import pandas as pd
 from moebook.models import sizes
 from moebook.predict.roofline import Case, Ceilings, peak_flops
 
-REASONS = {
-    "compute": "prefill computes longer than it reads",
-    "bandwidth": "a step reads more KV cache than weights",
-    "capacity": "the KV cache fills the memory",
-    "measured": "the measured exponent rises most",
+REASONS = {  # column -> what happens at that length
+    "bend_compute": "prefill computes longer than it reads",
+    "bend_bandwidth": "a step reads more KV cache than weights",
+    "bend_capacity": "the KV cache fills the memory",
+    "bend_measured": "the measured exponent rises most",
 }
-LONGEST = 1 << 24  # tokens; where a condition does not hold by then, it does not bend there
+COMPUTED = tuple(REASONS)[:3]
+LONGEST = 1 << 24  # tokens; where a condition does not hold by then, there is no knee
 LEAST_RISE = 0.05  # of the exponent: a doubling of length then costs 3.5 % more than the one before
 
 
 @dataclass(frozen=True)
-class Bend:
-    """The measured bend: around `length`, the exponent goes from `below` to `above`."""
+class Knee:
+    """A measured knee: around `length` (tokens), the exponent goes from `below` to `above`."""
 
     length: float
     below: float
@@ -70,16 +73,12 @@ def kv_over_weights_from(case: Case) -> int | None:
 def fits_until(case: Case, memory_bytes: float) -> int | None:
     """The longest context of B sequences that fits beside the weights; None where the weights alone
     do not fit."""
-    weights = sizes.weight_bytes(case.arch, case.dtype, case.quantization)
-    left = memory_bytes - weights
-    return (
-        None
-        if left < 0
-        else int(left // (case.batch * sizes.kv_bytes_per_token(case.arch, case.kv_dtype)))
-    )
+    left = memory_bytes - sizes.weight_bytes(case.arch, case.dtype, case.quantization)
+    per_token = case.batch * sizes.kv_bytes_per_token(case.arch, case.kv_dtype)
+    return None if left < 0 else int(left // per_token)
 
 
-def _first(holds) -> int | None:
+def _first(holds: Callable[[int], bool]) -> int | None:
     """The least count from 1 on at which a condition holds that, once it holds, keeps holding."""
     if not holds(LONGEST):
         return None
@@ -98,12 +97,11 @@ def local_exponents(lengths, seconds) -> pd.DataFrame:
     x, y = x[order], y[order]
     if len(x) < 2 or (np.diff(x) == 0).any():
         raise ValueError(f"exponents need two or more different lengths; given {list(x)}")
-    return pd.DataFrame(
-        {"length": np.sqrt(x[1:] * x[:-1]), "exponent": np.diff(np.log(y)) / np.diff(np.log(x))}
-    )
+    exponents = np.diff(np.log(y)) / np.diff(np.log(x))
+    return pd.DataFrame({"length": np.sqrt(x[1:] * x[:-1]), "exponent": exponents})
 
 
-def measured_bend(lengths, seconds) -> Bend | None:
+def measured_knee(lengths, seconds) -> Knee | None:
     """Where the exponent rises most; None with fewer than three lengths, or where it rises nowhere
     by LEAST_RISE."""
     x = sorted(lengths)
@@ -112,8 +110,30 @@ def measured_bend(lengths, seconds) -> Bend | None:
     exponents = local_exponents(lengths, seconds)["exponent"].to_numpy()
     rises = np.diff(exponents)
     at = int(rises.argmax())
-    return (
-        Bend(float(x[at + 1]), float(exponents[at]), float(exponents[at + 1]))
-        if rises[at] >= LEAST_RISE
-        else None
-    )
+    if rises[at] < LEAST_RISE:
+        return None
+    return Knee(float(x[at + 1]), float(exponents[at]), float(exponents[at + 1]))
+
+
+def of_curves(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per curve (`line` and batch) of three or more lengths, as many tokens in as out: knees
+    computed from shapes, the measured one, and the range of lengths (tokens)."""
+    found = []
+    for (line, batch), own in rows.groupby(["line", "batch"], sort=False):
+        own = own[own["input_tokens"] == own["output_tokens"]].drop_duplicates("input_tokens")
+        own = own.sort_values("input_tokens")
+        if len(own) < 3:
+            continue
+        knee = measured_knee(own["input_tokens"], own["e2e_s"].astype(float))
+        row = {
+            "line": f"{line}, batch {batch}",
+            **own[[c for c in COMPUTED if c in own]].iloc[0],
+            "bend_measured": knee and knee.length,
+            "exponent_below": knee and knee.below,
+            "exponent_above": knee and knee.above,
+            "shortest": own["input_tokens"].iloc[0],
+            "longest": own["input_tokens"].iloc[-1],
+        }
+        found.append(row)
+    numbers = dict.fromkeys((*REASONS, "exponent_below", "exponent_above"), "float64")
+    return pd.DataFrame(found).astype(numbers) if found else pd.DataFrame()

@@ -1,105 +1,95 @@
-"""Section 8: what its notebook and parameter files may say."""
+"""Section 8: what its notebook and parameter files may set."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from moebook.models import catalog
 from moebook.models.formats import SERIES
+from moebook.problems import Wrong
 from moebook.sections.accelerator_comparison import accelerators
-from moebook.study import params, points
-from moebook.study.lengths import Length, both, longest
+from moebook.study import model_names, params, points
+from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "08_accelerator_comparison"
-
-
 PROFILES = ("cpu", "h100", "h200", "4xh100")
 
 
 class Params(EngineParams):
+    """common_*: the points that every device measures; common_most_tokens: batch x tokens in, and
+    x out, for a CPU takes minutes for thousands. model: Fig 16's, in `precisions`, at batch 1 over
+    `lengths` and at `large_batch` sequences over `large_batch_lengths`. chunked_lengths: of
+    attention in chunks. endpoint_*: of a server elsewhere, of source_model. beside: profiles whose
+    results are shown, too. rooflines: names in accelerators.yaml. Lengths: tokens in and out."""
+
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     sample_from_tokens: Annotated[int, Field(strict=True, ge=128)] | None = 128
     common_model: str | None = "OLMoE-1B-7B-0125"
     common_layers: params.Count = 2
     common_batches: params.Counts = (1, 16)
-    common_lengths: params.Lengths = both(16, 32, 128)
-    common_most_tokens: params.Count | None = (
-        128  # batch x in, and x out: a CPU takes minutes for thousands
-    )
+    common_lengths: Lengths = both(16, 32, 128)
+    common_most_tokens: params.Count | None = 128
     model: str | None = "tiny-mixtral"
     precisions: params.Names = ("fp32", "bf16")
-    lengths: params.Lengths = both(32, 64, 128, 256)
+    lengths: Lengths = both(32, 64, 128, 256)
     large_batch: params.Count = 4
-    large_batch_lengths: params.Lengths = both(32, 64)
-    chunked_lengths: params.Lengths | None = None
+    large_batch_lengths: Lengths = both(32, 64)
+    chunked_lengths: Lengths | None = None
     reference_models: params.Models = ()
     source_model: str = "Llama-4-Scout-17B-16E-Instruct"
     endpoint: str | None = None
     endpoint_batch: params.Count = 1
-    endpoint_lengths: params.Lengths = both(128, 256, 512, 1024, 2048, 4096)
+    endpoint_lengths: Lengths = both(128, 256, 512, 1024, 2048, 4096)
     beside: params.Names = ("h100", "h200")
     rooflines: params.Names = ("H100 SXM", "H200 SXM", "B200", "MI300X", "CS-3")
 
-    def problems(self) -> list[tuple[str, Any, str]]:
-        found = super().problems()
-        found += points.unknown("precisions", self.precisions, SERIES)
-        found += points.unknown("beside", self.beside, PROFILES)
-        found += points.unknown("rooflines", self.rooflines, accelerators.names())
-        if self.profile in self.beside:
-            found.append(("beside", self.profile, "other profiles than this one"))
-        if self.endpoint is not None and not self.endpoint.strip():
-            found.append(
-                (
-                    "endpoint",
-                    self.endpoint,
-                    "a label that says device and precision, such as 'CS-3, FP8', or null",
-                )
-            )
-        usual = self._over_length()
-        model = points.named([self.model])
-        found += points.model_problems(
-            "model", model, longest([*usual, *(self.chunked_lengths or ())])
-        )
-        found += points.model_problems(
-            "reference_models", points.named(self.reference_models), longest(usual)
-        )
-        found += points.model_problems(
-            "source_model", [self.source_model], longest(self.endpoint_lengths)
-        )
-        common = [self.common_model] if self.common_model is not None else []
-        problems = points.model_problems("common_model", common, longest(self.common_lengths))
-        found += problems or [p for name in common for p in self._too_deep(name)]
-        return found + [p for name in model for p in self._chunks(name, longest(usual))]
-
-    def _over_length(self) -> list[Length]:
+    @property
+    def over_length(self) -> list[Length]:
         """Lengths of the source's figure, at batch 1 and at the large batch."""
         return [*self.lengths, *self.large_batch_lengths]
 
-    def _too_deep(self, name: str) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
+        found = super().problems()
+        found += self.unknown("precisions", SERIES)
+        found += self.unknown("beside", PROFILES)
+        found += self.unknown("rooflines", accelerators.names())
+        if self.profile in self.beside:
+            found.append(("beside", self.profile, "other profiles than this one"))
+        if self.endpoint is not None and not self.endpoint.strip():
+            allowed = "a label that says device and precision, such as 'CS-3, FP8', or null"
+            found.append(("endpoint", self.endpoint, allowed))
+        usual = self.over_length
+        model = model_names.named([self.model])
+        common = [self.common_model] if self.common_model is not None else []
+        for key, names, lengths in (
+            ("model", model, [*usual, *(self.chunked_lengths or ())]),
+            ("reference_models", model_names.named(self.reference_models), usual),
+            ("source_model", [self.source_model], self.endpoint_lengths),
+        ):
+            found += model_names.model_problems(key, names, longest(lengths))
+        unknown = model_names.model_problems("common_model", common, longest(self.common_lengths))
+        found += unknown or [p for name in common for p in self._too_deep(name)]
+        return found + [p for name in model for p in self._chunks(name, longest(usual))]
+
+    def _too_deep(self, name: str) -> list[Wrong]:
         _, reason = points.try_edit(catalog.load(name), num_layers=self.common_layers)
         return [("common_layers", self.common_layers, reason)] if reason else []
 
-    def _chunks(self, name: str, most: Length | None) -> list[tuple[str, Any, str]]:
+    def _chunks(self, name: str, most: Length | None) -> list[Wrong]:
         """Lengths at which attention over all tokens would be another computation than the
         model's."""
         try:
             chunk = catalog.load(name).window
         except ValueError:
-            return []  # told of already
+            return []  # found above, as a problem of `model`
         if chunk is None:
-            return [
-                ("chunked_lengths", str(n), f"none: {name} has no attention in chunks")
-                for n in self.chunked_lengths or ()
-            ]
-        if most is not None and most.total > chunk:
-            return [
-                (
-                    "lengths",
-                    str(most),
-                    f"at most {chunk // 2}: in and out together fit one attention chunk of "
-                    f"{chunk}; "
-                    "longer ones belong to `chunked_lengths`",
-                )
-            ]
-        return []
+            allowed = f"none: {name} has no attention in chunks"
+            return [("chunked_lengths", str(n), allowed) for n in self.chunked_lengths or ()]
+        if most is None or most.total <= chunk:
+            return []
+        allowed = (
+            f"at most {chunk // 2}: in and out together fit one attention chunk of {chunk}; longer "
+            "ones belong to `chunked_lengths`"
+        )
+        return [("lengths", str(most), allowed)]

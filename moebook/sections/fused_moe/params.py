@@ -1,10 +1,11 @@
 """Section 6: what its notebook and parameter files may say."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models.formats import FORMATS, MOE_BACKENDS
-from moebook.study import params, points
-from moebook.study.lengths import Length, both, longest
+from moebook.problems import Wrong
+from moebook.study import model_names, params
+from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "06_fused_moe"
@@ -52,25 +53,25 @@ class Params(EngineParams):
     ladder: params.Names = ("fused", "grouped GEMM", "expert loop")
     ladder_batches: params.Counts = (1, 4, 16)
     ladder_batch_tokens: Length = Length(16, 16)
-    ladder_lengths: params.Lengths = both(16, 32)
+    ladder_lengths: Lengths = both(16, 32)
     ladder_length_batch: params.Count = 4
     reduced_layers: params.Depths | None = None
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
         backends = list(dict.fromkeys((*BACKEND_SERIES, *MOE_BACKENDS)))
         formats = [q for q, known in FORMATS.items() if q and set(known.engine) == {"quantization"}]
-        found += points.unknown("layer_backends", self.layer_backends, backends)
-        found += points.unknown("quantized_backends", self.quantized_backends, backends)
-        found += points.unknown("ladder", self.ladder, VARIANTS)
-        found += points.unknown("quantized_formats", self.quantized_formats, formats)
+        found += self.unknown("layer_backends", backends)
+        found += self.unknown("quantized_backends", backends)
+        found += self.unknown("ladder", VARIANTS)
+        found += self.unknown("quantized_formats", formats)
         for key, names, length in (
             ("layer_models", self.layer_models, None),
             ("quantized_models", self.quantized_models, None),
             ("tuned_model", [self.tuned_model], None),
             ("ladder_model", [self.ladder_model], longest(self.engine_lengths())),
         ):
-            found += points.model_problems(key, points.named(names), length)
+            found += model_names.model_problems(key, model_names.named(names), length)
         return found
 
     def engine_lengths(self) -> list[Length]:

@@ -4,7 +4,7 @@ from itertools import product
 
 from moebook.models import catalog
 from moebook.sections.fused_moe.params import BACKEND_SERIES, NOTEBOOK, VARIANTS, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -16,7 +16,7 @@ def plan(p: Params) -> Plan:
     (ladder_batch, ladder_length)."""
     alone = points.fits(p, [1], [])
     engines = points.fits(p, [*p.ladder_batches, p.ladder_length_batch], p.engine_lengths())
-    p = points.with_models(
+    p = model_names.with_models(
         p, layer_models=alone, quantized_models=alone, tuned_model=alone, ladder_model=engines
     )
     whole = [

@@ -1,11 +1,12 @@
 """Section 1: what its notebook and parameter files may say."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from moebook.study import params, points
-from moebook.study.lengths import Length, both, longest
+from moebook.problems import Wrong
+from moebook.study import model_names, params
+from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "01_hyperparameter_scaling"
@@ -41,18 +42,18 @@ class Params(EngineParams):
     comparison_active_experts: params.Counts = (1, 4)
     comparison_tokens: Length = Length(8, 8)
     batches: params.Counts = (1, 4, 16)
-    lengths: params.Lengths = both(8, 16)
+    lengths: Lengths = both(8, 16)
     validation_model: str | None = "tiny-mixtral"
     validation_tokens: Annotated[Length, AfterValidator(_long_enough)] = Length(128, 128)
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
         for key, names, length in (
             ("grid_model", [self.grid_model], self.grid_tokens),
             ("comparison_models", self.comparison_models, longest(self.compared_lengths())),
             ("validation_model", [self.validation_model], self.validation_tokens),
         ):
-            found += points.model_problems(key, points.named(names), length)
+            found += model_names.model_problems(key, model_names.named(names), length)
         if found or not self.grid_model:
             return found
         experts, active = self.expert_counts, self.active_experts

@@ -5,7 +5,7 @@ from itertools import product
 
 from moebook.models import catalog, sizes
 from moebook.sections.hyperparameter_scaling.params import NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import Plan, Point, merge
@@ -15,7 +15,7 @@ from moebook.study.points import derived, reduced, settings, try_edit, unless
 def plan(p: Params) -> Plan:
     """Sweeps `grid`, `batch_topk`, `batch_length` and `validation`, and `support`: the points that
     others are extrapolated from."""
-    p = points.with_models(
+    p = model_names.with_models(
         p,
         grid_model=points.fits(p, [p.grid_batch], [p.grid_tokens]),
         comparison_models=points.fits(p, p.batches, p.compared_lengths()),

@@ -1,14 +1,122 @@
-"""Section 7: what the source claims, and what decides each."""
+"""Section 7: what the source claims, and the effects that decide each: how evenly experts are
+chosen, and whether frequency says importance.
 
+Series are training variants (`no-balance`, `aux-0.01`, ..., `loss-free`). The cells of a claim hold
+the column that its `metric` names (balance_cv, perplexity), each value with its interval. Each
+variant was trained once: intervals speak of texts, tokens and experts, not of other trainings, and
+the texts of these effects say so. Effects raise Untested where the data cannot decide."""
+
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
+from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most, within
-from moebook.sections.load_balancing.effects import (
-    coefficient_steps,
-    imbalance_ratio,
-    importance_rank,
-    perplexity_cost,
-)
+from moebook.results.pairs import Effect, mean_of, plain, summarise
+from moebook.sections.load_balancing.choices import BASE, importance
+
+AUX = "aux-"
+PLACE = ["text", "batch", "input_tokens"]
+ONCE = "each variant trained once"
+
+
+def _among(have: Iterable[str], wanted: str | list[str]) -> list[str]:
+    """Those of the names, in their order, that are wanted, or start with a wanted name that ends in
+    `-`."""
+    wanted = np.atleast_1d(wanted).tolist()
+    starts = tuple(name for name in wanted if name.endswith("-"))
+    return [s for s in dict.fromkeys(have) if s in wanted or s.startswith(starts)]
+
+
+def _series(cells: Cells, wanted: str | list[str]) -> list[str]:
+    have = cells.ok["series"].dropna().unique()
+    found = _among(have, wanted)
+    if not found:
+        names = plain(np.atleast_1d(wanted))
+        raise Untested(f"no measured points of {names}; series measured: {plain(have)}")
+    return found
+
+
+def _pairs(cells: Cells, first: str, second: str) -> np.ndarray:
+    """(P, 2) row numbers of the cells of two series that were read on the same text."""
+    at = cells.ok[["series", *PLACE]].reset_index()
+    both = at[at["series"] == first].merge(at[at["series"] == second], on=PLACE)
+    return both[["index_x", "index_y"]].to_numpy()
+
+
+def imbalance_ratio(cells: Cells, over: str) -> Effect:
+    """How many times as uneven `no-balance` is as each of `over` on the same text: geometric mean
+    over pairs."""
+    _series(cells, BASE)
+    others = _series(cells, over)
+    pairs = np.concatenate([_pairs(cells, other, BASE) for other in others])
+    if not len(pairs):
+        raise Untested(f"no text that both {BASE} and {plain(others)} were read on")
+    low, high = pairs.T
+    log_ratio = np.log(cells.samples[:, high] / cells.samples[:, low])
+    names = cells.ok["series"].to_numpy()[low]
+    by = ", ".join(f"{s}: {np.exp(log_ratio[0, names == s].mean()):.2f}" for s in others)
+    text = f"{BASE} over each of {by}; {ONCE}"
+    found = mean_of(log_ratio, cells, "times", cells.ok.iloc[np.unique(pairs)], (), text)
+    value, lo, hi = np.exp([found.value, found.lo, found.hi]).tolist()
+    return replace(found, value=value, lo=lo, hi=hi)
+
+
+def coefficient_steps(cells: Cells) -> Effect:
+    """Share of steps, from no loss through one coefficient of the auxiliary loss to the next on the
+    same text, at which the metric falls, %."""
+    order = sorted(_series(cells, AUX), key=lambda s: float(s.removeprefix(AUX)))
+    order = [*_among(cells.ok["series"], BASE), *order]
+    steps = [_pairs(cells, a, b) for a, b in zip(order, order[1:], strict=False)]
+    steps = np.concatenate([np.empty((0, 2), int), *steps])
+    if not len(steps):
+        raise Untested(f"no text read at two coefficients; measured: {plain(order)}")
+    low, high = steps.T
+    falls = 100.0 * (cells.samples[:, high] < cells.samples[:, low])
+    names = cells.ok["series"].to_numpy()
+    means = ", ".join(f"{s} {cells.samples[0, names == s].mean():.3g}" for s in order)
+    text = f"mean over texts: {means}; {ONCE}"
+    return mean_of(falls, cells, "% of steps", cells.ok.iloc[np.unique(steps)], (), text)
+
+
+def perplexity_cost(cells: Cells) -> Effect:
+    """Held-out perplexity with an auxiliary loss over that of `no-balance`, %: mean over the
+    variants, from the points of training."""
+    planned = cells.planned
+    rows = planned[(planned["method"] == "training") & (planned["status"] == "ok")]
+    rows = rows.assign(perplexity=rows.get("perplexity"))  # null in a table without the column
+    known = rows.set_index("series")["perplexity"].dropna().astype(float)
+    names = _among(known.index, AUX)
+    if BASE not in known or not names:
+        raise Untested(f"no perplexity of {BASE} and {AUX}")
+    change = 100 * (known[names] / known[BASE] - 1)
+    by = ", ".join(f"{name} {percent:+.2f} %" for name, percent in change.items())
+    values = np.tile(change, (len(cells.samples), 1))
+    used = rows[rows["series"].isin([BASE, *names])]
+    return mean_of(values, cells, "%", used, (), f"over {BASE}: {by}; {ONCE}")
+
+
+def importance_rank(cells: Cells, series: str | list[str]) -> Effect:
+    """Spearman's rho between how often an expert is chosen and what perplexity rises by without it,
+    within each layer: mean over layers and variants, interval over experts."""
+    rows = cells.ok[cells.ok["series"].isin(_series(cells, series))]
+    rows = rows.dropna(subset=["ablation_perplexity", "expert_counts"])
+    if rows.empty:
+        names = plain(np.atleast_1d(series))
+        raise Untested(f"no perplexities without single experts of {names}")
+    resamples = max(len(cells.samples) - 1, 2)
+    found = {row["series"]: importance(row, resamples, cells.seed) for _, row in rows.iterrows()}
+    draws = np.mean([c.draws for c in found.values()], axis=0)
+    value = np.mean([c.value for c in found.values()])
+    layers = sum(len(c.per_layer) for c in found.values())
+    by = ", ".join(
+        f"{s} {c.value:+.2f} ({c.per_layer.min():+.2f} to {c.per_layer.max():+.2f} by layer)"
+        for s, c in found.items()
+    )
+    return summarise(np.array([value, *draws]), "rho", layers, rows, (), f"{by}; {ONCE}")
+
 
 SOURCE = {"model": ["DeepSeek-VL2", "MolmoE-1B"]}
 UNTESTED = (
@@ -61,9 +169,7 @@ CLAIMS = (
             ),
             Part(
                 "more loss, more even",
-                partial(
-                    coefficient_steps,
-                ),
+                coefficient_steps,
                 at_least(80, contradicted_below=50),
                 why="each coefficient against the next weaker one, the weakest against none",
             ),
@@ -76,9 +182,7 @@ CLAIMS = (
             ),
             Part(
                 "what it costs in perplexity",
-                partial(
-                    perplexity_cost,
-                ),
+                perplexity_cost,
                 at_most(2),
                 decides=False,
                 why="the loss pulls against the language loss",

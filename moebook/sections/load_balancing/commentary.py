@@ -1,324 +1,318 @@
-"""Section 7 in words (see this folder's __init__): training, balance and quality. Skew stands in
-readings/skew."""
+"""Section 7 in words: training, balance and quality, single experts, and what skew costs."""
 
-import json
+from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from moebook.results.balance import overall, sampling_floor, statistics
+from moebook.plot.markdown import table
+from moebook.results.balance import EP_DEGREES, overall, sampling_floor, statistics
 from moebook.results.commentary import commentary
-from moebook.results.words import NOTHING, in_order, measured, missing, nothing
-from moebook.sections.load_balancing.effects import importance as rank_of
-from moebook.sections.load_balancing.effects import increase_pct
-from moebook.sections.load_balancing.skew_commentary import skew_engine, skew_ep, skew_layer
+from moebook.results.gains import METRIC
+from moebook.results.words import measured, missing, nothing
+from moebook.sections.load_balancing import choices, skew
+from moebook.sections.load_balancing.choices import BASE
 
-__all__ = [
-    "domains",
-    "ep",
-    "headline",
-    "heat",
-    "importance",
-    "over_training",
-    "quality",
-    "skew_engine",
-    "skew_ep",
-    "skew_layer",
-    "training",
-    "ways",
-]
-BASE, TRAINED = "no-balance", "trained"
-TEXTS = ("code", "prose", "numbers")
+VARIANT = {"variant": "{variant}"}
+ABLATED = ("perplexity", "ablation_perplexity", "expert_counts")
+LIMIT = 0.02  # change of time or throughput under which there is said to be none
+
+
+@commentary
+def headline(summary: pd.DataFrame) -> str:
+    """The finding in a few sentences."""
+    numbers = ["balance_cv", "balance_max_over_mean"]
+    rows = _known(summary, "balance", *numbers)
+    means = rows.groupby("series", sort=False)[numbers].mean()
+    others = means.drop(index=[BASE, choices.TRAINED], errors="ignore")
+    if BASE not in means.index or others.empty:
+        said = "The balance of trained models is not measured." + missing(summary, "balance")
+        return nothing(summary, "balance", said)
+    most, least = means.loc[BASE], others.loc[others["balance_cv"].idxmin()]
+    found = (
+        f"**Finding.** Trained without balancing, the most chosen expert takes "
+        f"{most['balance_max_over_mean']:.1f} times the uniform share; the load varies by "
+        f"{most['balance_cv']:.2f} (coefficient of variation, mean over texts and layers). With "
+        f"{least.name} these are {least['balance_max_over_mean']:.1f} times and "
+        f"{least['balance_cv']:.2f}."
+    )
+    ablated = _known(summary, "importance", *ABLATED)
+    rho = [f"{r['series']} {choices.importance(r).value:+.2f}" for _, r in ablated.iterrows()]
+    if rho:
+        found += (
+            " How often an expert is chosen correlates with what removing it costs by ρ = "
+            f"{', '.join(rho)}."
+        )
+    return found
 
 
 @commentary
 def training(summary: pd.DataFrame) -> str:
     """What was trained, how long, and what it learned."""
-    rows = _with(measured(summary, "training"), "perplexity")
+    rows = _known(summary, "training", "perplexity")
     if rows.empty:
         return nothing(summary, "training")
-    first = rows.iloc[0]
-    told = ", ".join(f"{r.series} {r.perplexity:.2f}" for r in rows.itertuples())
-    facts = []
-    if pd.notna(first.get("parameters")):
-        facts.append(
-            f"{first['parameters'] / 1e6:.1f} million parameters, {int(first['num_layers'])} "
-            f"layers of "
-            f"{int(first['num_experts'])} experts, {int(first['top_k'])} active"
-        )
-    if pd.notna(first.get("train_tokens")) and pd.notna(first.get("train_steps")):
-        facts.append(
-            f"{first['train_tokens'] / 1e6:.1f} million tokens in {int(first['train_steps']):,} "
-            f"steps"
-        )
-    spent = pd.to_numeric(rows.get("train_seconds", pd.Series(dtype=float))).dropna()
-    if len(spent):
-        facts.append(f"{spent.min():,.0f} to {spent.max():,.0f} s of training each")
-    unigram = first.get("unigram_perplexity")
-    beside = (
-        f" (token frequencies alone give {unigram:.1f})"
-        if unigram is not None and pd.notna(unigram)
-        else ""
+    millions = rows[["parameters", "train_tokens"]] / 1e6
+    heads = {
+        "variant": "{series}",
+        "held-out perplexity": "{perplexity:.2f}",
+        "parameters (millions)": "{parameters:.1f}",
+        "layers": "{num_layers}",
+        "experts, active": "{num_experts}, {top_k}",
+        "tokens (millions)": "{train_tokens:.1f}",
+        "steps": "{train_steps:,.0f}",
+        "time (s)": "{train_seconds:,.0f}",
+    }
+    return (
+        f"{len(rows)} models were trained alike: `loss-free` is another architecture, the others "
+        "differ in their balance loss alone. Token frequencies alone give a held-out perplexity of "
+        f"{rows['unigram_perplexity'].iloc[0]:.1f}."
+        f"{missing(summary, 'training')}{table(rows.assign(**millions), heads)}"
     )
-    alike = (
-        "trained alike; loss-free is another architecture, the others differ in their balance loss "
-        "alone"
-    )
-    size = f"{len(rows)} models, {alike}: {'; '.join(facts)}. " if facts else ""
-    return f"{size}Held-out perplexity: {told}{beside}." + missing(summary, "training")
 
 
 @commentary
-def heat(summary: pd.DataFrame) -> str:
+def heatmaps(summary: pd.DataFrame) -> str:
     """Fig 15: how uneven each variant is, all texts together, against chance."""
-    rows = _with(measured(summary, "balance"), "expert_counts")
+    rows = choices.with_variant(_known(summary, "balance", "expert_counts"))
     if rows.empty:
         return nothing(summary, "balance")
-    told = []
-    for name, own in _named(rows).groupby("variant", sort=False):
-        counts = _counts(own)
-        found = statistics(counts)
-        most = found["max_over_mean"]
-        told.append(
-            f"**{name}** {most.max():.1f} times the uniform share at most (layer "
-            f"{int(most.argmax()) + 1}), "
-            f"coefficient of variation {overall(found['cv']):.2f}, entropy "
-            f"{overall(found['entropy']):.3f}, "
-            f"Gini {overall(found['gini']):.2f}"
-        )
-    own = (
-        _named(rows).groupby("variant", sort=False).get_group(in_order(_named(rows), "variant")[0])
-    )
-    k, counts = int(own["top_k"].iloc[0]), _counts(own)
-    tokens = counts.sum(1).mean() / k
-    floor = sampling_floor(tokens, k, counts.shape[1])
+    counts = rows.groupby("variant", sort=False).apply(choices.counts_of, include_groups=False)
+    found = pd.DataFrame([_statistics(one) for one in counts]).assign(variant=counts.index)
+    top_k, experts = int(rows["top_k"].iloc[0]), counts.iloc[0].shape[1]
+    tokens = counts.iloc[0].sum(1).mean() / top_k
+    chance = sampling_floor(tokens, top_k, experts)
+    heads = VARIANT | {
+        "most chosen (× uniform)": "{most:.1f}",
+        "in layer": "{layer}",
+        "coefficient of variation": "{cv:.2f}",
+        "entropy": "{entropy:.3f}",
+        "Gini": "{gini:.2f}",
+    }
     return (
-        f"Of {tokens:,.0f} tokens: "
-        + "; ".join(told)
-        + f". A perfectly even router would show a coefficient of "
-        f"variation of {floor['cv']:.3f} and {floor['max_over_mean']:.2f} times by chance on as "
-        f"many tokens of "
-        f"{counts.shape[1]} experts." + missing(summary, "balance")
+        f"Of {tokens:,.0f} tokens. By chance a perfectly even router of {experts} experts would "
+        f"show a coefficient of variation of {chance['cv']:.3f} and {chance['max_over_mean']:.2f} "
+        f"times the uniform share.{missing(summary, 'balance')}{table(found, heads)}"
     )
+
+
+def _statistics(counts: np.ndarray) -> dict:
+    """Means over layers of counts (L, E), and the most chosen expert with its layer."""
+    found = statistics(counts)
+    most = found["max_over_mean"]
+    means = {name: float(overall(found[name])) for name in ("cv", "entropy", "gini")}
+    return means | {"most": most.max(), "layer": int(most.argmax()) + 1}
 
 
 @commentary
 def domains(summary: pd.DataFrame) -> str:
     """How far the choices of one text are from those of the others."""
-    rows = _with(measured(summary, "balance"), "expert_counts")
-    told = []
-    for name, own in _named(rows).groupby("variant", sort=False) if len(rows) else ():
-        if own["text"].nunique() < 2:
-            continue
-        shares = [
-            s / np.maximum(s.sum(1, keepdims=True), 1) for s in map(_one, own["expert_counts"])
-        ]
-        moved = [
-            0.5 * np.abs(a - b).sum(1).mean() for i, a in enumerate(shares) for b in shares[:i]
-        ]
-        cv = pd.to_numeric(own["balance_cv"]) if "balance_cv" in own else pd.Series(dtype=float)
-        by_text = (
-            f", coefficient of variation {cv.min():.2f} to {cv.max():.2f} by text"
-            if cv.notna().any()
-            else ""
-        )
-        told.append(f"**{name}** {100 * np.mean(moved):.0f} %{by_text}")
-    if not told:
+    rows = choices.with_variant(_known(summary, "balance", "expert_counts", "balance_cv"))
+    found = []
+    for variant, own in rows.groupby("variant", sort=False):
+        share = [choices.over_uniform(choices.array(text)) for text in own["expert_counts"]]
+        moved = [50 * np.abs(a - b).mean() for a, b in combinations(share, 2)]
+        if moved:
+            cv = own["balance_cv"]
+            found.append((variant, np.mean(moved), cv.min(), cv.max()))
+    if not found:
         return nothing(summary, "balance")
+    found = pd.DataFrame(found, columns=["variant", "moved_pct", "cv_lo", "cv_hi"])
+    heads = VARIANT | {
+        "choices that move": "{moved_pct:.0f} %",
+        "coefficient of variation, by text": "{cv_lo:.2f} to {cv_hi:.2f}",
+    }
     return (
         "Share of choices that go to other experts from one text to another, mean over pairs of "
-        "texts and layers: "
-        + "; ".join(told)
-        + ". A model that is even over all texts can still be uneven on one."
+        "texts and layers. A model that is even over all texts can still be uneven on one."
+        + table(found, heads)
+    )
+
+
+@commentary
+def ways(summary: pd.DataFrame) -> str:
+    """Whether both ways of counting choices agree."""
+    rows = _known(summary, "capture_check", "expert_counts")
+    if len(rows) < 2:
+        return "Expert choices were counted in one way only, so there is nothing to compare."
+    a, b = map(choices.array, rows["expert_counts"].iloc[:2])
+    moved = 50 * np.abs(a - b).sum() / max(a.sum(), 1)
+    return (
+        f"The same text counted at the routers and from the engine's output: {moved:.3f} % of "
+        f"{a.sum():,.0f} choices differ."
     )
 
 
 @commentary
 def over_training(summary: pd.DataFrame) -> str:
     """When imbalance comes, on the fixed batch."""
-    rows = _with(measured(summary, "training"), "load_counts", "load_steps")
+    rows = _known(summary, "training", "load_counts", "load_steps")
     if rows.empty:
         return nothing(summary, "training")
-    told = []
-    for row in rows.to_dict("records"):
-        cv, steps = (
-            overall(statistics(np.array(json.loads(row["load_counts"]), float))["cv"]),
-            json.loads(row["load_steps"]),
-        )
-        peak = int(np.argmax(cv))
-        top = (
-            f", most {cv[peak]:.2f} at step {steps[peak]:,}"
-            if cv[peak] > 1.05 * max(cv[0], cv[-1])
-            else ""
-        )
-        told.append(
-            f"**{row['series']}** {cv[0]:.2f} at step {steps[0]:,}, {cv[-1]:.2f} at "
-            f"{steps[-1]:,}{top}"
-        )
-    return (
-        "Coefficient of variation of the load: "
-        + "; ".join(told)
-        + "."
-        + missing(summary, "training")
-    )
+    loads = pd.concat([choices.load_course(row) for _, row in rows.iterrows()], ignore_index=True)
+    cv = loads.groupby("series", sort=False)["cv"]
+    found = cv.agg(["first", "last", "max"]).reset_index(names="variant")
+    steps = loads["step"]
+    found["step"] = steps[cv.idxmax()].to_numpy()
+    heads = VARIANT | {
+        f"at step {steps.min():,}": "{first:.2f}",
+        f"at step {steps.max():,}": "{last:.2f}",
+        "most": "{max:.2f}, at step {step:,}",
+    }
+    said = "Coefficient of variation of the load on one fixed batch, mean over layers."
+    return said + missing(summary, "training") + table(found, heads)
 
 
 @commentary
-def quality(summary: pd.DataFrame) -> str:
+def balance_and_quality(summary: pd.DataFrame) -> str:
     """What balance costs in perplexity."""
-    trained = _with(measured(summary, "training"), "perplexity").set_index("series")
-    rows = _with(measured(summary, "balance"), "balance_cv")
-    cv = (
-        rows.groupby("series", sort=False)["balance_cv"].mean()
-        if len(rows)
-        else pd.Series(dtype=float)
-    )
-    both = [s for s in trained.index if s in cv.index]
-    if not both:
+    trained = _known(summary, "training", "perplexity").set_index("series")[["perplexity"]]
+    cv = _known(summary, "balance", "balance_cv").groupby("series")["balance_cv"].mean()
+    found = trained.astype(float).join(cv, how="inner")
+    if found.empty:
         return nothing(summary, "training")
-    if BASE not in both:
-        return (
-            "; ".join(
-                f"**{s}** perplexity {trained.loc[s, 'perplexity']:.2f} at {cv[s]:.2f}"
-                for s in both
-            )
-            + "."
-        )
-    base = trained.loc[BASE, "perplexity"]
-    told = "; ".join(
-        f"**{s}** {100 * (trained.loc[s, 'perplexity'] / base - 1):+.2f} % perplexity at a "
-        f"coefficient of "
-        f"variation of {cv[s]:.2f}"
-        for s in both
-        if s != BASE
-    )
-    head = f"{BASE} has perplexity {base:.2f} at a coefficient of variation of {cv[BASE]:.2f}"
-    return (
-        f"{head}. Against it: {told}. Each was trained once, so what another seed would change is "
-        f"not known."
-        if told
-        else f"{head}."
-    )
+    over = 100 * (found["perplexity"] / found["perplexity"].get(BASE, np.nan) - 1)
+    heads = VARIANT | {
+        "held-out perplexity": "{perplexity:.2f}",
+        f"over {BASE}": "{over_pct:+.2f} %",
+        "coefficient of variation": "{balance_cv:.2f}",
+    }
+    said = "Each was trained once, so what another seed would change is not known."
+    return said + table(found.assign(over_pct=over, variant=found.index), heads)
 
 
 @commentary
-def ep(summary: pd.DataFrame) -> str:
+def ep_balance(summary: pd.DataFrame) -> str:
     """What each variant would cost on ranks."""
-    columns = [f"balance_ep{d}_max_over_mean" for d in (2, 4, 8)]
-    rows = measured(summary, "balance")
-    if rows.empty or not set(columns) <= set(rows):
+    columns = {degree: f"balance_ep{degree}_max_over_mean" for degree in EP_DEGREES}
+    rows = choices.with_variant(_known(summary, "balance", columns[2]))
+    if rows.empty:
         return nothing(summary, "balance")
-    rows, told = _named(rows), []
-    for name, own in rows.groupby("variant", sort=False):
-        means = {c: pd.to_numeric(own[c]).mean() for c in columns}
-        parts = [
-            f"{means[c]:.2f} on {d}"
-            for c, d in zip(columns, (2, 4, 8), strict=True)
-            if pd.notna(means[c])
-        ]
-        if parts:
-            told.append(f"**{name}** " + ", ".join(parts))
+    means = rows.astype(dict.fromkeys(columns.values(), float)).groupby("variant", sort=False)
+    means = means[list(columns.values())].mean().reset_index()
+    heads = VARIANT | {f"{degree} ranks": f"{{{name}:.2f}}" for degree, name in columns.items()}
     return (
-        "Fullest rank over the mean, mean over texts and layers, by ranks: "
-        + "; ".join(told)
-        + ". A layer that is "
-        "bound by computing waits that many times as long as on even ranks; the mean over layers "
-        "is what a whole "
-        "model waits."
-        if told
-        else NOTHING
-    ) + missing(summary, "balance")
+        "Load of the fullest rank over the mean, mean over texts and layers. A layer that is bound "
+        "by computing waits that many times as long as on even ranks; the mean over layers is what "
+        f"a whole model waits.{missing(summary, 'balance')}{table(means, heads)}"
+    )
 
 
 @commentary
 def importance(summary: pd.DataFrame) -> str:
     """Whether the most chosen experts are those whose loss hurts."""
-    rows = _with(
-        measured(summary, "importance"), "perplexity", "ablation_perplexity", "expert_counts"
-    )
+    rows, found = _known(summary, "importance", *ABLATED), []
     if rows.empty:
         return nothing(summary, "importance")
-    told = []
     for _, row in rows.iterrows():
-        found, rise = rank_of(row), increase_pct(row)
-        layer, expert = np.unravel_index(np.nanargmax(rise), rise.shape)
-        told.append(
-            f"**{row['series']}** ρ = {found.value:+.2f} [{found.lo:+.2f}, {found.hi:+.2f}] over "
-            f"{rise.shape[0]} layers of {rise.shape[1]} experts; removing one expert raises "
-            f"perplexity by "
-            f"{np.nanmedian(rise):.2f} % (median), by {rise[layer, expert]:.1f} % for the worst "
-            f"(layer "
-            f"{layer + 1}), and lowers it for {int((rise < 0).sum())} of {rise.size}"
-        )
-    return "; ".join(told) + "." + missing(summary, "importance")
+        rho, rise = choices.importance(row), choices.increase_pct(row)
+        layer = int(np.nanargmax(rise)) // rise.shape[1] + 1
+        numbers = (rho.value, rho.lo, rho.hi, np.nanmedian(rise), np.nanmax(rise), layer)
+        found.append((row["series"], *numbers, int((rise < 0).sum()), rise.size))
+    names = ["variant", "rho", "lo", "hi", "median", "worst", "layer", "lower", "all"]
+    heads = VARIANT | {
+        "ρ [95 % interval]": "{rho:+.2f} [{lo:+.2f}, {hi:+.2f}]",
+        "perplexity without an expert, median": "{median:+.2f} %",
+        "worst": "{worst:+.1f} % (layer {layer})",
+        "experts without which it is lower": "{lower} of {all}",
+    }
+    layers, experts = rise.shape
+    said = f"Rank correlation of frequency and cost, over {layers} layers of {experts} experts."
+    return said + missing(summary, "importance") + table(pd.DataFrame(found, columns=names), heads)
 
 
 @commentary
-def ways(summary: pd.DataFrame) -> str:
-    """Whether both ways of counting choices agree."""
-    rows = _with(measured(summary, "capture_check"), "expert_counts")
-    if len(rows) < 2:
-        return "Expert choices were counted in one way only, so there is nothing to compare."
-    a, b = (_one(text) for text in rows["expert_counts"].iloc[:2])
-    moved = 0.5 * np.abs(a - b).sum() / max(a.sum(), 1)
+def skew_layer(summary: pd.DataFrame) -> str:
+    """One device: skew lowers the experts read, and time where reading binds."""
+    rows = _ratios(skew.layer_ratios, summary, "ratio")
+    if rows.empty:
+        return nothing(summary, "skew_layer")
+    rows = rows.assign(change_pct=100 * (rows["ratio"] - 1))
+    models = rows[rows["skew"] == rows.groupby("model")["skew"].transform("max")]
+    models = models.groupby("model", sort=False)
+    last = rows.loc[models["tokens"].idxmax(), ["model", "tokens", "change_pct"]]
+    uniform = rows.loc[rows["skew"] == 0, ["model", "tokens", "experts_hit"]]
+    found = rows.loc[models["ratio"].idxmin()].merge(last, on="model", suffixes=("", "_last"))
+    found = found.merge(uniform, "left", on=["model", "tokens"], suffixes=("", "_uniform"))
+    heads = {
+        "model": "{model}",
+        "routing": "zipf {skew:g}",
+        "fastest call": "{tokens:,} tokens: {change_pct:+.0f} % time",
+        "its experts hit": "{experts_hit:.0f} in place of {experts_hit_uniform:.0f}",
+        "largest call": "{tokens_last:,} tokens: {change_pct_last:+.0f} % time",
+    }
+    skewed = rows[rows["skew"] > 0]
+    said = (
+        f"{(skewed['ratio'] > 1 + LIMIT).sum()} of {len(skewed)} skewed layers are slower than "
+        f"uniform ones by over {100 * LIMIT:.0f} %. On one device skew lowers the experts read and "
+        "leaves the products as they are; only how a kernel shares its work can make it slower."
+    )
+    if len(skewed):
+        off_pct = 100 * (skewed["predicted_ratio"] / skewed["ratio"] - 1).abs()
+        said += (
+            f" The prediction from the experts read is off by {off_pct.median():.0f} % in the "
+            f"median, {off_pct.max():.0f} % at most."
+        )
+    return said + missing(summary, "skew_layer") + table(found, heads)
+
+
+@commentary
+def skew_engine(summary: pd.DataFrame) -> str:
+    """Whole engines: what the most skewed routing changes, by batch."""
+    rows = _ratios(skew.engine_ratios, summary, "over_uniform")
+    skewed = rows[rows["skew"] > 0]
+    if skewed.empty:
+        return nothing(summary, "skew_engine")
+    most = skewed.loc[skewed.groupby("batch")["skew"].idxmax()]
+    most = most.assign(change_pct=100 * (most["over_uniform"] - 1))
+    heads = {
+        "batch": "{batch}",
+        "routing": "zipf {skew:g}",
+        "tokens/s": f"{{{METRIC}:,.0f}}",
+        "uniform, tokens/s": "{uniform_tok_s:,.0f}",
+        "change": "{change_pct:+.0f} %",
+    }
+    ratio = skewed["over_uniform"]
     return (
-        f"The same text counted at the routers and from the engine's output: {100 * moved:.3f} % "
-        f"of "
-        f"{int(a.sum()):,} choices differ."
+        f"{rows['model'].iloc[0]}, against uniform routing. Of {len(skewed)} skewed points "
+        f"{(ratio > 1 + LIMIT).sum()} are faster by over {100 * LIMIT:.0f} %, "
+        f"{(ratio < 1 - LIMIT).sum()} slower. On one device skew reduces the distinct experts that "
+        "a step reads; a single sequence reads its own K experts whatever the skew."
+        f"{missing(summary, 'skew_engine')}{table(most, heads)}"
     )
 
 
 @commentary
-def headline(summary: pd.DataFrame) -> str:
-    """The finding in one sentence."""
-    rows = _with(measured(summary, "balance"), "balance_cv", "balance_max_over_mean")
-    means = (
-        rows.groupby("series", sort=False)[["balance_cv", "balance_max_over_mean"]].mean()
-        if len(rows)
-        else rows
-    )
-    others = [s for s in means.index if s not in (BASE, TRAINED)]
-    if BASE not in means.index or not others:
-        return nothing(
-            summary,
-            "balance",
-            "The balance of trained models is not measured." + missing(summary, "balance"),
-        )
-    most, least = means.loc[BASE], means.loc[means.loc[others, "balance_cv"].idxmin()]
-    rho = _with(
-        measured(summary, "importance"), "perplexity", "ablation_perplexity", "expert_counts"
-    )
-    rho = [f"{r.series} {rank_of(r).value:+.2f}" for r in rho.itertuples()]
-    rank = (
-        f"; how often an expert is chosen correlates with what removing it costs by ρ = "
-        f"{', '.join(rho)}"
-        if rho
-        else ""
-    )
+def skew_ep(summary: pd.DataFrame) -> str:
+    """What ranks are predicted to pay, and what one device does."""
+    if _ratios(skew.layer_ratios, summary, "ratio").empty:
+        return nothing(summary, "skew_layer")
+    rows = skew.ep_times(summary, "skew_ep")
+    most = rows[rows["skew"] == rows["skew"].max()]
+    found = most.set_index(["panel", "ranks"])[skew.TIMES].unstack(sort=False).add_prefix("ranks_")
+    names = {1: "one device, measured"} | {d: f"{d} ranks, PREDICTED" for d in EP_DEGREES}
+    known = {d: name for d, name in names.items() if f"ranks_{d}" in found}
+    heads = {"call": "{panel}"} | {name: f"{{ranks_{d}:.2f}}" for d, name in known.items()}
     return (
-        f"**Finding.** Trained without balancing, the most chosen expert takes "
-        f"{most['balance_max_over_mean']:.1f} "
-        f"times the uniform share and the load varies by {most['balance_cv']:.2f} (coefficient of "
-        f"variation, mean over "
-        f"texts and layers); with {least.name}, {least['balance_max_over_mean']:.1f} times and "
-        f"{least['balance_cv']:.2f}{rank}."
+        f"Time of a layer of {rows['model'].iloc[0]} under zipf {rows['skew'].max():g}, × uniform. "
+        "PREDICTED: experts placed at random, the fullest rank. Expert parallelism is where "
+        "imbalance costs: all ranks wait for the fullest. Communication, and moving or copying hot "
+        f"experts, are not in this.{table(found.reset_index(), heads)}"
     )
 
 
-def _with(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Rows that have every one of the columns; none where the table lacks one."""
-    if not set(columns) <= set(rows):
-        return rows.head(0).reindex(columns=[*rows.columns, *(c for c in columns if c not in rows)])
-    return rows[rows[list(columns)].notna().all(axis=1)]
+def _known(summary: pd.DataFrame, sweep: str, *columns: str) -> pd.DataFrame:
+    """Measured rows of a sweep that have every one of the columns; none where the table lacks
+    one."""
+    rows = measured(summary, sweep)
+    return rows.reindex(columns=rows.columns.union(columns, sort=False)).dropna(subset=columns)
 
 
-def _named(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(variant=rows["series"].where(rows["series"] != TRAINED, rows["model"]))
-
-
-def _one(text: str) -> np.ndarray:
-    return np.array(json.loads(text), float)
-
-
-def _counts(rows: pd.DataFrame) -> np.ndarray:
-    return np.sum([_one(text) for text in rows["expert_counts"]], axis=0)
+def _ratios(of: Callable, summary: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows that have the ratio; none where the sweep, or its uniform routing, is not measured."""
+    try:
+        rows = of(summary, "commentary")
+    except ValueError:
+        return pd.DataFrame(columns=["skew", column])
+    return rows[(rows["status"] == "ok") & rows[column].notna()]

@@ -1,36 +1,26 @@
-"""Section 7 as pictures: heat maps of expert choices (Fig 15), and what removing an expert costs
-against how often it is chosen. Lines over variants stand in load_variants, those over imposed skew
-in skew; all are listed here.
+"""Section 7 on lines: training variants next to each other, and what skewed routing costs. Maps of
+experts stand in expert_maps.
 
-Each function: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
-are missing.
+Each figure: (summary, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
+are missing. Bars of balance are 95 % intervals over sequences of the text."""
 
-In heat maps the experts of a layer are sorted, most chosen first: an expert's number means nothing,
-and sorted rows can be compared by eye. Colour is the share of choices over the uniform share 1/E,
-by powers of two; white is 1."""
-
-import json
-
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from moebook.explore.views import View
 from moebook.plot import layout, lines, style
-from moebook.plot.figure import figure
-from moebook.plot.rows import layer_rows, one_per_place, rows_of, with_numbers
-from moebook.sections.load_balancing.effects import importance as rank_of
-from moebook.sections.load_balancing.effects import increase_pct
-from moebook.sections.load_balancing.skew_figures import skew_engine, skew_ep, skew_layer
-from moebook.sections.load_balancing.variant_figures import (
-    balance_and_quality,
-    ep_balance,
-    over_training,
-)
+from moebook.plot.curves import Words, curves
+from moebook.plot.figure import Drawing, figure
+from moebook.plot.lines import Spec
+from moebook.plot.rows import layer_rows, one_per_place, plotted, rows_of, values_of, with_numbers
+from moebook.plot.two_panels import two_panels
+from moebook.results.balance import EP_DEGREES
+from moebook.results.gains import METRIC
+from moebook.sections.load_balancing import choices, skew
+from moebook.sections.load_balancing.expert_maps import domains, heatmaps, importance
 
 __all__ = [
     "balance_and_quality",
@@ -43,282 +33,209 @@ __all__ = [
     "skew_ep",
     "skew_layer",
 ]
-SWEEP = "balance"
-TRAINED = "trained"  # series of checkpoints that are not of the tiny family: told apart by model
-COLOUR_MAP = "cividis"  # from dark to light, so that little and much differ in grey, too
-MOST_DOUBLINGS = 3  # colours end at 1/8 and 8 times the uniform share
-LEAST_DOUBLINGS = 1
-SHARE_LABEL = "share of choices over the uniform share (×)"
-EXPERTS_LABEL = "experts of a layer, most chosen first (rank)"
-LAYER_LABEL = "MoE layer (number)"
-HEAVY_TAIL = 40.0  # largest over median increase from which the y axis is symmetric-logarithmic
+CV_LABEL = "coefficient of variation of expert load (0 is even)"
+SKEW_LABEL = "Zipf exponent of the routing (0: uniform)"
+SKEW_TICKS = {"nbins": 5, "steps": [1, 2, 5, 10]}
+UNIFORM_ROUTING = {"level": 1, "level_label": "uniform routing"}
 
 
-@figure("fig15_heatmaps")
-def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Fig 15: layers x experts, share of choices over uniform, all texts together, a panel per
-    variant."""
-    rows, ok = _counted(summary, "heatmaps")
-    maps = {name: _cells(own, [name]) for name, own in _named(ok).groupby("variant", sort=False)}
-    names = list(dict.fromkeys(_named(rows)["variant"]))
-    norm = _norm(maps.values())
-    deep = lines.shape_of(len(names), width)[0]
-    with style.paper_style(width) as inches:
-        fig = Figure(
-            figsize=(inches, deep * _map_height(maps) + 0.45 + 0.5 * (width != "page")),
-            layout="constrained",
-        )
-        axes = lines.grid_of_axes(fig, len(names), width)
-        for ax, name in zip(axes, names, strict=True):
-            if name in maps:
-                _draw_map(ax, maps[name], norm)
-                ax.set_title(f"{name}\nmost chosen {maps[name]['over_uniform'].max():.1f} ×")
-            else:
-                _no_map(ax, _named(rows), name)
-        return _finish(fig, axes, norm, width), pd.concat(maps.values(), ignore_index=True)
-
-
-@figure("fig15_domains")
-def domains(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Layers x experts per text: a row per variant, a column per text, the order of experts that of
-    all texts together."""
-    _, ok = _counted(summary, "domains")
-    groups = {name: own for name, own in _named(ok).groupby("variant", sort=False)}
-    columns = max(own["text"].nunique() for own in groups.values())
-    maps = {
-        name: [
-            _cells(own[own["text"] == text], [name, text], _order(own))
-            for text in own["text"].unique()
-        ]
-        for name, own in groups.items()
-    }
-    norm = _norm([cells for found in maps.values() for cells in found])
-    tall = min(_map_height({i: m for i, found in enumerate(maps.values()) for m in found}), 0.95)
-    with style.paper_style(width) as inches:
-        fig = Figure(
-            figsize=(inches, len(maps) * tall + 0.45 + 0.5 * (width != "page")),
-            layout="constrained",
-        )
-        axes = fig.subplots(len(maps), columns, squeeze=False)
-        titles: tuple = ()
-        for i_line, (line, (name, found)) in enumerate(zip(axes, maps.items(), strict=True)):
-            texts = tuple(cells["text"].iloc[0] for cells in found)
-            for i, ax in enumerate(line):
-                if i >= len(found):
-                    ax.remove()
-                    continue
-                _draw_map(ax, found[i], norm)
-                ax.set_title(texts[i] if texts != titles else "")
-                ax.tick_params(labelleft=i == 0, labelbottom=i_line == len(axes) - 1)
-            line[0].set_ylabel(name.replace("-", "-\n", 1) if width != "page" else name)
-            titles = texts
-        kept = [ax for ax in axes.flat if ax.figure is not None]
-        fig = _finish(fig, kept, norm, width, y_label=None)
-        return fig, pd.concat([m for found in maps.values() for m in found], ignore_index=True)
-
-
-def _counted(summary: pd.DataFrame, figure: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    rows = rows_of(summary, figure, SWEEP, ("series", "model", "text", "expert_counts"))
-    ok = with_numbers(rows, figure, ["expert_counts"])
-    one_per_place(ok, figure, ("series", "model", "text"))
-    return rows, ok
-
-
-def _named(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with `variant`: the training variant, or the name of a checkpoint of its own."""
-    return rows.assign(variant=rows["series"].where(rows["series"] != TRAINED, rows["model"]))
-
-
-def _counts(rows: pd.DataFrame) -> np.ndarray:
-    """(L, E) choices of all rows together."""
-    return np.sum([np.array(json.loads(text), float) for text in rows["expert_counts"]], axis=0)
-
-
-def _order(rows: pd.DataFrame) -> np.ndarray:
-    """(L, E) experts of each layer, most chosen first."""
-    return np.argsort(-_counts(rows), axis=1, kind="stable")
-
-
-def _cells(rows: pd.DataFrame, names: list[str], order: np.ndarray | None = None) -> pd.DataFrame:
-    """A row per layer and expert: rank in `order`, choices, share over the uniform one."""
-    counts = _counts(rows)
-    order = _order(rows) if order is None else order
-    over = counts * counts.shape[1] / np.maximum(counts.sum(1, keepdims=True), 1)
-    layer, rank = np.indices(counts.shape)
-    return pd.DataFrame(
-        {
-            "model": rows["model"].iloc[0],
-            "variant": names[0],
-            "text": names[1] if len(names) > 1 else "all",
-            "layer": layer.ravel() + 1,
-            "rank": rank.ravel() + 1,
-            "expert": order.ravel(),
-            "choices": np.take_along_axis(counts, order, 1).ravel(),
-            "over_uniform": np.take_along_axis(over, order, 1).ravel(),
-        }
-    )
-
-
-def _norm(maps) -> TwoSlopeNorm:
-    """Doublings over uniform, equally far to both sides: as far as the data goes, at most
-    MOST_DOUBLINGS."""
-    most = max(cells["over_uniform"].max() for cells in maps)
-    reach = float(np.clip(np.ceil(np.log2(most) - 0.05), LEAST_DOUBLINGS, MOST_DOUBLINGS))
-    return TwoSlopeNorm(0.0, -reach, reach)
-
-
-def _map_height(maps: dict) -> float:
-    """Inches of one panel with its title, by the layers it shows."""
-    layers = max(cells["layer"].max() for cells in maps.values())
-    return float(np.clip(0.09 * layers, 0.5, 1.6)) + 0.4
-
-
-def _draw_map(ax: Axes, cells: pd.DataFrame, norm: TwoSlopeNorm) -> None:
-    grid = cells.pivot(index="layer", columns="rank", values="over_uniform").to_numpy(float)
-    doublings = np.log2(np.maximum(grid, 2.0 ** (norm.vmin - 1)))
-    ax.imshow(
-        doublings,
-        cmap=COLOUR_MAP,
-        norm=norm,
-        aspect="auto",
-        interpolation="nearest",
-        gid="map",
-        extent=(0.5, grid.shape[1] + 0.5, grid.shape[0] + 0.5, 0.5),
-    )
-    ax.grid(False)
-    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-    ax.set_yticks(
-        np.unique(np.linspace(1, len(grid), 2 if len(grid) < 5 else 3).round().astype(int))
-    )
-
-
-def _no_map(ax: Axes, rows: pd.DataFrame, name: str) -> None:
-    status = rows.loc[rows["variant"] == name, "status"].iloc[0]
-    ax.set_title(f"{name}\n–")
-    ax.set(xticks=[], yticks=[])
-    ax.text(
-        0.5,
-        0.5,
-        style.MISSING.get(status, ("", "failed"))[1],
-        transform=ax.transAxes,
-        ha="center",
-        color=style.GREY,
-    )
-
-
-def _finish(
-    fig: Figure, axes: list[Axes], norm: TwoSlopeNorm, width: str, y_label: str | None = LAYER_LABEL
-) -> Figure:
-    on_page = width == "page"
-    where = {"location": "right", "aspect": 25} if on_page else {"location": "top", "aspect": 35}
-    bar = fig.colorbar(
-        ScalarMappable(norm, COLOUR_MAP), ax=axes, shrink=0.9, pad=0.02, extend="both", **where
-    )
-    bar.set_label(SHARE_LABEL.replace(" over ", "\nover ") if on_page else SHARE_LABEL)
-    ticks = np.arange(norm.vmin, norm.vmax + 1)
-    bar.set_ticks(ticks, labels=[f"{2**t:g}" if t >= 0 else f"1/{2**-t:g}" for t in ticks])
-    (bar.ax.axhline if on_page else bar.ax.axvline)(
-        0.0, color="black", linewidth=0.8, gid="uniform"
-    )
-    fig.supxlabel(EXPERTS_LABEL)
-    fig.supylabel(y_label or LAYER_LABEL)
-    return layout.settle(fig)
-
-
-@figure("importance")
-def importance(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Perplexity increase without an expert over how often it is chosen, a panel per variant with
-    Spearman's rho within layers and its 95 % interval, coloured by layer."""
-    rows = rows_of(
-        summary,
-        "importance",
-        "importance",
-        ("series", "perplexity", "ablation_perplexity", "expert_counts"),
-    )
-    ok = with_numbers(rows, "importance", ["perplexity", "ablation_perplexity", "expert_counts"])
-    one_per_place(ok, "importance", ("series",))
-    points = pd.concat([_removed(row) for _, row in ok.iterrows()], ignore_index=True)
-    rho = {row.series: rank_of(row) for row in ok.itertuples()}
-    norm = Normalize(1, max(points["layer"].max(), 2))
+@figure("over_training")
+def over_training(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Coefficient of variation of expert load on one fixed batch, mean over layers, and training
+    loss (nats per token) over steps; dashed, what a perfectly even router would show by chance on
+    that batch. Own axes: two metrics over a doubling axis that starts at 0."""
+    numbers = ["load_steps", "load_counts", "loss_curve"]
+    rows = rows_of(summary, "over_training", "training", ("series", *numbers, "top_k"))
+    ok = with_numbers(rows, "over_training", numbers)
+    one_per_place(ok, "over_training", ("series",))
+    loads = pd.concat([choices.load_course(row) for _, row in ok.iterrows()], ignore_index=True)
+    losses = pd.concat([_loss(row) for _, row in ok.iterrows()], ignore_index=True)
+    looks = lines.looks_of(values_of(rows, "series"))
+    chance = {"level": loads["cv_by_chance"].max(), "level_label": "an even router, by chance"}
+    place = {"panel": "series", "line": "series", "x": "step", "kind": "kind"}
+    cv = Spec("over_training", None, **place, metric="cv", marker_scale=0.7, **chance)
+    loss = Spec("over_training", None, **place, metric="loss")
     with style.paper_style(width):
-        inches, tall = lines.panel_size(len(rho), width)
-        deep = lines.shape_of(len(rho), width)[0]
-        fig = Figure(
-            figsize=(inches, tall + (0.2 if width == "page" else 0.4) * deep + 0.3),
-            layout="constrained",
-        )
-        axes = lines.grid_of_axes(fig, len(rho), width, sharey=True)
-        for ax, (name, found) in zip(axes, rho.items(), strict=True):
-            own = points[points["series"] == name]
-            ax.scatter(
-                own["over_uniform"],
-                own["increase_pct"],
-                c=own["layer"],
-                cmap="viridis",
-                norm=norm,
-                s=7,
-                linewidths=0,
-                alpha=0.8,
-                gid="experts",
-            )
-            ax.axvline(
-                1, color="black", linewidth=0.8, linestyle=lines.DASHES, zorder=1.5, gid="uniform"
-            )
-            ends = own["over_uniform"].min(), max(own["over_uniform"].max(), 1.0)
-            style.value_axis([ax], ends[0] - 0.07 * (ends[1] - ends[0]), ends[1], axis="x")
-            ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-            ax.set_title(
-                f"{name}\nρ = {found.value:+.2f}{' ' if width == 'page' else chr(10)}"
-                f"[{found.lo:+.2f}, {found.hi:+.2f}]"
-            )
-            ax.tick_params(labelbottom=True)
-        _increase_scale(axes, points["increase_pct"])
-        where = (
-            {"aspect": 25} if width == "page" else {"location": "top", "aspect": 35, "shrink": 0.9}
-        )
-        bar = fig.colorbar(ScalarMappable(norm, "viridis"), ax=axes, pad=0.02, **where)
-        bar.set_label(LAYER_LABEL)
-        bar.outline.set_visible(False)
-        (bar.ax.yaxis if width == "page" else bar.ax.xaxis).set_major_locator(
-            MaxNLocator(4, integer=True)
-        )
-        fig.supxlabel(SHARE_LABEL)
-        fig.supylabel("perplexity without the expert (increase in %)")
-        return layout.settle(fig), points
+        fig, axes = two_panels(width, sharex=True)
+        for ax, rows, spec, kind in ((axes[0], loads, cv, "full"), (axes[1], losses, loss, "")):
+            lines.draw_lines(ax, rows.assign(status="ok", kind=kind), spec, looks)
+            _step_axis(ax, sorted(loads["step"].unique()))
+        low, high = min(loads["cv"].min(), cv.level), max(loads["cv"].max(), cv.level)
+        style.value_axis(axes[:1], low, high, log=0 < lines.LOG_OVER * low < high)
+        low, high = losses["loss"].min(), losses["loss"].max()
+        style.value_axis(axes[1:], low - 0.04 * (high - low), high)
+        axes[0].set_ylabel(CV_LABEL.replace(" of expert", "\nof expert"))
+        axes[1].set_ylabel("training loss (nats per token)")
+        fig.supxlabel("training step (count)")
+        notes = lines.notes_legend(ok, ok.head(0).assign(kind=""), cv)
+        layout.settle(fig, lines.series_legend(cv, looks), notes)
+        return fig, pd.concat([loads, losses], ignore_index=True)
 
 
-def _removed(row: pd.Series) -> pd.DataFrame:
-    counts = np.array(json.loads(row["expert_counts"]), float)
-    layer, expert = np.indices(counts.shape)
-    over = counts * counts.shape[1] / np.maximum(counts.sum(1, keepdims=True), 1)
-    return pd.DataFrame(
-        {
-            "model": row.get("model"),
-            "series": row["series"],
-            "layer": layer.ravel() + 1,
-            "expert": expert.ravel(),
-            "over_uniform": over.ravel(),
-            "increase_pct": increase_pct(row).ravel(),
-        }
-    )
+def _loss(row: pd.Series) -> pd.DataFrame:
+    curve = pd.DataFrame(choices.array(row["loss_curve"]), columns=["step", "loss"])
+    return curve.assign(series=row["series"])
 
 
-def _increase_scale(axes: list[Axes], values: pd.Series) -> None:
-    middle, low, high = float(values.abs().median()), min(0.0, values.min()), max(0.0, values.max())
-    for ax in axes:
-        ax.axhline(0, color=style.GREY, linewidth=0.6, zorder=1.4)
-        if middle > 0 and values.max() > HEAVY_TAIL * middle:
-            ax.set_yscale("symlog", linthresh=10 ** np.ceil(np.log10(middle)))
-            ax.set_ylim(1.2 * low, 1.5 * high)
-            ax.yaxis.set_major_formatter(FuncFormatter(style.short_number))
-            continue
-        style.value_axis([ax], low - 0.07 * (high - low), high)
+def _step_axis(ax: Axes, steps: list[int]) -> None:
+    """Training records its loads at doubling steps, so the axis doubles, too, and is linear up to
+    the first."""
+    later = [step for step in steps if step > 0] or [1]
+    ax.set_xscale("symlog", base=2, linthresh=later[0], linscale=0.5)
+    ax.set_xlim(-0.2 * later[0], steps[-1] * 1.15)
+    ax.xaxis.set_major_locator(FixedLocator([0, *later][::-2][::-1]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(style.short_number))
 
 
+@figure("balance_and_quality")
+def balance_and_quality(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Held-out perplexity against the coefficient of variation of expert load on the same text, a
+    point per variant, a panel per text. Own axes: each panel has a perplexity scale of its own, and
+    bars lie along x."""
+    rows = choices.with_perplexity(summary, "balance_and_quality")
+    texts, looks = list(dict.fromkeys(rows["text"])), lines.looks_of(values_of(rows, "series"))
+    ends = rows.filter(regex="^balance_cv(_lo|_hi)?$")
+    low, high = ends[ends > 0].min(axis=None), ends.max(axis=None)
+    log = high > lines.LOG_OVER * low
+    with style.paper_style(width):
+        fig = Figure(figsize=lines.panel_size(len(texts), width), layout="constrained")
+        axes = lines.grid_of_axes(fig, len(texts), width, sharex=True)
+        for ax, text in zip(axes, texts, strict=True):
+            _quality_panel(ax, rows[rows["text"] == text], looks)
+            ax.set_title(text)
+        style.value_axis(axes, low, high, axis="x", log=log)
+        for ax in axes if width == "column" and log else ():
+            ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        fig.supxlabel(CV_LABEL)
+        fig.supylabel("held-out perplexity (lower is better)")
+        handles = [Line2D([], [], color=c, marker=m, linestyle="none") for c, m in looks.values()]
+        layout.settle(fig, (handles, list(looks)))
+        return fig, plotted(rows, ["balance_cv", "text_perplexity"], ["series", "text"])
+
+
+def _quality_panel(ax: Axes, rows: pd.DataFrame, looks: lines.Looks) -> None:
+    for name, (colour, marker) in looks.items():
+        own = rows[rows["series"] == name]
+        bars = {"xerr": style.error_bars(own, "balance_cv"), "elinewidth": 0.8, "capsize": 1.5}
+        look = {"color": colour, "marker": marker, "linestyle": "none", "label": name}
+        if len(own):
+            drawn = ax.errorbar(own["balance_cv"], own["text_perplexity"], **bars, **look)
+            drawn[0].set_gid("points")
+    ax.margins(y=0.15)
+    ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    ax.tick_params(labelleft=True)
+
+
+@figure("ep_balance")
+def ep_balance(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Load of the fullest expert-parallel rank over the mean (×), over the number of ranks: a line
+    per variant, a panel per text. A layer that computes takes as many times as long as on even
+    ranks."""
+    columns = {degree: f"balance_ep{degree}_max_over_mean" for degree in EP_DEGREES}
+    needed = ("series", "model", "text", *columns.values())
+    rows = choices.with_variant(rows_of(summary, "ep_balance", "balance", needed))
+    with_numbers(rows, "ep_balance", [columns[2]])
+    one_per_place(rows, "ep_balance", ("variant", "text"))
+    even = pd.Series(1.0, rows.index).where(rows["status"] == "ok")
+    rows = rows.assign(kind="full", panel=rows["text"], **{f"even{end}": even for end in skew.ENDS})
+    kept = ["model", "series", "variant", "text", "panel", "kind", "status", "reason"]
+    parts = [
+        own[kept].assign(degree=d, **{f"ep{end}": own[f"{name}{end}"] for end in skew.ENDS})
+        for _, own in rows.groupby("text", sort=False)
+        for d, name in ({1: "even"} | columns).items()
+    ]
+    found = pd.concat(parts, ignore_index=True).astype({f"ep{end}": float for end in skew.ENDS})
+    found = found[(found["status"] != "ok") | found["ep"].notna()]  # degrees that divide E
+    axes = {"panel": "panel", "line": "variant", "x": "degree", "metric": "ep", "kind": "kind"}
+    spec = Spec("ep_balance", None, **axes, log_y=False, level=1, level_label="even ranks")
+    words = Words("expert-parallel ranks (count)", "fullest rank over mean (×)", methods=False)
+    looks = lines.looks_of(list(dict.fromkeys(rows["variant"])))
+    fig = curves(found, spec, words, width=width, looks=looks)
+    return fig, plotted(found, ["ep"], ["series", "text", "degree"])
+
+
+@figure("skew_layer")
+def skew_layer(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Time of one layer under skew over the same under uniform routing (×), a line per tokens, a
+    panel per model; dashed, what the distinct experts read and the device's rates predict."""
+    rows = skew.layer_ratios(summary, "skew_layer")
+    axes = {"panel": "model", "line": "tokens", "x": "skew", "metric": "ratio"}
+    scales = {"log_x": False, "log_y": False, "marker_scale": 0.7}
+    spec = Spec("skew_layer", None, **axes, **scales, **UNIFORM_ROUTING, kind="layer_timing")
+    predicted = ("predicted_ratio", "predicted by experts read")
+    words = Words(SKEW_LABEL, "time of one layer (× uniform)", *predicted)
+    fig = curves(rows, spec, words, width=width)
+    more = ("series", "skew", "tokens", "predicted_ratio", "experts_hit")
+    return fig, plotted(rows, ["ratio"], [*more, "layer_time_us", "layer_timing"])
+
+
+@figure("skew_engine")
+def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Throughput of whole engines (tokens/s) over skew, and the same over that under uniform
+    routing (×), a line per batch. Own axes: two metrics of one sweep."""
+    rows = skew.engine_ratios(summary, "skew_engine")
+    ok = rows[(rows["status"] == "ok") & rows[METRIC].notna()]
+    looks = lines.looks_of(values_of(rows, "batch"))
+    spec = Spec("skew_engine", None, "model", "batch", "skew", log_x=False)
+    over = Spec("skew_engine", None, "model", "batch", "skew", "over_uniform", **UNIFORM_ROUTING)
+    with style.paper_style(width):
+        fig, axes = two_panels(width, sharex=True)
+        for ax, own, label in zip(axes, (spec, over), ("tokens/s", "× uniform"), strict=True):
+            lines.draw_lines(ax, rows, own, looks)
+            drawn = ok[ok[own.metric].notna()]
+            if len(drawn):
+                low, high = drawn[own.metric].min(), drawn[own.metric].max()
+                log = own is spec and high > lines.LOG_OVER * low
+                lines.y_scale([ax], rows, drawn, own, log, None)
+            ax.set_ylabel(f"throughput ({label})")
+            ax.xaxis.set_major_locator(MaxNLocator(**SKEW_TICKS))
+        for ax in axes[: 2 if width == "page" else 1]:
+            ax.set_title(", ".join(dict.fromkeys(rows["model"])))
+        fig.supxlabel(SKEW_LABEL)
+        legends = lines.series_legend(over, looks), lines.notes_legend(rows, ok, over)
+        layout.settle(fig, *legends, handler_map=lines.HANDLERS)
+        return fig, plotted(rows, [METRIC, "over_uniform"], ["series", "skew"])
+
+
+@figure("skew_ep")
+def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """PREDICTED time of the fullest expert-parallel rank over the same under uniform routing (×),
+    experts placed at random, a line per number of ranks, and what one device measured. Left a call
+    that reads, right one that computes. Own axes: predictions are lines without points."""
+    found = skew.ep_times(summary, "skew_ep")
+    ranks = [*(d for d in values_of(found, "ranks") if d > 1), 1]
+    looks = {
+        d: {"color": colour, "marker": marker, "linestyle": "-"}
+        if d == 1
+        else {"color": colour, "marker": "none", "linestyle": lines.DASHES}
+        for d, (colour, marker) in lines.looks_of(ranks).items()
+    }
+    with style.paper_style(width):
+        fig, axes = two_panels(width, sharex=True, sharey=True)
+        for ax, (panel, own) in zip(axes, found.groupby("panel", sort=False), strict=True):
+            ax.axhline(1, color=style.GREY, linewidth=0.6, zorder=1.4, gid="level")
+            for d, look in looks.items():
+                at, gid = own[own["ranks"] == d], "predicted" if d > 1 else "measured"
+                bars = {"yerr": style.error_bars(at, skew.TIMES), "elinewidth": 0.8}
+                ax.errorbar(at["skew"], at[skew.TIMES], gid=gid, **bars, **look)
+            ax.set_title(f"{found['model'].iloc[0]}, {panel}")
+            ax.xaxis.set_major_locator(MaxNLocator(**SKEW_TICKS))
+        low, high = min(found[skew.TIMES].min(), 1.0), max(found[skew.TIMES].max(), 1.0)
+        style.value_axis(axes, max(0.0, low - 0.08 * (high - low)), high)
+        fig.supxlabel(SKEW_LABEL)
+        fig.supylabel("time of a layer (× uniform)")
+        handles = [Line2D([], [], **look) for look in looks.values()]
+        names = [f"{d} ranks, PREDICTED" if d > 1 else "one device, measured" for d in looks]
+        layout.settle(fig, (handles, names))
+        return fig, found
+
+
+BALANCE = "balance_max_over_mean"
 VIEWS = (
-    View("balance", "balance", "series", "text", metric="balance_max_over_mean"),
+    View("balance", "balance", "series", "text", metric=BALANCE),
     View("training", "training", "series", metric="perplexity"),
-    View("importance of experts", "importance", "series", metric="balance_max_over_mean"),
+    View("importance of experts", "importance", "series", metric=BALANCE),
     View(
         "skewed routing, one layer",
         "skew_layer",

@@ -1,19 +1,37 @@
 """Section 7: what its notebook and parameter files may say."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models.tiny import family
-from moebook.study import params, points
+from moebook.problems import Wrong
+from moebook.study import model_names, params, points
 from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "07_load_balancing"
-
-
-WAYS = ("hooks", "engine")  # at the routers, or the engine's own output (GPU only)
+ALLOWED = {
+    "preset": family.PRESETS,
+    "variants": family.TARGETS,
+    "ablated": family.TARGETS,
+    "texts": family.DOMAINS,
+    "capture_ways": ("hooks", "engine"),  # at the routers, or the engine's own output (GPU only)
+    "capture_dtype": points.DTYPES,
+}
 
 
 class Params(EngineParams):
+    """preset and variants: the small models that are trained and compared.
+
+    texts, capture_*: the held-out text whose expert choices are counted, sequences of so many
+    tokens each, and in which ways; the first way counts all. checkpoints, checkpoint_texts: folders
+    of trained models of one's own, and text files that they read. ablated, ablation_sequences:
+    variants whose experts are taken out in turn, and sequences read for that, a multiple of
+    repeats.
+
+    skews: Zipf exponents of imposed routing, 0 is uniform. skew_layer_*: single layers over so many
+    tokens, and their kernels. skew_model, skew_batches, skew_tokens: whole engines, sequences of so
+    many tokens in and out; null leaves them out."""
+
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     preset: str = "cpu"
     variants: params.Names = family.TARGETS
@@ -34,40 +52,24 @@ class Params(EngineParams):
     skew_batches: params.Counts = (4, 16)
     skew_tokens: Length = Length(8, 8)
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += points.unknown("preset", [self.preset], family.PRESETS)
-        for key in ("variants", "ablated"):
-            found += points.unknown(key, getattr(self, key), family.TARGETS)
-        found += points.unknown("texts", self.texts, family.DOMAINS)
-        found += points.unknown("capture_ways", self.capture_ways, WAYS)
-        found += points.unknown("capture_dtype", [self.capture_dtype], points.DTYPES)
-        found += points.model_problems(
-            "skew_model", points.named([self.skew_model]), self.skew_tokens
-        )
-        found += points.model_problems("skew_layer_models", points.named(self.skew_layer_models))
-        found += points.model_problems(
-            "checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)
-        )
+        for key, allowed in ALLOWED.items():
+            found += self.unknown(key, allowed)
+        for key, names, length in (
+            ("skew_model", model_names.named([self.skew_model]), self.skew_tokens),
+            ("skew_layer_models", model_names.named(self.skew_layer_models), None),
+            ("checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)),
+        ):
+            found += model_names.model_problems(key, names, length)
         if self.ablation_sequences % self.repeats:
-            found.append(
-                (
-                    "ablation_sequences",
-                    self.ablation_sequences,
-                    f"a multiple of repeats = {self.repeats}",
-                )
-            )
+            allowed = f"a multiple of repeats = {self.repeats}"
+            found.append(("ablation_sequences", self.ablation_sequences, allowed))
         if self.checkpoints and not self.checkpoint_texts:
-            found.append(
-                (
-                    "checkpoint_texts",
-                    self.checkpoint_texts,
-                    "text files that the checkpoints are to read",
-                )
-            )
+            allowed = "text files that the checkpoints are to read"
+            found.append(("checkpoint_texts", self.checkpoint_texts, allowed))
+        keys = ("checkpoints", "checkpoint_texts")
         for checkpoint in self.checkpoints:
             for text in self.checkpoint_texts or (None,):
-                found += points.checkpoint_problems(
-                    checkpoint, text, ("checkpoints", "checkpoint_texts")
-                )
+                found += model_names.checkpoint_problems(checkpoint, text, keys)
         return found

@@ -1,19 +1,26 @@
-"""Section 7: from parameters to points."""
+"""Section 7: from parameters to points, a sweep at a time.
 
-from dataclasses import replace
+training     what the variants' training recorded; no engine runs
+balance      expert choices of every model on every text
+capture_check  the same of one model and text, counted in every way
+importance   perplexity with each expert taken out in turn
+skew_layer   one layer under imposed routing
+skew_engine  whole engines under imposed routing"""
+
+from collections.abc import Iterator
+from itertools import product
 
 from moebook.models import catalog
 from moebook.sections.load_balancing.params import NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import settings
 
-FORMAT = "tiny:{}/{}"
-
 
 def plan(p: Params) -> Plan:
-    p = points.with_models(
+    """Every point of the parameters, infeasible ones with their reason."""
+    p = model_names.with_models(
         p,
         skew_layer_models=points.fits(p, [1], []),
         skew_model=points.fits(p, p.skew_batches, [p.skew_tokens]),
@@ -22,138 +29,77 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
-def _reader(p: Params, weights: str, tokens: int) -> EngineSettings:
-    return settings(
-        p,
-        {1},
-        tokens + 1,
-        weights=weights,
-        dtype=p.capture_dtype,
-        graphs="eager",
-        tensor_parallel=1,
-    )
-
-
-def _training(p: Params) -> list[Point]:
-    """What the members' training recorded; no engine runs."""
-    found = []
-    for variant in p.variants:
-        name = FORMAT.format(p.preset, variant)
-        engine = settings(p, {1}, p.capture_tokens, weights=name)
-        found.append(
-            Point(
-                NOTEBOOK,
-                catalog.load(name),
-                engine,
-                Workload(1, 1, 1),
-                "training",
-                p.repeats,
-                ("training",),
-                variant,
-            )
-        )
-    return found
-
-
-def _captures(p: Params) -> list[Point]:
-    """Every model on every text by the first way; one of them by all ways, to compare."""
-    if not p.capture_ways:
-        return []
-    texts = [f"tiny:{p.preset}/heldout/{text}" for text in p.texts]
-    members = [(FORMAT.format(p.preset, variant), variant) for variant in p.variants]
-    found = [
-        _capture(p, name, text, variant, p.capture_ways[0])
-        for name, variant in members
-        for text in texts
-    ]
-    found += [
-        _capture(p, name, text, "trained", p.capture_ways[0])
-        for name in p.checkpoints
-        for text in p.checkpoint_texts
-    ]
-    if len(p.capture_ways) > 1 and members and texts:
-        found += [
-            _capture(p, members[0][0], texts[0], way, way, "capture_check")
-            for way in p.capture_ways
-        ]
-    return found
-
-
-def _capture(
-    p: Params, weights: str, text: str, series: str, way: str, sweep: str = "balance"
+def _point(
+    p: Params, model: str, engine: EngineSettings, work: Workload, method: str, sweep: str, **given
 ) -> Point:
+    arch = catalog.load(model)
+    return Point(NOTEBOOK, arch, engine, work, method, p.repeats, (sweep,), **given)
+
+
+def _weights(p: Params, variant: str) -> str:
+    return f"tiny:{p.preset}/{variant}"
+
+
+def _reader(p: Params, weights: str, **given) -> EngineSettings:
+    """An engine that reads `capture_tokens` of text on one device."""
+    alone = {"dtype": p.capture_dtype, "graphs": "eager", "tensor_parallel": 1}
+    return settings(p, {1}, p.capture_tokens + 1, weights=weights, **alone, **given)
+
+
+def _training(p: Params) -> Iterator[Point]:
+    for variant in p.variants:
+        name = _weights(p, variant)
+        engine = settings(p, {1}, p.capture_tokens, weights=name)
+        yield _point(p, name, engine, Workload(1, 1, 1), "training", "training", series=variant)
+
+
+def _captures(p: Params) -> Iterator[Point]:
+    """Every model on every text by the first way; one of them by all ways, to compare."""
+    texts = [f"tiny:{p.preset}/heldout/{text}" for text in p.texts]
+    read = [(_weights(p, variant), text, variant) for variant in p.variants for text in texts]
+    own = [(name, text, "trained") for name in p.checkpoints for text in p.checkpoint_texts]
+    for way in p.capture_ways[:1]:
+        for name, text, series in read + own:
+            yield _capture(p, name, text, series, way, "balance")
+    for way in p.capture_ways if len(p.capture_ways) > 1 else ():
+        for name, text, _ in read[:1]:
+            yield _capture(p, name, text, way, way, "capture_check")
+
+
+def _capture(p: Params, weights: str, text: str, series: str, way: str, sweep: str) -> Point:
+    engine = _reader(p, weights, routed_experts=way == "engine")
     work = Workload(p.capture_sequences, p.capture_tokens, 1, p.seed)
-    engine = replace(_reader(p, weights, p.capture_tokens), routed_experts=way == "engine")
-    return Point(
-        NOTEBOOK, catalog.load(weights), engine, work, "routing", p.repeats, (sweep,), series, text
-    )
+    return _point(p, weights, engine, work, "routing", sweep, series=series, text=text)
 
 
-def _ablations(p: Params) -> list[Point]:
-    found = []
+def _ablations(p: Params) -> Iterator[Point]:
+    text = f"tiny:{p.preset}/heldout/all"
+    work = Workload(p.ablation_sequences, p.capture_tokens, 1, p.seed)
     for variant in p.ablated:
-        name = FORMAT.format(p.preset, variant)
-        work = Workload(p.ablation_sequences, p.capture_tokens, 1, p.seed)
-        found.append(
-            Point(
-                NOTEBOOK,
-                catalog.load(name),
-                _reader(p, name, p.capture_tokens),
-                work,
-                "ablation",
-                p.repeats,
-                ("importance",),
-                variant,
-                f"tiny:{p.preset}/heldout/all",
-            )
-        )
-    return found
+        name = _weights(p, variant)
+        what = {"method": "ablation", "sweep": "importance", "series": variant, "text": text}
+        yield _point(p, name, _reader(p, name), work, **what)
 
 
-def _skewed_layers(p: Params) -> list[Point]:
-    return [
-        Point(
-            NOTEBOOK,
-            catalog.load(name),
-            settings(
-                p,
-                {1},
-                p.skew_tokens.tokens_in,
-                moe_backend=p.skew_layer_backend,
-                routing=routing(skew),
-            ),
-            Workload(tokens, 1, 1, p.seed),
-            "layer",
-            p.repeats,
-            ("skew_layer",),
-            routing(skew),
-        )
-        for name in p.skew_layer_models
-        for tokens in p.skew_layer_tokens
-        for skew in p.skews
-    ]
+def _skewed_layers(p: Params) -> Iterator[Point]:
+    length = p.skew_tokens.tokens_in
+    for name, tokens, skew in product(p.skew_layer_models, p.skew_layer_tokens, p.skews):
+        series = _routing(skew)
+        engine = settings(p, {1}, length, moe_backend=p.skew_layer_backend, routing=series)
+        work = Workload(tokens, 1, 1, p.seed)
+        yield _point(p, name, engine, work, "layer", "skew_layer", series=series)
 
 
-def _skewed_engines(p: Params) -> list[Point]:
+def _skewed_engines(p: Params) -> Iterator[Point]:
     if p.skew_model is None:
-        return []
-    arch, longest = catalog.load(p.skew_model), p.skew_tokens.total
-    return [
-        points.point(
-            p,
-            NOTEBOOK,
-            arch,
-            settings(p, p.skew_batches, longest, routing=routing(skew)),
-            batch,
-            p.skew_tokens,
-            "skew_engine",
-            series=routing(skew),
-        )
-        for skew in p.skews
-        for batch in p.skew_batches
-    ]
+        return
+    arch, length = catalog.load(p.skew_model), p.skew_tokens
+    for skew, batch in product(p.skews, p.skew_batches):
+        series = _routing(skew)
+        engine = settings(p, p.skew_batches, length.total, routing=series)
+        yield points.point(p, NOTEBOOK, arch, engine, batch, length, "skew_engine", series=series)
 
 
-def routing(skew: float) -> str:
+def _routing(skew: float) -> str:
     """How a skew is called in settings and legends: `zipf 1`; 0 is uniform."""
     return f"zipf {skew:g}"

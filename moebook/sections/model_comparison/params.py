@@ -1,13 +1,14 @@
 """Section 9: what its notebook and parameter files may say."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from moebook.models.formats import SERIES
+from moebook.problems import Wrong
 from moebook.sections.model_comparison import accuracies
-from moebook.study import params, points
+from moebook.study import model_names, params
 from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
@@ -31,31 +32,27 @@ class Params(EngineParams):
     imposing_check: str | None = "tiny-mixtral"
     accuracy_file: str | None = None
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += points.unknown("formats", self.formats, SERIES) + points.unknown(
-            "vlm_format", [self.vlm_format], SERIES
-        )
-        found += points.unknown("depth_formats", self.depth_formats, self.formats)
+        found += self.unknown("formats", SERIES) + self.unknown("vlm_format", SERIES)
+        found += self.unknown("depth_formats", self.formats)
         if self.depth_formats and self.reduced_layers is None:
             found.append(("reduced_layers", None, "two or more depths, which depth_formats needs"))
-        found += points.model_problems("llms", points.named(self.llms), self.tokens)
-        found += points.model_problems("vlms", points.named(self.vlms), self._vlm_length())
-        found += points.unknown(
-            "uniform_routing", self.uniform_routing, points.nameable((*self.llms, *self.vlms))
+        found += model_names.model_problems("llms", model_names.named(self.llms), self.tokens)
+        found += model_names.model_problems(
+            "vlms", model_names.named(self.vlms), self._vlm_length()
         )
-        checked = points.named([self.imposing_check])
-        found += points.unknown(
-            "imposing_check",
-            checked,
-            [m for m in points.nameable(self.llms) if m not in self.uniform_routing],
-        )
-        found += points.model_problems(
-            "imposing_check", [m for m in checked if m not in self.llms], self.tokens
-        )
+        found += self.unknown("uniform_routing", model_names.nameable((*self.llms, *self.vlms)))
+        if model_names.named([self.imposing_check]):
+            routed = [m for m in model_names.nameable(self.llms) if m not in self.uniform_routing]
+            found += self.unknown("imposing_check", routed)
+            if self.imposing_check not in self.llms:
+                found += model_names.model_problems(
+                    "imposing_check", [self.imposing_check], self.tokens
+                )
         if self.accuracy_file is not None:
             found += [
-                ("accuracy_file", self.accuracy_file, problem)
+                self.wrong("accuracy_file", problem)
                 for problem in accuracies.file_problems(Path(self.accuracy_file))
             ]
         return found

@@ -5,7 +5,7 @@ from dataclasses import replace
 from moebook.models import catalog, fitting
 from moebook.models.formats import SERIES
 from moebook.sections.model_comparison.params import NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import full_or_by_depth
@@ -42,7 +42,7 @@ def _with_models(p: Params) -> Params:
             (p._vlm_length(), SERIES[p.vlm_format]),
         )
     )
-    p = points.with_models(p, {"vlms": "vlm"}, llms=llms, vlms=vlms)
+    p = model_names.with_models(p, {"vlms": "vlm"}, llms=llms, vlms=vlms)
     if p.imposing_check != fitting.WORD:
         return p
     own = [name for name in p.llms if name not in p.uniform_routing and llms(catalog.load(name))]

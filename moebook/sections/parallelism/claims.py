@@ -1,12 +1,100 @@
-"""Section 5: what the source claims, and what decides each."""
+"""Section 5: what the source claims, and what decides each.
 
+Cells are those of the sweeps `modes` (the engine over G devices) and `composed` (composed.py: one
+rank's time and the ranks' communication). What was run decides, on however many devices. What was
+composed stands in where a mode was run on none or a place is missing; then `differs` says so, and a
+verdict on it is never one on the source's own scale. Gains over devices are exponents p of
+throughput ~ G^p, which compare 2 devices with 4: 1 is ideal scaling, 0 none, twice the throughput
+on 4 devices 1/2."""
+
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
+import pandas as pd
+
+from moebook.models.one_rank import ONE
+from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most
-from moebook.sections.parallelism.effects import device_exponent, mode_gain
+from moebook.results.deciding import COMPOSED
+from moebook.results.pairs import Effect, Pairs, breakdown, mean_of, narrow, plain
+from moebook.sections.parallelism.scaling import shares_cores, with_devices
 
 SOURCE = {"model": ["Mixtral-8x7B", "OLMoE"], "device": "1 to 4 x H100"}
 WHERE = {"batch": {"values": [16], "side": "largest"}}
+PLACE = ["model", "batch", "input_tokens", "output_tokens"]
+
+
+def _pairs(
+    cells: Cells, modes: list[str], devices: int, over: str, where: dict | None
+) -> tuple[Pairs, int]:
+    """Each mode (low) with `over` (high) at the same model, batch and lengths, and on how many
+    devices. Untested where there is no pair."""
+    cells, differs = narrow(cells, where)
+    count, more = _devices(cells, modes, devices)
+    rows, planned = with_devices(cells.ok), with_devices(cells.planned)
+    base = rows[(rows["series"] == over) & (rows["devices"] == (1 if over == ONE else count))]
+    own = pd.concat(rows[(rows["series"] == m) & (rows["devices"] == count)] for m in modes)
+    both = own[PLACE].reset_index().merge(base[PLACE].reset_index(), on=PLACE)
+    if both.empty:
+        what = f"both {over} and {plain(modes)} on {count} devices"
+        raise Untested(f"no model and batch with {what}")
+    whole = len(both) >= (planned["series"].isin(modes) & (planned["devices"] == count)).sum()
+    low, high = both["index_x"].to_numpy(), both["index_y"].to_numpy()
+    pairs = Pairs(cells, low, high, (*differs, *more), "", bool(whole))
+    composed, used = (pairs.used["method"] == COMPOSED).sum(), len(pairs.used)
+    if composed:
+        how = "composed of one rank's time and communication (source: run)"
+        differs = (*pairs.differs, f"{composed} of {used} cells {how}")
+        pairs = replace(pairs, differs=differs)
+    return pairs, count
+
+
+def _mean(pairs: Pairs, values: np.ndarray, unit: str, text: str) -> Effect:
+    found = mean_of(values, pairs.cells, unit, pairs.used, pairs.differs, text)
+    return replace(found, whole=pairs.whole)
+
+
+def _devices(cells: Cells, modes: list[str], devices: int) -> tuple[int, tuple[str, ...]]:
+    """The source's number of devices where the modes were run on it, else the largest they were;
+    composed, where on none. With how that differs from the source."""
+    if shares_cores(cells.ok):
+        raise Untested("ranks of a CPU share its cores: more of them are no more devices")
+    rows = with_devices(cells.ok[cells.ok["series"].isin(modes)])
+    if rows.empty:
+        reasons = cells.planned.loc[cells.planned["series"].isin(modes), "reason"].dropna()
+        why = f" ({reasons.iloc[0]})" if len(reasons) else ""
+        raise Untested(f"no point of {plain(modes)} has a number{why}")
+    run = rows[rows["method"] != COMPOSED]
+    have = (rows if run.empty else run)["devices"]
+    if devices in set(have):
+        return devices, ()
+    return int(have.max()), (f"devices {have.max()} (source {devices})",)
+
+
+def device_exponent(
+    cells: Cells, modes: list[str], devices: int, where: dict | None = None
+) -> Effect:
+    """p of throughput ~ G^p from one device to `devices`, mean over models, batches and modes."""
+    pairs, count = _pairs(cells, modes, devices, ONE, where)
+    ratio, rows = pairs.ratio(), pairs.cells.ok.iloc[pairs.low]
+    text = "; ".join(
+        f"{series} {count}, {model}: {times:.2f} times one device"
+        for series, model, times in zip(rows["series"], rows["model"], ratio[0], strict=True)
+    )
+    return _mean(pairs, np.log(ratio) / np.log(count), "exponent", text)
+
+
+def mode_gain(
+    cells: Cells, mode: str, over: str, devices: int, where: dict | None = None
+) -> Effect:
+    """By how many percent `mode` is faster than `over` on as many devices, mean over models and
+    batches."""
+    pairs, count = _pairs(cells, [mode], devices, over, where)
+    gain = 100 * (pairs.ratio() - 1)
+    each = breakdown(gain[0], pairs.cells.ok.iloc[pairs.low], "model", "%")
+    return _mean(pairs, gain, "%", f"{mode} over {over} on {count} devices; {each}")
+
 
 CLAIMS = (
     Claim(

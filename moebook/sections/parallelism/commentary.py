@@ -1,198 +1,167 @@
-"""Section 5 in words (see this folder's __init__)."""
+"""Section 5 in words: what each figure shows, with its numbers."""
 
 import pandas as pd
 
 from moebook.models.one_rank import MODES, ONE
+from moebook.plot import markdown
+from moebook.results import gains
 from moebook.results.commentary import commentary
-from moebook.results.words import NOTHING, T, change, nothing, planned
-from moebook.sections.parallelism import composed as analysis
-from moebook.sections.parallelism.composed import COMPOSED
+from moebook.results.deciding import COMPOSED
+from moebook.results.words import NOTHING, change, nothing, planned
+from moebook.sections.parallelism import scaling
+from moebook.sections.parallelism.plan import STAND_IN
 
-STAND_IN = "stand-in"
 SHARED = (
     " Ranks of a CPU share its cores, so the best they can do is what one rank does with all of "
     "them."
 )
 
 
-def _split(summary: pd.DataFrame) -> pd.DataFrame:
-    """Modes over several devices with a number and a base, as `times` one device: what was run,
-    else what was composed."""
-    if planned(summary, "modes").empty:
-        return summary.head(0)
-    rows = analysis.over_devices(summary)
-    rows = rows[
-        rows["series"].isin(MODES) & (rows["status"] == "ok") & rows["efficiency_pct"].notna()
-    ]
-    if rows.empty:
-        return rows
+def _split(table: pd.DataFrame) -> pd.DataFrame:
+    """Modes over several devices with a number and a base, as `times` one device and `how` they
+    were got: what was run, else what was composed."""
+    if planned(table, "modes").empty:
+        return table.head(0)
+    rows = scaling.over_devices(table)
+    rows = rows[rows["series"].isin(MODES) & rows["efficiency_pct"].notna()]
     rows = rows.assign(
-        times=rows["efficiency_pct"] * rows["added"] / 100, composed=rows["method"] == COMPOSED
+        times=rows["efficiency_pct"] * rows["added"] / 100,
+        how=rows["method"].mask(rows["method"] != COMPOSED, "run"),
     )
-    order = rows["composed"].astype(int) + 2 * rows["series"].map(MODES.index).astype(
-        int
-    )  # also of no rows
-    return rows.loc[order.sort_values(kind="stable").index].drop_duplicates(
-        ["model", "series", "devices"]
-    )
-
-
-def _how(composed: bool) -> str:
-    return "composed" if composed else "run"
+    rows = rows.assign(order=rows["series"].map(MODES.index))
+    rows = rows.sort_values(["model", "order", "how"], ascending=[True, True, False])
+    return rows.drop_duplicates(["model", "series", "devices"])
 
 
 @commentary
-def headline(summary: pd.DataFrame) -> str:
-    """The finding in one sentence: the best mode per model at the largest number of devices it was
-    run on, and beyond that composed."""
-    rows = _split(summary)
+def headline(table: pd.DataFrame) -> str:
+    """The best and the worst mode per model, on the most devices that it was run on, and on the
+    most it was composed for."""
+    rows = _split(table)
     if rows.empty:
-        return nothing(
-            summary, "modes", "No mode over several devices has a number." + gone(summary)
-        )
-    told = []
-    for model, own in rows.groupby("model", sort=False):
-        run, most = own[~own["composed"]], own["devices"].max()
-        ways = [run[run["devices"] == run["devices"].max()]] if len(run) else []
-        if run.empty or most > run["devices"].max():
-            ways.append(own[own["devices"] == most])
-        told.append(f"**{model}** " + "; ".join(map(_best, ways)))
-    return f"**Finding.** {'. '.join(told)}. Batch {rows['batch'].iloc[0]}."
-
-
-def _best(own: pd.DataFrame) -> str:
-    best, worst = own.loc[own["times"].idxmax()], own.loc[own["times"].idxmin()]
-    others = f", {worst['series']} least ({worst['times']:.2f})" if len(own) > 1 else ""
-    return (
-        f"on {best['devices']} devices: {best['series']} gives most, {best['times']:.2f} times one "
-        f"device "
-        f"({_how(best['composed'])}){others}"
-    )
+        return nothing(table, "modes", "No mode over several devices has a number." + _gone(table))
+    most = rows.groupby(["model", "how"])["devices"].transform("max")
+    places = rows[rows["devices"] == most].groupby(["model", "devices", "how"])["times"]
+    found = [
+        f"**{model}** on {devices} devices ({how}): {rows['series'][best]} gives most, "
+        f"{rows['times'][best]:.2f} times one device, and {rows['series'][worst]} least, "
+        f"{rows['times'][worst]:.2f}"
+        for (model, devices, how), best, worst in places.agg(["idxmax", "idxmin"]).itertuples()
+    ]
+    return f"**Finding.** {'. '.join(found)}. Batch {rows['batch'].iloc[0]}."
 
 
 @commentary
-def scaling(summary: pd.DataFrame) -> str:
-    """Fig 13: times one device, per mode and number of devices."""
-    rows = _split(summary)
+def over_devices(table: pd.DataFrame) -> str:
+    """Fig 13 in numbers: throughput in units of one device's, per mode and number of devices."""
+    rows = _split(table)
     if rows.empty:
-        return nothing(summary, "modes", NOTHING + gone(summary))
-    told = []
-    for model, own in rows.groupby("model", sort=False):
-        modes = [
-            f"{mode} "
-            + ", ".join(
-                f"{r.times:.2f} on {r.devices} ({_how(r.composed)})" for r in at.itertuples()
-            )
-            for mode, at in own.sort_values("devices").groupby("series", sort=False)
-        ]
-        told.append(f"**{model}**: {'; '.join(modes)}")
-    return (
-        "Throughput in units of one device's: "
-        + ". ".join(told)
-        + "."
-        + _base(summary)
-        + gone(summary)
-    )
+        return nothing(table, "modes", NOTHING + _gone(table))
+    rows = rows.assign(shown=rows["times"].map("{:.2f}".format) + " (" + rows["how"] + ")")
+    cells = rows.set_index(["model", "series", "devices"])["shown"]
+    wide = cells.unstack(sort=False).rename(columns="{} devices".format).reset_index()
+    shown = markdown.table(wide, {column: f"{{{column}}}" for column in wide})
+    text = f"Throughput in units of one device's, batch {rows['batch'].iloc[0]}:{shown}"
+    return text + (_base(table) + _gone(table)).strip()
 
 
-def _base(summary: pd.DataFrame) -> str:
+def _base(table: pd.DataFrame) -> str:
     """What to know of the base: models that do not fit one device, and devices that are none."""
-    rows = summary[
-        (summary["series"] == ONE)
-        & (summary["status"] == "ok")
-        & summary["method"].str.startswith("depth")
-    ]
-    names = ", ".join(dict.fromkeys(rows["model"]))
+    deep = table["method"].str.startswith("depth") & (table["status"] == "ok")
+    names = ", ".join(table.loc[deep & (table["series"] == ONE), "model"].unique())
     text = (
-        (
-            f" {names} does not fit one device: its base is extrapolated from engines with fewer "
-            f"layers, what a device with "
-            "more memory would do."
-        )
-        if names
-        else ""
+        f" {names} does not fit one device: its base is extrapolated from engines with fewer "
+        f"layers, what a device with more memory would do."
     )
-    return text + (SHARED if analysis.shares_cores(summary) else "")
+    return (text if names else "") + (SHARED if scaling.shares_cores(table) else "")
 
 
-def gone(summary: pd.DataFrame) -> str:
+def _gone(table: pd.DataFrame) -> str:
     """Modes that the engine was not run in, with the reason."""
-    rows = planned(summary, "modes")
+    rows = planned(table, "modes")
     rows = rows[rows["status"] != "ok"].sort_values("batch", ascending=False, kind="stable")
-    rows = rows.drop_duplicates(["model", "series", "tensor_parallel", "pipeline_parallel"])
-    told = [
-        f"{', '.join(dict.fromkeys(own['series']))}: {status} ({reason})"
-        for (status, reason), own in rows.groupby(["status", "reason"], sort=False)
+    rows = rows.drop_duplicates(scaling.SPLIT)
+    found = [
+        f"{', '.join(own.unique())}: {status} ({reason})"
+        for (status, reason), own in rows.groupby(["status", "reason"], sort=False)["series"]
     ]
-    return f" Not run: {'; '.join(told)}." if told else ""
+    return f" Not run: {'; '.join(found)}." if found else ""
 
 
-@commentary
-def parts(summary: pd.DataFrame) -> str:
-    """Share of communication in a decode step, and where it is from."""
-    rows = summary[(summary["method"] == COMPOSED) & (summary["status"] == "ok")]
-    if rows.empty:
-        lost = summary.loc[(summary["method"] == COMPOSED) & summary["reason"].notna(), "reason"]
-        told = (
-            "No communication time: " + "; ".join(dict.fromkeys(lost)) + "."
-            if len(lost)
-            else NOTHING
-        )
-        return nothing(summary, "shards", told)
-    rows = rows[rows["batch"] == rows["batch"].max()]
-    rows = rows.assign(
-        devices=analysis.count_of(rows), share=100 * rows["comm_tpot_s"] / rows["tpot_s"]
-    )
-    told = []
+def _ends(rows: pd.DataFrame, column: str) -> str:
+    """`**OLMoE** 0.9 % (PP 2) to 36.1 % (TP 4)`: the least and the most of a column, per model."""
+    found = []
     for model, own in rows.groupby("model", sort=False):
-        ends = [
-            f"{r['share']:.1f} % ({r['series']} {r['devices']})"
-            for r in (own.loc[own["share"].idxmin()], own.loc[own["share"].idxmax()])
-        ]
-        told.append(f"**{model}** from {ends[0]} to {ends[1]}")
-    origin = "; ".join(dict.fromkeys(rows["comm_from"]))
-    return (
-        f"Communication takes this much of a composed decode step: {'; '.join(told)}. Its time: "
-        f"{origin}." + _notes(rows)
-    )
-
-
-def _notes(rows: pd.DataFrame) -> str:
-    notes = rows.dropna(subset=["rounding"]).drop_duplicates(["model", "rounding"])
-    return "".join(f" {r.model}, {r.series} {r.devices}: {r.rounding}." for r in notes.itertuples())
+        ends = [own.loc[own[column].agg(end)] for end in ("idxmin", "idxmax")]
+        texts = [f"{r[column]:.1f} % ({r['series']} {r['devices']})" for r in ends]
+        found.append(f"**{model}** {' to '.join(texts)}")
+    return "; ".join(found)
 
 
 @commentary
-def validation(summary: pd.DataFrame) -> str:
+def efficiency(table: pd.DataFrame) -> str:
+    """The least and the most that modes make of their devices, per model."""
+    rows = _split(table)
+    if rows.empty:
+        return nothing(table, "modes", NOTHING)
+    return f"Share of the ideal, from the least to the most: {_ends(rows, 'efficiency_pct')}."
+
+
+@commentary
+def step_parts(table: pd.DataFrame) -> str:
+    """Share of communication in a decode step, and which links its time is from."""
+    rows = scaling.with_devices(table[table["method"] == COMPOSED])
+    ok = rows[rows["status"] == "ok"]
+    if ok.empty:
+        lost = "; ".join(rows["reason"].dropna().unique())
+        return nothing(table, "shards", f"No communication time: {lost}." if lost else NOTHING)
+    ok = ok[ok["batch"] == ok["batch"].max()]
+    ok = ok.assign(share=100 * ok["comm_tpot_s"] / ok["tpot_s"])
+    rounded = ok.dropna(subset=["rounding"]).drop_duplicates(["model", "rounding"])
+    notes = [f" {r.model}, {r.series} {r.devices}: {r.rounding}." for r in rounded.itertuples()]
+    return (
+        f"Share of communication in a composed decode step: {_ends(ok, 'share')}. Its time: "
+        f"{'; '.join(ok['comm_from'].unique())}.{''.join(notes)}"
+    )
+
+
+@commentary
+def composed_vs_measured(table: pd.DataFrame) -> str:
     """How well compositions meet runs, and how the stand-in class meets the real one."""
-    rows = analysis.errors(summary)
-    text = "No mode was both run and composed, so the composition has no error here."
-    if len(rows):
-        error, ttft = rows["error_pct"], 100 * (rows["composed_ttft_s"] / rows["ttft_s"] - 1)
-        text = (
-            f"Composed over run E2E at {len(rows)} places: from {error.min():+.1f} to "
-            f"{error.max():+.1f} %, mean "
-            f"absolute error {error.abs().mean():.1f} %; TTFT from {ttft.min():+.1f} to "
-            f"{ttft.max():+.1f} %." + _communication(rows) + _between(rows)
-        )
-    return text + _stand_in(summary)
+    rows = scaling.errors(table)
+    if rows.empty:
+        text = "No mode was both run and composed, so the composition has no error here."
+        return text + _stand_in(table)
+    error, ttft = rows["error_pct"], 100 * (rows["composed_ttft_s"] / rows["ttft_s"] - 1)
+    return (
+        f"At {len(rows)} places the mean absolute error of composed E2E is "
+        f"{error.abs().mean():.1f} %, from {error.min():+.1f} to {error.max():+.1f} %; of composed "
+        f"TTFT {ttft.abs().mean():.1f} %, from {ttft.min():+.1f} to {ttft.max():+.1f} %."
+        + _between(rows)
+        + _stand_in(table)
+        + _communication(rows)
+    )
 
 
 def _communication(rows: pd.DataFrame) -> str:
-    """Communication as composed beside what the runs leave for it: their step less the rank's."""
-    rows = rows[rows["series"].str.startswith("TP")]
-    ways = [
-        f"{r.model} {r.series} {r.tensor_parallel}, batch {r.batch}: {1e3 * r.comm_tpot_s:.2f} and "
-        f"{1e3 * (r.tpot_s - r.compute_tpot_s):.2f}"
-        for r in rows.dropna(subset=["comm_tpot_s"]).itertuples()
-    ]
+    """Communication as composed, and what the runs leave for it: their step less the rank's."""
+    rows = rows[rows["series"].str.startswith("TP")].dropna(subset=["comm_tpot_s"])
+    if rows.empty:
+        return ""
+    cells = {
+        "model": "{model}",
+        "mode": "{series} {tensor_parallel}",
+        "batch": "{batch}",
+        "composed (ms)": "{composed:.2f}",
+        "left by the run (ms)": "{run:.2f}",
+    }
+    times = rows.assign(
+        composed=1e3 * rows["comm_tpot_s"], run=1e3 * (rows["tpot_s"] - rows["compute_tpot_s"])
+    )
     return (
-        f" Communication of a decode step in ms, as composed and as the run leaves it (its step "
-        f"less the rank's): "
-        f"{'; '.join(ways)}. What is composed rests on NCCL; an engine's own kernels for small "
-        f"tensors are faster."
-        if ways
-        else ""
+        f" Communication of a decode step, as composed, and as the run's step less the rank's "
+        f"leaves it:{markdown.table(times, cells)}What is composed rests on NCCL; an engine's own "
+        f"kernels for small tensors are faster."
     )
 
 
@@ -205,23 +174,18 @@ def _between(rows: pd.DataFrame) -> str:
         return ""
     return (
         f" A run pipeline's step lies {share.min():.0f} to {share.max():.0f} % of the way from its "
-        f"serial to its filled "
-        "bound: near 0 % the engine keeps the batch in one piece, and the stages wait for each "
-        "other."
+        f"serial to its filled bound: near 0 % the engine keeps the batch in one piece, and the "
+        f"stages wait for each other."
     )
 
 
-def _stand_in(summary: pd.DataFrame) -> str:
-    rows = planned(summary, "check")
-    wide = rows[rows["status"] == "ok"].pivot_table(
-        index=["model", "batch"], columns="series", values=T
-    )
-    if not {ONE, STAND_IN} <= set(wide):
+def _stand_in(table: pd.DataFrame) -> str:
+    """The class that shards are written in against the model's own, whole on one device."""
+    if planned(table, "check").empty:
         return ""
-    ratio = (wide[STAND_IN] / wide[ONE]).dropna()
+    rows = gains.ratios(table, "check", ONE).dropna(subset=["ratio"])
     return "".join(
-        f" {model}'s stand-in against its own model class, whole on one device at batch {batch}: "
-        f"{change(r, 1)} "
-        "throughput."
-        for (model, batch), r in ratio.items()
+        f" {row.model}'s {STAND_IN} against its own model class, whole on one device at batch "
+        f"{row.batch}: {change(row.ratio, 1)} throughput."
+        for row in rows.itertuples()
     )

@@ -1,10 +1,12 @@
-"""What several devices gain: the paper's Fig 13, a decode step split into compute and
-communication, scaling efficiency.
+"""What several devices gain: the paper's Fig 13, scaling efficiency, a decode step split into
+compute and communication, and how well compositions meet runs.
 
-Filled or dotted markers on solid lines were run over G devices; open ones on dashed lines were
-composed from one rank's measured time (analysis/parallelism.py). A pipeline's composition is a band
-between its two bounds. Each function: (summary, *, width) -> (Figure, plotted rows); ValueError
-says which sweep or columns are missing."""
+Filled or dotted markers on solid lines were run over G devices. Open ones on dashed lines were
+composed from one rank's measured time (composed.py); a pipeline's composition is a band between its
+two bounds. Each function: (table, *, width) -> (Figure, plotted rows); ValueError says which sweep,
+columns or numbers are missing."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,349 +18,220 @@ from matplotlib.patches import Patch
 from moebook.explore.views import View
 from moebook.models.one_rank import MODES, ONE
 from moebook.plot import layout, lines, style
-from moebook.plot.figure import figure
+from moebook.plot.figure import Drawing, figure
 from moebook.plot.rows import METRICS, plotted, rows_of, with_numbers
-from moebook.sections.parallelism import composed as analysis
+from moebook.results.deciding import COMPOSED
+from moebook.sections.parallelism import scaling
 
-NEEDED = (
-    "model",
-    "series",
-    "method",
-    "batch",
-    "tensor_parallel",
-    "pipeline_parallel",
-    "throughput_tok_s",
-)
+NEEDED = (*scaling.SPLIT, "method", "batch", "throughput_tok_s")
 LOOKS = lines.looks_of(list(MODES))
-COMPOSED_LABEL = "composed from one rank"
-BAND = "pipeline: serial to filled"
-PART_COLUMNS = ("compute_tpot_s", "comm_tpot_s")
+THROUGHPUT = lines.Spec("fig13_parallelism", "modes", "model", "series", "devices")
+EFFICIENCY = replace(THROUGHPUT, name="efficiency", metric="efficiency_pct")
 PART_LOOKS = {
     "compute": {"facecolor": style.OKABE_ITO[0]},
     "communication": {"facecolor": style.OKABE_ITO[1], "hatch": "////", "hatchcolor": "black"},
 }
+RUN = {"linestyle": "none", "marker": "D", "color": "black", "markersize": 3.5}
 DODGE = 1.045  # from one mode to the next, as a factor of devices
 
 
 @figure("fig13_parallelism")
-def over_devices(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def over_devices(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 13: throughput over devices, a line per mode, a panel per model, with ideal scaling in
     grey."""
-    return _lines(
-        summary, "fig13_parallelism", "throughput_tok_s", METRICS["throughput_tok_s"], width
-    )
+    return _over_devices(table, THROUGHPUT, width)
 
 
 @figure("efficiency")
-def efficiency(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
+def efficiency(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Throughput over G times that of one device (%; on a CPU over one), a line per mode, a panel
     per model."""
-    return _lines(
-        summary, "efficiency", "efficiency_pct", "scaling efficiency (% of the ideal)", width
-    )
+    return _over_devices(table, EFFICIENCY, width)
 
 
-def _lines(
-    summary: pd.DataFrame, figure: str, metric: str, label: str, width: str
-) -> tuple[Figure, pd.DataFrame]:
-    rows_of(summary, figure, "modes", NEEDED)
-    rows = analysis.over_devices(summary)
-    ok = with_numbers(rows, figure, [metric])
-    marked = rows[
-        (rows["series"] != ONE) | (metric != "efficiency_pct")
-    ]  # one device is 100 %, whatever ran
-    models, present = (
-        list(dict.fromkeys(summary["model"])),
-        [m for m in MODES if (rows["series"] == m).any()],
-    )
+def _over_devices(table: pd.DataFrame, spec: lines.Spec, width: str) -> Drawing:
+    """Axes of its own: one device belongs to every line, and each mode has a run and a composed
+    one."""
+    rows_of(table, spec.name, spec.sweep, NEEDED)
+    rows = scaling.over_devices(table)
+    ok = with_numbers(rows, spec.name, [spec.metric])
+    is_share = spec is EFFICIENCY
+    marked = rows[rows["series"] != ONE] if is_share else rows  # one device is 100 %, whatever ran
+    models = list(table["model"].unique())
+    modes = [mode for mode in MODES if (rows["series"] == mode).any()]
     with style.paper_style(width):
         fig = Figure(figsize=lines.panel_size(len(models), width), layout="constrained")
-        axes = lines.grid_of_axes(
-            fig, len(models), width, sharex=True, sharey=metric == "efficiency_pct"
-        )
+        axes = lines.grid_of_axes(fig, len(models), width, sharex=True, sharey=is_share)
         for ax, model in zip(axes, models, strict=True):
             own = rows[rows["model"] == model]
-            _ideal(ax, own, metric)
-            for mode in present:
-                _mode(ax, own, mode, metric)
-            _missing(ax, marked[marked["model"] == model], present)
-            style.log2_axis(ax, rows["devices"])
-            _scale(ax, own if metric != "efficiency_pct" else ok, metric)
+            _ideal(ax, own, spec.metric)
+            for mode in modes:
+                _mode(ax, own[own.index.isin(ok.index)], mode, spec.metric)
+            _missing(ax, marked[marked["model"] == model], modes)
+            style.log2_axis(ax, own["devices"])
             ax.tick_params(labelleft=True)
-            ax.set_title(
-                lines.panel_title(f"{model}, batch {own['batch'].iloc[0]:g}", len(models), width)
-            )
+            title = f"{model}, batch {rows['batch'].iloc[0]:g}"
+            ax.set_title(lines.panel_title(title, len(models), width))
+        for ax in axes:
+            drawn = axes if is_share else [ax]
+            style.value_axis([ax], 0.0, max(one.dataLim.y1 for one in drawn))
         fig.supxlabel("devices (count)")
-        fig.supylabel(label)
-        modes = ([Line2D([], [], color=LOOKS[m][0], marker=LOOKS[m][1]) for m in present], present)
-        layout.settle(fig, modes, _notes(marked, ok), handler_map=lines.HANDLERS)
-        return fig, plotted(rows, [metric], ["series", "devices", "comm_from", "rounding"])
+        fig.supylabel(METRICS[spec.metric])
+        handles = [Line2D([], [], color=LOOKS[m][0], marker=LOOKS[m][1]) for m in modes]
+        notes = _notes(marked, ok, spec)
+        layout.settle(fig, (handles, modes), notes, handler_map=lines.HANDLERS)
+        return fig, plotted(rows, [spec.metric], ["series", "devices", "comm_from", "rounding"])
 
 
 def _mode(ax: Axes, rows: pd.DataFrame, mode: str, metric: str) -> None:
-    """What was run and what was composed of one mode, each from one device on."""
+    """What was run and what was composed of one mode, each from one device on. Modes stand side by
+    side: those that do the same would hide one another."""
     colour, marker = LOOKS[mode]
-    ok = rows[(rows["status"] == "ok") & rows[metric].notna()]
-    one = ok[ok["series"] == ONE].head(1)
-    own = ok[ok["series"] == mode]
-    composed = own["method"] == analysis.COMPOSED
-    for is_run, part in ((False, own[composed]), (True, own[~composed])):
-        if part.empty:
-            continue
-        line = pd.concat([one, part]).sort_values("devices")
-        x, y = _dodged(line, mode), line[metric].to_numpy(float)
-        ax.plot(
-            x,
-            y,
-            color=colour,
-            linestyle="-" if is_run else lines.DASHES,
-            gid="run" if is_run else analysis.COMPOSED,
-        )
-        if not is_run and mode == "PP":  # that of PP+EP is the same
-            low, high = (line[f"{metric}_{end}"].to_numpy(float) for end in ("lo", "hi"))
-            ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, gid="band")
-        x, y = _dodged(part, mode), part[metric].to_numpy(float)
-        if is_run:
-            bars = style.error_bars(part, metric)
-            ax.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-            lines.draw_points(
-                ax, x, y, [lines.method_kind(m) for m in part["method"]], colour, marker
-            )
-        else:
-            ax.plot(
-                x,
-                y,
-                linestyle="none",
-                marker=marker,
-                color=colour,
-                markerfacecolor="white",
-                zorder=3,
-                gid=f"points-{analysis.COMPOSED}",
-            )
-
-
-def _dodged(rows: pd.DataFrame, mode: str) -> np.ndarray:
-    """Devices of each row, the modes beside each other: those that do the same would hide one
-    another."""
     aside = DODGE ** (MODES.index(mode) - (len(MODES) - 1) / 2)
-    return rows["devices"].to_numpy(float) * np.where(rows["series"] == ONE, 1.0, aside)
+    moved = np.where(rows["series"] == ONE, 1, aside)
+    rows = rows.assign(x=rows["devices"] * moved).sort_values("devices")
+    one = rows[rows["series"] == ONE].head(1)
+    run = rows[(rows["series"] == mode) & (rows["method"] != COMPOSED)]
+    made = rows[(rows["series"] == mode) & (rows["method"] == COMPOSED)]
+    if len(made):
+        line = pd.concat([one, made])
+        points = {"marker": marker, "markerfacecolor": "white", "markevery": (len(one), 1)}
+        look = {"color": colour, "linestyle": lines.DASHES, "gid": COMPOSED}
+        ax.plot(line["x"], line[metric], **look, **points)
+        if mode == "PP":  # that of PP+EP is the same
+            ends = line[f"{metric}_lo"], line[f"{metric}_hi"]
+            ax.fill_between(line["x"], *ends, color=colour, alpha=0.15, linewidth=0, gid="band")
+    if len(run):
+        line = pd.concat([one, run])
+        ax.plot(line["x"], line[metric], color=colour, gid="run")
+        x, y, bars = run["x"].to_numpy(), run[metric].to_numpy(), style.error_bars(run, metric)
+        ax.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
+        lines.draw_points(ax, x, y, run["method"].map(lines.method_kind), colour, marker)
 
 
 def _ideal(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     """What the hardware has over one device's, and that device's own point."""
-    one = rows[(rows["series"] == ONE) & (rows["status"] == "ok") & rows[metric].notna()].head(1)
+    one = rows[(rows["series"] == ONE) & rows[metric].notna()].head(1)
     if one.empty:
         return
+    value = one[metric].to_numpy()
     added = rows.drop_duplicates("devices").sort_values("devices")
-    value = float(one[metric].iloc[0])
-    ideal = value * added["added"].to_numpy(float) ** (metric == "throughput_tok_s")
+    ideal = value * added["added"] ** int(metric == "throughput_tok_s")
     ax.plot(added["devices"], ideal, color="0.6", linewidth=0.9, zorder=1, gid="ideal")
-    lines.draw_points(
-        ax,
-        np.array([1.0]),
-        np.array([value]),
-        [lines.method_kind(one["method"].iloc[0])],
-        style.GREY,
-        "o",
-    )
+    kinds = one["method"].map(lines.method_kind)
+    lines.draw_points(ax, np.ones(1), value, kinds, style.GREY, "o")
 
 
-def _missing(ax: Axes, rows: pd.DataFrame, present: list[str]) -> None:
+def _missing(ax: Axes, rows: pd.DataFrame, modes: list[str]) -> None:
     """Marks at the foot: one device in grey, modes in their colours, stacked."""
-    gone = rows[rows["status"] != "ok"]
+    looks = [(ONE, style.GREY, 0), *((mode, LOOKS[mode][0], i) for i, mode in enumerate(modes))]
     for status in style.MISSING:
-        at = gone[gone["status"] == status]
-        style.mark_missing(ax, at.loc[at["series"] == ONE, "devices"], status)
-        for level, mode in enumerate(present):
-            style.mark_missing(
-                ax, at.loc[at["series"] == mode, "devices"].unique(), status, LOOKS[mode][0], level
-            )
+        gone = rows[rows["status"] == status]
+        for series, colour, level in looks:
+            at = gone.loc[gone["series"] == series, "devices"].unique()
+            style.mark_missing(ax, at, status, colour, level)
 
 
-def _scale(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
-    """From 0 to what is drawn, the ideal line included."""
-    values = rows.loc[rows["status"] == "ok", [metric, f"{metric}_hi"]].to_numpy(float)
-    ideal = [line.get_ydata().max() for line in ax.lines if line.get_gid() == "ideal"]
-    style.value_axis([ax], 0.0, max([np.nanmax(values), *ideal]))
-
-
-def _notes(rows: pd.DataFrame, ok: pd.DataFrame) -> tuple[list, list[str]]:
-    run = ok[ok["method"] != analysis.COMPOSED]
-    handles, labels = lines.method_handles([lines.method_kind(m) for m in run["method"]])
-    labels = [f"{label}, run" if label == "sampled" else label for label in labels]
-    if (ok["method"] == analysis.COMPOSED).any():
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=style.GREY,
-                linestyle=lines.DASHES,
-                marker="o",
-                markersize=3.5,
-                markerfacecolor="white",
-            )
-        )
-        labels.append(COMPOSED_LABEL)
-    if ((ok["method"] == analysis.COMPOSED) & (ok["series"] == "PP")).any():
-        handles.append(Patch(color=style.GREY, alpha=0.25))
-        labels.append(BAND)
-    handles.append(Line2D([], [], color="0.6", linewidth=0.9))
-    labels.append(
-        "ideal: the same cores" if analysis.shares_cores(rows) else "ideal: G times one device"
-    )
-    for status, (marker, label) in style.MISSING.items():
-        if (rows["status"] == status).any():
-            handles.append(Line2D([], [], linestyle="none", marker=marker, color=style.GREY))
-            labels.append(label)
-    return handles, labels
+def _notes(rows: pd.DataFrame, ok: pd.DataFrame, spec: lines.Spec) -> tuple[list, list[str]]:
+    composed = ok[ok["method"] == COMPOSED]
+    handles, labels = lines.notes_legend(rows, ok[ok["method"] != COMPOSED], spec)
+    ideal = "the same cores" if scaling.shares_cores(rows) else "G times one device"
+    more = {f"ideal: {ideal}": Line2D([], [], color="0.6", linewidth=0.9)}
+    if len(composed):
+        points = {"marker": "o", "markersize": 3.5, "markerfacecolor": "white"}
+        line = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, **points)
+        more = {"composed from one rank": line, **more}
+    if (composed["series"] == "PP").any():
+        more["pipeline: serial to filled"] = Patch(color=style.GREY, alpha=0.25)
+    return [*handles, *more.values()], [*labels, *more]
 
 
 @figure("step_parts")
-def step_parts(summary: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """A decode step of every mode: one rank's compute and the ranks' communication as a bar, what
-    was run as a marker."""
-    rows = rows_of(
-        summary,
-        "step_parts",
-        analysis.COMPOSED,
-        (*NEEDED, "tpot_s", "compute_tpot_s", "comm_tpot_s"),
+def step_parts(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """A decode step (ms) of every mode: one rank's compute and the ranks' communication as a bar,
+    what was run as a marker. Axes of its own: stacked bars."""
+    parts = ("compute_tpot_s", "comm_tpot_s")
+    rows = rows_of(table, "step_parts", COMPOSED, (*NEEDED, "tpot_s", *parts))
+    run = scaling.runs(table).rename(columns={"tpot_s": "measured_tpot_s"})
+    rows = scaling.with_devices(rows).merge(
+        run[[*scaling.PLACE, "measured_tpot_s"]], on=scaling.PLACE, how="left"
     )
     one = rows["series"] == ONE
-    rows = rows.assign(
-        devices=analysis.count_of(rows),
-        compute_tpot_s=rows["compute_tpot_s"].mask(one, rows["tpot_s"]),
-        measured_tpot_s=[_run_tpot(summary, row) for row in rows.to_dict("records")],
-    )
-    rows = rows[
-        rows["compute_tpot_s"].notna()
-        & ((rows["series"] != "PP+EP") | rows["measured_tpot_s"].notna())
-    ]
+    rows = rows.assign(compute_tpot_s=rows["compute_tpot_s"].mask(one, rows["tpot_s"]))
+    shown = (rows["series"] != "PP+EP") | rows["measured_tpot_s"].notna()
+    rows = rows[rows["compute_tpot_s"].notna() & shown]
     if (rows["series"] == ONE).all():
         raise ValueError("step_parts: no rank was measured alone (sweep 'shards')")
     rows = rows[rows["batch"] == rows["batch"].max()]
-    models = [m for m in dict.fromkeys(summary["model"]) if (rows["model"] == m).any()]
+    models = [m for m in table["model"].unique() if (rows["model"] == m).any()]
     most = max(rows.groupby("model").size())
     shape = (1, len(models)) if width == "page" else (len(models), 1)
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, shape[0] * (0.16 * most + 0.55)), layout="constrained")
         for ax, model in zip(fig.subplots(*shape, squeeze=False).flat, models, strict=True):
-            _parts(ax, rows[rows["model"] == model])
+            _bars(ax, rows[rows["model"] == model])
             ax.set_title(f"{model}, batch {rows['batch'].iloc[0]:g}")
         fig.supxlabel("decode step (ms)")
-        run = Line2D([], [], linestyle="none", marker="D", color="black", markersize=3.5)
         legend = {part: Patch(**look) for part, look in PART_LOOKS.items()}
-        legend["as run over the devices"] = run
-        shown = [
-            label
-            for label, column in zip(legend, (*PART_COLUMNS, "measured_tpot_s"), strict=True)
-            if rows[column].notna().any()
-        ]
-        layout.settle(fig, ([legend[label] for label in shown], shown))
-        return fig, plotted(
-            rows, ["tpot_s"], ["series", "devices", *PART_COLUMNS, "measured_tpot_s", "comm_from"]
-        )
+        legend["as run over the devices"] = Line2D([], [], **RUN)
+        have = rows[[*parts, "measured_tpot_s"]].notna().any()
+        legend = {text: legend[text] for text, has in zip(legend, have, strict=True) if has}
+        layout.settle(fig, (list(legend.values()), list(legend)))
+        more = ["series", "devices", *parts, "measured_tpot_s", "comm_from"]
+        return fig, plotted(rows, ["tpot_s"], more)
 
 
-def _run_tpot(summary: pd.DataFrame, row: dict) -> float:
-    """TPOT of the same place as the engine ran it over several devices; NaN where it did not."""
-    if row["series"] == ONE:
-        return float("nan")
-    same = (summary["method"] != analysis.COMPOSED) & (summary["status"] == "ok")
-    for name in (
-        "model",
-        "series",
-        "tensor_parallel",
-        "pipeline_parallel",
-        "batch",
-        "input_tokens",
-    ):
-        same &= summary[name] == row[name]
-    return float(summary.loc[same, "tpot_s"].iloc[0]) if same.any() else float("nan")
-
-
-def _parts(ax: Axes, rows: pd.DataFrame) -> None:
-    y = np.arange(len(rows))
-    compute, comm = (
-        1e3 * rows["compute_tpot_s"].to_numpy(float),
-        1e3 * rows["comm_tpot_s"].to_numpy(float),
-    )
-    ax.barh(y, compute, height=0.7, gid="compute", **PART_LOOKS["compute"])
-    ax.barh(
-        y,
-        np.nan_to_num(comm),
-        left=compute,
-        height=0.7,
-        gid="communication",
-        **PART_LOOKS["communication"],
-    )
-    ends = 1e3 * rows[["tpot_s_lo", "tpot_s_hi"]].to_numpy(float)
-    ax.hlines(y, ends[:, 0], ends[:, 1], color="black", linewidth=0.8, gid="ends")
-    run = 1e3 * rows["measured_tpot_s"].to_numpy(float)
-    ax.plot(
-        run, y, linestyle="none", marker="D", color="black", markersize=3.5, zorder=4, gid="run"
-    )
-    ax.set_yticks(
-        y, [r.series if r.series == ONE else f"{r.series} {r.devices}" for r in rows.itertuples()]
-    )
+def _bars(ax: Axes, rows: pd.DataFrame) -> None:
+    y, ms = np.arange(len(rows)), 1e3 * rows.filter(like="tpot_s").astype(float)
+    start = 0.0
+    for part, column in zip(PART_LOOKS, ("compute_tpot_s", "comm_tpot_s"), strict=True):
+        long = ms[column].fillna(0.0)
+        ax.barh(y, long, left=start, height=0.7, gid=part, **PART_LOOKS[part])
+        start = long
+    ax.hlines(y, ms["tpot_s_lo"], ms["tpot_s_hi"], color="black", linewidth=0.8, gid="ends")
+    ax.plot(ms["measured_tpot_s"], y, zorder=4, gid="run", **RUN)
+    split = " " + rows["devices"].astype(str)
+    ax.set_yticks(y, rows["series"] + split.where(rows["series"] != ONE, ""))
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    style.value_axis(
-        [ax], 0.0, float(np.nanmax([compute + np.nan_to_num(comm), run, ends[:, 1]])), axis="x"
-    )
+    style.value_axis([ax], 0.0, ax.dataLim.x1, axis="x")
 
 
 @figure("composed_vs_measured")
-def composed_vs_measured(
-    summary: pd.DataFrame, *, width: str = "page"
-) -> tuple[Figure, pd.DataFrame]:
+def composed_vs_measured(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Error of composed over measured TTFT, step and E2E (%), a row per mode and model that was
-    both."""
-    rows_of(summary, "composed_vs_measured", "modes", NEEDED)
-    rows = analysis.errors(summary)
+    both. Axes of its own: a list of names, not a scale, goes down."""
+    rows_of(table, "composed_vs_measured", "modes", NEEDED)
+    rows = scaling.with_devices(scaling.errors(table))
     if rows.empty:
         raise ValueError(
             "composed_vs_measured: no mode was both run over several devices and composed"
         )
-    rows = rows.assign(devices=analysis.count_of(rows))
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 0.2 * len(rows) + 0.6), layout="constrained")
         ax = fig.subplots()
         ax.axvline(0, color="black", linewidth=0.8)
         looks = lines.looks_of(["TTFT", "step", "E2E"])
-        y, reach = np.arange(len(rows)), 1.0
-        for (label, (colour, marker)), name in zip(looks.items(), analysis.TIMES, strict=True):
-            error = 100 * (rows[f"composed_{name}"] / rows[name] - 1).to_numpy(float)
-            ax.plot(
-                error,
-                y,
-                linestyle="none",
-                marker=marker,
-                color=colour,
-                label=label,
-                gid=f"error-{name}",
-            )
-            reach = max(reach, 1.15 * float(np.nanmax(np.abs(error))))
-        ax.set_yticks(
-            y, [f"{r.model}, {r.series} {r.devices}, batch {r.batch}" for r in rows.itertuples()]
-        )
-        ax.set(
-            xlim=(-reach, reach), ylim=(len(rows) - 0.5, -0.5), xlabel="composed over measured (%)"
-        )
+        for (label, (colour, marker)), name in zip(looks.items(), scaling.TIMES, strict=True):
+            error = 100 * (rows[f"composed_{name}"] / rows[name] - 1)
+            look = {"linestyle": "none", "marker": marker, "color": colour}
+            ax.plot(error, range(len(rows)), label=label, gid=f"error-{name}", **look)
+        ends = rows["series"] + " " + rows["devices"].astype(str) + ", batch "
+        ax.set_yticks(range(len(rows)), rows["model"] + ", " + ends + rows["batch"].astype(str))
+        reach = max(1.0, 1.15 * np.abs(ax.dataLim.intervalx).max())
+        ax.set(xlim=(-reach, reach), ylim=(len(rows) - 0.5, -0.5))
+        fig.supxlabel("error (%)")
         layout.settle(fig, ax.get_legend_handles_labels())
-        composed = [f"composed_{name}" for name in analysis.TIMES]
-        return fig, plotted(rows, analysis.TIMES, ["series", "devices", *composed, "error_pct"])
+        composed = [f"composed_{name}" for name in scaling.TIMES]
+        more = ["series", "devices", *composed, "error_pct"]
+        return fig, plotted(rows, scaling.TIMES, more)
 
 
+BY_MODE = View("over devices", None, "devices", "series", "model", table=scaling.over_devices)
+EVERY = replace(BY_MODE, name="run, at all batches", sweep="modes", table=scaling.with_devices)
 VIEWS = (
-    View("over devices", None, "devices", "series", "model", table=analysis.over_devices),
-    View("run, at all batches", "modes", "devices", "series", "model", table=analysis.with_devices),
-    View(
-        "composed, at all batches",
-        "composed",
-        "devices",
-        "series",
-        "model",
-        table=analysis.with_devices,
-    ),
+    BY_MODE,
+    EVERY,
+    replace(EVERY, name="composed, at all batches", sweep=COMPOSED),
     View("one rank alone", "shards", "batch", "series", "model"),
 )

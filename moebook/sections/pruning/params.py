@@ -1,13 +1,14 @@
 """Section 3: what its notebook and parameter files may say."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models import catalog
 from moebook.models.edit import ImpossibleEdit
 from moebook.models.pruning.saliency import CRITERIA
+from moebook.problems import Wrong
 from moebook.sections.pruning.pruned import KINDS
-from moebook.study import limits, params, points
+from moebook.study import limits, model_names, params, points
 from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
@@ -36,26 +37,26 @@ class Params(EngineParams):
     quality_tokens: params.Count = 256
     quality_dtype: str = "float32"
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += points.unknown("criteria", self.criteria, CRITERIA)
-        found += points.unknown("quality_dtype", [self.quality_dtype], points.DTYPES)
+        found += self.unknown("criteria", CRITERIA)
+        found += self.unknown("quality_dtype", points.DTYPES)
         found += [
             ("quality_ratios_pct", r, wrong)
             for r in self.quality_ratios_pct
             if (wrong := limits.percent_problem(r))
         ]
         if self.quality_target is not None:
-            found += points.trained_problems("quality_target", self.quality_target)
+            found += model_names.trained_problems("quality_target", self.quality_target)
         found += [
             ("ratios_pct", r, "percent that is pruned: over 0 and under 100")
             for r in self.ratios_pct
             if r >= 100
         ]
-        unusable = points.model_problems("models", points.named(self.models), self.tokens)
+        unusable = model_names.model_problems("models", model_names.named(self.models), self.tokens)
         if unusable or any(key == "models" for key, *_ in found):
             return [*found, *unusable]
-        bases = [catalog.load(name) for name in points.named(self.models)]
+        bases = [catalog.load(name) for name in model_names.named(self.models)]
         found += [
             ("active_experts", k, f"at most the {base.top_k} that {base.name} was trained with")
             for base in bases
@@ -64,7 +65,7 @@ class Params(EngineParams):
         ]
         return found or [problem for base in bases for problem in self._same_shapes(base)]
 
-    def _same_shapes(self, base: catalog.Architecture) -> list[tuple[str, Any, str]]:
+    def _same_shapes(self, base: catalog.Architecture) -> list[Wrong]:
         """Ratios that round to a shape another series has."""
         found = []
         for kind in KINDS:

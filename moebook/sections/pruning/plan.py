@@ -4,7 +4,7 @@ from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.sections.pruning.params import NOTEBOOK, Params, pruned_shape
 from moebook.sections.pruning.pruned import BASELINE, KINDS, SWEEP, series_name
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.plan import Plan, Point, Workload, merge
 
@@ -12,7 +12,7 @@ from moebook.study.plan import Plan, Point, Workload, merge
 def plan(p: Params) -> Plan:
     """Sweep `pruning`: each model whole and pruned, over active experts. Sweep `quality`: the
     perplexity of the trained target, whole and pruned."""
-    p = points.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
+    p = model_names.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
     found = [point for name in p.models for point in _of_model(p, catalog.load(name))]
     return Plan(
         NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*found, *_quality(p)])

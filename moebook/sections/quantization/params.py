@@ -1,12 +1,13 @@
 """Section 2: what its notebook and parameter files may say."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from moebook.models import catalog
 from moebook.models.formats import SERIES
 from moebook.models.tiny import family
-from moebook.study import params, points
-from moebook.study.lengths import Length, both, longest
+from moebook.problems import Wrong
+from moebook.study import model_names, params
+from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "02_quantization"
@@ -18,7 +19,7 @@ class Params(EngineParams):
     pair: params.Names = ("fp32", "bf16")
     batches: params.Counts = (1, 4, 16)
     batch_tokens: Length | None = Length(16, 16)
-    lengths: params.Lengths = both(8, 16)
+    lengths: Lengths = both(8, 16)
     formats_model: str | None = "tiny-mixtral"
     formats: params.Names = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights")
     formats_batches: params.Counts = (1, 16)
@@ -30,27 +31,24 @@ class Params(EngineParams):
     quality_sequences: params.Count = 12
     quality_tokens: params.Count = 256
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += points.unknown("pair", self.pair, SERIES) + points.unknown(
-            "formats", self.formats, SERIES
-        )
+        found += self.unknown("pair", SERIES) + self.unknown("formats", SERIES)
         if self.pair and (len(set(self.pair)) != 2 or len(self.pair) != 2):
             found.append(
-                (
+                self.wrong(
                     "pair",
-                    self.pair,
                     "two formats: the one gains are over first, the other second; or [], which "
                     "leaves them out",
                 )
             )
         models = [*self.models, *([self.formats_model] if self.formats_model else [])]
-        found += points.unknown("uniform_routing", self.uniform_routing, points.nameable(models))
-        found += points.model_problems(
-            "models", points.named(self.models), longest(self._compared())
+        found += self.unknown("uniform_routing", model_names.nameable(models))
+        found += model_names.model_problems(
+            "models", model_names.named(self.models), longest(self._compared())
         )
-        found += points.model_problems(
-            "formats_model", points.named([self.formats_model]), self.formats_tokens
+        found += model_names.model_problems(
+            "formats_model", model_names.named([self.formats_model]), self.formats_tokens
         )
         if self.weights == "dummy" and self.formats_model is None:
             found.append(
@@ -61,20 +59,14 @@ class Params(EngineParams):
                 )
             )
         if self.weights not in (None, "dummy"):
-            found += points.checkpoint_problems(self.weights, self.text())
+            found += model_names.checkpoint_problems(self.weights, self.text())
         if self.quality_sequences < self.repeats:
             found.append(
-                (
-                    "quality_sequences",
-                    self.quality_sequences,
-                    f"at least repeats = {self.repeats}, a part each",
-                )
+                self.wrong("quality_sequences", f"at least repeats = {self.repeats}, a part each")
             )
-        for name in points.named([self._quality_model()]) if not found else ():
+        for name in model_names.named([self._quality_model()]) if not found else ():
             if self.quality_tokens > (most := catalog.load(name).max_positions):
-                found.append(
-                    ("quality_tokens", self.quality_tokens, f"at most the model's {most} positions")
-                )
+                found.append(self.wrong("quality_tokens", f"at most the model's {most} positions"))
         return found
 
     def text(self) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from moebook.models import catalog, fitting, formats
 from moebook.models.formats import SERIES
 from moebook.sections.quantization.params import NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import Length, longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -24,7 +24,7 @@ PACKED = (
 
 
 def plan(p: Params) -> Plan:
-    p = points.with_models(
+    p = model_names.with_models(
         p,
         models=_fits(p, p.pair, p.batches, p._compared()),
         formats_model=_fits(p, p.formats, p.formats_batches, [p.formats_tokens]),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from moebook.models.sizes import distinct_experts
+from moebook.models.costs import distinct_experts
 from moebook.predict.speculation import expected_tokens
 from moebook.results.words import measured
 from moebook.sections.speculative_decoding.plan import PLAIN

@@ -1,12 +1,13 @@
 """Section 4: what its notebook and parameter files may say."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from moebook.models.tiny import family
-from moebook.study import params, points
-from moebook.study.lengths import Length, both, longest
+from moebook.problems import Wrong
+from moebook.study import model_names, params, points
+from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "04_speculative_decoding"
@@ -32,7 +33,7 @@ class Params(EngineParams):
     checked_graphs: points.Graphs | None = None
     draft_tokens: params.Counts = (1, 3)
     draft_tokens_fixed: params.Count = 3
-    lengths: params.Lengths = both(16, 32)
+    lengths: Lengths = both(16, 32)
     batches: params.Counts = (1, 4)
     batch: params.Count = 4
     tokens: Length = Length(16, 16)
@@ -49,17 +50,17 @@ class Params(EngineParams):
     trained_output_tokens: params.Count = 32
     trained_dtype: str = "float32"
 
-    def problems(self) -> list[tuple[str, Any, str]]:
+    def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += points.unknown("texts", self.texts, family.DOMAINS)
-        found += points.unknown("trained_dtype", [self.trained_dtype], points.DTYPES)
+        found += self.unknown("texts", family.DOMAINS)
+        found += self.unknown("trained_dtype", points.DTYPES)
         found += [
             ("draft_tokens", k, f"at most {MOST_DRAFT_TOKENS}")
             for k in (*self.draft_tokens, self.draft_tokens_fixed)
             if k > MOST_DRAFT_TOKENS
         ]
         if self.trained_target is not None:
-            found += points.trained_problems("trained_target", self.trained_target)
+            found += model_names.trained_problems("trained_target", self.trained_target)
         if self.device == "cpu":
             found += self._cpu_problems()
         trained = Length(self.trained_prompt_tokens, self.trained_output_tokens)
@@ -69,15 +70,15 @@ class Params(EngineParams):
         ):
             name = getattr(self, target)
             if name is not None:
-                found += points.model_problems(target, [name], length)
-                found += points.draft_problems(drafts, name, getattr(self, drafts))
+                found += model_names.model_problems(target, [name], length)
+                found += model_names.draft_problems(drafts, name, getattr(self, drafts))
         return found
 
-    def _cpu_problems(self) -> list[tuple[str, Any, str]]:
+    def _cpu_problems(self) -> list[Wrong]:
         """What a CPU's engine cannot do."""
         own = "null on a CPU, whose engine cannot set it: trained drafts give their own"
         cold = "0 alone on a CPU, whose engine accepts hardly any draft token at others"
-        found: list[tuple[str, Any, str]] = []
+        found: list[Wrong] = []
         if self.acceptance is not None:
             found.append(("acceptance", self.acceptance, own))
         if any(self.temperatures):

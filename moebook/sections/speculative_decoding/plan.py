@@ -7,11 +7,12 @@ from math import ceil
 from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.sections.speculative_decoding.params import MOST_DRAFT_TOKENS, NOTEBOOK, Params
-from moebook.study import points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
-from moebook.study.plan import EngineSettings, Plan, Point, Speculation, Workload, merge
+from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import settings
+from moebook.study.settings import Speculation
 
 PLAIN, NGRAM = "no speculation", "n-gram"
 
@@ -72,7 +73,7 @@ def _engine(p: Params, spec: Speculation | None) -> EngineSettings:
     fixed = spec is None or spec.num_tokens == p.draft_tokens_fixed
     batches = {p.batch, *p.batches} if fixed else {p.batch}
     most = longest([p.tokens, *p.lengths]).total
-    weights = points.weights_of(p.target)
+    weights = model_names.weights_of(p.target)
     engine = settings(p, batches, most, weights=weights, speculation=spec)
     if spec is None:
         return engine

@@ -1,0 +1,106 @@
+"""The shapes of one model, from its Hugging Face config.
+
+Letters: L layers, H hidden, I expert FFN dim, E experts, K experts per token."""
+
+import copy
+from dataclasses import dataclass, field
+
+from moebook.models.shapes import UnknownFamily, read_shape
+
+
+class UnknownModel(ValueError):
+    """The name is no catalog model, checkpoint folder or Hugging Face id, or its config cannot be
+    read."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shapes of one decoder. All sizes count elements; 0 means "has none"."""
+
+    name: str
+    family: str  # model_type of the Hugging Face config
+    source: str
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int  # of queries and keys; nope + rope with MLA
+    vocab_size: int  # rows of the embedding
+    tie_embeddings: bool
+    max_positions: int
+    num_experts: int = 0  # routed experts of a MoE layer; 0: dense model
+    top_k: int = 0  # 0: dense model
+    expert_ffn_dim: int = 0  # 0: dense model
+    num_shared_experts: int = 0
+    shared_ffn_dim: int = 0  # of all shared experts together
+    dense_ffn_dim: int = 0  # of the layers without experts
+    num_dense_layers: int = 0
+    q_lora_rank: int | None = None  # MLA; None with kv_lora_rank set: queries are not compressed
+    kv_lora_rank: int | None = None  # None: no MLA
+    qk_nope_head_dim: int | None = None
+    qk_rope_head_dim: int | None = None
+    v_head_dim: int | None = None
+    qkv_bias: bool = False
+    o_bias: bool = False
+    qk_norm: str | None = None  # "head": one weight per head dim; "full": one per projected channel
+    attention_sinks: bool = False  # one learned logit per head
+    shared_expert_gate: bool = False
+    router_bias: bool = False
+    expert_bias: bool = False
+    norm_bias: bool = False
+    lm_head_bias: bool = False
+    extra_embeddings: int = 0  # embedding rows without a row in the head
+    window: int | None = None  # tokens a windowed (or chunked) layer attends to
+    num_windowed_layers: int = 0
+    vision_params: int = 0  # tower, projector and their tokens
+    dtype: str = "bfloat16"
+    quantization: str | None = None  # the checkpoint's own: fp8, mxfp4
+    config: dict = field(default_factory=dict, repr=False, hash=False)
+    # What this is an edit of.
+    base: "Architecture | None" = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_moe(self) -> bool:
+        return self.num_experts > 0
+
+    @property
+    def is_mla(self) -> bool:
+        return self.kv_lora_rank is not None
+
+    @property
+    def num_moe_layers(self) -> int:
+        return self.num_layers - self.num_dense_layers
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """I, E, K, L: what `edit` changes."""
+        return self.expert_ffn_dim, self.num_experts, self.top_k, self.num_layers
+
+    @property
+    def unedited_name(self) -> str:
+        """The name without what edits and shards add to it."""
+        return self.name.partition("[")[0]
+
+    def hf_config(self) -> dict:
+        """A deep copy of the Hugging Face config, to be written as config.json for vLLM or
+        transformers."""
+        return copy.deepcopy(self.config)
+
+
+def from_config(config: dict, name: str, source: str) -> Architecture:
+    """An Architecture from a Hugging Face config. Raises UnknownModel where the family or a needed
+    key is missing."""
+    try:
+        shape = read_shape(config)
+    except UnknownFamily as error:
+        raise UnknownModel(f"{name}: {error}") from error
+    except KeyError as error:
+        raise UnknownModel(
+            f"{name}: its config has no {error}; write the key into config.json, as the class "
+            "default it left out"
+        ) from error
+    except (TypeError, ZeroDivisionError) as error:
+        raise UnknownModel(
+            f"{name}: its config cannot be read as a {config.get('model_type')} ({error})"
+        ) from error
+    return Architecture(name=name, source=source, config=copy.deepcopy(config), **shape)

@@ -1,0 +1,155 @@
+"""FLOPs and bytes of one forward pass of an Architecture, per component.
+
+Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token.
+Both are the least an engine has to move and do (a roofline bound): each weight is read once,
+routing is uniform, activations stay on the chip. A multiply-add counts as two FLOPs."""
+
+from dataclasses import dataclass
+
+from moebook.models.architecture import Architecture
+from moebook.models.formats import dtype_bytes
+from moebook.models.sizes import component_bytes, kv_bytes_per_token, kv_values, matrix_counts
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOPs and bytes of one forward pass, per component."""
+
+    flops: dict[str, float]
+    bytes: dict[str, float]
+
+    @property
+    def total_flops(self) -> float:
+        return sum(self.flops.values())
+
+    @property
+    def total_bytes(self) -> float:
+        return sum(self.bytes.values())
+
+
+def distinct_experts(num_experts: int, top_k: int, tokens: float) -> float:
+    """Expected number of experts of one layer that `tokens` tokens hit under uniform routing: E(1 -
+    (1 - K/E)^tokens); 0 for a dense model. Raises ValueError where K exceeds E."""
+    if num_experts == 0:
+        return 0.0
+    if not 0 <= top_k <= num_experts:
+        allowed = "it must lie between 0 and the number of experts"
+        raise ValueError(f"top_k {top_k} of {num_experts} experts: {allowed}")
+    return num_experts * (1 - (1 - top_k / num_experts) ** tokens)
+
+
+def decode_cost(
+    arch: Architecture,
+    batch: int,
+    context: int,
+    dtype: str = "bfloat16",
+    quantization: str | None = None,
+    kv_dtype: str = "bfloat16",
+    tokens_per_sequence: int = 1,
+) -> Cost:
+    """One decode step: B sequences gain one token, each attending to `context` tokens (its own
+    included).
+
+    tokens_per_sequence: tokens of each sequence that one step verifies, the first attending to
+    `context` tokens, each further one to one more; all are sampled from, and the sequence's cache
+    is read once. MLA is in its absorbed form: the heads attend to the cached latent vectors. Text
+    only: no vision."""
+    _check_positive(batch=batch, context=context, tokens_per_sequence=tokens_per_sequence)
+    tokens, last = batch * tokens_per_sequence, context + tokens_per_sequence - 1
+    scores = batch * sum(_step_flops(arch, reach) for reach in range(context, last + 1))
+    moved = batch * (_attended(arch, last) + tokens_per_sequence * arch.num_layers)
+    kv = moved * kv_values(arch) * dtype_bytes(kv_dtype)
+    return Cost(
+        {**_linear_flops(arch, tokens, tokens), "attention_scores": scores},
+        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv},
+    )
+
+
+def prefill_cost(
+    arch: Architecture,
+    batch: int,
+    input_tokens: int,
+    dtype: str = "bfloat16",
+    quantization: str | None = None,
+    kv_dtype: str = "bfloat16",
+) -> Cost:
+    """Prefill of B sequences of S = `input_tokens` in one pass, causal attention, one token sampled
+    from each.
+
+    The KV cache is written once and read once. Longer batches that an engine prefills in chunks
+    read weights again."""
+    _check_positive(batch=batch, input_tokens=input_tokens)
+    tokens = batch * input_tokens
+    scores = batch * _causal_flops(arch, input_tokens)
+    kv = 2 * tokens * kv_bytes_per_token(arch, kv_dtype)
+    return Cost(
+        {**_linear_flops(arch, tokens, batch), "attention_scores": scores},
+        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv},
+    )
+
+
+def _layers_by_reach(arch: Architecture, context: int) -> list[tuple[int, int]]:
+    """(layers, tokens they attend to) at a context; a chunk is taken as a window, its greatest
+    reach."""
+    windowed = arch.num_windowed_layers if arch.window else 0
+    return [(arch.num_layers - windowed, context), (windowed, min(context, arch.window or context))]
+
+
+def _attended(arch: Architecture, context: int) -> int:
+    """Tokens that one query token attends to, summed over layers."""
+    return sum(layers * reach for layers, reach in _layers_by_reach(arch, context))
+
+
+def _step_flops(arch: Architecture, context: int) -> int:
+    """Query-key products and the weighted sum of values of one query token, all layers, MLA
+    absorbed."""
+    return 2 * arch.num_heads * _attended(arch, context) * _score_width(arch, absorbed=True)
+
+
+def _score_width(arch: Architecture, absorbed: bool) -> int:
+    """Multiply-adds per head, query token and attended token."""
+    if not arch.is_mla:
+        return 2 * arch.head_dim
+    if absorbed:
+        return 2 * arch.kv_lora_rank + arch.qk_rope_head_dim
+    return arch.head_dim + arch.v_head_dim
+
+
+def _causal_flops(arch: Architecture, tokens: int) -> int:
+    """`_step_flops` summed over the positions 1..S of one sequence, MLA not absorbed."""
+    pairs = 0
+    for layers, reach in _layers_by_reach(arch, tokens):
+        pairs += layers * (reach * (reach + 1) // 2 + (tokens - reach) * reach)
+    return 2 * arch.num_heads * pairs * _score_width(arch, absorbed=False)
+
+
+def _linear_flops(arch: Architecture, tokens: int, sampled: int) -> dict[str, int]:
+    """FLOPs of every matrix over `tokens`, and of the head over the `sampled` last positions."""
+    matrices = matrix_counts(arch)
+    experts = arch.num_moe_layers * arch.top_k * 3 * arch.hidden_size * arch.expert_ffn_dim
+    whole = ("attention", "router", "shared_experts", "dense_ffn")
+    flops = {component: 2 * tokens * matrices[component] for component in whole}
+    head = 2 * sampled * arch.vocab_size * arch.hidden_size
+    return {**flops, "experts": 2 * tokens * experts, "lm_head": head}
+
+
+def _weights_read(
+    arch: Architecture, tokens: int, dtype: str, quantization: str | None
+) -> dict[str, float]:
+    """Bytes of weights that a forward over `tokens` reads: the experts hit, one embedding row a
+    token, all else."""
+    read = component_bytes(arch, dtype, quantization)
+    del read["vision"]
+    plain = dtype_bytes(dtype)
+    if arch.is_moe:
+        read["experts"] *= distinct_experts(arch.num_experts, arch.top_k, tokens) / arch.num_experts
+    read["embedding"] = min(tokens, arch.vocab_size) * arch.hidden_size * plain
+    if arch.tie_embeddings:
+        read["lm_head"] = arch.vocab_size * arch.hidden_size * plain
+    return read
+
+
+def _check_positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it must be at least 1")

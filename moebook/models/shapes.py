@@ -1,0 +1,238 @@
+"""How each model family writes its shapes into a Hugging Face config.
+
+A config may come as published (`config.json`) or as `AutoConfig(...).to_dict()` of transformers 5
+gives it; the two differ in defaults written out. Only keys whose class default is the same for
+every model may be absent."""
+
+from dataclasses import dataclass, replace
+
+from moebook.models import vision
+
+
+class UnknownFamily(ValueError):
+    """The config's model_type is none that moebook can count."""
+
+
+@dataclass(frozen=True)
+class ConfigKeys:
+    """Names of the keys that hold L, E, K and I (all that are present are kept in step), and where
+    they lie."""
+
+    experts: tuple[str, ...] = ()
+    top_k: tuple[str, ...] = ("num_experts_per_tok",)
+    ffn: tuple[str, ...] = ("intermediate_size",)
+    layers: tuple[str, ...] = ("num_hidden_layers",)
+    inside: str | None = None  # sub-config of the language model
+
+
+_MOE_FFN = ("moe_intermediate_size",)
+_MIXTRAL = ConfigKeys(("num_local_experts",))
+_DEEPSEEK = ConfigKeys(("n_routed_experts",), ffn=_MOE_FFN)
+_QWEN_MOE = ConfigKeys(("num_experts", "num_local_experts"), ffn=_MOE_FFN)
+KEYS = {
+    "mixtral": _MIXTRAL,
+    "olmoe": ConfigKeys(_QWEN_MOE.experts),
+    "phimoe": _MIXTRAL,
+    "qwen2_moe": _QWEN_MOE,
+    "qwen3_moe": _QWEN_MOE,
+    "deepseek_v2": _DEEPSEEK,
+    "deepseek_v3": _DEEPSEEK,
+    "deepseek_vl_v2": replace(_DEEPSEEK, inside="language_config"),
+    "gpt_oss": replace(_MIXTRAL, top_k=("num_experts_per_tok", "experts_per_token")),
+    "llama4": replace(_MIXTRAL, inside="text_config"),
+    "llama4_text": _MIXTRAL,
+    "molmo": ConfigKeys(("moe_num_experts",), ("moe_top_k",)),
+    "qwen3": ConfigKeys(),
+    "ernie4_5_moe": ConfigKeys(("moe_num_experts",), ("moe_k",), _MOE_FFN),
+}
+
+
+def keys_of(config: dict) -> ConfigKeys:
+    kind = config.get("model_type")
+    if kind not in KEYS:
+        raise UnknownFamily(
+            f"model_type {kind!r} is not supported; allowed: {', '.join(sorted(KEYS))}"
+        )
+    return KEYS[kind]
+
+
+def language_config(config: dict) -> dict:
+    """The part of the config (not a copy) that holds the language model."""
+    inside = keys_of(config).inside
+    return config[inside] if inside else config
+
+
+def read_shape(config: dict) -> dict:
+    """Keyword arguments of `architecture.Architecture` (without name, source, config).
+
+    Raises UnknownFamily, and KeyError naming the missing key.
+    """
+    keys, kind, text = keys_of(config), config["model_type"], language_config(config)
+    heads = text["num_attention_heads"]
+    dtype = text.get("torch_dtype") or text.get("dtype") or "bfloat16"
+    shape = {
+        "family": kind,
+        "num_layers": _first(text, keys.layers),
+        "hidden_size": text["hidden_size"],
+        "num_heads": heads,
+        "num_kv_heads": text.get("num_key_value_heads") or heads,
+        "head_dim": text.get("head_dim") or text["hidden_size"] // heads,
+        "vocab_size": text["vocab_size"],
+        "tie_embeddings": bool(text.get("tie_word_embeddings", False)),
+        "max_positions": text["max_position_embeddings"],
+        "dtype": str(dtype).removeprefix("torch."),
+        "quantization": (config.get("quantization_config") or {}).get("quant_method"),
+        "vision_params": vision.count(config) if kind in vision.COUNTERS else 0,
+    }
+    if keys.experts:
+        shape["num_experts"] = _first(text, keys.experts)
+        shape["top_k"] = _first(text, keys.top_k)
+        shape["expert_ffn_dim"] = _first(text, keys.ffn)
+    else:
+        shape["dense_ffn_dim"] = text["intermediate_size"]
+        shape["num_dense_layers"] = text["num_hidden_layers"]
+    return {**shape, **(_READERS[kind](text) if kind in _READERS else {})}
+
+
+def _first(config: dict, keys: tuple[str, ...]):
+    for key in keys:
+        if config.get(key) is not None:
+            return config[key]
+    raise KeyError(" or ".join(keys))
+
+
+def _biases(c: dict, key: str = "attention_bias", default: bool = False) -> dict:
+    """One key for the biases of all of attention's projections."""
+    bias = bool(c.get(key, default))
+    return {"qkv_bias": bias, "o_bias": bias}
+
+
+def _qwen_dense_layers(c: dict) -> dict:
+    """Every `decoder_sparse_step`-th layer has experts, and none of `mlp_only_layers`."""
+    step, dense_only = c.get("decoder_sparse_step") or 1, c.get("mlp_only_layers") or []
+    dense = [i for i in range(c["num_hidden_layers"]) if (i + 1) % step or i in dense_only]
+    return {"dense_ffn_dim": c["intermediate_size"], "num_dense_layers": len(dense)}
+
+
+def _qwen2_moe(c: dict) -> dict:
+    return {
+        "num_shared_experts": 1,
+        "shared_ffn_dim": c["shared_expert_intermediate_size"],
+        "shared_expert_gate": True,
+        "qkv_bias": bool(c.get("qkv_bias", True)),
+        **_qwen_dense_layers(c),
+    }
+
+
+def _qwen3_moe(c: dict) -> dict:
+    return {**_qwen3(c), **_qwen_dense_layers(c)}
+
+
+def _qwen3(c: dict) -> dict:
+    return {"qk_norm": "head", **_biases(c)}
+
+
+def _olmoe(c: dict) -> dict:
+    return {"qk_norm": "full", **_biases(c)}
+
+
+def _phimoe(c: dict) -> dict:
+    return {**_biases(c), "norm_bias": True, "lm_head_bias": bool(c.get("lm_head_bias", False))}
+
+
+def _gpt_oss(c: dict) -> dict:
+    layers = c["num_hidden_layers"]
+    kinds = c.get("layer_types") or ["sliding_attention", "full_attention"] * layers
+    return {
+        **_biases(c, default=True),
+        "attention_sinks": True,
+        "router_bias": True,
+        "expert_bias": True,
+        "window": c["sliding_window"],
+        "num_windowed_layers": kinds[:layers].count("sliding_attention"),
+    }
+
+
+def _shared_of_width(c: dict, shared: int) -> dict:
+    """Shared experts as wide as routed ones."""
+    return {"num_shared_experts": shared, "shared_ffn_dim": shared * c["moe_intermediate_size"]}
+
+
+def _deepseek(c: dict) -> dict:
+    first, every = c.get("first_k_dense_replace", 0), c.get("moe_layer_freq") or 1
+    dense = [i for i in range(c["num_hidden_layers"]) if i < first or i % every]
+    shape = {
+        **_shared_of_width(c, c.get("n_shared_experts") or 0),
+        "dense_ffn_dim": c["intermediate_size"],
+        "num_dense_layers": len(dense),
+        "router_bias": c["model_type"] == "deepseek_v3" or c.get("topk_method") == "noaux_tc",
+    }
+    nope, rope = c["qk_nope_head_dim"], c["qk_rope_head_dim"]
+    if nope + rope == 0:
+        return {**shape, "head_dim": c["hidden_size"] // c["num_attention_heads"]}
+    return {
+        **shape,
+        "head_dim": nope + rope,
+        "q_lora_rank": c.get("q_lora_rank"),
+        "kv_lora_rank": c["kv_lora_rank"],
+        "qk_nope_head_dim": nope,
+        "qk_rope_head_dim": rope,
+        "v_head_dim": c["v_head_dim"],
+    }
+
+
+def _llama4(c: dict) -> dict:
+    layers, step = c["num_hidden_layers"], c.get("interleave_moe_layer_step", 1)
+    with_rope = c.get("no_rope_layers") or [(i + 1) % 4 != 0 for i in range(layers)]
+    moe = c.get("moe_layers") or range(step - 1, layers, step)
+    return {
+        "num_shared_experts": 1,
+        "shared_ffn_dim": c["intermediate_size"],
+        **_biases(c),
+        "dense_ffn_dim": c["intermediate_size_mlp"],
+        "num_dense_layers": layers - sum(i < layers for i in moe),
+        "window": c.get("attention_chunk_size"),
+        "num_windowed_layers": sum(map(bool, with_rope[:layers])),
+    }
+
+
+def _molmo(c: dict) -> dict:
+    return {
+        "qk_norm": "full",
+        "vocab_size": c["embedding_size"],
+        "extra_embeddings": c["additional_vocab_size"],
+        "max_positions": c["max_sequence_length"],
+        "tie_embeddings": c["weight_tying"],
+    }
+
+
+def _ernie(c: dict) -> dict:
+    """Experts from the start layer to the end layer (-1: the last), in every
+    `moe_layer_interval`-th layer."""
+    layers, step = c["num_hidden_layers"], c.get("moe_layer_interval") or 1
+    first, last = c.get("moe_layer_start_index", 1), c.get("moe_layer_end_index", -1)
+    within = range(first, layers if last == -1 else min(last + 1, layers))
+    return {
+        **_shared_of_width(c, c.get("moe_num_shared_experts") or 0),
+        "dense_ffn_dim": c["intermediate_size"],
+        "num_dense_layers": layers - sum((i + 1) % step == 0 for i in within),
+        "router_bias": True,
+        **_biases(c, "use_bias"),
+    }
+
+
+_READERS = {
+    "qwen2_moe": _qwen2_moe,
+    "qwen3_moe": _qwen3_moe,
+    "qwen3": _qwen3,
+    "olmoe": _olmoe,
+    "phimoe": _phimoe,
+    "gpt_oss": _gpt_oss,
+    "deepseek_v2": _deepseek,
+    "deepseek_v3": _deepseek,
+    "deepseek_vl_v2": _deepseek,
+    "llama4": _llama4,
+    "llama4_text": _llama4,
+    "molmo": _molmo,
+    "ernie4_5_moe": _ernie,
+}

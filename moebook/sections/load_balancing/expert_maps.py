@@ -1,0 +1,178 @@
+"""Heat maps of expert choices (Fig 15), and what removing an expert costs against how often it is
+chosen.
+
+In heat maps the experts of a layer are sorted, most chosen first: an expert's number means nothing,
+and sorted rows can be compared by eye. Colour is the share of choices over the uniform share 1/E,
+by powers of two."""
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import CenteredNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+from moebook.plot import layout, lines, style
+from moebook.plot.figure import Drawing, figure
+from moebook.plot.rows import one_per_place, rows_of, with_numbers
+from moebook.sections.load_balancing import choices
+
+COLOUR_MAP = "cividis"  # from dark to light, so that little and much differ in grey, too
+DOUBLINGS = (1, 3)  # least and most to either side of the uniform share: colours end at 8 times
+SHARE_LABEL = "share of choices over the uniform share (×)"
+LAYER_LABEL = "MoE layer (number)"
+HEAVY_TAIL = 40.0  # largest over median increase from which the y axis is symmetric-logarithmic
+
+
+@figure("fig15_heatmaps")
+def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Fig 15: layers x experts, share of choices over uniform (×), all texts together, a panel per
+    variant. Own axes: heat maps. ValueError where the sweep `balance` is missing."""
+    rows, ok = _counted(summary, "heatmaps")
+    cells, names = choices.shares(ok), list(dict.fromkeys(rows["variant"]))
+    norm, maps = _norm(cells), dict(list(cells.groupby("variant", sort=False)))
+    with style.paper_style(width):
+        fig = _map_figure(cells, lines.shape_of(len(names), width)[0], 1.6, width)
+        axes = lines.grid_of_axes(fig, len(names), width)
+        for ax, name in zip(axes, names, strict=True):
+            if name in maps:
+                _draw_map(ax, maps[name], norm)
+                ax.set_title(f"{name}\nmost chosen {maps[name]['over_uniform'].max():.1f} ×")
+                continue
+            status = rows.loc[rows["variant"] == name, "status"].iloc[0]
+            why = style.MISSING.get(status, ("", "failed"))[1]
+            ax.set(title=f"{name}\n–", xticks=[], yticks=[])
+            ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", color=style.GREY)
+        return _finish_maps(fig, axes, norm, width), cells
+
+
+@figure("fig15_domains")
+def domains(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Layers x experts per text: a row per variant, a column per text, the order of experts that of
+    all texts together. Own axes: heat maps. ValueError where the sweep `balance` is missing."""
+    cells = choices.shares(_counted(summary, "domains")[1], by_text=True)
+    norm, titles = _norm(cells), []
+    texts = cells.groupby("variant", sort=False)["text"].unique()
+    with style.paper_style(width):
+        fig = _map_figure(cells, len(texts), 0.55, width)
+        grid = fig.subplots(len(texts), texts.map(len).max(), squeeze=False)
+        for axes, (name, own) in zip(grid, cells.groupby("variant", sort=False), strict=True):
+            for ax, text in zip(axes, texts[name], strict=False):
+                _draw_map(ax, own[own["text"] == text], norm)
+                ax.set_title("" if list(texts[name]) == titles else text)
+                ax.label_outer()
+            for ax in axes[len(texts[name]) :]:
+                ax.remove()
+            axes[0].set_ylabel(name if width == "page" else name.replace("-", "-\n", 1))
+            titles = list(texts[name])
+        return _finish_maps(fig, fig.axes, norm, width), cells
+
+
+def _counted(summary: pd.DataFrame, figure: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of the sweep `balance` with their variant, and those that have counts."""
+    rows = rows_of(summary, figure, "balance", ("series", "model", "text", "expert_counts"))
+    rows = choices.with_variant(rows)
+    ok = with_numbers(rows, figure, ["expert_counts"])
+    one_per_place(ok, figure, ("series", "model", "text"))
+    return rows, ok
+
+
+def _norm(cells: pd.DataFrame) -> CenteredNorm:
+    """Doublings over uniform, equally far to both sides: as far as the data goes, within
+    DOUBLINGS."""
+    most = np.log2(cells["over_uniform"].max())
+    return CenteredNorm(halfrange=float(np.clip(np.ceil(most - 0.05), *DOUBLINGS)))
+
+
+def _map_figure(cells: pd.DataFrame, deep: int, most_in: float, width: str) -> Figure:
+    """A figure of `deep` rows of maps, each as high as its layers ask (at most `most_in`)."""
+    tall = np.clip(0.09 * cells["layer"].max(), 0.5, most_in) + 0.4
+    size = style.width_in(width), deep * tall + (0.45 if width == "page" else 0.95)
+    return Figure(figsize=size, layout="constrained")
+
+
+def _draw_map(ax: Axes, cells: pd.DataFrame, norm: CenteredNorm) -> None:
+    """One map of doublings over uniform; a colour below the bar's for experts never chosen."""
+    grid = cells.pivot(index="layer", columns="rank", values="over_uniform")
+    every = {"xticklabels": max(grid.shape[1] // 4, 1), "yticklabels": max(len(grid) // 3, 1)}
+    doublings = np.log2(grid.clip(lower=2.0 ** (norm.vmin - 1)))
+    look = {"norm": norm, "cmap": COLOUR_MAP, "cbar": False, "rasterized": True}
+    seaborn.heatmap(doublings, ax=ax, **look, **every)
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(rotation=0)
+
+
+def _finish_maps(fig: Figure, axes: list[Axes], norm: CenteredNorm, width: str) -> Figure:
+    shown = FuncFormatter(lambda t, _: f"{2**t:g}" if t >= 0 else f"1/{2**-t:g}")
+    ticks = {"ticks": MultipleLocator(1), "format": shown, "extend": "both"}
+    label = SHARE_LABEL.replace(" over ", "\nover ") if width == "page" else SHARE_LABEL
+    _colour_bar(fig, axes, ScalarMappable(norm, COLOUR_MAP), label, width, **ticks)
+    fig.supxlabel("experts of a layer, most chosen first (rank)")
+    fig.supylabel(LAYER_LABEL)
+    return layout.settle(fig)
+
+
+def _colour_bar(
+    fig: Figure, axes: list[Axes], map_: ScalarMappable, label: str, width: str, **given
+) -> None:
+    """Right of the panels on a page, above them in a column."""
+    where, aspect = ("right", 25) if width == "page" else ("top", 35)
+    given |= {"location": where, "aspect": aspect, "shrink": 0.9, "pad": 0.02, "label": label}
+    fig.colorbar(map_, ax=axes, **given)
+
+
+@figure("importance")
+def importance(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Perplexity increase without an expert (%) over how often it is chosen (× uniform), a panel
+    per variant with Spearman's rho within layers and its 95 % interval, coloured by layer. Own
+    axes: a cloud of experts. ValueError where the sweep `importance` is missing."""
+    columns = ["perplexity", "ablation_perplexity", "expert_counts"]
+    rows = rows_of(summary, "importance", "importance", ("series", *columns))
+    ok = with_numbers(rows, "importance", columns)
+    one_per_place(ok, "importance", ("series",))
+    points = pd.concat([choices.removed(row) for _, row in ok.iterrows()], ignore_index=True)
+    map_ = ScalarMappable(Normalize(1, max(points["layer"].max(), 2)), "viridis")
+    on_page = width == "page"
+    with style.paper_style(width):
+        inches, tall = lines.panel_size(len(ok), width)
+        more = (0.2 if on_page else 0.4) * lines.shape_of(len(ok), width)[0] + 0.3
+        fig = Figure(figsize=(inches, tall + more), layout="constrained")
+        axes = lines.grid_of_axes(fig, len(ok), width, sharey=True)
+        for ax, (_, row) in zip(axes, ok.iterrows(), strict=True):
+            found = choices.importance(row)
+            _draw_cloud(ax, points[points["series"] == row["series"]], map_)
+            interval = f"[{found.lo:+.2f}, {found.hi:+.2f}]"
+            rho = f"ρ = {found.value:+.2f}{' ' if on_page else chr(10)}{interval}"
+            ax.set_title(f"{row['series']}\n{rho}")
+        _increase_scale(axes, points["increase_pct"])
+        _colour_bar(fig, axes, map_, LAYER_LABEL, width, ticks=MaxNLocator(4, integer=True))
+        fig.supxlabel(SHARE_LABEL)
+        fig.supylabel("perplexity without the expert (increase in %)")
+        return layout.settle(fig), points
+
+
+def _draw_cloud(ax: Axes, points: pd.DataFrame, map_: ScalarMappable) -> None:
+    """The experts of one variant, coloured by layer."""
+    over, colours = points["over_uniform"], map_.to_rgba(points["layer"])
+    ax.scatter(over, points["increase_pct"], c=colours, s=7, linewidths=0, alpha=0.8, gid="experts")
+    dashed = {"color": "black", "linewidth": 0.8, "linestyle": lines.DASHES, "zorder": 1.5}
+    ax.axvline(1, gid="uniform", **dashed)
+    ax.axhline(0, color=style.GREY, linewidth=0.6, zorder=1.4)
+    low, high = over.min(), max(over.max(), 1.0)
+    style.value_axis([ax], low - 0.07 * (high - low), high, axis="x")
+    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    ax.tick_params(labelbottom=True)
+
+
+def _increase_scale(axes: list[Axes], values: pd.Series) -> None:
+    """Symmetric-logarithmic where a few experts matter far more than the middle one."""
+    middle, low, high = float(values.abs().median()), min(0.0, values.min()), max(0.0, values.max())
+    if not 0 < HEAVY_TAIL * middle < values.max():
+        style.value_axis(axes, low - 0.07 * (high - low), high)
+        return
+    for ax in axes:
+        ax.set_yscale("symlog", linthresh=10 ** np.ceil(np.log10(middle)))
+        ax.set_ylim(1.2 * low, 1.5 * high)
+        ax.yaxis.set_major_formatter(FuncFormatter(style.short_number))

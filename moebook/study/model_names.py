@@ -1,0 +1,129 @@
+"""Models as parameters name them: what is wrong with a name, and what `fitting` stands for."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from moebook.models import catalog, fitting
+from moebook.models.tiny import family
+from moebook.problems import Wrong, choices
+from moebook.study.lengths import Length
+
+
+def named(names: Iterable[str | None]) -> list[str]:
+    """Models that are named, `fitting` and null left out."""
+    return [name for name in names if name is not None and not fitting.is_word(name)]
+
+
+def nameable(names: Iterable[str]) -> list[str]:
+    """What a parameter may say of models besides these: any of the catalog, as one file serves
+    several choices of models."""
+    return list(dict.fromkeys([*named(names), *catalog.names()]))
+
+
+def with_models(p, kinds: dict[str, fitting.Kind] | None = None, **asked: fitting.Fits):
+    """The parameters, `fitting` in those named replaced by the models that it stands for. `kinds`:
+    which models those are, where not any."""
+    found: dict[str, Any] = {}
+    for key, fits in asked.items():
+        given, kind = getattr(p, key), (kinds or {}).get(key, "any")
+        if given == fitting.WORD:
+            found[key] = fitting.fitting(fits, kind)[-1]
+        elif isinstance(given, tuple):
+            found[key] = fitting.resolve(given, fits, kind)
+    return p.model_copy(update=found)
+
+
+def weights_of(model: str) -> str:
+    """Trained weights of the tiny family, dummy ones of a published shape."""
+    return model if family.is_tiny(model) else "dummy"
+
+
+def model_problems(key: str, names: Iterable[str], length: Length | None = None) -> list[Wrong]:
+    """What is wrong with the models of a parameter: unknown, dense, or too short for the length."""
+    return [(key, name, text) for name in names if (text := _model_problem(name, length))]
+
+
+def _model_problem(name: str, length: Length | None) -> str | None:
+    try:
+        arch = catalog.load(name)
+    except ValueError as error:
+        return str(error)
+    if not arch.is_moe:
+        return "is a dense model; this section needs a Mixture-of-Experts model"
+    if length is None or length.total <= arch.max_positions:
+        return None
+    tokens = f"{length.tokens_in} input + {length.tokens_out} output tokens"
+    return f"{tokens} exceed its {arch.max_positions} positions"
+
+
+def draft_problems(key: str, target: str, drafts: Iterable[str]) -> list[Wrong]:
+    """Drafts that are unknown, or whose vocabulary is not the target's."""
+    try:
+        vocabulary = catalog.load(target).vocab_size
+    except ValueError:
+        return []  # told of the target already
+    return [
+        (key, name, text) for name in drafts if (text := _draft_problem(name, target, vocabulary))
+    ]
+
+
+def _draft_problem(name: str, target: str, vocabulary: int) -> str | None:
+    try:
+        own = catalog.load(name).vocab_size
+    except ValueError as error:
+        return str(error)
+    if own == vocabulary:
+        return None
+    return (
+        f"has a vocabulary of {own} tokens, the target {target} one of {vocabulary}: a draft must "
+        "share the target's tokens"
+    )
+
+
+def trained_problems(key: str, name: str) -> list[Wrong]:
+    """What is wrong with the name of a trained MoE of the tiny family."""
+    try:
+        ref = family.parse(name)
+    except ValueError as error:
+        return [(key, name, str(error))]
+    if ref.member in family.TARGETS:
+        return []
+    return [(key, name, choices(ref.member, [f"tiny:{ref.preset}/{m}" for m in family.TARGETS]))]
+
+
+def checkpoint_problems(
+    weights: str, text: str | None, keys: tuple[str, str] = ("weights", "quality_text")
+) -> list[Wrong]:
+    """What is wrong with a checkpoint folder and the text it is to read; those of the tiny family
+    are made when needed."""
+    if family.is_tiny(weights):
+        found = trained_problems(keys[0], weights)
+    else:
+        wrong = _folder_problem(Path(weights))
+        found = [(keys[0], weights, wrong)] if wrong else []
+    texts = family.text_problems(text) if text and family.is_tiny(text) else _text_problems(text)
+    return found + [(keys[1], text, wrong) for wrong in texts]
+
+
+def _folder_problem(folder: Path) -> str | None:
+    if not (folder / "config.json").is_file():
+        return "a folder with a Hugging Face checkpoint (config.json is missing), or 'dummy'"
+    if not any(folder.glob("tokenizer*")):
+        return "a checkpoint with its tokenizer: none lies in the folder"
+    return None
+
+
+def _text_problems(path: str | None) -> list[str]:
+    if path is None or not Path(path).is_file():
+        return ["a file of held-out text, which a trained checkpoint needs"]
+    data = Path(path).read_bytes()
+    if not data.strip():
+        return ["the file is empty"]
+    if b"\0" in data:
+        return ["is a binary file (it holds NUL bytes); give plain text"]
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return [f"is no UTF-8 text (byte {error.start}); give plain text"]
+    return []
