@@ -157,37 +157,6 @@ def sampling_floor(tokens: int, top_k: int, num_experts: int) -> dict[str, float
     return {"cv": cv, "max_over_mean": float(1 + cv * highest)}
 
 
-def co_activation(
-    pairs: np.ndarray, counts: np.ndarray, strongest: int = 10
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Lift of pairs of experts chosen by one token, and the strongest as a table (layer, first,
-    second, lift, tokens).
-
-    pairs (L, E, E): tokens that chose both; the diagonal is not read. counts (L, E). Lift is over
-    what independent choices with the same frequencies would give, c_i c_j scaled to as many pairs:
-    exactly 1 everywhere for a uniform router."""
-    pairs, counts = np.array(pairs, float), np.asarray(counts, float)
-    off = ~np.eye(counts.shape[-1], dtype=bool)
-    expected = counts[:, :, None] * counts[:, None, :] * off
-    expected *= (pairs * off).sum((1, 2), keepdims=True) / np.maximum(
-        expected.sum((1, 2), keepdims=True), 1e-300
-    )
-    lift = np.divide(pairs, expected, out=np.full(pairs.shape, np.nan), where=expected > 0)
-    rows, columns = np.triu_indices(counts.shape[-1], 1)
-    table = pd.DataFrame(
-        {
-            "layer": np.repeat(np.arange(len(counts)), len(rows)),
-            "first": np.tile(rows, len(counts)),
-            "second": np.tile(columns, len(counts)),
-            "lift": lift[:, rows, columns].ravel(),
-            "tokens": pairs[:, rows, columns].ravel(),
-        }
-    )
-    return lift, table.sort_values("lift", ascending=False, kind="stable").head(
-        strongest
-    ).reset_index(drop=True)
-
-
 @dataclass(frozen=True)
 class Correlation:
     """Spearman's rho, mean over layers, with its 95 % interval over experts; `draws` are the

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from moebook.results.cells import Cells, Untested, series_keys
-from moebook.results.pairs import (
+from moebook.results.comparison import (
     NAMES,
     Effect,
     breakdown,

@@ -11,7 +11,7 @@ import pytest
 import quality_tables as q
 import section_tables as t
 
-from moebook.results.words import (
+from moebook.results.commentary import (
     NOTHING,
     change,
     from_to,

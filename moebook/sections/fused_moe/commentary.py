@@ -4,9 +4,8 @@ import pandas as pd
 
 from moebook.plot import markdown
 from moebook.predict.layers import turning_points
-from moebook.results.commentary import commentary
+from moebook.results.commentary import NOTHING, commentary, measured, missing, nothing, with_length
 from moebook.results.gains import ratios
-from moebook.results.words import NOTHING, measured, missing, nothing, with_length
 from moebook.sections.fused_moe.figures import TIME, kernel_of
 
 FUSED, NO_GRAPHS, LOOP, GROUPED = "fused", "fused, no graphs", "expert loop", "grouped GEMM"

@@ -6,11 +6,10 @@ import pandas as pd
 from moebook.plot import markdown
 from moebook.predict.speculation import expected_tokens
 from moebook.predict.under_bound import is_under
-from moebook.results.commentary import commentary
-from moebook.results.gains import gains
-from moebook.results.words import (
+from moebook.results.commentary import (
     NOTHING,
     T,
+    commentary,
     length_of,
     measured,
     missing,
@@ -18,6 +17,7 @@ from moebook.results.words import (
     with_gain,
     with_length,
 )
+from moebook.results.gains import gains
 from moebook.sections.speculative_decoding import acceptance as accepted
 from moebook.sections.speculative_decoding import cost
 from moebook.sections.speculative_decoding.plan import PLAIN

@@ -42,7 +42,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Comparison:
     """Columns of `samples` to compare: `low[p]` with `high[p]`."""
 
     cells: Cells
@@ -138,7 +138,7 @@ def of_model(cells: Cells, model: str, like: str | None) -> tuple[Cells, tuple[s
 
 def pair(
     cells: Cells, axis: str, low, high, *, ends: str = "exact", own_range: bool = True
-) -> Pairs:
+) -> Comparison:
     """Cells equal in everything but `axis`, at its two ends.
 
     ends: `exact`, or `widest`: the smallest and largest value each series was measured at, for
@@ -173,7 +173,7 @@ def pair(
         if ends == "exact"
         else "ranges measured: " + ", ".join(f"{a:g} to {b:g}" for a, b in sorted(reached))
     )
-    return Pairs(cells, np.array(lows), np.array(highs), differs, text)
+    return Comparison(cells, np.array(lows), np.array(highs), differs, text)
 
 
 def series(cells: Cells, without: tuple[str, ...], axis: str) -> list[np.ndarray]:
