@@ -13,6 +13,7 @@ from functools import wraps
 
 import pandas as pd
 
+from moebook.results.cells import of_sweep
 from moebook.study.lengths import Length
 
 T = "throughput_tok_s"
@@ -44,7 +45,8 @@ def measured(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
 
 
 def planned(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
-    return summary[summary["sweeps"].str.split(",").map(lambda s: sweep in s)]
+    """Rows of a sweep, with a number or not."""
+    return of_sweep(summary, sweep)
 
 
 def nothing(summary: pd.DataFrame, sweep: str, said: str | None = None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from moebook.results.cells import METHOD_ORDER, places_of_series
+from moebook.results.cells import METHOD_ORDER, of_sweep, places_of_series
 
 PLACE = ("model", "top_k", "batch", "input_tokens", "output_tokens")
 METRIC = "throughput_tok_s"
@@ -25,7 +25,7 @@ def ratios(
     counterpart was got by a less direct method that method. ValueError where the series is missing,
     or twice at one place."""
     wanted = {sweeps} if isinstance(sweeps, str) else set(sweeps)
-    rows = summary[[bool(wanted & set(str(names).split(","))) for names in summary["sweeps"]]]
+    rows = of_sweep(summary, "|".join(wanted))
     rows = rows.assign(_place=places_of_series(rows))
     base, others = rows[rows["series"] == over], rows[rows["series"] != over]
     if base.empty or others.empty:
