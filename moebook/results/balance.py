@@ -28,9 +28,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from moebook.results.intervals import PERCENT
+
 EP_DEGREES = (2, 4, 8)
 PER_LAYER = ("max_over_mean", "cv", "entropy", "gini")  # what balance_layers tells of each layer
-INTERVAL = (2.5, 97.5)
 
 
 def statistics(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -127,7 +128,7 @@ def _interval(name: str, middle, draws: np.ndarray, even: float) -> tuple:
     holding `middle`."""
     power = 1 if name == "entropy" else 2
     off, drawn = np.abs(np.asarray(middle) - even) ** power, np.abs(draws - even) ** power
-    low, high = np.percentile(drawn, INTERVAL, axis=0)
+    low, high = np.percentile(drawn, PERCENT, axis=0)
     near, far = (
         np.maximum(x, 0) ** (1 / power)
         for x in (np.minimum(2 * off - high, off), np.maximum(2 * off - low, off))
@@ -189,7 +190,7 @@ def rank_correlation(
         observed.append(rho[0])
         drawn.append(rho[1:])
     draws = overall(np.array(drawn).T)
-    low, high = np.nanpercentile(draws, INTERVAL)
+    low, high = np.nanpercentile(draws, PERCENT)
     return Correlation(
         float(overall(np.array(observed))), float(low), float(high), np.array(observed), draws
     )

@@ -31,8 +31,8 @@ from moebook.results.cells import (
 from moebook.results.claims import Claim, Part
 from moebook.results.comparison import Effect
 from moebook.results.deciding import why_not
+from moebook.results.intervals import RESAMPLES
 
-RESAMPLES = 2000
 FEW = 4
 
 
