@@ -216,10 +216,10 @@ def test_a_plan_of_another_device_starts_nothing(executor, tmp_path):
 
 
 def test_a_node_with_another_device_is_left_out(executor, plan, tmp_path, monkeypatch, capsys):
-    found = executor._probe("cpu")
+    found = ray_nodes.probe(ray, "cpu")
     other = next(iter(found))
     found[other] = {**found[other], "device_kind": "h100", "device": "NVIDIA H100"}
-    monkeypatch.setattr(executor, "_probe", lambda kind: found)
+    monkeypatch.setattr(ray_nodes, "probe", lambda ray, kind: found)
     told(tmp_path, slow=0.2)
     assert run.measure(plan, tmp_path, executor=executor)["ok"] == len(plan.measured)
     assert "a node is not used: it has NVIDIA H100" in capsys.readouterr().out
