@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from moebook import devices, paths
-from moebook.devices import cards
+from moebook.devices import nvml
 from moebook.devices.visible import VARIABLE, Card
 from moebook.engine import installed
 
@@ -59,7 +59,7 @@ def checks() -> list[Check]:
 
 def _engines() -> list[Check]:
     """The build of the engine for each device here. A machine that can measure on one is whole."""
-    kinds = dict.fromkeys([*(devices.kind_of(card.name) for card in cards.seen().cards), "cpu"])
+    kinds = dict.fromkeys([*(devices.kind_of(card.name) for card in nvml.seen().cards), "cpu"])
     problems = {kind: installed.problem(kind) for kind in kinds}
     whole = not all(problems.values())
     return [
@@ -70,7 +70,7 @@ def _engines() -> list[Check]:
 
 def _devices() -> list[Check]:
     """Visible cards, what hides others, the CPU; any of them is right."""
-    cpu, seen, every = devices.detect("cpu"), cards.seen(), cards.here()
+    cpu, seen, every = devices.detect("cpu"), nvml.seen(), nvml.here()
     told = [_card(card) for card in seen.cards]
     if hidden := len(every) - len(seen.cards):
         by = f"{VARIABLE}={os.environ[VARIABLE]!r}" if VARIABLE in os.environ else "MIG"

@@ -9,6 +9,7 @@ import pytest
 
 from moebook.predict.under_bound import is_under
 from moebook.results import table as results
+from moebook.results.cells import of_sweep
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ def test_depth_from_a_quarter_and_half_of_16_layers_misses(summary):
 
 
 def test_the_grid_is_whole(summary):
-    grid = results.select(summary, "grid")
+    grid = of_sweep(summary, "grid")
     assert len(grid) == 64
     assert grid["status"].value_counts().to_dict() == {"ok": 52, "oom": 12}
     missing = grid.loc[grid.status == "oom", ["expert_ffn_dim", "num_experts"]].drop_duplicates()

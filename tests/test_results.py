@@ -12,6 +12,7 @@ from moebook import paths, sections, workbook
 from moebook.measure.store import Store
 from moebook.models import catalog
 from moebook.results import table as results
+from moebook.results.cells import of_sweep
 from moebook.study.params import build, load
 from moebook.study.plan import Plan
 
@@ -117,9 +118,9 @@ def test_a_damaged_results_file_is_a_clear_error(tmp_path):
 
 def test_select_matches_whole_sweep_names(plan):
     summary = results.summarize(results.assemble(plan, {}))
-    chosen = results.select(summary, "batch_topk")
+    chosen = of_sweep(summary, "batch_topk")
     assert len(chosen) and all("batch_topk" in s.split(",") for s in chosen.sweeps)
-    assert results.select(summary, "batch").empty
+    assert of_sweep(summary, "batch").empty
 
 
 def test_point_id_depends_on_device_engine_and_every_setting(plan):
@@ -401,6 +402,6 @@ def test_dummy_weights_have_a_row_per_format_that_says_why_there_is_no_perplexit
     plan = QUALITY.plan(
         build(QUALITY.params, {"formats": ["bf16", "fp8"], "weights": "dummy"}, "test")
     )
-    rows = results.select(results.summarize(results.assemble(plan, {})), "quality")
+    rows = of_sweep(results.summarize(results.assemble(plan, {})), "quality")
     assert rows["series"].tolist() == ["bf16", "fp8"] and set(rows["status"]) == {"infeasible"}
     assert rows["reason"].str.contains("dummy weights have no quality").all()

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from moebook import sections
-from moebook.results import metrics, schema
+from moebook.results import derived, schema
 from moebook.results import table as results
 from moebook.study.params import load
 
@@ -82,7 +82,7 @@ def test_duckdb_reads_them_as_one():
 
 
 def test_a_table_is_the_same_after_the_file(table, tmp_path):
-    table = metrics.add_metrics(table)
+    table = derived.add_metrics(table)
     results.write(table, tmp_path / "r.parquet", {"profile": "cpu"})
     back, told = results.read(tmp_path / "r.parquet")
     pd.testing.assert_frame_equal(back, schema.as_table(table))

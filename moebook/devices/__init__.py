@@ -2,7 +2,7 @@
 has it to itself.
 
     visible.py    CUDA_VISIBLE_DEVICES, as CUDA reads it
-    cards.py      the NVIDIA cards of this machine, through NVML
+    nvml.py       the NVIDIA cards of this machine, through NVML
     host.py       its CPU
     facts.py      devices.yaml: kinds, their exact names, published figures
     device.py     the device of a kind, as this machine has it
@@ -14,7 +14,6 @@ Nothing here imports torch.
 """
 
 from moebook.devices.busy import DeviceBusy
-from moebook.devices.cards import forget
 from moebook.devices.device import (
     Device,
     allowed,
@@ -28,6 +27,7 @@ from moebook.devices.device import (
 from moebook.devices.facts import ANY, ANY_BYTES, Published, kind_of, kinds, published, suits
 from moebook.devices.host import core_ids, cores
 from moebook.devices.lock import DeviceInUse, DeviceLock
+from moebook.devices.nvml import forget
 from moebook.devices.origin import git_commit, provenance
 
 __all__ = [

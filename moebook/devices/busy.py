@@ -3,7 +3,7 @@ before it starts."""
 
 import time
 
-from moebook.devices import cards
+from moebook.devices import nvml
 from moebook.devices.device import Device
 from moebook.problems import Told
 
@@ -22,13 +22,13 @@ def check(device: Device, utilization: float, used: int = 1) -> None:
     run: a later one would find its own."""
     give_up_at = time.monotonic() + PATIENCE_S
     for uuid in device.uuids[:used]:
-        while (memory := cards.memory_use(uuid)).total - memory.used < utilization * memory.total:
+        while (memory := nvml.memory_use(uuid)).total - memory.used < utilization * memory.total:
             if time.monotonic() >= give_up_at:
                 raise DeviceBusy(_told(device, uuid, memory, utilization))
             time.sleep(POLL_S)
 
 
-def _told(device: Device, uuid: str, memory: cards.MemoryUse, utilization: float) -> str:
+def _told(device: Device, uuid: str, memory: nvml.MemoryUse, utilization: float) -> str:
     used, total, wanted = (b / GIB for b in (memory.used, memory.total, utilization * memory.total))
     whose = f"by process {', '.join(map(str, memory.pids))}" if memory.pids else "by others"
     return (

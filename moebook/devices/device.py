@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 
-from moebook.devices import cards, facts, host
+from moebook.devices import facts, host, nvml
 from moebook.devices.visible import VARIABLE
 
 
@@ -36,7 +36,7 @@ def detect(kind: str | None = None) -> Device | None:
     card of exactly the kind. Without a kind: the first visible card, else the CPU."""
     if kind == "cpu":
         return _cpu()
-    fitting = cards.seen().cards
+    fitting = nvml.seen().cards
     if kind is not None:
         fitting = [c for c in fitting if facts.suits(kind, facts.kind_of(c.name), c.memory_bytes)]
     if not fitting:
@@ -44,7 +44,7 @@ def detect(kind: str | None = None) -> Device | None:
     first = fitting[0]
     uuids = tuple(card.uuid for card in fitting if card.name == first.name)
     own = facts.kind_of(first.name)
-    return Device(own, first.name, len(uuids), first.memory_bytes, cards.driver(), uuids)
+    return Device(own, first.name, len(uuids), first.memory_bytes, nvml.driver(), uuids)
 
 
 @functools.cache
@@ -66,7 +66,7 @@ def require(kind: str) -> Device:
 
 def here() -> str:
     """The devices of this machine in words: visible cards, how many are hidden, the CPU."""
-    seen, every = cards.seen(), cards.here()
+    seen, every = nvml.seen(), nvml.here()
     found = [f"{facts.kind_of(card.name)!r} ({card.name})" for card in seen.cards]
     hidden = len(every) - len(seen.cards)
     if hidden > 0:
@@ -77,7 +77,7 @@ def here() -> str:
 def allowed() -> list[str]:
     """What a plan's `device` may be: the kinds that are listed, any GPU, and the kinds of cards
     that are here."""
-    own = [facts.kind_of(card.name) for card in cards.seen().cards]
+    own = [facts.kind_of(card.name) for card in nvml.seen().cards]
     return list(dict.fromkeys([*facts.kinds(), facts.ANY, *own]))
 
 
@@ -99,4 +99,4 @@ def memory_bytes(kind: str) -> int | None:
 
 def gpu_state(device: Device) -> dict:
     """Clocks (MHz), power limit (W) and temperature (°C) of the first card; empty on a CPU."""
-    return cards.state(device.uuids[0]) if device.on_gpu else {}
+    return nvml.state(device.uuids[0]) if device.on_gpu else {}

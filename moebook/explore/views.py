@@ -7,6 +7,7 @@ import pandas as pd
 
 from moebook.plot.length_axis import as_pairs
 from moebook.plot.rows import METRICS
+from moebook.results.cells import of_sweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class View:
         """The view's rows of a results summary; none where it was not measured."""
         rows = summary if self.table is None else self.table(summary)
         if self.sweep is not None:
-            rows = rows[[self.sweep in str(names).split(",") for names in rows["sweeps"]]]
+            rows = of_sweep(rows, self.sweep)
         for column, value in self.where.items():
             rows = rows[rows[column] == value]
         return as_pairs(rows)

@@ -8,6 +8,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from moebook.measure.store import Unwritable
 from moebook.problems import Told
@@ -31,17 +32,7 @@ def locked(folder: Path, part: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def _held(path: Path, how: int) -> Iterator[None]:
-    """Open to read and write: NFS turns `flock` into byte-range locks, whose shared kind needs a
-    file that can be read."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+")
-    except OSError as error:
-        raise Unwritable(
-            f"cannot write {path}: {error.strerror}; choose another folder with `output_root` or "
-            "make this one writable"
-        ) from None
-    with handle:
+    with _lock_file(path) as handle:
         try:
             fcntl.flock(handle, how | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -55,3 +46,16 @@ def _held(path: Path, how: int) -> Iterator[None]:
                 "`output_root`"
             ) from None
         yield
+
+
+def _lock_file(path: Path) -> IO[str]:
+    """Open to read and write: NFS turns `flock` into byte-range locks, whose shared kind needs a
+    file that can be read."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+")
+    except OSError as error:
+        raise Unwritable(
+            f"cannot write {path}: {error.strerror}; choose another folder with `output_root` or "
+            "make this one writable"
+        ) from None

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.axes import Axes
 
-from moebook.results.words import lengths_of
+from moebook.results.commentary import lengths_of
 
 INPUT, LENGTH, PLACE = "input_tokens", "length", "length_place"
 

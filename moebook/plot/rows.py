@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from moebook.results.cells import of_sweep
 from moebook.study.lengths import Length
 
 # column -> (axis label with unit, how one value reads in a legend or panel title)
@@ -110,11 +111,7 @@ def rows_of(
         raise ValueError(
             f"{figure} needs {wanted}; columns missing from the table: {', '.join(missing)}"
         )
-    rows = (
-        summary
-        if sweep is None
-        else summary[[sweep in str(names).split(",") for names in summary["sweeps"]]]
-    )
+    rows = summary if sweep is None else of_sweep(summary, sweep)
     if rows.empty:
         have = sorted(
             {
@@ -132,9 +129,7 @@ def rows_of(
 
 def has_sweep(summary: pd.DataFrame, sweep: str) -> bool:
     """Whether the plan of the table has points of a sweep."""
-    return "sweeps" in summary and any(
-        sweep in str(names).split(",") for names in summary["sweeps"]
-    )
+    return "sweeps" in summary and not of_sweep(summary, sweep).empty
 
 
 def with_numbers(rows: pd.DataFrame, figure: str, columns: Iterable[str]) -> pd.DataFrame:

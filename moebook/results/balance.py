@@ -28,9 +28,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from moebook.results.intervals import PERCENT
+
 EP_DEGREES = (2, 4, 8)
 PER_LAYER = ("max_over_mean", "cv", "entropy", "gini")  # what balance_layers tells of each layer
-INTERVAL = (2.5, 97.5)
 
 
 def statistics(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -127,7 +128,7 @@ def _interval(name: str, middle, draws: np.ndarray, even: float) -> tuple:
     holding `middle`."""
     power = 1 if name == "entropy" else 2
     off, drawn = np.abs(np.asarray(middle) - even) ** power, np.abs(draws - even) ** power
-    low, high = np.percentile(drawn, INTERVAL, axis=0)
+    low, high = np.percentile(drawn, PERCENT, axis=0)
     near, far = (
         np.maximum(x, 0) ** (1 / power)
         for x in (np.minimum(2 * off - high, off), np.maximum(2 * off - low, off))
@@ -155,37 +156,6 @@ def sampling_floor(tokens: int, top_k: int, num_experts: int) -> dict[str, float
     cv = float(np.sqrt((1 - share) / (tokens * share)))
     highest = ndtri((num_experts - 0.375) / (num_experts + 0.25)) if num_experts > 1 else 0.0
     return {"cv": cv, "max_over_mean": float(1 + cv * highest)}
-
-
-def co_activation(
-    pairs: np.ndarray, counts: np.ndarray, strongest: int = 10
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Lift of pairs of experts chosen by one token, and the strongest as a table (layer, first,
-    second, lift, tokens).
-
-    pairs (L, E, E): tokens that chose both; the diagonal is not read. counts (L, E). Lift is over
-    what independent choices with the same frequencies would give, c_i c_j scaled to as many pairs:
-    exactly 1 everywhere for a uniform router."""
-    pairs, counts = np.array(pairs, float), np.asarray(counts, float)
-    off = ~np.eye(counts.shape[-1], dtype=bool)
-    expected = counts[:, :, None] * counts[:, None, :] * off
-    expected *= (pairs * off).sum((1, 2), keepdims=True) / np.maximum(
-        expected.sum((1, 2), keepdims=True), 1e-300
-    )
-    lift = np.divide(pairs, expected, out=np.full(pairs.shape, np.nan), where=expected > 0)
-    rows, columns = np.triu_indices(counts.shape[-1], 1)
-    table = pd.DataFrame(
-        {
-            "layer": np.repeat(np.arange(len(counts)), len(rows)),
-            "first": np.tile(rows, len(counts)),
-            "second": np.tile(columns, len(counts)),
-            "lift": lift[:, rows, columns].ravel(),
-            "tokens": pairs[:, rows, columns].ravel(),
-        }
-    )
-    return lift, table.sort_values("lift", ascending=False, kind="stable").head(
-        strongest
-    ).reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -220,7 +190,7 @@ def rank_correlation(
         observed.append(rho[0])
         drawn.append(rho[1:])
     draws = overall(np.array(drawn).T)
-    low, high = np.nanpercentile(draws, INTERVAL)
+    low, high = np.nanpercentile(draws, PERCENT)
     return Correlation(
         float(overall(np.array(observed))), float(low), float(high), np.array(observed), draws
     )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from moebook.results.intervals import medians_of_repeats, values_in_intervals
+
 IDENTITY = (
     "model",
     "num_layers",
@@ -70,7 +72,6 @@ NEEDED = (
 METHOD_ORDER = ("full", "sampled", "depth", "depth+sampled")
 METRIC = "throughput_tok_s"
 INTERVALS = ("balance_",)  # metrics that start so carry a 95 % interval, not a range of repeats
-WIDTH_OF_95 = 3.92  # standard deviations from its lower to its upper end
 
 
 class Untested(Exception):  # noqa: N818
@@ -106,7 +107,8 @@ class Cells:
         )
         if ok.empty:
             raise Untested(f"none of {len(points)} points was measured ({status_counts(points)})")
-        draw = _from_intervals if metric.startswith(INTERVALS) else _resample
+        has_interval = metric.startswith(INTERVALS)
+        draw = values_in_intervals if has_interval else medians_of_repeats
         return cls(points, ok, draw(list(ok["values"]), resamples, seed), seed)
 
     def select(self, keep: pd.Series, keep_planned: pd.Series) -> "Cells":
@@ -191,32 +193,6 @@ def _three(row: dict, metric: str) -> np.ndarray:
     if any(v is None or pd.isna(v) for v in spread):
         return np.array([middle], float)
     return np.array([spread[0], middle, spread[1]], float)
-
-
-def _resample(values: list[np.ndarray], resamples: int, seed: int) -> np.ndarray:
-    """(1 + resamples, N) medians; row 0 is observed."""
-    rng = np.random.default_rng(seed)
-    out = np.empty((resamples + 1, len(values)))
-    for i, repeats in enumerate(values):
-        out[0, i] = np.median(repeats)
-        out[1:, i] = np.median(rng.choice(repeats, size=(resamples, len(repeats))), axis=1)
-    return out
-
-
-def _from_intervals(values: list[np.ndarray], resamples: int, seed: int) -> np.ndarray:
-    """(1 + resamples, N) draws about the observed values, row 0; never under the lower end by more
-    than the interval."""
-    rng = np.random.default_rng(seed)
-    out = np.empty((resamples + 1, len(values)))
-    for i, found in enumerate(values):
-        low, middle, high = found if len(found) == 3 else (found[0],) * 3
-        out[0, i] = middle
-        out[1:, i] = np.clip(
-            (low + high) / 2 + (high - low) / WIDTH_OF_95 * rng.standard_normal(resamples),
-            low,
-            high,
-        )
-    return out
 
 
 def places_of_series(frame: pd.DataFrame) -> pd.Series:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from moebook.results.cells import Cells, Untested, series_keys
-from moebook.results.pairs import (
+from moebook.results.comparison import (
     NAMES,
     Effect,
     breakdown,
@@ -20,11 +20,11 @@ from moebook.results.pairs import (
     narrow,
     pair,
     plain,
-    resampled,
     series,
     slopes_of,
     summarise,
 )
+from moebook.results.intervals import pairs_again
 
 
 def joined(*texts: str) -> str:
@@ -81,7 +81,7 @@ def end_ratio(cells: Cells, axis: str, low, high, by: str | None = None) -> Effe
     pairs = pair(cells, axis, low, high, own_range=False)
     logs = -np.log(pairs.ratio())
     text = breakdown(np.exp(logs[0]), cells.ok.iloc[pairs.low], by, "x", ".1f")
-    stat = np.exp(resampled(logs, cells.seed).mean(axis=1))
+    stat = np.exp(pairs_again(logs, cells.seed).mean(axis=1))
     return summarise(stat, "x", logs.shape[1], pairs.used, pairs.differs, text)
 
 

@@ -1,21 +1,18 @@
-"""One series against another at the same place: ratios of a metric, percent gains, and what
-pruning's series are.
+"""One series against another at the same place: ratios of a metric, percent gains.
 
 A place is a model with its active experts, batch and lengths. The range of a ratio is the widest
 that the repeats of both allow: the least of the one over the most of the other, and the other way
 round."""
 
-import re
 from collections.abc import Iterable
 
 import pandas as pd
 
-from moebook.results.cells import METHOD_ORDER, places_of_series
+from moebook.results.cells import METHOD_ORDER, of_sweep, places_of_series
 
 PLACE = ("model", "top_k", "batch", "input_tokens", "output_tokens")
 METRIC = "throughput_tok_s"
 BASELINE = "baseline"  # what sections call the whole model
-PRUNED = re.compile(r"(?P<kind>\w+) (?P<ratio>[\d.]+) %")
 
 
 def ratios(
@@ -28,7 +25,7 @@ def ratios(
     counterpart was got by a less direct method that method. ValueError where the series is missing,
     or twice at one place."""
     wanted = {sweeps} if isinstance(sweeps, str) else set(sweeps)
-    rows = summary[[bool(wanted & set(str(names).split(","))) for names in summary["sweeps"]]]
+    rows = of_sweep(summary, "|".join(wanted))
     rows = rows.assign(_place=places_of_series(rows))
     base, others = rows[rows["series"] == over], rows[rows["series"] != over]
     if base.empty or others.empty:
@@ -81,47 +78,3 @@ def gains(
     rows = ratios(summary, sweeps, over, metric)
     ends = [c for c in ("ratio", "ratio_lo", "ratio_hi") if c in rows]
     return rows.assign(**{c.replace("ratio", "gain_pct"): 100 * (rows[c] - 1) for c in ends})
-
-
-def pruned(series: str) -> tuple[str, float] | None:
-    """(kind, percent) of a pruned series: `inter 12.5 %` -> ("inter", 12.5); None of any other."""
-    found = PRUNED.fullmatch(series)
-    return (found["kind"], float(found["ratio"])) if found else None
-
-
-def by_ratio(rows: pd.DataFrame) -> pd.DataFrame:
-    """Gains of pruned series, a row per model, kind and ratio: `gain_pct` is the mean over places,
-    _lo and _hi the least and the most of them, `n_places` their number. Rows without any number
-    keep the first's status and reason."""
-    parts = rows["series"].map(pruned)
-    rows = rows[parts.notna()].assign(kind=parts.dropna().str[0], ratio_pct=parts.dropna().str[1])
-    out = []
-    for (model, kind, ratio), own in rows.groupby(["model", "kind", "ratio_pct"], sort=False):
-        ok = own[(own["status"] == "ok") & own["gain_pct"].notna()]
-        shown = own.iloc[0] if ok.empty else ok.iloc[int(_indirect(ok["method"]).argmax())]
-        gain = ok["gain_pct"]
-        out.append(
-            {
-                "model": model,
-                "kind": kind,
-                "ratio_pct": ratio,
-                "gain_pct": gain.mean(),
-                "gain_pct_lo": gain.min(),
-                "gain_pct_hi": gain.max(),
-                "n_places": len(ok),
-                **{
-                    c: shown[c]
-                    for c in (
-                        "method",
-                        "status",
-                        "reason",
-                        "batch",
-                        "input_tokens",
-                        "output_tokens",
-                        "device",
-                    )
-                    if c in own
-                },
-            }
-        )
-    return pd.DataFrame(out)

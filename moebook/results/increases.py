@@ -11,6 +11,8 @@ and so on, as ratios of what a summary keeps.
 
 import pandas as pd
 
+from moebook.results.cells import of_sweep
+
 SWEEP = "quality"
 PARTS = ("perplexity", "perplexity_lo", "perplexity_hi")
 
@@ -20,7 +22,7 @@ def increases(table: pd.DataFrame, over: str) -> pd.DataFrame:
 
     Where `over` has no number every other row gets its status and reason, and no increase. Empty
     where the sweep is; ValueError where `over` is missing or there twice."""
-    rows = table[[SWEEP in str(names).split(",") for names in table["sweeps"]]]
+    rows = of_sweep(table, SWEEP)
     reference = rows[rows["series"] == over]
     if len(rows) and len(reference) != 1:
         raise ValueError(

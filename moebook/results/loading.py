@@ -16,7 +16,7 @@ from moebook import devices, paths
 from moebook.measure.store import Found, Store
 from moebook.predict import layers, model
 from moebook.problems import Told
-from moebook.results import balance, deciding, metrics, schema
+from moebook.results import balance, deciding, derived, schema
 from moebook.results import table as results
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
@@ -214,7 +214,7 @@ def _from_table(
 
 def with_metrics(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.DataFrame:
     """The table with its computed columns: metrics, and bounds where peaks were measured."""
-    table = metrics.add_metrics(table)
+    table = derived.add_metrics(table)
     if ceilings is not None:
         table = model.add_floor(table, model.Ceilings(**ceilings), _architecture_of(plan))
     return schema.as_table(table)

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from moebook.results.cells import Cells, Untested, places_of_series, series_keys
-from moebook.results.pairs import (
+from moebook.results.comparison import (
     NAMES,
+    Comparison,
     Effect,
-    Pairs,
     breakdown,
     mean_of,
     narrow,
@@ -44,8 +44,10 @@ def _names(
     )
 
 
-def versus(cells: Cells, series: str | list[str], over: str, instead: dict | None = None) -> Pairs:
-    """Pairs (low: one of `series`, high: `over`) at equal model, active experts, batch and
+def versus(
+    cells: Cells, series: str | list[str], over: str, instead: dict | None = None
+) -> Comparison:
+    """Low: one of `series`, high: `over`, at equal model, active experts, batch and
     lengths."""
     mine, differs = _names(cells, series, instead)
     theirs, more = _names(cells, over, instead)
@@ -63,12 +65,12 @@ def versus(cells: Cells, series: str | list[str], over: str, instead: dict | Non
     text = f"{plain(mine)} over {theirs[0]}" + f" at {len(pairs)} of {of} planned workloads" * (
         len(pairs) < of
     )
-    return Pairs(cells, low, high, (*differs, *more), text, len(pairs) >= of)
+    return Comparison(cells, low, high, (*differs, *more), text, len(pairs) >= of)
 
 
 def _gains(
     cells: Cells, series, over, where, model, like, instead
-) -> tuple[Pairs, np.ndarray, tuple[str, ...], Cells]:
+) -> tuple[Comparison, np.ndarray, tuple[str, ...], Cells]:
     cells, differs = narrow(cells, where, model, like)
     pairs = versus(cells, series, over, instead)
     return pairs, 100 * (pairs.ratio() - 1), differs + pairs.differs, cells
@@ -171,7 +173,7 @@ def series_gain_steps(
 
 
 def _along(
-    cells: Cells, pairs: Pairs, gain: np.ndarray, along: str
+    cells: Cells, pairs: Comparison, gain: np.ndarray, along: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Values of `along`, ascending, and the gains there (samples, values), for each set of
     workloads that are equal else. Untested where none has two values."""

@@ -183,11 +183,6 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     return identity.join(pd.DataFrame(told)).reset_index()
 
 
-def select(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
-    """Rows of one sweep."""
-    return summary[summary["sweeps"].str.split(",").map(lambda sweeps: sweep in sweeps)]
-
-
 def write(table: pd.DataFrame, path: Path, metadata: dict) -> None:
     """A results.parquet: exactly the columns of the schema, `metadata` (JSON) under the key
     `moebook`."""

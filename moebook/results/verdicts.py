@@ -29,10 +29,10 @@ from moebook.results.cells import (
     status_counts,
 )
 from moebook.results.claims import Claim, Part
+from moebook.results.comparison import Effect
 from moebook.results.deciding import why_not
-from moebook.results.pairs import Effect
+from moebook.results.intervals import RESAMPLES
 
-RESAMPLES = 2000
 FEW = 4
 
 

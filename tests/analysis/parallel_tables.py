@@ -8,7 +8,7 @@ import pandas as pd
 
 from moebook import sections
 from moebook.models import costs
-from moebook.results import metrics, table
+from moebook.results import derived, table
 from moebook.study.plan import Plan, Point
 
 STEM = "05_parallelism"
@@ -74,4 +74,4 @@ def _summary(profile: str, device: tuple[str, str], without: str) -> pd.DataFram
         for p in made.measured
         if not (without and p.series.startswith(without))
     }
-    return table.summarize(metrics.add_metrics(table.assemble(made, records)))
+    return table.summarize(derived.add_metrics(table.assemble(made, records)))

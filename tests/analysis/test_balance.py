@@ -161,23 +161,6 @@ def test_the_sampling_floor_is_what_an_even_router_shows():
     assert b.sampling_floor(10, 4, 4) == {"cv": 0.0, "max_over_mean": 1.0}
 
 
-def test_pairs_that_go_together_stand_out_and_a_uniform_router_has_lift_one():
-    counts = np.full((1, 4), 30.0)
-    lift, _ = b.co_activation(np.full((1, 4, 4), 10.0), counts)
-    off = ~np.eye(4, dtype=bool)
-    np.testing.assert_allclose(lift[0][off], 1)
-    assert np.isnan(lift[0].diagonal()).all()
-    pairs = np.zeros((1, 4, 4))
-    pairs[0, 0, 1] = pairs[0, 1, 0] = pairs[0, 2, 3] = pairs[0, 3, 2] = (
-        30  # 0 with 1, 2 with 3, always
-    )
-    lift, table = b.co_activation(pairs, counts, strongest=2)
-    assert (
-        table[["first", "second"]].to_numpy().tolist() == [[0, 1], [2, 3]]
-        and (table["lift"] == 3).all()
-    )
-
-
 def test_rank_correlation_of_planted_orders():
     rng = np.random.default_rng(5)
     counts = rng.permuted(np.tile(np.arange(32), (4, 1)), axis=1)

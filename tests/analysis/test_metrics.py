@@ -3,55 +3,55 @@ import math
 import pandas as pd
 import pytest
 
-from moebook.results import metrics
+from moebook.results import derived
 
 
 def test_known_values():
     ttft, e2e, batch, inputs, outputs = 1.0, 10.0, 4, 20, 10
-    assert metrics.tpot(ttft, e2e, outputs) == pytest.approx(1.0)
-    assert metrics.itl_paper(ttft, e2e, batch, outputs) == pytest.approx(9 / 39)
-    assert metrics.itl_predecessor(ttft, e2e, batch, outputs) == pytest.approx(0.25)
-    assert metrics.throughput(e2e, batch, inputs, outputs) == pytest.approx(12.0)
-    assert metrics.output_throughput(e2e, batch, outputs) == pytest.approx(4.0)
+    assert derived.tpot(ttft, e2e, outputs) == pytest.approx(1.0)
+    assert derived.itl_paper(ttft, e2e, batch, outputs) == pytest.approx(9 / 39)
+    assert derived.itl_predecessor(ttft, e2e, batch, outputs) == pytest.approx(0.25)
+    assert derived.throughput(e2e, batch, inputs, outputs) == pytest.approx(12.0)
+    assert derived.output_throughput(e2e, batch, outputs) == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("missing", [None, math.nan, pd.NA])
 def test_missing_times_give_none(missing):
-    assert metrics.tpot(missing, 2.0, 4) is None and metrics.tpot(1.0, missing, 4) is None
+    assert derived.tpot(missing, 2.0, 4) is None and derived.tpot(1.0, missing, 4) is None
     assert (
-        metrics.itl_paper(1.0, missing, 2, 4) is None
-        and metrics.itl_predecessor(missing, 1.0, 2, 4) is None
+        derived.itl_paper(1.0, missing, 2, 4) is None
+        and derived.itl_predecessor(missing, 1.0, 2, 4) is None
     )
     assert (
-        metrics.throughput(missing, 1, 1, 1) is None
-        and metrics.output_throughput(missing, 1, 1) is None
+        derived.throughput(missing, 1, 1, 1) is None
+        and derived.output_throughput(missing, 1, 1) is None
     )
 
 
 def test_one_output_token_has_no_decode_step():
-    assert metrics.tpot(1.0, 1.0, 1) is None and metrics.itl_paper(1.0, 0.9, 8, 1) is None
-    assert "at least 2" in metrics.no_decode_reason(1) and metrics.no_decode_reason(2) is None
+    assert derived.tpot(1.0, 1.0, 1) is None and derived.itl_paper(1.0, 0.9, 8, 1) is None
+    assert "at least 2" in derived.no_decode_reason(1) and derived.no_decode_reason(2) is None
 
 
 def test_nonsense_is_refused_with_the_value():
-    with pytest.raises(metrics.MetricError, match="e2e_s 1 is under ttft_s 2"):
-        metrics.tpot(2.0, 1.0, 4)
-    with pytest.raises(metrics.MetricError, match="output_tokens 0"):
-        metrics.tpot(1.0, 2.0, 0)
-    with pytest.raises(metrics.MetricError, match="batch 0.*least 1"):
-        metrics.throughput(1.0, 0, 1, 1)
-    with pytest.raises(metrics.MetricError, match="e2e_s -1"):
-        metrics.output_throughput(-1, 1, 1)
-    with pytest.raises(metrics.MetricError, match="input_tokens 1.5"):
-        metrics.throughput(1.0, 1, 1.5, 1)
+    with pytest.raises(derived.MetricError, match="e2e_s 1 is under ttft_s 2"):
+        derived.tpot(2.0, 1.0, 4)
+    with pytest.raises(derived.MetricError, match="output_tokens 0"):
+        derived.tpot(1.0, 2.0, 0)
+    with pytest.raises(derived.MetricError, match="batch 0.*least 1"):
+        derived.throughput(1.0, 0, 1, 1)
+    with pytest.raises(derived.MetricError, match="e2e_s -1"):
+        derived.output_throughput(-1, 1, 1)
+    with pytest.raises(derived.MetricError, match="input_tokens 1.5"):
+        derived.throughput(1.0, 1, 1.5, 1)
 
 
 def test_percentiles():
-    assert metrics.percentile([1, 2, None, 3, math.nan], 50) == 2
-    assert metrics.percentile([0, 10], 99) == pytest.approx(9.9)
-    assert metrics.percentile([None], 50) is None
-    with pytest.raises(metrics.MetricError, match="0-100"):
-        metrics.percentile([1], 101)
+    assert derived.percentile([1, 2, None, 3, math.nan], 50) == 2
+    assert derived.percentile([0, 10], 99) == pytest.approx(9.9)
+    assert derived.percentile([None], 50) is None
+    with pytest.raises(derived.MetricError, match="0-100"):
+        derived.percentile([1], 101)
 
 
 def rows(**columns):
@@ -74,7 +74,7 @@ def test_add_metrics():
             rows(e2e_s=[0.5]),
         ]
     )
-    out = metrics.add_metrics(table)
+    out = derived.add_metrics(table)
     assert list(out.index) == [0, 0, 0, 0] and "tpot_s" not in table
     assert out["tpot_s"].tolist()[0] == pytest.approx(1.0)
     assert out["tpot_s"].isna().tolist() == [False, True, True, True]
@@ -82,9 +82,9 @@ def test_add_metrics():
     reasons = out["metric_reason"].tolist()
     assert pd.isna(reasons[0]) and pd.isna(reasons[1])
     assert "no decode step" in reasons[2] and "under ttft_s" in reasons[3]
-    assert all(out[c].dtype == "float64" for c in metrics.DERIVED)
+    assert all(out[c].dtype == "float64" for c in derived.DERIVED)
 
 
 def test_add_metrics_names_missing_columns():
-    with pytest.raises(metrics.MetricError, match="'batch'"):
-        metrics.add_metrics(rows().drop(columns="batch"))
+    with pytest.raises(derived.MetricError, match="'batch'"):
+        derived.add_metrics(rows().drop(columns="batch"))

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from moebook import devices
-from moebook.devices import cards
+from moebook.devices import nvml
 
 T400, H200, RTX = "NVIDIA T400 4GB|4", "NVIDIA H200|140.4", "NVIDIA GeForce RTX 4090|24"
 UUID = "GPU-{:08x}-1111".format
@@ -159,7 +159,7 @@ def test_what_a_card_does_not_tell_is_null(machine):
 
 def test_memory_in_use_is_asked_anew(machine):
     machine({"name": "NVIDIA H200", "memory_bytes": 100, "used_bytes": 7, "pids": [11, 12]})
-    assert cards.memory_use(UUID(0)) == (7, 100, (11, 12))
+    assert nvml.memory_use(UUID(0)) == (7, 100, (11, 12))
 
 
 def test_provenance_names_the_cards_that_are_used_and_the_cores(machine):

@@ -8,6 +8,7 @@ import pytest
 from moebook.measure import run
 from moebook.measure.store import Store
 from moebook.results import table as results
+from moebook.results.cells import of_sweep
 from moebook.sections.fused_moe import plan as fused_moe
 from moebook.sections.pruning import plan as pruning
 from moebook.sections.quantization import plan as quantization
@@ -77,7 +78,7 @@ def tables(tmp_path_factory):
 
 
 def rows(table, sweep: str):
-    return results.select(table, sweep).set_index("series")
+    return of_sweep(table, sweep).set_index("series")
 
 
 @pytest.mark.engine
@@ -110,7 +111,7 @@ def test_memory_shrinks_with_the_format(tables):
 
 @pytest.mark.engine
 def test_pruned_shapes_run_at_every_top_k_they_allow(tables):
-    table = results.select(tables[0]["pruning"], "pruning")
+    table = of_sweep(tables[0]["pruning"], "pruning")
     assert set(table["status"]) == {"ok"} and len(table) == 6
     assert table.groupby("series")["num_experts"].first().to_dict() == {
         "baseline": 16,
@@ -121,7 +122,7 @@ def test_pruned_shapes_run_at_every_top_k_they_allow(tables):
 
 @pytest.mark.engine
 def test_a_trained_model_is_pruned_by_each_criterion_and_read(tables):
-    found = results.select(tables[0]["pruning"], "quality").set_index("weights")["perplexity"]
+    found = of_sweep(tables[0]["pruning"], "quality").set_index("weights")["perplexity"]
     assert len(found) == 5 and found.notna().all() and found.nunique() == 5
     assert found.max() > found["tiny:test/aux-0.01"], (
         "taking half of the experts or of their width away costs something"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from balance_tables import VARIANTS, cpu, gpu
 
-from moebook.results.words import NOTHING
+from moebook.results.commentary import NOTHING
 from moebook.sections.load_balancing import commentary as r
 
 NAMES = sorted(

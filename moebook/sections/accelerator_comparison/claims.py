@@ -13,7 +13,7 @@ import pandas as pd
 
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most
-from moebook.results.pairs import Effect, Pairs, mean_of, plain, series
+from moebook.results.comparison import Comparison, Effect, mean_of, plain, series
 
 NO_ENDPOINT = (
     "no endpoint was measured: set `endpoint` to a label and the endpoint's environment variables; "
@@ -92,7 +92,7 @@ def _side(cells: Cells, endpoint: bool, source_device: str | None) -> tuple[Cell
     return cells, (f"endpoint {plain(labels)} (source {source_device})",) if other else ()
 
 
-def _pairs(cells: Cells, source_device: str) -> tuple[Pairs, pd.DataFrame]:
+def _pairs(cells: Cells, source_device: str) -> tuple[Comparison, pd.DataFrame]:
     """Each cell of an engine (low) with the endpoint's (high) at its place, and the engine's
     rows."""
     _, differs = _side(cells, True, source_device)
@@ -105,10 +105,10 @@ def _pairs(cells: Cells, source_device: str) -> tuple[Pairs, pd.DataFrame]:
             "no model, batch and length that both an engine and the endpoint were measured at"
         )
     low, high = both["index"].to_numpy(), both["index_served"].to_numpy()
-    return Pairs(cells, low, high, differs, ""), both
+    return Comparison(cells, low, high, differs, ""), both
 
 
-def _geometric(pairs: Pairs, logs: np.ndarray, text: str) -> Effect:
+def _geometric(pairs: Comparison, logs: np.ndarray, text: str) -> Effect:
     found = mean_of(logs, pairs.cells, "x", pairs.used, pairs.differs, text)
     ends = {name: float(np.exp(getattr(found, name))) for name in ("value", "lo", "hi")}
     return replace(found, **ends)

@@ -5,8 +5,7 @@ import pandas as pd
 from moebook.plot import markdown
 from moebook.results import gains
 from moebook.results.cells import of_sweep
-from moebook.results.commentary import commentary
-from moebook.results.words import NOTHING, missing, nothing, planned, with_length
+from moebook.results.commentary import NOTHING, commentary, missing, nothing, planned, with_length
 from moebook.sections.accelerator_comparison.enrich import BEATEN
 from moebook.sections.accelerator_comparison.figures import (
     RATES,

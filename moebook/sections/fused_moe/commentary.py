@@ -2,12 +2,10 @@
 
 import pandas as pd
 
-from moebook.plot.markdown import ends
-from moebook.plot.markdown import table as markdown
+from moebook.plot import markdown
 from moebook.predict.layers import turning_points
-from moebook.results.commentary import commentary
+from moebook.results.commentary import NOTHING, commentary, measured, missing, nothing, with_length
 from moebook.results.gains import ratios
-from moebook.results.words import NOTHING, measured, missing, nothing, with_length
 from moebook.sections.fused_moe.figures import TIME, kernel_of
 
 FUSED, NO_GRAPHS, LOOP, GROUPED = "fused", "fused, no graphs", "expert loop", "grouped GEMM"
@@ -55,12 +53,12 @@ def headline(table: pd.DataFrame) -> str:
 def layer_time(table: pd.DataFrame) -> str:
     """Times at the ends, and agreement with the reference."""
     rows = measured(table, "layer")
+    if rows.empty:
+        return nothing(table, "layer")
     rows = rows.assign(us=1e6 * rows[TIME].astype(float))
     by_tokens = rows.groupby(["series", "batch"], sort=False)["us"].agg(["min", "max"])
     errors = rows.groupby("series")["relative_error"].max().astype(float).reset_index()
-    found = ends(by_tokens.reset_index(), "series", "batch").merge(errors, on="series")
-    if found.empty:
-        return nothing(table, "layer")
+    found = markdown.ends(by_tokens.reset_index(), "series", "batch").merge(errors, on="series")
     cells = {
         "": "{series}",
         "fewest tokens": "{min:,.0f}–{max:,.0f} µs for {batch:,}",
@@ -68,29 +66,31 @@ def layer_time(table: pd.DataFrame) -> str:
         "largest relative error": "{relative_error:.1e}",
     }
     head = "Times over the models, and the largest error against float64:"
-    return head + markdown(found, cells) + missing(table, "layer")
+    return head + markdown.table(found, cells) + missing(table, "layer")
 
 
 @commentary
 def layer_speedup(table: pd.DataFrame) -> str:
     """How many times the others take, by tokens."""
     rows = measured(table, "layer")
-    fused = kernel_of(rows)
+    fused = None if rows.empty else kernel_of(rows)
     if fused is None or rows["series"].nunique() == 1:
         return nothing(table, "layer", NOTHING)
     found = ratios(rows, "layer", fused, TIME).dropna(subset="ratio")
     medians = found.groupby(["series", "batch"])["ratio"].median().reset_index()
-    most = ends(medians, "series", "ratio")[["series", "batch_last", "ratio_last"]]
+    most = markdown.ends(medians, "series", "ratio")[["series", "batch_last", "ratio_last"]]
     cells = {
         "": "{series}",
         "fewest tokens": "{ratio:.1f} for {batch:,}",
         "most times": "{ratio_last_most:.1f} for {batch_last_most:,}",
         "most tokens": "{ratio_last:.1f} for {batch_last:,}",
     }
-    found = ends(medians, "series", "batch").merge(most, on="series", suffixes=("", "_most"))
+    found = markdown.ends(medians, "series", "batch").merge(
+        most, on="series", suffixes=("", "_most")
+    )
     if found.empty:
         return NOTHING
-    return f"How many times as long as {fused} (median over models):" + markdown(found, cells)
+    return f"How many times as long as {fused} (median over models):" + markdown.table(found, cells)
 
 
 @commentary
@@ -123,7 +123,7 @@ def roofline(table: pd.DataFrame) -> str:
     return (
         "How near each comes to the roof, and from where it is compute-bound: where the flat time "
         "of reading all experts meets the line of the largest call."
-        + markdown(found.assign(timing=timing).reset_index(), cells)
+        + markdown.table(found.assign(timing=timing).reset_index(), cells)
         + beyond * bool((turns["share"] > 100).any())
     )
 
@@ -132,7 +132,7 @@ def roofline(table: pd.DataFrame) -> str:
 def layer_quantized(table: pd.DataFrame) -> str:
     """Quantized layers against the fused kernel without quantization."""
     rows, plain = measured(table, "layer_quantized"), measured(table, "layer")
-    fused = kernel_of(plain)
+    fused = None if plain.empty else kernel_of(plain)
     if rows.empty or fused is None:
         return nothing(table, "layer_quantized")
     both = pd.concat([plain[plain["series"] == fused], rows])
@@ -144,7 +144,7 @@ def layer_quantized(table: pd.DataFrame) -> str:
         f"Times as fast as {fused} in {dtype}, over models and tokens:" if len(found) else NOTHING
     )
     cells = {"": "{series}", "from": "{min:.2f}", "to": "{max:.2f}", "median": "{median:.2f}"}
-    return head + markdown(found, cells) + missing(table, "layer_quantized")
+    return head + markdown.table(found, cells) + missing(table, "layer_quantized")
 
 
 @commentary
@@ -194,6 +194,6 @@ def _gains(table: pd.DataFrame, sweep: str, axis: str) -> str:
         "mean": "{mean:+.0f} %",
         "graphs of both": "{graphs_over}, {graphs}",
     }
-    found = ends(found, "series", axis).merge(means, on="series")
+    found = markdown.ends(found, "series", axis).merge(means, on="series")
     head = "Gain in throughput:" if len(found) else NOTHING
-    return head + markdown(found, cells) + missing(table, sweep)
+    return head + markdown.table(found, cells) + missing(table, sweep)

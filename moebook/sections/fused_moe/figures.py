@@ -24,6 +24,7 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
+from moebook.results.cells import of_sweep
 from moebook.results.gains import ratios
 
 ENGINE_KERNELS = ("fused Triton", "fused (engine's choice)")  # the first with a time is compared
@@ -100,7 +101,7 @@ def layer_quantized(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     rows = _layers(table, "layer_quantized", "layer_quantized")
     looks = panels.looks_of(values_of(rows, "series"))
     others = table[table["model"].isin(rows["model"])]
-    kernel = kernel_of(others[others["sweeps"].str.split(",").map(lambda names: "layer" in names)])
+    kernel = kernel_of(of_sweep(others, "layer"))
     if kernel:
         plain = _layers(others, "layer_quantized", "layer").query("series == @kernel")
         dtype = plain["dtype"].iloc[0]

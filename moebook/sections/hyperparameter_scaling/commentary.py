@@ -4,8 +4,16 @@ import pandas as pd
 
 from moebook.plot.markdown import markdown
 from moebook.predict.under_bound import under_the_floor
-from moebook.results.commentary import commentary
-from moebook.results.words import NOTHING, T, change, measured, nothing, planned, with_length
+from moebook.results.commentary import (
+    NOTHING,
+    T,
+    change,
+    commentary,
+    measured,
+    nothing,
+    planned,
+    with_length,
+)
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 

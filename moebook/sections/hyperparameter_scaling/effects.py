@@ -3,11 +3,11 @@
 import numpy as np
 
 from moebook.results.cells import Cells, Untested, of_sweep, series_keys
+from moebook.results.comparison import Comparison, Effect, breakdown, mean_of, of_model
 from moebook.results.effects import joined
-from moebook.results.pairs import Effect, Pairs, breakdown, mean_of, of_model
 
 
-def _versus(cells: Cells, model: str, like: str, other: str, other_like: str) -> Pairs:
+def _versus(cells: Cells, model: str, like: str, other: str, other_like: str) -> Comparison:
     """Cells of two models at equal batch and lengths: each as published, and at equal active
     experts."""
     shape = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts")
@@ -23,7 +23,7 @@ def _versus(cells: Cells, model: str, like: str, other: str, other_like: str) ->
     if not found:
         raise Untested(f"no batch and length at which both {names[0]} and {names[1]} were measured")
     first, second = np.array(sorted(found)).T
-    return Pairs(cells, first, second, (*differs, *more), f"{names[0]} against {names[1]}")
+    return Comparison(cells, first, second, (*differs, *more), f"{names[0]} against {names[1]}")
 
 
 def model_gap(cells: Cells, model: str, like: str, other: str, other_like: str) -> Effect:

@@ -14,7 +14,7 @@ import numpy as np
 
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most, within
-from moebook.results.pairs import Effect, mean_of, plain, summarise
+from moebook.results.comparison import Effect, mean_of, plain, summarise
 from moebook.sections.load_balancing.choices import BASE, importance
 
 AUX = "aux-"

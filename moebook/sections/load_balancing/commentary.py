@@ -8,9 +8,8 @@ import pandas as pd
 
 from moebook.plot.markdown import table
 from moebook.results.balance import EP_DEGREES, overall, sampling_floor, statistics
-from moebook.results.commentary import commentary
+from moebook.results.commentary import commentary, measured, missing, nothing
 from moebook.results.gains import METRIC
-from moebook.results.words import measured, missing, nothing
 from moebook.sections.load_balancing import choices, skew
 from moebook.sections.load_balancing.choices import BASE
 

@@ -4,8 +4,16 @@ import pandas as pd
 
 from moebook.plot.markdown import markdown
 from moebook.predict.under_bound import is_under
-from moebook.results.commentary import commentary
-from moebook.results.words import NOTHING, T, change, in_order, measured, nothing, planned
+from moebook.results.commentary import (
+    NOTHING,
+    T,
+    change,
+    commentary,
+    in_order,
+    measured,
+    nothing,
+    planned,
+)
 from moebook.sections.model_comparison import accuracies, breakdown
 from moebook.sections.model_comparison.pareto import accuracy_rows, on_front, suites_of
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from moebook.models import catalog, sizes
 from moebook.results.cells import METRIC, Cells, Untested
-from moebook.results.pairs import Effect, plain, summarise
+from moebook.results.comparison import Effect, plain, summarise
 from moebook.sections.model_comparison.pareto import common_format
 
 FFN = ("experts", "shared_experts", "dense_ffn")

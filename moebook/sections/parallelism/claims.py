@@ -16,8 +16,8 @@ import pandas as pd
 from moebook.models.one_rank import ONE
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most
+from moebook.results.comparison import Comparison, Effect, breakdown, mean_of, narrow, plain
 from moebook.results.deciding import COMPOSED
-from moebook.results.pairs import Effect, Pairs, breakdown, mean_of, narrow, plain
 from moebook.sections.parallelism.scaling import shares_cores, with_devices
 
 SOURCE = {"model": ["Mixtral-8x7B", "OLMoE"], "device": "1 to 4 x H100"}
@@ -27,7 +27,7 @@ PLACE = ["model", "batch", "input_tokens", "output_tokens"]
 
 def _pairs(
     cells: Cells, modes: list[str], devices: int, over: str, where: dict | None
-) -> tuple[Pairs, int]:
+) -> tuple[Comparison, int]:
     """Each mode (low) with `over` (high) at the same model, batch and lengths, and on how many
     devices. Untested where there is no pair."""
     cells, differs = narrow(cells, where)
@@ -41,7 +41,7 @@ def _pairs(
         raise Untested(f"no model and batch with {what}")
     whole = len(both) >= (planned["series"].isin(modes) & (planned["devices"] == count)).sum()
     low, high = both["index_x"].to_numpy(), both["index_y"].to_numpy()
-    pairs = Pairs(cells, low, high, (*differs, *more), "", bool(whole))
+    pairs = Comparison(cells, low, high, (*differs, *more), "", bool(whole))
     composed, used = (pairs.used["method"] == COMPOSED).sum(), len(pairs.used)
     if composed:
         how = "composed of one rank's time and communication (source: run)"
@@ -50,7 +50,7 @@ def _pairs(
     return pairs, count
 
 
-def _mean(pairs: Pairs, values: np.ndarray, unit: str, text: str) -> Effect:
+def _mean(pairs: Comparison, values: np.ndarray, unit: str, text: str) -> Effect:
     found = mean_of(values, pairs.cells, unit, pairs.used, pairs.differs, text)
     return replace(found, whole=pairs.whole)
 

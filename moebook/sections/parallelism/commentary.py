@@ -5,9 +5,8 @@ import pandas as pd
 from moebook.models.one_rank import MODES, ONE
 from moebook.plot import markdown
 from moebook.results import gains
-from moebook.results.commentary import commentary
+from moebook.results.commentary import NOTHING, change, commentary, nothing, planned
 from moebook.results.deciding import COMPOSED
-from moebook.results.words import NOTHING, change, nothing, planned
 from moebook.sections.parallelism import scaling
 from moebook.sections.parallelism.plan import STAND_IN
 

@@ -3,9 +3,17 @@
 import pandas as pd
 
 from moebook.plot.markdown import markdown
-from moebook.results.commentary import commentary
+from moebook.results.commentary import (
+    NOTHING,
+    T,
+    commentary,
+    in_order,
+    measured,
+    nothing,
+    planned,
+    with_gain,
+)
 from moebook.results.gains import gains
-from moebook.results.words import NOTHING, T, in_order, measured, nothing, planned, with_gain
 from moebook.sections.pruning.pruned import (
     BASELINE,
     CRITERIA,

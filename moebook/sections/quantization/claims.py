@@ -1,4 +1,4 @@
-"""Section 2: what the source claims, and what decides each."""
+"""Section 2: what the source claims, and what decides each: FP8 over 16 bits on Mixtral-8x7B."""
 
 from functools import partial
 
@@ -16,24 +16,23 @@ SOURCE = {
     "input_tokens": [128, 256, 512, 1024, 2048],
     "device": "H100",
 }
+PAIR = {"series": "fp8", "over": "bf16", "model": "Mixtral-8x7B", "like": "mixtral"}
+LARGEST_BATCH = {"batch": {"values": [64], "side": "largest"}}
+LONGEST = {"length": {"values": [2048], "side": "largest"}}
 
 CLAIMS = (
     Claim(
         id="fp8-wins",
         statement="FP8 Mixtral-8x7B is faster than FP16 at every batch and length.",
-        decided_by=(
-            "share of equal workloads of Mixtral-8x7B at which FP8 has the higher throughput than "
-            "16 bits"
-        ),
+        decided_by="share of equal workloads of Mixtral-8x7B at which FP8 has the higher "
+        "throughput than 16 bits",
         source_range={"share_pct": 100},
         sweep="quant_batch|quant_length|formats",
         source=SOURCE,
         parts=(
             Part(
                 "everywhere",
-                partial(
-                    series_wins, series="fp8", over="bf16", model="Mixtral-8x7B", like="mixtral"
-                ),
+                partial(series_wins, **PAIR),
                 within(100, 100, slack=5, contradicted_below=50),
                 why="contradicted only where FP8 is the slower one mostly",
             ),
@@ -42,40 +41,20 @@ CLAIMS = (
     Claim(
         id="fp8-gain",
         statement="FP8 gains 25-30 % at the largest batch and 20-25 % across lengths.",
-        decided_by=(
-            "throughput of FP8 over 16 bits on Mixtral-8x7B at the largest batch, and mean over "
-            "lengths"
-        ),
+        decided_by="throughput of FP8 over 16 bits on Mixtral-8x7B at the largest batch, and mean "
+        "over lengths",
         source_range={"gain_pct_largest_batch": [25, 30], "gain_pct_lengths": [20, 25]},
         sweep="quant_batch|quant_length|formats",
         source=SOURCE,
         parts=(
             Part(
                 "largest batch, 2048 tokens",
-                partial(
-                    series_gain,
-                    series="fp8",
-                    over="bf16",
-                    model="Mixtral-8x7B",
-                    like="mixtral",
-                    where={
-                        "batch": {"values": [64], "side": "largest"},
-                        "length": {"values": [2048], "side": "largest"},
-                    },
-                ),
+                partial(series_gain, **PAIR, where=LARGEST_BATCH | LONGEST),
                 within(25, 30),
             ),
             Part(
                 "across lengths",
-                partial(
-                    series_gain,
-                    series="fp8",
-                    over="bf16",
-                    model="Mixtral-8x7B",
-                    like="mixtral",
-                    where={"batch": {"values": [64], "side": "largest"}},
-                    by="length",
-                ),
+                partial(series_gain, **PAIR, where=LARGEST_BATCH, by="length"),
                 within(20, 25),
             ),
         ),
@@ -83,36 +62,16 @@ CLAIMS = (
     Claim(
         id="fp8-gap-widens",
         statement="The gain of FP8 grows with batch.",
-        decided_by=(
-            "gain of FP8 over 16 bits on Mixtral-8x7B in percentage points per doubling of batch, "
-            "and at how many steps it grows"
-        ),
+        decided_by="gain of FP8 over 16 bits on Mixtral-8x7B in percentage points per doubling of "
+        "batch, and at how many steps it grows",
         source_range={},
         sweep="quant_batch|formats",
         source=SOURCE,
         parts=(
-            Part(
-                "slope",
-                partial(
-                    series_gain_slope,
-                    series="fp8",
-                    over="bf16",
-                    model="Mixtral-8x7B",
-                    like="mixtral",
-                    along="batch",
-                ),
-                at_least(0),
-            ),
+            Part("slope", partial(series_gain_slope, **PAIR, along="batch"), at_least(0)),
             Part(
                 "every step",
-                partial(
-                    series_gain_steps,
-                    series="fp8",
-                    over="bf16",
-                    model="Mixtral-8x7B",
-                    like="mixtral",
-                    along="batch",
-                ),
+                partial(series_gain_steps, **PAIR, along="batch"),
                 at_least(100, contradicted_below=50),
             ),
         ),

@@ -3,13 +3,11 @@
 import pandas as pd
 
 from moebook.plot.markdown import markdown
-from moebook.results.commentary import commentary
-from moebook.results.gains import gains, ratios
-from moebook.results.increases import increases
-from moebook.results.words import (
+from moebook.results.commentary import (
     NOTHING,
     T,
     change,
+    commentary,
     in_order,
     measured,
     missing,
@@ -18,6 +16,8 @@ from moebook.results.words import (
     with_gain,
     with_length,
 )
+from moebook.results.gains import gains, ratios
+from moebook.results.increases import increases
 
 AXES = {"quant_batch": "batch", "quant_length": "length"}  # sweep of the pair -> what it is over
 SMALL = (

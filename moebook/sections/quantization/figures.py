@@ -177,9 +177,9 @@ def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str) -> None:
     """A bar per series from zero, its number at its end, points by method; a mark and its word
     where there is none."""
     colour = style.OKABE_ITO[0]
-    rows = rows.assign(_y=rows["series"].map(series.index))
+    rows = rows.assign(place=rows["series"].map(series.index))
     ok = rows[(rows["status"] == "ok") & rows[metric].notna()]
-    y, values = ok["_y"].to_numpy(), ok[metric].to_numpy(float)
+    y, values = ok["place"].to_numpy(), ok[metric].to_numpy(float)
     drawn = ax.barh(y, values, height=0.55, color=colour, alpha=0.35, linewidth=0)
     numbers = [style.cell_number(value) if value else "0" for value in values]
     ax.bar_label(drawn, numbers, padding=4, fontsize=7)
@@ -192,9 +192,9 @@ def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str) -> None:
     for row in rows.drop(ok.index).itertuples():
         status = "failed" if row.status == "ok" else row.status
         marker, word = style.MISSING[status]
-        mark = ax.plot(0.03, row._y, linestyle="none", marker=marker, clip_on=False, **grey)
+        mark = ax.plot(0.03, row.place, linestyle="none", marker=marker, clip_on=False, **grey)
         mark[0].set_gid(f"missing-{status}")
-        ax.text(0.06, row._y, word, va="center", fontsize=7, **grey)
+        ax.text(0.06, row.place, word, va="center", fontsize=7, **grey)
     columns = ax.get_subplotspec().get_gridspec().ncols
     panel_in = (ax.figure.get_figwidth() - 1.1) / columns - 0.1  # the rows' names taken off
     reach = max(values.max(initial=0.0), 1e-9)

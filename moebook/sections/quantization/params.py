@@ -14,6 +14,16 @@ NOTEBOOK = "02_quantization"
 
 
 class Params(EngineParams):
+    """Pair: the second format of `pair` against the first on each of `models`, over `batches`
+    (sequences) at `batch_tokens` in and out, and over `lengths` at the largest batch. Models of
+    which a device holds too few layers are extrapolated from `reduced_layers`; `uniform_routing`
+    names models whose expert choices are imposed.
+
+    Formats: each of `formats` on `formats_model`, at `formats_batches` and `formats_tokens`.
+
+    Quality: perplexity of `weights` in each format on `quality_text`, over `quality_sequences`
+    windows of `quality_tokens` tokens."""
+
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     models: params.Models = ("tiny-mixtral",)
     pair: params.Names = ("fp32", "bf16")
@@ -33,40 +43,35 @@ class Params(EngineParams):
 
     def problems(self) -> list[Wrong]:
         found = super().problems()
-        found += self.unknown("pair", SERIES) + self.unknown("formats", SERIES)
-        if self.pair and (len(set(self.pair)) != 2 or len(self.pair) != 2):
-            found.append(
-                self.wrong(
-                    "pair",
-                    "two formats: the one gains are over first, the other second; or [], which "
-                    "leaves them out",
-                )
-            )
+        found += self.unknown("pair", SERIES)
+        found += self.unknown("formats", SERIES)
+        if self.pair and not len(self.pair) == len(set(self.pair)) == 2:
+            wanted = "two formats: the one gains are over first, the other second; or [], which "
+            found.append(("pair", self.pair, f"{wanted}leaves them out"))
         models = [*self.models, *([self.formats_model] if self.formats_model else [])]
         found += self.unknown("uniform_routing", model_names.nameable(models))
-        found += model_names.model_problems(
-            "models", model_names.named(self.models), longest(self._compared())
-        )
-        found += model_names.model_problems(
-            "formats_model", model_names.named([self.formats_model]), self.formats_tokens
-        )
+        for key, names, length in (
+            ("models", self.models, longest(self.compared_lengths())),
+            ("formats_model", [self.formats_model], self.formats_tokens),
+        ):
+            found += model_names.model_problems(key, model_names.named(names), length)
+        found += self._quality_problems()
+        for name in model_names.named([self.quality_model()]) if not found else ():
+            if self.quality_tokens > (most := catalog.load(name).max_positions):
+                wanted = f"at most the model's {most} positions"
+                found.append(("quality_tokens", self.quality_tokens, wanted))
+        return found
+
+    def _quality_problems(self) -> list[Wrong]:
+        found = []
         if self.weights == "dummy" and self.formats_model is None:
-            found.append(
-                (
-                    "weights",
-                    "dummy",
-                    "null where formats_model is: there is nothing to read a text with",
-                )
-            )
+            wanted = "null where formats_model is: there is nothing to read a text with"
+            found.append(("weights", "dummy", wanted))
         if self.weights not in (None, "dummy"):
             found += model_names.checkpoint_problems(self.weights, self.text())
         if self.quality_sequences < self.repeats:
-            found.append(
-                self.wrong("quality_sequences", f"at least repeats = {self.repeats}, a part each")
-            )
-        for name in model_names.named([self._quality_model()]) if not found else ():
-            if self.quality_tokens > (most := catalog.load(name).max_positions):
-                found.append(self.wrong("quality_tokens", f"at most the model's {most} positions"))
+            wanted = f"at least repeats = {self.repeats}, a part each"
+            found.append(("quality_sequences", self.quality_sequences, wanted))
         return found
 
     def text(self) -> str | None:
@@ -76,9 +81,10 @@ class Params(EngineParams):
             return f"tiny:{family.parse(self.weights).preset}/heldout/all"
         return self.quality_text
 
-    def _quality_model(self) -> str | None:
+    def quality_model(self) -> str | None:
+        """The model that is read for its perplexity."""
         return self.formats_model if self.weights == "dummy" else self.weights
 
-    def _compared(self) -> list[Length]:
+    def compared_lengths(self) -> list[Length]:
         """Lengths of the pair's sweeps."""
         return [*([self.batch_tokens] if self.batch_tokens and self.batches else []), *self.lengths]

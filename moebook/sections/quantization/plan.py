@@ -2,102 +2,84 @@
 
 from dataclasses import replace
 
-from moebook.models import catalog, fitting, formats
+from moebook.models import catalog, formats
 from moebook.models.formats import SERIES
 from moebook.sections.quantization.params import NOTEBOOK, Params
 from moebook.study import model_names, points
 from moebook.study.estimates import check
-from moebook.study.lengths import Length, longest
+from moebook.study.lengths import longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
-from moebook.study.points import full_or_by_depth
 
 NO_WEIGHTS = (
     "dummy weights have no quality: set `weights` to a folder with a trained checkpoint of one of "
-    "the models, "
-    "and `quality_text` to a file of held-out text"
+    "the models, and `quality_text` to a file of held-out text"
 )
 PACKED = (
     "the engine cannot make this format of 16-bit weights as it loads: quantize the checkpoint "
-    "first, and give the "
-    "packed folder as `weights` with the format bf16"
+    "first, and give the packed folder as `weights` with the format bf16"
 )
 
 
 def plan(p: Params) -> Plan:
+    """Sweeps `quant_batch` and `quant_length`: the pair of formats on each model. `formats`: every
+    format on one model. `quality`: perplexity of a checkpoint in each format."""
     p = model_names.with_models(
         p,
-        models=_fits(p, p.pair, p.batches, p._compared()),
+        models=_fits(p, p.pair, p.batches, p.compared_lengths()),
         formats_model=_fits(p, p.formats, p.formats_batches, [p.formats_tokens]),
     )
     planned = [
-        q
-        for point in [*_ladder(p), *_pairs(p)]
-        for q in full_or_by_depth(point, p.device, p.reduced_layers)
+        point
+        for whole in [*_formats(p), *_pairs(p)]
+        for point in points.full_or_by_depth(whole, p.device, p.reduced_layers)
     ]
-    return Plan(
-        NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*planned, *_quality(p)])
-    )
+    found = merge(check(point, p.device) for point in [*planned, *_quality(p)])
+    return Plan(NOTEBOOK, p.profile, p.device, found)
 
 
-def _fits(
-    p: Params, formats: tuple[str, ...], batches: tuple[int, ...], lengths: list[Length]
-) -> fitting.Fits:
-    """In the first of the formats, the one that gains are over."""
-    dtype, quantization, kv = SERIES[formats[0]] if formats else (p.dtype, None, "auto")
-    return points.fits(
-        p, batches, lengths, dtype=dtype, quantization=quantization, kv_cache_dtype=kv
-    )
+def _format(series: str) -> dict:
+    """The engine settings that a series stands for."""
+    return dict(zip(("dtype", "quantization", "kv_cache_dtype"), SERIES[series], strict=True))
 
 
-def _settings(p: Params, series: str, max_model_len: int, imposed: bool = False) -> EngineSettings:
-    dtype, quantization, kv = SERIES[series]
+def _fits(p: Params, series: tuple[str, ...], batches: tuple[int, ...], lengths: list):
+    """Whether a model fits in the first of the formats, the one that gains are over."""
+    return points.fits(p, batches, lengths, **(_format(series[0]) if series else {}))
+
+
+def _settings(p: Params, series: str, max_model_len: int, model: str | None) -> EngineSettings:
     batches = {*p.batches, *p.formats_batches} or {1}
-    return points.settings(
-        p,
-        batches,
-        max_model_len,
-        dtype=dtype,
-        quantization=quantization,
-        kv_cache_dtype=kv,
-        routing=points.UNIFORM if imposed else None,
-    )
+    routing = points.UNIFORM if model in p.uniform_routing else None
+    return points.settings(p, batches, max_model_len, routing=routing, **_format(series))
 
 
 def _pairs(p: Params) -> list[Point]:
-    most = longest(p._compared())
     cells = [(b, p.batch_tokens, "quant_batch") for b in p.batches if p.batch_tokens]
     cells += [(max(p.batches, default=1), length, "quant_length") for length in p.lengths]
+    most = longest(p.compared_lengths())
     found = []
     for name in p.models if most else ():
         arch = catalog.load(name)
         for series in p.pair:
-            engine = _settings(p, series, most.total, name in p.uniform_routing)
+            engine = _settings(p, series, most.total, name)
             found += [
-                points.point(p, NOTEBOOK, arch, engine, b, length, sweep, series=series)
-                for b, length, sweep in cells
+                points.point(p, NOTEBOOK, arch, engine, *cell, series=series) for cell in cells
             ]
     return found
 
 
-def _ladder(p: Params) -> list[Point]:
+def _formats(p: Params) -> list[Point]:
     if p.formats_model is None:
         return []
-    arch, most = catalog.load(p.formats_model), longest([*p._compared(), p.formats_tokens])
-    imposed = p.formats_model in p.uniform_routing
-    return [
-        points.point(
-            p,
-            NOTEBOOK,
-            arch,
-            _settings(p, series, most.total, imposed),
-            b,
-            p.formats_tokens,
-            "formats",
-            series=series,
-        )
-        for series in p.formats
-        for b in p.formats_batches
-    ]
+    arch = catalog.load(p.formats_model)
+    most = longest([*p.compared_lengths(), p.formats_tokens]).total
+    found = []
+    for series in p.formats:
+        engine = _settings(p, series, most, p.formats_model)
+        for b in p.formats_batches:
+            cell = (b, p.formats_tokens, "formats")
+            found.append(points.point(p, NOTEBOOK, arch, engine, *cell, series=series))
+    return found
 
 
 def _quality(p: Params) -> list[Point]:
@@ -106,11 +88,11 @@ def _quality(p: Params) -> list[Point]:
     if p.weights is None:
         return []
     trained = p.weights != "dummy"
-    arch = catalog.load(p._quality_model())
+    arch = catalog.load(p.quality_model())
     work = Workload(p.quality_sequences, p.quality_tokens, 1, p.seed)
     found = []
     for series in p.formats:
-        engine = replace(_settings(p, series, 2 * p.quality_tokens), weights=p.weights)
+        engine = replace(_settings(p, series, 2 * p.quality_tokens, None), weights=p.weights)
         point = Point(
             NOTEBOOK,
             arch,

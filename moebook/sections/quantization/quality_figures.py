@@ -24,6 +24,7 @@ from moebook.plot.quality import (
     without_increase_failed,
 )
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
+from moebook.results.cells import of_sweep
 from moebook.results.increases import increases
 
 LEAST_SPAN = 0.02  # of the perplexity that its axis shows at least, so that noise looks like noise
@@ -39,7 +40,7 @@ def quality(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     none was measured."""
     rows = _perplexities(table, "quality")
     one_per_place(rows, "quality", ("series",))
-    fast = _largest_batch(table[["formats" in str(names).split(",") for names in table["sweeps"]]])
+    fast = _largest_batch(of_sweep(table, "formats"))
     weights = rows["weights_bytes"].astype(float) if "weights_bytes" in rows else float("nan")
     speeds = fast.set_index("series").reindex(rows["series"])[SPEED].set_axis(rows.index)
     rows = rows.assign(weights_gb=weights / 1e9, **speeds)

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from moebook.models.costs import distinct_experts
 from moebook.predict.speculation import expected_tokens
-from moebook.results.words import measured
+from moebook.results.commentary import measured
 from moebook.sections.speculative_decoding.plan import PLAIN
 
 SWEEP = "acceptance"

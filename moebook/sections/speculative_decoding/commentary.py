@@ -3,15 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from moebook.plot.markdown import ends
-from moebook.plot.markdown import table as markdown
+from moebook.plot import markdown
 from moebook.predict.speculation import expected_tokens
 from moebook.predict.under_bound import is_under
-from moebook.results.commentary import commentary
-from moebook.results.gains import gains
-from moebook.results.words import (
+from moebook.results.commentary import (
     NOTHING,
     T,
+    commentary,
     length_of,
     measured,
     missing,
@@ -19,6 +17,7 @@ from moebook.results.words import (
     with_gain,
     with_length,
 )
+from moebook.results.gains import gains
 from moebook.sections.speculative_decoding import acceptance as accepted
 from moebook.sections.speculative_decoding import cost
 from moebook.sections.speculative_decoding.plan import PLAIN
@@ -41,7 +40,7 @@ def _listed(
     """A head, a line per row, more words, and what of the sweep could not be measured."""
     if rows.empty:
         return nothing(table, sweep)
-    return head + markdown(rows, cells) + more + missing(table, sweep)
+    return head + markdown.table(rows, cells) + more + missing(table, sweep)
 
 
 @commentary
@@ -70,7 +69,7 @@ def headline(table: pd.DataFrame) -> str:
 @commentary
 def over_length(table: pd.DataFrame) -> str:
     """Fig 12: throughput from the shortest to the longest input, per series."""
-    rows = ends(with_length(measured(table, "spec_length")), "series", "length")
+    rows = markdown.ends(with_length(measured(table, "spec_length")), "series", "length")
     rows = rows[rows["length"] != rows["length_last"]]
     rows = rows.assign(change=100 * (rows[f"{T}_last"] / rows[T] - 1))
     over = _gain(table, "spec_length")["gain_pct"]
@@ -93,7 +92,7 @@ def over_draft_tokens(table: pd.DataFrame) -> str:
         "at most": "{draft_tokens_last}",
         "gain there": "{gain_pct_last:+.0f} %",
     }
-    best, most = (ends(found, "series", by) for by in ("gain_pct", "draft_tokens"))
+    best, most = (markdown.ends(found, "series", by) for by in ("gain_pct", "draft_tokens"))
     rows = best.merge(most, on="series", suffixes=("_of_best", ""))
     head = "The best number of draft tokens, by the gain over no speculation:"
     return _listed(table, "spec_tokens", head, rows, cells, falls * bool(len(steps)))
@@ -107,7 +106,7 @@ def over_batch(table: pd.DataFrame) -> str:
         "smallest batch": "{gain_pct:+.0f} % at {batch}",
         "largest": "{gain_pct_last:+.0f} % at {batch_last}",
     }
-    rows = ends(_gain(table, "spec_batch"), "series", "batch")
+    rows = markdown.ends(_gain(table, "spec_batch"), "series", "batch")
     return _listed(table, "spec_batch", "Throughput over no speculation:", rows, cells)
 
 
@@ -131,7 +130,9 @@ def acceptance(table: pd.DataFrame) -> str:
     )
     heats = rows.groupby("temperature")["tokens_per_step"].mean()
     each = ", ".join(f"{value:.2f} at temperature {heat:g}" for heat, value in heats.items())
-    rows = ends(cold, "series", "tokens_per_step").merge(means, on="series", suffixes=("", "_mean"))
+    rows = markdown.ends(cold, "series", "tokens_per_step").merge(
+        means, on="series", suffixes=("", "_mean")
+    )
     return _listed(table, "acceptance", head, rows, cells, f"Mean over drafts and texts: {each}.")
 
 
@@ -176,7 +177,7 @@ def speedup(table: pd.DataFrame) -> str:
         wins = [", ".join(rows.loc[rows["cost_ratio"] < t, "series"]) or "no draft" for t in tokens]
         more += "What beats no speculation at the acceptance that trained drafts reached:"
         reached = {"trained": "{series}", "acceptance": "{acceptance:.2f}", "faster": "{wins}"}
-        more += markdown(found.assign(wins=wins), reached)
+        more += markdown.table(found.assign(wins=wins), reached)
     return _listed(table, "spec_tokens", head, rows, cells, more)
 
 
@@ -205,7 +206,7 @@ def check(table: pd.DataFrame) -> str:
     text = "Greedy output was not compared: nothing was measured at temperature 0 in both. "
     if len(rows):
         text = "Sequences at temperature 0 whose tokens are those of plain decoding, with repeats:"
-        text += markdown(rows, {"": "{series}", "same": "{same} of {of}"})
+        text += markdown.table(rows, {"": "{series}", "same": "{same} of {of}"})
     if (rows["share"] < 1).any():
         text += "A step over more tokens adds in another order, which can turn a near-tie. "
     drafted = table[(table["draft_tokens"].fillna(0) > 0) & (table["status"] == "ok")]
@@ -239,7 +240,7 @@ def graphs(table: pd.DataFrame) -> str:
     each = both.groupby("series", sort=False)["gain"].agg(["min", "max", "size"]).reset_index()
     cells = {"": "{series}", "from": "{min:+.1f} %", "to": "{max:+.1f} %", "places": "{size}"}
     one, other = both[["graphs_usual", "graphs"]].iloc[0]
-    return f"Graphs `{one}` against `{other}`, in time per token:" + markdown(each, cells)
+    return f"Graphs `{one}` against `{other}`, in time per token:" + markdown.table(each, cells)
 
 
 @commentary
@@ -267,6 +268,6 @@ def best_draft(table: pd.DataFrame) -> str:
         f"At equal acceptance the draft whose step costs least is fastest: here {first['series']} "
         f"({first['cost_ratio']:.2f} plain steps with {first['draft_tokens']} draft tokens). "
         f"To be as fast as it is at acceptance {a:g}, another must be accepted more often:"
-        + markdown(rows.iloc[1:], cells)
+        + markdown.table(rows.iloc[1:], cells)
         + more
     )

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from moebook.predict.speculation import expected_tokens
+from moebook.results.commentary import planned
 from moebook.results.gains import PLACE, ratios
-from moebook.results.words import planned
 from moebook.sections.speculative_decoding.acceptance import acceptance_for, acceptance_of
 from moebook.sections.speculative_decoding.plan import PLAIN
 

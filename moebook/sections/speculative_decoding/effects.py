@@ -14,7 +14,7 @@ import pandas as pd
 from moebook.predict.under_bound import is_under
 from moebook.results import effects
 from moebook.results.cells import SERIES_OF, Cells, Untested, series_keys
-from moebook.results.pairs import NAMES, Effect, mean_of, plain, series
+from moebook.results.comparison import NAMES, Effect, mean_of, plain, series
 from moebook.results.series_effects import series_gain
 
 

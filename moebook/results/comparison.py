@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from moebook.results import intervals
 from moebook.results.cells import Cells, Untested, series_keys, status_counts
 
 NAMES = {
@@ -42,7 +43,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Comparison:
     """Columns of `samples` to compare: `low[p]` with `high[p]`."""
 
     cells: Cells
@@ -61,30 +62,20 @@ class Pairs:
         return self.cells.ok.iloc[np.unique(np.concatenate([self.low, self.high]))]
 
 
-def resampled(values: np.ndarray, seed: int) -> np.ndarray:
-    """(R+1, P) with the P columns drawn again with replacement in every row but the first."""
-    rng = np.random.default_rng([seed, values.shape[1]])
-    drawn = rng.integers(values.shape[1], size=values.shape)
-    drawn[0] = np.arange(values.shape[1])
-    return np.take_along_axis(values, drawn, axis=1)
-
-
 def summarise(
     stat: np.ndarray, unit: str, n: int, used: pd.DataFrame, differs: tuple[str, ...], text: str
 ) -> Effect:
-    draws = stat[1:] if len(stat) > 1 else stat
-    lo, hi = np.percentile(draws, [2.5, 97.5])
-    return Effect(
-        float(stat[0]), float(lo), float(hi), unit, n, used, tuple(dict.fromkeys(differs)), text
-    )
+    """The effect of (1 + R,) values of a statistic, the first observed, with its interval."""
+    lo, hi = intervals.ends(stat)
+    return Effect(float(stat[0]), lo, hi, unit, n, used, tuple(dict.fromkeys(differs)), text)
 
 
 def mean_of(
     values: np.ndarray, cells: Cells, unit: str, used: pd.DataFrame, differs, text: str
 ) -> Effect:
-    return summarise(
-        resampled(values, cells.seed).mean(axis=1), unit, values.shape[1], used, differs, text
-    )
+    """The mean over (1 + R, P) values of pairs, with the noise of repeats and of pairs."""
+    means = intervals.pairs_again(values, cells.seed).mean(axis=1)
+    return summarise(means, unit, values.shape[1], used, differs, text)
 
 
 def plain(values) -> str:
@@ -138,7 +129,7 @@ def of_model(cells: Cells, model: str, like: str | None) -> tuple[Cells, tuple[s
 
 def pair(
     cells: Cells, axis: str, low, high, *, ends: str = "exact", own_range: bool = True
-) -> Pairs:
+) -> Comparison:
     """Cells equal in everything but `axis`, at its two ends.
 
     ends: `exact`, or `widest`: the smallest and largest value each series was measured at, for
@@ -173,7 +164,7 @@ def pair(
         if ends == "exact"
         else "ranges measured: " + ", ".join(f"{a:g} to {b:g}" for a, b in sorted(reached))
     )
-    return Pairs(cells, np.array(lows), np.array(highs), differs, text)
+    return Comparison(cells, np.array(lows), np.array(highs), differs, text)
 
 
 def series(cells: Cells, without: tuple[str, ...], axis: str) -> list[np.ndarray]:
