@@ -8,7 +8,7 @@ import pytest
 
 from moebook import devices, sections
 from moebook.engine.vllm import arguments
-from moebook.models.one_rank import ONE
+from moebook.models.one_rank import MODES, ONE
 from moebook.problems import ParameterError
 from moebook.sections import parameters_of
 from moebook.sections.parallelism import plan as parallelism
@@ -114,7 +114,7 @@ def test_modes_set_the_engine_and_one_device_belongs_to_all_of_them():
         (ONE, 1): (1, 1, False),
         **{
             (m, g): (1 if m[0] == "P" else g, g if m[0] == "P" else 1, m.endswith("EP"))
-            for m in parallelism.MODES
+            for m in MODES
             for g in (2, 4)
         },
     }

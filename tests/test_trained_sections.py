@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from moebook import sections
+from moebook.models.pruning.saliency import CRITERIA
 from moebook.models.tiny import family
 from moebook.problems import ParameterError
 from moebook.sections.load_balancing import plan as load_balancing
@@ -187,9 +188,7 @@ def test_what_section_7_refuses(given, told):
 def test_quality_under_pruning_covers_every_kind_and_criterion():
     made = plan("03", quality_ratios_pct=[25, 50])
     own = of(made, "quality")
-    assert len(own) == 1 + 2 * 2 * len(pruning.CRITERIA) and {p.method for p in own} == {
-        "perplexity"
-    }
+    assert len(own) == 1 + 2 * 2 * len(CRITERIA) and {p.method for p in own} == {"perplexity"}
     assert (
         own[0].series == pruning.BASELINE
         and own[-1].engine.weights == "tiny:cpu/aux-0.01/intra-50-routed_activation"
