@@ -30,6 +30,24 @@ _WEIGHTS = (
     "*.msgpack",
     "*.onnx",
 )
+# PyTorch's names of the dtypes that safetensors spells so.
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 _LAYER = re.compile(r"\blayers\.(\d+)\.")
 
 
@@ -168,10 +186,18 @@ def _open_sharded(folder: Path, config: dict) -> Checkpoint:
 
 
 def _header(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """The file is mapped into memory, so that no value is read for a tensor on the meta device."""
+    """Tensors on the meta device, of the header alone: no value of the file is touched."""
+    import torch
+
     with _opened(path) as shard:
-        names = shard.keys()
-        return {n: shard.get_tensor(n).to("meta") for n in names}, shard.metadata() or {}
+        tensors = {}
+        for name in shard.keys():  # noqa: SIM118
+            part = shard.get_slice(name)
+            if part.get_dtype() not in _DTYPES:
+                raise CheckpointError(f"{path}: {name} has the unknown dtype {part.get_dtype()}")
+            dtype = getattr(torch, _DTYPES[part.get_dtype()])
+            tensors[name] = torch.empty(part.get_shape(), dtype=dtype, device="meta")
+        return tensors, shard.metadata() or {}
 
 
 def _opened(path: Path):
