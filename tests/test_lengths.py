@@ -179,7 +179,7 @@ def test_every_section_takes_pairs_plans_them_and_shows_them(stem, changes, want
     )
     for call in made_up.said(sections.find(stem).stem):
         assert "nan" not in getattr(readings, call[0])(results.shown, *call[1:])
-    assert all(v.verdict for v in verdicts.evaluate(results.summary))
+    assert all(v.verdict for v in verdicts.evaluate(results.summary, sections.find(stem).claims))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ TICKS = (0, 20, -20, 50, -50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 5
 
 
 def side_by_side(count: int, width: str, tall: float) -> tuple[Figure, list[Axes]]:
-    """`count` panels with one y axis: beside each other on a page, `tall` inches high; one over
+    """`count` panels with one y axis: side by side on a page, `tall` inches high; one over
     another in a column."""
     shape, tall = ((1, count), tall) if width == "page" else ((count, 1), 0.85 * tall * count)
     fig = Figure(figsize=(style.width_in(width), tall), layout="constrained")

@@ -1,4 +1,4 @@
-"""Section 2 in words: a function beside each figure, of its name, and the finding."""
+"""Section 2 in words: a function for each figure, of its name, and the finding."""
 
 import pandas as pd
 

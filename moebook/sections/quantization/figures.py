@@ -44,7 +44,7 @@ MEMORY = {
     "kv_capacity_tokens": "KV capacity (tokens)",
     "fitting_batch": "largest batch (of {} tokens)",
 }
-NUMBER_IN = 0.36  # room for a number beside its bar
+NUMBER_IN = 0.36  # room for a number at the end of its bar
 
 
 @figure("fig10_batch")
