@@ -116,7 +116,7 @@ def show(results, stem: str) -> tuple[dict[str, str], dict[tuple, str]]:
 def results_of(request):
     if request.param:
         return made_up.measured
-    return lambda p, plan: loading.unmeasured(p, plan, "test", loading.Enrich())
+    return lambda p, plan: loading.unmeasured(p, plan, "test", sections.find(plan.notebook).enrich)
 
 
 @pytest.mark.parametrize(("stem", "changes", "gone"), LEFT_OUT, ids=NAMES)
