@@ -9,11 +9,11 @@ import pytest
 from moebook import devices, sections
 from moebook.engine.vllm import arguments
 from moebook.models.one_rank import MODES, ONE
-from moebook.problems import ParameterError
 from moebook.sections import parameters_of
 from moebook.sections.parallelism import plan as parallelism
 from moebook.study import estimates
-from moebook.study.params import build
+from moebook.study.params import ParameterError, build
+from moebook.study.settings import EngineSettings
 
 STEM = "05_parallelism"
 FILES = sorted(Path("params").glob(f"*/{STEM}.yaml"))
@@ -197,12 +197,7 @@ def test_problems_are_told_all_at_once():
 def test_ranks_of_a_cpu_share_its_cores(monkeypatch, cores, tp, pp, bound):
     monkeypatch.setattr(arguments, "CORES", cores)
     monkeypatch.setattr(arguments, "USER_BINDS", False)
-    settings = {
-        "graphs": "eager",
-        "quantization": None,
-        "tensor_parallel": tp,
-        "pipeline_parallel": pp,
-    }
+    settings = EngineSettings(tensor_parallel=tp, pipeline_parallel=pp)
     assert arguments.engine_environment(settings, {}).get(arguments.BIND) == bound
     monkeypatch.setattr(arguments, "USER_BINDS", True)
     assert arguments.BIND not in arguments.engine_environment(settings, {})
