@@ -120,7 +120,7 @@ def test_a_newer_schema_is_told_clearly(table, tmp_path, monkeypatch):
 def test_columns_that_nobody_described_are_refused(table, tmp_path):
     with pytest.raises(ValueError, match="no column speed in result tables"):
         results.write(table.assign(speed=1.0), tmp_path / "r.parquet", {})
-    with pytest.raises(ValueError, match=r"no column speed in moebook/columns\.yaml"):
+    with pytest.raises(ValueError, match=r"no column speed in moebook/results/columns\.yaml"):
         results.write_frame(table.assign(speed=1.0), tmp_path / "r.parquet", {})
     assert not list(tmp_path.iterdir())
 

@@ -109,7 +109,8 @@ def shipped() -> dict[str, pd.DataFrame]:
     found = {}
     for stem in ("01", "02", "03", "04", "05", "06", "08", "09"):
         section = sections.find(stem)
-        found[stem] = load(*parameters_of(section, ROOT / f"params/h200/{section.stem}.yaml"))
+        file = ROOT / f"params/h200/{section.stem}.yaml"
+        found[stem] = load(*parameters_of(section, file), section.enrich)
     return found
 
 
