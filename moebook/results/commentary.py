@@ -62,12 +62,6 @@ def change(ratio: float, digits: int = 0) -> str:
     return f"{100 * (ratio - 1):+.{digits}f} %"
 
 
-def from_to(gain: pd.Series, name: str) -> str:
-    """`+29 % at batch 1, +60 % at 64`: a gain in percent at the ends of its index."""
-    first = f"{gain.iloc[0]:+.0f} % at {name} {gain.index[0]}"
-    return first if len(gain) == 1 else f"{first}, {gain.iloc[-1]:+.0f} % at {gain.index[-1]}"
-
-
 def with_length(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with `length`, which reads `128` or, where another number goes out, `1024 + 256`."""
     return rows.assign(length=pd.Series(lengths_of(rows), index=rows.index, dtype=object))

@@ -63,19 +63,32 @@ class Comparison:
 
 
 def summarise(
-    stat: np.ndarray, unit: str, n: int, used: pd.DataFrame, differs: tuple[str, ...], text: str
+    stat: np.ndarray,
+    unit: str,
+    n: int,
+    used: pd.DataFrame,
+    differs: tuple[str, ...],
+    text: str,
+    whole: bool = True,
 ) -> Effect:
     """The effect of (1 + R,) values of a statistic, the first observed, with its interval."""
     lo, hi = intervals.ends(stat)
-    return Effect(float(stat[0]), lo, hi, unit, n, used, tuple(dict.fromkeys(differs)), text)
+    differs = tuple(dict.fromkeys(differs))
+    return Effect(float(stat[0]), lo, hi, unit, n, used, differs, text, whole)
 
 
 def mean_of(
-    values: np.ndarray, cells: Cells, unit: str, used: pd.DataFrame, differs, text: str
+    values: np.ndarray,
+    cells: Cells,
+    unit: str,
+    used: pd.DataFrame,
+    differs: tuple[str, ...],
+    text: str,
+    whole: bool = True,
 ) -> Effect:
     """The mean over (1 + R, P) values of pairs, with the noise of repeats and of pairs."""
     means = intervals.pairs_again(values, cells.seed).mean(axis=1)
-    return summarise(means, unit, values.shape[1], used, differs, text)
+    return summarise(means, unit, values.shape[1], used, differs, text, whole)
 
 
 def plain(values) -> str:

@@ -7,7 +7,6 @@ is taken and `differs` says so. Where planned workloads are not measured the eff
 and the verdict holds in part."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -99,11 +98,9 @@ def series_gain(
         gain[0], cells, pairs.low, by
     )
     if reduce == "mean":
-        return replace(mean_of(gain, cells, "%", pairs.used, differs, text), whole=pairs.whole)
+        return mean_of(gain, cells, "%", pairs.used, differs, text, pairs.whole)
     stat = {"min": np.min, "max": np.max}[reduce](gain, axis=1)
-    return replace(
-        summarise(stat, "%", gain.shape[1], pairs.used, differs, text), whole=pairs.whole
-    )
+    return summarise(stat, "%", gain.shape[1], pairs.used, differs, text, pairs.whole)
 
 
 def series_wins(
@@ -119,9 +116,7 @@ def series_wins(
     pairs, gain, differs, cells = _gains(cells, series, over, where, model, like, instead)
     wins = 100.0 * (gain > 0)
     text = f"{pairs.text}: faster at {int(wins[0].sum() / 100)} of {wins.shape[1]} workloads"
-    return replace(
-        mean_of(wins, cells, "% of workloads", pairs.used, differs, text), whole=pairs.whole
-    )
+    return mean_of(wins, cells, "% of workloads", pairs.used, differs, text, pairs.whole)
 
 
 def series_gain_slope(
@@ -137,15 +132,9 @@ def series_gain_slope(
     least squares."""
     pairs, gain, differs, cells = _gains(cells, series, over, None, model, like, instead)
     slopes = [slopes_of(np.log2(x), own) for x, own in _along(cells, pairs, gain, along)]
-    found = mean_of(
-        np.column_stack(slopes),
-        cells,
-        f"points per doubling of {NAMES[along]}",
-        pairs.used,
-        differs,
-        pairs.text + _by(gain[0], cells, pairs.low, along),
-    )
-    return replace(found, whole=pairs.whole)
+    unit = f"points per doubling of {NAMES[along]}"
+    text = pairs.text + _by(gain[0], cells, pairs.low, along)
+    return mean_of(np.column_stack(slopes), cells, unit, pairs.used, differs, text, pairs.whole)
 
 
 def series_gain_steps(
@@ -167,9 +156,7 @@ def series_gain_steps(
         f"{pairs.text}: grows at {int(grows[0].sum() / 100)} of {grows.shape[1]} steps of "
         f"{NAMES[along]}"
     )
-    return replace(
-        mean_of(grows, cells, "% of steps", pairs.used, differs, text), whole=pairs.whole
-    )
+    return mean_of(grows, cells, "% of steps", pairs.used, differs, text, pairs.whole)
 
 
 def _along(

@@ -14,7 +14,6 @@ import section_tables as t
 from moebook.results.commentary import (
     NOTHING,
     change,
-    from_to,
     in_order,
     measured,
     missing,
@@ -471,14 +470,6 @@ def test_the_finding_of_section_6_says_what_the_others_lose():
 )
 def test_a_ratio_as_a_change(ratio, text):
     assert change(ratio) == text
-
-
-def test_ends_of_a_gain():
-    assert (
-        from_to(pd.Series([29.4, 1.0, 60.2], index=[1, 16, 64]), "batch")
-        == "+29 % at batch 1, +60 % at 64"
-    )
-    assert from_to(pd.Series([-3.0], index=[16]), "batch") == "-3 % at batch 16"
 
 
 def test_what_is_missing_is_told_once_per_series_and_only_where_no_point_was_measured():

@@ -110,4 +110,4 @@ def _effect(stat: np.ndarray, cells: Cells, n: int, text: str, lacking: str = ""
     imposed = cells.ok["skew"].notna() if "skew" in cells.ok else cells.ok["model"].isna()
     drawn = f"; routing imposed as uniform: {plain(cells.ok.loc[imposed, 'model'])}"
     text = f"in {name}: {text}{lacking}{drawn if imposed.any() else ''}"
-    return replace(summarise(stat, "%", int(n), cells.ok, (), text), whole=not lacking)
+    return summarise(stat, "%", int(n), cells.ok, (), text, not lacking)

@@ -51,8 +51,7 @@ def _pairs(
 
 
 def _mean(pairs: Comparison, values: np.ndarray, unit: str, text: str) -> Effect:
-    found = mean_of(values, pairs.cells, unit, pairs.used, pairs.differs, text)
-    return replace(found, whole=pairs.whole)
+    return mean_of(values, pairs.cells, unit, pairs.used, pairs.differs, text, pairs.whole)
 
 
 def _devices(cells: Cells, modes: list[str], devices: int) -> tuple[int, tuple[str, ...]]:
