@@ -71,12 +71,13 @@ class _Explorer:
         for name, text in (("metric", "metric"), ("only", "only"), *NAMES.items()):
             self.pick[name] = w.Dropdown(description=text)
         for name, text in (("log_x", "log x"), ("log_y", "log y")):
-            self.pick[name] = w.Checkbox(description=text, indent=False)
+            self.pick[name] = w.Checkbox(description=text, indent=False, layout={"width": "auto"})
         own_size = {"align_self": "flex-start", "max_width": "100%"}
+        wrapped = w.Layout(flex_flow="row wrap")  # a narrow window would cut the last ones off
         self.picture, self.notes = w.Image(format="png", layout=own_size), w.HTML()
         rows = [
             w.HBox([self.pick[n] for n in ("view", "metric", "only")]),
-            w.HBox([self.pick[n] for n in (*ROLES, "log_x", "log_y")]),
+            w.HBox([self.pick[n] for n in (*ROLES, "log_x", "log_y")], layout=wrapped),
         ]
         self.box = w.VBox([*rows, self.picture, self.notes])
         self._show()
