@@ -5,6 +5,7 @@ Letters: L layers, H hidden, I expert FFN dim, E experts, K experts per token.""
 import copy
 from dataclasses import dataclass, field
 
+from moebook.models.attention import AttentionGroup
 from moebook.models.shapes import UnknownFamily, read_shape
 
 
@@ -50,8 +51,8 @@ class Architecture:
     norm_bias: bool = False
     lm_head_bias: bool = False
     extra_embeddings: int = 0  # embedding rows without a row in the head
-    window: int | None = None  # tokens a windowed (or chunked) layer attends to
-    num_windowed_layers: int = 0
+    # What the layers attend to and keep; every layer is in one group.
+    attention_groups: tuple[AttentionGroup, ...] = ()
     vision_params: int = 0  # tower, projector and their tokens
     dtype: str = "bfloat16"
     quantization: str | None = None  # the checkpoint's own: fp8, mxfp4
@@ -70,6 +71,16 @@ class Architecture:
     @property
     def num_moe_layers(self) -> int:
         return self.num_layers - self.num_dense_layers
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that a windowed (or chunked) layer attends to, the widest where they differ; None
+        where every layer attends to all."""
+        return max((g.window for g in self.attention_groups if g.window), default=None)
+
+    @property
+    def num_windowed_layers(self) -> int:
+        return sum(g.layers for g in self.attention_groups if g.window)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

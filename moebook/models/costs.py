@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 from moebook.models.architecture import Architecture
 from moebook.models.formats import dtype_bytes
-from moebook.models.sizes import component_bytes, kv_bytes_per_token, kv_values, matrix_counts
+from moebook.models.sizes import (
+    component_bytes,
+    kv_bytes_per_token,
+    matrix_counts,
+    state_bytes_per_sequence,
+)
 
 
 @dataclass(frozen=True)
@@ -52,16 +57,16 @@ def decode_cost(
 
     tokens_per_sequence: tokens of each sequence that one step verifies, the first attending to
     `context` tokens, each further one to one more; all are sampled from, and the sequence's cache
-    is read once. MLA is in its absorbed form: the heads attend to the cached latent vectors. Text
-    only: no vision."""
+    is read once. MLA is in its absorbed form: the heads attend to the cached latent vectors.
+    `kv_cache` has recurrent states too, read and written. Text only: no vision."""
     _check_positive(batch=batch, context=context, tokens_per_sequence=tokens_per_sequence)
     tokens, last = batch * tokens_per_sequence, context + tokens_per_sequence - 1
     scores = batch * sum(_step_flops(arch, reach) for reach in range(context, last + 1))
-    moved = batch * (_attended(arch, last) + tokens_per_sequence * arch.num_layers)
-    kv = moved * kv_values(arch) * dtype_bytes(kv_dtype)
+    kv = _kv_moved(arch, last, tokens_per_sequence) * dtype_bytes(kv_dtype)
+    kept = batch * (kv + 2 * state_bytes_per_sequence(arch, dtype))
     return Cost(
         {**_linear_flops(arch, tokens, tokens), "attention_scores": scores},
-        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv},
+        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kept},
     )
 
 
@@ -76,51 +81,47 @@ def prefill_cost(
     """Prefill of B sequences of S = `input_tokens` in one pass, causal attention, one token sampled
     from each.
 
-    The KV cache is written once and read once. Longer batches that an engine prefills in chunks
-    read weights again."""
+    The KV cache is written once and read once, a recurrent state written. Longer batches that an
+    engine prefills in chunks read weights again."""
     _check_positive(batch=batch, input_tokens=input_tokens)
     tokens = batch * input_tokens
     scores = batch * _causal_flops(arch, input_tokens)
     kv = 2 * tokens * kv_bytes_per_token(arch, kv_dtype)
+    kept = kv + batch * state_bytes_per_sequence(arch, dtype)
     return Cost(
         {**_linear_flops(arch, tokens, batch), "attention_scores": scores},
-        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kv},
+        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kept},
     )
 
 
-def _layers_by_reach(arch: Architecture, context: int) -> list[tuple[int, int]]:
-    """(layers, tokens they attend to) at a context; a chunk is taken as a window, its greatest
-    reach."""
-    windowed = arch.num_windowed_layers if arch.window else 0
-    return [(arch.num_layers - windowed, context), (windowed, min(context, arch.window or context))]
-
-
-def _attended(arch: Architecture, context: int) -> int:
-    """Tokens that one query token attends to, summed over layers."""
-    return sum(layers * reach for layers, reach in _layers_by_reach(arch, context))
+def _kv_moved(arch: Architecture, context: int, written: int) -> int:
+    """Values of the KV cache that a sequence reads at a context and writes, all layers."""
+    return sum(g.layers * g.kv_values * (g.reach(context) + written) for g in arch.attention_groups)
 
 
 def _step_flops(arch: Architecture, context: int) -> int:
     """Query-key products and the weighted sum of values of one query token, all layers, MLA
-    absorbed."""
-    return 2 * arch.num_heads * _attended(arch, context) * _score_width(arch, absorbed=True)
-
-
-def _score_width(arch: Architecture, absorbed: bool) -> int:
-    """Multiply-adds per head, query token and attended token."""
-    if not arch.is_mla:
-        return 2 * arch.head_dim
-    if absorbed:
-        return 2 * arch.kv_lora_rank + arch.qk_rope_head_dim
-    return arch.head_dim + arch.v_head_dim
+    absorbed; update and reading of a recurrent state."""
+    scores = sum(
+        g.layers * g.reach(context) * g.score_width(absorbed=True) for g in arch.attention_groups
+    )
+    return 2 * (scores + _state_macs(arch))
 
 
 def _causal_flops(arch: Architecture, tokens: int) -> int:
     """`_step_flops` summed over the positions 1..S of one sequence, MLA not absorbed."""
-    pairs = 0
-    for layers, reach in _layers_by_reach(arch, tokens):
-        pairs += layers * (reach * (reach + 1) // 2 + (tokens - reach) * reach)
-    return 2 * arch.num_heads * pairs * _score_width(arch, absorbed=False)
+    scores = 0
+    for g in arch.attention_groups:
+        reach = g.reach(tokens)
+        pairs = reach * (reach + 1) // 2 + (tokens - reach) * reach
+        scores += g.layers * pairs * g.score_width(absorbed=False)
+    return 2 * (scores + tokens * _state_macs(arch))
+
+
+def _state_macs(arch: Architecture) -> int:
+    """Multiply-adds of one token with the recurrent states: one to update a value, one to read
+    it."""
+    return sum(g.layers * 2 * g.state_values for g in arch.attention_groups)
 
 
 def _linear_flops(arch: Architecture, tokens: int, sampled: int) -> dict[str, int]:

@@ -7,6 +7,7 @@ every model may be absent."""
 from dataclasses import dataclass, replace
 
 from moebook.models import vision
+from moebook.models.attention import AttentionGroup, joined, latent_group, softmax_groups
 
 
 class UnknownFamily(ValueError):
@@ -91,7 +92,40 @@ def read_shape(config: dict) -> dict:
     else:
         shape["dense_ffn_dim"] = text["intermediate_size"]
         shape["num_dense_layers"] = text["num_hidden_layers"]
-    return {**shape, **(_READERS[kind](text) if kind in _READERS else {})}
+    shape |= _READERS[kind](text) if kind in _READERS else {}
+    return {**shape, "attention_groups": _attention(shape, text)}
+
+
+def _attention(shape: dict, text: dict) -> tuple[AttentionGroup, ...]:
+    """Groups of layers by what they attend to."""
+    layers, heads = shape["num_layers"], shape["num_heads"]
+    if shape.get("kv_lora_rank"):
+        sizes = (text[key] for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
+        return (latent_group(layers, heads, *sizes, shape["kv_lora_rank"]),)
+    (full,) = softmax_groups(layers, heads, shape["num_kv_heads"], shape["head_dim"])
+    windowed = _WINDOWED[shape["family"]](text) if shape["family"] in _WINDOWED else None
+    if windowed is None or not windowed[1]:
+        return (full,)
+    kind, window, count = windowed
+    narrow = replace(full, kind=kind, layers=count, window=window)
+    return joined([replace(full, layers=layers - count), narrow])
+
+
+def _sliding(c: dict) -> tuple[str, int | None, int]:
+    """Kind, window and number of layers that attend to a window; gpt-oss' are every other one."""
+    layers = c["num_hidden_layers"]
+    kinds = c.get("layer_types") or ["sliding_attention", "full_attention"] * layers
+    return "window", c["sliding_window"], kinds[:layers].count("sliding_attention")
+
+
+def _chunked(c: dict) -> tuple[str, int | None, int]:
+    """Llama 4's layers with rotary positions attend within chunks."""
+    layers = c["num_hidden_layers"]
+    with_rope = c.get("no_rope_layers") or [(i + 1) % 4 != 0 for i in range(layers)]
+    return "chunk", c.get("attention_chunk_size"), sum(map(bool, with_rope[:layers]))
+
+
+_WINDOWED = {"gpt_oss": _sliding, "llama4": _chunked, "llama4_text": _chunked}
 
 
 def _first(config: dict, keys: tuple[str, ...]):
@@ -141,15 +175,11 @@ def _phimoe(c: dict) -> dict:
 
 
 def _gpt_oss(c: dict) -> dict:
-    layers = c["num_hidden_layers"]
-    kinds = c.get("layer_types") or ["sliding_attention", "full_attention"] * layers
     return {
         **_biases(c, default=True),
         "attention_sinks": True,
         "router_bias": True,
         "expert_bias": True,
-        "window": c["sliding_window"],
-        "num_windowed_layers": kinds[:layers].count("sliding_attention"),
     }
 
 
@@ -183,7 +213,6 @@ def _deepseek(c: dict) -> dict:
 
 def _llama4(c: dict) -> dict:
     layers, step = c["num_hidden_layers"], c.get("interleave_moe_layer_step", 1)
-    with_rope = c.get("no_rope_layers") or [(i + 1) % 4 != 0 for i in range(layers)]
     moe = c.get("moe_layers") or range(step - 1, layers, step)
     return {
         "num_shared_experts": 1,
@@ -191,8 +220,6 @@ def _llama4(c: dict) -> dict:
         **_biases(c),
         "dense_ffn_dim": c["intermediate_size_mlp"],
         "num_dense_layers": layers - sum(i < layers for i in moe),
-        "window": c.get("attention_chunk_size"),
-        "num_windowed_layers": sum(map(bool, with_rope[:layers])),
     }
 
 

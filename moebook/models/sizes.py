@@ -108,7 +108,18 @@ def component_bytes(
 def kv_bytes_per_token(arch: Architecture, kv_dtype: str = "bfloat16") -> int:
     """Bytes one token adds to the KV cache, summed over layers; windowed layers count like the
     others."""
-    return arch.num_layers * kv_values(arch) * dtype_bytes(kv_dtype)
+    return sum(g.layers * g.kv_values for g in arch.attention_groups) * dtype_bytes(kv_dtype)
+
+
+def state_bytes_per_sequence(arch: Architecture, dtype: str = "bfloat16") -> int:
+    """Bytes that layers of linear attention, SSM and convolutions keep of one sequence, whatever
+    its length: inputs of convolutions in `dtype`, recurrent states in the dtype that the config
+    asks for, else in `dtype`."""
+    held = 0
+    for g in arch.attention_groups:
+        state = g.state_values * dtype_bytes(g.state_dtype or dtype)
+        held += g.layers * (g.conv_values * dtype_bytes(dtype) + state)
+    return held
 
 
 def activation_bytes(arch: Architecture, tokens: int, dtype: str = "bfloat16") -> int:
@@ -141,10 +152,3 @@ def _inner_norms(arch: Architecture) -> int:
         return arch.kv_lora_rank + (arch.q_lora_rank or 0)
     per_head = {"full": arch.num_heads + arch.num_kv_heads, "head": 2, None: 0}
     return per_head[arch.qk_norm] * arch.head_dim
-
-
-def kv_values(arch: Architecture) -> int:
-    """Values that the KV cache holds per token and layer."""
-    if arch.is_mla:
-        return arch.kv_lora_rank + arch.qk_rope_head_dim
-    return 2 * arch.num_kv_heads * arch.head_dim

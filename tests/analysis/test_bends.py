@@ -53,12 +53,13 @@ def test_kv_reads_equal_weight_reads_at_weights_over_kv_bytes(batch):
 
 def test_an_attention_window_puts_that_off_or_does_away_with_it():
     scout = catalog.load("Llama-4-Scout-17B-16E-Instruct")
-    whole = replace(scout, window=None)
+    full, chunked = scout.attention_groups
+    whole = replace(scout, attention_groups=(replace(full, layers=scout.num_layers),))
     contexts = [
         knees.kv_over_weights_from(Case(a, 1, 1, 1, quantization="int4")) for a in (whole, scout)
     ]
     assert contexts[0] < contexts[1]
-    everywhere = replace(scout, num_windowed_layers=scout.num_layers)
+    everywhere = replace(scout, attention_groups=(replace(chunked, layers=scout.num_layers),))
     assert knees.kv_over_weights_from(Case(everywhere, 1, 1, 1)) is None
 
 
