@@ -102,12 +102,12 @@ def test_routing_is_imposed_where_named_on_all_of_the_deepseek_family_and_on_one
         params.uniform_routing
     )
     for point in made.points:
-        imposed = point.engine.routing == "zipf 0"
+        imposed = point.engine.routing == "uniform"
         assert imposed == (model(point) in params.uniform_routing) or "imposing" in point.sweeps
     check = points(profile, "imposing")
     assert {model(p) for p in check} == {params.imposing_check} and {
         p.engine.routing for p in check
-    } == {None, "zipf 0"}
+    } == {None, "uniform"}
     assert len({p.workload for p in check}) == 1
 
 

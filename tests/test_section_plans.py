@@ -104,7 +104,7 @@ def test_the_pair_imposes_routing_where_dummy_weights_in_fp8_do_not_route_near_u
         for sweep in ("quant_batch", "quant_length")
         for p in points(profile, "02_quantization", sweep)
     ]
-    assert {model(p) for p in pair if p.engine.routing == "zipf 0"} == {
+    assert {model(p) for p in pair if p.engine.routing == "uniform"} == {
         "Qwen3-30B-A3B",
         "DeepSeek-V2-Lite",
     }
@@ -113,7 +113,7 @@ def test_the_pair_imposes_routing_where_dummy_weights_in_fp8_do_not_route_near_u
 
 def test_a_model_of_pair_and_formats_is_routed_alike_and_by_its_own_routers_where_it_is_read():
     made = plan("02", uniform_routing=["tiny-mixtral"]).points
-    assert {p.engine.routing for p in made if "quality" not in p.sweeps} == {"zipf 0"}
+    assert {p.engine.routing for p in made if "quality" not in p.sweeps} == {"uniform"}
     assert {p.engine.routing for p in made if "quality" in p.sweeps} == {None}
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from moebook import sections
 from moebook.models.tiny import family
+from moebook.study import routing
 from moebook.study.params import load
 from moebook.study.plan import EngineSettings, Point, Workload
 from moebook.study.settings import Speculation, identity
@@ -19,7 +20,7 @@ LATER = {"speculation", "routing", "routed_experts"}
 
 def test_unset_later_fields_are_no_part_of_the_identity():
     assert set(asdict(EngineSettings())) - set(identity(EngineSettings())) == LATER
-    assert "temperature" not in identity(Workload(1, 2, 3))
+    assert not {"temperature", "identical"} & set(identity(Workload(1, 2, 3)))
     assert identity(Workload(1, 2, 3, temperature=0.0))["temperature"] == 0.0
     spec = identity(EngineSettings(speculation=Speculation("ngram", 3)))["speculation"]
     assert spec == {"method": "ngram", "num_tokens": 3, "draft": None, "acceptance": None}
@@ -53,8 +54,8 @@ def test_every_setting_changes_the_key():
         )
     ]
     engines += [
-        replace(base.engine, routing="zipf 1"),
-        replace(base.engine, routing="zipf 2"),
+        replace(base.engine, routing="zipf:1"),
+        replace(base.engine, routing="same"),
         replace(base.engine, routed_experts=True),
         replace(base.engine, weights="tiny:test/no-balance"),
     ]
@@ -73,6 +74,30 @@ def test_rates_fall_by_the_acceptance_at_each_position():
     assert Speculation("draft_model", 3, "x").rates is None
 
 
-@pytest.mark.parametrize(("routing", "skew"), [(None, None), ("zipf 0", 0.0), ("zipf 1.5", 1.5)])
-def test_the_skew_of_imposed_routing(routing, skew):
-    assert EngineSettings(routing=routing).skew == skew
+@pytest.mark.parametrize(
+    ("imposed", "skew", "spelled"),
+    [
+        (None, None, None),
+        ("uniform", 0.0, "zipf 0"),
+        ("zipf:1.5", 1.5, "zipf 1.5"),
+        ("same", None, "same"),
+    ],
+)
+def test_the_skew_of_imposed_routing_and_how_keys_spell_it(imposed, skew, spelled):
+    settings = EngineSettings(routing=imposed)
+    assert settings.skew == skew
+    assert identity(settings).get("routing") == spelled
+
+
+@pytest.mark.parametrize("word", ["zipf", "zipf:", "zipf:-1", "zipf:nan", "zipf 1", "Same", ""])
+def test_another_word_of_routing_says_what_is_allowed(word):
+    with pytest.raises(ValueError, match="allowed: model, uniform, same, zipf:S"):
+        routing.checked(word)
+
+
+def test_zipf_0_is_uniform():
+    assert [routing.checked(f"zipf:{s}") for s in ("0", "0.0", "1.50")] == [
+        "uniform",
+        "uniform",
+        "zipf:1.5",
+    ]

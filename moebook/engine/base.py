@@ -60,9 +60,10 @@ class Engine(Protocol):
         """What the engine chose, in its own words, with `engine_start_s` and
         `kv_capacity_tokens`."""
 
-    def switch_top_k(self, top_k: int) -> None:
+    def switch(self, top_k: int, routing: str | None) -> None:
         """Route every token to `top_k` experts from now on, at most as many as the engine was
-        started with. What is measured is what a fresh engine with that top-k would give."""
+        started with, chosen as `routing` says (study.routing; None: by the routers). What is
+        measured is what a fresh engine of that kind would give."""
 
     def measure(self, workload: Workload, method: str, repeats: int) -> list[dict]:
         """One dict of metrics per repeat. method: `full` (every token is generated) or `sampled`

@@ -84,7 +84,7 @@ class Sweep:
         return None
 
     def _ready(self, point: Point) -> dict | None:
-        """An engine for the point: the running one, that one with another top-k, or a new one; else
+        """An engine for the point: the running one, that one routing otherwise, or a new one; else
         why not. A layer point needs none."""
         if not point.needs_engine:
             self.running, self.facts = None, {}
@@ -92,13 +92,14 @@ class Sweep:
         if self.running is not None and self.running.engine_key == point.engine_key:
             return None
         if self.running is not None:
-            switch = {"op": "switch", "top_k": point.architecture.top_k}
+            routing = point.engine.routing
+            switch = {"op": "switch", "top_k": point.architecture.top_k, "routing": routing}
             reply = self._guarded(switch, START_LIMIT_S)
             if reply["ok"]:
                 self.running, self.facts = point, reply["facts"]
                 return None
             reason = reply["reason"]
-            self.say(f"a running engine could not switch top-k, starting another: {reason}")
+            self.say(f"a running engine could not switch, starting another: {reason}")
         if point.engine_key in self.refused:
             return self.refused[point.engine_key]
         request = {

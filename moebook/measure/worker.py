@@ -6,7 +6,7 @@ input and writes one JSON reply per line on the file descriptor; standard output
 log, where the engine writes. KIND: of the device that its environment shows it.
 
     {"op": "start", "settings": {...}, "config": {...}}          an engine
-    {"op": "switch", "top_k": 2}                                 that engine with another top-k
+    {"op": "switch", "top_k": 2, "routing": "same"}              that engine, routing otherwise
     {"op": "measure", "workload": {...}, "method": "full", ...}  a workload in it
     {"op": "read", "method": "perplexity", "text": "...", ...}   a text in it
     {"op": "training", "reference": "tiny:cpu/aux-0.01"}         what training recorded
@@ -53,8 +53,8 @@ class Worker:
         )
         return {"facts": self.engine.facts()}
 
-    def switch(self, top_k: int) -> dict:
-        self.engine.switch_top_k(top_k)
+    def switch(self, top_k: int, routing: str | None) -> dict:
+        self.engine.switch(top_k, routing)
         return {"facts": self.engine.facts()}
 
     def measure(self, workload: dict, method: str, repeats: int) -> dict:

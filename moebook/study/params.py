@@ -16,6 +16,7 @@ from moebook.models import fitting
 from moebook.problems import ParameterError, Problem, Wrong, choices
 from moebook.study import limits
 from moebook.study.given import of_notebook, read_yaml
+from moebook.study.routing import Routing
 
 PROFILE = r"[a-z0-9][a-z0-9_-]*"
 
@@ -38,6 +39,7 @@ Counts = Annotated[tuple[Count, ...], BeforeValidator(as_tuple)]
 Fractions = Annotated[tuple[Fraction, ...], BeforeValidator(as_tuple)]
 NonNegatives = Annotated[tuple[NonNegative, ...], BeforeValidator(as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+Routings = Annotated[tuple[Routing, ...], BeforeValidator(as_tuple)]
 Models = Annotated[tuple[str, ...], BeforeValidator(as_models)]
 # Depths that a model is extrapolated from: a line takes two.
 Depths = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=2)]

@@ -35,6 +35,7 @@ from pathlib import Path
 
 from moebook.models.architecture import Architecture
 from moebook.models.tiny import family, own_text
+from moebook.study import routing
 from moebook.study.settings import EngineSettings, Workload, identity
 
 TEXT_METHODS = ("perplexity", "acceptance", "routing", "ablation")
@@ -100,10 +101,12 @@ class Point:
 
     @property
     def build_key(self) -> tuple:
-        """Points equal in this differ in top-k at most, which a running engine can switch."""
+        """Points equal in this differ in top-k and routing at most, which a running engine can
+        switch."""
         arch = self.architecture
         ffn_dim, experts, _, layers = arch.shape
-        return arch.unedited_name, arch.source, layers, ffn_dim, experts, self.engine
+        engine = replace(self.engine, routing=None)
+        return arch.unedited_name, arch.source, layers, ffn_dim, experts, engine
 
     @property
     def rests_on_tiny(self) -> bool:
@@ -175,7 +178,7 @@ class Plan:
 
     @property
     def num_engines(self) -> int:
-        """Engine configurations; those that differ in top-k alone share a build."""
+        """Engine configurations; those that differ in top-k and routing alone share a build."""
         return len({p.engine_key for p in self.measured if p.needs_engine})
 
     @property
@@ -220,6 +223,8 @@ def describe(point: Point) -> dict:
         "temperature": work.temperature,
         "text": point.text and Path(point.text).name,
         "skew": engine.skew,
+        "routing": engine.routing or (routing.MODEL if point.needs_engine else None),
+        "identical": work.identical,
         "batch": work.batch,
         "input_tokens": work.input_tokens,
         "output_tokens": work.output_tokens,

@@ -21,7 +21,6 @@ from moebook.study.settings import EngineSettings, Workload
 Graphs = Literal["light", "pieces", "compiled", "default", "eager"]
 DTYPES = ("bfloat16", "float16", "float32")
 SAMPLED_OUTPUTS = 128  # tokens out that sampled steps take at most, one a step
-UNIFORM = "zipf 0"  # routing imposed as uniform, on models whose dummy weights do not route so
 
 
 class EngineParams(params.NotebookParams):

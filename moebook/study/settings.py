@@ -5,6 +5,8 @@ differs from its default, so that points measured before keep their keys."""
 
 from dataclasses import asdict, dataclass, field, fields
 
+from moebook.study import routing
+
 
 def later(default=None):
     """A field that keys know only where it is set."""
@@ -40,8 +42,8 @@ class EngineSettings:
     compilation), `pieces` (light, and graphs in pieces for all other steps, a draft model's among
     them), `compiled` (the engine's own compilation and graphs, for graph_batch_sizes only),
     `default` (all the engine's own), `eager`. weights: dummy, a checkpoint folder or a tiny
-    reference. routing: `zipf S` imposes expert choices drawn with probability ~ rank^-S in place of
-    the router's; 0 is uniform."""
+    reference. routing: None, the routers choose; else what is imposed in their place, see
+    `routing.py`."""
 
     dtype: str = "bfloat16"
     quantization: str | None = None
@@ -67,24 +69,22 @@ class EngineSettings:
 
     @property
     def skew(self) -> float | None:
-        """Exponent of the imposed Zipf routing."""
-        return skew_of(self.routing)
-
-
-def skew_of(routing: str | None) -> float | None:
-    return None if routing is None else float(routing.removeprefix("zipf "))
+        """Exponent of the imposed Zipf routing; 0 is uniform."""
+        return routing.skew_of(self.routing)
 
 
 @dataclass(frozen=True)
 class Workload:
     """B sequences of `input_tokens` seeded random ids, each continued by `output_tokens`.
-    temperature None: 1."""
+    temperature None: 1. identical: all sequences of a batch have one prompt; with temperature 0
+    they stay alike."""
 
     batch: int
     input_tokens: int
     output_tokens: int
     seed: int = 0
     temperature: float | None = later()
+    identical: bool = later(False)
 
 
 def identity(settings: EngineSettings | Workload) -> dict:
@@ -93,4 +93,6 @@ def identity(settings: EngineSettings | Workload) -> dict:
     for field_ in fields(settings):
         if field_.metadata.get("later") and getattr(settings, field_.name) == field_.default:
             del known[field_.name]
+    if "routing" in known:
+        known["routing"] = routing.first_spelling(known["routing"])
     return known

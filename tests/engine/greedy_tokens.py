@@ -67,7 +67,7 @@ def main() -> None:
         out[f"fresh_{top_k}"] = tokens_of(engine)
         if top_k == 4:
             out["routed_to_4"] = routed_experts(engine)
-            engine.switch_top_k(1)
+            engine.switch(1, None)
             out["switched_to_1"] = tokens_of(engine)
             out["routed_to_1"] = routed_experts(engine)
         engine.stop()

@@ -86,8 +86,9 @@ def test_a_checking_step_has_the_drafts_tokens_and_hits_more_experts(found):
 
 
 @pytest.mark.engine
-def test_imposed_routing_is_uniform_or_skewed(found):
-    even, skewed = (found["skewed"][s]["4"] for s in ("zipf 0", "zipf 3"))
+def test_imposed_routing_is_uniform_skewed_or_the_same_for_all(found):
+    even, skewed, same = (found["skewed"][s]["4"] for s in ("uniform", "zipf:3", "same"))
     arch = catalog.load("tiny:test/aux-0.01")
     assert even == pytest.approx(distinct_experts(arch.num_experts, arch.top_k, 4), rel=0.12)
     assert skewed < 0.8 * even
+    assert same == arch.top_k

@@ -118,7 +118,7 @@ def main() -> None:
         "plain": speculate(target, out, None),
         "draft": speculate(target, out, draft),
         "ngram": speculate(target, out, Speculation("ngram", 3)),
-        "skewed": {s: skewed(target, out, s) for s in ("zipf 0", "zipf 3")},
+        "skewed": {s: skewed(target, out, s) for s in ("uniform", "zipf:3", "same")},
     }
     (out / "found.json").write_text(json.dumps(found))
 

@@ -56,7 +56,10 @@ class VllmEngine:
             if family.is_tiny(settings.weights):
                 self.chosen["training"] = family.training_id(settings.weights)
             self._install(settings.moe_backend)
-            self._install_routing(settings.skew)
+            self.rpc(patches_routers.patch_bias)
+            if settings.routing is not None:
+                self.rpc(patches_routers.impose, settings.routing)
+                self.rpc(patches.recapture)
         except Exception as error:
             self._environment.close()
             raise unsupported(self._failure(error), settings) from error
@@ -85,13 +88,6 @@ class VllmEngine:
             self.rpc(patches.recapture)
             self.chosen |= {"moe_backend": f"moebook {variant}", "moe_config_tuned": None}
 
-    def _install_routing(self, skew: float | None) -> None:
-        """Routers as the model asks for, or imposed choices in their place."""
-        self.rpc(patches_routers.patch_bias)
-        if skew is not None:
-            self.rpc(patches_routers.impose, skew, 0)
-            self.rpc(patches.recapture)
-
     def stop(self) -> None:
         llm, self.llm = self.llm, None
         if llm is not None:
@@ -108,7 +104,7 @@ class VllmEngine:
             **self.chosen,
         }
 
-    def switch_top_k(self, top_k: int) -> None:
+    def switch(self, top_k: int, routing: str | None) -> None:
         """Weights, KV cache and kernels are those of a fresh engine with that top-k (tests compare
         both), start-up is saved. Start with the largest: workspaces are sized then."""
         started = time.perf_counter()
@@ -116,6 +112,8 @@ class VllmEngine:
             raise EngineFailed(
                 "failed", "no router was found in the running engine whose top-k could be switched"
             )
+        self._in_own_words(self.rpc, patches_routers.impose, routing)
+        self._in_own_words(self.rpc, patches.recapture)
         self.chosen["top_k_switched"] = True
         self.start_s = time.perf_counter() - started
 

@@ -137,7 +137,7 @@ def routers_of(worker) -> list:
 
 @seen_in("0.26", "0.32")
 def set_top_k(worker, top_k: int) -> int:
-    """Set every router's top-k and capture the decode graphs anew; returns routers set."""
+    """Set every router's top-k; decode graphs are captured anew after it. Returns routers set."""
     routers = routers_of(worker)
     for router in routers:
         router.top_k = top_k
@@ -145,7 +145,6 @@ def set_top_k(worker, top_k: int) -> int:
         if (config := vars(module).get("moe_config")) is not None:
             config.experts_per_token = top_k
             module.top_k = top_k
-    recapture(worker)
     return len(routers)
 
 

@@ -11,6 +11,7 @@ Letters: T tokens of a step, L MoE layers, E experts, K experts per token.
 from dataclasses import dataclass
 
 from moebook.engine.vllm.patches import routers_of, seen_in
+from moebook.study.routing import SAME, skew_of
 
 
 @dataclass
@@ -49,29 +50,36 @@ def patch_bias(worker) -> int:
 
 
 @seen_in("0.26", "0.32")
-def impose(worker, skew: float, seed: int) -> int:
-    """Every token's experts are drawn anew at each step, K without replacement, with probability ~
-    rank^-skew, weights 1/K; each layer ranks its experts in an order of its own. Returns the layers
-    changed."""
+def impose(worker, routing: str | None) -> int:
+    """Experts are drawn anew at each step, K without replacement, weights 1/K, as study.routing
+    says; each layer ranks its experts in an order of its own. None: the routers choose again.
+    Decode graphs are captured anew after it. Returns the layers changed."""
     import torch
 
     routers = _routers(worker)
     for layer, router in enumerate(routers):
-        generator = torch.Generator().manual_seed(seed + layer)
+        vars(router).pop("_compute_routing", None)
+        if routing is None:
+            continue
+        generator = torch.Generator().manual_seed(layer)
         ranks = torch.randperm(router.global_num_experts, generator=generator) + 1
-        router._compute_routing = _drawn(router, -skew * ranks.double().log())
+        log_p = -(skew_of(routing) or 0.0) * ranks.double().log()
+        router._compute_routing = _drawn(router, log_p, alike=routing == SAME)
     return len(routers)
 
 
-def _drawn(router, log_p):
+def _drawn(router, log_p, alike: bool):
+    """alike: one draw for all tokens of the step."""
     import torch
 
     def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
         nonlocal log_p
         log_p = log_p.to(router_logits.device, torch.float32)
-        noise = torch.empty_like(router_logits, dtype=torch.float32).exponential_()
-        gumbel = -noise.log()  # (T, E)
+        drawn = router_logits[:1] if alike else router_logits
+        noise = torch.empty_like(drawn, dtype=torch.float32).exponential_()
+        gumbel = -noise.log()  # (T, E), or (1, E)
         ids = (log_p + gumbel).topk(router.top_k, dim=-1).indices
+        ids = ids.expand(len(router_logits), -1).contiguous()
         weights = torch.full(ids.shape, 1 / router.top_k, device=ids.device)
         return weights, ids.to(indices_type or torch.int32)
 

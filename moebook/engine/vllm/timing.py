@@ -8,8 +8,9 @@ What is timed, in seconds on the host's clock around `LLM.generate` of the whole
            token
 
 Two regimes: prefill computes (FLOPs of B x S tokens), decode reads (weights of the experts hit, KV
-cache). Every shape is run once before it is timed, every sequence has a prompt of its own, sampling
-is at temperature 1 so that sequences do not fall into one path, and prefix caching is off."""
+cache). Every shape is run once before it is timed, and prefix caching is off. Every sequence has a
+prompt of its own and sampling is at temperature 1, so that sequences do not fall into one path,
+unless the workload asks for identical ones."""
 
 import time
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ class WorkloadTimer:
         self.rng = np.random.default_rng(workload.seed)
         asked = workload.temperature
         self.temperature = 1.0 if asked is None else asked
+        self.identical = workload.identical
         if (need := self.batch * self.total_tokens) > engine.kv_capacity_tokens:
             raise EngineFailed(
                 "oom",
@@ -131,8 +133,12 @@ class WorkloadTimer:
         """Generate for fresh prompts: (seconds, per-request seconds, step trace)."""
         trace, shape = Trace(), (self.batch, input_tokens)
         with patches.delivering_to(self.engine.llm, trace.add):
-            prompts = self.rng.integers(0, self.engine.vocab_size, shape).tolist()
-            seconds, outputs = self.engine.run_prompts(prompts, output_tokens, self.temperature)
+            prompts = self.rng.integers(0, self.engine.vocab_size, shape)
+            if self.identical:
+                prompts[:] = prompts[0]
+            seconds, outputs = self.engine.run_prompts(
+                prompts.tolist(), output_tokens, self.temperature
+            )
         return seconds, _request_times(outputs), trace
 
 

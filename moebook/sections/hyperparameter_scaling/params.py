@@ -20,12 +20,15 @@ def _long_enough(length: Length) -> Length:
 
 
 class Params(EngineParams):
-    """Three groups, each left out where its models are null or empty.
+    """Four groups, each left out where its models are null or empty.
 
     grid: one model's skeleton with every FFN dim I (channels) x expert count E x active experts K,
     at one batch B (sequences) and length (tokens in, and out). Cells with more weights than
     `capacity_limit_gb` (GB) are out of memory; those too large for the device run with
-    `reduced_layers` layers and are extrapolated.
+    `reduced_layers` layers and are extrapolated. The whole grid once for each of `grid_routings`
+    (moebook/study/routing.py).
+    routing: models in their published shape at `grid_batch`, over active experts and `routings`;
+    beside them the routers' own choices, for distinct and for identical prompts.
     comparison: published models over batches, by active experts and by length.
     validation: one model in full, sampled and by depth."""
 
@@ -38,6 +41,11 @@ class Params(EngineParams):
     grid_tokens: Length = Length(8, 8)
     capacity_limit_gb: params.Fraction | None = None
     reduced_layers: params.Count | None = None
+    grid_routings: params.Routings = ("model", "same")
+    routing_models: params.Models = ("tiny-mixtral",)
+    routing_active_experts: params.Counts = (1, 2, 4)
+    routings: params.Routings = ("uniform", "zipf:1", "same")
+    routing_tokens: Length = Length(8, 8)
     comparison_models: params.Models = ("tiny-deepseek-v2", "tiny-qwen2-moe")
     comparison_active_experts: params.Counts = (1, 4)
     comparison_tokens: Length = Length(8, 8)
@@ -50,6 +58,7 @@ class Params(EngineParams):
         found = super().problems()
         for key, names, length in (
             ("grid_model", [self.grid_model], self.grid_tokens),
+            ("routing_models", self.routing_models, self.routing_tokens),
             ("comparison_models", self.comparison_models, longest(self.compared_lengths())),
             ("validation_model", [self.validation_model], self.validation_tokens),
         ):

@@ -10,30 +10,35 @@ from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import Plan, Point, merge
 from moebook.study.points import derived, reduced, settings, try_edit, unless
+from moebook.study.routing import MODEL, imposed
+
+GRID = "grid"
 
 
 def plan(p: Params) -> Plan:
-    """Sweeps `grid`, `batch_topk`, `batch_length` and `validation`, and `support`: the points that
-    others are extrapolated from."""
+    """Sweeps `grid` (with imposed routing `grid_same` and the like), `routing`, `batch_topk`,
+    `batch_length` and `validation`, and `support`: the points that others are extrapolated from."""
     p = model_names.with_models(
         p,
         grid_model=points.fits(p, [p.grid_batch], [p.grid_tokens]),
+        routing_models=points.fits(p, [p.grid_batch], [p.routing_tokens]),
         comparison_models=points.fits(p, p.batches, p.compared_lengths()),
         validation_model=points.fits(p, [p.grid_batch], [p.validation_tokens]),
     )
-    planned = [*_grid(p), *_batch_sweeps(p), *_validation(p)]
+    grids = [point for word in p.grid_routings for point in _grid(p, word)]
+    planned = [*grids, *_routing(p), *_batch_sweeps(p), *_validation(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 
 
-def _grid(p: Params) -> list[Point]:
+def _grid(p: Params, routing: str) -> list[Point]:
     if p.grid_model is None:
         return []
-    base = catalog.load(p.grid_model)
-    engine = settings(p, (p.grid_batch,), p.grid_tokens.total)
+    base, sweep = catalog.load(p.grid_model), GRID if routing == MODEL else f"{GRID}_{routing}"
+    engine = settings(p, (p.grid_batch,), p.grid_tokens.total, routing=imposed(routing))
     cells = []
     for ffn, experts, active in product(p.ffn_dims, p.expert_counts, p.active_experts):
         arch, reason = try_edit(base, ffn_dim=ffn, num_experts=experts, top_k=active)
-        cell = points.point(p, NOTEBOOK, arch, engine, p.grid_batch, p.grid_tokens, "grid")
+        cell = points.point(p, NOTEBOOK, arch, engine, p.grid_batch, p.grid_tokens, sweep)
         cells.append(_within_capacity(p, unless(cell, reason)))
     fitting = [cell for cell in cells if check(cell, p.device).status == "ready"]
     if p.reduced_layers is None or len(fitting) == len(cells) or not fitting:
@@ -92,6 +97,23 @@ def _anchor_check(p: Params, anchor: Point, anchor_low: Point, fitting: list[Poi
     low = reduced(cell, p.reduced_layers)
     whole = replace(cell, sweeps=("validation",))
     return [low, whole, derived(whole, [low], [anchor, anchor_low])]
+
+
+def _routing(p: Params) -> list[Point]:
+    """Each routing in turn, and the routers' own: for distinct prompts, and for identical ones at
+    temperature 0, which every sequence continues alike."""
+    found = []
+    for name, active in product(p.routing_models, p.routing_active_experts):
+        arch, reason = try_edit(catalog.load(name), top_k=active)
+        for word in dict.fromkeys((*p.routings, MODEL)):
+            engine = settings(p, (p.grid_batch,), p.routing_tokens.total, routing=imposed(word))
+            cell = points.point(
+                p, NOTEBOOK, arch, engine, p.grid_batch, p.routing_tokens, "routing"
+            )
+            found.append(unless(cell, reason))
+        alike = replace(cell.workload, identical=True, temperature=0.0)
+        found.append(unless(replace(cell, workload=alike), reason))
+    return found
 
 
 def _batch_sweeps(p: Params) -> list[Point]:

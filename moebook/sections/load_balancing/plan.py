@@ -12,7 +12,7 @@ from itertools import product
 
 from moebook.models import catalog
 from moebook.sections.load_balancing.params import NOTEBOOK, Params
-from moebook.study import model_names, points
+from moebook.study import model_names, points, routing
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import settings
@@ -84,8 +84,10 @@ def _ablations(p: Params) -> Iterator[Point]:
 def _skewed_layers(p: Params) -> Iterator[Point]:
     length = p.skew_tokens.tokens_in
     for name, tokens, skew in product(p.skew_layer_models, p.skew_layer_tokens, p.skews):
-        series = _routing(skew)
-        engine = settings(p, {1}, length, moe_backend=p.skew_layer_backend, routing=series)
+        series = _series(skew)
+        engine = settings(
+            p, {1}, length, moe_backend=p.skew_layer_backend, routing=routing.zipf(skew)
+        )
         work = Workload(tokens, 1, 1, p.seed)
         yield _point(p, name, engine, work, "layer", "skew_layer", series=series)
 
@@ -95,11 +97,11 @@ def _skewed_engines(p: Params) -> Iterator[Point]:
         return
     arch, length = catalog.load(p.skew_model), p.skew_tokens
     for skew, batch in product(p.skews, p.skew_batches):
-        series = _routing(skew)
-        engine = settings(p, p.skew_batches, length.total, routing=series)
+        series = _series(skew)
+        engine = settings(p, p.skew_batches, length.total, routing=routing.zipf(skew))
         yield points.point(p, NOTEBOOK, arch, engine, batch, length, "skew_engine", series=series)
 
 
-def _routing(skew: float) -> str:
-    """How a skew is called in settings and legends: `zipf 1`; 0 is uniform."""
+def _series(skew: float) -> str:
+    """How a skew is called in legends: `zipf 1`; 0 is uniform."""
     return f"zipf {skew:g}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from moebook.models import catalog, fitting
 from moebook.models.formats import SERIES
 from moebook.sections.model_comparison.params import NOTEBOOK, Params
-from moebook.study import model_names, points
+from moebook.study import model_names, points, routing
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import full_or_by_depth
@@ -58,7 +58,7 @@ def _settings(p: Params, series: str, longest: int, imposed: bool) -> EngineSett
         dtype=dtype,
         quantization=quantization,
         kv_cache_dtype=kv,
-        routing=points.UNIFORM if imposed else None,
+        routing=routing.UNIFORM if imposed else None,
         gpu_memory_utilization=p.gpu_memory_utilization,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from moebook.models import catalog, formats
 from moebook.models.formats import SERIES
 from moebook.sections.quantization.params import NOTEBOOK, Params
-from moebook.study import model_names, points
+from moebook.study import model_names, points, routing
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -49,8 +49,8 @@ def _fits(p: Params, series: tuple[str, ...], batches: tuple[int, ...], lengths:
 
 def _settings(p: Params, series: str, max_model_len: int, model: str | None) -> EngineSettings:
     batches = {*p.batches, *p.formats_batches} or {1}
-    routing = points.UNIFORM if model in p.uniform_routing else None
-    return points.settings(p, batches, max_model_len, routing=routing, **_format(series))
+    imposed = routing.UNIFORM if model in p.uniform_routing else None
+    return points.settings(p, batches, max_model_len, routing=imposed, **_format(series))
 
 
 def _pairs(p: Params) -> list[Point]:

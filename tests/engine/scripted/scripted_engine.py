@@ -34,7 +34,7 @@ class ScriptedEngine:
     def facts(self) -> dict:
         return {"engine_start_s": START_S, "kv_capacity_tokens": CAPACITY_TOKENS}
 
-    def switch_top_k(self, top_k: int) -> None:
+    def switch(self, top_k: int, routing: str | None) -> None:
         self.top_k = top_k
 
     def measure(self, workload: Workload, method: str, repeats: int) -> list[dict]:
