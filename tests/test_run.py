@@ -11,7 +11,7 @@ import pytest
 from moebook import sections
 from moebook.measure import progress, run, schedule
 from moebook.measure.folder_lock import FolderInUse
-from moebook.measure.store import Store, Unwritable
+from moebook.measure.store import Found, Store, Unwritable
 from moebook.results import table as results
 from moebook.study.params import build
 
@@ -470,3 +470,40 @@ def test_every_layer_point_has_its_line(layers, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "tiny-mixtral expert loop 16 tokens: 200 µs;" in out
     assert out.count("infeasible (no triton here);") == 6
+
+
+def test_a_further_record_is_another_engine_start_in_the_reverse_order_of_builds(plan, tmp_path):
+    measure(plan, tmp_path)
+    counts, worker = measure(plan, tmp_path, record=2)
+    assert counts["ok"] == len(plan.measured) and worker.ops.count("start") == plan.num_builds
+    found = Store(tmp_path, plan).found()
+    assert {key: len(own) for key, own in found.further.items()} == dict.fromkeys(found.records, 1)
+    written = sorted(Store(tmp_path, plan).records_folder.glob("*/2.json"), key=_modified)
+    first, last = plan.measured[0].build_key, plan.measured[-1].build_key
+    by_key = {point.key: point.build_key for point in plan.measured}
+    order = [by_key[json.loads(path.read_text())["key"]] for path in written]
+    assert (order[0], order[-1]) == (last, first)
+    rows = results.assemble(plan, found.records, found.further)
+    assert set(rows["record"].dropna()) == {1, 2} and rows["host"].notna().all()
+    assert measure(plan, tmp_path, record=2)[0] == {"skipped": len(plan.measured)}
+
+
+def _modified(path):
+    return path.stat().st_mtime_ns
+
+
+def test_records_go_on_in_their_order_and_only_of_points_with_a_number(plan, tmp_path):
+    measure(plan, tmp_path, ScriptedWorker({1: {"ok": False, "status": "oom", "reason": "full"}}))
+    assert measure(plan, tmp_path, record=3)[0] == {"skipped": len(plan.measured)}
+    assert measure(plan, tmp_path, record=2)[0]["ok"] == len(plan.measured) - 1
+    assert measure(plan, tmp_path, record=3)[0]["ok"] == len(plan.measured) - 1
+
+
+def test_further_records_are_set_aside_with_their_device(plan, tmp_path):
+    measure(plan, tmp_path)
+    measure(plan, tmp_path, record=2)
+    store = Store(tmp_path, plan)
+    ((device, _),) = store.sources()
+    moved = store.discard(device)
+    assert len(moved) == len(set(moved)) == 2 * len(plan.measured)
+    assert store.found() == Found()

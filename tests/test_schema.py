@@ -12,6 +12,7 @@ from moebook import sections
 from moebook.results import derived, schema
 from moebook.results import table as results
 from moebook.study.params import load
+from moebook.study.plan import describe
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "outputs/reference").glob("*/*/results.parquet"))
@@ -112,7 +113,8 @@ def test_a_newer_schema_is_told_clearly(table, tmp_path, monkeypatch):
     results.write(table, tmp_path / "r.parquet", {})
     monkeypatch.undo()
     with pytest.raises(
-        ValueError, match=r"r\.parquet has schema 99, .* reads up to schema 2: update"
+        ValueError,
+        match=rf"r\.parquet has schema 99, .* reads up to schema {schema.VERSION}: update",
     ):
         results.read(tmp_path / "r.parquet")
 
@@ -181,3 +183,24 @@ def test_every_column_of_a_summary_is_described():
         params = load(section.params, ROOT / f"params/{profile}/{section.stem}.yaml")
         shown = Run(section, params).read().shown
         assert not [name for name in shown if name not in schema.columns()], (profile, stem)
+
+
+def test_a_cell_is_known_by_all_that_is_planned_but_names_and_effort():
+    """Every column that planning fills, but what points are called and how they are measured."""
+    section = sections.find("01")
+    plan = section.plan(load(section.params, ROOT / "params/cpu/01_hyperparameter_scaling.yaml"))
+    called = {"key", "notebook", "sweeps", "series", "method", "repeats_planned"}
+    assert set(schema.identity()) == set(describe(plan.points[0])) - called
+    assert {schema.columns()[name].identity for name in schema.identity()} == {*schema.IDENTITIES}
+
+
+def test_points_of_other_engine_room_are_other_cells_that_may_be_compared():
+    from moebook.results.cells import Cells, series_keys
+
+    section = sections.find("01")
+    plan = section.plan(load(section.params, ROOT / "params/cpu/01_hyperparameter_scaling.yaml"))
+    point = describe(plan.points[0])
+    number = {"sweeps": "s", "status": "ok", "throughput_tok_s": 1.0}
+    rows = [{**point, **number}, {**point, **number, "kv_cache_gib": 7, "key": "other"}]
+    cells = Cells.of(pd.DataFrame(rows), "s", 0, 0)
+    assert len(cells.ok) == 2 and series_keys(cells.ok, ()).nunique() == 1

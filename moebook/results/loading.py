@@ -164,7 +164,7 @@ def _from_points(
     enrich: Enrich,
     is_reference: bool = False,
 ) -> Results:
-    table = results.assemble(plan, _with_balance(store, found.records))
+    table = results.assemble(plan, _with_balance(store, found.records), found.further)
     source = next(iter(found.records.values()))["provenance"]
     ceilings = store.ceilings(source["device"])
     meta = results.metadata(plan, params.model_dump(mode="json"), ceilings)

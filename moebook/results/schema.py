@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-VERSION = 2  # 1: tables whose empty columns had no type
+VERSION = 3  # 2: without the engine's room, records and hosts; 1: empty columns had no type
 NEVER = "never"  # what `missing` says of a column that always has a value
 ARROW = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "flag": pa.bool_()}
 PANDAS = {
@@ -27,12 +27,14 @@ PANDAS = {
     "flag": "boolean",
 }
 ALWAYS_THERE = {"integer": "int64", "flag": "bool"}  # pandas types that have no null
+IDENTITIES = ("place", "series", "room")
 SUMMARISED = ("repeat", "metric")  # groups of which a summary tells the median and the range
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column. missing: what a null means, or NEVER."""
+    """One column. missing: what a null means, or NEVER. identity: a kind of IDENTITIES, of columns
+    that a cell is known by."""
 
     name: str
     type: str
@@ -41,6 +43,7 @@ class Column:
     source: str
     missing: str
     group: str
+    identity: str | None = None
 
     @property
     def pandas(self):
@@ -120,6 +123,12 @@ def names(*wanted: str) -> tuple[str, ...]:
 def table() -> tuple[str, ...]:
     """The columns of results.parquet, in order."""
     return names(*(name for name, group in groups().items() if group["table"]))
+
+
+def identity(*kinds: str) -> tuple[str, ...]:
+    """The columns that a cell is known by, of some IDENTITIES or of all, in the schema's order."""
+    wanted = kinds or IDENTITIES
+    return tuple(name for name, column in columns().items() if column.identity in wanted)
 
 
 def arrow(wanted: Iterable[str]) -> pa.Schema:

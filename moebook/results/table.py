@@ -36,23 +36,56 @@ TIMES = ("e2e_s", "layer_s")  # what a point's spread is told of, the first that
 UNSTABLE_PCT = 5.0  # repeats that spread wider than this flag their point
 
 
-def assemble(plan: Plan, records: dict[str, dict]) -> pd.DataFrame:
-    """The table of a plan from its records by key; points without a record are rows `not_run`.
-    Columns that are computed from others (metrics, floors) are null."""
-    rows = [row for point in plan.points for row in _rows(point, plan, records)]
+def assemble(
+    plan: Plan, records: dict[str, dict], further: dict[str, list[dict]] | None = None
+) -> pd.DataFrame:
+    """The table of a plan from the first record of each point by key, and its further ones; points
+    without a record are rows `not_run`. Columns that are computed from others (metrics, floors) are
+    null."""
+    by_key, rows = {p.key: p for p in plan.points}, []
+    for point in plan.points:
+        rows += _rows(point, by_key, records)
+        rows += _further_rows(point, by_key, further or {})
     return schema.as_table(pd.DataFrame(rows))
 
 
-def _rows(point: Point, plan: Plan, records: dict[str, dict]) -> list[dict]:
+def _rows(point: Point, by_key: dict[str, Point], records: dict[str, dict]) -> list[dict]:
     if point.status != "ready":
         return [{**describe(point), "status": point.status, "reason": point.reason}]
-    record = _derive(point, plan, records) if point.is_derived else records.get(point.key)
+    record = _derive(point, by_key, records) if point.is_derived else records.get(point.key)
     if record is None:
         return [{**describe(point), "status": "not_run", "reason": "not measured yet"}]
+    return _rows_of(point, record)
+
+
+def _further_rows(
+    point: Point, by_key: dict[str, Point], further: dict[str, list[dict]]
+) -> list[dict]:
+    """Rows of the records with a number beyond the first; of an extrapolated point, one record for
+    each that all its points have."""
+    needed = (*point.own, *point.anchor) or (point.key,)
+    rows = []
+    for number, found in enumerate(zip(*(further.get(key, ()) for key in needed), strict=False), 2):
+        own = dict(zip(needed, found, strict=True))
+        record = _derive(point, by_key, own) if point.is_derived else own[point.key]
+        if record["status"] == "ok":
+            rows += _rows_of(point, record, number)
+    return rows
+
+
+def host_of(provenance: dict) -> str:
+    """The machine's own id where it was recorded, else the GPUs' UUID, else the day."""
+    known = provenance.get("host_id") or provenance.get("device_uuid")
+    return known or provenance.get("started_at", "")[:10]
+
+
+def _rows_of(point: Point, record: dict, number: int = 1) -> list[dict]:
     provenance = record["provenance"]
     shared = {
         **describe(point),
         "point_id": point.point_id(provenance["device"], provenance["engine_version"]),
+        "record": number,
+        "host": host_of(provenance),
         "status": record["status"],
         "reason": record["reason"],
         "peak_memory_bytes": record.get("peak_memory_bytes"),
@@ -103,11 +136,10 @@ def _spread_pct(seconds: list[float]) -> float:
     return 100 * (max(seconds) - min(seconds)) / middle
 
 
-def _derive(point: Point, plan: Plan, records: dict[str, dict]) -> dict | None:
+def _derive(point: Point, by_key: dict[str, Point], records: dict[str, dict]) -> dict | None:
     """A record for a depth point: TTFT and step time as a + b L through its own points, or with the
     anchor's a."""
     needed = [*point.own, *point.anchor]
-    by_key = {p.key: p for p in plan.points}
     found = [records.get(key) for key in needed]
     if any(record is None for record in found):
         return None
@@ -162,6 +194,8 @@ def at_anchor(layers: list[int], seconds: list[float], full: int) -> float:
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """One row per point and set of sweeps: medians over repeats, `<metric>_lo` and `_hi` (min,
     max), `n_repeats`, `spread_pct` of E2E. Order of the table is kept."""
+    if "record" in table:
+        table = table[table["record"].fillna(1) == 1]
     metrics = [m for m in METRICS if m in table]
     texts = [name for name in REPEAT_TEXTS if name in table]
     groups = table.groupby("key", sort=False)

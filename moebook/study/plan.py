@@ -40,15 +40,18 @@ from moebook.study.settings import EngineSettings, Workload, identity
 
 TEXT_METHODS = ("perplexity", "acceptance", "routing", "ablation")
 WITHOUT_ENGINE = ("layer", "training", "endpoint")
-# Engine settings that a point is known by beside its model.
+# The columns that a point is known by beside its model's name: of the architecture, of the engine.
+SHAPE_COLUMNS = ("num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k")
+FORMAT_COLUMNS = ("dtype", "quantization", "kv_cache_dtype")
+SPLIT_COLUMNS = ("tensor_parallel", "pipeline_parallel", "expert_parallel")
 ENGINE_COLUMNS = (
-    "dtype",
-    "quantization",
-    "kv_cache_dtype",
-    "tensor_parallel",
-    "pipeline_parallel",
-    "expert_parallel",
+    *FORMAT_COLUMNS,
+    *SPLIT_COLUMNS,
     "graphs",
+    "max_model_len",
+    "kv_cache_gib",
+    "gpu_memory_utilization",
+    "routed_experts",
     "weights",
 )
 
@@ -209,12 +212,9 @@ def describe(point: Point) -> dict:
         "model": arch.unedited_name,
         "series": point.series,
         "method": point.method,
-        "num_layers": arch.num_layers,
-        "hidden_size": arch.hidden_size,
-        "expert_ffn_dim": arch.expert_ffn_dim,
-        "num_experts": arch.num_experts,
-        "top_k": arch.top_k,
+        **{name: getattr(arch, name) for name in SHAPE_COLUMNS},
         **{name: getattr(engine, name) for name in ENGINE_COLUMNS},
+        "graph_batch_sizes": ",".join(map(str, engine.graph_batch_sizes)),
         "asked_moe_backend": engine.moe_backend,
         "speculative": spec and spec.method,
         "draft": spec and spec.draft,

@@ -67,3 +67,10 @@ def test_everything_imports_where_there_is_no_affinity():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "imported", done.stderr
+
+
+def test_a_machine_without_a_boot_id_has_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(host, "BOOT_ID", tmp_path / "boot_id")
+    assert host.boot_id() is None
+    (tmp_path / "boot_id").write_text("1f0c-22\n")
+    assert host.boot_id() == "1f0c-22"

@@ -33,16 +33,13 @@ from moebook.models import catalog, one_rank
 from moebook.models.architecture import Architecture
 from moebook.models.formats import dtype_bytes
 from moebook.predict.communication import Links, NoLinks, links_of, read_tables
+from moebook.results import schema
 from moebook.results.deciding import COMPOSED
 from moebook.sections.parallelism.scaling import ENDS, with_devices
 
 NOTEBOOK = "05_parallelism"
 MAX_TOKENS = 16384  # of one prefill step: vLLM's default for offline use on GPUs of 70 GiB and more
-OF_THE_MODE = (
-    *("notebook", "model", "series", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts"),
-    *("top_k", "dtype", "quantization", "kv_cache_dtype", "tensor_parallel", "pipeline_parallel"),
-    *("expert_parallel", "graphs", "weights", "batch", "input_tokens", "output_tokens"),
-)
+OF_THE_MODE = ("notebook", "series", *schema.identity())
 OF_THE_RANK = ("device", "device_kind", "engine_version", "moe_backend", "n_repeats")
 
 
@@ -116,7 +113,6 @@ def with_composed(summary: pd.DataFrame, links: Links | None) -> pd.DataFrame:
         key=modes["key"] + f" {COMPOSED}",
         sweeps=COMPOSED,
         method=COMPOSED,
-        draft_tokens=0,
         rests_on=_joined(whole["point_id"], part["point_id"]),
         status=whole["status"].mask(lost, "not_run"),
         reason=("its rank alone: " + whole["reason"]).mask(ok, comm["comm_from"].where(lost)),

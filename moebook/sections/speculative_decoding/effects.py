@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from moebook.predict.under_bound import is_under
-from moebook.results import effects
-from moebook.results.cells import SERIES_OF, Cells, Untested, series_keys
+from moebook.results import effects, schema
+from moebook.results.cells import Cells, Untested, series_keys
 from moebook.results.comparison import NAMES, Effect, mean_of, plain, series
 from moebook.results.series_effects import series_gain
 
@@ -23,7 +23,7 @@ def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:
     places."""
     cells, lost = _drafts(cells)
     (mine,), differs = _chosen(cells, [draft], instead)
-    is_mine, keys = cells.ok["series"] == mine, series_keys(cells.ok, SERIES_OF)
+    is_mine, keys = cells.ok["series"] == mine, series_keys(cells.ok, schema.identity("series"))
     others = cells.ok.index[~is_mine].groupby(keys[~is_mine])
     places = [[i, *others[keys[i]]] for i in cells.ok.index[is_mine] if keys[i] in others]
     if not places:
