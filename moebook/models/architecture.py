@@ -5,8 +5,11 @@ Letters: L layers, H hidden, I expert FFN dim, E experts, K experts per token.""
 import copy
 from dataclasses import dataclass, field
 
+from moebook.models import counted
 from moebook.models.attention import AttentionGroup
-from moebook.models.shapes import UnknownFamily, read_shape
+from moebook.models.counts import Counts
+from moebook.models.meta import CannotBuild
+from moebook.models.shapes import family_of, read_shape
 
 
 class UnknownModel(ValueError):
@@ -54,6 +57,7 @@ class Architecture:
     # What the layers attend to and keep; every layer is in one group.
     attention_groups: tuple[AttentionGroup, ...] = ()
     vision_params: int = 0  # tower, projector and their tokens
+    counts: Counts | None = None  # of a model that no formula covers
     dtype: str = "bfloat16"
     quantization: str | None = None  # the checkpoint's own: fp8, mxfp4
     config: dict = field(default_factory=dict, repr=False, hash=False)
@@ -98,20 +102,22 @@ class Architecture:
         return copy.deepcopy(self.config)
 
 
-def from_config(config: dict, name: str, source: str) -> Architecture:
-    """An Architecture from a Hugging Face config. Raises UnknownModel where the family or a needed
-    key is missing."""
+def from_config(config: dict, name: str, source: str, trusted: str | None = None) -> Architecture:
+    """An Architecture from a Hugging Face config: by formula where its family has one, else from
+    the model that transformers builds of it.
+
+    trusted: a folder or Hugging Face id whose own code may be run. Raises UnknownModel where the
+    family is not known, or sizes are missing or contradict each other."""
+    kind = family_of(config)
     try:
-        shape = read_shape(config)
-    except UnknownFamily as error:
-        raise UnknownModel(f"{name}: {error}") from error
+        shape = read_shape(config) if kind else counted.read_shape(config, trusted)
     except KeyError as error:
-        raise UnknownModel(
-            f"{name}: its config has no {error}; write the key into config.json, as the class "
-            "default it left out"
-        ) from error
+        raise UnknownModel(f"{name}: its config has no {error}") from error
+    except CannotBuild as error:
+        raise UnknownModel(f"{name}: {error}") from error
     except (TypeError, ZeroDivisionError) as error:
         raise UnknownModel(
             f"{name}: its config cannot be read as a {config.get('model_type')} ({error})"
         ) from error
+    shape["quantization"] = (config.get("quantization_config") or {}).get("quant_method")
     return Architecture(name=name, source=source, config=copy.deepcopy(config), **shape)

@@ -31,7 +31,8 @@ class AttentionGroup:
     value_dim: int = 0  # of values
     kv_values: int = 0  # that the cache holds per token
     latent: int = 0  # the part of them that is MLA's compressed keys and values
-    window: int | None = None  # tokens of a window or chunk
+    index_bytes: int = 0  # per token, of the keys by which an indexer picks tokens (DeepSeek-V3.2)
+    window: int | None = None  # tokens of a window or chunk, or that an indexer picks
     conv_values: int = 0  # inputs of the last tokens that a convolution keeps, per sequence
     state_values: int = 0  # recurrent state, per sequence
     state_dtype: str | None = None  # that the config asks for; None: the cache's

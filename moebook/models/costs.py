@@ -62,7 +62,7 @@ def decode_cost(
     _check_positive(batch=batch, context=context, tokens_per_sequence=tokens_per_sequence)
     tokens, last = batch * tokens_per_sequence, context + tokens_per_sequence - 1
     scores = batch * sum(_step_flops(arch, reach) for reach in range(context, last + 1))
-    kv = _kv_moved(arch, last, tokens_per_sequence) * dtype_bytes(kv_dtype)
+    kv = _kv_moved(arch, last, tokens_per_sequence, dtype_bytes(kv_dtype))
     kept = batch * (kv + 2 * state_bytes_per_sequence(arch, dtype))
     return Cost(
         {**_linear_flops(arch, tokens, tokens), "attention_scores": scores},
@@ -94,9 +94,14 @@ def prefill_cost(
     )
 
 
-def _kv_moved(arch: Architecture, context: int, written: int) -> int:
-    """Values of the KV cache that a sequence reads at a context and writes, all layers."""
-    return sum(g.layers * g.kv_values * (g.reach(context) + written) for g in arch.attention_groups)
+def _kv_moved(arch: Architecture, context: int, written: int, width: int) -> int:
+    """Bytes of the KV cache that a sequence reads at a context and writes, all layers; an indexer
+    reads its keys of all tokens."""
+    moved = 0
+    for g in arch.attention_groups:
+        values = g.kv_values * width * (g.reach(context) + written)
+        moved += g.layers * (values + g.index_bytes * (context + written))
+    return moved
 
 
 def _step_flops(arch: Architecture, context: int) -> int:
@@ -127,8 +132,8 @@ def _state_macs(arch: Architecture) -> int:
 def _linear_flops(arch: Architecture, tokens: int, sampled: int) -> dict[str, int]:
     """FLOPs of every matrix over `tokens`, and of the head over the `sampled` last positions."""
     matrices = matrix_counts(arch)
-    experts = arch.num_moe_layers * arch.top_k * 3 * arch.hidden_size * arch.expert_ffn_dim
-    whole = ("attention", "router", "shared_experts", "dense_ffn")
+    experts = matrices["experts"] * arch.top_k // arch.num_experts if arch.is_moe else 0
+    whole = ("attention", "router", "shared_experts", "dense_ffn", "linear_attention", "other")
     flops = {component: 2 * tokens * matrices[component] for component in whole}
     head = 2 * sampled * arch.vocab_size * arch.hidden_size
     return {**flops, "experts": 2 * tokens * experts, "lm_head": head}
@@ -140,7 +145,8 @@ def _weights_read(
     """Bytes of weights that a forward over `tokens` reads: the experts hit, one embedding row a
     token, all else."""
     read = component_bytes(arch, dtype, quantization)
-    del read["vision"]
+    for elsewhere in ("vision", "mtp"):
+        del read[elsewhere]
     plain = dtype_bytes(dtype)
     if arch.is_moe:
         read["experts"] *= distinct_experts(arch.num_experts, arch.top_k, tokens) / arch.num_experts

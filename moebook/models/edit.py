@@ -114,6 +114,10 @@ def _check_whole(arch: Architecture, key: str, value: int | None) -> None:
 
 
 def _check_family(arch: Architecture, new: tuple[int, ...]) -> None:
+    if arch.counts is not None:
+        raise ImpossibleEdit(
+            f"{arch.name}: edits of family {arch.family} are not written; choose a model of another"
+        )
     if arch.family == "molmo":
         raise ImpossibleEdit(
             f"{arch.name}: the engine has no model for MolmoE, so an edit of it cannot run; edit "

@@ -32,9 +32,11 @@ def is_word(name: str | None) -> bool:
 @cache
 def candidates(kind: Kind = "any") -> tuple[str, ...]:
     """Published Mixture-of-Experts models in 16 bits, one of each shape, smallest first; of
-    vision-language models the language parts (kind "vlm": those alone)."""
+    vision-language models the language parts (kind "vlm": those alone). Models that joined the
+    catalog later are left out, so that a plan keeps its points."""
     found: dict[tuple, Architecture] = {}
-    shortest_first = sorted(catalog.names(), key=lambda name: (len(name), name.lower()))
+    own = [name for name in catalog.names() if not catalog.sources()[name].get("later")]
+    shortest_first = sorted(own, key=lambda name: (len(name), name.lower()))
     for arch in map(catalog.load, shortest_first):
         published = arch.is_moe and not arch.source.startswith(SKELETON)
         whole = not arch.vision_params and arch.quantization is None

@@ -109,7 +109,8 @@ DTYPE_BYTES = {
     "fp8_e5m2": 1,
     "int8": 1,
 }
-EXPERTS, LINEAR = ("experts",), ("attention", "experts", "shared_experts", "dense_ffn")
+EXPERTS = ("experts",)
+LINEAR = ("attention", "experts", "shared_experts", "dense_ffn", "linear_attention")
 INT4_BITS = 4 + (16 + 4) / 128  # groups of 128 share a 16-bit scale and a 4-bit zero
 MXFP4_BITS = 4 + 8 / 32  # blocks of 32 share an 8-bit exponent
 MATRIX_BITS = {  # bits per matrix element, and the components whose matrices are quantized

@@ -10,10 +10,6 @@ from moebook.models import vision
 from moebook.models.attention import AttentionGroup, joined, latent_group, softmax_groups
 
 
-class UnknownFamily(ValueError):
-    """The config's model_type is none that moebook can count."""
-
-
 @dataclass(frozen=True)
 class ConfigKeys:
     """Names of the keys that hold L, E, K and I (all that are present are kept in step), and where
@@ -48,13 +44,28 @@ KEYS = {
 }
 
 
-def keys_of(config: dict) -> ConfigKeys:
+# Model classes of these families: a config of one may have a model_type of its own.
+CLASSES = {
+    "DeepseekV2ForCausalLM": "deepseek_v2",
+    "DeepseekV3ForCausalLM": "deepseek_v3",
+    "MixtralForCausalLM": "mixtral",
+    "OlmoeForCausalLM": "olmoe",
+    "Qwen2MoeForCausalLM": "qwen2_moe",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
+}
+
+
+def family_of(config: dict) -> str | None:
+    """The family in KEYS that a config is of, by its model_type or, where that is not one of
+    transformers' own, by its class (Kimi-K2 is a DeepseekV3ForCausalLM); None without formulas."""
     kind = config.get("model_type")
-    if kind not in KEYS:
-        raise UnknownFamily(
-            f"model_type {kind!r} is not supported; allowed: {', '.join(sorted(KEYS))}"
-        )
-    return KEYS[kind]
+    if kind in KEYS:
+        return kind
+    return CLASSES.get(next(iter(config.get("architectures") or []), None))
+
+
+def keys_of(config: dict) -> ConfigKeys:
+    return KEYS[family_of(config)]
 
 
 def language_config(config: dict) -> dict:
@@ -66,9 +77,10 @@ def language_config(config: dict) -> dict:
 def read_shape(config: dict) -> dict:
     """Keyword arguments of `architecture.Architecture` (without name, source, config).
 
-    Raises UnknownFamily, and KeyError naming the missing key.
+    The config is of a family in KEYS. Raises KeyError naming a missing key.
     """
-    keys, kind, text = keys_of(config), config["model_type"], language_config(config)
+    kind, text = family_of(config), language_config(config)
+    keys = KEYS[kind]
     heads = text["num_attention_heads"]
     dtype = text.get("torch_dtype") or text.get("dtype") or "bfloat16"
     shape = {
@@ -82,7 +94,6 @@ def read_shape(config: dict) -> dict:
         "tie_embeddings": bool(text.get("tie_word_embeddings", False)),
         "max_positions": text["max_position_embeddings"],
         "dtype": str(dtype).removeprefix("torch."),
-        "quantization": (config.get("quantization_config") or {}).get("quant_method"),
         "vision_params": vision.count(config) if kind in vision.COUNTERS else 0,
     }
     if keys.experts:
@@ -195,7 +206,7 @@ def _deepseek(c: dict) -> dict:
         **_shared_of_width(c, c.get("n_shared_experts") or 0),
         "dense_ffn_dim": c["intermediate_size"],
         "num_dense_layers": len(dense),
-        "router_bias": c["model_type"] == "deepseek_v3" or c.get("topk_method") == "noaux_tc",
+        "router_bias": family_of(c) == "deepseek_v3" or c.get("topk_method") == "noaux_tc",
     }
     nope, rope = c["qk_nope_head_dim"], c["qk_rope_head_dim"]
     if nope + rope == 0:

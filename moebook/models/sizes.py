@@ -17,9 +17,12 @@ COMPONENTS = (
     "experts",
     "shared_experts",
     "dense_ffn",
+    "linear_attention",
     "norms",
     "lm_head",
     "vision",
+    "mtp",
+    "other",
 )
 LOGIT_ROWS = 256  # sequences whose logits vLLM holds at once by default
 
@@ -37,7 +40,9 @@ def active_counts(arch: Architecture) -> dict[str, int]:
     Embedding, head and vision tower count in full; published "active" figures leave out some of
     them."""
     counts = parameter_counts(arch)
-    if arch.is_moe:
+    if arch.counts:
+        counts["experts"] = arch.counts.active_experts
+    elif arch.is_moe:
         counts["experts"] = counts["experts"] // arch.num_experts * arch.top_k
     return counts
 
@@ -52,15 +57,17 @@ def active_parameters(arch: Architecture) -> int:
 
 def matrix_counts(arch: Architecture) -> dict[str, int]:
     """Elements of the matrices per component; the vision part counts here as a whole."""
+    if arch.counts:
+        return {**dict.fromkeys(COMPONENTS, 0), **dict(arch.counts.matrices)}
     h, moe = arch.hidden_size, arch.num_moe_layers
     return {
+        **dict.fromkeys(COMPONENTS, 0),
         "embedding": (arch.vocab_size + arch.extra_embeddings) * h,
         "attention": arch.num_layers * _attention_matrices(arch),
         "router": moe * arch.num_experts * h,
         "experts": moe * arch.num_experts * 3 * h * arch.expert_ffn_dim,
         "shared_experts": moe * (3 * h * arch.shared_ffn_dim + arch.shared_expert_gate * h),
         "dense_ffn": arch.num_dense_layers * 3 * h * arch.dense_ffn_dim,
-        "norms": 0,
         "lm_head": 0 if arch.tie_embeddings else arch.vocab_size * h,
         "vision": arch.vision_params,
     }
@@ -68,6 +75,8 @@ def matrix_counts(arch: Architecture) -> dict[str, int]:
 
 def vector_counts(arch: Architecture) -> dict[str, int]:
     """Elements of biases, attention sinks and norm weights per component."""
+    if arch.counts:
+        return {**dict.fromkeys(COMPONENTS, 0), **dict(arch.counts.vectors)}
     h, moe, experts = arch.hidden_size, arch.num_moe_layers, arch.num_experts
     qkv = (arch.num_heads + 2 * arch.num_kv_heads) * arch.head_dim
     attention = arch.qkv_bias * qkv + arch.o_bias * h + arch.attention_sinks * arch.num_heads
@@ -108,7 +117,8 @@ def component_bytes(
 def kv_bytes_per_token(arch: Architecture, kv_dtype: str = "bfloat16") -> int:
     """Bytes one token adds to the KV cache, summed over layers; windowed layers count like the
     others."""
-    return sum(g.layers * g.kv_values for g in arch.attention_groups) * dtype_bytes(kv_dtype)
+    width = dtype_bytes(kv_dtype)
+    return sum(g.layers * (g.kv_values * width + g.index_bytes) for g in arch.attention_groups)
 
 
 def state_bytes_per_sequence(arch: Architecture, dtype: str = "bfloat16") -> int:

@@ -16,6 +16,9 @@ def meta_parameters():
             for k, v in copy.deepcopy(config).items()
             if k not in ("auto_map", "quantization_config")
         }
+        if config["model_type"] not in transformers.CONFIG_MAPPING:
+            class_ = getattr(transformers, config["architectures"][0])
+            config["model_type"] = class_.config_class.model_type
         parsed = transformers.AutoConfig.for_model(**config)
         with torch.device("meta"):
             if config["model_type"] == "llama4":

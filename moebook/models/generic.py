@@ -1,0 +1,116 @@
+"""The shape of a model that no formula covers: transformers builds it without memory, and its
+tensors tell their sizes by name and shape.
+
+What is counted is what transformers' class holds, to the last parameter, and the biases that
+balance a router, which it keeps outside the parameters. Multi-token-prediction layers that the
+class leaves out are left out."""
+
+from typing import Any
+
+from moebook.models import meta
+from moebook.models.counts import Layer, count, layers_of, num_experts
+from moebook.models.groups import attention_groups
+from moebook.models.keys import find
+from moebook.models.meta import Tensor
+
+
+def read_shape(config: dict, remote: str | None = None) -> dict:
+    """Keyword arguments of `architecture.Architecture` (without name, source, config).
+
+    remote: a folder or Hugging Face id whose own code may be run. Raises meta.CannotBuild."""
+    built = meta.build(config, remote)
+    tensors, text = meta.text_part(built.tensors), built.config
+    layers, outside = layers_of(tensors)
+    if not layers:
+        raise meta.CannotBuild("transformers builds it without numbered layers")
+    top_k = _top_k(text) if any(layer.is_sparse for layer in layers) else 0
+    counts = count(layers, outside, top_k)
+    heads, hidden = find(text, "heads"), text.hidden_size
+    groups = attention_groups(layers, text)
+    dtype = getattr(text, "dtype", None) or config.get("torch_dtype") or "bfloat16"
+    kv = next((g for g in groups if g.kv_values), None)
+    return {
+        "family": config["model_type"],
+        "num_layers": len(layers),
+        "hidden_size": hidden,
+        "num_heads": heads,
+        "num_kv_heads": kv.kv_heads if kv else find(text, "kv_heads"),
+        "head_dim": kv.head_dim if kv else hidden // heads,
+        "vocab_size": text.vocab_size,
+        "tie_embeddings": not any(role == "lm_head" for role, _ in outside),
+        "max_positions": find(text, "positions") or 0,
+        "dtype": str(dtype).removeprefix("torch."),
+        "attention_groups": groups,
+        "counts": counts,
+        **_experts(layers, text, top_k),
+        **_latent(text, groups),
+    }
+
+
+def _top_k(text: Any) -> int:
+    """K; of a list with one for each layer the value that all have."""
+    k = find(text, "top_k")
+    if isinstance(k, list):
+        k = k[0] if len(set(k)) == 1 else None
+    if not isinstance(k, int):
+        raise meta.CannotBuild("its config does not say how many experts a token chooses")
+    return k
+
+
+def _experts(layers: list[Layer], text: Any, top_k: int) -> dict:
+    sparse = [layer for layer in layers if layer.is_sparse]
+    dense = [layer for layer in layers if not layer.is_sparse and layer.of("dense_ffn")]
+    shared = {path: t for layer in sparse[:1] for path, t in layer.of("shared_experts").items()}
+    return {
+        "num_experts": max((num_experts(layer) for layer in sparse), default=0),
+        "top_k": top_k,
+        "expert_ffn_dim": _expert_width(sparse[0], text) if sparse else 0,
+        "num_shared_experts": (find(text, "shared") or 1) if shared else 0,
+        "shared_ffn_dim": _inner(shared, text.hidden_size),
+        "dense_ffn_dim": _inner(dense[0].of("dense_ffn"), text.hidden_size) if dense else 0,
+        "num_dense_layers": len(layers) - len(sparse),
+    }
+
+
+def _latent(text: Any, groups) -> dict:
+    if not any(group.kind == "mla" for group in groups):
+        return {}
+    keys = ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    return {key: getattr(text, key, None) for key in keys}
+
+
+def _inner(tensors: dict[str, Tensor], hidden: int) -> int:
+    """Width of an FFN: what its down projections take, all experts together."""
+    down = ("down_proj", "output_linear", "w2", "fc2", "c_proj")
+    return sum(
+        max(t.shape) if hidden not in t.shape else _other(t.shape, hidden)
+        for path, t in tensors.items()
+        if len(t.shape) == 2 and any(name in path for name in down)
+    )
+
+
+def _other(shape: tuple[int, ...], hidden: int) -> int:
+    rest = list(shape)
+    rest.remove(hidden)
+    return rest[0]
+
+
+def _expert_width(layer: Layer, text: Any) -> int:
+    """I: of the smallest matrix of an expert, the side that is not the hidden size's; where it has
+    none (experts in a latent space), as the config says."""
+    experts = [
+        t
+        for path, t in layer.of("experts").items()
+        if len(t.shape) >= 2 and "attention" not in path  # JetMoE has experts of attention, too
+    ]
+    matrices = [t for t in experts if len(t.shape) == 3] or experts
+    smallest = min(matrices, key=lambda t: t.count)
+    if text.hidden_size in smallest.shape[-2:]:
+        width = _other(smallest.shape[-2:], text.hidden_size)
+        flat = len(smallest.shape) == 2 and width > num_experts(layer)
+        in_rows = flat and not any("experts." + d in p for p in layer.tensors for d in "0123456789")
+        return width // num_experts(layer) if in_rows else width
+    width = find(text, "ffn")
+    if not isinstance(width, int):
+        raise meta.CannotBuild("neither its tensors nor its config tell the width of an expert")
+    return width

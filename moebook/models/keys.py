@@ -1,0 +1,53 @@
+"""How configs of any family spell a quantity; the first that is there counts."""
+
+from typing import Any
+
+SPELLINGS = {
+    "experts": (
+        "num_experts",
+        "num_local_experts",
+        "n_routed_experts",
+        "moe_num_experts",
+        "ffn_config.moe_num_experts",
+    ),
+    "top_k": (
+        "num_experts_per_tok",
+        "num_experts_per_token",
+        "experts_per_token",
+        "moe_topk",
+        "moe_k",
+        "moe_top_k",
+        "top_k_experts",
+        "num_selected_experts",
+        "ffn_config.moe_top_k",
+    ),
+    "ffn": (
+        "moe_intermediate_size",
+        "expert_ffn_hidden_size",
+        "ffn_config.ffn_hidden_size",
+        "intermediate_size",
+    ),
+    "layers": ("num_hidden_layers", "num_layers", "n_layers"),
+    "heads": ("num_attention_heads", "n_heads"),
+    "kv_heads": ("num_key_value_heads", "attn_config.kv_n_heads", "num_attention_heads"),
+    "positions": ("max_position_embeddings", "max_seq_len", "model_max_length"),
+    "shared": ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
+    "window": ("sliding_window", "sliding_window_size"),
+    "ssm_state": ("ssm_state_size", "mamba_d_state", "state_size"),
+    "ssm_head_dim": ("mamba_head_dim", "mamba_d_head", "mamba_headdim"),
+    "linear_heads": ("linear_num_value_heads", "linear_num_heads"),
+    "linear_key_dim": ("linear_key_head_dim", "linear_head_dim"),
+    "linear_value_dim": ("linear_value_head_dim", "linear_head_dim"),
+    "state_dtype": ("mamba_ssm_dtype", "mamba_ssm_cache_dtype"),
+}
+
+
+def find(config: Any, what: str) -> Any:
+    """The value of a quantity in a transformers config object; None where no spelling has one."""
+    for path in SPELLINGS[what]:
+        value = config
+        for part in path.split("."):
+            value = getattr(value, part, None)
+        if value is not None:
+            return value
+    return None

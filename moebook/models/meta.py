@@ -1,0 +1,154 @@
+"""Any model that transformers can build, on torch's meta device: names and shapes of its tensors,
+without memory.
+
+Of a multimodal model the text part is taken. Importing torch and transformers costs seconds, so
+nothing here is imported before a model is asked for that no formula covers."""
+
+import contextlib
+import copy
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from moebook.models import roles
+
+
+class CannotBuild(ValueError):
+    """transformers does not know the config's family, or cannot build what it says; the text is
+    transformers' own."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A parameter of a model, or (`buffer`) a tensor that a checkpoint holds beside them."""
+
+    name: str
+    shape: tuple[int, ...]
+    buffer: bool = False
+
+    @property
+    def count(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+@dataclass(frozen=True)
+class Built:
+    """tensors: those of the text part; config: transformers' own config object of it, with its
+    class defaults."""
+
+    tensors: tuple[Tensor, ...]
+    config: Any
+
+
+def build(config: dict, remote: str | None = None) -> Built:
+    """The text part of the model that a Hugging Face config describes.
+
+    remote: a folder or Hugging Face id whose own code may be run. Raises CannotBuild."""
+    import torch
+
+    with _quiet():
+        parsed = _parsed(config, remote)
+        text = parsed.get_text_config(decoder=True)
+        try:
+            with torch.device("meta"):
+                model = _model(parsed, text, remote)
+        except Exception as error:  # whatever a family's code does with sizes it cannot build
+            raise CannotBuild(_first_words(error)) from error
+    return Built(tuple(_tensors(model)), text)
+
+
+def class_config(config: dict, remote: str | None = None):
+    """transformers' config object of a config: what is absent takes its class' default. Raises
+    CannotBuild."""
+    with _quiet():
+        return _parsed(config, remote)
+
+
+def _parsed(config: dict, remote: str | None):
+    import transformers
+
+    if remote is not None:
+        try:
+            return transformers.AutoConfig.from_pretrained(remote, trust_remote_code=True)
+        except Exception as error:  # code of a checkpoint may raise anything
+            raise CannotBuild(_first_words(error)) from error
+    given = copy.deepcopy(config)
+    for key in ("auto_map", "quantization_config"):
+        given.pop(key, None)
+    given["model_type"] = _known_type(given)
+    try:
+        return transformers.AutoConfig.for_model(**given)
+    except Exception as error:  # validation of a config class: of its own kinds, or any
+        raise CannotBuild(_first_words(error)) from error
+
+
+def _known_type(config: dict) -> str:
+    """The config's model_type where transformers knows it, else that of the class in
+    `architectures` (Kimi-K2 is a DeepseekV3ForCausalLM by another name)."""
+    import transformers
+
+    kind = config.get("model_type")
+    if kind in transformers.CONFIG_MAPPING:
+        return kind
+    for name in config.get("architectures") or []:
+        found = getattr(getattr(transformers, str(name), None), "config_class", None)
+        if found is not None and found.model_type in transformers.CONFIG_MAPPING:
+            return found.model_type
+    version = transformers.__version__
+    raise CannotBuild(
+        f"transformers {version} knows neither model_type {kind!r} nor a class "
+        f"{', '.join(map(str, config.get('architectures') or ['(none is named)']))}"
+    )
+
+
+def _model(parsed, text, remote: str | None):
+    """The causal language model of a config; where it has no class of its own, the whole
+    multimodal model."""
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    alone = type(text) in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
+    if alone or remote is not None:
+        return transformers.AutoModelForCausalLM.from_config(
+            text if alone else parsed, trust_remote_code=remote is not None
+        )
+    return transformers.AutoModelForImageTextToText.from_config(parsed)
+
+
+def _tensors(model):
+    kept = set(model.state_dict())
+    for name, parameter in model.named_parameters():
+        yield Tensor(name, tuple(parameter.shape))
+    for name, buffer in model.named_buffers():
+        if name in kept:
+            yield Tensor(name, tuple(buffer.shape), buffer=True)
+
+
+def text_part(tensors) -> list[Tensor]:
+    """Without towers and projectors of other modalities."""
+    nothing = roles.Block()
+    return [t for t in tensors if roles.role(t.name, t.shape, nothing) != "vision"]
+
+
+@contextlib.contextmanager
+def _quiet():
+    """transformers tells of unused keys and missing kernels; none of it changes a shape."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _first_words(error: Exception) -> str:
+    """An error's kind and text in one line, cut where it begins to list what is known."""
+    text = " ".join(str(error).split()).partition("Model type should be one of")[0].strip()
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
