@@ -160,10 +160,44 @@ def test_graphs_cover_every_micro_batch():
 
 
 def test_a_model_that_does_not_divide_is_a_row_with_the_reason_and_no_shard():
-    made = plan(num_devices=3, device_counts=[1, 3], shard_device_counts=[3])
+    made = plan(num_devices=3, device_counts=[1, 3], shard_device_counts=[3], modes=["TP", "TP+EP"])
     split = [p for p in of(made, "modes") if p.engine.num_devices == 3]
-    assert {p.status for p in split} == {"infeasible"} and all("evenly" in p.reason for p in split)
+    assert {p.status for p in split} == {"infeasible"}
+    assert all("8 attention heads do not split evenly over 3 ranks" in p.reason for p in split)
     assert {p.series for p in of(made, "shards")} == {ONE}
+
+
+@pytest.mark.parametrize("name", ["tiny-deepseek-v2", "tiny-qwen2-moe"])
+def test_every_model_that_the_engine_runs_is_planned_over_devices(name):
+    made = plan(models=[name], modes=["TP"])
+    split = [p for p in of(made, "modes") if p.engine.num_devices == 2]
+    assert {p.status for p in split} == {"ready"} and len(split) == 2
+
+
+def test_a_rank_that_cannot_be_run_alone_is_a_row_with_its_own_reason():
+    made = plan(models=["tiny-qwen2-moe", "tiny-deepseek-v2"], modes=["TP", "TP+EP", "PP"])
+    ranks = {
+        (p.architecture.unedited_name, p.series): p for p in of(made, "shards") if p.series != ONE
+    }
+    told = {key: p.reason for key, p in ranks.items() if p.status != "ready"}
+    assert set(told) == {
+        ("tiny-qwen2-moe", "rank of TP 2"),
+        ("tiny-qwen2-moe", "rank of TP+EP 2"),
+    }
+    assert all(
+        "is not written as a model of its own for family qwen2_moe" in t for t in told.values()
+    )
+    assert len({p.key for p in made.points}) == len(made.points)
+
+
+def test_an_uneven_pipeline_is_planned_and_its_mean_stage_is_not():
+    made = plan(
+        device="h200", num_devices=3, device_counts=[1, 3], shard_device_counts=[3], modes=["PP"]
+    )
+    (run,) = (p for p in of(made, "modes") if p.engine.num_devices == 3)
+    assert run.status == "ready"
+    (rank,) = (p for p in of(made, "shards") if p.series != ONE)
+    assert rank.status == "infeasible" and "4 layers do not split evenly" in rank.reason
 
 
 def test_without_shards_nothing_is_composed_from():

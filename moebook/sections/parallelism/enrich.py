@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from moebook.results.loading import Results
+from moebook.results.loading import Results, architecture_of
 from moebook.sections.parallelism.composed import add_composed
 
 
 def summary(res: Results) -> pd.DataFrame:
-    return add_composed(res.summary, res.roots)
+    return add_composed(res.summary, res.roots, architecture_of(res.plan))

@@ -1,8 +1,9 @@
 """Section 5: from parameters to points."""
 
-from moebook.models import catalog
+from moebook.models import catalog, engine_rules
 from moebook.models.architecture import Architecture
-from moebook.models.one_rank import ONE, indivisible, rank_series, shard, stand_in
+from moebook.models.one_rank import ONE, impossible, rank_series, shard, stand_in, unshared
+from moebook.models.sharding import Split
 from moebook.sections.parallelism.params import NOTEBOOK, Params
 from moebook.study import model_names, points
 from moebook.study.estimates import check
@@ -51,9 +52,8 @@ def _modes(p: Params, arch: Architecture) -> list[Point]:
     for mode in p.modes:
         split = "tensor_parallel" if mode.startswith("TP") else "pipeline_parallel"
         for count in (c for c in p.device_counts if c > 1):
-            reason = indivisible(arch, mode, count)
-            if count > p.num_devices:
-                reason = f"needs {count} devices, this profile has {p.num_devices}"
+            lacks = f"needs {count} devices, this profile has {p.num_devices}"
+            reason = lacks if count > p.num_devices else None
             parallel = {split: count, "expert_parallel": mode.endswith("+EP")}
             own = _points(p, arch, "modes", mode, _batches(p, mode), **parallel)
             found += [points.unless(point, reason) for point in own]
@@ -62,23 +62,37 @@ def _modes(p: Params, arch: Architecture) -> list[Point]:
 
 def _shards(p: Params, arch: Architecture) -> list[Point]:
     """One rank of every mode and G, and the whole model in the class that its shards are written
-    in. PP+EP has the ranks of PP. What has no shard has no point: `_modes` has the reason."""
+    in. PP+EP has the ranks of PP. What the engine would not run over G devices has no rank:
+    `_modes` has the reason."""
     if not (p.modes and p.shard_device_counts):
         return []
     found = []
     for mode in (m for m in p.modes if m != "PP+EP"):
         for count in p.shard_device_counts:
-            if count == 1 or indivisible(arch, mode, count):
-                continue
-            batches = _batches(p, mode)
-            if mode == "PP":
-                batches = sorted({*batches, *(b // count for b in batches if b % count == 0)})
-            series = rank_series(mode, count)
-            found += _points(p, shard(arch, mode, count), "shards", series, batches)
+            if count > 1 and not engine_rules.refusal(arch, _split(mode, count)):
+                found += _ranks(p, arch, mode, count)
     if other := stand_in(arch):
         found += _points(p, arch, "check", ONE, list(p.batches))
         found += _points(p, other, "check", STAND_IN, list(p.batches))
     return found
+
+
+def _split(mode: str, count: int) -> Split:
+    if mode.startswith("PP"):
+        return Split(pipeline=count)
+    return Split(tensor=count, whole_experts=mode.endswith("+EP"))
+
+
+def _ranks(p: Params, arch: Architecture, mode: str, count: int) -> list[Point]:
+    """One rank of a mode, at the batches of the mode and of a pipeline's micro-batches; with the
+    reason where it cannot be run alone."""
+    batches = _batches(p, mode)
+    if mode == "PP":
+        batches = sorted({*batches, *(b // count for b in batches if b % count == 0)})
+    reason = impossible(arch, mode, count)
+    rank = shard(arch, mode, count) if reason is None else unshared(arch, mode, count)
+    ranks = _points(p, rank, "shards", rank_series(mode, count), batches)
+    return [points.unless(point, reason) for point in ranks]
 
 
 def _one_device(p: Params, arch: Architecture) -> list[Point]:

@@ -1,0 +1,167 @@
+"""What the engine refuses of a model, whatever the device: one table, which plans ask before
+anything is started.
+
+Each rule was read in the engine's own source (vLLM 0.32): `source` is the module, or the folder of
+the model classes, below vllm/. tests/engine/test_engine_rules.py asks the engine where it can be
+asked. A rule gives what is wrong, or None.
+
+Not refused: experts that do not divide over the ranks of expert parallelism (the first ranks get
+one more) and layers that do not divide over the stages of a pipeline.
+
+    >>> from moebook.models.catalog import load
+    >>> refusal(load("tiny-mixtral"), Split(tensor=3)).partition(" (")[0]
+    'tiny-mixtral: its 8 attention heads do not split evenly over 3 ranks'
+
+Letters: E experts, I expert FFN dim, K experts per token, G ranks."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from moebook.models.architecture import Architecture
+from moebook.models.sharding import Split, padded_vocabulary
+
+ENGINE = "vLLM 0.32"
+ATTENTION = ("full", "window", "chunk")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """wrong: what is wrong with a model split so, if it is of one of the families (none: of any).
+    source: the engine's module."""
+
+    wrong: Callable[[Architecture, Split], str | None]
+    source: str
+    families: tuple[str, ...] = ()
+
+
+def refusal(arch: Architecture, split: Split) -> str | None:
+    """Why the engine would not run the model so, or None; the first of several reasons."""
+    return next(_refusals(arch, split), None)
+
+
+def _refusals(arch: Architecture, split: Split) -> Iterator[str]:
+    for rule in RULES:
+        if rule.families and arch.family not in rule.families:
+            continue
+        if wrong := rule.wrong(arch, split):
+            yield f"{arch.name}: {wrong} ({ENGINE}: {rule.source})"
+
+
+def _only_top(k: int) -> Callable[[Architecture, Split], str | None]:
+    def wrong(arch: Architecture, split: Split) -> str | None:
+        if arch.top_k == k:
+            return None
+        return (
+            f"the engine's router of {arch.family} is for top-{k} only, and top_k is {arch.top_k}"
+        )
+
+    return wrong
+
+
+def _heads(arch: Architecture, split: Split) -> str | None:
+    return _uneven(arch.num_heads, "attention heads", split.tensor)
+
+
+def _kv_heads(arch: Architecture, split: Split) -> str | None:
+    ranks = split.tensor
+    for group in arch.attention_groups:
+        kv = group.kv_heads
+        if group.kind in ATTENTION and kv and kv % ranks and ranks % kv:
+            return f"its {kv} KV heads neither split over {ranks} ranks nor repeat evenly on them"
+    return None
+
+
+def _state_heads(arch: Architecture, split: Split) -> str | None:
+    linear = [g.heads for g in arch.attention_groups if g.kind == "linear" and g.heads]
+    wrong = (_uneven(heads, "heads of linear attention", split.tensor) for heads in linear)
+    return next(filter(None, wrong), None)
+
+
+def _vocabulary(arch: Architecture, split: Split) -> str | None:
+    rows = padded_vocabulary(arch)
+    return _uneven(rows, "rows of the vocabulary (padded)", split.tensor)
+
+
+def _channels(arch: Architecture, split: Split) -> str | None:
+    """Of FFNs: the routed experts' where they are not dealt out whole, shared and dense ones."""
+    experts = 0 if split.whole_experts else arch.expert_ffn_dim
+    widths = {
+        "channels of an expert": experts if arch.is_moe else 0,
+        "channels of the shared experts": arch.shared_ffn_dim,
+        "channels of a dense layer": arch.dense_ffn_dim if arch.num_dense_layers else 0,
+    }
+    wrong = (_uneven(size, what, split.tensor) for what, size in widths.items())
+    return next(filter(None, wrong), None)
+
+
+def _more_ranks_than_experts(arch: Architecture, split: Split) -> str | None:
+    if not arch.is_moe or split.tensor <= arch.num_experts:
+        return None
+    return f"{split.tensor} ranks are more than its {arch.num_experts} experts"
+
+
+def _experts_for_every_rank(arch: Architecture, split: Split) -> str | None:
+    return _more_ranks_than_experts(arch, split) if split.whole_experts else None
+
+
+def _stages(arch: Architecture, split: Split) -> str | None:
+    if split.pipeline <= arch.num_layers:
+        return None
+    return f"{split.pipeline} stages are more than its {arch.num_layers} layers"
+
+
+def _blocks(arch: Architecture, split: Split) -> str | None:
+    """FP8 in blocks: a rank's channels are whole blocks."""
+    block = _quantization(arch).get("weight_block_size")
+    if not block or not arch.is_moe:
+        return None
+    share = arch.expert_ffn_dim // (1 if split.whole_experts else split.tensor)
+    others = [arch.shared_ffn_dim, arch.dense_ffn_dim if arch.num_dense_layers else 0]
+    for width in (share, *(size // split.tensor for size in others)):
+        if width and any(width % size for size in block):
+            return (
+                f"{width} channels a rank are no whole blocks of its FP8 weights "
+                f"({' x '.join(map(str, block))})"
+            )
+    return None
+
+
+def _groups(arch: Architecture, split: Split) -> str | None:
+    """Weights in groups that share a scale: a rank's channels of an expert are whole groups."""
+    own = _quantization(arch)
+    groups = [own, *(g.get("weights") or {} for g in (own.get("config_groups") or {}).values())]
+    size = next((g["group_size"] for g in groups if (g.get("group_size") or 0) > 0), None)
+    if size is None or split.whole_experts or not arch.is_moe:
+        return None
+    share = arch.expert_ffn_dim // split.tensor
+    if share % size == 0:
+        return None
+    return f"{share} channels of an expert a rank are no whole groups of {size} weights"
+
+
+def _quantization(arch: Architecture) -> dict:
+    return arch.config.get("quantization_config") or {}
+
+
+def _uneven(size: int, what: str, ranks: int) -> str | None:
+    return f"its {size} {what} do not split evenly over {ranks} ranks" if size % ranks else None
+
+
+RULES = (
+    Rule(_heads, "config/model.py"),
+    Rule(_kv_heads, "model_executor/models"),
+    Rule(_state_heads, "model_executor/layers/mamba"),
+    Rule(_channels, "model_executor/layers/fused_moe/config.py"),
+    Rule(_vocabulary, "model_executor/layers/vocab_parallel_embedding.py"),
+    Rule(_stages, "distributed/utils.py"),
+    Rule(_experts_for_every_rank, "model_executor/layers/fused_moe/expert_map_manager.py"),
+    Rule(
+        _more_ranks_than_experts,
+        "model_executor/models",
+        ("qwen2_moe", "qwen3_moe", "qwen3_next", "ernie4_5_moe", "minimax_m2", "lfm2_moe"),
+    ),
+    Rule(_blocks, "model_executor/layers/quantization/utils/fp8_utils.py"),
+    Rule(_groups, "model_executor/layers/quantization/compressed_tensors"),
+    Rule(_only_top(2), "model_executor/models/phimoe.py", ("phimoe",)),
+    Rule(_only_top(1), "model_executor/models/llama4.py", ("llama4", "llama4_text")),
+)
