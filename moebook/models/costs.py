@@ -2,7 +2,8 @@
 
 Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token.
 Both are the least an engine has to move and do (a roofline bound): each weight is read once,
-routing is uniform, activations stay on the chip. A multiply-add counts as two FLOPs."""
+routing is uniform, or with `alike` all tokens of a step take the same K experts, activations stay
+on the chip. A multiply-add counts as two FLOPs."""
 
 from dataclasses import dataclass
 
@@ -51,6 +52,7 @@ def decode_cost(
     quantization: str | None = None,
     kv_dtype: str = "bfloat16",
     tokens_per_sequence: int = 1,
+    alike: bool = False,
 ) -> Cost:
     """One decode step: B sequences gain one token, each attending to `context` tokens (its own
     included).
@@ -66,7 +68,7 @@ def decode_cost(
     kept = batch * (kv + 2 * state_bytes_per_sequence(arch, dtype))
     return Cost(
         {**_linear_flops(arch, tokens, tokens), "attention_scores": scores},
-        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kept},
+        {**_weights_read(arch, tokens, dtype, quantization, alike), "kv_cache": kept},
     )
 
 
@@ -77,6 +79,7 @@ def prefill_cost(
     dtype: str = "bfloat16",
     quantization: str | None = None,
     kv_dtype: str = "bfloat16",
+    alike: bool = False,
 ) -> Cost:
     """Prefill of B sequences of S = `input_tokens` in one pass, causal attention, one token sampled
     from each.
@@ -90,7 +93,7 @@ def prefill_cost(
     kept = kv + batch * state_bytes_per_sequence(arch, dtype)
     return Cost(
         {**_linear_flops(arch, tokens, batch), "attention_scores": scores},
-        {**_weights_read(arch, tokens, dtype, quantization), "kv_cache": kept},
+        {**_weights_read(arch, tokens, dtype, quantization, alike), "kv_cache": kept},
     )
 
 
@@ -140,7 +143,7 @@ def _linear_flops(arch: Architecture, tokens: int, sampled: int) -> dict[str, in
 
 
 def _weights_read(
-    arch: Architecture, tokens: int, dtype: str, quantization: str | None
+    arch: Architecture, tokens: int, dtype: str, quantization: str | None, alike: bool
 ) -> dict[str, float]:
     """Bytes of weights that a forward over `tokens` reads: the experts hit, one embedding row a
     token, all else."""
@@ -149,7 +152,8 @@ def _weights_read(
         del read[elsewhere]
     plain = dtype_bytes(dtype)
     if arch.is_moe:
-        read["experts"] *= distinct_experts(arch.num_experts, arch.top_k, tokens) / arch.num_experts
+        hit = distinct_experts(arch.num_experts, arch.top_k, 1 if alike else tokens)
+        read["experts"] *= hit / arch.num_experts
     read["embedding"] = min(tokens, arch.vocab_size) * arch.hidden_size * plain
     if arch.tie_embeddings:
         read["lm_head"] = arch.vocab_size * arch.hidden_size * plain

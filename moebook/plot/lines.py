@@ -34,6 +34,7 @@ METHODS = {
     "calls": "plain calls",
     "measured": "measured",
     "computed": "computed",
+    "published": "published",
 }
 FILLED = ("full", "graph", "measured")
 FLOORS = {"throughput_tok_s": "floor_throughput_tok_s", "layer_time_us": "floor_layer_us"}

@@ -42,6 +42,7 @@ AXES = {
     "kind": ("kind of pruning", "{}"),
     "criterion": ("what experts are pruned by", "{}"),
     "component": ("part of the model", "{}"),
+    "regime": ("routing", "{}"),
 }
 # column -> axis label with unit
 METRICS = {

@@ -44,6 +44,7 @@ from moebook.predict.roofline import (
     no_model,
 )
 from moebook.predict.under_bound import under_the_floor
+from moebook.study.routing import MODEL, UNIFORM
 
 __all__ = [
     "Calibration",
@@ -105,8 +106,8 @@ def _usable(summary: pd.DataFrame, ceilings: Ceilings) -> pd.DataFrame:
         keep &= summary["dtype"] == ceilings.dtype
     if "draft_tokens" in summary:
         keep &= summary["draft_tokens"].fillna(0) == 0
-    if "skew" in summary:
-        keep &= summary["skew"].fillna(0) == 0
+    if "routing" in summary:
+        keep &= summary["routing"].isin((MODEL, UNIFORM)) & ~summary["identical"]
     if "asked_moe_backend" in summary:
         keep &= ~summary["asked_moe_backend"].isin(OWN_BACKENDS)
     rows = summary[keep]

@@ -26,6 +26,7 @@ from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS
 from moebook.predict.speculation import expected_tokens
 from moebook.study.plan import FORMAT_COLUMNS, SHAPE_COLUMNS, SPLIT_COLUMNS
+from moebook.study.routing import SAME
 
 FLOOR_COLUMNS = ("floor_ttft_s", "floor_tpot_s", "floor_e2e_s", "floor_throughput_tok_s")
 SAME_RATE = (
@@ -85,7 +86,7 @@ class Case:
     """What a row says about the work to be done; `num_devices` = tensor x pipeline parallel.
 
     draft_tokens: k that a step proposes by the model `draft` (None: by lookup). tokens_per_step:
-    tokens a sequence gains."""
+    tokens a sequence gains. alike: all tokens of a step take the same experts."""
 
     arch: Architecture
     batch: int
@@ -98,6 +99,7 @@ class Case:
     draft: Architecture | None = None
     draft_tokens: int = 0
     tokens_per_step: float = 1.0
+    alike: bool = False
 
     @property
     def drafting(self) -> "Case | None":
@@ -137,7 +139,12 @@ class Case:
         )
 
     def _formats(self) -> dict:
-        return {"dtype": self.dtype, "quantization": self.quantization, "kv_dtype": self.kv_dtype}
+        return {
+            "dtype": self.dtype,
+            "quantization": self.quantization,
+            "kv_dtype": self.kv_dtype,
+            "alike": self.alike,
+        }
 
 
 def floor_row(
@@ -243,6 +250,7 @@ def case_of(row: pd.Series | Mapping, architecture_of: ArchitectureOf) -> Case:
         text("quantization"),
         text("dtype") or "bfloat16" if kv_dtype in (None, "auto") else kv_dtype,
         count("tensor_parallel") * count("pipeline_parallel"),
+        alike=row.get("routing") == SAME,
         **_speculation(row, text("draft")),
     )
 
@@ -251,7 +259,9 @@ def no_model(row: pd.Series | Mapping) -> str | None:
     """Why neither floor nor prediction speaks of a row, or None."""
     skew = row.get("skew")
     if skew is not None and not pd.isna(skew) and skew > 0:
-        return "its routing is imposed and skewed; the model assumes near-uniform routing"
+        return "its routing is imposed and skewed; the model knows uniform and same"
+    if row.get("identical") in (True,):
+        return "its sequences are identical, and how many experts they share is not known"
     return NO_MODEL.get(row.get("method"))
 
 
@@ -290,7 +300,8 @@ WORKLOAD = (
     "draft_tokens",
     "tokens_per_step",
     "set_acceptance",
-    "skew",
+    "routing",
+    "identical",
 )
 
 

@@ -16,14 +16,14 @@ def under_the_floor(summary: pd.DataFrame) -> list[str]:
 
 def of_those_under(summary: pd.DataFrame) -> pd.Series:
     """The rows of models under their floor: all of one notebook and number format in which the
-    model's routing is its own, or imposed, alike. Weights in another format, or choices imposed,
-    are routed otherwise."""
+    tokens are routed alike. Weights in another format, or choices imposed, are routed
+    otherwise."""
     under = is_under(summary)
     if "draft_tokens" in summary:
         under &= summary["draft_tokens"].fillna(0) == 0
-    imposed = summary["skew"].notna() if "skew" in summary else pd.Series(False, summary.index)
-    places = [summary[c].astype(str) for c in ("notebook", "model", "quantization") if c in summary]
-    alike = pd.Series(list(zip(*places, imposed, strict=True)), summary.index, dtype=object)
+    named = ("notebook", "model", "quantization", "routing", "identical")
+    places = [summary[c].astype(str) for c in named if c in summary]
+    alike = pd.Series(list(zip(*places, strict=True)), summary.index, dtype=object)
     return alike.isin(set(alike[under]))
 
 

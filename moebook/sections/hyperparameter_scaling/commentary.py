@@ -15,6 +15,7 @@ from moebook.results.commentary import (
     with_length,
 )
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
+from moebook.sections.hyperparameter_scaling.regimes import FROM_K, falls, nearest, regime_rows
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 MISS_PCT = 3  # an error over this is called a miss
@@ -104,6 +105,26 @@ def grid_heatmap(table: pd.DataFrame) -> str:
         f"{len(rows)} cells: {len(ok)} with a number ({methods}); {gone}. Throughput runs from "
         f"{ok[T].min():,.0f} to {ok[T].max():,.0f} tokens/s. The repeats of a cell spread over "
         f"{ok['spread_pct'].max():.1f} % at most."
+    )
+
+
+@commentary
+def routing_regimes(table: pd.DataFrame) -> str:
+    """What more active experts cost under each routing, and which of them the source follows."""
+    rows = regime_rows(table)
+    if rows.empty:
+        return nothing(table, "routing", NOTHING)
+    lost = falls(rows)
+    shown = lost.map("{:+.0f} %".format, na_action="ignore").fillna("–").reset_index()
+    follows = "".join(
+        f" On {model} the published runs are nearest to `{found}`."
+        for model, own in lost.iterrows()
+        if (found := nearest(own))
+    )
+    return (
+        f"Change of throughput from {FROM_K} active experts to the most that were published, else "
+        f"measured. With `same`, as in a batch of identical sequences, a step reads K experts of a "
+        f"layer; with `uniform` nearly all.{follows}{markdown(shown)}"
     )
 
 

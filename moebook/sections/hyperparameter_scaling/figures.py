@@ -9,6 +9,7 @@ from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec, lines
 from moebook.plot.rows import one_per_place, plotted, reading, rows_of, with_numbers
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL, grid_heatmap, grid_over_floor
+from moebook.sections.hyperparameter_scaling.regimes import FROM_K, OVER, regime_rows
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 __all__ = ["grid_heatmap", "grid_over_floor", "predicted_vs_measured"]
@@ -59,6 +60,28 @@ def active_scaling(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     FFN dimension I."""
     spec = Spec("active_scaling", "grid", "expert_ffn_dim", "num_experts", "top_k")
     return lines(table, spec, width=width)
+
+
+@figure("routing_regimes")
+def routing_regimes(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Throughput over that with two active experts (×), over active experts K: a line per routing
+    and one of the source's author, a panel per model."""
+    rows = with_numbers(regime_rows(table), "routing_regimes", [OVER])
+    spec = Spec(
+        "routing_regimes",
+        None,
+        "model",
+        "regime",
+        "top_k",
+        metric=OVER,
+        y_label=f"throughput (× {FROM_K} active)",
+        kind="kind",
+        log_y=False,
+        level=1,
+        level_label="no change",
+    )
+    fig, _ = lines(rows, spec, width=width)
+    return fig, plotted(rows, ["throughput_tok_s"], ["model", "regime", "top_k", "kind", OVER])
 
 
 @figure("over_floor")

@@ -3,8 +3,10 @@ methods."""
 
 import pandas as pd
 
+from moebook.study.routing import MODEL
+
 SHAPE = ["model", "num_layers", "expert_ffn_dim", "num_experts", "top_k"]
-POINT = [*SHAPE, "batch", "input_tokens", "output_tokens"]
+POINT = [*SHAPE, "routing", "batch", "input_tokens", "output_tokens"]
 BETTER = {"full": 0, "sampled": 1, "depth": 2, "depth+sampled": 3}
 
 
@@ -18,9 +20,10 @@ def validation_table(table: pd.DataFrame) -> pd.DataFrame:
     ).sort_values(["point", "rank"])
     best = rows.groupby("point")[["method", "e2e_s"]].transform("first")
     ffn, experts, active = (rows[c].astype(str) for c in SHAPE[2:])
+    imposed = (" " + rows["routing"]).where(rows["routing"] != MODEL, "")
     compared = pd.DataFrame(
         {
-            "label": rows["model"] + " I=" + ffn + " E=" + experts + " K=" + active,
+            "label": rows["model"] + " I=" + ffn + " E=" + experts + " K=" + active + imposed,
             "method": rows["method"],
             "reference": best["method"],
             "full_value": best["e2e_s"],
