@@ -17,6 +17,7 @@ from moebook.devices.busy import DeviceBusy
 from moebook.devices.device import (
     Device,
     allowed,
+    compute_capability,
     detect,
     gpu_state,
     here,
@@ -39,6 +40,7 @@ __all__ = [
     "DeviceLock",
     "Published",
     "allowed",
+    "compute_capability",
     "core_ids",
     "cores",
     "detect",

@@ -97,6 +97,12 @@ def memory_bytes(kind: str) -> int | None:
     return facts.ANY_BYTES if kind == facts.ANY else facts.published(kind).memory_bytes
 
 
+def compute_capability(kind: str) -> float | None:
+    """CUDA compute capability that a plan for the kind is made with: that of the card of the kind
+    here or the published one; None where it is not known, 0 without CUDA."""
+    return published_here(kind).compute_capability
+
+
 def gpu_state(device: Device) -> dict:
     """Clocks (MHz), power limit (W) and temperature (°C) of the first card; empty on a CPU."""
     return nvml.state(device.uuids[0]) if device.on_gpu else {}

@@ -22,12 +22,14 @@ NOT_PUBLISHED = "not published here; measured peaks serve"
 
 @dataclass(frozen=True)
 class Published:
-    """Vendor figures of one device kind: bytes, bytes/s, dense bf16 FLOP/s. Unpublished is None."""
+    """Vendor figures of one device kind: bytes, bytes/s, dense bf16 FLOP/s, CUDA compute capability
+    (0 where there is no CUDA). Unpublished is None."""
 
     kind: str
     memory_bytes: int | None
     bandwidth_bytes_per_s: float | None
     bf16_flops_per_s: float | None
+    compute_capability: float | None
     source: str
 
 
@@ -40,6 +42,7 @@ class Entry(BaseModel):
     memory_bytes: int | None = Field(gt=0)
     bandwidth_bytes_per_s: float | None = Field(gt=0)
     bf16_flops_per_s: float | None = Field(gt=0)
+    compute_capability: float | None = Field(ge=0)
     source: str = Field(min_length=1)
 
 
@@ -101,7 +104,7 @@ def published(kind: str) -> Published:
     if kind in entries:
         return Published(kind, **entries[kind].model_dump(exclude={"names"}))
     if kind == ANY or kind.startswith(UNLISTED):
-        return Published(kind, None, None, None, NOT_PUBLISHED)
+        return Published(kind, None, None, None, None, NOT_PUBLISHED)
     raise ValueError(f"unknown device kind {kind!r}; known: {', '.join([*entries, ANY])}")
 
 

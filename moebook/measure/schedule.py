@@ -13,6 +13,7 @@ from pathlib import Path
 
 from moebook import devices
 from moebook.engine import installed
+from moebook.measure.format_run import other_format
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.models import catalog
 from moebook.models.tiny import family
@@ -55,7 +56,7 @@ class Sweep:
             if self.running is not None and self.running.build_key != point.build_key:
                 self.running = None
             started = datetime.now(UTC)
-            failure = self._ready(point)
+            failure = self._ready(point) or self._other_format(point)
             record = failure or self._point(point)
             if record["status"] == "busy":
                 raise devices.DeviceBusy(f"busy: {self.device.name}: {record['reason']}")
@@ -111,6 +112,11 @@ class Sweep:
         reply = self._started(request)
         self.running, self.facts = (point, reply["facts"]) if reply["ok"] else (None, {})
         return None if reply["ok"] else self._refusal(reply, point.engine_key)
+
+    def _other_format(self, point: Point) -> dict | None:
+        """A failure where the engine says that it runs another number format than is asked."""
+        wrong = other_format(point, self.facts.get("runs")) if point.needs_engine else None
+        return wrong and {"status": "failed", "reason": wrong}
 
     def _started(self, request: dict) -> dict:
         """The worker's reply to a request for an engine. Memory of one before it can be free a

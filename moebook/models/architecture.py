@@ -4,11 +4,14 @@ Letters: L layers, H hidden, I expert FFN dim, E experts, K experts per token.""
 
 import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from moebook.models import counted
+from moebook.models import counted, quantization_config
 from moebook.models.attention import AttentionGroup
 from moebook.models.counts import Counts
 from moebook.models.meta import CannotBuild
+from moebook.models.number_format import NumberFormat
+from moebook.models.quantization_values import BadNumberFormat
 from moebook.models.shapes import family_of, read_shape
 
 
@@ -59,7 +62,6 @@ class Architecture:
     vision_params: int = 0  # tower, projector and their tokens
     counts: Counts | None = None  # of a model that no formula covers
     dtype: str = "bfloat16"
-    quantization: str | None = None  # the checkpoint's own: fp8, mxfp4
     config: dict = field(default_factory=dict, repr=False, hash=False)
     # What this is an edit of.
     base: "Architecture | None" = field(default=None, repr=False, compare=False)
@@ -75,6 +77,11 @@ class Architecture:
     @property
     def num_moe_layers(self) -> int:
         return self.num_layers - self.num_dense_layers
+
+    @cached_property
+    def number_format(self) -> NumberFormat | None:
+        """The checkpoint's own, as its config says; None for plain weights."""
+        return quantization_config.read(self.config)
 
     @property
     def window(self) -> int | None:
@@ -107,10 +114,14 @@ def from_config(config: dict, name: str, source: str, trusted: str | None = None
     the model that transformers builds of it.
 
     trusted: a folder or Hugging Face id whose own code may be run. Raises UnknownModel where the
-    family is not known, or sizes are missing or contradict each other."""
+    family is not known, its number format cannot be read, or sizes are missing or contradict each
+    other."""
     kind = family_of(config)
     try:
+        quantization_config.read(config)
         shape = read_shape(config) if kind else counted.read_shape(config, trusted)
+    except BadNumberFormat as error:
+        raise UnknownModel(f"{name}: its number format cannot be read: {error}") from error
     except KeyError as error:
         raise UnknownModel(f"{name}: its config has no {error}") from error
     except CannotBuild as error:
@@ -119,5 +130,4 @@ def from_config(config: dict, name: str, source: str, trusted: str | None = None
         raise UnknownModel(
             f"{name}: its config cannot be read as a {config.get('model_type')} ({error})"
         ) from error
-    shape["quantization"] = (config.get("quantization_config") or {}).get("quant_method")
     return Architecture(name=name, source=source, config=copy.deepcopy(config), **shape)

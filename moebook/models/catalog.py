@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from moebook.models.architecture import Architecture, UnknownModel, from_config
+from moebook.models.quantization_config import HF_QUANT_CONFIG
 
 CONFIG = "config.json"
 CONFIGS = Path(__file__).parent / "configs"
@@ -69,16 +70,33 @@ def _load_folder(folder: Path) -> Architecture:
         config = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise UnknownModel(f"{path} is not valid JSON: {error}") from error
+    if isinstance(config, dict) and config.get("quantization_config") is None:
+        config |= _modelopt_entry(folder / HF_QUANT_CONFIG)
     where = Path(os.path.abspath(folder))  # a link has the name it was given
     label = where.name.replace("[", "(").replace("]", ")")  # in which edits are written
     return from_config(config, label, f"checkpoint folder {where}")
 
 
+def _modelopt_entry(path: Path) -> dict:
+    """`quantization_config` from the file that ModelOpt before 0.31 writes beside the config, as
+    the engine reads it; empty where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        return {"quantization_config": json.loads(path.read_text())}
+    except json.JSONDecodeError as error:
+        raise UnknownModel(f"{path} is not valid JSON: {error}") from error
+
+
 def _load_hub(name: str) -> Architecture:
     from transformers import AutoConfig
+    from transformers.utils import cached_file
 
     try:
         config = AutoConfig.from_pretrained(name).to_dict()
+        if config.get("quantization_config") is None:
+            there = cached_file(name, HF_QUANT_CONFIG, _raise_exceptions_for_missing_entries=False)
+            config |= _modelopt_entry(Path(there)) if there else {}
     except (OSError, ValueError, ImportError) as error:
         why = str(error).splitlines()[0]
         raise _unknown(name, f"could not be read from Hugging Face ({why})") from error

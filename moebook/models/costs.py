@@ -8,7 +8,7 @@ on the chip. A multiply-add counts as two FLOPs."""
 from dataclasses import dataclass
 
 from moebook.models.architecture import Architecture
-from moebook.models.formats import dtype_bytes
+from moebook.models.formats import OWN, dtype_bytes
 from moebook.models.sizes import (
     component_bytes,
     kv_bytes_per_token,
@@ -49,7 +49,7 @@ def decode_cost(
     batch: int,
     context: int,
     dtype: str = "bfloat16",
-    quantization: str | None = None,
+    quantization: str | None = OWN,
     kv_dtype: str = "bfloat16",
     tokens_per_sequence: int = 1,
     alike: bool = False,
@@ -77,7 +77,7 @@ def prefill_cost(
     batch: int,
     input_tokens: int,
     dtype: str = "bfloat16",
-    quantization: str | None = None,
+    quantization: str | None = OWN,
     kv_dtype: str = "bfloat16",
     alike: bool = False,
 ) -> Cost:

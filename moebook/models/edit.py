@@ -12,6 +12,7 @@ all of them gives that model back."""
 from dataclasses import replace
 
 from moebook.models.architecture import Architecture, from_config
+from moebook.models.quantization_config import KEYS
 from moebook.models.shapes import ConfigKeys, keys_of, language_config
 
 FFN_MULTIPLE = 16  # vLLM's expert kernels; its CPU ones otherwise fall back to a plain loop
@@ -74,7 +75,8 @@ def language_part(arch: Architecture, chunked: bool = True) -> Architecture:
     table of them all, 2.7 GB for Scout's 10 million."""
     if arch.family != "llama4":
         return arch
-    config = {**language_config(arch.hf_config()), "architectures": ["Llama4ForCausalLM"]}
+    own = {key: arch.config[key] for key in KEYS if key in arch.config}  # its number format
+    config = {**language_config(arch.hf_config()), "architectures": ["Llama4ForCausalLM"], **own}
     rope = config["rope_scaling"]
     reach = int(rope["factor"] * rope["original_max_position_embeddings"])
     config["max_position_embeddings"] = reach

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from moebook.models.architecture import Architecture
+from moebook.models.quantization_config import quantization_of
 from moebook.models.sharding import Split, padded_vocabulary
 
 ENGINE = "vLLM 0.32"
@@ -35,7 +36,8 @@ class Rule:
 
 
 def refusal(arch: Architecture, split: Split) -> str | None:
-    """Why the engine would not run the model so, or None; the first of several reasons."""
+    """Why the engine would not run the model so, in its config's own number format, or None; the
+    first of several reasons."""
     return next(_refusals(arch, split), None)
 
 
@@ -112,7 +114,7 @@ def _stages(arch: Architecture, split: Split) -> str | None:
 
 def _blocks(arch: Architecture, split: Split) -> str | None:
     """FP8 in blocks: a rank's channels are whole blocks."""
-    block = _quantization(arch).get("weight_block_size")
+    block = arch.number_format and arch.number_format.block
     if not block or not arch.is_moe:
         return None
     share = arch.expert_ffn_dim // (1 if split.whole_experts else split.tensor)
@@ -128,7 +130,7 @@ def _blocks(arch: Architecture, split: Split) -> str | None:
 
 def _groups(arch: Architecture, split: Split) -> str | None:
     """Weights in groups that share a scale: a rank's channels of an expert are whole groups."""
-    own = _quantization(arch)
+    own = quantization_of(arch.config) or {}
     groups = [own, *(g.get("weights") or {} for g in (own.get("config_groups") or {}).values())]
     size = next((g["group_size"] for g in groups if (g.get("group_size") or 0) > 0), None)
     if size is None or split.whole_experts or not arch.is_moe:
@@ -137,10 +139,6 @@ def _groups(arch: Architecture, split: Split) -> str | None:
     if share % size == 0:
         return None
     return f"{share} channels of an expert a rank are no whole groups of {size} weights"
-
-
-def _quantization(arch: Architecture) -> dict:
-    return arch.config.get("quantization_config") or {}
 
 
 def _uneven(size: int, what: str, ranks: int) -> str | None:

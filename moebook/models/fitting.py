@@ -39,7 +39,7 @@ def candidates(kind: Kind = "any") -> tuple[str, ...]:
     shortest_first = sorted(own, key=lambda name: (len(name), name.lower()))
     for arch in map(catalog.load, shortest_first):
         published = arch.is_moe and not arch.source.startswith(SKELETON)
-        whole = not arch.vision_params and arch.quantization is None
+        whole = not arch.vision_params and arch.number_format is None
         if published and whole and (kind == "any" or arch.source.startswith(PART)):
             found.setdefault((arch.family, arch.hidden_size, arch.vocab_size, *arch.shape), arch)
     by_size = sorted(found.values(), key=lambda a: (sizes.weight_bytes(a, "bfloat16"), a.name))

@@ -1,12 +1,19 @@
 """Number formats of weights, activations and KV cache: what a series of the study is called, and
 what the engine is told.
 
-A quantization is an engine setting. `FORMATS` has, by the name that parameters use, the engine
-arguments that ask for it, the `quantization_config` a checkpoint of that format carries (for dummy
-weights), and how many multiply-adds its tensor cores do per bf16 one. `SERIES` names whole
-combinations; `DTYPE_BYTES` and `MATRIX_BITS` hold widths."""
+A quantization is an engine setting: `own` for the format that the model's config comes in, None for
+plain weights, or one of `FORMATS`. That has, by the name that parameters use, the engine arguments
+that ask for it, the `quantization_config` a checkpoint of that format carries (for dummy weights),
+and how many multiply-adds its tensor cores do per bf16 one. `SERIES` names whole combinations;
+`DTYPE_BYTES` and `MATRIX_BITS` hold widths."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from moebook.models.architecture import Architecture
+from moebook.models.own_format import number_format
+from moebook.models.quantization_config import without_quantization
+
+OWN = "own"  # the quantization, and the series, of a model's own number format
 
 # Groups of 128 weights share a scale; the router stays in 16 bits, as checkpoints of this kind
 # publish it.
@@ -34,33 +41,49 @@ _INT4_CONFIG = {
 }
 
 
+FP8_NAMES = ("fp8", "fp8_per_tensor", "online")
+
+
 @dataclass(frozen=True)
 class Format:
-    """One quantization. engine: arguments; env: environment while the engine starts; config: what a
-    checkpoint carries; rate: matrix rate over bf16's, of the tensor cores it multiplies in (H100
-    datasheet: fp8 2)."""
+    """One quantization. name: of the number format; engine: arguments; env: environment while the
+    engine starts; config: what a checkpoint carries; rate: matrix rate over bf16's, of the tensor
+    cores it multiplies in (H100 datasheet: fp8 2); runs_as: what vLLM calls it once it runs."""
 
+    name: str = ""
     engine: dict = field(default_factory=dict)
     env: dict = field(default_factory=dict)
     config: dict | None = None
     rate: float = 1.0
+    runs_as: tuple[str, ...] = ()
 
 
 FORMATS = {
     None: Format(),
     # weights and activations, one scale per tensor
-    "fp8": Format({"quantization": "fp8"}, rate=2.0),
+    "fp8": Format("FP8 per tensor", {"quantization": "fp8"}, rate=2.0, runs_as=FP8_NAMES),
     # weights with a scale per channel, activations with one per token
-    "fp8_per_channel": Format({"quantization": "fp8_per_channel"}, rate=2.0),
+    "fp8_per_channel": Format(
+        "FP8 per channel",
+        {"quantization": "fp8_per_channel"},
+        rate=2.0,
+        runs_as=("fp8_per_channel", "online"),
+    ),
     # 16-bit activations; Marlin is refused where FP8 multiplies natively, unless forced
     "fp8_weight_only": Format(
+        "FP8 per tensor, weights only",
         {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"},
         env={"VLLM_TEST_FORCE_FP8_MARLIN": "1"},
+        runs_as=FP8_NAMES,
     ),
     # expert weights with a scale per channel, 16-bit activations
-    "int8_experts": Format({"quantization": "int8_per_channel_weight_only"}),
+    "int8_experts": Format(
+        "INT8 per channel (experts only)",
+        {"quantization": "int8_per_channel_weight_only"},
+        runs_as=("int8_per_channel_weight_only", "experts_int8", "online"),
+    ),
     # weights in groups of 128, 16-bit activations
-    "int4": Format(config=_INT4_CONFIG),
+    "int4": Format("INT4 groups of 128", config=_INT4_CONFIG, runs_as=("compressed-tensors",)),
 }
 
 # name -> (dtype, quantization, KV cache dtype)
@@ -75,6 +98,7 @@ SERIES = {
     "bf16 + fp8 KV": ("bfloat16", None, "fp8"),
     "int8 experts": ("bfloat16", "int8_experts", "auto"),
     "int4 weights": ("bfloat16", "int4", "auto"),
+    OWN: ("bfloat16", OWN, "auto"),
 }
 
 # Backends of the fused MoE layer that vLLM 0.26 and 0.32 know (vllm.config.kernel.MoEBackend).
@@ -129,9 +153,40 @@ MATRIX_BITS = {  # bits per matrix element, and the components whose matrices ar
 }
 
 
+def series_name(arch: Architecture, series: str) -> str:
+    """What a series is called on a model: `own` by the name of the model's format, of plain weights
+    by the series that is the same."""
+    if series != OWN:
+        return series
+    if arch.number_format is not None:
+        return number_format(arch)
+    return next(n for n, known in SERIES.items() if known == (SERIES[OWN][0], None, SERIES[OWN][2]))
+
+
+def format_name(arch: Architecture, dtype: str, quantization: str | None) -> str:
+    """The number format of weights: the dtype of plain ones, `MXFP4`, `FP8 per tensor`. A name of
+    the engine's that is none of FORMATS is given as it is."""
+    if quantization == OWN and arch.number_format is not None:
+        return number_format(arch)
+    if quantization in (None, OWN):
+        return dtype
+    return FORMATS[quantization].name if quantization in FORMATS else quantization
+
+
+def rate(arch: Architecture, quantization: str | None) -> float | None:
+    """Matrix rate over bf16's of the tensor cores that the format multiplies in; None where it is
+    not known."""
+    if quantization == OWN and arch.number_format is not None:
+        return arch.number_format.rate
+    known = FORMATS.get(None if quantization == OWN else quantization)
+    return known and known.rate
+
+
 def engine_arguments(quantization: str | None) -> dict:
-    """What vLLM's LLM(...) is told for a quantization; a name that is none of FORMATS is passed on
-    as the engine's."""
+    """What vLLM's LLM(...) is told for a quantization: nothing of a model's own, which it reads
+    from the config. A name that is none of FORMATS is passed on as the engine's."""
+    if quantization == OWN:
+        return {}
     if quantization not in FORMATS:
         return {"quantization": quantization}
     return dict(FORMATS[quantization].engine)
@@ -150,10 +205,46 @@ def needs_packed(quantization: str | None) -> bool:
 
 
 def with_format(config: dict, quantization: str | None) -> dict:
-    """A Hugging Face config that says its dummy weights are of this format, where the format needs
-    it."""
+    """A Hugging Face config whose dummy weights an engine makes in this format: its own entry stays
+    for `own` and is taken out for all others, so that the engine runs what is asked."""
+    if quantization == OWN:
+        return config
+    plain = without_quantization(config)
     known = FORMATS.get(quantization, Format())
-    return {**config, "quantization_config": known.config} if known.config else config
+    return {**plain, "quantization_config": known.config} if known.config else plain
+
+
+def as_asked(arch: Architecture, quantization: str | None) -> Architecture:
+    """The architecture that an engine is given: without its own number format where another is
+    asked for."""
+    if quantization == OWN or arch.number_format is None:
+        return arch
+    return replace(arch, config=without_quantization(arch.config))
+
+
+def refusal(
+    arch: Architecture, quantization: str | None, trained: bool, capability: float | None
+) -> str | None:
+    """Why a model does not run in a quantization, or None. trained: its weights are a checkpoint's;
+    capability: CUDA compute capability of the device, None where it is not known."""
+    own = arch.number_format
+    if own is None:
+        return None
+    if quantization == OWN:
+        return own.problem(capability)
+    if trained:
+        asked = "plain weights" if quantization is None else quantization
+        return (
+            f"the checkpoint's weights are stored in {number_format(arch)}, and {asked} "
+            f"{'are' if quantization is None else 'is'} asked: ask for the format {OWN!r}, or give "
+            "a checkpoint of plain weights"
+        )
+    return None
+
+
+def covered(quantization: str | None) -> tuple[str, ...]:
+    """Components whose matrices a quantization of FORMATS or of the engine covers."""
+    return MATRIX_BITS[quantization][1] if quantization in MATRIX_BITS else ()
 
 
 def dtype_bytes(dtype: str) -> int:

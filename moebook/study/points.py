@@ -11,6 +11,7 @@ from moebook import devices
 from moebook.models import fitting
 from moebook.models.architecture import Architecture
 from moebook.models.edit import ImpossibleEdit, edit
+from moebook.models.formats import OWN
 from moebook.problems import Wrong
 from moebook.study import params
 from moebook.study.estimates import check
@@ -76,8 +77,11 @@ def fits(
 def settings(
     p: EngineParams, batches: Iterable[int], max_model_len: int, **given
 ) -> EngineSettings:
+    """What the parameters say, and what is given; the model's own number format unless a
+    `quantization` is given."""
     common = {
         "dtype": p.dtype,
+        "quantization": OWN,
         "graphs": p.graphs,
         "graph_batch_sizes": tuple(sorted(set(batches))),
         "max_model_len": max_model_len,

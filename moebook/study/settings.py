@@ -42,8 +42,9 @@ class EngineSettings:
     compilation), `pieces` (light, and graphs in pieces for all other steps, a draft model's among
     them), `compiled` (the engine's own compilation and graphs, for graph_batch_sizes only),
     `default` (all the engine's own), `eager`. weights: dummy, a checkpoint folder or a tiny
-    reference. routing: None, the routers choose; else what is imposed in their place, see
-    `routing.py`."""
+    reference. quantization: `own` for the number format that the model's config comes in, None for
+    plain weights, or one of moebook/models/formats.py. routing: None, the routers choose; else what
+    is imposed in their place, see `routing.py`."""
 
     dtype: str = "bfloat16"
     quantization: str | None = None

@@ -1,8 +1,6 @@
 """Floor and prediction of steps with a draft, against sums made here from the shapes' own
 numbers."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,9 +132,9 @@ def test_the_floor_of_each_row_is_its_own():
     assert found.nunique() == 4 and found[1] == pytest.approx(found[0] * 2.5 / 2.0)
 
 
-def test_a_quantized_target_has_a_plain_draft():
+def test_a_quantized_target_has_a_draft_in_the_drafts_own_format():
     case = Case(TARGET, 2, 100, 2, quantization="fp8", draft=DRAFT, draft_tokens=3)
-    assert case.drafting == replace(Case(DRAFT, 2, 100, 2))
+    assert case.drafting == Case(DRAFT, 2, 100, 2, quantization="own")
     assert Case(TARGET, 2, 100, 2, draft_tokens=3).drafting is None
 
 

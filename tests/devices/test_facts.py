@@ -11,6 +11,7 @@ WHOLE = {
     "memory_bytes": "80",
     "bandwidth_bytes_per_s": "1.0e+12",
     "bf16_flops_per_s": "null",
+    "compute_capability": "null",
     "source": "a datasheet",
 }
 

@@ -6,16 +6,18 @@ import resource
 import signal
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import warm
 
 from moebook.measure import run
+from moebook.measure.format_run import other_format
 from moebook.models import catalog
+from moebook.models.architecture import from_config
 from moebook.models.edit import edit
-from moebook.study.plan import EngineSettings
+from moebook.study.plan import EngineSettings, Point, Workload
 
 pytestmark = pytest.mark.engine
 TINY = edit(catalog.load("tiny-mixtral"), num_layers=1, ffn_dim=128, num_experts=4)
@@ -194,3 +196,35 @@ def test_a_switched_engine_gives_the_tokens_of_a_fresh_one(tmp_path):
     tokens = json.loads(done.stdout.strip().splitlines()[-1])
     assert tokens["switched_to_1"] == tokens["fresh_1"] != tokens["fresh_4"]
     assert tokens["routed_to_1"] == 1 and tokens["routed_to_4"] == 4
+
+
+def test_the_engine_tells_which_number_formats_it_runs(worker):
+    """An INT8 checkpoint whose attention alone is quantized, in its own format and in bf16 for
+    which its entry is taken out of the config."""
+    group = {
+        "targets": ["re:.*self_attn.*"],
+        "weights": {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": True},
+        "input_activations": {"num_bits": 8, "type": "int", "strategy": "token", "dynamic": True},
+    }
+    entry = {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": group},
+    }
+    arch = from_config({**TINY.hf_config(), "quantization_config": entry}, "int8", "a test")
+    asked = EngineSettings(quantization="own")
+    point = Point("test", arch, asked, Workload(1, 8, 8))
+    assert point.number_format == "INT8 per channel, INT8 activations (attention only)"
+    own = start(worker, arch, quantization="own")["facts"]["runs"]
+    assert (own["quantization"], own["experts_dtype"]) == ("compressed-tensors", "bfloat16")
+    assert own["attention_method"] == "CompressedTensorsW8A8Int8"
+    assert other_format(point, own) is None
+    assert "is asked for, the engine runs quantization" in other_format(
+        replace(point, engine=EngineSettings()), own
+    )
+    plain = start(worker, arch, quantization=None)["facts"]["runs"]
+    assert (plain["quantization"], plain["attention_dtype"]) == (None, "bfloat16")
+    assert plain["kv_cache_dtype"] == "bfloat16"
+    assert other_format(replace(point, engine=EngineSettings()), plain) is None
+    assert "plain weights" in other_format(point, plain)

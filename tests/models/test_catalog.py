@@ -111,21 +111,6 @@ def test_positions(name, positions):
     assert catalog.load(name).max_positions == positions
 
 
-def test_the_checkpoints_own_quantization():
-    own = {n: catalog.load(n).quantization for n in catalog.names()}
-    assert {n: q for n, q in own.items() if q} == {
-        "DeepSeek-R1": "fp8",
-        "DeepSeek-V3": "fp8",
-        "gpt-oss-20b": "mxfp4",
-        "gpt-oss-120b": "mxfp4",
-        "GLM-4.5-Air-FP8": "compressed-tensors",
-        "Kimi-K2-Instruct": "fp8",
-        "Qwen3-235B-A22B-FP8": "fp8",
-        "Qwen3-30B-A3B-FP8": "fp8",
-        "Qwen3-Next-80B-A3B-Instruct-FP8": "fp8",
-    }
-
-
 def test_mla():
     mla = catalog.load("DeepSeek-V3")
     assert (
@@ -202,6 +187,7 @@ def test_a_hugging_face_id(monkeypatch):
         return transformers.AutoConfig.for_model(**catalog.load("tiny-mixtral").hf_config())
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", fake)
+    monkeypatch.setattr("transformers.utils.cached_file", lambda *name, **options: None)
     arch = catalog.load("owner/some-model")
     assert asked == ["owner/some-model"]
     assert arch.name == "owner/some-model"

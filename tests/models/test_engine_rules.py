@@ -13,7 +13,9 @@ from moebook.models.sharding import Split
 BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 GROUPS = {
     "quant_method": "compressed-tensors",
-    "config_groups": {"group_0": {"weights": {"num_bits": 4, "group_size": 128}}},
+    "config_groups": {
+        "group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 128}}
+    },
 }
 
 

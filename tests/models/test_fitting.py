@@ -24,7 +24,7 @@ def test_candidates_are_published_models_of_experts_smallest_first_and_one_of_ea
     )
     loaded = [catalog.load(name) for name in names]
     assert all(
-        arch.is_moe and not arch.vision_params and arch.quantization is None for arch in loaded
+        arch.is_moe and not arch.vision_params and arch.number_format is None for arch in loaded
     )
     assert not any(
         name.startswith("tiny-") or name.startswith(("DeepSeek-V3", "gpt-oss", "Qwen3-8B"))

@@ -7,12 +7,12 @@ from moebook.models import formats, sizes
 from moebook.models.catalog import load
 
 MIXTRAL = load("Mixtral-8x7B-v0.1")
-LINEAR = {"attention", "experts", "shared_experts", "dense_ffn"}
+LINEAR = {"attention", "experts", "shared_experts", "dense_ffn", "linear_attention"}
 
 
 def test_every_series_has_a_known_format_and_known_widths():
     for dtype, quantization, kv in formats.SERIES.values():
-        assert quantization in formats.FORMATS and formats.dtype_bytes(dtype)
+        assert quantization in (*formats.FORMATS, formats.OWN) and formats.dtype_bytes(dtype)
         assert kv == "auto" or formats.dtype_bytes(kv) == 1
     assert {q for q in formats.FORMATS if q} <= set(formats.MATRIX_BITS)
 
@@ -34,6 +34,7 @@ def test_series_are_different_combinations():
         ("int8_experts", {"quantization": "int8_per_channel_weight_only"}),
         ("int4", {}),
         ("awq_marlin", {"quantization": "awq_marlin"}),
+        ("own", {}),
     ],
 )
 def test_the_engine_is_told_its_own_words(quantization, told):

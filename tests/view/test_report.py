@@ -46,6 +46,7 @@ def test_results_table_tints_rows_without_a_number():
 def test_plan_lines_align_and_end_with_reasons():
     shape = {
         "model": "M",
+        "number_format": "MXFP4",
         "sweeps": "grid",
         "num_layers": 4,
         "expert_ffn_dim": 128,
@@ -69,6 +70,7 @@ def test_plan_lines_align_and_end_with_reasons():
     head, first, second, last = report.plan_lines(frame)
     assert first.split() == [
         "M",
+        "MXFP4",
         "full",
         "grid",
         "4",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moebook import devices
 from moebook.models import formats
+from moebook.models.quantization_config import quantization_of
 from moebook.models.tiny import family
 from moebook.study.settings import EngineSettings, Speculation
 
@@ -120,11 +121,19 @@ def engine_arguments(
     if settings.speculation:
         speculation = speculative_config(settings.speculation, draft_config, folder)
         arguments["speculative_config"] = speculation
+    if _deprecated(settings, hf_config):
+        arguments["allow_deprecated_quantization"] = True
     if settings.routed_experts:
         arguments["enable_return_routed_experts"] = True
     if settings.moe_backend not in (None, *formats.OWN_BACKENDS):
         arguments["moe_backend"] = settings.moe_backend
     return arguments
+
+
+def _deprecated(settings: EngineSettings, hf_config: dict) -> bool:
+    """Whether the model comes in a format that vLLM 0.26 and 0.32 run only when told so."""
+    entry = quantization_of(hf_config) if settings.quantization == formats.OWN else None
+    return entry is not None and entry.get("quant_method") == "fbgemm_fp8"
 
 
 def checkpoint_folder(weights: str, **options) -> Path:

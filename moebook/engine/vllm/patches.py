@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ATTENTION_OUTPUTS = ("attn.o_proj", "attn.out_proj", "attn.dense", "attn.wo", "attention.o_proj")
 SEEN: dict[str, tuple[str, ...]] = {}  # function -> versions of vLLM (major.minor)
 
 
@@ -102,17 +103,54 @@ def delivering_to(llm, tell: Callable[[list], None]) -> Iterator[None]:
 
 @seen_in("0.26", "0.32")
 def inspect_worker(worker) -> dict:
-    """The attention backend, the MoE method and kernel class, bytes of the weights."""
+    """The attention backend, the MoE method and kernel class, bytes of the weights; `runs`, the
+    number formats that the engine runs (see `number_formats`)."""
     runner = worker.model_runner
     backends = {group.backend.get_name() for groups in runner.attn_groups for group in groups}
     methods = (getattr(module, "quant_method", None) for module in runner.model.modules())
     moe = next((m for m in methods if m is not None and "MoE" in type(m).__name__), None)
     return {
+        "runs": number_formats(worker),
         "attention_backend": ",".join(sorted(backends)),
         "moe_backend": None if moe is None else backend_of(moe),
         "moe_config_tuned": None,
         "weights_bytes": sum(p.numel() * p.element_size() for p in runner.model.parameters()),
     }
+
+
+@seen_in("0.26", "0.32")
+def number_formats(worker) -> dict:
+    """In the engine's own words: `quantization` as it resolved it (None: plain weights), `dtype` of
+    the model, dtype and method of the first layer's `experts` and `attention` weights, dtype of the
+    KV cache. A weight that a kernel keeps in a form of its own has no dtype."""
+    runner, asked = worker.model_runner, worker.cache_config.cache_dtype
+    found = {"experts": None, "attention": None}
+    for name, module in runner.model.named_modules():
+        if "MoE" in type(getattr(module, "quant_method", None)).__name__:
+            found["experts"] = found["experts"] or _held(module, "w13_weight")
+        elif name.endswith(ATTENTION_OUTPUTS):
+            found["attention"] = found["attention"] or _held(module, "weight")
+    return {
+        "quantization": worker.model_config.quantization,
+        "dtype": _word(worker.model_config.dtype),
+        **{f"{part}_dtype": held and held[0] for part, held in found.items()},
+        **{f"{part}_method": held and held[1] for part, held in found.items()},
+        "kv_cache_dtype": _word(runner.kv_cache_dtype) if asked == "auto" else str(asked),
+    }
+
+
+def _held(module, name: str) -> tuple[str | None, str]:
+    """Dtype of a module's weight, packed or not, and the scheme or method that multiplies with
+    it."""
+    names = (name, f"{name}_packed", name.replace("weight", "qweight"))
+    weights = (getattr(module, one, None) for one in names)
+    dtype = next((_word(w.dtype) for w in weights if hasattr(w, "dtype")), None)
+    method = getattr(module, "scheme", None) or getattr(module, "quant_method", None)
+    return dtype, type(method).__name__
+
+
+def _word(dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 @seen_in("0.26", "0.32")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from moebook.models import catalog
 from moebook.models.architecture import Architecture
 from moebook.models.edit import edit, language_part
-from moebook.models.formats import SERIES
+from moebook.models.formats import OWN, SERIES, series_name
 from moebook.sections.accelerator_comparison.params import NOTEBOOK, Params
 from moebook.study import model_names, points
 from moebook.study.estimates import check
@@ -42,10 +42,10 @@ def _common(p: Params) -> list[Point]:
     if p.common_model is None or not p.common_lengths:
         return []
     arch = edit(catalog.load(p.common_model), num_layers=p.common_layers)
-    engine = _settings(p, "bf16", p.common_batches, p.common_lengths)
+    engine = _settings(p, OWN, p.common_batches, p.common_lengths)
     most = p.common_most_tokens or float("inf")
     cells = [(b, n) for b in p.common_batches for n in p.common_lengths if b * n.longer <= most]
-    return _points(p, arch, engine, cells, "common", "bf16")
+    return _points(p, arch, engine, cells, "common", series_name(arch, OWN))
 
 
 def _scout(p: Params) -> list[Point]:
@@ -57,7 +57,7 @@ def _scout(p: Params) -> list[Point]:
 
 def _references(p: Params) -> list[Point]:
     models = [catalog.load(name) for name in p.reference_models]
-    return [point for arch in models for point in _over_length(p, arch, "bf16", "reference")]
+    return [point for arch in models for point in _over_length(p, arch, OWN, "reference")]
 
 
 def _over_length(p: Params, arch: Architecture, series: str, sweep: str) -> list[Point]:
@@ -65,7 +65,7 @@ def _over_length(p: Params, arch: Architecture, series: str, sweep: str) -> list
         return []
     engine = _settings(p, series, (1, p.large_batch), p.over_length)
     cells = [*((1, n) for n in p.lengths), *((p.large_batch, n) for n in p.large_batch_lengths)]
-    return _points(p, arch, engine, cells, sweep, series)
+    return _points(p, arch, engine, cells, sweep, series_name(arch, series))
 
 
 def _chunked(p: Params) -> list[Point]:
@@ -77,7 +77,7 @@ def _chunked(p: Params) -> list[Point]:
     compiled = p.model_copy(update={"graphs": "compiled"})
     engine = _settings(compiled, series, (1,), p.chunked_lengths)
     cells = [(1, n) for n in p.chunked_lengths]
-    return _points(p, arch, engine, cells, "chunked", f"{series}, chunked")
+    return _points(p, arch, engine, cells, "chunked", f"{series_name(arch, series)}, chunked")
 
 
 def _endpoint(p: Params) -> list[Point]:

@@ -67,7 +67,8 @@ def _engines(p: Params) -> list[Point]:
     for series in p.ladder:
         backend, eager = VARIANTS[series]
         graphs = "eager" if eager else p.graphs
-        engine = points.settings(p, batches, most.total, moe_backend=backend, graphs=graphs)
+        asked = {"moe_backend": backend, "graphs": graphs, "quantization": None}  # as `loop` needs
+        engine = points.settings(p, batches, most.total, **asked)
         found += [
             points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=series)
             for b, n, sweep in cells

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from moebook.models import catalog, fitting
-from moebook.models.formats import SERIES
+from moebook.models.formats import OWN, SERIES, series_name
 from moebook.sections.model_comparison.params import NOTEBOOK, Params
 from moebook.study import model_names, points, routing
 from moebook.study.estimates import check
@@ -15,9 +15,10 @@ def plan(p: Params) -> Plan:
     p = _with_models(p)
     found = [
         q
-        for point in _language_models(p)
+        for series in p.formats
+        for point in _language_models(p, series)
         for q in full_or_by_depth(
-            point, p.device, p.reduced_layers if point.series in p.depth_formats else None
+            point, p.device, p.reduced_layers if series in p.depth_formats else None
         )
     ]
     found += [check(point, p.device) for point in [*_vision_language_models(p), *_imposing(p)]]
@@ -38,7 +39,7 @@ def _with_models(p: Params) -> Params:
             gpu_memory_utilization=p.gpu_memory_utilization,
         )
         for length, (dtype, quantization, kv) in (
-            (p.tokens, SERIES[p.formats[0]] if p.formats else (p.dtype, None, "auto")),
+            (p.tokens, SERIES[p.formats[0]] if p.formats else (p.dtype, OWN, "auto")),
             (p._vlm_length(), SERIES[p.vlm_format]),
         )
     )
@@ -64,18 +65,13 @@ def _settings(p: Params, series: str, longest: int, imposed: bool) -> EngineSett
 
 
 def _language_model(p: Params, name: str, series: str, imposed: bool, sweep: str = "llms") -> Point:
-    engine = _settings(p, series, p.tokens.total, imposed)
-    return points.point(
-        p, NOTEBOOK, catalog.load(name), engine, p.batch, p.tokens, sweep, series=series
-    )
+    engine, arch = _settings(p, series, p.tokens.total, imposed), catalog.load(name)
+    called = series_name(arch, series)
+    return points.point(p, NOTEBOOK, arch, engine, p.batch, p.tokens, sweep, series=called)
 
 
-def _language_models(p: Params) -> list[Point]:
-    return [
-        _language_model(p, name, series, name in p.uniform_routing)
-        for series in p.formats
-        for name in p.llms
-    ]
+def _language_models(p: Params, series: str) -> list[Point]:
+    return [_language_model(p, name, series, name in p.uniform_routing) for name in p.llms]
 
 
 def _vision_language_models(p: Params) -> list[Point]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from moebook.models import catalog, formats
-from moebook.models.formats import SERIES
+from moebook.models.formats import SERIES, series_name
 from moebook.sections.quantization.params import NOTEBOOK, Params
 from moebook.study import model_names, points, routing
 from moebook.study.estimates import check
@@ -16,7 +16,7 @@ NO_WEIGHTS = (
 )
 PACKED = (
     "the engine cannot make this format of 16-bit weights as it loads: quantize the checkpoint "
-    "first, and give the packed folder as `weights` with the format bf16"
+    "first, and give the packed folder as `weights` with the format own"
 )
 
 
@@ -61,9 +61,9 @@ def _pairs(p: Params) -> list[Point]:
     for name in p.models if most else ():
         arch = catalog.load(name)
         for series in p.pair:
-            engine = _settings(p, series, most.total, name)
+            engine, called = _settings(p, series, most.total, name), series_name(arch, series)
             found += [
-                points.point(p, NOTEBOOK, arch, engine, *cell, series=series) for cell in cells
+                points.point(p, NOTEBOOK, arch, engine, *cell, series=called) for cell in cells
             ]
     return found
 
@@ -78,7 +78,8 @@ def _formats(p: Params) -> list[Point]:
         engine = _settings(p, series, most, p.formats_model)
         for b in p.formats_batches:
             cell = (b, p.formats_tokens, "formats")
-            found.append(points.point(p, NOTEBOOK, arch, engine, *cell, series=series))
+            called = series_name(arch, series)
+            found.append(points.point(p, NOTEBOOK, arch, engine, *cell, series=called))
     return found
 
 
@@ -101,7 +102,7 @@ def _quality(p: Params) -> list[Point]:
             method="perplexity",
             repeats=p.repeats,
             sweeps=("quality",),
-            series=series,
+            series=series_name(arch, series),
             text=p.text() if trained else None,
         )
         packed = PACKED if formats.needs_packed(engine.quantization) else None

@@ -1,11 +1,17 @@
-"""An engine that runs nothing: its times follow from the workload, each point takes POINT_S."""
+"""An engine that runs nothing: its times follow from the workload, each point takes POINT_S. Like
+vLLM it takes its number format from the config it is given; with MOEBOOK_SCRIPTED_STUBBORN set it
+keeps the model's own, whatever is asked."""
 
+import os
 import time
 from pathlib import Path
 
 from moebook.engine.base import EngineFailed
+from moebook.models import formats
+from moebook.models.quantization_config import quantization_of
 from moebook.study.settings import EngineSettings, Workload
 
+HELD = {"mxfp4": "uint8", "fp8": "float8_e4m3fn", "int8_per_channel_weight_only": "int8"}
 START_S, POINT_S = 0.05, 0.4
 CAPACITY_TOKENS = 100_000
 
@@ -30,9 +36,11 @@ class ScriptedEngine:
             raise EngineFailed("failed", "the config names no vocabulary")
         time.sleep(START_S)
         self.top_k = config.get("num_experts_per_tok")
+        self.runs = _runs(settings, config)
 
     def facts(self) -> dict:
-        return {"engine_start_s": START_S, "kv_capacity_tokens": CAPACITY_TOKENS}
+        told = {"engine_start_s": START_S, "kv_capacity_tokens": CAPACITY_TOKENS}
+        return {**told, "runs": self.runs}
 
     def switch(self, top_k: int, routing: str | None) -> None:
         self.top_k = top_k
@@ -52,3 +60,18 @@ class ScriptedEngine:
 
     def stop(self) -> None:
         pass
+
+
+def _runs(settings: EngineSettings, config: dict) -> dict:
+    stubborn = "MOEBOOK_SCRIPTED_STUBBORN" in os.environ
+    given = config if stubborn else formats.with_format(config, settings.quantization)
+    told = formats.engine_arguments(settings.quantization).get("quantization")
+    entry = quantization_of(given)
+    ran = entry["quant_method"] if entry else told
+    return {
+        "quantization": ran,
+        "dtype": settings.dtype,
+        "experts_dtype": HELD.get(ran, settings.dtype),
+        "attention_dtype": "float8_e4m3fn" if ran == "fp8" else settings.dtype,
+        "kv_cache_dtype": settings.dtype,
+    }

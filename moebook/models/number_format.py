@@ -1,0 +1,137 @@
+"""The number format of a checkpoint: how each of its matrices is stored, named and sized.
+
+Most published formats cover a part of a model: MXFP4 the experts, FP8 all linear layers but the
+router, a compressed-tensors file whatever its targets and its list of ignored modules say. A
+`NumberFormat` is made of a config by quantization_config.py; here it is asked for the storage of a
+module by name."""
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+from moebook.models.stored import Stored
+
+PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.")
+FP4_CAPABILITY = 10.0  # NVIDIA's Blackwell is the first whose tensor cores multiply FP4
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Names of modules as quantization configs write them: whole names, parts of them between dots,
+    wildcards (`model.layers.*.self_attn`), regular expressions (`re:.*gate$`) and, among targets,
+    the class `Linear`."""
+
+    given: tuple[str, ...] = ()
+
+    @cached_property
+    def _plain(self) -> frozenset[str]:
+        return frozenset(bare(p) for p in self.given if not (p.startswith("re:") or "*" in p))
+
+    @cached_property
+    def _compiled(self) -> tuple[re.Pattern, ...]:
+        return tuple(re.compile(p[3:]) for p in self.given if p.startswith("re:"))
+
+    @cached_property
+    def _wild(self) -> tuple[str, ...]:
+        return tuple(bare(p) for p in self.given if "*" in p and not p.startswith("re:"))
+
+    def problem(self) -> str | None:
+        """What is wrong with a regular expression among them, or None."""
+        for pattern in self.given:
+            try:
+                re.compile(pattern[3:] if pattern.startswith("re:") else "")
+            except re.error as error:
+                return f"{pattern!r} is no regular expression ({error})"
+        return None
+
+    def match(self, name: str) -> bool:
+        """name: as transformers spells it, with or without the model's prefix."""
+        name = bare(name)
+        parts = name.split(".")
+        inside = (
+            ".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)
+        )
+        if any(part in self._plain for part in inside):
+            return True
+        if any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}.*") for p in self._wild):
+            return True
+        spelled = (name, *(prefix + name for prefix in PREFIXES))
+        return any(regex.match(one) for regex in self._compiled for one in spelled)
+
+
+def bare(name: str) -> str:
+    """A module's name without the model's own prefix."""
+    prefix = next((p for p in PREFIXES if name.startswith(p)), "")
+    return name[len(prefix) :]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Modules that are stored alike. targets: none for all linear layers and experts."""
+
+    stored: Stored
+    targets: Patterns = Patterns()
+
+    def covers(self, names: tuple[str, ...]) -> bool:
+        everything = not self.targets.given or "Linear" in self.targets.given
+        return everything or any(self.targets.match(name) for name in names)
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """A checkpoint's own format. method: as the config says it; engine_names: what vLLM may call
+    it once it is resolved; ignored: modules that stay in the model's dtype; experts_only: linear
+    layers outside of the experts stay so too; head: whether the language head is stored so;
+    refused: why no engine here runs it."""
+
+    method: str
+    engine_names: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    ignored: Patterns = Patterns()
+    experts_only: bool = False
+    head: bool = False
+    needs_capability: float | None = None
+    refused: str | None = None
+
+    def stored(self, component: str, names: tuple[str, ...]) -> Stored | None:
+        """Of a matrix of a component (models/sizes.py), by the names it may have; None: in the
+        model's dtype. Routers and embeddings always are."""
+        if component in KEPT or (component == "lm_head" and not self.head):
+            return None
+        if self.experts_only and component != "experts":
+            return None
+        if any(self.ignored.match(name) for name in names):
+            return None
+        return next((rule.stored for rule in self.rules if rule.covers(names)), None)
+
+    @property
+    def block(self) -> tuple[int, int] | None:
+        """Rows and columns of a block whose scale cannot be split (FP8 in blocks); None where a
+        shard of any width has whole scales."""
+        blocks = [rule.stored.block for rule in self.rules]
+        return next((b for b in blocks if b[0] > 1), None)
+
+    @property
+    def rate(self) -> float:
+        """Matrix rate over bf16's."""
+        return self.rules[0].stored.rate if self.rules else 1.0
+
+    def problem(self, capability: float | None) -> str | None:
+        """Why a device of this CUDA compute capability (None: not known) does not run the format,
+        or None."""
+        if self.refused:
+            return self.refused
+        if self.needs_capability is None or capability is None:
+            return None
+        if capability >= self.needs_capability:
+            return None
+        here = f"this device has {capability:.1f}" if capability else "a CPU has none of them"
+        return (
+            f"{self.rules[0].stored.name} is multiplied by tensor cores from compute capability "
+            f"{self.needs_capability:.1f} (Blackwell) on, {here}: ask for another format, such as "
+            "bf16 or fp8"
+        )
+
+
+KEPT = ("router", "embedding", "norms", "vision")

@@ -1,0 +1,161 @@
+"""What Hugging Face configs say of a checkpoint's number format, read into a `NumberFormat`.
+
+Spellings read: `quantization_config` and `compression_config`, at the top or in the language
+model's part, with a `quant_method` (transformers, compressed-tensors) or a ModelOpt `producer`;
+`hf_quant_config.json` beside the config (ModelOpt before 0.31), which the catalog puts in the
+place of a missing `quantization_config`, as vLLM does."""
+
+from collections.abc import Callable
+
+from moebook.models.number_format import FP4_CAPABILITY, NumberFormat, Patterns, Rule
+from moebook.models.quantization_groups import compressed_rules, modelopt_rules
+from moebook.models.quantization_values import BadNumberFormat, mapping, names_of, pair, whole
+from moebook.models.stored import FP8_CHANNEL, FP8_TENSOR, MXFP4, Stored, fp8_blocks, integers
+
+KEYS = ("quantization_config", "compression_config")
+PARTS = ("text_config", "language_config", "llm_config")  # of multimodal configs
+HF_QUANT_CONFIG = "hf_quant_config.json"
+NOT_READ = "or remove the entry from a copy of the config, to measure the model with plain weights"
+
+
+def quantization_of(config: dict) -> dict | None:
+    """The config's own quantization entry, from wherever it stands; None where it has none."""
+    for part in (config, *(config[p] for p in PARTS if isinstance(config.get(p), dict))):
+        for key in KEYS:
+            if (found := part.get(key)) is not None and found != {}:
+                if not isinstance(found, dict):
+                    raise BadNumberFormat(f"{key}: given {found!r}; a mapping with quant_method")
+                return found
+    return None
+
+
+def without_quantization(config: dict) -> dict:
+    """A copy of the config that says nothing of a number format: plain weights."""
+    kept = {key: value for key, value in config.items() if key not in KEYS}
+    for part in PARTS:
+        if isinstance(kept.get(part), dict):
+            kept[part] = {k: v for k, v in kept[part].items() if k not in KEYS}
+    return kept
+
+
+def read(config: dict) -> NumberFormat | None:
+    """The number format of a config, None for plain weights. Raises BadNumberFormat."""
+    entry = quantization_of(config)
+    if entry is None:
+        return None
+    method = _method(entry)
+    if method not in READERS:
+        raise BadNumberFormat(
+            f"quant_method: given {method!r}; known: {', '.join(READERS)}; {NOT_READ}"
+        )
+    return READERS[method](entry)
+
+
+def _method(entry: dict) -> str:
+    """`quant_method` as vLLM spells it; of a ModelOpt file, which has a producer in its place,
+    `modelopt`."""
+    producer = entry.get("producer")
+    if isinstance(producer, dict) and producer.get("name") == "modelopt":
+        return "modelopt"
+    method = entry.get("quant_method")
+    if not isinstance(method, str) or not method:
+        raise BadNumberFormat(
+            f"quantization_config without quant_method (given {sorted(entry)}); known: "
+            f"{', '.join(READERS)}; {NOT_READ}"
+        )
+    method = method.lower().replace("compressed_tensors", "compressed-tensors")
+    return "modelopt" if method.startswith("modelopt") else method
+
+
+def _mxfp4(entry: dict) -> NumberFormat:
+    """gpt-oss: experts alone; its list of modules not to convert names the rest."""
+    ignored = names_of(entry, "modules_to_not_convert", "ignored_layers")
+    return NumberFormat("mxfp4", ("mxfp4", "gpt_oss_mxfp4"), (Rule(MXFP4),), ignored, True)
+
+
+def _fp8(entry: dict) -> NumberFormat:
+    """DeepSeek's and Qwen's FP8: a scale for each block of `weight_block_size`, else one for each
+    matrix."""
+    stored, block = FP8_TENSOR, entry.get("weight_block_size")
+    if block is not None:
+        stored = fp8_blocks(*pair("weight_block_size", block))
+    scheme = entry.get("activation_scheme", "dynamic")
+    if scheme not in ("dynamic", "static"):
+        raise BadNumberFormat(f"activation_scheme: given {scheme!r}; dynamic or static")
+    ignored = names_of(entry, "modules_to_not_convert", "ignored_layers")
+    return NumberFormat("fp8", ("fp8", "deepseek_v4_fp8"), (Rule(stored),), ignored)
+
+
+def _fbgemm(entry: dict) -> NumberFormat:
+    ignored = names_of(entry, "modules_to_not_convert")
+    return NumberFormat("fbgemm_fp8", ("fbgemm_fp8",), (Rule(FP8_CHANNEL),), ignored)
+
+
+def _gptq(entry: dict) -> NumberFormat:
+    """Rules of GPTQModel's `dynamic` that begin with `-:` take modules out."""
+    bits = whole(entry, "bits", allowed=(2, 3, 4, 8))
+    group = whole(entry, "group_size", default=-1)
+    dynamic = mapping("dynamic", entry.get("dynamic") or {}, "rules by pattern")
+    out = tuple(f"re:{rule[2:]}" for rule in dynamic if rule.startswith("-:"))
+    names = ("gptq", "gptq_marlin", "auto_gptq", "moe_wna16")
+    stored = integers(bits, group, zero=not entry.get("sym", True))
+    head = bool(entry.get("lm_head"))
+    return NumberFormat("gptq", names, (Rule(stored),), Patterns(out), head=head)
+
+
+def _awq(entry: dict) -> NumberFormat:
+    bits = whole(entry, "bits", "w_bit", allowed=(4, 8))
+    group = whole(entry, "group_size", "q_group_size", default=128)
+    stored = integers(bits, group, zero=bool(entry.get("zero_point", True)))
+    ignored = names_of(entry, "modules_to_not_convert")
+    names = ("awq", "awq_marlin", "auto_awq", "moe_wna16")
+    return NumberFormat("awq", names, (Rule(stored),), ignored)
+
+
+def _bitsandbytes(entry: dict) -> NumberFormat:
+    """NF4 has a 32-bit scale for 64 elements, or with double quantization an 8-bit one."""
+    if entry.get("load_in_4bit") or entry.get("_load_in_4bit"):
+        scale = 8 if entry.get("bnb_4bit_use_double_quant") else 32
+        stored = Stored("bitsandbytes NF4", 4, (1, 64), scale)
+    else:
+        stored = Stored("bitsandbytes INT8", 8, (1, 0))
+    ignored = names_of(entry, "llm_int8_skip_modules")
+    refused = (
+        "bitsandbytes: vLLM 0.26 reads it with a loader of its own that needs the checkpoint's "
+        "weights, and 0.32 knows it no more: ask for another format, such as bf16 or fp8"
+    )
+    name = "bitsandbytes"
+    return NumberFormat(name, (name,), (Rule(stored),), ignored, refused=refused)
+
+
+def _compressed(entry: dict) -> NumberFormat:
+    rules, fp4 = compressed_rules(entry)
+    ignored = names_of(entry, "ignore")
+    names = ("compressed-tensors", "mxfp4", "gpt_oss_mxfp4")
+    needs = FP4_CAPABILITY if fp4 else None
+    return NumberFormat("compressed-tensors", names, rules, ignored, needs_capability=needs)
+
+
+def _modelopt(entry: dict) -> NumberFormat:
+    """Of hf_quant_config.json (`quantization`), or of a config's entry that has the same keys."""
+    told = entry.get("quantization", entry)
+    if not isinstance(told, dict):
+        raise BadNumberFormat(f"quantization: given {told!r}; a mapping with quant_algo")
+    rules, fp4 = modelopt_rules(told)
+    ignored = names_of(told, "exclude_modules", "ignore")
+    names = ("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed")
+    needs = FP4_CAPABILITY if fp4 else None
+    return NumberFormat("modelopt", names, rules, ignored, needs_capability=needs)
+
+
+READERS: dict[str, Callable[[dict], NumberFormat]] = {
+    "mxfp4": _mxfp4,
+    "gpt_oss_mxfp4": _mxfp4,
+    "fp8": _fp8,
+    "fbgemm_fp8": _fbgemm,
+    "compressed-tensors": _compressed,
+    "modelopt": _modelopt,
+    "gptq": _gptq,
+    "awq": _awq,
+    "bitsandbytes": _bitsandbytes,
+}

@@ -1,0 +1,106 @@
+"""Formats that a config spells out: the groups of compressed-tensors, the algorithms of ModelOpt.
+
+Both give rules (which modules are stored how) and whether one of them multiplies in FP4."""
+
+from moebook.models.number_format import Patterns, Rule
+from moebook.models.quantization_values import BadNumberFormat, mapping, names, pair, whole
+from moebook.models.stored import (
+    FP8_CHANNEL,
+    FP8_TENSOR,
+    MXFP4,
+    MXFP8,
+    NVFP4,
+    NVFP4_WEIGHTS,
+    Stored,
+    fp8_blocks,
+    integers,
+)
+
+STRATEGIES = ("tensor", "channel", "group", "block", "tensor_group")
+PACKED = {"nvfp4-pack-quantized": NVFP4, "mxfp4-pack-quantized": MXFP4}
+ALGORITHMS = {
+    "FP8": FP8_TENSOR,
+    "FP8_PER_CHANNEL_PER_TOKEN": FP8_CHANNEL,
+    "FP8_PB_WO": fp8_blocks(128, 128, activations=False),
+    "NVFP4": NVFP4,
+    "W4A16_NVFP4": NVFP4_WEIGHTS,
+    "MXFP8": MXFP8,
+}
+
+
+def compressed_rules(entry: dict) -> tuple[tuple[Rule, ...], bool]:
+    """Of `config_groups`. Groups that name modules go before those of all linear layers."""
+    groups = mapping("config_groups", entry.get("config_groups"), "groups by name")
+    rules = [rule for name, group in groups.items() for rule in _group(name, group, entry)]
+    if not rules:
+        raise BadNumberFormat("config_groups: no group has weights; the format covers nothing")
+    rules.sort(key=lambda rule: "Linear" in rule.targets.given)
+    return tuple(rules), any(rule.stored is NVFP4 for rule in rules)
+
+
+def _group(name: str, group: object, entry: dict) -> list[Rule]:
+    """The rule of one group; none where it leaves the weights as they are."""
+    where = f"config_groups.{name}"
+    group = mapping(where, group, "targets and weights")
+    targets = names(f"{where}.targets", group.get("targets"))
+    if group.get("weights") is None:
+        return []
+    weights = mapping(f"{where}.weights", group["weights"], "num_bits, type and strategy")
+    packed = PACKED.get(group.get("format") or entry.get("format"))
+    stored = packed or _weights(f"{where}.weights", weights, group.get("input_activations"))
+    return [Rule(stored, targets)]
+
+
+def _weights(where: str, weights: dict, activations: object) -> Stored:
+    """From the type, the number of bits, and what shares a scale."""
+    kind, group = weights.get("type", "int"), weights.get("group_size")
+    strategy = weights.get("strategy") or ("group" if group else "tensor")
+    for key, given, allowed in (
+        ("type", kind, ("int", "float")),
+        ("strategy", strategy, STRATEGIES),
+    ):
+        if given not in allowed:
+            raise BadNumberFormat(f"{where}.{key}: given {given!r}; {', '.join(allowed)}")
+    bits = whole(weights, "num_bits", allowed=(4, 8))
+    if kind == "int":
+        columns = whole(weights, "group_size") if strategy == "group" else -1
+        return integers(bits, columns, not weights.get("symmetric", True), _kind(activations))
+    if bits == 4:
+        return MXFP4 if group == 32 else NVFP4 if activations else NVFP4_WEIGHTS
+    return _float8(where, weights, strategy, activations is not None)
+
+
+def _kind(activations: object) -> str | None:
+    """`INT8` or `FP8`; None where activations stay as they are."""
+    if activations is None:
+        return None
+    told = mapping("input_activations", activations, "num_bits and type")
+    return f"{'FP' if told.get('type') == 'float' else 'INT'}{told.get('num_bits', 8)}"
+
+
+def _float8(where: str, weights: dict, strategy: str, activations: bool) -> Stored:
+    if strategy == "block":
+        block = pair(f"{where}.block_structure", weights.get("block_structure"))
+        return fp8_blocks(*block, activations=activations)
+    stored = FP8_CHANNEL if strategy == "channel" else FP8_TENSOR
+    return stored if activations else Stored(f"{stored.name}, weights only", 8, stored.block)
+
+
+def modelopt_rules(told: dict) -> tuple[tuple[Rule, ...], bool]:
+    """Of `quant_algo`, of a mixed checkpoint those of its layers."""
+    if str(told.get("quant_algo")).upper() == "MIXED_PRECISION":
+        layers = mapping("quantized_layers", told.get("quantized_layers"), "algorithms by layer")
+        found: dict[Stored, list[str]] = {}
+        for layer, own in layers.items():
+            found.setdefault(_algorithm(own), []).append(layer)
+        rules = tuple(Rule(stored, Patterns(tuple(names))) for stored, names in found.items())
+    else:
+        rules = (Rule(_algorithm(told)),)
+    return rules, any(rule.stored is NVFP4 for rule in rules)
+
+
+def _algorithm(told: object) -> Stored:
+    given = told.get("quant_algo") if isinstance(told, dict) else told
+    if (name := str(given).upper()) not in ALGORITHMS:
+        raise BadNumberFormat(f"quant_algo: given {given!r}; known: {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name]
