@@ -9,6 +9,7 @@ from moebook.models import sizes
 from moebook.models.catalog import load
 from moebook.study import estimates
 from moebook.study.plan import EngineSettings, Plan, Point, Workload
+from moebook.study.settings import Speculation
 
 MIXTRAL, DSV2 = load("Mixtral-8x7B-v0.1"), load("DeepSeek-V2-Lite")
 H100, CPU = devices.published("h100"), devices.published("cpu")
@@ -181,3 +182,29 @@ def test_a_gpu_without_published_rates_is_not_estimated_as_a_cpu():
         < estimates.estimate_s(run(), unknown)
         < estimates.estimate_s(run(), CPU) / 10
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"tensor_parallel": 3}, "32 attention heads do not split evenly over 3 ranks"),
+        ({"tensor_parallel": 4, "expert_parallel": True}, None),
+        ({"pipeline_parallel": 3}, None),  # the engine gives one stage fewer layers
+        ({"quantization": "int4", "tensor_parallel": 16}, None),
+        ({"quantization": "int4", "tensor_parallel": 32}, "no whole groups of 128"),
+    ],
+)
+def test_what_the_engine_refuses_is_in_the_plan(machine, given, told):
+    machine()
+    point = estimates.check(run(batch=1, **given), "h200")
+    assert point.status == ("infeasible" if told else "ready")
+    assert told is None or told in point.reason
+
+
+def test_a_draft_must_split_as_its_target_does(machine):
+    machine()
+    speculation = Speculation("draft_model", 2, "Qwen3-0.6B")  # 16 heads
+    target = replace(load("Qwen3-30B-A3B"), num_heads=32)
+    engine = EngineSettings(tensor_parallel=32, speculation=speculation)
+    told = estimates.check(Point("x", target, engine, Workload(1, 8, 8)), "h200")
+    assert told.status == "infeasible" and "Qwen3-0.6B: its 16 attention heads" in told.reason

@@ -7,7 +7,7 @@ that ask for it, the `quantization_config` a checkpoint of that format carries (
 and how many multiply-adds its tensor cores do per bf16 one. `SERIES` names whole combinations;
 `DTYPE_BYTES` and `MATRIX_BITS` hold widths."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from moebook.models.architecture import Architecture
 from moebook.models.own_format import number_format
@@ -212,14 +212,6 @@ def with_format(config: dict, quantization: str | None) -> dict:
     plain = without_quantization(config)
     known = FORMATS.get(quantization, Format())
     return {**plain, "quantization_config": known.config} if known.config else plain
-
-
-def as_asked(arch: Architecture, quantization: str | None) -> Architecture:
-    """The architecture that an engine is given: without its own number format where another is
-    asked for."""
-    if quantization == OWN or arch.number_format is None:
-        return arch
-    return replace(arch, config=without_quantization(arch.config))
 
 
 def refusal(

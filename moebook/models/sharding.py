@@ -25,6 +25,7 @@ from moebook.models.formats import OWN, dtype_bytes
 
 VOCABULARY_MULTIPLE = 64  # that embedding and head are padded to
 BLOCK = 16  # tokens that the cache is handed out in; 128 with the CPU's own attention
+WHOLE = ("router", "norms", "vision", "other")  # components that every tensor rank has
 DENSE_FIRST = ("first_k_dense_replace", "moe_layer_start_index")  # keys of leading dense layers
 
 
@@ -103,7 +104,9 @@ def _share(arch: Architecture, split: Split, part: str) -> float:
         return -(-arch.num_experts // ranks) / arch.num_experts
     if part == "attention":
         return _attention_share(arch, ranks)
-    return 1.0 if part in ("router", "norms", "vision") else 1 / ranks
+    if part == "mtp":
+        return 0.0  # not loaded: no speculation with a model's own heads is planned
+    return 1.0 if part in WHOLE else 1 / ranks
 
 
 def padded_vocabulary(arch: Architecture) -> int:
@@ -168,7 +171,8 @@ def cache_bytes(
     ]
     together = any(g.kind == "chunk" for g in groups)
     states = [_state_bytes(g, split.tensor, dtype) for g in groups]
-    per_token = [g.kv_values * kv_share(g, split.tensor) * dtype_bytes(kv_dtype) for g in groups]
+    width = dtype_bytes(kv_dtype)
+    per_token = [g.kv_values * kv_share(g, split.tensor) * width + g.index_bytes for g in groups]
     block = _block(max(per_token, default=0), max(states, default=0))
     held = 0.0
     for group, layers, state, size in zip(
@@ -198,7 +202,7 @@ def _tokens_held(
 ) -> int:
     """Tokens of all sequences that a layer of the group keeps at most, in whole blocks."""
     whole = batch * (-(-tokens // block) * block)
-    if group.window is None or together:
+    if group.kind != "window" or together:
         return whole
     window = batch * (-(-min(tokens, group.window) // block) + 1) * block
     return min(whole, window + in_flight)

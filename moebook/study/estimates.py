@@ -33,13 +33,13 @@ def memory_bytes(point: Point) -> dict[str, int]:
     if point.is_layer:
         return _layer_bytes(point)
     arch, engine, work = point.architecture, point.engine, point.workload
-    split, formats = split_of(engine), (engine.dtype, engine.quantization)
+    split, held = split_of(engine), (engine.dtype, engine.quantization)
     in_step = min(16384, work.batch * work.input_tokens)
     asked = work.batch, work.input_tokens + work.output_tokens, engine.dtype, _kv_dtype(engine)
-    weights = sharding.weight_bytes(arch, split, *formats)
+    weights = sharding.weight_bytes(arch, split, *held)
     kv = sharding.cache_bytes(arch, split, *asked, in_step)
-    if draft := engine.speculation and engine.speculation.draft:
-        small, own = catalog.load(draft), Split(engine.tensor_parallel)
+    if point.draft:
+        small, own = catalog.load(point.draft), Split(engine.tensor_parallel)
         weights += sharding.weight_bytes(small, own, engine.dtype)
         kv += sharding.cache_bytes(small, own, *asked, in_step)
     activations = sizes.activation_bytes(arch, in_step, engine.dtype)
@@ -108,9 +108,13 @@ def check_engine(point: Point, device_kind: str) -> Point:
     or where this device's build of it is known to end."""
     if point.status != "ready" or not point.needs_engine:
         return point
-    as_run = formats.as_asked(point.architecture, point.engine.quantization)
+    config = formats.with_format(point.architecture.config, point.engine.quantization)
+    as_run = replace(point.architecture, config=config)
     reason = _format_refusal(point, device_kind)
     reason = reason or engine_rules.refusal(as_run, split_of(point.engine))
+    if point.draft:
+        drafting = Split(point.engine.tensor_parallel)
+        reason = reason or engine_rules.refusal(catalog.load(point.draft), drafting)
     reason = reason or _end(point.engine, device_kind)
     return point if reason is None else replace(point, status="infeasible", reason=reason)
 

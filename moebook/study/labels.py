@@ -43,6 +43,13 @@ def labelled(points: Iterable[P]) -> list[P]:
     return [_called(point, labels[Origin.of(point.architecture)]) for point in points]
 
 
+def of_names(names: Iterable[str]) -> dict[str, str]:
+    """Labels of models by the names that parameters give them."""
+    models = {name: catalog.load(name) for name in names}
+    labels = unique({Origin.of(arch): arch for arch in models.values()})
+    return {name: labels[Origin.of(arch)] for name, arch in models.items()}
+
+
 def label_in(points: Iterable[P], arch: Architecture) -> str:
     """What a plan of these points calls a model."""
     name, source = Origin.of(arch)

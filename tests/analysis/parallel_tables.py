@@ -79,7 +79,11 @@ def summary(
 
 @cache
 def _summary(profile: str, device: tuple[str, str], without: str) -> pd.DataFrame:
-    made = plan(profile)
+    return summary_of(plan(profile), device, without)
+
+
+def summary_of(made: Plan, device: tuple[str, str], without: str = "") -> pd.DataFrame:
+    """The same of any plan."""
     records = {
         p.key: record(p, device)
         for p in made.measured

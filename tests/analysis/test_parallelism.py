@@ -15,7 +15,9 @@ from moebook.predict.communication import Links, NoLinks, links_of, read_tables
 from moebook.results import verdicts as claims
 from moebook.results.loading import architecture_of
 from moebook.sections.parallelism import composed as p
+from moebook.sections.parallelism import plan as parallelism
 from moebook.sections.parallelism import scaling
+from moebook.study.params import build
 
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
 RATE = 4.5e11
@@ -296,3 +298,33 @@ def test_ranks_of_a_cpu_add_no_device_and_decide_nothing():
     assert {v.verdict for v in found.values()} == {"untested"}
     assert all("share its cores" in v.reason for v in found.values())
     assert set(scaling.over_devices(table)["added"]) == {1}
+
+
+def test_models_of_ones_own_are_composed_from_their_own_shapes(tmp_path):
+    """A folder that no catalog knows, one named as a published model, and two of one name."""
+    made = {
+        tmp_path / "my-moe": {},
+        tmp_path / "data" / "OLMoE-1B-7B-0125": {"hidden_size": 512},
+        tmp_path / "a" / "snapshot": {"num_hidden_layers": 2},
+        tmp_path / "b" / "snapshot": {"num_hidden_layers": 8},
+    }
+    for folder, given in made.items():
+        folder.mkdir(parents=True)
+        config = {**catalog.load("tiny-mixtral").hf_config(), **given}
+        (folder / "config.json").write_text(json.dumps(config))
+    given = {"models": [str(f) for f in made], "modes": ["TP"], "batches": [8], "tp_batches": [8]}
+    plan = parallelism.plan(build(parallelism.Params, given, "a test"))
+    summary = t.summary_of(plan, ("synthetic", "h100"))
+    table = p.with_composed(summary, Links("h100"), architecture_of(plan))
+    composed = table[(table["method"] == p.COMPOSED) & (table["status"] == "ok")]
+    assert set(composed["model"]) == {
+        "my-moe",
+        "data/OLMoE-1B-7B-0125",
+        "a/snapshot",
+        "b/snapshot",
+    }
+    sent = composed.set_index("model")["comm_tpot_s"]
+    links, arch = Links("h100"), catalog.load("tiny-mixtral")
+    assert sent["my-moe"] == pytest.approx(p.step_s(links, arch, "TP", 2, 8, 4))
+    assert sent["a/snapshot"] < sent["my-moe"] < sent["b/snapshot"]
+    assert sent["my-moe"] < sent["data/OLMoE-1B-7B-0125"]

@@ -17,6 +17,7 @@ from moebook.measure.format_run import other_format
 from moebook.models import catalog
 from moebook.models.architecture import from_config
 from moebook.models.edit import edit
+from moebook.models.sharding import Split, cache_bytes
 from moebook.study.plan import EngineSettings, Point, Workload
 
 pytestmark = pytest.mark.engine
@@ -148,6 +149,14 @@ def test_the_kv_cache_of_one_engine_does_not_pass_to_the_next(worker, facts):
         start(worker, kv_cache_gib=None)["facts"]["kv_capacity_tokens"]
         == facts["kv_capacity_tokens"]
     )
+
+
+def test_a_latent_cache_is_whole_on_each_of_two_ranks(worker):
+    """As many tokens as one rank holds (tests/models/test_sharding.py has other models)."""
+    latent = catalog.load("tiny-deepseek-v2")
+    tokens = start(worker, latent, tensor_parallel=2)["facts"]["kv_capacity_tokens"]
+    held = [cache_bytes(latent, Split(tensor=2), 1, n) for n in (tokens, tokens + 16)]
+    assert held[0] <= 2**30 < held[1]
 
 
 def test_an_engines_memory_is_free_when_another_has_taken_its_place(worker):

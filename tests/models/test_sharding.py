@@ -103,6 +103,8 @@ def test_published_models_at_batch_256_and_4096_tokens_in_and_out(
     [
         (config("tiny-mixtral", **ONE_KV), 1, 1_122_304),
         (config("tiny-mixtral", **ONE_KV), 2, 598_016),
+        (load("tiny-deepseek-v2"), 1, 5_517_312),
+        (load("tiny-deepseek-v2"), 2, 3_059_712),
         (load("tiny-qwen2-moe"), 1, 4_736_000),
         (load("tiny-qwen2-moe"), 2, 2_376_704),
     ],
@@ -165,6 +167,13 @@ def test_a_pipelines_cache_is_that_of_its_deepest_stage():
     whole = cache_bytes(MIXTRAL, ONE, 8, 1024)
     assert cache_bytes(MIXTRAL, Split(pipeline=4), 8, 1024) == whole / 4
     assert cache_bytes(MIXTRAL, Split(pipeline=3), 8, 1024) == whole * 11 / 32
+
+
+def test_keys_of_an_indexer_are_on_every_rank_and_its_reach_saves_no_cache():
+    latent = AttentionGroup("mla", 61, 128, 128, 192, 128, 576, 512, index_bytes=132, window=2048)
+    picky = replace(DEEPSEEK_V3, attention_groups=(latent,))
+    for ranks in (1, 8):
+        assert cache_bytes(picky, Split(ranks), 1, 8192) == 61 * 8192 * (576 * 2 + 132)
 
 
 def test_states_are_split_by_heads_and_filled_up_to_whole_pages():

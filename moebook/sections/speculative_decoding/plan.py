@@ -1,5 +1,6 @@
 """Section 4: from parameters to points, and the names of its series."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
 from math import ceil
@@ -7,7 +8,7 @@ from math import ceil
 from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.sections.speculative_decoding.params import MOST_DRAFT_TOKENS, NOTEBOOK, Params
-from moebook.study import model_names, points
+from moebook.study import labels, model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -24,11 +25,11 @@ def plan(p: Params) -> Plan:
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
-def series_of(spec: Speculation | None) -> str:
-    """What the table calls a way to decode."""
+def series_of(spec: Speculation | None, drafts: Iterable[str]) -> str:
+    """What the table calls a way to decode, of one of these drafts."""
     if spec is None:
         return PLAIN
-    return f"draft {catalog.load(spec.draft).name}" if spec.draft else NGRAM
+    return f"draft {labels.of_names(drafts)[spec.draft]}" if spec.draft else NGRAM
 
 
 def _cost(p: Params) -> list[Point]:
@@ -59,7 +60,7 @@ def _cells(p: Params, spec: Speculation | None, check: str | None = None) -> lis
     if fixed and not check:
         cells += [(p.batch, n, "spec_length") for n in p.lengths]
         cells += [(b, p.tokens, "spec_batch") for b in p.batches]
-    arch, name = catalog.load(p.target), series_of(spec)
+    arch, name = catalog.load(p.target), series_of(spec, p.drafts)
     found = [
         points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=name) for b, n, sweep in cells
     ]
@@ -123,7 +124,7 @@ def _acceptance(p: Params) -> list[Point]:
                 method="acceptance",
                 repeats=p.repeats,
                 sweeps=("acceptance",),
-                series=series_of(spec),
+                series=series_of(spec, p.trained_drafts),
                 text=f"tiny:{preset}/heldout/{text}",
             )
             for temperature, text in product(p.temperatures, p.texts)
