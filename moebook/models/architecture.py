@@ -6,13 +6,13 @@ import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from moebook.models import counted, quantization_config
+from moebook.models import checks, counted, quantization_config
 from moebook.models.attention import AttentionGroup
 from moebook.models.counts import Counts
 from moebook.models.meta import CannotBuild
 from moebook.models.number_format import NumberFormat
 from moebook.models.quantization_values import BadNumberFormat
-from moebook.models.shapes import family_of, read_shape
+from moebook.models.shapes import family_of, language_config, read_shape
 
 
 class UnknownModel(ValueError):
@@ -116,18 +116,18 @@ def from_config(config: dict, name: str, source: str, trusted: str | None = None
     trusted: a folder or Hugging Face id whose own code may be run. Raises UnknownModel where the
     family is not known, its number format cannot be read, or sizes are missing or contradict each
     other."""
-    kind = family_of(config)
+    if wrong := checks.problems(config):
+        raise UnknownModel(f"{name}: its config cannot be read: {'; '.join(wrong)}")
     try:
         quantization_config.read(config)
-        shape = read_shape(config) if kind else counted.read_shape(config, trusted)
+        by_formula = family_of(config) is not None
+        shape = read_shape(config) if by_formula else counted.read_shape(config, trusted)
     except BadNumberFormat as error:
         raise UnknownModel(f"{name}: its number format cannot be read: {error}") from error
     except KeyError as error:
         raise UnknownModel(f"{name}: its config has no {error}") from error
-    except CannotBuild as error:
-        raise UnknownModel(f"{name}: {error}") from error
-    except (TypeError, ZeroDivisionError) as error:
-        raise UnknownModel(
-            f"{name}: its config cannot be read as a {config.get('model_type')} ({error})"
-        ) from error
+    except (CannotBuild, TypeError, ZeroDivisionError) as error:
+        raise UnknownModel(f"{name}: its config cannot be read: {error}") from error
+    if wrong := checks.contradictions(shape, language_config(config)):
+        raise UnknownModel(f"{name}: its config contradicts itself: {'; '.join(wrong)}")
     return Architecture(name=name, source=source, config=copy.deepcopy(config), **shape)

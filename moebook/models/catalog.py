@@ -20,6 +20,7 @@ from moebook.models.quantization_config import HF_QUANT_CONFIG
 CONFIG = "config.json"
 CONFIGS = Path(__file__).parent / "configs"
 SOURCES = Path(__file__).parent / "sources.yaml"
+TRUST = "MOEBOOK_TRUST_REMOTE_CODE"
 
 
 def names() -> list[str]:
@@ -34,10 +35,13 @@ def sources() -> dict[str, dict]:
     return yaml.load(SOURCES.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def load(name_or_path: str) -> Architecture:
-    """An Architecture by catalog name (case ignored), checkpoint folder or its config.json, Hugging
-    Face id ("owner/name"), or reference of the tiny family ("tiny:cpu/aux-0.01", also while it is
-    not trained). Raises UnknownModel."""
+def load(name_or_path: str, trust_remote_code: bool | None = None) -> Architecture:
+    """An Architecture by catalog name (case ignored), checkpoint folder, path of a config.json,
+    Hugging Face id ("owner/name"), or reference of the tiny family ("tiny:cpu/aux-0.01", also while
+    it is not trained).
+
+    trust_remote_code: whether Python code that lies beside a config may be run to read it; None: as
+    the environment variable TRUST says, by default no. Raises UnknownModel."""
     wanted = str(name_or_path)
     if wanted.startswith("tiny:"):
         from moebook.models.tiny import family
@@ -46,14 +50,20 @@ def load(name_or_path: str) -> Architecture:
     published = {name.lower(): name for name in names()}
     if wanted.lower() in published:
         return _load_published(published[wanted.lower()])
-    folder = Path(wanted).expanduser()
-    if folder.name == CONFIG and folder.is_file():
-        folder = folder.parent
-    if folder.is_dir():
-        return _load_folder(folder)
+    trusts = trusted_by_default() if trust_remote_code is None else trust_remote_code
+    path = Path(wanted).expanduser()
+    if path.is_dir():
+        return _load_file(path / CONFIG, trusts)
+    if path.is_file():
+        return _load_file(path, trusts)
     if len(wanted.split("/")) == 2 and not wanted.startswith((".", "/", "~")):
-        return _load_hub(wanted)
-    raise _unknown(wanted, "is no catalog model and no folder")
+        return _load_hub(wanted, trusts)
+    raise _unknown(wanted, "is no catalog model, no folder and no file")
+
+
+def trusted_by_default() -> bool:
+    """Whether the environment variable TRUST is 1."""
+    return os.environ.get(TRUST) == "1"
 
 
 @cache
@@ -62,19 +72,24 @@ def _load_published(name: str) -> Architecture:
     return from_config(config, name, sources()[name]["source"])
 
 
-def _load_folder(folder: Path) -> Architecture:
-    path = folder / CONFIG
+def _load_file(path: Path, trusts: bool) -> Architecture:
+    """A config.json; the model is named after the folder that holds it, or after the file where it
+    is called otherwise."""
+    folder = Path(os.path.abspath(path.parent))  # a link has the name it was given
     if not path.is_file():
-        raise _unknown(str(folder), "is a folder without config.json")
+        raise _unknown(str(path.parent), f"is a folder without {path.name}")
     try:
         config = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UnknownModel(f"{path} is not valid JSON: {error}") from error
+    except OSError as error:
+        raise UnknownModel(f"{path} cannot be read: {error}") from error
     if isinstance(config, dict) and config.get("quantization_config") is None:
         config |= _modelopt_entry(folder / HF_QUANT_CONFIG)
-    where = Path(os.path.abspath(folder))  # a link has the name it was given
-    label = where.name.replace("[", "(").replace("]", ")")  # in which edits are written
-    return from_config(config, label, f"checkpoint folder {where}")
+    own_name = folder.name if path.name == CONFIG else path.stem
+    label = own_name.replace("[", "(").replace("]", ")")  # in which edits are written
+    where = folder if path.name == CONFIG else folder / path.name
+    return from_config(config, label, f"checkpoint folder {where}", str(folder) if trusts else None)
 
 
 def _modelopt_entry(path: Path) -> dict:
@@ -84,31 +99,31 @@ def _modelopt_entry(path: Path) -> dict:
         return {}
     try:
         return {"quantization_config": json.loads(path.read_text())}
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UnknownModel(f"{path} is not valid JSON: {error}") from error
 
 
-def _load_hub(name: str) -> Architecture:
-    from transformers import AutoConfig
+def _load_hub(name: str, trusts: bool) -> Architecture:
+    from transformers.configuration_utils import PreTrainedConfig
     from transformers.utils import cached_file
 
     try:
-        config = AutoConfig.from_pretrained(name).to_dict()
+        config, _ = PreTrainedConfig.get_config_dict(name)
         if config.get("quantization_config") is None:
             there = cached_file(name, HF_QUANT_CONFIG, _raise_exceptions_for_missing_entries=False)
             config |= _modelopt_entry(Path(there)) if there else {}
     except (OSError, ValueError, ImportError) as error:
         why = str(error).splitlines()[0]
         raise _unknown(name, f"could not be read from Hugging Face ({why})") from error
-    return from_config(json.loads(json.dumps(config, default=str)), name, f"Hugging Face {name}")
+    return from_config(config, name, f"Hugging Face {name}", name if trusts else None)
 
 
 def _unknown(given: str, what: str) -> UnknownModel:
     near = _nearest(given.split("/")[-1].lower())
     hint = "nearest catalog names: " + ", ".join(near) if near else "no catalog name is near"
     return UnknownModel(
-        f"model {given!r} {what}; {hint}. Give a catalog name (moebook.models.catalog.names() "
-        "lists them), a folder with config.json, or a Hugging Face id such as "
+        f"model {given!r} {what}; {hint}. Give a catalog name (`moebook models` lists them), a "
+        "folder with config.json, the path of a config.json, or a Hugging Face id such as "
         "'mistralai/Mixtral-8x7B-v0.1'."
     )
 

@@ -80,7 +80,8 @@ def count(layers: list[Layer], outside: list[tuple[str, Tensor]], top_k: int) ->
 
 def _is_matrix(tensor: Tensor) -> bool:
     name = tensor.name.rsplit(".", 1)[-1]
-    return len(tensor.shape) > 1 and "bias" not in name and "conv" not in tensor.name
+    is_convolution = len(tensor.shape) == 3 and "conv" in tensor.name
+    return len(tensor.shape) > 1 and "bias" not in name and not is_convolution
 
 
 def num_experts(layer: Layer) -> int:

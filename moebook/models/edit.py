@@ -11,11 +11,21 @@ all of them gives that model back."""
 
 from dataclasses import replace
 
-from moebook.models.architecture import Architecture, from_config
+from moebook.models import keys
+from moebook.models.architecture import Architecture, UnknownModel, from_config
 from moebook.models.quantization_config import KEYS
 from moebook.models.shapes import ConfigKeys, keys_of, language_config
 
 FFN_MULTIPLE = 16  # vLLM's expert kernels; its CPU ones otherwise fall back to a plain loop
+
+
+# What an edit changes, in the order of Architecture.shape: key of keys.SPELLINGS, and in words.
+QUANTITIES = {
+    "ffn": "width of an expert",
+    "experts": "number of experts",
+    "top_k": "experts per token",
+    "layers": "number of layers",
+}
 
 
 class ImpossibleEdit(ValueError):
@@ -54,9 +64,7 @@ def edit(
     _check_family(arch, new)
     if arch.is_moe:
         _check_experts(arch, new)
-    config = base.hf_config()
-    _write(language_config(config), keys_of(config), new)
-    edited = from_config(config, _name(base, new), base.source)
+    edited = _edited(base, new) if base.counts is None else _edited_generic(base, new)
     if arch.is_moe and edited.num_moe_layers < 1:
         dense = base.num_dense_layers
         raise ImpossibleEdit(
@@ -64,6 +72,41 @@ def edit(
             f"first {dense} are dense; use at least {dense + 1}"
         )
     return replace(edited, base=base)
+
+
+def _edited(base: Architecture, new: tuple[int, ...]) -> Architecture:
+    config = base.hf_config()
+    _write(language_config(config), keys_of(config), new)
+    return from_config(config, _name(base, new), base.source)
+
+
+def _edited_generic(base: Architecture, new: tuple[int, ...]) -> Architecture:
+    """Of a model that no formula covers: its config's own spellings are written, and transformers
+    builds what they then say."""
+    config = base.hf_config()
+    text = language_config(config)
+    changed = [what for what, a, b in zip(QUANTITIES, base.shape, new, strict=True) if a != b]
+    for what in changed:
+        spellings = keys.present(text, what)
+        if not spellings:
+            raise ImpossibleEdit(
+                f"{base.name}: its config.json does not say its {QUANTITIES[what]}, so no edit can "
+                f"change it; write one of {', '.join(keys.SPELLINGS[what])} into it"
+            )
+        for path in spellings[:1] if what == "ffn" else spellings:
+            keys.write(text, path, new[list(QUANTITIES).index(what)])
+    if "layers" in changed:
+        keys.resize(text, base.num_layers, new[3])
+    try:
+        edited = from_config(config, _name(base, new), base.source)
+    except UnknownModel as error:
+        raise ImpossibleEdit(f"{base.name}: the edited config builds no model: {error}") from error
+    if edited.shape != new:
+        raise ImpossibleEdit(
+            f"{base.name}: its config gives I, E, K, L of {edited.shape} where {new} was written; "
+            "it ties them to other sizes"
+        )
+    return edited
 
 
 def language_part(arch: Architecture, chunked: bool = True) -> Architecture:
@@ -76,11 +119,13 @@ def language_part(arch: Architecture, chunked: bool = True) -> Architecture:
     if arch.family != "llama4":
         return arch
     own = {key: arch.config[key] for key in KEYS if key in arch.config}  # its number format
-    config = {**language_config(arch.hf_config()), "architectures": ["Llama4ForCausalLM"], **own}
-    rope = config["rope_scaling"]
-    reach = int(rope["factor"] * rope["original_max_position_embeddings"])
-    config["max_position_embeddings"] = reach
-    attention = f"attention in chunks of {config['attention_chunk_size']}"
+    text = {"model_type": "llama4_text", **language_config(arch.hf_config())}
+    config = {**text, "architectures": ["Llama4ForCausalLM"], **own}
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if "factor" in rope and "original_max_position_embeddings" in rope:
+        reach = int(rope["factor"] * rope["original_max_position_embeddings"])
+        config["max_position_embeddings"] = reach
+    attention = f"attention in chunks of {arch.window}"
     if not chunked:
         config["attention_chunk_size"], attention = None, "attention over all tokens"
     return from_config(config, arch.name, f"{arch.source}; language part, {attention}")
@@ -92,10 +137,12 @@ def _name(base: Architecture, new: tuple[int, ...]) -> str:
     return f"{base.name}[{','.join(changed)}]"
 
 
-def _write(config: dict, keys: ConfigKeys, shape: tuple[int, ...]) -> None:
+def _write(config: dict, names_of: ConfigKeys, shape: tuple[int, ...]) -> None:
     """Put I, E, K and L into a config."""
-    for names, value in zip((keys.ffn, keys.experts, keys.top_k, keys.layers), shape, strict=True):
-        config |= {name: value for name in names if name in config and value}
+    spellings = (names_of.ffn, names_of.experts, names_of.top_k, names_of.layers)
+    for names, value in zip(spellings, shape, strict=True):
+        present = [name for name in names if name in config] or list(names[:1])
+        config |= {name: value for name in present if value}
     layers = shape[3]
     for key in ("layer_types", "no_rope_layers"):
         if kinds := config.get(key):
@@ -116,10 +163,6 @@ def _check_whole(arch: Architecture, key: str, value: int | None) -> None:
 
 
 def _check_family(arch: Architecture, new: tuple[int, ...]) -> None:
-    if arch.counts is not None:
-        raise ImpossibleEdit(
-            f"{arch.name}: edits of family {arch.family} are not written; choose a model of another"
-        )
     if arch.family == "molmo":
         raise ImpossibleEdit(
             f"{arch.name}: the engine has no model for MolmoE, so an edit of it cannot run; edit "

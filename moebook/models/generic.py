@@ -3,7 +3,8 @@ tensors tell their sizes by name and shape.
 
 What is counted is what transformers' class holds, to the last parameter, and the biases that
 balance a router, which it keeps outside the parameters. Multi-token-prediction layers that the
-class leaves out are left out."""
+class leaves out are left out; what only the class has is in, as the projections of LongCat-Flash's
+experts that compute nothing (741 billion parameters, of which its authors count 560)."""
 
 from typing import Any
 
@@ -19,10 +20,14 @@ def read_shape(config: dict, remote: str | None = None) -> dict:
 
     remote: a folder or Hugging Face id whose own code may be run. Raises meta.CannotBuild."""
     built = meta.build(config, remote)
-    tensors, text = meta.text_part(built.tensors), built.config
-    layers, outside = layers_of(tensors)
+    layers, outside = layers_of(meta.text_part(built.tensors))
     if not layers:
         raise meta.CannotBuild("transformers builds it without numbered layers")
+    with meta.quiet():
+        return _shape(config, built.config, layers, outside)
+
+
+def _shape(config: dict, text: Any, layers: list[Layer], outside: list) -> dict:
     top_k = _top_k(text) if any(layer.is_sparse for layer in layers) else 0
     counts = count(layers, outside, top_k)
     heads, hidden = find(text, "heads"), text.hidden_size

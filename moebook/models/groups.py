@@ -16,22 +16,24 @@ INDEX_SCALE = 4  # bytes of the scale that vLLM keeps with every 128 index keys 
 
 def attention_groups(layers: list[Layer], config: Any) -> tuple[AttentionGroup, ...]:
     """What each layer attends to and keeps; a layer of attention and state has a group of each."""
-    types = list(getattr(config, "layer_types", None) or [])
+    types = list(getattr(config, "layer_types", None) or [])[: len(layers)]
     if len(types) != len(layers):
         types = [None] * len(layers)
+    mixed = getattr(config, "is_heterogeneous", False)  # a config of its own for each layer
+    each = config.per_layer_config if mixed else [config] * len(layers)
     found = []
-    for layer, kind in zip(layers, types, strict=True):
-        own = [*_softmax(layer, config, kind), *_linear(layer, config)]
+    for i, (layer, kind) in enumerate(zip(layers, types, strict=True)):
+        own = [*_softmax(layer, each[i], kind), *_linear(layer, each[i])]
         found += own or [AttentionGroup("none", 1)]
     return joined(found)
 
 
 def _softmax(layer: Layer, config: Any, layer_type: str | None) -> list[AttentionGroup]:
     """The softmax attentions of a layer: none, one, or several (LongCat has two)."""
-    own = layer.of("attention", "experts")
+    own = {p: t for p, t in layer.of("attention", "experts").items() if "index" not in p}
     latent = [p for p in own if "kv_a_proj" in p]
     if latent:
-        return [_latent(layer, config)] * len(latent)
+        return [_latent(layer, config, layer_type)] * len(latent)
     keys = _rows(own, "k_proj", "kv_proj", "key")
     if not keys and not _rows(own, *FUSED):
         return []
@@ -39,22 +41,33 @@ def _softmax(layer: Layer, config: Any, layer_type: str | None) -> list[Attentio
     heads = find(config, "heads")
     kv_values, value_dim = _kept(own, config, head_dim)
     kind, window = _reach(config, layer_type)
-    kv_heads = kv_values // (head_dim + value_dim)
+    kv_heads = max(1, kv_values // (head_dim + value_dim))
     if out := _output(own):
         heads = out // value_dim
+    if rate := (getattr(config, "compress_rates", None) or {}).get(layer_type):
+        return [_compressed(config, heads, head_dim, rate)]
     return [AttentionGroup(kind, 1, heads, kv_heads, head_dim, value_dim, kv_values, window=window)]
 
 
-def _latent(layer: Layer, config: Any) -> AttentionGroup:
+def _latent(layer: Layer, config: Any, layer_type: str | None) -> AttentionGroup:
     nope, rope = config.qk_nope_head_dim, config.qk_rope_head_dim
     group = latent_group(
         1, find(config, "heads"), nope, rope, config.v_head_dim, config.kv_lora_rank
     )
+    if layer_type == "indexed_attention":  # a layer may use the picks of one before it
+        group = replace(group, window=config.index_topk)
     if not any("indexer" in path for path in layer.tensors):
         return group
     width = config.index_head_dim
-    scaled = width + INDEX_SCALE * -(-width // 128)
-    return replace(group, index_bytes=scaled, window=getattr(config, "index_topk", None))
+    return replace(group, index_bytes=width + INDEX_SCALE * -(-width // 128))
+
+
+def _compressed(config: Any, heads: int, width: int, rate: int) -> AttentionGroup:
+    """DeepSeek-V4: one vector is key and value of all heads; every `rate` tokens share one, and
+    those of the last window are kept apart."""
+    return AttentionGroup(
+        "full", 1, heads, 1, width, width, width // rate, conv_values=config.sliding_window * width
+    )
 
 
 def _kept(own: dict[str, Tensor], config: Any, head_dim: int) -> tuple[int, int]:

@@ -51,3 +51,36 @@ def find(config: Any, what: str) -> Any:
         if value is not None:
             return value
     return None
+
+
+def present(text: dict, what: str) -> list[str]:
+    """Spellings of a quantity that a config's language part has a value for; dotted where they lie
+    in a part of it."""
+    found = []
+    for path in SPELLINGS[what]:
+        *inside, key = path.split(".")
+        holder = text.get(inside[0]) if inside else text
+        if isinstance(holder, dict) and holder.get(key) is not None:
+            found.append(path)
+    return found
+
+
+def write(text: dict, path: str, value: int) -> None:
+    """Put a value under a spelling; where the config has one for each layer, for each."""
+    *inside, key = path.split(".")
+    holder = text[inside[0]] if inside else text
+    old = holder.get(key)
+    holder[key] = [value] * len(old) if isinstance(old, list) else value
+
+
+def resize(text: dict, old: int, new: int) -> None:
+    """Fit what a config says of each of its `old` layers to `new` ones: lists and patterns are
+    repeated or cut, lists of layers that have something lose those beyond."""
+    for key, value in text.items():
+        if isinstance(value, str | list) and len(value) == old:
+            longer = [value[i % old] for i in range(new)]
+            text[key] = "".join(longer) if isinstance(value, str) else longer
+        elif isinstance(value, list) and key.endswith("_layers"):
+            text[key] = [i for i in value if not isinstance(i, int) or i <= new]
+        elif isinstance(value, dict):
+            resize(value, old, new)

@@ -49,7 +49,7 @@ def build(config: dict, remote: str | None = None) -> Built:
     remote: a folder or Hugging Face id whose own code may be run. Raises CannotBuild."""
     import torch
 
-    with _quiet():
+    with quiet():
         parsed = _parsed(config, remote)
         text = parsed.get_text_config(decoder=True)
         try:
@@ -57,28 +57,33 @@ def build(config: dict, remote: str | None = None) -> Built:
                 model = _model(parsed, text, remote)
         except Exception as error:  # whatever a family's code does with sizes it cannot build
             raise CannotBuild(_first_words(error)) from error
+    if getattr(text, "is_heterogeneous", False):
+        text.allow_global_per_layer_attribute_access = True
     return Built(tuple(_tensors(model)), text)
 
 
 def class_config(config: dict, remote: str | None = None):
     """transformers' config object of a config: what is absent takes its class' default. Raises
     CannotBuild."""
-    with _quiet():
+    with quiet():
         return _parsed(config, remote)
 
 
 def _parsed(config: dict, remote: str | None):
     import transformers
 
-    if remote is not None:
+    given = copy.deepcopy(config)
+    for key in ("auto_map", "quantization_config"):
+        given.pop(key, None)
+    try:
+        given["model_type"] = _known_type(config)
+    except CannotBuild:
+        if remote is None:
+            raise
         try:
             return transformers.AutoConfig.from_pretrained(remote, trust_remote_code=True)
         except Exception as error:  # code of a checkpoint may raise anything
             raise CannotBuild(_first_words(error)) from error
-    given = copy.deepcopy(config)
-    for key in ("auto_map", "quantization_config"):
-        given.pop(key, None)
-    given["model_type"] = _known_type(given)
     try:
         return transformers.AutoConfig.for_model(**given)
     except Exception as error:  # validation of a config class: of its own kinds, or any
@@ -97,10 +102,16 @@ def _known_type(config: dict) -> str:
         found = getattr(getattr(transformers, str(name), None), "config_class", None)
         if found is not None and found.model_type in transformers.CONFIG_MAPPING:
             return found.model_type
-    version = transformers.__version__
+    classes = ", ".join(config.get("architectures") or ["(none is named)"])
+    own_code = (
+        "; code of its own lies beside it (auto_map), and is run only where it is trusted: "
+        "--trust-remote-code, or MOEBOOK_TRUST_REMOTE_CODE=1"
+        if config.get("auto_map")
+        else ""
+    )
     raise CannotBuild(
-        f"transformers {version} knows neither model_type {kind!r} nor a class "
-        f"{', '.join(map(str, config.get('architectures') or ['(none is named)']))}"
+        f"transformers {transformers.__version__} knows neither model_type {kind!r} nor a class "
+        f"{classes}{own_code}"
     )
 
 
@@ -110,12 +121,14 @@ def _model(parsed, text, remote: str | None):
     import transformers
     from transformers.models.auto import modeling_auto
 
-    alone = type(text) in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
-    if alone or remote is not None:
-        return transformers.AutoModelForCausalLM.from_config(
-            text if alone else parsed, trust_remote_code=remote is not None
-        )
-    return transformers.AutoModelForImageTextToText.from_config(parsed)
+    if type(text) in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForCausalLM.from_config(text)
+    if remote is not None:
+        return transformers.AutoModelForCausalLM.from_config(parsed, trust_remote_code=True)
+    if type(parsed) in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return transformers.AutoModelForImageTextToText.from_config(parsed)
+    named = getattr(transformers, next(iter(parsed.architectures or []), ""), None)
+    return named(parsed) if named else transformers.AutoModel.from_config(parsed)
 
 
 def _tensors(model):
@@ -134,7 +147,7 @@ def text_part(tensors) -> list[Tensor]:
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """transformers tells of unused keys and missing kernels; none of it changes a shape."""
     from transformers.utils import logging
 

@@ -15,7 +15,10 @@ EXPERTS = frozenset({"experts"})
 ROUTERS = frozenset({"router", "gate", "expert_bias", "e_score_correction_bias", "moe_statics"})
 LINEAR = frozenset({"linear_attn", "mamba", "ssm", "conv1d", "A_log", "dt_bias", "slope_rate"})
 STACKS = frozenset({"layers", "h", "blocks", "block"})
-OTHER_MODALITIES = ("vision", "visual", "audio", "image", "video", "multi_modal", "embed_vision")
+OTHER_MODALITIES = (
+    *("vision", "visual", "audio", "image", "video", "multi_modal", "resampler", "projector"),
+    *("talker", "code2wav"),
+)
 FFN = ("mlp", "feed_forward", "ffn", "moe", "shared_", "fc1", "fc2")
 
 
@@ -100,10 +103,10 @@ def _outside(parts: list[str]) -> str:
     """The role of a tensor that lies in no layer."""
     if any(part in ("lm_head", "embed_out", "output") for part in parts):
         return "lm_head"
-    if any("embed" in part or part in ("wte", "wpe") for part in parts):
-        return "embedding"
     if any("norm" in part or part.startswith("ln_") for part in parts):
         return "norms"
+    if any("embed" in part or part in ("wte", "wpe") for part in parts):
+        return "embedding"
     return "other"
 
 

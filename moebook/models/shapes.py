@@ -1,13 +1,15 @@
-"""How each model family writes its shapes into a Hugging Face config.
+"""How each model family that has formulas writes its shapes into a Hugging Face config.
 
 A config may come as published (`config.json`) or as `AutoConfig(...).to_dict()` of transformers 5
-gives it; the two differ in defaults written out. Only keys whose class default is the same for
-every model may be absent."""
+gives it; the two differ in defaults written out. What a config leaves out is its class' default
+(defaults.py). The formulas serve edits of shape, which read hundreds of configs a second; tests
+hold them to what transformers builds, as generic.py counts it for every other family."""
 
 from dataclasses import dataclass, replace
 
 from moebook.models import vision
 from moebook.models.attention import AttentionGroup, joined, latent_group, softmax_groups
+from moebook.models.defaults import complete
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,12 @@ def keys_of(config: dict) -> ConfigKeys:
 
 def language_config(config: dict) -> dict:
     """The part of the config (not a copy) that holds the language model."""
-    inside = keys_of(config).inside
-    return config[inside] if inside else config
+    family = family_of(config)
+    places = (KEYS[family].inside,) if family else ("text_config", "language_config")
+    for inside in filter(None, places):
+        if isinstance(config.get(inside), dict):
+            return config[inside]
+    return config
 
 
 def read_shape(config: dict) -> dict:
@@ -79,8 +85,9 @@ def read_shape(config: dict) -> dict:
 
     The config is of a family in KEYS. Raises KeyError naming a missing key.
     """
-    kind, text = family_of(config), language_config(config)
+    kind = family_of(config)
     keys = KEYS[kind]
+    text = complete(language_config(config), "llama4_text" if kind == "llama4" else kind)
     heads = text["num_attention_heads"]
     dtype = text.get("torch_dtype") or text.get("dtype") or "bfloat16"
     shape = {

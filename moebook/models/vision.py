@@ -1,5 +1,7 @@
 """Parameters of the vision towers and projectors of multimodal models, by formula."""
 
+from moebook.models.defaults import complete
+
 
 def count(config: dict) -> int:
     """Vision tower, projector and their learned tokens of a config whose model_type is in
@@ -30,7 +32,11 @@ def _siglip_with_projector(config: dict) -> int:
 
 
 def _llama4_vision(config: dict) -> int:
-    v, hidden = config["vision_config"], config["text_config"]["hidden_size"]
+    """0 of a config that holds the text part alone."""
+    if not config.get("vision_config"):
+        return 0
+    v = complete(config["vision_config"], "llama4_vision_model")
+    hidden = complete(config["text_config"], "llama4_text")["hidden_size"]
     width, patch = v["hidden_size"], v["patch_size"]
     positions = (v["image_size"] // patch) ** 2 + 1
     tower = 3 * patch * patch * width + width + positions * width + 4 * width

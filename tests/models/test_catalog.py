@@ -178,34 +178,53 @@ def test_a_config_that_went_through_transformers_gives_the_same_shapes(name):
     assert dataclasses.replace(again, config={}) == dataclasses.replace(arch, config={})
 
 
-def test_a_hugging_face_id(monkeypatch):
-    transformers = pytest.importorskip("transformers")
+def hub(monkeypatch, answer) -> list[str]:
+    """The names that are asked of Hugging Face from now on, each answered by `answer`."""
+    from transformers.configuration_utils import PreTrainedConfig
+
     asked = []
 
     def fake(name):
         asked.append(name)
-        return transformers.AutoConfig.for_model(**catalog.load("tiny-mixtral").hf_config())
+        return answer(), {}
 
-    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", fake)
+    monkeypatch.setattr(PreTrainedConfig, "get_config_dict", fake)
     monkeypatch.setattr("transformers.utils.cached_file", lambda *name, **options: None)
+    return asked
+
+
+def test_a_hugging_face_id(monkeypatch):
+    pytest.importorskip("transformers")
+    config = catalog.load("tiny-mixtral").hf_config()
+    asked = hub(monkeypatch, lambda: config)
     arch = catalog.load("owner/some-model")
     assert asked == ["owner/some-model"]
     assert arch.name == "owner/some-model"
     assert arch.shape == catalog.load("tiny-mixtral").shape
-    json.dumps(arch.hf_config())
+    assert arch.hf_config() == config
 
 
 def test_a_hugging_face_id_out_of_reach(monkeypatch):
-    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("transformers")
 
-    def fail(name):
+    def fail():
         raise OSError("no route\nto host")
 
-    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", fail)
+    hub(monkeypatch, fail)
     with pytest.raises(
         UnknownModel, match=r"could not be read from Hugging Face \(no route\); nearest.*Mixtral"
     ):
         catalog.load("mistralai/Mixtral-8x7B-v0.3")
+
+
+def test_a_config_file_is_a_model_and_named_after_its_folder(tmp_path):
+    folder = tmp_path / "my-moe"
+    folder.mkdir()
+    config = json.dumps(catalog.load("tiny-mixtral").hf_config())
+    for name, called in (("config.json", "my-moe"), ("small.json", "small")):
+        (folder / name).write_text(config)
+        assert catalog.load(str(folder / name)).name == called
+    assert catalog.load(str(folder)) == catalog.load(str(folder / "config.json"))
 
 
 @pytest.mark.parametrize(
@@ -228,9 +247,10 @@ def test_a_folder_without_config(tmp_path):
         catalog.load(str(tmp_path))
 
 
-def test_a_broken_config_file(tmp_path):
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UnknownModel, match="not valid JSON"):
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000])
+def test_a_broken_config_file(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UnknownModel, match="config.json is not valid JSON"):
         catalog.load(str(tmp_path))
 
 
@@ -242,29 +262,29 @@ def test_a_broken_config_file(tmp_path):
             "transformers .* knows neither model_type 'no_such' nor a class",
         ),
         ({}, "knows neither model_type None nor a class .none is named."),
-        ({"model_type": "mixtral", "num_hidden_layers": 2}, "has no 'num_attention_heads'"),
         (
-            {
-                "model_type": "mixtral",
-                "num_hidden_layers": 2,
-                "hidden_size": 4,
-                "num_attention_heads": 2,
-                "vocab_size": 9,
-                "max_position_embeddings": 5,
-            },
-            "has no 'num_local_experts'",
+            {"model_type": "mixtral", "num_attention_heads": 0, "hidden_size": "64"},
+            "num_attention_heads is 0; give a whole number from 1 .*hidden_size is '64'; give a",
         ),
+        ({"model_type": "mixtral", "num_attention_heads": 12}, "12 .* do not share 8 KV heads"),
         (
-            {
-                "model_type": "mixtral",
-                "num_hidden_layers": 2,
-                "hidden_size": 4,
-                "num_attention_heads": 0,
-                "vocab_size": 9,
-                "max_position_embeddings": 5,
-            },
-            "cannot be read as a mixtral",
+            {"model_type": "mixtral", "num_attention_heads": 24, "num_key_value_heads": 8},
+            "hidden size 4096 does not divide into 24 heads, and no head_dim is given",
         ),
+        ({"model_type": "mixtral", "num_experts_per_tok": 9}, "9 experts per token of 8 experts"),
+        ({"model_type": "mixtral", "num_hidden_layers": 10**6}, "num_hidden_layers is 1000000"),
+        ({"model_type": "mixtral", "num_hidden_layers": True}, "is True; give a whole number"),
+        ({"model_type": "mixtral", "tie_word_embeddings": "no"}, "'no'; give true or false"),
+        ({"model_type": "mixtral", "quantization_config": "fp8"}, "its number format cannot be"),
+        ({"model_type": ["mixtral"]}, r"model_type is \['mixtral'\]; give a name"),
+        ({"model_type": "llama4", "text_config": 7}, "text_config is 7; give an object"),
+        ({"model_type": "mixtral", "architectures": "MixtralForCausalLM"}, "give a list of class"),
+        ([1, 2], r"it is \[1, 2\], and must be an object"),
+        (
+            {"model_type": "gpt_oss", "num_hidden_layers": 3, "layer_types": ["full_attention"]},
+            "layer_types names 1 of 3 layers",
+        ),
+        ({"model_type": "deepseek_vl_v2"}, "has no 'num_attention_heads'"),
     ],
 )
 def test_unreadable_configs(config, words):

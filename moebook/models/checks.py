@@ -1,0 +1,111 @@
+"""What is wrong with a config: sizes that are no sizes, and sizes that contradict each other.
+
+Checked before anything is built of it, so that a slip is one message and not an error from within
+a library, nor minutes of building what nobody meant."""
+
+from typing import Any
+
+MOST = {"num_hidden_layers": 2000, "experts": 100_000, "": 2**31}  # far beyond any model
+AT_LEAST_1 = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *("vocab_size", "max_position_embeddings", "intermediate_size", "moe_intermediate_size"),
+    *("d_model", "n_heads", "n_layers", "max_seq_len", "kv_n_heads"),
+    *("intermediate_size_mlp", "ffn_hidden_size", "decoder_sparse_step", "moe_layer_freq"),
+    *("moe_layer_interval", "interleave_moe_layer_step", "state_size"),
+    *("attention_chunk_size", "q_lora_rank", "linear_num_key_heads", "linear_num_value_heads"),
+)
+AT_LEAST_0 = (
+    *("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
+    *("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "moe_top_k"),
+    *("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
+    *("shared_expert_intermediate_size", "first_k_dense_replace", "qk_nope_head_dim"),
+    *(
+        "qk_rope_head_dim",
+        "v_head_dim",
+        "kv_lora_rank",
+        "moe_layer_start_index",
+        "n_group",
+        "topk_group",
+    ),
+)
+YES_OR_NO = ("tie_word_embeddings", "attention_bias", "qkv_bias", "use_bias", "lm_head_bias")
+NOT_SIZES = ("quantization_config", "compression_config")  # read by quantization_config.py
+LISTS = ("layer_types", "mlp_only_layers", "no_rope_layers", "moe_layers")
+
+
+def problems(config: Any) -> list[str]:
+    """What is wrong with the types and bounds of a config's entries, its sub-configs included;
+    empty where nothing is."""
+    if not isinstance(config, dict):
+        return [f"it is {_shown(config)}, and must be an object of keys and values"]
+    found = _of_names(config)
+    for key, value in config.items():
+        if key in NOT_SIZES:
+            continue
+        if isinstance(value, dict) and key.endswith("_config"):
+            found += [f"{key}: {problem}" for problem in problems(value)]
+        elif key.endswith("_config") and value is not None:
+            found.append(f"{key} is {_shown(value)}; give an object of keys and values")
+        elif wrong := _wrong(key, value):
+            found.append(wrong)
+    return found
+
+
+def _of_names(config: dict) -> list[str]:
+    found = []
+    if not isinstance(config.get("model_type", ""), str):
+        found.append(f"model_type is {_shown(config['model_type'])}; give a name")
+    classes = config.get("architectures") or []
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        found.append(f"architectures is {_shown(classes)}; give a list of class names")
+    for key in ("torch_dtype", "dtype"):
+        if not isinstance(config.get(key, ""), str | None):
+            found.append(f"{key} is {_shown(config[key])}; give a name such as 'bfloat16'")
+    return found
+
+
+def _wrong(key: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if key in YES_OR_NO and not isinstance(value, bool):
+        return f"{key} is {_shown(value)}; give true or false"
+    if key in LISTS and not isinstance(value, list):
+        return f"{key} is {_shown(value)}; give a list"
+    least = 1 if key in AT_LEAST_1 else 0 if key in AT_LEAST_0 else None
+    if least is None:
+        return None
+    each = value if isinstance(value, list) and value else [value]  # some have one for each layer
+    most = next(limit for word, limit in MOST.items() if word in key)
+    for size in each:
+        if isinstance(size, bool) or not isinstance(size, int):
+            return f"{key} is {_shown(value)}; give a whole number"
+        if not (0 if each is value else least) <= size <= most:
+            return f"{key} is {_shown(value)}; give a whole number from {least} to {most}"
+    return None
+
+
+def contradictions(shape: dict, config: dict) -> list[str]:
+    """What of a shape (keyword arguments of an Architecture) cannot be together."""
+    found = []
+    heads, kv_heads, hidden = shape["num_heads"], shape["num_kv_heads"], shape["hidden_size"]
+    experts, top_k = shape.get("num_experts", 0), shape.get("top_k", 0)
+    if experts and not 1 <= top_k <= experts:
+        found.append(
+            f"{top_k} experts per token of {experts} experts: choose from 1 to all of them"
+        )
+    latent = shape.get("kv_lora_rank") is not None
+    if not latent and kv_heads and heads % kv_heads:
+        found.append(f"{heads} attention heads do not share {kv_heads} KV heads evenly")
+    if not latent and shape["head_dim"] == hidden // heads and hidden % heads:
+        found.append(
+            f"hidden size {hidden} does not divide into {heads} heads, and no head_dim is given"
+        )
+    kinds = config.get("layer_types")
+    if kinds and len(kinds) < shape["num_layers"]:
+        found.append(f"layer_types names {len(kinds)} of {shape['num_layers']} layers")
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

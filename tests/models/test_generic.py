@@ -1,0 +1,195 @@
+"""Models that no formula covers: counts against transformers' own modules to the last parameter,
+roles against the modules' classes, cache and state, and edits."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moebook.models import catalog, sizes
+from moebook.models.architecture import UnknownModel, from_config
+from moebook.models.edit import ImpossibleEdit, edit
+
+TABLE = yaml.safe_load((Path(__file__).parent / "configs.yaml").read_text())
+BY_FORMULA = ("Llama-4-Maverick-17B-128E-Instruct", "Qwen2-57B-A14B")
+GENERIC = [name for name in TABLE if name not in BY_FORMULA]
+# Several experts' projections lie in modules of other names.
+NO_EXPERT_CLASS = ("DBRX", "Aria", "JetMoE-8B", "Jamba-v0.1")
+
+
+def load(name: str):
+    return from_config(TABLE[name]["config"], name, TABLE[name]["source"])
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_counts_equal_the_modules_of_transformers(name, meta_parameters):
+    arch = load(name)
+    buffers = arch.counts.buffers if arch.counts else 0
+    assert sizes.total_parameters(arch) == meta_parameters(arch.hf_config()) + buffers
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_counts_and_caches_are_those_of_the_table(name):
+    arch, row = load(name), TABLE[name]["counts"]
+    assert sizes.total_parameters(arch) / 1e9 == pytest.approx(row["total"], rel=0, abs=0.51e-3)
+    assert sizes.active_parameters(arch) / 1e9 == pytest.approx(row["active"], rel=0, abs=0.51e-3)
+    assert sizes.kv_bytes_per_token(arch) == row["kv"]
+    assert sizes.state_bytes_per_sequence(arch) == row["state"]
+
+
+@pytest.mark.parametrize("name", [name for name in GENERIC if name not in NO_EXPERT_CLASS])
+def test_the_experts_are_those_of_the_classes_that_hold_experts(name, meta_model):
+    arch = load(name)
+    held = [
+        sum(p.numel() for p in module.parameters())
+        for path, module in meta_model(arch.hf_config()).named_modules()
+        if type(module).__name__.endswith("Experts") and "vision" not in path
+    ]
+    assert held, "no class of experts"
+    assert sizes.parameter_counts(arch)["experts"] == sum(held)
+
+
+@pytest.mark.parametrize("name", GENERIC)
+def test_little_has_no_role(name):
+    counts = sizes.parameter_counts(load(name))
+    assert counts["other"] < 1e-5 * sum(counts.values())
+
+
+@pytest.mark.parametrize(
+    "name, published",  # billions, all and active, as their authors print them
+    [
+        ("DBRX", (132, 36)),
+        ("dots.llm1.inst", (142, 14)),
+        ("Jamba-v0.1", (52, 12)),
+        ("LFM2-8B-A1B", (8.3, 1.5)),
+        ("granite-4.0-h-small", (32, 9)),
+        ("Kimi-Linear-48B-A3B", (48, 3)),
+        ("Hunyuan-A13B-Instruct", (80, 13)),
+        ("Nemotron-3-Nano-30B-A3B", (31.6, 3.6)),
+        ("Solar-Open-100B", (102.6, 12)),
+    ],
+)
+def test_published_counts(name, published):
+    arch = load(name)
+    counted = sizes.total_parameters(arch) / 1e9, sizes.active_parameters(arch) / 1e9
+    assert counted[0] == pytest.approx(published[0], rel=0.03)
+    assert counted[1] == pytest.approx(published[1], rel=0.17)  # some leave out the embedding
+
+
+def test_qwen3_next_by_hand():
+    """L=48 of which 12 attend; H=2048, E=512, K=10, I=512, one gated shared expert of 512."""
+    counts = sizes.parameter_counts(catalog.load("Qwen3-Next-80B-A3B-Instruct"))
+    linear = 2048 * (2 * 16 * 128 + 2 * 32 * 128 + 2 * 32) + 8192 * 4 + 2 * 32 + 4096 * 2048
+    attention = 2048 * (2 * 16 * 256 + 2 * 2 * 256) + 16 * 256 * 2048
+    assert counts == {
+        **dict.fromkeys(sizes.COMPONENTS, 0),
+        "embedding": 151936 * 2048,
+        "lm_head": 151936 * 2048,
+        "experts": 48 * 512 * 3 * 2048 * 512,
+        "shared_experts": 48 * (3 * 2048 * 512 + 2048),
+        "router": 48 * 512 * 2048,
+        "linear_attention": 36 * linear,
+        "attention": 12 * attention,
+        "norms": 97 * 2048 + 36 * 128 + 12 * 2 * 256,
+    }
+
+
+def test_kimi_k2_is_a_deepseek_v3_by_another_name():
+    arch = catalog.load("Kimi-K2-Instruct")
+    assert (arch.family, arch.config["model_type"]) == ("deepseek_v3", "kimi_k2")
+    assert edit(arch, num_experts=64).hf_config()["model_type"] == "kimi_k2"
+
+
+EDITS = [
+    ("Nemotron-3-Nano-30B-A3B", {"ffn_dim": 256, "num_experts": 16, "num_layers": 9}),
+    ("Qwen3-VL-30B-A3B-Instruct", {"ffn_dim": 256, "top_k": 4, "num_layers": 3}),
+    ("DBRX", {"ffn_dim": 512, "num_experts": 4, "top_k": 2, "num_layers": 2}),
+    ("Hunyuan-A13B-Instruct", {"num_experts": 8, "top_k": 2, "num_layers": 5}),
+    ("MiMo-V2-Flash", {"ffn_dim": 64, "num_experts": 32, "num_layers": 10}),
+    ("granite-4.0-h-small", {"ffn_dim": 64, "num_layers": 16}),
+    ("gemma-4-26B-A4B", {"num_experts": 32, "num_layers": 12}),
+    ("Aria", {"num_experts": 16, "top_k": 2, "num_layers": 2}),
+]
+
+
+@pytest.mark.parametrize("name, changes", EDITS)
+def test_an_edit_is_written_in_the_config_s_own_spelling(name, changes, meta_parameters):
+    arch = load(name)
+    edited = edit(arch, **changes)
+    field = {"ffn_dim": "expert_ffn_dim"}
+    assert {k: getattr(edited, field.get(k, k)) for k in changes} == changes
+    buffers = edited.counts.buffers
+    assert sizes.total_parameters(edited) == meta_parameters(edited.hf_config()) + buffers
+    back = {k: getattr(arch, field.get(k, k)) for k in changes}
+    assert edit(edited, **back) is arch
+
+
+def test_an_edit_that_the_config_cannot_say_is_refused():
+    with pytest.raises(ImpossibleEdit, match="does not say its number of experts, so no edit"):
+        edit(load("Jamba-v0.1"), num_experts=4)
+
+
+def test_what_transformers_does_not_know_is_refused_in_its_words():
+    config = {"model_type": "kimi_k9", "architectures": ["KimiK9ForCausalLM"]}
+    with pytest.raises(UnknownModel, match=r"transformers 5\.\d+.* 'kimi_k9' nor a class KimiK9"):
+        from_config(config, "x", "test")
+    own = {**config, "auto_map": {"AutoConfig": "configuration_kimi.KimiConfig"}}
+    with pytest.raises(UnknownModel, match="is run only where it is trusted: --trust-remote-code"):
+        from_config(own, "x", "test")
+
+
+def test_what_transformers_cannot_build_is_refused_in_its_words():
+    with pytest.raises(UnknownModel, match="x: its config cannot be read: TypeError: "):
+        from_config({"model_type": "dots1"}, "x", "test")
+
+
+REMOTE = """
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+class OwnConfig(PretrainedConfig):
+    model_type = "own_moe"
+    def __init__(self, hidden_size=64, num_experts=4, num_experts_per_tok=2, **rest):
+        self.hidden_size, self.num_experts = hidden_size, num_experts
+        self.num_experts_per_tok, self.num_attention_heads = num_experts_per_tok, 4
+        self.vocab_size, self.num_key_value_heads = 100, 4
+        super().__init__(**rest)
+
+class OwnModel(PreTrainedModel):
+    config_class = OwnConfig
+    def __init__(self, config):
+        super().__init__(config)
+        h = config.hidden_size
+        linear = lambda: torch.nn.Linear(h, h, bias=False)
+        attention = torch.nn.ModuleDict({p: linear() for p in ("q_proj", "k_proj", "v_proj")})
+        experts = torch.nn.ModuleList(
+            torch.nn.ModuleDict({"up_proj": torch.nn.Linear(h, 128, bias=False)})
+            for _ in range(config.num_experts)
+        )
+        gate = torch.nn.Linear(h, config.num_experts)
+        mlp = torch.nn.ModuleDict({"gate": gate, "experts": experts})
+        self.layers = torch.nn.ModuleList(
+            [torch.nn.ModuleDict({"self_attn": attention, "mlp": mlp})]
+        )
+        self.embed_tokens = torch.nn.Embedding(100, h)
+        self.post_init()
+"""
+
+
+def test_code_beside_a_config_is_run_only_where_it_is_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "own.py").write_text(REMOTE)
+    (folder / "config.json").write_text(
+        '{"model_type": "own_moe", "architectures": ["OwnModel"], "auto_map": '
+        '{"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}}'
+    )
+    with pytest.raises(UnknownModel, match="trusted"):
+        catalog.load(str(folder))
+    arch = catalog.load(str(folder), trust_remote_code=True)
+    assert arch.shape == (128, 4, 2, 1)
+    assert sizes.parameter_counts(arch)["experts"] == 4 * 128 * 64
+    assert sizes.active_counts(arch)["experts"] == 2 * 128 * 64
+    monkeypatch.setenv(catalog.TRUST, "1")
+    assert catalog.load(str(folder)) == arch
