@@ -165,7 +165,7 @@ def test_no_check_and_no_vision_models_may_be_asked_for():
         ({"llms": ["Mixtrall-8x7B"]}, "llms: given 'Mixtrall-8x7B'"),
         ({"formats": ["bf61"]}, "nearest: 'bf16'"),
         ({"vlm_format": "fp9"}, "vlm_format"),
-        ({"depth_formats": ["fp8"]}, "allowed: fp32, bf16"),
+        ({"depth_formats": ["fp8"]}, "allowed: fp32, own"),
         ({"depth_formats": ["bf16"]}, "two or more depths"),
         ({"tokens": 10**6}, "positions"),
         ({"vlm_image_tokens": 10**6}, "vlms: given 'tiny-deepseek-v2'"),

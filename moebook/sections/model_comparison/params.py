@@ -18,14 +18,14 @@ NOTEBOOK = "09_model_comparison"
 class Params(EngineParams):
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     llms: params.Models = ("tiny-mixtral", "tiny-qwen2-moe", "tiny-deepseek-v2")
-    formats: params.Names = ("fp32", "bf16")
+    formats: params.Names = ("fp32", "own")  # `own`: each model in the format it comes in
     depth_formats: params.Names = ()
     reduced_layers: params.Depths | None = None
     gpu_memory_utilization: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.92
     batch: params.Count = 8
     tokens: Length = Length(8, 8)
     vlms: params.Models = ("tiny-deepseek-v2",)
-    vlm_format: str = "bf16"
+    vlm_format: str = "own"
     vlm_text_tokens: params.Count = 24
     vlm_image_tokens: params.Count = 24
     uniform_routing: params.Names = ("tiny-deepseek-v2",)

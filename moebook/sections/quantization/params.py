@@ -19,7 +19,8 @@ class Params(EngineParams):
     which a device holds too few layers are extrapolated from `reduced_layers`; `uniform_routing`
     names models whose expert choices are imposed.
 
-    Formats: each of `formats` on `formats_model`, at `formats_batches` and `formats_tokens`.
+    Formats: each of `formats` (`own`: the one that a model comes in) on `formats_model`, at
+    `formats_batches` and `formats_tokens`.
 
     Quality: perplexity of `weights` in each format on `quality_text`, over `quality_sequences`
     windows of `quality_tokens` tokens."""
@@ -31,7 +32,7 @@ class Params(EngineParams):
     batch_tokens: Length | None = Length(16, 16)
     lengths: Lengths = both(8, 16)
     formats_model: str | None = "tiny-mixtral"
-    formats: params.Names = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights")
+    formats: params.Names = ("fp32", "bf16", "fp16", "fp8", "int8 experts", "int4 weights", "own")
     formats_batches: params.Counts = (1, 16)
     formats_tokens: Length = Length(8, 8)
     reduced_layers: params.Depths | None = None
