@@ -189,7 +189,7 @@ def test_a_cell_is_known_by_all_that_is_planned_but_names_and_effort():
     """Every column that planning fills, but what points are called and how they are measured."""
     section = sections.find("01")
     plan = section.plan(load(section.params, ROOT / "params/cpu/01_hyperparameter_scaling.yaml"))
-    called = {"key", "notebook", "sweeps", "series", "method", "repeats_planned"}
+    called = {"key", "notebook", "sweeps", "series", "method", "number_format", "repeats_planned"}
     assert set(schema.identity()) == set(describe(plan.points[0])) - called
     assert {schema.columns()[name].identity for name in schema.identity()} == {*schema.IDENTITIES}
 

@@ -168,8 +168,7 @@ def to_frame(plan: Plan, device: Published):
     rows = []
     for point in plan.points:
         to_run = point.status == "ready" and not point.is_derived
-        named = {**describe(point), "number_format": point.number_format}
-        known = {**named, "status": point.status, "reason": point.reason}
+        known = {**describe(point), "status": point.status, "reason": point.reason}
         seconds = estimate_s(point, device) if to_run else None
         rows.append({**known, **memory_bytes(point), "estimate_s": seconds})
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["status", "reason", "estimate_s"])

@@ -237,6 +237,7 @@ def describe(point: Point) -> dict:
         "method": point.method,
         **{name: getattr(arch, name) for name in SHAPE_COLUMNS},
         **{name: getattr(engine, name) for name in ENGINE_COLUMNS},
+        "number_format": point.number_format,
         "graph_batch_sizes": ",".join(map(str, engine.graph_batch_sizes)),
         "asked_moe_backend": engine.moe_backend,
         "speculative": spec and spec.method,
