@@ -178,7 +178,8 @@ def plan_lines(frame: pd.DataFrame) -> list[str]:
             f"FFN {row['expert_ffn_dim']} E {row['num_experts']} K {row['top_k']} B {row['batch']} "
             f"{row['input_tokens']}+{row['output_tokens']}"
         )
-        out.append(f"{row['status']}: {row['model']} {shape}: {row['reason']}")
+        named = " ".join(filter(None, (row["model"], row["number_format"])))
+        out.append(f"{row['status']}: {named} {shape}: {row['reason']}")
     return out
 
 

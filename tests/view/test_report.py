@@ -84,7 +84,7 @@ def test_plan_lines_align_and_end_with_reasons():
         "3.5",
         "12.3",
     ]
-    assert second.endswith("derived") and last == "oom: M FFN 128 E 8 K 2 B 1 64+64: too big"
+    assert second.endswith("derived") and last == "oom: M MXFP4 FFN 128 E 8 K 2 B 1 64+64: too big"
     assert head.index("GB") + 2 == first.index("3.5") + 3
     assert len(report.plan_lines(frame[frame["status"] == "oom"])) == 2
 

@@ -142,9 +142,11 @@ def number_formats(worker) -> dict:
 def _held(module, name: str) -> tuple[str | None, str]:
     """Dtype of a module's weight, packed or not, and the scheme or method that multiplies with
     it."""
+    import torch
+
     names = (name, f"{name}_packed", name.replace("weight", "qweight"))
     weights = (getattr(module, one, None) for one in names)
-    dtype = next((_word(w.dtype) for w in weights if hasattr(w, "dtype")), None)
+    dtype = next((_word(w.dtype) for w in weights if isinstance(w, torch.Tensor)), None)
     method = getattr(module, "scheme", None) or getattr(module, "quant_method", None)
     return dtype, type(method).__name__
 
