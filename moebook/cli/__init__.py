@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from moebook.cli import models, results, study
+from moebook.cli import catalog, models, results, study
 from moebook.problems import Told
 
 app = typer.Typer(
@@ -13,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.",
 )
-for group in (study, results, models):
+for group in (study, results, models, catalog):
     app.add_typer(group.app)
 
 
@@ -21,11 +21,27 @@ def main() -> None:
     """Entry point: errors a user can mend are one message on standard error, without a
     traceback."""
     from moebook.measure.worker_handle import NoWorker
+    from moebook.models.architecture import UnknownModel
     from moebook.models.tiny.ensure import TrainingFailed
 
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except UnknownModel as error:
+        sys.exit(f"moebook: {error}{_engine_words(error.classes)}")
     except (Told, ValueError, NoWorker, TrainingFailed) as error:
         sys.exit(f"moebook: {error}")
+
+
+def _engine_words(classes: tuple[str, ...]) -> str:
+    """What the engine says of model classes that transformers does not know; empty where none is in
+    question. The two may differ: the engine has classes of its own."""
+    if not classes:
+        return ""
+    from moebook import engine
+
+    try:
+        return f"; the engine: {engine.load().registry_words(classes)}"
+    except ImportError as error:
+        return f"; the engine cannot be asked ({error})"

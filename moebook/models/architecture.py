@@ -9,7 +9,7 @@ from functools import cached_property
 from moebook.models import checks, counted, quantization_config
 from moebook.models.attention import AttentionGroup
 from moebook.models.counts import Counts
-from moebook.models.meta import CannotBuild
+from moebook.models.meta import CannotBuild, UnknownClass
 from moebook.models.number_format import NumberFormat
 from moebook.models.quantization_values import BadNumberFormat
 from moebook.models.shapes import family_of, language_config, read_shape
@@ -17,7 +17,11 @@ from moebook.models.shapes import family_of, language_config, read_shape
 
 class UnknownModel(ValueError):
     """The name is no catalog model, checkpoint folder or Hugging Face id, or its config cannot be
-    read."""
+    read. classes: the model classes that it names, where transformers knows none of them."""
+
+    def __init__(self, text: str, classes: tuple[str, ...] = ()):
+        super().__init__(text)
+        self.classes = classes
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,9 @@ def from_config(config: dict, name: str, source: str, trusted: str | None = None
         raise UnknownModel(f"{name}: its number format cannot be read: {error}") from error
     except KeyError as error:
         raise UnknownModel(f"{name}: its config has no {error}") from error
+    except UnknownClass as error:
+        classes = tuple(config.get("architectures") or ("(none is named)",))
+        raise UnknownModel(f"{name}: its config cannot be read: {error}", classes) from error
     except (CannotBuild, TypeError, ZeroDivisionError) as error:
         raise UnknownModel(f"{name}: its config cannot be read: {error}") from error
     if wrong := checks.contradictions(shape, language_config(config)):

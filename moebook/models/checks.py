@@ -19,14 +19,14 @@ AT_LEAST_0 = (
     *("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "moe_top_k"),
     *("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
     *("shared_expert_intermediate_size", "first_k_dense_replace", "qk_nope_head_dim"),
-    *(
-        "qk_rope_head_dim",
-        "v_head_dim",
-        "kv_lora_rank",
-        "moe_layer_start_index",
-        "n_group",
-        "topk_group",
-    ),
+    *("qk_rope_head_dim", "v_head_dim", "kv_lora_rank", "moe_layer_start_index"),
+    *("head_dim", "sliding_window", "n_group", "topk_group"),
+)
+BY_LAYER = ("moe_topk", "moe_intermediate_size", "moe_layer_freq", "num_experts", "sliding_window")
+SIZES = (  # of an Architecture
+    *("num_layers", "hidden_size", "num_heads", "num_kv_heads", "head_dim", "vocab_size"),
+    *("max_positions", "num_experts", "top_k", "expert_ffn_dim", "shared_ffn_dim"),
+    *("dense_ffn_dim", "num_dense_layers"),
 )
 YES_OR_NO = ("tie_word_embeddings", "attention_bias", "qkv_bias", "use_bias", "lm_head_bias")
 NOT_SIZES = ("quantization_config", "compression_config")  # read by quantization_config.py
@@ -74,18 +74,22 @@ def _wrong(key: str, value: Any) -> str | None:
     least = 1 if key in AT_LEAST_1 else 0 if key in AT_LEAST_0 else None
     if least is None:
         return None
-    each = value if isinstance(value, list) and value else [value]  # some have one for each layer
+    by_layer = key in BY_LAYER and isinstance(value, list) and value
+    each = value if by_layer else [value]
     most = next(limit for word, limit in MOST.items() if word in key)
     for size in each:
         if isinstance(size, bool) or not isinstance(size, int):
             return f"{key} is {_shown(value)}; give a whole number"
-        if not (0 if each is value else least) <= size <= most:
+        if not (0 if by_layer else least) <= size <= most:
             return f"{key} is {_shown(value)}; give a whole number from {least} to {most}"
     return None
 
 
 def contradictions(shape: dict, config: dict) -> list[str]:
     """What of a shape (keyword arguments of an Architecture) cannot be together."""
+    lacking = [key for key in SIZES if not isinstance(shape.get(key, 0), int)]
+    if lacking:
+        return [f"it gives no one {key.replace('_', ' ')}" for key in lacking]
     found = []
     heads, kv_heads, hidden = shape["num_heads"], shape["num_kv_heads"], shape["hidden_size"]
     experts, top_k = shape.get("num_experts", 0), shape.get("top_k", 0)

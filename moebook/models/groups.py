@@ -31,7 +31,7 @@ def attention_groups(layers: list[Layer], config: Any) -> tuple[AttentionGroup, 
 def _softmax(layer: Layer, config: Any, layer_type: str | None) -> list[AttentionGroup]:
     """The softmax attentions of a layer: none, one, or several (LongCat has two)."""
     own = {p: t for p, t in layer.of("attention", "experts").items() if "index" not in p}
-    latent = [p for p in own if "kv_a_proj" in p]
+    latent = [p for p in own if "kv_a_proj" in p and p.endswith("weight")]
     if latent:
         return [_latent(layer, config, layer_type)] * len(latent)
     keys = _rows(own, "k_proj", "kv_proj", "key")

@@ -18,6 +18,10 @@ class CannotBuild(ValueError):
     transformers' own."""
 
 
+class UnknownClass(CannotBuild):
+    """transformers knows neither the config's model_type nor its classes."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """A parameter of a model, or (`buffer`) a tensor that a checkpoint holds beside them."""
@@ -77,7 +81,7 @@ def _parsed(config: dict, remote: str | None):
         given.pop(key, None)
     try:
         given["model_type"] = _known_type(config)
-    except CannotBuild:
+    except UnknownClass:
         if remote is None:
             raise
         try:
@@ -109,7 +113,7 @@ def _known_type(config: dict) -> str:
         if config.get("auto_map")
         else ""
     )
-    raise CannotBuild(
+    raise UnknownClass(
         f"transformers {transformers.__version__} knows neither model_type {kind!r} nor a class "
         f"{classes}{own_code}"
     )

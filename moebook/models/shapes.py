@@ -57,13 +57,22 @@ CLASSES = {
 }
 
 
+# Switches of a family whose biases the formulas leave out: no published config has them on.
+NOT_COVERED = {
+    "deepseek_v2": ("attention_bias", "mlp_bias"),
+    "deepseek_v3": ("attention_bias",),
+    "ernie4_5_moe": ("use_bias",),
+}
+
+
 def family_of(config: dict) -> str | None:
     """The family in KEYS that a config is of, by its model_type or, where that is not one of
-    transformers' own, by its class (Kimi-K2 is a DeepseekV3ForCausalLM); None without formulas."""
+    transformers' own, by its class (Kimi-K2 is a DeepseekV3ForCausalLM); None where no formula
+    covers it."""
     kind = config.get("model_type")
-    if kind in KEYS:
-        return kind
-    return CLASSES.get(next(iter(config.get("architectures") or []), None))
+    if kind not in KEYS:
+        kind = CLASSES.get(next(iter(config.get("architectures") or []), None))
+    return None if any(config.get(switch) for switch in NOT_COVERED.get(kind, ())) else kind
 
 
 def keys_of(config: dict) -> ConfigKeys:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from moebook import devices
-from moebook.models import formats
+from moebook.models import catalog, formats
 from moebook.models.quantization_config import quantization_of
 from moebook.models.tiny import family
 from moebook.study.settings import EngineSettings, Speculation
@@ -113,7 +113,7 @@ def engine_arguments(
         "tensor_parallel_size": settings.tensor_parallel,
         "pipeline_parallel_size": settings.pipeline_parallel,
         "enable_expert_parallel": settings.expert_parallel,
-        "trust_remote_code": settings.trust_remote_code,
+        "trust_remote_code": settings.trust_remote_code or catalog.trusted_by_default(),
         "gpu_memory_utilization": settings.gpu_memory_utilization,
         **_attention(settings.dtype, hf_config, on_gpu),
         **_graphs(settings.graphs, settings.graph_batch_sizes),
