@@ -86,7 +86,11 @@ def test_modes_over_more_devices_than_the_profile_has_are_infeasible(profile, ha
     assert {p.engine.num_devices for p in split} == {2, 4}
     for point in split:
         count = point.engine.num_devices
-        reason = f"needs {count} devices, this profile has {have}" if count > have else None
+        reason = (
+            f"needs {count} devices, this profile has {have} (num_devices)"
+            if count > have
+            else None
+        )
         assert (point.status, point.reason) == (
             ("infeasible", reason) if reason else ("ready", None)
         )

@@ -148,6 +148,17 @@ def kv_share(group: AttentionGroup, ranks: int) -> float:
     return max(1, group.kv_heads // ranks) / group.kv_heads
 
 
+def kv_bytes_per_token(arch: Architecture, split: Split, kv_dtype: str = "bfloat16") -> float:
+    """Bytes that one token adds to the cache of the fullest rank, as sizes.kv_bytes_per_token
+    counts them."""
+    width, most = dtype_bytes(kv_dtype), max(s.layers for s in stages(arch, split.pipeline))
+    every = sum(
+        g.layers * (g.kv_values * kv_share(g, split.tensor) * width + g.index_bytes)
+        for g in arch.attention_groups
+    )
+    return every * most / arch.num_layers
+
+
 def cache_bytes(
     arch: Architecture,
     split: Split,

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moebook.models import catalog, sizes
+from moebook.models import catalog, sharding, sizes
+from moebook.models.sharding import Split
 from moebook.predict.roofline import Case, Ceilings
 from moebook.sections.accelerator_comparison import knees
 
@@ -69,6 +70,13 @@ def test_capacity_is_what_the_weights_leave():
     assert knees.fits_until(case(1), weights) == 0
     assert knees.fits_until(case(1), weights - 1) is None
     assert knees.fits_until(case(1, kv_dtype="fp8"), weights + 1000 * per_token) == 2000
+
+
+def test_capacity_of_several_devices_is_that_of_each():
+    latent = Case(catalog.load("DeepSeek-V3"), 16, 1, 1, quantization="fp8", num_devices=8)
+    weights = sharding.weight_bytes(latent.arch, Split(tensor=8), quantization="fp8")
+    per_token = 16 * sizes.kv_bytes_per_token(latent.arch)  # MLA's cache is whole on each
+    assert knees.fits_until(latent, weights + 1000 * per_token) == 1000
 
 
 def test_local_exponents_of_powers_are_the_powers():

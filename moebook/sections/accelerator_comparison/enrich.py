@@ -151,7 +151,7 @@ def _knees_of(case: Case, ceilings: Ceilings, memory_bytes: float) -> tuple:
     return (
         knees.compute_bound_from(case, ceilings) if rate_known else None,
         knees.kv_over_weights_from(case),
-        knees.fits_until(case, memory_bytes * case.num_devices) if memory_known else None,
+        knees.fits_until(case, memory_bytes) if memory_known else None,
     )
 
 

@@ -24,7 +24,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from moebook.models import sizes
+from moebook.models import sharding
+from moebook.models.sharding import Split
 from moebook.predict.roofline import Case, Ceilings, peak_flops
 
 REASONS = {  # column -> what happens at that length
@@ -71,10 +72,11 @@ def kv_over_weights_from(case: Case) -> int | None:
 
 
 def fits_until(case: Case, memory_bytes: float) -> int | None:
-    """The longest context of B sequences that fits beside the weights; None where the weights alone
-    do not fit."""
-    left = memory_bytes - sizes.weight_bytes(case.arch, case.dtype, case.quantization)
-    per_token = case.batch * sizes.kv_bytes_per_token(case.arch, case.kv_dtype)
+    """The longest context of B sequences that fits beside the weights on each tensor-parallel
+    device, of `memory_bytes`; None where the weights alone do not fit."""
+    split = Split(tensor=case.num_devices)
+    left = memory_bytes - sharding.weight_bytes(case.arch, split, case.dtype, case.quantization)
+    per_token = case.batch * sharding.kv_bytes_per_token(case.arch, split, case.kv_dtype)
     return None if left < 0 else int(left // per_token)
 
 

@@ -52,7 +52,7 @@ def _modes(p: Params, arch: Architecture) -> list[Point]:
     for mode in p.modes:
         split = "tensor_parallel" if mode.startswith("TP") else "pipeline_parallel"
         for count in (c for c in p.device_counts if c > 1):
-            lacks = f"needs {count} devices, this profile has {p.num_devices}"
+            lacks = f"needs {count} devices, this profile has {p.num_devices} (num_devices)"
             reason = lacks if count > p.num_devices else None
             parallel = {split: count, "expert_parallel": mode.endswith("+EP")}
             own = _points(p, arch, "modes", mode, _batches(p, mode), **parallel)
