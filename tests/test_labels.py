@@ -7,6 +7,7 @@ import pytest
 
 from moebook.models.catalog import load
 from moebook.sections.parallelism import plan as parallelism
+from moebook.sections.speculative_decoding import plan as speculative_decoding
 from moebook.study.params import build
 from moebook.study.plan import EngineSettings, Point, Workload, describe, merge
 from moebook.study.settings import Speculation
@@ -85,6 +86,20 @@ def test_a_draft_of_ones_own_is_what_its_folder_holds(tmp_path):
     before = key()
     (draft / "config.json").write_text(json.dumps(load("Qwen3-1.7B").hf_config()))
     assert key() != before
+
+
+def test_two_drafts_of_one_name_are_two_series(tmp_path):
+    drafts = [
+        str(folder(tmp_path / place / "snapshot", name))
+        for place, name in (("a", "Qwen3-0.6B"), ("b", "Qwen3-1.7B"))
+    ]
+    given = {"target": "Qwen3-30B-A3B", "drafts": drafts, "trained_target": None}
+    p = build(speculative_decoding.Params, given, "a test")
+    assert {q.series for q in speculative_decoding.plan(p).points} == {
+        "no speculation",
+        "draft a/snapshot",
+        "draft b/snapshot",
+    }
 
 
 @pytest.mark.parametrize("how", ["plain", "slash", "link", "relative"])

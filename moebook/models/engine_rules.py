@@ -9,7 +9,7 @@ Not refused: experts that do not divide over the ranks of expert parallelism (th
 one more) and layers that do not divide over the stages of a pipeline.
 
     >>> from moebook.models.catalog import load
-    >>> refusal(load("tiny-mixtral"), Split(tensor=3)).partition(" (")[0]
+    >>> refusal(load("tiny-mixtral"), Split(tensor=3)).partition(",")[0]
     'tiny-mixtral: its 8 attention heads do not split evenly over 3 ranks'
 
 Letters: E experts, I expert FFN dim, K experts per token, G ranks."""
@@ -25,6 +25,7 @@ from moebook.models.sharding import Split, padded_vocabulary
 
 ENGINE = "vLLM 0.32"
 CPU_BLOCK = 128  # tokens that its own attention's cache is handed out in
+MOST_RANKS = 16  # that a hint names
 ATTENTION = ("full", "window", "chunk")
 
 
@@ -160,7 +161,10 @@ def _groups(arch: Architecture, split: Split) -> str | None:
 
 
 def _uneven(size: int, what: str, ranks: int) -> str | None:
-    return f"its {size} {what} do not split evenly over {ranks} ranks" if size % ranks else None
+    if size % ranks == 0:
+        return None
+    even = [str(n) for n in range(1, MOST_RANKS + 1) if size % n == 0]
+    return f"its {size} {what} do not split evenly over {ranks} ranks, but over {', '.join(even)}"
 
 
 def _bfloat16_only(arch: Architecture, dtype: str) -> str | None:

@@ -149,7 +149,10 @@ def _uneven(arch: Architecture, devices: int, over: str, sizes: dict[str, int]) 
     wrong = [f"{size} {what}" for what, size in sizes.items() if size % devices]
     if not wrong:
         return None
-    return f"{arch.name}: {', '.join(wrong)} do not split evenly over {devices} {over}"
+    return (
+        f"{arch.name}: {', '.join(wrong)} do not split evenly over {devices} {over}, so none of "
+        "them stands for all"
+    )
 
 
 def _config(arch: Architecture) -> dict:
