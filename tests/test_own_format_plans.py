@@ -107,6 +107,8 @@ def test_nvfp4_is_for_devices_that_multiply_it(tmp_path):
     assert h200.reason.startswith("NVFP4 is multiplied by tensor cores from compute capability")
     assert estimates.check(point, "cpu").status == "infeasible"
     bf16 = replace(point, engine=EngineSettings())
+    kv, plain_kv = (estimates.memory_bytes(p)["kv_bytes"] for p in (point, bf16))
+    assert 2 * kv == plain_kv  # the file names an FP8 cache, which the engine takes
     assert estimates.check(bf16, "h200").status == "ready"
 
 

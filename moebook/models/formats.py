@@ -101,27 +101,6 @@ SERIES = {
     OWN: ("bfloat16", OWN, "auto"),
 }
 
-# Backends of the fused MoE layer that vLLM 0.26 and 0.32 know (vllm.config.kernel.MoEBackend).
-MOE_BACKENDS = (
-    "auto",
-    "triton",
-    "deep_gemm",
-    "deep_gemm_mega_moe",
-    "cutlass",
-    "flashinfer_trtllm",
-    "flashinfer_cutlass",
-    "flashinfer_cutedsl",
-    "flashinfer_b12x",
-    "marlin",
-    "humming",
-    "triton_unfused",
-    "aiter",
-    "flydsl",
-    "hpc",
-    "emulation",
-)
-OWN_BACKENDS = ("loop", "grouped")  # moebook's own computations, in place of the engine's
-
 DTYPE_BYTES = {
     "float32": 4,
     "float": 4,
@@ -212,6 +191,15 @@ def with_format(config: dict, quantization: str | None) -> dict:
     plain = without_quantization(config)
     known = FORMATS.get(quantization, Format())
     return {**plain, "quantization_config": known.config} if known.config else plain
+
+
+def cache_dtype(arch: Architecture, dtype: str, quantization: str | None, asked: str) -> str:
+    """Dtype of the KV cache where `asked` is for a dtype or `auto`: the one that the model's own
+    format names, else the model's."""
+    if asked != "auto":
+        return asked
+    own = arch.number_format if quantization == OWN else None
+    return own.kv_cache if own is not None and own.kv_cache else dtype
 
 
 def refusal(

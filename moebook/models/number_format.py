@@ -83,7 +83,7 @@ class NumberFormat:
     """A checkpoint's own format. method: as the config says it; engine_names: what vLLM may call
     it once it is resolved; ignored: modules that stay in the model's dtype; experts_only: linear
     layers outside of the experts stay so too; head: whether the language head is stored so;
-    refused: why no engine here runs it."""
+    refused: why no engine here runs it; kv_cache: dtype that the engine takes for its KV cache."""
 
     method: str
     engine_names: tuple[str, ...]
@@ -93,6 +93,7 @@ class NumberFormat:
     head: bool = False
     needs_capability: float | None = None
     refused: str | None = None
+    kv_cache: str | None = None
 
     def stored(self, component: str, names: tuple[str, ...]) -> Stored | None:
         """Of a matrix of a component (models/sizes.py), by the names it may have; None: in the

@@ -145,7 +145,19 @@ def _modelopt(entry: dict) -> NumberFormat:
     ignored = names_of(told, "exclude_modules", "ignore")
     names = ("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed")
     needs = FP4_CAPABILITY if fp4 else None
-    return NumberFormat("modelopt", names, rules, ignored, needs_capability=needs)
+    return NumberFormat(
+        "modelopt", names, rules, ignored, needs_capability=needs, kv_cache=_kv_cache(told)
+    )
+
+
+def _kv_cache(told: dict) -> str | None:
+    """Of a ModelOpt checkpoint vLLM makes its KV cache FP8 where the file says so, and of no
+    other."""
+    scheme = told.get("kv_cache_scheme") or told.get("kv_cache_quant_algo")
+    if isinstance(scheme, dict):
+        fp8 = scheme.get("type") == "float" and scheme.get("num_bits") == 8
+        return "fp8" if fp8 and scheme.get("dynamic") is False else None
+    return "fp8" if str(scheme).upper() == "FP8" else None
 
 
 READERS: dict[str, Callable[[dict], NumberFormat]] = {

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
-from moebook.models.formats import OWN_BACKENDS
+from moebook.models.moe_backends import OWN_BACKENDS
 from moebook.predict.calibration import IMPORTANCE, SIBLING, Calibration, Factors, steps
 from moebook.predict.roofline import (
     SHAPE,

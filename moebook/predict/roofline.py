@@ -23,7 +23,7 @@ import pandas as pd
 
 from moebook.models import catalog, costs
 from moebook.models.architecture import Architecture
-from moebook.models.formats import FORMATS, OWN, rate
+from moebook.models.formats import FORMATS, OWN, cache_dtype, rate
 from moebook.predict.speculation import expected_tokens
 from moebook.study.plan import FORMAT_COLUMNS, SHAPE_COLUMNS, SPLIT_COLUMNS
 from moebook.study.routing import SAME
@@ -240,15 +240,17 @@ def case_of(row: pd.Series | Mapping, architecture_of: ArchitectureOf) -> Case:
         value = row.get(name)
         return 1 if value is None or pd.isna(value) else int(value)
 
-    kv_dtype = text("kv_cache_dtype")
+    arch, quantization = architecture_of(row), text("quantization")
+    dtype = text("dtype") or "bfloat16"
+    kv_dtype = cache_dtype(arch, dtype, quantization, text("kv_cache_dtype") or "auto")
     return Case(
-        architecture_of(row),
+        arch,
         int(row["batch"]),
         int(row["input_tokens"]),
         int(row["output_tokens"]),
-        text("dtype") or "bfloat16",
-        text("quantization"),
-        text("dtype") or "bfloat16" if kv_dtype in (None, "auto") else kv_dtype,
+        dtype,
+        quantization,
+        kv_dtype,
         count("tensor_parallel") * count("pipeline_parallel"),
         alike=row.get("routing") == SAME,
         **_speculation(row, text("draft")),

@@ -35,7 +35,7 @@ def memory_bytes(point: Point) -> dict[str, int]:
     arch, engine, work = point.architecture, point.engine, point.workload
     split, held = split_of(engine), (engine.dtype, engine.quantization)
     in_step = min(16384, work.batch * work.input_tokens)
-    asked = work.batch, work.input_tokens + work.output_tokens, engine.dtype, _kv_dtype(engine)
+    asked = work.batch, work.input_tokens + work.output_tokens, engine.dtype, _kv_dtype(point)
     weights = sharding.weight_bytes(arch, split, *held)
     kv = sharding.cache_bytes(arch, split, *asked, in_step)
     if point.draft:
@@ -54,14 +54,16 @@ def _layer_bytes(point: Point) -> dict[str, int]:
     """One layer's experts in their format and as drawn, and its activations."""
     arch, engine = point.architecture, point.engine
     one = edit(arch, num_layers=arch.num_dense_layers + 1)
-    formats = {None, engine.quantization}
-    experts = sum(sizes.component_bytes(one, engine.dtype, q)["experts"] for q in formats)
+    held = {None, engine.quantization}
+    experts = sum(sizes.component_bytes(one, engine.dtype, q)["experts"] for q in held)
     tokens = sizes.activation_bytes(one, point.workload.batch, engine.dtype)
     return {"weights_bytes": round(experts), "kv_bytes": 0, "activation_bytes": tokens}
 
 
-def _kv_dtype(engine: EngineSettings) -> str:
-    return engine.dtype if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype
+def _kv_dtype(point: Point) -> str:
+    engine = point.engine
+    asked = engine.dtype, engine.quantization, engine.kv_cache_dtype
+    return formats.cache_dtype(point.architecture, *asked)
 
 
 def estimate_s(point: Point, device: Published) -> float:
@@ -76,13 +78,13 @@ def estimate_s(point: Point, device: Published) -> float:
     share = 0.5 * (1 if on_cpu else engine.tensor_parallel)
     flops = share * (device.bf16_flops_per_s or usual_flops)
     bandwidth = share * (device.bandwidth_bytes_per_s or usual_bandwidth)
-    formats = engine.dtype, engine.quantization, _kv_dtype(engine)
+    held = engine.dtype, engine.quantization, _kv_dtype(point)
 
     def prefill(length: int) -> float:
-        return costs.prefill_cost(arch, work.batch, length, *formats).total_flops / flops
+        return costs.prefill_cost(arch, work.batch, length, *held).total_flops / flops
 
     middle = work.input_tokens + work.output_tokens // 2
-    step = 3e-3 + costs.decode_cost(arch, work.batch, middle, *formats).total_bytes / bandwidth
+    step = 3e-3 + costs.decode_cost(arch, work.batch, middle, *held).total_bytes / bandwidth
     once = prefill(work.input_tokens)
     if point.method in ("perplexity", "routing"):
         return once

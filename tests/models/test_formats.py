@@ -3,7 +3,7 @@ takes."""
 
 import pytest
 
-from moebook.models import formats, sizes
+from moebook.models import formats, moe_backends, sizes
 from moebook.models.catalog import load
 
 MIXTRAL = load("Mixtral-8x7B-v0.1")
@@ -122,6 +122,6 @@ def test_only_formats_that_multiply_in_fp8_have_a_doubled_rate():
 
 def test_own_backends_are_none_of_the_engines():
     assert (
-        not set(formats.OWN_BACKENDS) & set(formats.MOE_BACKENDS)
-        and formats.MOE_BACKENDS[0] == "auto"
+        not set(moe_backends.OWN_BACKENDS) & set(moe_backends.MOE_BACKENDS)
+        and moe_backends.MOE_BACKENDS[0] == "auto"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moebook import devices
 from moebook.models import catalog, formats
+from moebook.models.moe_backends import OWN_BACKENDS
 from moebook.models.quantization_config import quantization_of
 from moebook.models.tiny import family
 from moebook.study.settings import EngineSettings, Speculation
@@ -125,7 +126,7 @@ def engine_arguments(
         arguments["allow_deprecated_quantization"] = True
     if settings.routed_experts:
         arguments["enable_return_routed_experts"] = True
-    if settings.moe_backend not in (None, *formats.OWN_BACKENDS):
+    if settings.moe_backend not in (None, *OWN_BACKENDS):
         arguments["moe_backend"] = settings.moe_backend
     return arguments
 

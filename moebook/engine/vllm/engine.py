@@ -22,7 +22,7 @@ from moebook.engine.vllm.arguments import (
 )
 from moebook.engine.vllm.failures import explain, unsupported
 from moebook.engine.vllm.timing import WorkloadTimer
-from moebook.models.formats import OWN_BACKENDS
+from moebook.models.moe_backends import OWN_BACKENDS
 from moebook.models.tiny import family
 from moebook.study.settings import EngineSettings, Workload
 

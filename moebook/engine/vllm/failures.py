@@ -3,7 +3,7 @@
 import re
 
 from moebook.engine.base import EngineFailed
-from moebook.models.formats import OWN_BACKENDS
+from moebook.models.moe_backends import OWN_BACKENDS
 from moebook.study.settings import EngineSettings
 
 OOM_TEXTS = (

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from moebook.models.formats import FORMATS, MOE_BACKENDS
+from moebook.models.formats import FORMATS
+from moebook.models.moe_backends import MOE_BACKENDS
 from moebook.problems import Wrong
 from moebook.study import model_names, params
 from moebook.study.lengths import Length, Lengths, both, longest
