@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from moebook import devices
 from moebook.models import engine_rules, sharding, sizes
 from moebook.models.architecture import Architecture
-from moebook.models.formats import OWN, format_name
+from moebook.models.formats import OWN, format_name, refusal
 from moebook.models.sharding import Split
 
 RANKS = (1, 2, 4, 8)
@@ -49,13 +49,16 @@ def facts(arch: Architecture) -> dict:
 def fits(arch: Architecture) -> Iterator[dict]:
     """A row for each kind of device with a published memory and each number of ranks of tensor
     parallelism: bytes of weights on a rank, sequences of SEQUENCE tokens that its cache then holds
-    (0: the weights do not fit), and why the engine refuses the split, or None."""
+    (0: the weights do not fit), and why the device lacks the number format or the engine refuses
+    the split, or None."""
     activations = sizes.activation_bytes(arch, STEP)
     for kind in devices.kinds():
-        memory = devices.published(kind).memory_bytes
+        published = devices.published(kind)
+        lacks = refusal(arch, OWN, False, published.compute_capability)
+        memory = published.memory_bytes
         for ranks in RANKS if memory else ():
             split = Split(tensor=ranks)
-            refused = engine_rules.refusal(arch, split)
+            refused = lacks or engine_rules.refusal(arch, split)
             weights = None if refused else sharding.weight_bytes(arch, split)
             left = 0 if refused else memory * UTILIZATION - weights - activations // ranks
             yield {
