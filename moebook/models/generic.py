@@ -23,19 +23,27 @@ def read_shape(config: dict, remote: str | None = None) -> dict:
     layers, outside = layers_of(meta.text_part(built.tensors))
     if not layers:
         raise meta.CannotBuild("transformers builds it without numbered layers")
-    with meta.quiet():
-        return _shape(config, built.config, layers, outside)
+    try:
+        with meta.quiet():
+            return _shape(config, built.config, layers, outside)
+    except (AttributeError, IndexError, TypeError, ZeroDivisionError) as error:
+        raise meta.CannotBuild(
+            f"what its {built.config.model_type} layers are for cannot be told from their tensors "
+            f"and its config ({error})"
+        ) from error
 
 
 def _shape(config: dict, text: Any, layers: list[Layer], outside: list) -> dict:
     top_k = _top_k(text) if any(layer.is_sparse for layer in layers) else 0
     counts = count(layers, outside, top_k)
-    heads, hidden = find(text, "heads"), text.hidden_size
+    heads, hidden = find(text, "heads"), getattr(text, "hidden_size", None)
+    if not heads or not hidden:
+        raise meta.CannotBuild("its config does not say its attention heads or its hidden size")
     groups = attention_groups(layers, text)
     dtype = getattr(text, "dtype", None) or config.get("torch_dtype") or "bfloat16"
     kv = next((g for g in groups if g.kv_values), None)
     return {
-        "family": config["model_type"],
+        "family": config.get("model_type") or text.model_type,
         "num_layers": len(layers),
         "hidden_size": hidden,
         "num_heads": heads,

@@ -95,17 +95,20 @@ def _parsed(config: dict, remote: str | None):
 
 
 def _known_type(config: dict) -> str:
-    """The config's model_type where transformers knows it, else that of the class in
-    `architectures` (Kimi-K2 is a DeepseekV3ForCausalLM by another name)."""
+    """The model_type to read a config as: its own where transformers knows it, else that of the
+    class in `architectures` (Kimi-K2 is a DeepseekV3ForCausalLM by another name). A class that is
+    of another family than the model_type decides, as it does for the engine (MiniMax-M2's first
+    config calls itself `minimax`)."""
     import transformers
 
     kind = config.get("model_type")
+    for name in config.get("architectures") or []:
+        found = getattr(getattr(transformers, name, None), "config_class", None)
+        known = found is not None and found.model_type in transformers.CONFIG_MAPPING
+        if known and (kind not in transformers.CONFIG_MAPPING or "text_config" not in config):
+            return found.model_type
     if kind in transformers.CONFIG_MAPPING:
         return kind
-    for name in config.get("architectures") or []:
-        found = getattr(getattr(transformers, str(name), None), "config_class", None)
-        if found is not None and found.model_type in transformers.CONFIG_MAPPING:
-            return found.model_type
     classes = ", ".join(config.get("architectures") or ["(none is named)"])
     own_code = (
         "; code of its own lies beside it (auto_map), and is run only where it is trusted: "
@@ -132,7 +135,9 @@ def _model(parsed, text, remote: str | None):
     if type(parsed) in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return transformers.AutoModelForImageTextToText.from_config(parsed)
     named = getattr(transformers, next(iter(parsed.architectures or []), ""), None)
-    return named(parsed) if named else transformers.AutoModel.from_config(parsed)
+    if named is None:
+        raise TypeError(f"transformers has no language model of model_type {parsed.model_type!r}")
+    return named(parsed)
 
 
 def _tensors(model):

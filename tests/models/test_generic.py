@@ -138,6 +138,21 @@ def test_what_transformers_does_not_know_is_refused_in_its_words():
         from_config(own, "x", "test")
 
 
+@pytest.mark.parametrize("family", ["bert", "t5", "clip", "mamba2", "whisper", "resnet"])
+def test_what_is_no_decoder_is_refused_in_one_message(family):
+    with pytest.raises(UnknownModel, match="^x: its config c(annot|ontradicts)") as refused:
+        from_config({"model_type": family}, "x", "test")
+    assert "\n" not in str(refused.value)
+
+
+def test_the_class_decides_where_the_model_type_is_another_family_s():
+    """MiniMax-M2's first config calls itself `minimax`, whose layers are half linear."""
+    config = {**TABLE["MiniMax-M2.5"]["config"], "model_type": "minimax"}
+    arch = from_config(config, "x", "test")
+    assert [group.kind for group in arch.attention_groups] == ["full"]
+    assert sizes.total_parameters(arch) == sizes.total_parameters(load("MiniMax-M2.5"))
+
+
 def test_what_transformers_cannot_build_is_refused_in_its_words():
     with pytest.raises(UnknownModel, match="x: its config cannot be read: TypeError: "):
         from_config({"model_type": "dots1"}, "x", "test")
