@@ -1,12 +1,17 @@
 """Folders that appear whole or not at all, and locks so that two processes do not make the same
 one."""
 
+import contextlib
+import ctypes
 import fcntl
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def root() -> Path:
@@ -17,20 +22,71 @@ def root() -> Path:
 @contextmanager
 def building(folder: Path, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its name when the block ends well; what was
-    there first stays, or with `replace` goes then."""
-    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
-    old = folder.parent / f".{folder.name}.old-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    there first stays, or with `replace` goes then.
+
+    A process that is killed meanwhile leaves the old folder or the new one under the name, never
+    a part; what it leaves beside it, the next call removes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _clean(folder)
+    partial, lock = _claimed(folder)
     try:
         yield partial
-        if replace and folder.exists():
-            folder.rename(old)
         if not folder.exists():
             partial.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
+        elif replace:
+            _exchange(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
+
+
+def _claimed(folder: Path) -> tuple[Path, int]:
+    """A new temporary folder and its lock, which says that its process lives."""
+    while True:
+        partial = folder.parent / f".{folder.name}.partial-{uuid.uuid4().hex[:12]}"
+        partial.mkdir()
+        with contextlib.suppress(FileNotFoundError):  # another's _clean came before the lock
+            lock = os.open(partial, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if partial.exists():
+                return partial, lock
+            os.close(lock)
+
+
+def _clean(folder: Path) -> None:
+    """Removes what killed processes left: the kernel has freed their locks. The old folder gets its
+    name back where a kill came between two renames."""
+    for left in sorted(folder.parent.glob(f".{_literal(folder.name)}.partial-*")):
+        with contextlib.suppress(OSError):  # another process removes it, or still builds there
+            lock = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(lock)
+    for old in sorted(folder.parent.glob(f".{_literal(folder.name)}.old-*")):
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(folder)
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _exchange(new: Path, folder: Path) -> None:
+    """Puts `new` in the place of `folder`, in one step where the kernel and file system can: then
+    `new` holds the old one. Else in two, and `_clean` undoes the first where the second is
+    missing."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    paths = (_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(folder))
+    if rename is not None and rename(*paths, _RENAME_EXCHANGE) == 0:
+        return
+    old = folder.parent / f".{folder.name}.old-{uuid.uuid4().hex[:12]}"
+    folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
