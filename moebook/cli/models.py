@@ -36,10 +36,12 @@ def prune(
     seed: int = 0,
 ) -> None:
     """Prune a checkpoint: a folder that vLLM and transformers load unchanged."""
-    from moebook.models.pruning import checkpoint, saliency
+    from moebook.models.pruning import amount, calibration, checkpoint, saliency
     from moebook.models.pruning import prune as pruning
+    from moebook.models.pruning import target as targets
 
-    pruning.check_target(source, target, overwrite)
+    targets.check_target(source, target, overwrite)
+    amount.check(str(source), kind, ratio_pct / 100)
     checkpoint.open_checkpoint(source)
     scores = None
     if criterion in saliency.CALIBRATED:
@@ -48,7 +50,7 @@ def prune(
                 f"criterion {criterion!r} scores experts on text; given --text {text}: name a text "
                 "file"
             )
-        scores = saliency.collect_from_text(source, text)
+        scores = calibration.collect_from_text(source, text)
     report = pruning.prune_checkpoint(
         source,
         target,
@@ -64,7 +66,7 @@ def prune(
         f"{report.ffn_dim_before} to {report.ffn_dim_after}, {report.bytes_before / 1e9:.3g} to "
         f"{report.bytes_after / 1e9:.3g} GB"
     )
-    line = f"{target}: {kept}; what was kept stands in {pruning.REPORT}"
+    line = f"{target}: {kept}; what was kept stands in {targets.REPORT}"
     typer.echo("\n".join([line, *report.notes]))
 
 

@@ -195,15 +195,22 @@ def _check_experts(arch: Architecture, new: tuple[int, ...]) -> None:
         )
     config = language_config(arch.config)
     groups, chosen = config.get("n_group") or 1, config.get("topk_group") or 1
+    if problem := group_problem(experts, k, groups, chosen):
+        raise ImpossibleEdit(f"{arch.name}: {problem}")
+
+
+def group_problem(experts: int, k: int, groups: int, chosen: int) -> str | None:
+    """Why experts do not split into router groups of which a token uses `chosen`, or None."""
     if groups == 1:
-        return
+        return None
     if experts % groups or experts // groups < 2:
-        raise ImpossibleEdit(
-            f"{arch.name}: num_experts {experts} cannot be split into its {groups} router groups "
-            f"of two or more experts; use a multiple of {groups} from {2 * groups} on"
+        return (
+            f"num_experts {experts} cannot be split into its {groups} router groups of two or more "
+            f"experts; use a multiple of {groups} from {2 * groups} on"
         )
     if k > (usable := chosen * (experts // groups)):
-        raise ImpossibleEdit(
-            f"{arch.name}: top_k {k} exceeds the {usable} experts of the {chosen} router groups "
-            f"(of {groups}) that a token may use"
+        return (
+            f"top_k {k} exceeds the {usable} experts of the {chosen} router groups (of {groups}) "
+            "that a token may use"
         )
+    return None

@@ -5,7 +5,6 @@ Of a multimodal model the text part is taken. Importing torch and transformers c
 nothing here is imported before a model is asked for that no formula covers."""
 
 import contextlib
-import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +75,7 @@ def class_config(config: dict, remote: str | None = None):
 def _parsed(config: dict, remote: str | None):
     import transformers
 
-    given = copy.deepcopy(config)
+    given = _floats(config)
     for key in ("auto_map", "quantization_config"):
         given.pop(key, None)
     try:
@@ -92,6 +91,15 @@ def _parsed(config: dict, remote: str | None):
         return transformers.AutoConfig.for_model(**given)
     except Exception as error:  # validation of a config class: of its own kinds, or any
         raise CannotBuild(_first_words(error)) from error
+
+
+def _floats(value):
+    """A copy with infinite numbers as numbers: transformers writes {"__float__": "Infinity"}."""
+    if isinstance(value, dict):
+        if value.keys() == {"__float__"}:
+            return float(value["__float__"])
+        return {key: _floats(inner) for key, inner in value.items()}
+    return [_floats(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _known_type(config: dict) -> str:

@@ -11,9 +11,12 @@ import tiny_moe
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from moebook.models.pruning.checkpoint import CheckpointError
+from moebook.models.architecture import from_config
+from moebook.models.pruning.calibration import collect, collect_from_folder, collect_from_text
+from moebook.models.pruning.checkpoint import CheckpointError, open_checkpoint
 from moebook.models.pruning.prune import prune_checkpoint
-from moebook.models.pruning.saliency import collect, collect_from_folder, norm_scores
+from moebook.models.pruning.roles import find
+from moebook.models.pruning.saliency import norm_scores
 
 ALL = pytest.mark.parametrize("name", tiny_moe.MODELS)
 NAMES = {"frequency", "routed_activation", "channel_frequency", "channel_routed_activation"}
@@ -25,7 +28,7 @@ def model():
     return lambda name="mixtral": copy.deepcopy(tiny_moe.build(name))
 
 
-def _direct(model, ids) -> dict[int, dict[str, np.ndarray]]:
+def _direct(model, ids) -> dict[str, dict[str, np.ndarray]]:
     """The scores from what each MoE block was given, token by token, with the router asked
     again."""
     inputs, found = {}, {}
@@ -43,7 +46,7 @@ def _direct(model, ids) -> dict[int, dict[str, np.ndarray]]:
         with torch.no_grad():
             x = inputs[layer].reshape(-1, 64)
             weights, chosen = tiny_moe.router_of(block)(x)[-2:]
-            found[layer] = _scores(block.experts, x, weights, chosen)
+            found[tiny_moe.site(layer)] = _scores(block.experts, x, weights, chosen)
     return found
 
 
@@ -132,16 +135,20 @@ def test_norms_equal_those_of_the_model(name, tmp_path):
     model.save_pretrained(tmp_path / "published")
     model.save_pretrained(tmp_path / "fused", save_original_format=False)
     for folder in ("published", "fused"):
-        scores = norm_scores(tmp_path / folder)
+        checkpoint = open_checkpoint(tmp_path / folder)
+        roles = find(checkpoint, from_config(checkpoint.config, folder, ""))
+        scores = norm_scores(checkpoint, roles)
         for layer, block in tiny_moe.experts_of(model).items():
             gate_up, down = (
                 block.experts.gate_up_proj.detach().double(),
                 block.experts.down_proj.detach().double(),
             )
             whole = torch.cat([gate_up.flatten(1), down.flatten(1)], dim=1).norm(dim=1)
-            np.testing.assert_allclose(scores.layers[layer]["norm"], whole, rtol=1e-5)
+            np.testing.assert_allclose(
+                scores.layers[tiny_moe.site(layer)]["norm"], whole, rtol=1e-5
+            )
             channel = torch.cat([gate_up[5, [7, 64 + 7]].flatten(), down[5, :, 7]]).norm()
-            assert scores.layers[layer]["channel_norm"][5, 7] == pytest.approx(
+            assert scores.layers[tiny_moe.site(layer)]["channel_norm"][5, 7] == pytest.approx(
                 float(channel), rel=1e-5
             )
 
@@ -174,26 +181,31 @@ def test_an_expert_of_zeros_goes_first(criterion, model, tmp_path):
     _block(changed).experts.gate_up_proj.data[5] = 0
     _block(changed).experts.down_proj.data[5] = 0
     report, _ = _pruned(changed, tmp_path, criterion)
-    assert report.kept_experts[1] == [0, 1, 2, 3, 4, 6, 7]
+    assert report.kept_experts[tiny_moe.site(1)] == [0, 1, 2, 3, 4, 6, 7]
 
 
 @pytest.mark.parametrize("criterion", ["frequency", "routed_activation"])
 def test_an_expert_that_no_token_reaches_scores_zero_and_goes_first(criterion, model, tmp_path):
     changed = model("deepseek_v3")
     _block(changed).gate.e_score_correction_bias[3] = -100.0
-    scores = collect(changed, [tiny_moe.tokens(512)]).layers[1]
+    scores = collect(changed, [tiny_moe.tokens(512)]).layers[tiny_moe.site(1)]
     assert all(not scores[name][3].any() for name in NAMES)
     report, _ = _pruned(changed, tmp_path, criterion)
-    assert report.kept_experts[1] == [0, 1, 2, 4, 5, 6, 7]
+    assert report.kept_experts[tiny_moe.site(1)] == [0, 1, 2, 4, 5, 6, 7]
 
 
 def test_frequency_and_routed_activation_disagree_where_a_rare_expert_is_loud(model, tmp_path):
     changed = model()
-    rare = int(collect(changed, [tiny_moe.tokens(512)]).layers[1]["frequency"].argmin())
+    rare = int(
+        collect(changed, [tiny_moe.tokens(512)]).layers[tiny_moe.site(1)]["frequency"].argmin()
+    )
     _block(changed).experts.down_proj.data[rare] *= 100
     by_count, _ = _pruned(changed, tmp_path / "a", "frequency")
     by_activation, _ = _pruned(changed, tmp_path / "b", "routed_activation")
-    assert rare not in by_count.kept_experts[1] and rare in by_activation.kept_experts[1]
+    assert (
+        rare not in by_count.kept_experts[tiny_moe.site(1)]
+        and rare in by_activation.kept_experts[tiny_moe.site(1)]
+    )
 
 
 @pytest.mark.parametrize("criterion", ["norm", "frequency", "routed_activation"])
@@ -221,7 +233,7 @@ def test_a_folder_gives_the_scores_of_its_model(tmp_path):
     model, ids = tiny_moe.build("qwen2_moe"), tiny_moe.tokens()
     model.save_pretrained(tmp_path / "source")
     scores = collect_from_folder(tmp_path / "source", ids.tolist())
-    assert scores.tokens == 96 and list(scores.layers) == [0, 1]
+    assert scores.tokens == 96 and list(scores.layers) == [tiny_moe.site(0), tiny_moe.site(1)]
     for layer, by_name in collect(model, [ids]).layers.items():
         for key, values in by_name.items():
             np.testing.assert_allclose(scores.layers[layer][key], values, rtol=1e-5, atol=1e-7)
@@ -256,8 +268,24 @@ def test_token_ids_that_do_not_serve(batches, words):
 def test_models_that_cannot_be_scored(tmp_path):
     dense = Qwen3ForCausalLM(Qwen3Config(**tiny_moe.COMMON, head_dim=16))
     with pytest.raises(
-        CheckpointError, match="type 'qwen3' has no experts that can be scored.*mixtral"
+        CheckpointError, match="'qwen3' model have no hooks here.*use criterion norm or random"
     ):
         collect(dense, [[1]])
     with pytest.raises(CheckpointError, match="config.json is missing"):
         collect_from_folder(tmp_path, [[1]])
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"caf\xe9", "cannot be read as UTF-8 text"),
+        (b"word", "has no tokenizer"),
+        (None, "No such"),
+    ],
+)
+def test_texts_that_do_not_serve(content, words, tmp_path):
+    tiny_moe.build("mixtral").save_pretrained(tmp_path / "source")
+    if content is not None:
+        (tmp_path / "text").write_bytes(content)
+    with pytest.raises(CheckpointError, match=words):
+        collect_from_text(tmp_path / "source", tmp_path / "text")

@@ -95,17 +95,22 @@ def experts_of(model) -> dict:
     return {i: block for i, block in blocks.items() if hasattr(block, "experts")}
 
 
+def site(layer: int) -> str:
+    """What scores and reports call a MoE layer."""
+    return f"model.layers.{layer}.mlp"
+
+
 def router_of(block):
     return block.gate if hasattr(block, "gate") else block.router
 
 
 @contextmanager
-def experts_removed(model, kept: dict[int, list[int]]):
-    """The full model, whose routers give the experts not in `kept` a logit of -inf (and, with a
-    bias, a score of -inf)."""
+def experts_removed(model, kept: dict[str, list[int]]):
+    """The full model, whose routers give the experts not in `kept` (by MoE layer) a logit of -inf
+    (and, with a bias, a score of -inf)."""
     linear, masks, biases = torch.nn.functional.linear, {}, []
     for layer, block in experts_of(model).items():
-        gone = [e for e in range(block.experts.num_experts) if e not in kept[layer]]
+        gone = [e for e in range(block.experts.num_experts) if e not in kept[site(layer)]]
         router = router_of(block)
         masks[router.weight.data_ptr()] = gone
         if getattr(router, "e_score_correction_bias", None) is not None:

@@ -1,10 +1,9 @@
 """Hugging Face folders of safetensors, read tensor by tensor and written shard by shard: memory
 holds one tensor and one output shard, whatever the model's size. What each tensor is to a MoE layer
-stands in tensors.py."""
+stands in roles.py."""
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,18 +17,6 @@ if TYPE_CHECKING:
 
 MAX_SHARD_BYTES = 2 * 1024**3
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-_WEIGHTS = (
-    "*.safetensors",
-    "*.index.json",
-    "*.bin",
-    "*.pt",
-    "*.pth",
-    "*.ckpt",
-    "*.gguf",
-    "*.h5",
-    "*.msgpack",
-    "*.onnx",
-)
 # PyTorch's names of the dtypes that safetensors spells so.
 _DTYPES = {
     "F64": "float64",
@@ -48,12 +35,17 @@ _DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
-_LAYER = re.compile(r"\blayers\.(\d+)\.")
+_LAYER = re.compile(r"\.(\d+)\.")
 
 
 class CheckpointError(ValueError):
     """A checkpoint, or the scores for it, cannot be used; the message names the file and says what
     to do."""
+
+
+class ConfigError(CheckpointError):
+    """A config that no model can be of, or that cannot be pruned; the message does not name its
+    file, for none may be known."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +85,8 @@ def num_parameters(tensors: "Iterable[Tensor]") -> int:
 def open_checkpoint(folder: Path) -> Checkpoint:
     """The folder's config and the headers of all its shards. Raises CheckpointError."""
     folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is no folder; give a model's, with its config.json")
     hint = "a Hugging Face model folder has one; give such a folder"
     config = read_json(folder / "config.json", hint)
     if (folder / INDEX).is_file():
@@ -112,30 +106,15 @@ def read_json(path: Path, hint: str) -> dict:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; {hint}")
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}); download it again") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error})") from error
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise CheckpointError(f"{path} holds a {kind}, not a mapping; download it again")
     return content
-
-
-def copy_others(source: Path, target: Path) -> list[str]:
-    """Copies tokenizer, code and the like, all but config.json and weights; returns the names of
-    weights left out."""
-    left_out = []
-    for path in sorted(source.iterdir()):
-        if path.name.startswith(".") or path.name in ("config.json", SINGLE, INDEX):
-            continue
-        if any(path.match(pattern) for pattern in _WEIGHTS):
-            left_out += [] if path.suffix in (".safetensors", ".json") else [path.name]
-        elif path.is_dir():
-            hidden_or_weights = shutil.ignore_patterns(".*", *_WEIGHTS)
-            shutil.copytree(path, target / path.name, ignore=hidden_or_weights)
-        else:
-            shutil.copyfile(path, target / path.name)
-    return left_out
 
 
 def write_tensors(
@@ -169,6 +148,11 @@ def _open_sharded(folder: Path, config: dict) -> Checkpoint:
     files = read_json(folder / INDEX, "").get("weight_map")
     if not isinstance(files, dict) or not files:
         raise CheckpointError(f"{folder / INDEX} has no weight_map; download it again")
+    if odd := [file for file in files.values() if not _is_name(file)]:
+        raise CheckpointError(
+            f"{folder / INDEX} maps a tensor to {odd[0]!r}, no name of a file beside it; download "
+            "it again"
+        )
     tensors, metadata = {}, {}
     for file in sorted(set(files.values())):
         if not (folder / file).is_file():
@@ -185,6 +169,10 @@ def _open_sharded(folder: Path, config: dict) -> Checkpoint:
     return Checkpoint(folder, config, tensors, files, metadata)
 
 
+def _is_name(file) -> bool:
+    return isinstance(file, str) and file.endswith(".safetensors") and Path(file).name == file
+
+
 def _header(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Tensors on the meta device, of the header alone: no value of the file is touched."""
     import torch
@@ -197,6 +185,8 @@ def _header(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
                 raise CheckpointError(f"{path}: {name} has the unknown dtype {part.get_dtype()}")
             dtype = getattr(torch, _DTYPES[part.get_dtype()])
             tensors[name] = torch.empty(part.get_shape(), dtype=dtype, device="meta")
+        if not tensors:
+            raise CheckpointError(f"{path} holds no tensor; download it again")
         return tensors, shard.metadata() or {}
 
 

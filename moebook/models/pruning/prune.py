@@ -5,39 +5,43 @@
     56
 
 `prune_architecture` changes the shapes alone, for a run with dummy weights. `prune_checkpoint`
-writes a folder that vLLM and transformers load like the one it came from. Letters: H hidden, I
-expert FFN dim, E experts, K experts per token."""
+writes a folder that vLLM and transformers load like the one it came from, of any family whose
+config the installed transformers can build. Letters: H hidden, I expert FFN dim, E experts, K
+experts per token."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from math import floor
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from moebook.models.architecture import Architecture, UnknownModel, from_config
 from moebook.models.cache import building
-from moebook.models.edit import FFN_MULTIPLE, ImpossibleEdit, edit
+from moebook.models.edit import ImpossibleEdit, edit, group_problem
+from moebook.models.pruning import amount, config_keys, held
+from moebook.models.pruning import target as targets
+from moebook.models.pruning.built import build
 from moebook.models.pruning.checkpoint import (
     MAX_SHARD_BYTES,
     Checkpoint,
     CheckpointError,
-    copy_others,
+    ConfigError,
     num_bytes,
     num_parameters,
     open_checkpoint,
     write_tensors,
 )
+from moebook.models.pruning.roles import Roles, find
 from moebook.models.pruning.saliency import Scores
 from moebook.models.pruning.selection import Keep, Ranking, needed_scores, select
-from moebook.models.pruning.tensors import FAMILIES, moe_layers, role_of
-
-KINDS = ("inter", "intra")
-REPORT = "moebook_prune.json"
 
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What was pruned. kept_experts: by layer the old indices, in the new order; None where all
-    stayed (intra)."""
+    """What was pruned. kept_experts: by MoE layer the old indices, in the new order; None where all
+    stayed (intra). files: all that was written."""
 
     source: str
     target: str
@@ -50,12 +54,13 @@ class PruneReport:
     experts_after: int
     ffn_dim_before: int
     ffn_dim_after: int
-    kept_experts: dict[int, list[int]] | None
+    kept_experts: dict[str, list[int]] | None
     bytes_before: int  # of the tensors
     bytes_after: int
     parameters_before: int
     parameters_after: int
     notes: list[str]
+    files: list[str]
 
 
 def prune_architecture(
@@ -66,16 +71,7 @@ def prune_architecture(
 
     inter: E falls by round(ratio * E). intra: I is rounded to the nearest multiple of 16. Raises
     ImpossibleEdit."""
-    if kind not in KINDS:
-        raise ImpossibleEdit(
-            f"{arch.name}: kind is {kind!r}; allowed: inter (fewer experts), intra (narrower "
-            "experts)"
-        )
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < 1:
-        raise ImpossibleEdit(
-            f"{arch.name}: ratio is {ratio!r}; give the fraction to remove, from 0 up to but not "
-            "including 1, such as 0.125 for 12.5 %"
-        )
+    amount.check(arch.name, kind, ratio)
     if not arch.is_moe:
         raise ImpossibleEdit(
             f"{arch.name} is a dense model without experts to prune; choose a Mixture-of-Experts "
@@ -83,36 +79,11 @@ def prune_architecture(
         )
     if ratio == 0:
         return arch, []
-    return (_fewer_experts if kind == "inter" else _narrower_experts)(arch, ratio)
-
-
-def _fewer_experts(arch: Architecture, ratio: float) -> tuple[Architecture, list[str]]:
-    experts, exact = arch.num_experts, ratio * arch.num_experts
-    removed = floor(exact + 0.5)
-    if experts - removed < arch.top_k:
-        raise ImpossibleEdit(
-            f"{arch.name}: ratio {ratio:g} removes {removed} of {experts} experts, fewer than the "
-            f"{arch.top_k} each token uses; use a ratio up to {(experts - arch.top_k) / experts:g}"
-        )
-    note = f"{ratio:g} of {experts} experts is {exact:g}; removed {removed}"
-    return edit(arch, num_experts=experts - removed), [note] * (removed != exact)
-
-
-def _narrower_experts(arch: Architecture, ratio: float) -> tuple[Architecture, list[str]]:
-    old, asked, multiple = arch.expert_ffn_dim, (1 - ratio) * arch.expert_ffn_dim, FFN_MULTIPLE
-    if old < multiple:
-        raise ImpossibleEdit(
-            f"{arch.name}: its expert FFN dim {old} is below one multiple of {multiple}, so "
-            "nothing can go; use kind inter"
-        )
-    new = min(max(1, floor(asked / multiple + 0.5)), old // multiple) * multiple
-    notes = []
-    if abs(new - asked) > 1e-6:
-        notes.append(
-            f"{ratio:g} less than FFN dim {old} is {asked:g}; rounded to {new}, a multiple of "
-            f"{multiple} (really {1 - new / old:.4g} less)"
-        )
-    pruned = edit(arch, ffn_dim=new)
+    if kind == "inter":
+        count, notes = amount.experts_left(arch.name, arch.num_experts, arch.top_k, ratio)
+        return edit(arch, num_experts=count), notes
+    width, notes = amount.width_left(arch.name, arch.expert_ffn_dim, ratio)
+    pruned = edit(arch, ffn_dim=width)
     if pruned.shared_ffn_dim != arch.shared_ffn_dim:
         notes.append(
             f"the config ties the shared experts' width to the routed ones': {arch.shared_ffn_dim} "
@@ -139,24 +110,30 @@ def prune_checkpoint(
     In each layer the lowest scores go, the lower index first among equals; what stays keeps its
     order. criterion: one of saliency.CRITERIA; frequency and routed_activation need `scores`,
     random uses `seed`. `target` appears only when it is complete; overwrite replaces an earlier
-    checkpoint there. Raises CheckpointError and ImpossibleEdit."""
+    pruning there. Raises CheckpointError and ImpossibleEdit."""
     source, target = Path(source), Path(target)
-    check_target(source, target, overwrite)
+    targets.check_target(source, target, overwrite)
+    amount.check(str(source), kind, ratio)
     checkpoint = open_checkpoint(source)
+    held.check_not_quantized(checkpoint)
     arch = _architecture(checkpoint)
-    pruned, notes = prune_architecture(arch, kind=kind, ratio=ratio)
-    layers = moe_layers(checkpoint, arch)
-    narrower = pruned.shared_ffn_dim != arch.shared_ffn_dim
-    scores = needed_scores(checkpoint, criterion, scores, narrower)
-    keep = select(checkpoint, layers, arch, pruned, kind, Ranking(criterion, scores, seed))
-    with building(target, replace=overwrite) as partial:
-        if left_out := copy_others(source, partial):
-            notes.append(f"left out, as they hold unpruned weights: {', '.join(left_out)}")
-        before, after = (
-            checkpoint.tensors.values(),
-            _write(checkpoint, partial, keep, max_shard_bytes),
-        )
-        (partial / "config.json").write_text(json.dumps(pruned.hf_config(), indent=2) + "\n")
+    try:
+        roles, groups = find(checkpoint, arch), config_keys.groups_of(checkpoint.config)
+    except ConfigError as error:
+        raise CheckpointError(f"{source / 'config.json'}: {error}") from error
+    held.check_stored(checkpoint, roles.by_name, roles.sites if kind == "inter" else [])
+    count, notes = _left(arch, roles, groups, kind, ratio)
+    config = _config(checkpoint, roles, kind, count)
+    scores = needed_scores(checkpoint, roles, criterion, scores, kind)
+    keep = select(roles, kind, count, groups[0], Ranking(criterion, scores, seed))
+    old_names = _old_names(checkpoint, keep)
+    planned = {new: keep.cut(old, checkpoint.tensors[old]) for new, old in old_names.items()}
+    _check_written(checkpoint, config, roles, planned)
+    with _told(target), building(target, replace=overwrite) as partial:
+        notes += targets.copy_others(source, partial)
+        _write(checkpoint, partial, keep, planned, old_names, max_shard_bytes)
+        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        fewer = kind == "inter"
         report = PruneReport(
             source=str(source),
             target=str(target),
@@ -165,81 +142,117 @@ def prune_checkpoint(
             criterion=criterion,
             seed=seed,
             calibration_tokens=scores.tokens,
-            experts_before=arch.num_experts,
-            experts_after=pruned.num_experts,
-            ffn_dim_before=arch.expert_ffn_dim,
-            ffn_dim_after=pruned.expert_ffn_dim,
+            experts_before=roles.experts,
+            experts_after=count if fewer else roles.experts,
+            ffn_dim_before=roles.width,
+            ffn_dim_after=roles.width if fewer else count,
             kept_experts=keep.experts(),
-            bytes_before=num_bytes(before),
-            bytes_after=num_bytes(after),
-            parameters_before=num_parameters(before),
-            parameters_after=num_parameters(after),
+            bytes_before=num_bytes(checkpoint.tensors.values()),
+            bytes_after=num_bytes(planned.values()),
+            parameters_before=num_parameters(checkpoint.tensors.values()),
+            parameters_after=num_parameters(planned.values()),
             notes=notes,
+            files=targets.files_of(partial),
         )
-        (partial / REPORT).write_text(json.dumps(asdict(report), indent=2) + "\n")
+        (partial / targets.REPORT).write_text(json.dumps(asdict(report), indent=2) + "\n")
     return report
 
 
-def _architecture(checkpoint: Checkpoint) -> Architecture:
-    """Refuses what cannot be pruned here: quantized checkpoints, other layouts, dense models."""
-    path, folder = checkpoint.folder / "config.json", checkpoint.folder
-    if quantized := checkpoint.config.get("quantization_config"):
-        method = quantized.get("quant_method", "unknown method")
-        raise CheckpointError(
-            f"{path}: the checkpoint is quantized ({method}), and pruning would break its scales; "
-            "prune the bfloat16 checkpoint and quantize that"
-        )
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """A full disk, or a folder that cannot be written, in one message."""
     try:
-        arch = from_config(checkpoint.config, folder.resolve().name, f"checkpoint folder {folder}")
+        yield
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{target} was not written: {error}; nothing was left there"
+        ) from error
+
+
+def _architecture(checkpoint: Checkpoint) -> Architecture:
+    """The config's shapes, after a check of its entries."""
+    path = checkpoint.folder / "config.json"
+    held.check_counts(checkpoint)
+    try:
+        arch = from_config(checkpoint.config, checkpoint.folder.resolve().name, str(path))
     except UnknownModel as error:
         raise CheckpointError(f"{path}: {error}") from error
     if not arch.is_moe:
         raise CheckpointError(
             f"{path}: {arch.family} has no MoE layers to prune; use a Mixture-of-Experts model"
         )
-    if arch.family not in FAMILIES:
-        raise CheckpointError(
-            f"{path}: the tensors of {arch.family} are laid out in a way that cannot be pruned "
-            f"here; allowed: {', '.join(FAMILIES)}. prune_architecture and dummy weights work for "
-            "it"
-        )
     return arch
 
 
-def _write(checkpoint: Checkpoint, folder: Path, keep: Keep, max_shard_bytes: int) -> list:
-    """The tensors that stay, cut; returns them on the meta device."""
-    old_names = {}
-    for name in (name for names in checkpoint.layers() for name in names):
-        if new := keep.new_name(name, role_of(name)):
-            old_names[new] = name
-    planned = {n: keep.cut(checkpoint.tensors[o], role_of(o)) for n, o in old_names.items()}
+def _left(
+    arch: Architecture, roles: Roles, groups: tuple[int, int], kind: str, ratio: float
+) -> tuple[int, list[str]]:
+    """Experts or channels that stay, and notes."""
+    name = arch.name
+    if kind == "inter":
+        count, notes = amount.experts_left(name, roles.experts, arch.top_k, ratio)
+        if problem := group_problem(count, arch.top_k, *groups):
+            raise ImpossibleEdit(f"{name}: {problem}")
+        amount.check_some(name, "experts", roles.experts, count, ratio)
+    else:
+        if not roles.width:
+            raise CheckpointError(
+                f"{name}: no key of config.json sets the width of the experts; use kind inter"
+            )
+        count, notes = amount.width_left(name, roles.width, ratio)
+        amount.check_some(name, "channels", roles.width, count, ratio)
+        notes += [
+            f"the config makes {unit} as wide as experts: {width} became "
+            f"{width // roles.width * count} channels"
+            for unit, width in roles.units.items()
+        ]
+    if roles.unused:
+        layers = ", ".join(sorted(roles.unused))
+        notes.append(f"not run by transformers, so ranked by weight norm: {layers}")
+    return count, notes
 
+
+def _config(checkpoint: Checkpoint, roles: Roles, kind: str, count: int) -> dict:
+    config, places = checkpoint.config, roles.width_places
+    if kind == "inter":
+        places = config_keys.expert_keys(config, roles.experts)
+    return config_keys.changed(config, places, count)
+
+
+def _old_names(checkpoint: Checkpoint, keep: Keep) -> dict[str, str]:
+    """By new name the old one, of the tensors that stay."""
+    names = (name for layer in checkpoint.layers() for name in layer)
+    return {new: name for name in names if (new := keep.new_name(name))}
+
+
+def _check_written(checkpoint: Checkpoint, config: dict, roles: Roles, planned: dict) -> None:
+    """Holds what will be written to what the new config asks for."""
+    built = build(config)
+    asked = getattr(built, roles.way)
+    plan = {built.plain(name): tuple(tensor.shape) for name, tensor in planned.items()}
+    wrong = [name for name, shape in plan.items() if asked.get(name, shape) != shape]
+    wrong += [name for name in asked if name not in plan and not built.optional(name)]
+    wrong += [name for name in plan if name not in asked and not built.unused(name)]
+    if wrong:
+        raise CheckpointError(
+            f"{checkpoint.folder}: this {config.get('model_type')} cannot be pruned: {wrong[0]} "
+            f"({len(wrong)} such tensors) would not fit the pruned config, which makes it "
+            f"{asked.get(wrong[0], 'absent')}"
+        )
+
+
+def _write(
+    checkpoint: Checkpoint,
+    folder: Path,
+    keep: Keep,
+    planned: dict,
+    old_names: dict[str, str],
+    max_shard_bytes: int,
+) -> None:
     def make(names: list[str]):
         new_names = {old_names[name]: name for name in names}
         for name, tensor in checkpoint.read(new_names):
-            yield new_names[name], keep.cut(tensor, role_of(name))
+            yield new_names[name], keep.cut(name, tensor)
 
     options = {"max_shard_bytes": max_shard_bytes, "metadata": checkpoint.metadata}
     write_tensors(folder, planned, make, **options)
-    return list(planned.values())
-
-
-def check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """CheckpointError where a pruned folder must not be written there."""
-    here, there = source.resolve(), target.resolve()
-    if here == there or here in there.parents or there in here.parents:
-        raise CheckpointError(
-            f"target {target} is the source {source}, or one holds the other; give a folder beside "
-            "it"
-        )
-    if not target.exists():
-        return
-    if not overwrite:
-        raise CheckpointError(
-            f"target {target} exists; give another folder, or overwrite=True (--overwrite) to "
-            "replace it"
-        )
-    if not target.is_dir() or (any(target.iterdir()) and not (target / "config.json").is_file()):
-        raise CheckpointError(
-            f"target {target} is no checkpoint folder, so it is not replaced; give another folder"
-        )

@@ -1,92 +1,108 @@
 """Which experts and channels stay when a checkpoint is pruned, and how tensors are cut to them.
 
-Letters: H hidden, I expert FFN dim, E experts; a prime marks what is left.
-"""
+Letters: H hidden, E experts, I expert FFN dim; a prime marks what is left. A site is a MoE layer
+whose experts are chosen together; a unit is a shared expert or dense FFN that the config makes as
+wide as the experts."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from moebook.models.architecture import Architecture
 from moebook.models.pruning.checkpoint import Checkpoint, CheckpointError
+from moebook.models.pruning.roles import Role, Roles
 from moebook.models.pruning.saliency import CALIBRATED, CRITERIA, Scores, norm_scores
-from moebook.models.pruning.tensors import Role, role_of
-from moebook.models.shapes import language_config
 
 
 @dataclass(frozen=True)
 class Keep:
-    """What stays, by layer: routed holds expert indices (E',) for inter and channels (E, I') for
-    intra."""
+    """What stays. kept: by site the experts (E',) for inter, the channels (E, I') for intra; by
+    unit the channels (W',)."""
 
-    arch: Architecture
-    pruned: Architecture
+    roles: Roles
     kind: str
-    routed: dict[int, np.ndarray]
-    shared: dict[int, np.ndarray | None]
+    kept: dict[str, np.ndarray]
 
-    def experts(self) -> dict[int, list[int]] | None:
+    def experts(self) -> dict[str, list[int]] | None:
+        """By site the old indices in the new order; None where all stay."""
         if self.kind == "intra":
             return None
-        return {layer: kept.tolist() for layer, kept in self.routed.items()}
+        return {site: kept.tolist() for site, kept in self.kept.items()}
 
-    def new_name(self, name: str, role: Role | None) -> str | None:
+    def new_name(self, name: str) -> str | None:
         """None: the tensor goes."""
+        role = self.roles.by_name.get(name)
         if role is None or role.expert is None or self.kind == "intra":
             return name
-        kept = self.routed[role.layer].tolist()
+        kept = self.kept[role.site].tolist()
         if role.expert not in kept:
             return None
-        return name.replace(f".experts.{role.expert}.", f".experts.{kept.index(role.expert)}.")
+        return _renumbered(name, self.roles.plain[name], role, kept.index(role.expert))
 
-    def cut(self, tensor, role: Role | None):
+    def cut(self, name: str, tensor):
         """The part of a torch tensor that stays."""
+        role = self.roles.by_name.get(name)
+        if role is None:
+            return tensor
+        if self.kind == "inter":
+            return self._fewer(tensor, role)
+        return tensor if role.channels is None else self._narrower(tensor, role)
+
+    def _fewer(self, tensor, role: Role):
+        if role.experts is None:
+            return tensor
+        axis, step = role.experts.axis, role.experts.step
+        rows = _spread(self.kept[role.site], step)
+        rest = np.arange(self.roles.experts * step, tensor.shape[axis])
+        return _taken(tensor, axis, np.concatenate([rows, rest]))
+
+    def _narrower(self, tensor, role: Role):
         import torch
 
-        if role is None or self.arch.shape == self.pruned.shape:
-            return tensor
-        if role.shared:
-            kept = self.shared[role.layer]
-            return tensor if kept is None else _channels(tensor, role.part, kept)
-        kept = self.routed[role.layer]
-        if self.kind == "inter":
-            whole = role.expert is not None
-            return tensor if whole else tensor.index_select(0, torch.from_numpy(kept))
-        if role.part == "router":
-            return tensor
-        if role.expert is not None:
-            return _channels(tensor, role.part, kept[role.expert])
-        experts = zip(tensor, kept, strict=True)
-        return torch.stack([_channels(one, role.part, mine) for one, mine in experts])
+        kept, axis, width = self.kept[role.site], role.channels.axis, self.roles.width
+        length = tensor.shape[axis]
+        if not role.routed:
+            unit = self.roles.units[role.site]
+            return _taken(tensor, axis, self._copies(kept, length, unit))
+        if role.experts is None:
+            return _taken(tensor, axis, self._copies(kept[role.expert], length, width))
+        if role.experts.axis == axis:  # DBRX: the rows of one expert follow those of another
+            each = length // len(kept)
+            rows = [e * each + self._copies(mine, each, width) for e, mine in enumerate(kept)]
+            return _taken(tensor, axis, np.concatenate(rows))
+        inner = axis - (axis > role.experts.axis)
+        parts = [
+            _taken(one, inner, self._copies(mine, length, width))
+            for one, mine in zip(tensor.unbind(role.experts.axis), kept, strict=True)
+        ]
+        return torch.stack(parts, dim=role.experts.axis)
 
-
-def _channels(matrix, part: str, kept: np.ndarray):
-    """Channels of one expert's gate, up (I, H), gate_up (2I, H) or down (H, I)."""
-    import torch
-
-    if part == "gate_up":
-        kept = np.concatenate([kept, kept + len(matrix) // 2])
-    return matrix.index_select(1 if part == "down" else 0, torch.from_numpy(kept))
+    def _copies(self, kept: np.ndarray, length: int, width: int) -> np.ndarray:
+        """Entries of an axis that holds channels once, or twice: the gate's and up's."""
+        if self.roles.interleaved:
+            return _spread(kept, length // width)
+        return np.concatenate([kept + start for start in range(0, length, width)])
 
 
 def needed_scores(
-    checkpoint: Checkpoint, criterion: str, scores: Scores | None, shared_shrink: bool
+    checkpoint: Checkpoint, roles: Roles, criterion: str, scores: Scores | None, kind: str
 ) -> Scores:
-    """Scores of the criterion, with the norms of shared experts where those shrink too."""
+    """Scores of the criterion, with norms for what no calibration sees: units, and layers that the
+    model itself never runs."""
     if criterion not in CRITERIA:
         raise CheckpointError(f"criterion is {criterion!r}; allowed: {', '.join(CRITERIA)}")
     if criterion == "random":
         return Scores({})
     if criterion in CALIBRATED and scores is None:
         raise CheckpointError(
-            f"criterion {criterion!r} needs scores from text; run moebook.models.pruning.saliency."
-            "collect_from_folder(folder, token_ids) and give its result"
+            f"criterion {criterion!r} needs scores from text; run moebook.models.pruning."
+            "calibration.collect_from_folder(folder, token_ids) and give its result"
         )
-    norms = norm_scores(checkpoint.folder) if criterion == "norm" or shared_shrink else Scores({})
     if criterion == "norm":
-        return norms
-    layers = {n: {**norms.layers.get(n, {}), **own} for n, own in scores.layers.items()}
-    return Scores(layers, scores.tokens)
+        return norm_scores(checkpoint, roles)
+    units = kind == "intra" and bool(roles.units)
+    norms = norm_scores(checkpoint, roles).layers if units or roles.unused else {}
+    return Scores({**norms, **scores.layers}, scores.tokens)
 
 
 @dataclass(frozen=True)
@@ -97,55 +113,39 @@ class Ranking:
     scores: Scores
     seed: int
 
-    def values(self, layer: int, name: str, shape: tuple[int, ...], stream: int | None = None):
+    def values(self, place: str, name: str, shape: tuple[int, ...], stream: int | None = None):
         """stream: tells several random draws of one layer apart."""
         if self.criterion == "random":
+            layer = int(re.search(r"\d+", place)[0])
             seeds = [self.seed, layer] if stream is None else [self.seed, layer, stream]
             return np.random.default_rng(seeds).random(shape)
-        return self.scores.of(layer, name, shape)
+        return self.scores.of(place, name, shape)
 
 
-def select(
-    checkpoint: Checkpoint,
-    layers: list[int],
-    arch: Architecture,
-    pruned: Architecture,
-    kind: str,
-    ranking: Ranking,
-) -> Keep:
-    """What stays of each layer. Router groups (DeepSeek) keep as many experts each."""
-    choose = _kept_experts if kind == "inter" else _kept_channels
-    routed = {layer: choose(layer, arch, pruned, ranking) for layer in layers}
-    shared = {layer: _kept_shared(layer, checkpoint, pruned, ranking) for layer in layers}
-    return Keep(arch, pruned, kind, routed, shared)
+def select(roles: Roles, kind: str, count: int, groups: int, ranking: Ranking) -> Keep:
+    """What stays of each site: `count` experts, of each router group as many; or `count` channels
+    of each expert, and as large a part of each unit's, these by norm."""
+    kept = {}
+    for site in roles.sites:
+        by = "norm" if site in roles.unused else ranking.criterion
+        if kind == "inter":
+            values = ranking.values(site, by, (roles.experts,))
+            kept[site] = _kept_experts(values, count, groups)
+        else:
+            values = ranking.values(site, f"channel_{by}", (roles.experts, roles.width))
+            kept[site] = _highest(values, count)
+    if kind == "intra":
+        for unit, width in roles.units.items():
+            values = ranking.values(unit, "channel_norm", (width,), stream=1)
+            kept[unit] = _highest(values, width // roles.width * count)
+    return Keep(roles, kind, kept)
 
 
-def _kept_experts(layer: int, arch: Architecture, pruned: Architecture, ranking: Ranking):
+def _kept_experts(values: np.ndarray, count: int, groups: int) -> np.ndarray:
     """Indices of experts (E',)."""
-    values = ranking.values(layer, ranking.criterion, (arch.num_experts,))
-    groups = language_config(arch.config).get("n_group") or 1
-    kept = _highest(values.reshape(groups, -1), pruned.num_experts // groups)
-    return (kept + np.arange(groups)[:, None] * (arch.num_experts // groups)).ravel()
-
-
-def _kept_channels(layer: int, arch: Architecture, pruned: Architecture, ranking: Ranking):
-    """Indices of channels (E, I')."""
-    shape = (arch.num_experts, arch.expert_ffn_dim)
-    values = ranking.values(layer, f"channel_{ranking.criterion}", shape)
-    return _highest(values, pruned.expert_ffn_dim)
-
-
-def _kept_shared(
-    layer: int, checkpoint: Checkpoint, pruned: Architecture, ranking: Ranking
-) -> np.ndarray | None:
-    """Channels of the shared experts that stay, by norm (or at random); None: they keep their
-    width."""
-    up = Role(layer, "up", shared=True)
-    widths = {len(tensor) for name, tensor in checkpoint.tensors.items() if role_of(name) == up}
-    if not widths or widths == {pruned.shared_ffn_dim}:
-        return None
-    values = ranking.values(layer, "shared_channel_norm", (widths.pop(),), stream=1)
-    return _highest(values, pruned.shared_ffn_dim)
+    each = len(values) // groups
+    kept = _highest(values.reshape(groups, -1), count // groups)
+    return (kept + np.arange(groups)[:, None] * each).ravel()
 
 
 def _highest(values: np.ndarray, count: int) -> np.ndarray:
@@ -153,3 +153,23 @@ def _highest(values: np.ndarray, count: int) -> np.ndarray:
     goes first."""
     order = np.argsort(values, axis=-1, kind="stable")
     return np.sort(order[..., values.shape[-1] - count :], axis=-1)
+
+
+def _spread(kept: np.ndarray, step: int) -> np.ndarray:
+    """Entries of an axis with `step` of them for each of what is kept."""
+    return (kept[:, None] * step + np.arange(step)).ravel()
+
+
+def _taken(tensor, axis: int, entries: np.ndarray):
+    import torch
+
+    return tensor.index_select(axis, torch.from_numpy(entries).to(tensor.device))
+
+
+def _renumbered(name: str, plain: str, role: Role, new: int) -> str:
+    """The name with the expert's number replaced: the plain name may have other parts before it."""
+    parts = name.split(".")
+    at = role.at + len(parts) - len(plain.split("."))
+    if parts[at] != str(role.expert):
+        raise CheckpointError(f"tensor {name} does not name its expert where {plain} does")
+    return ".".join([*parts[:at], str(new), *parts[at + 1 :]])

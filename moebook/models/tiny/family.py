@@ -118,14 +118,14 @@ def _pruned(whole: Path, pruning: str, window: int, forks_engines: bool) -> Path
 def _prune(whole: Path, target: Path, pruning: str, window: int) -> None:
     import torch
 
-    from moebook.models.pruning import prune
+    from moebook.models.pruning import calibration, prune
 
     kind, percent, criterion = PRUNING.fullmatch(pruning).groups()
     scores = None
     if criterion in saliency.CALIBRATED:
         text = whole.parent / "corpus" / "calibration.txt"
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        scores = saliency.collect_from_text(
+        scores = calibration.collect_from_text(
             whole, text, windows=CALIBRATION_WINDOWS, length=window, device=device
         )
     # overwrite: an earlier process, cut off, may have ended its work since.
