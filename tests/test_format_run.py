@@ -1,5 +1,6 @@
 """What an engine says it runs against what a point asks: a record of another format is failed."""
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -189,8 +190,6 @@ def test_own_of_plain_weights_is_the_same_point_as_plain():
 def test_the_engine_gets_a_config_without_what_is_not_asked(
     quantization, entry, argument, tmp_path
 ):
-    import json
-
     settings = EngineSettings(quantization=quantization)
     told = engine_arguments(settings, OSS.hf_config(), tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())

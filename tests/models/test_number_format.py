@@ -1,7 +1,10 @@
 """A checkpoint's own number format: read from every spelling of a config, named, sized; told
 clearly where it cannot be read."""
 
+import copy
 import json
+import random
+import re
 
 import pytest
 
@@ -185,6 +188,34 @@ def test_what_cannot_be_read_is_told_in_one_message(entry, told):
         arch_of(entry)
 
 
+def _places(entry: object, path: tuple = ()):
+    """Every place in an entry: keys and indices from its top."""
+    inside = entry.items() if isinstance(entry, dict) else enumerate(entry)
+    for key, value in inside if isinstance(entry, dict | list) else ():
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from _places(value, (*path, key))
+
+
+def test_a_wrong_value_anywhere_is_read_or_told():
+    """A sample of all entries with one value of another kind: sizes, or the one message."""
+    wrong = (None, [], {}, "x", -1, 0, 3.5, True, [1], {"a": 1}, ["re:("], [None])
+    draw = random.Random(0)
+    for _ in range(300):
+        entry = copy.deepcopy(draw.choice(NAMES[:-1])[0])
+        *way, last = draw.choice(list(_places(entry)))
+        inner = entry
+        for key in way:
+            inner = inner[key]
+        inner[last] = draw.choice(wrong)
+        try:
+            arch = arch_of(entry)
+        except UnknownModel as error:
+            assert "its number format cannot be read: " in str(error)
+        else:
+            assert own_format.number_format(arch) and sizes.weight_bytes(arch) > 0
+
+
 @pytest.mark.parametrize(
     ("pattern", "name", "matches"),
     [
@@ -277,8 +308,6 @@ def test_layers_that_a_config_leaves_out_count_plainly():
     ],
 )
 def test_what_a_device_or_a_checkpoint_does_not_run(quantization, trained, capability, told):
-    import re
-
     found = formats.refusal(arch_of(modelopt("NVFP4")), quantization, trained, capability)
     assert found is None if told is None else re.search(told, found)
     assert formats.refusal(catalog.load("tiny-mixtral"), quantization, True, 9.0) is None

@@ -121,14 +121,15 @@ def inspect_worker(worker) -> dict:
 @seen_in("0.26", "0.32")
 def number_formats(worker) -> dict:
     """In the engine's own words: `quantization` as it resolved it (None: plain weights), `dtype` of
-    the model, dtype and method of the first layer's `experts` and `attention` weights, dtype of the
-    KV cache. A weight that a kernel keeps in a form of its own has no dtype."""
+    the model, dtype and method of the first `experts` and `attention` weights (not of linear
+    attention), dtype of the KV cache. A weight that a kernel keeps in a form of its own has no
+    dtype."""
     runner, asked = worker.model_runner, worker.cache_config.cache_dtype
     found = {"experts": None, "attention": None}
     for name, module in runner.model.named_modules():
         if "MoE" in type(getattr(module, "quant_method", None)).__name__:
             found["experts"] = found["experts"] or _held(module, "w13_weight")
-        elif name.endswith(ATTENTION_OUTPUTS):
+        elif name.endswith(ATTENTION_OUTPUTS) and "linear" not in name:
             found["attention"] = found["attention"] or _held(module, "weight")
     return {
         "quantization": worker.model_config.quantization,
