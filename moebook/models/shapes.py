@@ -8,8 +8,8 @@ hold them to what transformers builds, as generic.py counts it for every other f
 from dataclasses import dataclass, replace
 
 from moebook.models import vision
-from moebook.models.attention import AttentionGroup, joined, latent_group, softmax_groups
 from moebook.models.defaults import complete
+from moebook.models.windows import by_formula
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,13 @@ CLASSES = {
 }
 
 
-# Switches of a family whose biases the formulas leave out: no published config has them on.
+# Switches of biases and windows that the formulas leave out: where one is on, transformers builds
+# the model instead.
 NOT_COVERED = {
+    "mixtral": ("sliding_window",),
+    "qwen2_moe": ("use_sliding_window",),
+    "qwen3": ("use_sliding_window",),
+    "qwen3_moe": ("use_sliding_window",),
     "deepseek_v2": ("attention_bias", "mlp_bias"),
     "deepseek_v3": ("attention_bias",),
     "ernie4_5_moe": ("use_bias",),
@@ -69,19 +74,26 @@ def family_of(config: dict) -> str | None:
     """The family in KEYS that a config is of, by its model_type or, where that is not one of
     transformers' own, by its class (Kimi-K2 is a DeepseekV3ForCausalLM); None where no formula
     covers it."""
-    kind = config.get("model_type")
-    if kind not in KEYS:
-        kind = CLASSES.get(next(iter(config.get("architectures") or []), None))
+    kind = _spelled_as(config)
     return None if any(config.get(switch) for switch in NOT_COVERED.get(kind, ())) else kind
 
 
+def _spelled_as(config: dict) -> str | None:
+    """The family in KEYS whose spellings a config uses, covered by its formulas or not."""
+    kind = config.get("model_type")
+    if kind in KEYS:
+        return kind
+    return CLASSES.get(next(iter(config.get("architectures") or []), None))
+
+
 def keys_of(config: dict) -> ConfigKeys:
-    return KEYS[family_of(config)]
+    """The spellings of a config of a family in KEYS."""
+    return KEYS[_spelled_as(config)]
 
 
 def language_config(config: dict) -> dict:
     """The part of the config (not a copy) that holds the language model."""
-    family = family_of(config)
+    family = _spelled_as(config)
     places = (KEYS[family].inside,) if family else ("text_config", "language_config")
     for inside in filter(None, places):
         if isinstance(config.get(inside), dict):
@@ -120,39 +132,7 @@ def read_shape(config: dict) -> dict:
         shape["dense_ffn_dim"] = text["intermediate_size"]
         shape["num_dense_layers"] = text["num_hidden_layers"]
     shape |= _READERS[kind](text) if kind in _READERS else {}
-    return {**shape, "attention_groups": _attention(shape, text)}
-
-
-def _attention(shape: dict, text: dict) -> tuple[AttentionGroup, ...]:
-    """Groups of layers by what they attend to."""
-    layers, heads = shape["num_layers"], shape["num_heads"]
-    if shape.get("kv_lora_rank"):
-        sizes = (text[key] for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
-        return (latent_group(layers, heads, *sizes, shape["kv_lora_rank"]),)
-    (full,) = softmax_groups(layers, heads, shape["num_kv_heads"], shape["head_dim"])
-    windowed = _WINDOWED[shape["family"]](text) if shape["family"] in _WINDOWED else None
-    if windowed is None or not windowed[1]:
-        return (full,)
-    kind, window, count = windowed
-    narrow = replace(full, kind=kind, layers=count, window=window)
-    return joined([replace(full, layers=layers - count), narrow])
-
-
-def _sliding(c: dict) -> tuple[str, int | None, int]:
-    """Kind, window and number of layers that attend to a window; gpt-oss' are every other one."""
-    layers = c["num_hidden_layers"]
-    kinds = c.get("layer_types") or ["sliding_attention", "full_attention"] * layers
-    return "window", c["sliding_window"], kinds[:layers].count("sliding_attention")
-
-
-def _chunked(c: dict) -> tuple[str, int | None, int]:
-    """Llama 4's layers with rotary positions attend within chunks."""
-    layers = c["num_hidden_layers"]
-    with_rope = c.get("no_rope_layers") or [(i + 1) % 4 != 0 for i in range(layers)]
-    return "chunk", c.get("attention_chunk_size"), sum(map(bool, with_rope[:layers]))
-
-
-_WINDOWED = {"gpt_oss": _sliding, "llama4": _chunked, "llama4_text": _chunked}
+    return {**shape, "attention_groups": by_formula(shape, text)}
 
 
 def _first(config: dict, keys: tuple[str, ...]):

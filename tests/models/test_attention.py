@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from moebook.models import catalog, costs, sizes
+from moebook.models.architecture import from_config
 from moebook.models.attention import AttentionGroup, joined
 
 MIXTRAL = catalog.load("tiny-mixtral")
@@ -44,6 +45,22 @@ def test_every_layer_of_a_model_is_in_one_group(name):
 )
 def test_groups_of_families(name, groups):
     assert list(catalog.load(name).attention_groups) == groups
+
+
+@pytest.mark.parametrize(
+    "name, switch",
+    [("Mixtral-8x7B-v0.1", {"sliding_window": 512}), ("Qwen3-30B-A3B", {"sliding_window": 512})],
+)
+def test_a_window_that_a_published_config_has_off(name, switch):
+    arch = catalog.load(name)
+    config = arch.hf_config() | switch
+    if "use_sliding_window" in config:
+        assert from_config(config, "x", "test").attention_groups == arch.attention_groups
+        config["use_sliding_window"] = True
+    (full,) = arch.attention_groups
+    narrow = from_config(config, "x", "test")
+    assert narrow.attention_groups == (replace(full, kind="window", window=512),)
+    assert sizes.total_parameters(narrow) == sizes.total_parameters(arch)
 
 
 def test_alike_groups_are_joined_and_empty_ones_left_out():
