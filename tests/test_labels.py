@@ -88,6 +88,18 @@ def test_a_draft_of_ones_own_is_what_its_folder_holds(tmp_path):
     assert key() != before
 
 
+def test_a_published_draft_is_its_name_whatever_lies_in_the_folder_of_work(tmp_path, monkeypatch):
+    settings = EngineSettings(speculation=Speculation("draft_model", 2, "Qwen3-0.6B"))
+
+    def key() -> str:
+        return Point("x", load("Qwen3-30B-A3B"), settings, Workload(1, 8, 8)).key
+
+    before = key()
+    folder(tmp_path / "Qwen3-0.6B", "Qwen3-1.7B")
+    monkeypatch.chdir(tmp_path)
+    assert key() == before
+
+
 def test_two_drafts_of_one_name_are_two_series(tmp_path):
     drafts = [
         str(folder(tmp_path / place / "snapshot", name))

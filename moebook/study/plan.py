@@ -37,7 +37,7 @@ from moebook.models import catalog, formats
 from moebook.models.architecture import Architecture
 from moebook.models.tiny import family, own_text
 from moebook.study import routing
-from moebook.study.labels import labelled
+from moebook.study.labels import Origin, labelled
 from moebook.study.settings import EngineSettings, Workload, identity
 
 TEXT_METHODS = ("perplexity", "acceptance", "routing", "ablation")
@@ -104,8 +104,8 @@ class Point:
             what["endpoint"] = self.series  # another label, another server
         if self.rests_on_tiny:
             what |= own_text.identity()  # text of the user's own
-        if (draft := self.draft) and Path(draft).expanduser().exists():
-            what["draft"] = catalog.load(draft).hf_config()  # a folder is what it holds
+        if config := _config_of_folder(self.draft):
+            what["draft"] = config
         return _digest(what)
 
     @property
@@ -155,6 +155,15 @@ class Point:
 
     def point_id(self, device_name: str, engine_version: str) -> str:
         return _digest([self.key, device_name, engine_version])
+
+
+def _config_of_folder(draft: str | None) -> dict | None:
+    """What a draft's folder holds: the same path can hold another model tomorrow. None of a
+    published model, known by its name."""
+    if draft is None or not Path(draft).expanduser().exists():
+        return None
+    arch = catalog.load(draft)
+    return arch.hf_config() if Origin.of(arch).folders else None
 
 
 def _text_identity(text: str) -> str:
