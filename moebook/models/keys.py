@@ -1,5 +1,6 @@
 """How configs of any family spell a quantity; the first that is there counts."""
 
+import re
 from typing import Any
 
 SPELLINGS = {
@@ -73,14 +74,20 @@ def write(text: dict, path: str, value: int) -> None:
     holder[key] = [value] * len(old) if isinstance(old, list) else value
 
 
+# Names of keys that may have an entry for each layer; no other list or text is one, however long.
+BY_LAYER = re.compile("layer|types|freq|pattern|topk|intermediate_size|expert|heads|window|ratios")
+
+
 def resize(text: dict, old: int, new: int) -> None:
     """Fit what a config says of each of its `old` layers to `new` ones: lists and patterns are
     repeated or cut, lists of layers that have something lose those beyond."""
     for key, value in text.items():
-        if isinstance(value, str | list) and len(value) == old:
+        if isinstance(value, dict):
+            resize(value, old, new)
+        elif not BY_LAYER.search(key) or not isinstance(value, str | list):
+            continue
+        elif len(value) == old:
             longer = [value[i % old] for i in range(new)]
             text[key] = "".join(longer) if isinstance(value, str) else longer
         elif isinstance(value, list) and key.endswith("_layers"):
             text[key] = [i for i in value if not isinstance(i, int) or i <= new]
-        elif isinstance(value, dict):
-            resize(value, old, new)

@@ -124,6 +124,17 @@ def test_an_edit_is_written_in_the_config_s_own_spelling(name, changes, meta_par
     assert edit(edited, **back) is arch
 
 
+def test_a_text_or_list_as_long_as_the_model_is_deep_is_left_alone():
+    config = {
+        **TABLE["granite-3.0-3b-a800m-instruct"]["config"],
+        "num_hidden_layers": 4,
+        "hidden_act": "silu",
+        "eos_token_id": [0, 1, 2, 3],
+    }
+    edited = edit(from_config(config, "x", "test"), num_layers=2)
+    assert edited.hf_config() == {**config, "num_hidden_layers": 2}
+
+
 def test_an_edit_that_the_config_cannot_say_is_refused():
     with pytest.raises(ImpossibleEdit, match="does not say its number of experts, so no edit"):
         edit(load("Jamba-v0.1"), num_experts=4)
