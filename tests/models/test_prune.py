@@ -166,7 +166,7 @@ def test_qwens_shared_expert_keeps_its_width_and_deepseeks_follows_aloud(saved, 
         all(torch.equal(old[n], new[n]) for n in old if "shared_expert" in n) and qwen.notes == []
     )
     deepseek = prune_checkpoint(saved("deepseek_v2"), tmp_path / "d", kind="intra", ratio=0.5)
-    assert "mlp.shared_experts as wide as experts: 128 became 64" in deepseek.notes[0]
+    assert "mlp.shared_experts of 1 layers as wide as experts: 128 became 64" in deepseek.notes[0]
 
 
 def test_router_groups_lose_the_same_number_of_experts(saved, tmp_path):
@@ -525,6 +525,28 @@ def test_broken_folders_are_refused_and_leave_nothing(fault, editable, tmp_path)
         prune_checkpoint(source, tmp_path / "out", kind="inter", ratio=0.25)
     assert [p.name for p in tmp_path.iterdir()] == ["source"]
     assert str(source) in str(refused.value) or fault == "not finite"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "vocab_size",
+        "num_local_experts",
+        "intermediate_size",
+        "num_experts_per_tok",
+    ],
+)
+def test_sizes_that_are_none_or_not_the_weights_are_told(key, editable, tmp_path):
+    source = editable()
+    for value in (0, -1, 1.5, True, 10**9, "4", [], {}, 17):
+        _config(**{key: value})(source)
+        with pytest.raises(CheckpointError, match="config.json|safetensors|lacks"):
+            prune_checkpoint(source, tmp_path / "out", kind="inter", ratio=0.25)
+    assert [p.name for p in tmp_path.iterdir()] == ["source"]
 
 
 def test_shards_that_are_missing_or_disagree_with_the_index(editable, tmp_path):

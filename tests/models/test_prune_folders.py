@@ -235,6 +235,14 @@ def test_layers_that_transformers_reads_past_are_pruned_too(kind, tmp_path):
         )
 
 
+def test_such_layers_are_refused_where_they_are_unlike_the_others(tmp_path):
+    folder = _saved("deepseek_v3", tmp_path)
+    name = "model.layers.61.mlp.experts.0.up_proj.weight"
+    _rewrite(folder, lambda tensors: tensors.update({name: torch.ones(3, 64)}))
+    with pytest.raises(CheckpointError, match=r"61.*\(3, 64\) lies in a layer that transformers"):
+        prune_checkpoint(folder, tmp_path / "out", **QUARTER)
+
+
 def test_lists_with_a_value_for_each_layer_stay_lists(tmp_path):
     """Hunyuan-A13B's config has some of its numbers once for each layer."""
     folder = _saved("hunyuan_v1_moe", tmp_path)

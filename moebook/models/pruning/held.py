@@ -4,7 +4,7 @@ its shape, and no other."""
 import re
 from collections.abc import Iterable
 
-from moebook.models.pruning.built import Built
+from moebook.models.pruning.built import Built, build
 from moebook.models.pruning.checkpoint import Checkpoint, CheckpointError
 
 _LAYERS = re.compile(r"^(?:num_hidden_layers|num_layers|n_layers?)$")
@@ -69,6 +69,23 @@ def agree(
         raise CheckpointError(
             f"{_file(checkpoint, twice)}: {twice} and {by_plain[plain[twice]]} are one tensor "
             "under two names; leave one of them"
+        )
+
+
+def check_pruned(checkpoint: Checkpoint, config: dict, way: str, planned: dict) -> None:
+    """Holds the tensors that will be written, by name, to what the pruned config asks for in this
+    `way` (one of Built's) of writing them."""
+    built = build(config)
+    asked = getattr(built, way)
+    plan = {built.plain(name): tuple(tensor.shape) for name, tensor in planned.items()}
+    wrong = [name for name, shape in plan.items() if asked.get(name, shape) != shape]
+    wrong += [name for name in asked if name not in plan and not built.optional(name)]
+    wrong += [name for name in plan if name not in asked and not built.unused(name)]
+    if wrong:
+        raise CheckpointError(
+            f"{checkpoint.folder}: this {config.get('model_type')} cannot be pruned: {wrong[0]} "
+            f"({len(wrong)} such tensors) would not fit the pruned config, which makes it "
+            f"{asked.get(wrong[0], 'absent')}"
         )
 
 

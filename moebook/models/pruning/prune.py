@@ -10,6 +10,7 @@ config the installed transformers can build. Letters: H hidden, I expert FFN dim
 experts per token."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,7 +23,6 @@ from moebook.models.cache import building
 from moebook.models.edit import ImpossibleEdit, edit, group_problem
 from moebook.models.pruning import amount, config_keys, held
 from moebook.models.pruning import target as targets
-from moebook.models.pruning.built import build
 from moebook.models.pruning.checkpoint import (
     MAX_SHARD_BYTES,
     Checkpoint,
@@ -33,7 +33,7 @@ from moebook.models.pruning.checkpoint import (
     open_checkpoint,
     write_tensors,
 )
-from moebook.models.pruning.roles import Roles, find
+from moebook.models.pruning.roles import Roles, below_layer, find
 from moebook.models.pruning.saliency import Scores
 from moebook.models.pruning.selection import Keep, Ranking, needed_scores, select
 
@@ -128,7 +128,7 @@ def prune_checkpoint(
     keep = select(roles, kind, count, groups[0], Ranking(criterion, scores, seed))
     old_names = _old_names(checkpoint, keep)
     planned = {new: keep.cut(old, checkpoint.tensors[old]) for new, old in old_names.items()}
-    _check_written(checkpoint, config, roles, planned)
+    held.check_pruned(checkpoint, config, roles.way, planned)
     with _told(target), building(target, replace=overwrite) as partial:
         notes += targets.copy_others(source, partial)
         _write(checkpoint, partial, keep, planned, old_names, max_shard_bytes)
@@ -201,15 +201,21 @@ def _left(
             )
         count, notes = amount.width_left(name, roles.width, ratio)
         amount.check_some(name, "channels", roles.width, count, ratio)
-        notes += [
-            f"the config makes {unit} as wide as experts: {width} became "
-            f"{width // roles.width * count} channels"
-            for unit, width in roles.units.items()
-        ]
+        notes += _of_units(roles, count)
     if roles.unused:
         layers = ", ".join(sorted(roles.unused))
         notes.append(f"not run by transformers, so ranked by weight norm: {layers}")
     return count, notes
+
+
+def _of_units(roles: Roles, count: int) -> list[str]:
+    """A note on each kind of FFN that the config narrows with the experts."""
+    kinds = Counter((below_layer(unit), width) for unit, width in roles.units.items())
+    return [
+        f"the config makes {name} of {layers} layers as wide as experts: {width} became "
+        f"{width // roles.width * count} channels"
+        for (name, width), layers in kinds.items()
+    ]
 
 
 def _config(checkpoint: Checkpoint, roles: Roles, kind: str, count: int) -> dict:
@@ -223,22 +229,6 @@ def _old_names(checkpoint: Checkpoint, keep: Keep) -> dict[str, str]:
     """By new name the old one, of the tensors that stay."""
     names = (name for layer in checkpoint.layers() for name in layer)
     return {new: name for name in names if (new := keep.new_name(name))}
-
-
-def _check_written(checkpoint: Checkpoint, config: dict, roles: Roles, planned: dict) -> None:
-    """Holds what will be written to what the new config asks for."""
-    built = build(config)
-    asked = getattr(built, roles.way)
-    plan = {built.plain(name): tuple(tensor.shape) for name, tensor in planned.items()}
-    wrong = [name for name, shape in plan.items() if asked.get(name, shape) != shape]
-    wrong += [name for name in asked if name not in plan and not built.optional(name)]
-    wrong += [name for name in plan if name not in asked and not built.unused(name)]
-    if wrong:
-        raise CheckpointError(
-            f"{checkpoint.folder}: this {config.get('model_type')} cannot be pruned: {wrong[0]} "
-            f"({len(wrong)} such tensors) would not fit the pruned config, which makes it "
-            f"{asked.get(wrong[0], 'absent')}"
-        )
 
 
 def _write(

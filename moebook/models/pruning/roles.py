@@ -103,7 +103,7 @@ def find(checkpoint: Checkpoint, arch: Architecture) -> Roles:
     _sited(found)
     width, places = _channels(config, way, asked, found)
     by_name, unused = {}, set()
-    templates = {_template(name, role): role for name, role in found.items()}
+    templates = {_template(name, role): (role, asked[name]) for name, role in found.items()}
     for name, known in plain.items():
         if role := found.get(known):
             by_name[name] = role
@@ -124,6 +124,11 @@ def layer_and_part(name: str) -> tuple[str, str]:
     `mlp`. Empty: it lies in no layer."""
     found = _LAYER.match(name)
     return found.groups() if found else ("", "")
+
+
+def below_layer(name: str) -> str:
+    """A name without its path down to the layer."""
+    return re.sub(r"^.*?\.\d+\.", "", name)
 
 
 def _experts(asked: Shapes, grown: Shapes, count: int) -> dict[str, Role]:
@@ -193,23 +198,24 @@ def _template(name: str, role: Role) -> str:
     parts = name.split(".")
     if role.expert is not None:
         parts[role.at] = "*"
-    return re.sub(r"^.*?\.\d+\.", "", ".".join(parts))
+    return below_layer(".".join(parts))
 
 
 def _as_others(plain: str, templates: dict, checkpoint: Checkpoint, name: str) -> Role | None:
-    """The role of a tensor of a layer that transformers reads past, by that of the others; None: it
-    follows neither E nor I."""
-    parts = plain.split(".")
+    """The role of a tensor of a layer that transformers reads past, by that of the others of its
+    name and shape; None: it follows neither E nor I."""
+    parts, shape = plain.split("."), tuple(checkpoint.tensors[name].shape)
     for at in [None, *(i for i, part in enumerate(parts) if part.isdigit())]:
         tried = Role("", None if at is None else int(parts[at]), at or 0)
-        if role := templates.get(_template(plain, tried)):
-            below = role.site[_LAYER.match(role.site + ".").end(1) :] if role.routed else ""
-            site = _LAYER.match(plain).group(1) + below if role.routed else _unit(plain)
+        role, like = templates.get(_template(plain, tried), (None, None))
+        if role is not None and like == shape:
+            part = re.sub(r"^.*?\.\d+", "", role.site)
+            site = layer_and_part(plain)[0] + part if role.routed else _unit(plain)
             return replace(role, site=site, expert=tried.expert, at=tried.at)
     if "expert" in plain:
         raise CheckpointError(
-            f"{checkpoint.folder / checkpoint.files[name]}: {name} lies in a layer that "
-            "transformers reads past, and is like no tensor of the others; drop such layers"
+            f"{checkpoint.folder / checkpoint.files[name]}: {name} of shape {shape} lies in a "
+            "layer that transformers reads past, like no tensor of the others; drop such layers"
         )
     return None
 
