@@ -98,12 +98,10 @@ def test_an_h200_has_everything_whole_in_bf16():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_routing_is_imposed_where_named_on_all_of_the_deepseek_family_and_on_one_check(profile):
     params, made = shipped(profile)
-    assert {m for m in map(model, made.points) if "deepseek" in m.lower()} <= set(
-        params.uniform_routing
-    )
+    assert all(params.imposes(m) for m in map(model, made.points) if "deepseek" in m.lower())
     for point in made.points:
         imposed = point.engine.routing == "uniform"
-        assert imposed == (model(point) in params.uniform_routing) or "imposing" in point.sweeps
+        assert imposed == params.imposes(model(point)) or "imposing" in point.sweeps
     check = points(profile, "imposing")
     assert {model(p) for p in check} == {params.imposing_check} and {
         p.engine.routing for p in check
@@ -170,7 +168,7 @@ def test_no_check_and_no_vision_models_may_be_asked_for():
         ({"tokens": 10**6}, "positions"),
         ({"vlm_image_tokens": 10**6}, "vlms: given 'tiny-deepseek-v2'"),
         ({"uniform_routing": ["OLMoE"]}, "uniform_routing: given 'OLMoE'; allowed: tiny-mixtral"),
-        ({"imposing_check": "tiny-deepseek-v2"}, "imposing_check"),
+        ({"imposing_check": "tiny-deepseek"}, "imposing_check"),
         ({"llms": ["Qwen3-0.6B"], "imposing_check": None}, "is a dense model"),
         ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization"),
         ({"accuracy_file": "nowhere.json"}, "cannot be read"),

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from moebook import devices
@@ -117,6 +118,7 @@ def engine_arguments(
         "trust_remote_code": settings.trust_remote_code or catalog.trusted_by_default(),
         "gpu_memory_utilization": settings.gpu_memory_utilization,
         **_attention(settings.dtype, hf_config, on_gpu),
+        **_gated_delta_net(hf_config, on_gpu),
         **_graphs(settings.graphs, settings.graph_batch_sizes),
     }
     if settings.speculation:
@@ -153,6 +155,14 @@ def _attention(dtype: str, hf_config: dict, on_gpu: bool) -> dict[str, str]:
     it has AMX, the engine would choose a kernel that has bfloat16 alone."""
     mla = hf_config.get("kv_lora_rank") and hf_config.get("use_mla") is not False
     return {"attention_backend": "CPU_MLA"} if mla and dtype != "bfloat16" and not on_gpu else {}
+
+
+def _gated_delta_net(hf_config: dict, on_gpu: bool) -> dict[str, str]:
+    """On Hopper vLLM 0.26 prefills the linear attention of Qwen3-Next and its kin by FlashInfer,
+    and ends where that is not installed: its Triton kernel then."""
+    text = hf_config.get("text_config") or hf_config
+    has = "linear_num_value_heads" in text and on_gpu
+    return {"gdn_prefill_backend": "triton"} if has and find_spec("flashinfer") is None else {}
 
 
 def _graphs(graphs: str, batch_sizes: tuple[int, ...]) -> dict:

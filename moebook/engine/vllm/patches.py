@@ -103,8 +103,9 @@ def delivering_to(llm, tell: Callable[[list], None]) -> Iterator[None]:
 
 @seen_in("0.26", "0.32")
 def inspect_worker(worker) -> dict:
-    """The attention backend, the MoE method and kernel class, bytes of the weights; `runs`, the
-    number formats that the engine runs (see `number_formats`)."""
+    """The attention backend, the MoE method and kernel class, bytes of the weights (None where
+    kernels keep experts in a form of their own); `runs`, the number formats that the engine runs
+    (see `number_formats`)."""
     runner = worker.model_runner
     backends = {group.backend.get_name() for groups in runner.attn_groups for group in groups}
     methods = (getattr(module, "quant_method", None) for module in runner.model.modules())
@@ -114,8 +115,12 @@ def inspect_worker(worker) -> dict:
         "attention_backend": ",".join(sorted(backends)),
         "moe_backend": None if moe is None else backend_of(moe),
         "moe_config_tuned": None,
-        "weights_bytes": sum(p.numel() * p.element_size() for p in runner.model.parameters()),
+        "weights_bytes": None if self_routing(worker) else _bytes_of(runner.model.parameters()),
     }
+
+
+def _bytes_of(tensors) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 @seen_in("0.26", "0.32")
@@ -177,9 +182,19 @@ def routers_of(worker) -> list:
 
 
 @seen_in("0.26", "0.32")
+def self_routing(worker) -> list:
+    """Modules whose expert kernels take the router's logits and choose by themselves (vLLM calls
+    such kernels monolithic: MXFP4 of gpt-oss on a GPU)."""
+    modules = worker.model_runner.model.modules()
+    experts = (m for m in modules if hasattr(m, "forward_monolithic"))
+    return [m for m in experts if m.quant_method.is_monolithic]
+
+
+@seen_in("0.26", "0.32")
 def set_top_k(worker, top_k: int) -> int:
-    """Set every router's top-k; decode graphs are captured anew after it. Returns routers set."""
-    routers = routers_of(worker)
+    """Set every router's top-k; decode graphs are captured anew after it. Returns routers set: none
+    where kernels choose by themselves, for these keep their own."""
+    routers = [] if self_routing(worker) else routers_of(worker)
     for router in routers:
         router.top_k = top_k
     for module in worker.model_runner.model.modules():

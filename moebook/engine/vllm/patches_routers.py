@@ -10,7 +10,7 @@ Letters: T tokens of a step, L MoE layers, E experts, K experts per token.
 
 from dataclasses import dataclass
 
-from moebook.engine.vllm.patches import routers_of, seen_in
+from moebook.engine.vllm.patches import routers_of, seen_in, self_routing
 from moebook.study.routing import SAME, skew_of
 
 
@@ -51,39 +51,64 @@ def patch_bias(worker) -> int:
 
 @seen_in("0.26", "0.32")
 def impose(worker, routing: str | None) -> int:
-    """Experts are drawn anew at each step, K without replacement, weights 1/K, as study.routing
-    says; each layer ranks its experts in an order of its own. None: the routers choose again.
-    Decode graphs are captured anew after it. Returns the layers changed."""
+    """Experts are drawn anew at each step, K without replacement, as study.routing says; each layer
+    ranks its experts in an order of its own. None: the routers choose again. Decode graphs are
+    captured anew after it. Returns the layers changed."""
     import torch
 
-    routers = _routers(worker)
+    routers, kernels = _routers(worker), self_routing(worker)
+    for module in (*routers, *kernels):
+        vars(module).pop("_compute_routing", None)
+        vars(module).pop("forward_monolithic", None)
+    if routing is None:
+        return 0
     for layer, router in enumerate(routers):
-        vars(router).pop("_compute_routing", None)
-        if routing is None:
-            continue
         generator = torch.Generator().manual_seed(layer)
         ranks = torch.randperm(router.global_num_experts, generator=generator) + 1
         log_p = -(skew_of(routing) or 0.0) * ranks.double().log()
-        router._compute_routing = _drawn(router, log_p, alike=routing == SAME)
+        draw = _drawer(log_p, alike=routing == SAME)
+        router._compute_routing = _drawn(router, draw)
+        if kernels:
+            kernels[layer].forward_monolithic = _fed(kernels[layer], draw)
     return len(routers)
 
 
-def _drawn(router, log_p, alike: bool):
-    """alike: one draw for all tokens of the step."""
+def _drawer(log_p, alike: bool):
+    """router logits (T, E) -> as many drawn ones, whose K largest are K experts drawn without
+    replacement with probability ~ exp(log_p). alike: one draw for all tokens of the step."""
     import torch
 
-    def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
+    def draw(router_logits):
         nonlocal log_p
         log_p = log_p.to(router_logits.device, torch.float32)
         drawn = router_logits[:1] if alike else router_logits
         noise = torch.empty_like(drawn, dtype=torch.float32).exponential_()
-        gumbel = -noise.log()  # (T, E), or (1, E)
-        ids = (log_p + gumbel).topk(router.top_k, dim=-1).indices
-        ids = ids.expand(len(router_logits), -1).contiguous()
+        return (log_p - noise.log()).expand(len(router_logits), -1)
+
+    return draw
+
+
+def _drawn(router, draw):
+    """A router's choices, drawn, weights 1/K."""
+    import torch
+
+    def compute(hidden_states, router_logits, indices_type, *, input_ids=None):
+        ids = draw(router_logits).topk(router.top_k, dim=-1).indices
         weights = torch.full(ids.shape, 1 / router.top_k, device=ids.device)
         return weights, ids.to(indices_type or torch.int32)
 
     return compute
+
+
+def _fed(experts, draw):
+    """Kernels that choose by themselves, given drawn logits."""
+    plain = experts.forward_monolithic
+
+    def forward(x, router_logits=None, input_ids=None):
+        drawn = draw(router_logits).to(router_logits.dtype).contiguous()
+        return plain(x=x, router_logits=drawn, input_ids=input_ids)
+
+    return forward
 
 
 @seen_in("0.26", "0.32")

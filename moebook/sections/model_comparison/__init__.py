@@ -4,7 +4,7 @@
 Three parts: language models in each format; the language parts of vision-language models, whose
 image tokens are part of the prompt; one model with its routers and with imposed uniform routing,
 which is what imposing costs. Dummy weights of DeepSeek's models do not route near uniformly on a
-GPU, so `uniform_routing` names models whose routing is imposed.
+GPU, so routing is imposed as uniform, alike on all models of a comparison.
 
 A model that does not fit a device in a format is a row `oom`; in `depth_formats` it is extrapolated
 from fewer layers."""

@@ -28,7 +28,7 @@ class Params(EngineParams):
     vlm_format: str = "own"
     vlm_text_tokens: params.Count = 24
     vlm_image_tokens: params.Count = 24
-    uniform_routing: params.Names = ("tiny-deepseek-v2",)
+    uniform_routing: Literal["all"] | params.Names = "all"
     imposing_check: str | None = "tiny-mixtral"
     accuracy_file: str | None = None
 
@@ -42,20 +42,20 @@ class Params(EngineParams):
         found += model_names.model_problems(
             "vlms", model_names.named(self.vlms), self._vlm_length()
         )
-        found += self.unknown("uniform_routing", model_names.nameable((*self.llms, *self.vlms)))
-        if model_names.named([self.imposing_check]):
-            routed = [m for m in model_names.nameable(self.llms) if m not in self.uniform_routing]
-            found += self.unknown("imposing_check", routed)
-            if self.imposing_check not in self.llms:
-                found += model_names.model_problems(
-                    "imposing_check", [self.imposing_check], self.tokens
-                )
+        if self.uniform_routing != "all":
+            found += self.unknown("uniform_routing", model_names.nameable((*self.llms, *self.vlms)))
+        checked = model_names.named([self.imposing_check])
+        found += model_names.model_problems("imposing_check", checked, self.tokens)
         if self.accuracy_file is not None:
             found += [
                 self.wrong("accuracy_file", problem)
                 for problem in accuracies.file_problems(Path(self.accuracy_file))
             ]
         return found
+
+    def imposes(self, name: str) -> bool:
+        """Whether a model's tokens are routed as drawn, each expert as likely as another."""
+        return self.uniform_routing == "all" or name in self.uniform_routing
 
     def _vlm_length(self) -> Length:
         """Text and image in, as many out as of language models."""

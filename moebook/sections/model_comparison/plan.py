@@ -27,7 +27,7 @@ def plan(p: Params) -> Plan:
 
 def _with_models(p: Params) -> Params:
     """`fitting` replaced: models whose weights fit in the first format; the imposing check's is the
-    largest of those that keep their own routing, and where there is none the check is left out."""
+    largest of them, and where none fits the check is left out."""
     llms, vlms = (
         points.fits(
             p,
@@ -46,8 +46,8 @@ def _with_models(p: Params) -> Params:
     p = model_names.with_models(p, {"vlms": "vlm"}, llms=llms, vlms=vlms)
     if p.imposing_check != fitting.WORD:
         return p
-    own = [name for name in p.llms if name not in p.uniform_routing and llms(catalog.load(name))]
-    return p.model_copy(update={"imposing_check": own[-1] if own else None})
+    fit = [name for name in p.llms if llms(catalog.load(name))]
+    return p.model_copy(update={"imposing_check": fit[-1] if fit else None})
 
 
 def _settings(p: Params, series: str, longest: int, imposed: bool) -> EngineSettings:
@@ -71,7 +71,7 @@ def _language_model(p: Params, name: str, series: str, imposed: bool, sweep: str
 
 
 def _language_models(p: Params, series: str) -> list[Point]:
-    return [_language_model(p, name, series, name in p.uniform_routing) for name in p.llms]
+    return [_language_model(p, name, series, p.imposes(name)) for name in p.llms]
 
 
 def _vision_language_models(p: Params) -> list[Point]:
@@ -81,9 +81,9 @@ def _vision_language_models(p: Params) -> list[Point]:
     work = Workload(p.batch, length.tokens_in, length.tokens_out, p.seed)
     return [
         replace(
-            _language_model(p, name, p.vlm_format, name in p.uniform_routing, "vlms"),
+            _language_model(p, name, p.vlm_format, p.imposes(name), "vlms"),
             workload=work,
-            engine=_settings(p, p.vlm_format, length.total, name in p.uniform_routing),
+            engine=_settings(p, p.vlm_format, length.total, p.imposes(name)),
         )
         for name in p.vlms
     ]
