@@ -86,13 +86,17 @@ def test_the_gpu_profile_has_all_sections_but_that_of_several_cards():
 
 
 @pytest.mark.parametrize("card", ["16 GB as vendors count"], indirect=True)
-def test_the_imposing_check_is_left_out_where_no_model_keeps_its_own_routing(card):
-    file = next(f for f in GPU if f.stem.startswith("09"))
-    assert not any("imposing" in p.sweeps for p in planned(file).points)
+def test_the_imposing_check_is_of_the_largest_model_that_fits(card):
+    points = planned(next(f for f in GPU if f.stem.startswith("09"))).points
+    check = [p for p in points if "imposing" in p.sweeps]
+    last = [p for p in points if "llms" in p.sweeps][-1].architecture.name
+    assert {p.architecture.name for p in check} == {last}
+    assert {p.engine.routing for p in check} == {None, "uniform"}
 
 
 # docs/parameters.md
 
+LEFT_OUT = ("newer_llms: []", "vlms: []", "imposing_check: null")
 DOCS = (paths.root() / "docs" / "parameters.md").read_text()
 EXAMPLE = "\n".join(line.strip() for line in DOCS.split("\n\n")[2].splitlines())
 
@@ -126,7 +130,7 @@ def test_the_first_question_is_said_in_five_lines(tmp_path):
 
 
 def test_its_results_lie_in_a_folder_of_their_own_and_all_else_can_be_left_out(tmp_path):
-    params, plan = own_file(tmp_path, "profile: chat", "vlms: []", "imposing_check: null")
+    params, plan = own_file(tmp_path, "profile: chat", *LEFT_OUT)
     assert [(p.architecture.name, p.sweeps) for p in plan.points] == [
         ("OLMoE-1B-7B-0125", ("llms",))
     ]

@@ -47,6 +47,7 @@ def models(
                 status="oom" if gone else "ok",
                 key=f"{sweep}/{model}/{series}",
                 skew=0.0 if model in imposed else None,
+                routing="uniform" if model in imposed else "model",
                 **more,
             )
             rows.append(row | {"quantization": quantization, "device_kind": "h100"})

@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_a_mark_and_a_word():
 
 
 def test_two_rows_of_one_model_and_format_are_refused():
-    with pytest.raises(ValueError, match="llms: 2 rows share one place"):
+    with pytest.raises(ValueError, match=r"llms\|newer: 2 rows share one place"):
         view.llms(pd.concat([models(), models().assign(key="again")], ignore_index=True))
 
 
@@ -161,7 +161,9 @@ def test_points_and_front_against_accuracy(name, metric, rising):
 def test_without_accuracies_the_figure_says_what_adds_them(name):
     with pytest.raises(ValueError, match="`accuracy_file` adds measured ones"):
         getattr(view, name)(TABLES["cpu"])
-    with pytest.raises(ValueError, match="needs sweep 'llms', of which the table has no row"):
+    with pytest.raises(
+        ValueError, match=r"needs sweep 'llms\|newer', of which the table has no row"
+    ):
         getattr(view, name)(vision())
 
 

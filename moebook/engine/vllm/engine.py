@@ -13,7 +13,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from moebook.engine.base import EngineFailed
-from moebook.engine.vllm import patches, patches_routers, registry, texts
+from moebook.engine.vllm import patches, patches_registry, patches_routers, texts
 from moebook.engine.vllm.arguments import (
     engine_arguments,
     engine_environment,
@@ -40,7 +40,7 @@ class VllmEngine:
     @classmethod
     def registry_words(cls, classes: tuple[str, ...]) -> str:
         set_environment(on_gpu=False)
-        return registry.words(classes)
+        return patches_registry.words(classes)
 
     def __init__(
         self,

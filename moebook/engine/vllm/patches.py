@@ -1,9 +1,9 @@
 """Reaches into a running vLLM: what it chose, top-k, memory, deliveries, garbage.
 
-This file and its neighbours patches_routers.py, patches_variants.py and patches_layer.py are the
-only ones that touch vLLM's objects beyond its public LLM class. Each function carries the versions
-that it was seen to work with: tests/engine/test_patches.py fails on another one. Functions of a
-`worker` run in the engine's own process, sent there by `LLM.collective_rpc`."""
+This file and its neighbours `patches_*.py` are the only ones that touch vLLM's objects beyond its
+public LLM class. Each function carries the versions that it was seen to work with:
+tests/engine/test_patches.py fails on another one. Functions of a `worker` run in the engine's own
+process, sent there by `LLM.collective_rpc`."""
 
 import gc
 import re

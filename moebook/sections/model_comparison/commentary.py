@@ -15,6 +15,7 @@ from moebook.results.commentary import (
     planned,
 )
 from moebook.sections.model_comparison import accuracies, breakdown
+from moebook.sections.model_comparison.params import ALL_LLMS
 from moebook.sections.model_comparison.pareto import accuracy_rows, on_front, suites_of
 
 KINDS = ("all parameters", "those active for one token")
@@ -24,10 +25,10 @@ LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 @commentary
 def headline(table: pd.DataFrame) -> str:
     """The finding in one sentence."""
-    rows = measured(table, "llms")
+    rows = measured(table, ALL_LLMS)
     if rows.empty:
-        lacking = _lacking(table, "llms")
-        return nothing(table, "llms", f"No language model was measured.{lacking}")
+        lacking = _lacking(table, ALL_LLMS)
+        return nothing(table, ALL_LLMS, f"No language model was measured.{lacking}")
     found = []
     for series, own in rows.groupby("series", sort=False):
         if own["model"].nunique() == 1:
@@ -64,7 +65,7 @@ def parameter_breakdown(_: pd.DataFrame) -> str:
 @commentary
 def llms(table: pd.DataFrame) -> str:
     """The ends of each latency in each format, and what is not there."""
-    return _ends(table, "llms") + _cautions(table, "llms")
+    return _ends(table, ALL_LLMS) + _cautions(table, ALL_LLMS)
 
 
 @commentary
@@ -167,8 +168,8 @@ def _fronts(table: pd.DataFrame, metric: str, words) -> str:
     rows = accuracy_rows(table)
     if rows.empty:
         why = _why_none(table)
-        nothing_at_all = measured(table, "llms").empty
-        return nothing(table, "llms", f"{NOTHING} {why}") if nothing_at_all else why
+        nothing_at_all = measured(table, ALL_LLMS).empty
+        return nothing(table, ALL_LLMS, f"{NOTHING} {why}") if nothing_at_all else why
     found, cautious = [], []
     for _, own in rows.groupby("suite", sort=False):
         first, best = own.iloc[0], on_front(own, metric, metric == T)
@@ -196,7 +197,7 @@ def _fronts(table: pd.DataFrame, metric: str, words) -> str:
 
 def _why_none(table: pd.DataFrame) -> str:
     known = set().union(*(suite.values for suite in suites_of(table)))
-    models = in_order(planned(table, "llms"), "model")
+    models = in_order(planned(table, ALL_LLMS), "model")
     lacking = [model for model in models if accuracies.published_name(model) not in known]
     if lacking:
         return f"No accuracy is known of {', '.join(lacking)}."

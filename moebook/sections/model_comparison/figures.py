@@ -16,6 +16,7 @@ from moebook.plot.lines import Spec
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
 from moebook.sections.model_comparison import breakdown
 from moebook.sections.model_comparison.breakdown import parameter_breakdown
+from moebook.sections.model_comparison.params import ALL_LLMS, LLMS
 from moebook.sections.model_comparison.pareto import accuracy_rows, on_front
 
 __all__ = ["VIEWS", "parameter_breakdown", "predicted_vs_measured"]
@@ -42,7 +43,7 @@ MARKS = {
 }
 
 VIEWS = (
-    View("language models", "llms", "model", "series"),
+    View("language models", LLMS, "model", "series"),
     View("vision-language models", "vlms", "model", "series"),
     *breakdown.VIEWS,
 )
@@ -52,7 +53,7 @@ VIEWS = (
 def llms(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 3: TTFT, TPOT and E2E latency (s) of each language model, a bar per number format.
     Error bars: range of the repeats."""
-    return _latencies(table, "llms", width)
+    return _latencies(table, ALL_LLMS, width)
 
 
 @figure("fig04_vlms")
@@ -165,7 +166,7 @@ def _against_accuracy(
     table: pd.DataFrame, name: str, metric: str, label: str, width: str
 ) -> Drawing:
     """A panel per suite, on axes of its own: each has its own accuracies and its front."""
-    rows_of(table, name, "llms", ("model", "series", "method", metric, "e2e_s"))
+    rows_of(table, name, ALL_LLMS, ("model", "series", "method", metric, "e2e_s"))
     rows = accuracy_rows(table)
     if rows.empty:
         raise ValueError(

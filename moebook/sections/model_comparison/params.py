@@ -13,11 +13,14 @@ from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "09_model_comparison"
+LLMS, NEWER = "llms", "newer"  # sweeps: the models that the study's claims are of, and models since
+ALL_LLMS = f"{LLMS}|{NEWER}"
 
 
 class Params(EngineParams):
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     llms: params.Models = ("tiny-mixtral", "tiny-qwen2-moe", "tiny-deepseek-v2")
+    newer_llms: params.Models = ()
     formats: params.Names = ("fp32", "own")  # `own`: each model in the format it comes in
     depth_formats: params.Names = ()
     reduced_layers: params.Depths | None = None
@@ -38,12 +41,14 @@ class Params(EngineParams):
         found += self.unknown("depth_formats", self.formats)
         if self.depth_formats and self.reduced_layers is None:
             found.append(("reduced_layers", None, "two or more depths, which depth_formats needs"))
-        found += model_names.model_problems("llms", model_names.named(self.llms), self.tokens)
+        for key, names in (("llms", self.llms), ("newer_llms", self.newer_llms)):
+            found += model_names.model_problems(key, model_names.named(names), self.tokens)
         found += model_names.model_problems(
             "vlms", model_names.named(self.vlms), self._vlm_length()
         )
         if self.uniform_routing != "all":
-            found += self.unknown("uniform_routing", model_names.nameable((*self.llms, *self.vlms)))
+            models = model_names.nameable((*self.llms, *self.newer_llms, *self.vlms))
+            found += self.unknown("uniform_routing", models)
         checked = model_names.named([self.imposing_check])
         found += model_names.model_problems("imposing_check", checked, self.tokens)
         if self.accuracy_file is not None:

@@ -13,8 +13,9 @@ from moebook.predict.under_bound import of_those_under
 from moebook.results.cells import of_sweep
 from moebook.sections.model_comparison import accuracies
 from moebook.sections.model_comparison.accuracies import MEASURED, Suite
+from moebook.sections.model_comparison.params import ALL_LLMS
 
-SWEEPS = {"llm": "llms", "vlm": "vlms"}
+SWEEPS = {"llm": ALL_LLMS, "vlm": "vlms"}
 FEWEST = {"published": 3, "measured": 2}  # models that make a comparison
 COLUMN = "measured_accuracies"  # of a table: path of the file of measured accuracies
 

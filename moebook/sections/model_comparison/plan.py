@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from moebook.models import catalog, fitting
 from moebook.models.formats import OWN, SERIES, series_name
-from moebook.sections.model_comparison.params import NOTEBOOK, Params
+from moebook.sections.model_comparison.params import LLMS, NEWER, NOTEBOOK, Params
 from moebook.study import model_names, points, routing
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -16,7 +16,9 @@ def plan(p: Params) -> Plan:
     found = [
         q
         for series in p.formats
-        for point in _language_models(p, series)
+        for sweep, names in ((LLMS, p.llms), (NEWER, p.newer_llms))
+        for name in names
+        for point in [_language_model(p, name, series, p.imposes(name), sweep)]
         for q in full_or_by_depth(
             point, p.device, p.reduced_layers if series in p.depth_formats else None
         )
@@ -43,7 +45,7 @@ def _with_models(p: Params) -> Params:
             (p._vlm_length(), SERIES[p.vlm_format]),
         )
     )
-    p = model_names.with_models(p, {"vlms": "vlm"}, llms=llms, vlms=vlms)
+    p = model_names.with_models(p, {"vlms": "vlm"}, llms=llms, newer_llms=llms, vlms=vlms)
     if p.imposing_check != fitting.WORD:
         return p
     fit = [name for name in p.llms if llms(catalog.load(name))]
@@ -64,14 +66,10 @@ def _settings(p: Params, series: str, longest: int, imposed: bool) -> EngineSett
     )
 
 
-def _language_model(p: Params, name: str, series: str, imposed: bool, sweep: str = "llms") -> Point:
+def _language_model(p: Params, name: str, series: str, imposed: bool, sweep: str) -> Point:
     engine, arch = _settings(p, series, p.tokens.total, imposed), catalog.load(name)
     called = series_name(arch, series)
     return points.point(p, NOTEBOOK, arch, engine, p.batch, p.tokens, sweep, series=called)
-
-
-def _language_models(p: Params, series: str) -> list[Point]:
-    return [_language_model(p, name, series, p.imposes(name)) for name in p.llms]
 
 
 def _vision_language_models(p: Params) -> list[Point]:

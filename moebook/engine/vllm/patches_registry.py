@@ -1,6 +1,9 @@
 """Which model classes the engine has, by the names that configs give them."""
 
+from moebook.engine.vllm.patches import seen_in
 
+
+@seen_in("0.26", "0.32")
 def words(classes: tuple[str, ...]) -> str:
     """What the engine's registry of models says of these classes."""
     from vllm import __version__
