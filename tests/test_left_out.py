@@ -14,10 +14,12 @@ from moebook.results import loading, verdicts
 
 # section, what is left out, sweeps that the plan then lacks
 LEFT_OUT = [
-    ("01", {"grid_model": None}, {"grid"}),
-    ("01", {"ffn_dims": []}, {"grid"}),
-    ("01", {"expert_counts": []}, {"grid"}),
-    ("01", {"active_experts": []}, {"grid"}),
+    ("01", {"grid_model": None}, {"grid", "grid_same"}),
+    ("01", {"ffn_dims": []}, {"grid", "grid_same"}),
+    ("01", {"expert_counts": []}, {"grid", "grid_same"}),
+    ("01", {"active_experts": []}, {"grid", "grid_same"}),
+    ("01", {"grid_routings": ["model"]}, {"grid_same"}),
+    ("01", {"routing_models": []}, {"routing"}),
     ("01", {"lengths": []}, {"batch_length"}),
     ("01", {"comparison_active_experts": []}, {"batch_topk"}),
     ("01", {"batches": []}, {"batch_topk", "batch_length"}),
@@ -144,7 +146,7 @@ def test_commentary_on_a_sweep_that_is_left_out_is_one_sentence_that_names_it(re
 @pytest.mark.parametrize(
     ("stem", "changes"),
     [
-        ("01", {"grid_model": None, "batches": [], "validation_model": None}),
+        ("01", {"grid_model": None, "routing_models": [], "batches": [], "validation_model": None}),
         ("03", {"models": [], "quality_target": None}),
         ("04", {"target": None, "trained_target": None}),
         ("05", {"models": []}),
