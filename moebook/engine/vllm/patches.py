@@ -70,8 +70,9 @@ def shut_down(llm) -> None:
 
 @seen_in("0.26", "0.32")
 def kv_capacity_tokens(llm) -> int:
-    cache = llm.llm_engine.vllm_config.cache_config
-    return cache.num_gpu_blocks * cache.block_size
+    """Tokens of context that the cache holds at once, as the engine's log says it: with windows or
+    recurrent layers no multiple of a block."""
+    return llm.llm_engine.vllm_config.cache_config.kv_cache_size_tokens
 
 
 @seen_in("0.26", "0.32")
