@@ -62,7 +62,14 @@ class Section:
         """What the source states of this section (results/claims.py); none of some sections."""
         if not self._has("claims"):
             return ()
-        return tuple(replace(c, notebook=self.stem) for c in self._part("claims").CLAIMS)
+        from moebook.results import history
+
+        file = Path(self._part("claims").__file__).with_name("history.yaml")
+        past = history.read(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return tuple(
+            replace(c, notebook=self.stem, history=past.get(c.id, ()))
+            for c in self._part("claims").CLAIMS
+        )
 
     @property
     def enrich(self):

@@ -27,7 +27,7 @@ from moebook.explore import widgets
 from moebook.measure import run as measuring
 from moebook.measure.progress import Progress
 from moebook.measure.store import Store, Unwritable, write_atomic
-from moebook.results import loading, report, table, verdicts
+from moebook.results import cards, loading, report, table, verdicts
 from moebook.results.loading import TABLE, NoResults, Results
 from moebook.study import estimates
 from moebook.study.params import NotebookParams, from_notebook
@@ -197,7 +197,7 @@ class Run:
         if self.results.footer:
             print(f"From {self.results.footer}.")
         found = verdicts.evaluate(self.results.summary, self.section.claims)
-        return report.verdict_table(found)
+        return cards.verdict_table(found)
 
     def explore(self):
         """A widget over the table in a live kernel; headless, one printed sentence."""

@@ -2,6 +2,7 @@
 back."""
 
 import json
+import runpy
 import shutil
 from dataclasses import replace
 
@@ -405,3 +406,15 @@ def test_dummy_weights_have_a_row_per_format_that_says_why_there_is_no_perplexit
     rows = of_sweep(results.summarize(results.assemble(plan, {})), "quality")
     assert rows["series"].tolist() == ["bf16", "fp8"] and set(rows["status"]) == {"infeasible"}
     assert rows["reason"].str.contains("dummy weights have no quality").all()
+
+
+def test_points_of_another_campaign_become_further_records(tmp_path):
+    script = runpy.run_path("benchmarks/add_records.py")
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder, text in ((ours, "1"), (theirs, "2")):
+        (folder / "points").mkdir(parents=True)
+        (folder / "points/a.json").write_text(text)
+    (theirs / "points/b.json").write_text("3")
+    assert script["add"](theirs, ours) == {"new": 1, "further": 1}
+    assert (ours / "records/a/2.json").read_text() == "2"
+    assert script["add"](theirs, ours) == {"there": 2}

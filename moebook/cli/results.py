@@ -129,19 +129,27 @@ def results_of(
 
 @app.command()
 def claims(
+    name: Annotated[
+        str, typer.Argument(help="one claim, as `prune-half-helps`: all that is known of it")
+    ] = "",
     profile: Profile = "cpu",
     output_root: OutputRoot = None,
     as_json: AsJson = False,
 ) -> None:
     """A verdict on each of the paper's claims, from a profile's results."""
-    from moebook.results.report import verdict_lines
+    from moebook import sections
+    from moebook.results.cards import card, verdict_lines
     from moebook.sections.profile import all_verdicts
 
     in_profile(profile)
-    verdicts, origins = all_verdicts(profile, whole(output_root))
+    ids = [claim.id for claim in sections.claims()]
+    if name and name not in ids:
+        raise ValueError(f"no claim {name!r}; there are {', '.join(ids)}")
+    verdicts, origins = all_verdicts(profile, whole(output_root), name)
     if as_json:
         from moebook.results import verdicts as judge
 
         typer.echo(judge.to_json(verdicts))
         return
-    typer.echo("\n".join([*origins, *verdict_lines(verdicts)]))
+    lines = card(verdicts[0]) if name else verdict_lines(verdicts)
+    typer.echo("\n".join([*origins, *lines]))

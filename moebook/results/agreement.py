@@ -1,8 +1,7 @@
 """One's own results beside the reference's, point by point: does this machine agree?
 
 A point's ratio is its own median over the reference's, of the time it is told by (E2E, or of a
-single layer its own time). The interval of each side is the range of its repeats, as percent of its
-median."""
+single layer its own time). The interval of each side is that between engine starts (starts.py)."""
 
 from dataclasses import dataclass
 
@@ -70,7 +69,7 @@ def compare(params: NotebookParams, plan: Plan, enrich: loading.Enrich) -> Compa
 
 
 def ratios(own: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    """COLUMNS, from two summaries of one plan. `within`: the ranges of the repeats overlap."""
+    """COLUMNS, from two summaries of one plan. `within`: the intervals overlap."""
     both = own[own["status"] == "ok"].merge(
         reference[reference["status"] == "ok"], on="key", suffixes=("", "_reference")
     )

@@ -28,8 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from moebook.results.intervals import PERCENT
-
+PERCENT = (2.5, 97.5)  # of the draws: the ends of a 95 % interval
 EP_DEGREES = (2, 4, 8)
 PER_LAYER = ("max_over_mean", "cv", "entropy", "gini")  # what balance_layers tells of each layer
 

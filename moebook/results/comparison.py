@@ -1,16 +1,19 @@
-"""Which cells a claim compares: narrowed to its conditions, paired along one axis, with the noise
-of pairs and repeats.
+"""Which cells a claim compares: narrowed to its conditions, paired along one axis, each pair with
+its own interval.
 
-Where the plan holds the source's values of an axis they are used, and missing cells make a claim
-untested; a plan at another scale is read over its own range, and `differs` says so."""
+Figures, commentary and verdicts take the same `Comparison`. Where the plan holds the source's
+values of an axis they are used, and missing cells make a claim untested; a plan at another scale is
+read over its own range, and `differs` says so."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from moebook.results import intervals
+from moebook.results import starts
 from moebook.results.cells import Cells, Untested, series_keys, status_counts
+from moebook.results.intervals import EXACT, Estimates, estimate, log_ratio
 
 NAMES = {
     "expert_ffn_dim": "expert FFN dim",
@@ -19,32 +22,79 @@ NAMES = {
     "batch": "batch",
     "length": "input = output tokens",
     "model": "model",
+    "series": "series",
     "draft_tokens": "draft tokens",
     "skew": "Zipf exponent",
     "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "text": "text",
 }
+WORDS = ("model", "series", "text")  # of NAMES: told first, without their name
+SHAPE = ("expert_ffn_dim", "num_experts", "top_k")
+LENGTH = ("input_tokens", "output_tokens")
+
+
+def percent(log: float) -> float:
+    """The logarithm of a ratio as a change in %."""
+    return 100 * float(np.expm1(log))
+
+
+def times(log: float) -> float:
+    """The logarithm of a ratio as the ratio."""
+    return float(np.exp(log))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One cell of a claim: a statistic, its standard error and degrees of freedom; told: the
+    statistic as it is told."""
+
+    label: str
+    middle: float
+    se: float = 0.0
+    df: float = EXACT
+    told: Callable[[float], float] = float
+
+    @property
+    def value(self) -> float:
+        return self.told(self.middle)
+
+    def ends(self, level: float = starts.LEVEL) -> tuple[float, float]:
+        """The interval of this level, in %, times or what it is told in."""
+        half = float(self.se * starts.quantile(self.df, level))
+        return tuple(sorted((self.told(self.middle - half), self.told(self.middle + half))))
 
 
 @dataclass(frozen=True)
 class Effect:
-    """value with its 95 % interval, over n pairs, series or steps; `used` are the rows that
-    entered, `basis` those that the value rests on where they are fewer."""
+    """What decides a part of a claim: its cells, judged one by one, or their mean where the source
+    states one. `used` are the rows that entered, `basis` those that it rests on where they are
+    fewer. selected: the cells that `items` were chosen from."""
 
-    value: float
-    lo: float
-    hi: float
+    items: tuple[Item, ...]
     unit: str
-    n: int
     used: pd.DataFrame
     differs: tuple[str, ...] = ()
     text: str = ""
     whole: bool = True  # False: planned cells that the effect speaks of are not measured
     basis: pd.DataFrame | None = None
+    mean: Item | None = None
+    selected: int | None = None
+
+    @property
+    def values(self) -> np.ndarray:
+        """(n,) of the cells."""
+        return np.array([item.value for item in self.items])
+
+    def only(self, which: str) -> "Effect":
+        """The least (`min`) or the largest (`max`) of the cells, which is then a selected one."""
+        at = {"min": np.argmin, "max": np.argmax}[which](self.values)
+        return replace(self, items=(self.items[at],), selected=len(self.items))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Columns of `samples` to compare: `low[p]` with `high[p]`."""
+    """Pairs of cells: `low[p]` with `high[p]`."""
 
     cells: Cells
     low: np.ndarray
@@ -53,42 +103,77 @@ class Comparison:
     text: str
     whole: bool = True
 
+    def log_ratios(self) -> Estimates:
+        """(P,) logarithms of low over high, with their errors."""
+        return estimate(self.cells.values, np.column_stack([self.low, self.high]), log_ratio)
+
     def ratio(self) -> np.ndarray:
-        """(R+1, P) throughput at low over throughput at high."""
-        return self.cells.samples[:, self.low] / self.cells.samples[:, self.high]
+        """(P,) low over high."""
+        return np.exp(self.log_ratios().value)
 
     @property
     def used(self) -> pd.DataFrame:
         return self.cells.ok.iloc[np.unique(np.concatenate([self.low, self.high]))]
 
+    def effect(
+        self, unit: str = "%", told: Callable = percent, over: bool = True, text: str = ""
+    ) -> Effect:
+        """A cell per pair: low over high, or, with `over` False, high over low."""
+        found, sign = self.log_ratios(), 1 if over else -1
+        found = replace(found, value=sign * found.value)
+        labels = labels_of(self.cells.ok.iloc[self.low])
+        items = items_of(found, labels, told)
+        return Effect(items, unit, self.used, _once(self.differs), text or self.text, self.whole)
 
-def summarise(
-    stat: np.ndarray,
-    unit: str,
-    n: int,
-    used: pd.DataFrame,
-    differs: tuple[str, ...],
-    text: str,
-    whole: bool = True,
-) -> Effect:
-    """The effect of (1 + R,) values of a statistic, the first observed, with its interval."""
-    lo, hi = intervals.ends(stat)
-    differs = tuple(dict.fromkeys(differs))
-    return Effect(float(stat[0]), lo, hi, unit, n, used, differs, text, whole)
+    def mean(self, over: bool = True) -> Item:
+        """Mean change over the pairs, %, with the error of measurement alone."""
+        rows = np.unique(np.concatenate([self.low, self.high]))
+        low, high = (np.searchsorted(rows, side) for side in (self.low, self.high))
+        first, second = (low, high) if over else (high, low)
+
+        def of(v: np.ndarray) -> np.ndarray:
+            return 100 * (v[..., first] / v[..., second] - 1).mean(axis=-1)
+
+        found = estimate(self.cells.values, rows[None, :], of)
+        return items_of(found, [f"mean of {len(self.low)}"])[0]
 
 
-def mean_of(
-    values: np.ndarray,
-    cells: Cells,
-    unit: str,
-    used: pd.DataFrame,
-    differs: tuple[str, ...],
-    text: str,
-    whole: bool = True,
-) -> Effect:
-    """The mean over (1 + R, P) values of pairs, with the noise of repeats and of pairs."""
-    means = intervals.pairs_again(values, cells.seed).mean(axis=1)
-    return summarise(means, unit, values.shape[1], used, differs, text, whole)
+def items_of(found: Estimates, labels: Iterable[str], told: Callable = float) -> tuple[Item, ...]:
+    """A cell per statistic."""
+    each = zip(labels, found.value, found.se, found.df, strict=True)
+    return tuple(Item(label, float(v), float(se), float(df), told) for label, v, se, df in each)
+
+
+def labels_of(rows: pd.DataFrame, columns: Iterable[str] = NAMES) -> list[str]:
+    """What tells each row from the others, of some columns: `expert FFN dim 1792, experts 8`."""
+    have = [c for c in (*WORDS, *columns) if c in rows and c != "length"]
+    tell = [c for c in dict.fromkeys(have) if rows[c].nunique(dropna=False) > 1]
+    named = [c for c in ("model", "series") if c in tell]
+    if named:  # of a model, or a series of it, its shape is known
+        each = rows.groupby(named, dropna=False)
+        tell = [c for c in tell if c not in SHAPE or each[c].nunique(dropna=False).max() > 1]
+    lengths = [c for c in LENGTH if c in tell]
+    told = [*(c for c in tell if c not in LENGTH), *lengths[:1]]
+    return [
+        _label(row, told) for row in rows[list(dict.fromkeys((*tell, *LENGTH)))].to_dict("records")
+    ]
+
+
+def _label(row: dict, columns: list[str]) -> str:
+    """One row by some columns; a length by both its numbers."""
+    words = []
+    for column in columns:
+        if column in LENGTH:
+            words.append(" + ".join(f"{row[c]:g}" for c in LENGTH))
+        elif column in WORDS:
+            words.append(str(row[column]))
+        elif not pd.isna(row[column]):
+            words.append(f"{NAMES[column]} {row[column]:g}")
+    return ", ".join(words)
+
+
+def _once(differs: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(differs))
 
 
 def plain(values) -> str:
@@ -200,6 +285,6 @@ def breakdown(
 
 
 def slopes_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Least-squares slope of every row of y (R+1, P) on x (P)."""
+    """Least-squares slope of every row of y (..., P) on x (P)."""
     centred = x - x.mean()
     return y @ centred / (centred @ centred)

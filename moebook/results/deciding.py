@@ -3,15 +3,14 @@
 `with_decisions` adds two columns to a summary (a row per point); `claims.evaluate` leaves rows out
 by `why_not`, so that what a table says and what a verdict rests on are one.
 
-    decides   true: the row has a number, and claims may rest on it
-    note      why it decides nothing; of a composed row that decides, what it stands in for
+    decides   true: the row has a number of a run, and claims may rest on it
+    note      why it decides nothing
 """
 
 import pandas as pd
 
 from moebook.models.one_rank import RANK
 from moebook.predict.under_bound import is_under, of_those_under
-from moebook.results.cells import series_keys
 from moebook.results.schema import PANDAS
 
 COMPOSED = "composed"  # method of rows that were made of other rows, not run
@@ -20,8 +19,7 @@ CHECKS = {  # sweep -> why a row of it alone decides nothing
     "validation": "a check of the methods against each other: decides nothing itself",
 }
 ONE_RANK = "one rank of a split model, which composed rows rest on: decides nothing itself"
-RUN_TOO = "composed, and the same point was run: decides nothing"
-STANDS_IN = "composed of one rank's time and communication: stands in where the mode was not run"
+BESIDE = "composed of one rank's time and communication: stands beside runs, decides nothing"
 UNEVEN = "its routing was not near uniform; decides nothing"
 
 
@@ -29,7 +27,6 @@ def with_decisions(summary: pd.DataFrame) -> pd.DataFrame:
     """A copy with `decides` and `note`."""
     notes, lacking = why_not(summary), summary["status"] != "ok"
     decides = notes.isna() & ~lacking
-    notes = notes.mask(decides & (summary["method"] == COMPOSED), STANDS_IN)
     notes = notes.mask(lacking, summary["status"] + ": it has no number")
     return summary.assign(decides=decides, note=notes)
 
@@ -37,7 +34,7 @@ def with_decisions(summary: pd.DataFrame) -> pd.DataFrame:
 def why_not(summary: pd.DataFrame) -> pd.Series:
     """Why each row decides nothing, number or not; null for rows that may decide."""
     found = _under(summary)
-    for mask, reason in (*_checks(summary), (_run_too(summary), RUN_TOO)):
+    for mask, reason in (*_checks(summary), (summary["method"] == COMPOSED, BESIDE)):
         found = found.mask(found.isna() & mask, reason)
     return found
 
@@ -52,14 +49,6 @@ def _checks(summary: pd.DataFrame) -> list[tuple[pd.Series, str]]:
     if "series" in summary:
         found.append((summary["series"].astype(str).str.startswith(RANK), ONE_RANK))
     return found
-
-
-def _run_too(summary: pd.DataFrame) -> pd.Series:
-    """Composed rows whose point was run, with a number."""
-    composed = summary["method"] == COMPOSED
-    notebooks = summary["notebook"].astype(str) if "notebook" in summary else ""
-    places = notebooks + series_keys(summary, ())
-    return composed & places.isin(set(places[~composed & (summary["status"] == "ok")]))
 
 
 def _under(summary: pd.DataFrame) -> pd.Series:

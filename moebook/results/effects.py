@@ -1,12 +1,16 @@
 """The measured effects that decide claims. Each compares cells that differ in one thing only.
 
-An effect function takes the `Cells` of a sweep and named arguments, and gives an `Effect`: a value
-with its 95 % interval. `Untested` says why the data cannot decide.
+An effect function takes the `Cells` of a sweep and named arguments, and gives an `Effect`: cells,
+each with its interval. `Untested` says why the data cannot decide.
 
 Arguments shared by many: `axis` the column that changes; `low`, `high` its ends in the source;
 `where` {column: {values, side}} keeps the source's values, or at another scale the smallest or
 largest half of its own; `model`, `like` the source's model, or the text that names a stand-in; `by`
-a column for the breakdown in the text."""
+a column for the breakdown in the text; `mean` whether the source states a mean, which then
+decides."""
+
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,17 +18,20 @@ import pandas as pd
 from moebook.results.cells import Cells, Untested, series_keys
 from moebook.results.comparison import (
     NAMES,
+    Comparison,
     Effect,
+    Item,
     breakdown,
-    mean_of,
+    items_of,
+    labels_of,
     narrow,
     pair,
     plain,
     series,
     slopes_of,
-    summarise,
+    times,
 )
-from moebook.results.intervals import pairs_again
+from moebook.results.intervals import estimate
 
 
 def joined(*texts: str) -> str:
@@ -42,13 +49,15 @@ def end_change(
     by: str | None = None,
     ends: str = "exact",
     own_range: bool = True,
+    mean: bool = False,
 ) -> Effect:
-    """Mean change of throughput from low to high, %."""
+    """Change of throughput from low to high, %."""
     cells, differs = narrow(cells, where, model, like)
     pairs = pair(cells, axis, low, high, ends=ends, own_range=own_range)
-    change = 100 * (1 / pairs.ratio() - 1)
-    text = joined(pairs.text, breakdown(change[0], cells.ok.iloc[pairs.low], by, "%"))
-    return mean_of(change, cells, "%", pairs.used, differs + pairs.differs, text)
+    found = pairs.effect(over=False)
+    text = joined(pairs.text, breakdown(found.values, cells.ok.iloc[pairs.low], by, "%"))
+    found = replace(found, text=text, differs=differs + pairs.differs)
+    return replace(found, mean=pairs.mean(over=False)) if mean else found
 
 
 def end_gap(
@@ -58,87 +67,112 @@ def end_gap(
     high,
     where: dict | None = None,
     by: str | None = None,
-    reduce: str = "mean",
+    largest: bool = False,
 ) -> Effect:
-    """How much faster low is than high, %: mean over pairs, or the largest (then only repeats are
-    drawn again)."""
+    """How much faster low is than high, %; or the largest of these alone."""
     cells, differs = narrow(cells, where)
     pairs = pair(cells, axis, low, high)
-    gap = 100 * (pairs.ratio() - 1)
+    found = pairs.effect()
     text = joined(
-        f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
-        breakdown(gap[0], cells.ok.iloc[pairs.low], by, "%"),
+        f"from {found.values.min():+.1f} to {found.values.max():+.1f} %",
+        breakdown(found.values, cells.ok.iloc[pairs.low], by, "%"),
     )
-    if reduce == "max":
-        return summarise(
-            gap.max(axis=1), "%", gap.shape[1], pairs.used, differs + pairs.differs, text
-        )
-    return mean_of(gap, cells, "%", pairs.used, differs + pairs.differs, text)
+    found = replace(found, text=text, differs=differs + pairs.differs)
+    return found.only("max") if largest else found
 
 
 def end_ratio(cells: Cells, axis: str, low, high, by: str | None = None) -> Effect:
-    """Throughput at high over throughput at low, geometric mean; needs the source's own ends."""
+    """Throughput at high over throughput at low; needs the source's own ends."""
     pairs = pair(cells, axis, low, high, own_range=False)
-    logs = -np.log(pairs.ratio())
-    text = breakdown(np.exp(logs[0]), cells.ok.iloc[pairs.low], by, "x", ".1f")
-    stat = np.exp(pairs_again(logs, cells.seed).mean(axis=1))
-    return summarise(stat, "x", logs.shape[1], pairs.used, pairs.differs, text)
+    found = pairs.effect("x", times, over=False)
+    text = breakdown(found.values, cells.ok.iloc[pairs.low], by, "x", ".1f")
+    return replace(found, text=text)
+
+
+def of_series(cells: Cells, rows: np.ndarray, of: Callable, label: str, told=float) -> Item:
+    """One statistic of the cells `rows`, given to `of` in this order."""
+    return items_of(estimate(cells.values, np.asarray(rows)[None, :], of), [label], told)[0]
+
+
+def heads(cells: Cells, groups: list[np.ndarray]) -> list[str]:
+    """What tells one group of cells from the others, by the first of each."""
+    return labels_of(cells.ok.iloc[[rows[0] for rows in groups]])
+
+
+def _used(cells: Cells, groups) -> pd.DataFrame:
+    return cells.ok.iloc[np.unique(np.concatenate([np.asarray(rows) for rows in groups]))]
 
 
 def first_step_worst(cells: Cells, axis: str, low, high) -> Effect:
     """Loss of the first step less the largest loss of the later ones, percentage points of loss per
-    doubling."""
+    doubling, of each series."""
     planned = sorted(cells.planned[axis].dropna().unique())
     differs = (
         ()
         if {low, high} <= set(planned)
         else (f"{NAMES[axis]} {planned[0]:g} to {planned[-1]:g} (source {low:g} to {high:g})",)
     )
-    columns, used = [], []
-    for rows in series(cells, (axis,), axis):
-        x = cells.ok[axis].to_numpy(float)[rows]
-        if len(x) < 3 or list(x[:2]) != [float(v) for v in planned[:2]]:
-            continue
-        y = cells.samples[:, rows]
-        loss = 100 * (1 - (y[:, 1:] / y[:, :-1]) ** (1 / np.log2(x[1:] / x[:-1])))
-        columns.append(loss)
-        used += list(rows)
-    if not columns:
+    x_of = cells.ok[axis].to_numpy(float)
+    groups = [
+        rows
+        for rows in series(cells, (axis,), axis)
+        if len(rows) >= 3 and list(x_of[rows[:2]]) == [float(v) for v in planned[:2]]
+    ]
+    if not groups:
         raise Untested(
             f"no series with its first step and a later one measured along {NAMES[axis]}"
         )
-    values = np.column_stack([c[:, 0] - c[:, 1:].max(axis=1) for c in columns])
-    steps = max(c.shape[1] for c in columns)
-    means = [np.mean([c[0, s] for c in columns if c.shape[1] > s]) for s in range(steps)]
+
+    def losses(v: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return 100 * (1 - (v[..., 1:] / v[..., :-1]) ** (1 / np.log2(x[1:] / x[:-1])))
+
+    items, each = [], []
+    for rows, label in zip(groups, heads(cells, groups), strict=True):
+
+        def worse(v: np.ndarray, x: np.ndarray = x_of[rows]) -> np.ndarray:
+            loss = losses(v, x)
+            return loss[..., 0] - loss[..., 1:].max(axis=-1)
+
+        items.append(of_series(cells, rows, worse, label))
+        each.append(losses(cells.values.value[rows], x_of[rows]))
+    steps = max(map(len, each))
+    means = [np.mean([loss[s] for loss in each if len(loss) > s]) for s in range(steps)]
     text = "mean loss per doubling: " + ", ".join(
         f"{a:g} to {b:g}: {m:.1f} %" for a, b, m in zip(planned, planned[1:], means, strict=False)
     )
-    return mean_of(values, cells, "points", cells.ok.iloc[sorted(set(used))], differs, text)
+    return Effect(tuple(items), "points", _used(cells, groups), differs, text)
 
 
 def worst_level(cells: Cells, axis: str, low, high, across: str, level) -> Effect:
     """Change from low to high at `level` of `across`, less the worst change at any other level;
     percentage points."""
     pairs = pair(cells, axis, low, high)
-    change = 100 * (1 / pairs.ratio() - 1)
     at = cells.ok[across].to_numpy()[pairs.low]
     differs = pairs.differs
     if level not in set(cells.planned[across]):
         differs += (f"{NAMES[across]} {max(at):g} (source {level:g})",)
         level = max(at)
     keys = series_keys(cells.ok.iloc[pairs.low], (axis, across)).to_numpy()
-    values, used = [], []
+    groups = []
     for key in sorted(set(keys)):
         mine, others = (np.flatnonzero((keys == key) & m) for m in (at == level, at != level))
         if len(mine) and len(others):
-            values.append(change[:, mine[0]] - change[:, others].min(axis=1))
-            used += [*pairs.low[mine], *pairs.high[mine], *pairs.low[others], *pairs.high[others]]
-    if not values:
+            order = [mine[0], *others]
+            groups.append(np.column_stack([pairs.low[order], pairs.high[order]]).ravel())
+    if not groups:
         raise Untested(f"no series measured both with {NAMES[across]} {level:g} and another")
-    text = breakdown(change[0], cells.ok.iloc[pairs.low], across, "%")
-    return mean_of(
-        np.column_stack(values), cells, "points", cells.ok.iloc[sorted(set(used))], differs, text
+
+    def worse(v: np.ndarray) -> np.ndarray:
+        change = 100 * (v[..., 1::2] / v[..., ::2] - 1)
+        return change[..., 0] - change[..., 1:].min(axis=-1)
+
+    items = tuple(
+        of_series(cells, rows, worse, label)
+        for rows, label in zip(groups, heads(cells, groups), strict=True)
     )
+    change = 100 * (1 / pairs.ratio() - 1)
+    text = breakdown(change, cells.ok.iloc[pairs.low], across, "%")
+    return Effect(items, "points", _used(cells, groups), differs, text)
 
 
 def gap_shift(
@@ -147,9 +181,6 @@ def gap_shift(
     """Gap of low over high at across_high less the gap at across_low: percentage points, or
     tokens/s if `absolute`."""
     pairs = pair(cells, axis, low, high)
-    a, b = cells.samples[:, pairs.low], cells.samples[:, pairs.high]
-    gap = a - b if absolute else 100 * (a / b - 1)
-    unit = "tokens/s" if absolute else "points"
     at = cells.ok.iloc[pairs.low].reset_index(drop=True)
     differs = pairs.differs
     if not {across_low, across_high} <= set(cells.planned[across]):
@@ -166,60 +197,89 @@ def gap_shift(
     if not both:
         raise Untested(f"no series measured at {NAMES[across]} {across_low:g} and {across_high:g}")
     i, j = [first[k] for k in both], [second[k] for k in both]
-    used = cells.ok.iloc[np.unique(np.concatenate([pairs.low[i + j], pairs.high[i + j]]))]
+
+    def gaps(v: np.ndarray) -> np.ndarray:
+        a, b = v[..., ::2], v[..., 1::2]
+        return a - b if absolute else 100 * (a / b - 1)
+
+    def shift(v: np.ndarray) -> np.ndarray:
+        gap = gaps(v)
+        return gap[..., 1] - gap[..., 0]
+
+    index = np.column_stack([pairs.low[i], pairs.high[i], pairs.low[j], pairs.high[j]])
+    items = items_of(estimate(cells.values, index, shift), labels_of(at.iloc[i]))
+    observed = gaps(cells.values.value[index])
     text = (
-        f"mean gap {gap[0, i].mean():.4g} at {across_low:g}, {gap[0, j].mean():.4g} at "
+        f"mean gap {observed[:, 0].mean():.4g} at {across_low:g}, {observed[:, 1].mean():.4g} at "
         f"{across_high:g}"
     )
-    return mean_of(gap[:, j] - gap[:, i], cells, unit, used, differs, text)
+    return Effect(items, "tokens/s" if absolute else "points", _used(cells, index), differs, text)
 
 
 def gap_slope(cells: Cells, axis: str, low, high, along: str) -> Effect:
     """How the gap of low over high grows with `along`: percentage points per doubling, least
-    squares per series."""
+    squares, of each series."""
     pairs = pair(cells, axis, low, high)
-    gap = 100 * (pairs.ratio() - 1)
     at = cells.ok.iloc[pairs.low].reset_index(drop=True)
-    slopes = []
-    for _, rows in at.groupby(series_keys(at, (axis, along)), sort=True):
-        if rows[along].nunique() > 1:
-            slopes.append(slopes_of(np.log2(rows[along].to_numpy(float)), gap[:, rows.index]))
-    if not slopes:
+    groups = [
+        rows.sort_values(along)
+        for _, rows in at.groupby(series_keys(at, (axis, along)), sort=True)
+        if rows[along].nunique() > 1
+    ]
+    if not groups:
         raise Untested(f"no series with the gap at two values of {NAMES[along]}")
-    return mean_of(
-        np.column_stack(slopes),
-        cells,
-        f"points per doubling of {NAMES[along]}",
-        pairs.used,
-        pairs.differs,
-        breakdown(gap[0], at, along, "%"),
-    )
+    items = slope_items(cells, pairs, groups, along)
+    gap = 100 * (pairs.ratio() - 1)
+    unit = f"points per doubling of {NAMES[along]}"
+    return Effect(items, unit, pairs.used, pairs.differs, breakdown(gap, at, along, "%"))
+
+
+def slope_items(
+    cells: Cells, pairs: Comparison, groups: list[pd.DataFrame], along: str
+) -> tuple[Item, ...]:
+    """Of each group of pairs (rows numbered as they are) the slope of the gain on log2 of
+    `along`."""
+    labels = labels_of(pd.DataFrame([rows.iloc[0] for rows in groups]))
+    items = []
+    for rows, label in zip(groups, labels, strict=True):
+        x = np.log2(rows[along].to_numpy(float))
+
+        def slope(v: np.ndarray, x: np.ndarray = x) -> np.ndarray:
+            return slopes_of(x, 100 * (v[..., ::2] / v[..., 1::2] - 1))
+
+        items.append(shared(cells, pairs, rows.index, slope, label))
+    return tuple(items)
+
+
+def shared(cells: Cells, pairs: Comparison, numbers, of: Callable, label: str) -> Item:
+    """A statistic of pairs, given to `of` as (low, high, low, high ...), that may share cells."""
+    wanted = np.column_stack([pairs.low[numbers], pairs.high[numbers]]).ravel()
+    rows, back = np.unique(wanted, return_inverse=True)
+    return of_series(cells, rows, lambda v: of(v[..., back]), label)
 
 
 def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
-    """p of throughput ~ axis^p: slope of the logarithms in each series of at least three values,
-    mean of series."""
-    slopes, used, heads = [], [], []
-    for rows in series(cells, (axis,), axis):
-        x = cells.ok[axis].to_numpy(float)[rows]
-        if len(x) >= 3:
-            slopes.append(slopes_of(np.log(x), np.log(cells.samples[:, rows])))
-            heads.append(rows[0])
-            used += list(rows)
-    if not slopes:
+    """p of throughput ~ axis^p: slope of the logarithms in each series of at least three values."""
+    groups = [rows for rows in series(cells, (axis,), axis) if len(rows) >= 3]
+    if not groups:
         raise Untested(f"no series with three values of {NAMES[axis]} measured")
-    values = np.column_stack(slopes)
-    x = cells.ok[axis].iloc[used]
-    text = joined(
-        f"{NAMES[axis]} {x.min():g} to {x.max():g}",
-        f"series from {values[0].min():.2f} to {values[0].max():.2f}",
-        breakdown(values[0], cells.ok.iloc[heads], by, "", ".2f"),
+    x_of = np.log(cells.ok[axis].to_numpy(float))
+    items = tuple(
+        of_series(cells, rows, lambda v, x=x_of[rows]: slopes_of(x, np.log(v)), label)
+        for rows, label in zip(groups, heads(cells, groups), strict=True)
     )
-    return mean_of(values, cells, "exponent", cells.ok.iloc[used], (), text)
+    used = _used(cells, groups)
+    found = Effect(items, "exponent", used)
+    text = joined(
+        f"{NAMES[axis]} {used[axis].min():g} to {used[axis].max():g}",
+        f"series from {found.values.min():.2f} to {found.values.max():.2f}",
+        breakdown(found.values, cells.ok.iloc[[rows[0] for rows in groups]], by, "", ".2f"),
+    )
+    return replace(found, text=text)
 
 
-def falling_steps(cells: Cells, axis: str, levels: list) -> Effect:
-    """Share of single steps along the axis at which throughput falls, %; `levels` are the source's
+def steps(cells: Cells, axis: str, levels: list) -> Effect:
+    """Change of throughput at each single step along the axis, %; `levels` are the source's
     values."""
     planned = sorted(cells.planned[axis].dropna().unique())
     differs = (
@@ -233,19 +293,14 @@ def falling_steps(cells: Cells, axis: str, levels: list) -> Effect:
         highs += list(rows[1:])
     if not lows:
         raise Untested(f"no two measured cells that differ only in {NAMES[axis]}")
-    ratio = cells.samples[:, highs] / cells.samples[:, lows]
-    rises = [
-        f"{_cell(cells.ok.iloc[a], axis)} to {cells.ok[axis][b]:g}: {100 * (r - 1):+.1f} %"
-        for a, b, r in zip(lows, highs, ratio[0], strict=True)
-        if r >= 1
-    ]
+    found = pair_of(cells, lows, highs).effect(over=False)
+    rises = [f"{item.label}: {item.value:+.1f} %" for item in found.items if item.value >= 0]
     text = f"{len(lows) - len(rises)} of {len(lows)} steps fall" + (
         "; not: " + ", ".join(rises[:6]) if rises else ""
     )
-    used = cells.ok.iloc[sorted({*lows, *highs})]
-    return mean_of(100.0 * (ratio < 1), cells, "% of steps", used, differs, text)
+    return replace(found, differs=differs, text=text)
 
 
-def _cell(row: pd.Series, axis: str) -> str:
-    shown = [c for c in ("expert_ffn_dim", "num_experts", "batch") if c != axis]
-    return ", ".join(f"{NAMES[c]} {row[c]:g}" for c in shown) + f", {NAMES[axis]} {row[axis]:g}"
+def pair_of(cells: Cells, low, high) -> Comparison:
+    """A Comparison of these cells."""
+    return Comparison(cells, np.asarray(low), np.asarray(high), (), "")

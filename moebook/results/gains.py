@@ -1,14 +1,15 @@
 """One series against another at the same place: ratios of a metric, percent gains.
 
-A place is a model with its active experts, batch and lengths. The range of a ratio is the widest
-that the repeats of both allow: the least of the one over the most of the other, and the other way
-round."""
+A place is a model with its active experts, batch and lengths. A ratio has the interval that
+verdicts take (intervals.py)."""
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from moebook.results.cells import METHOD_ORDER, of_sweep, places_of_series
+from moebook.results.intervals import Values, estimate, log_ratio
 
 PLACE = ("model", "top_k", "batch", "input_tokens", "output_tokens")
 METRIC = "throughput_tok_s"
@@ -39,20 +40,34 @@ def ratios(
             f"series {over!r} has several rows at one {', '.join(PLACE)}; give rows of one "
             "measurement"
         )
-    ends = [metric, f"{metric}_lo", f"{metric}_hi"]
-    facts = [c for c in ("status", "reason", "method", *ends) if c in rows]
-    both = others.merge(
-        base[["_place", *facts]], on="_place", how="left", suffixes=("", "_over"), sort=False
+    facts = [c for c in ("status", "reason", "method", metric) if c in rows]
+    both = others.reset_index(drop=True).merge(
+        base.reset_index()[["_place", "index", *facts]],
+        on="_place",
+        how="left",
+        suffixes=("", "_over"),
+        sort=False,
     )
-    out = both[others.columns.drop("_place")].assign(
-        ratio=both[metric] / both[f"{metric}_over"], over=over
-    )
-    if set(ends) <= set(rows):
-        lo, hi = ends[1:]
-        out = out.assign(
-            ratio_lo=both[lo] / both[f"{hi}_over"], ratio_hi=both[hi] / both[f"{lo}_over"]
-        )
-    return _as_sure_as_both(out, both)
+    out = both[others.columns.drop("_place")].assign(over=over)
+    found = _ratios(out, base.loc[both["index"].dropna()], both["index"].notna(), metric)
+    return _as_sure_as_both(out.assign(**found), both)
+
+
+def _ratios(
+    own: pd.DataFrame, base: pd.DataFrame, paired: pd.Series, metric: str
+) -> dict[str, np.ndarray]:
+    """`ratio` of each row's metric to that of its partner in `base`, which has a row for each that
+    is paired; with the ends of its interval where the metric has any."""
+    found = {name: np.full(len(own), np.nan) for name in ("ratio", "ratio_lo", "ratio_hi")}
+    both = pd.concat([own[paired], base], ignore_index=True)
+    has = both[metric].notna().to_numpy().reshape(2, -1).all(axis=0)
+    n = len(base)
+    index = np.column_stack([np.arange(n), n + np.arange(n)])[has]
+    at = np.flatnonzero(paired)[has]
+    estimates = estimate(Values.of(both, metric), index, log_ratio)
+    for name, logs in zip(found, (estimates.value, *estimates.ends()), strict=True):
+        found[name][at] = np.exp(logs)
+    return found if f"{metric}_lo" in own else {"ratio": found["ratio"]}
 
 
 def _as_sure_as_both(out: pd.DataFrame, both: pd.DataFrame) -> pd.DataFrame:

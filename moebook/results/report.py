@@ -1,7 +1,6 @@
-"""Tables and reports to read: results for a notebook, plan and verdicts for a terminal, a notebook
-as HTML."""
+"""Tables and reports to read: results for a notebook, a plan for a terminal, a notebook as
+HTML."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +30,6 @@ SHAPE = {
     "status": "status",
 }
 NOTES = ("reason", "note")  # columns of sentences
-GROUPS = {"supported": 0, "contradicted": 1, "mixed": 2, "untested": 3}
 
 
 def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame, str]:
@@ -220,61 +218,6 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def verdict_lines(verdicts: Iterable) -> list[str]:
-    """Verdicts (`claims.evaluate`) as lines for a terminal: by section, the effect beside what the
-    source states, and the reason where there is none; a last line counts them."""
-    verdicts, out, section = list(verdicts), [], None
-    for v in verdicts:
-        if v.section != section:
-            section = v.section
-            out.append(f"Section {section}")
-        out.append(f"  {v.id}: {v.label}: {v.statement}")
-        source = ", ".join(f"{k} {value}" for k, value in v.source_range.items())
-        if v.effect is None:
-            out.append(f"      {v.reason}")
-        else:
-            out.append(
-                f"      measured {v.effect:.4g} {v.unit} [{v.effect_lo:.4g}, {v.effect_hi:.4g}], n "
-                f"= {v.n}" + f"; source: {source}" * bool(source)
-            )
-    counts = {}
-    for v in verdicts:
-        counts[v.verdict] = counts.get(v.verdict, 0) + 1
-    told = ", ".join(
-        f"{counts[name]} {name}"
-        for name in sorted(counts, key=lambda n: GROUPS.get(n, len(GROUPS)))
-    )
-    return [*out, f"{len(verdicts)} claims: {told or 'none'}"]
-
-
-def verdict_table(verdicts: Iterable):
-    """Verdicts as a styled table for a notebook: claim, verdict, effect with its interval, the
-    source's range, basis."""
-    rows = [
-        {
-            "section": v.section,
-            "claim": v.id,
-            "verdict": v.label,
-            "statement": v.statement,
-            "measured": "–"
-            if v.effect is None
-            else f"{v.effect:.3g} {v.unit} [{v.effect_lo:.3g}, {v.effect_hi:.3g}], n = {v.n}",
-            "the source says": ", ".join(f"{k} {value}" for k, value in v.source_range.items())
-            or "–",
-            "basis": v.conditions if v.effect is not None else v.reason,
-        }
-        for v in verdicts
-    ]
-    columns = ["section", "claim", "verdict", "statement", "measured", "the source says", "basis"]
-    left = [
-        {
-            "selector": "th, td",
-            "props": "text-align: left; vertical-align: top; max-width: 22em; white-space: normal",
-        }
-    ]
-    return pd.DataFrame(rows, columns=columns).style.hide(axis="index").set_table_styles(left)
 
 
 def export_html(notebook_path: str | Path, html_path: str | Path) -> Path:

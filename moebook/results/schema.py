@@ -28,6 +28,7 @@ PANDAS = {
 }
 ALWAYS_THERE = {"integer": "int64", "flag": "bool"}  # pandas types that have no null
 IDENTITIES = ("place", "series", "room")
+TIMED = ("s", "tokens/s")  # units of what has an interval between engine starts
 SUMMARISED = ("repeat", "metric")  # groups of which a summary tells the median and the range
 
 
@@ -94,21 +95,25 @@ def _expanded(name: str, told: dict) -> list[Column]:
 
 
 def _ranges(written: list[Column]) -> list[Column]:
-    """In a summary: the range of the repeats, of a composed row the ends of the time it can
-    take."""
-    ends = {"_lo": "least", "_hi": "largest"}
+    """In a summary: the ends of the interval between engine starts; of what is not timed, and of a
+    composed row, the least and the largest."""
+    ends = {"_lo": ("lower", "least"), "_hi": ("upper", "largest")}
     return [
         replace(
             column,
             name=column.name + end,
             group="range",
             source="results.summarize",
-            meaning=f"{which} of the repeats' {column.name}",
+            meaning=(
+                f"{side} end of the 95 % interval of {column.name} between engine starts"
+                if column.unit in TIMED
+                else f"{most} of the repeats' {column.name}"
+            ),
             missing=f"{column.name} is null",
         )
         for column in written
         if column.group in SUMMARISED
-        for end, which in ends.items()
+        for end, (side, most) in ends.items()
     ]
 
 
@@ -196,18 +201,19 @@ read as one, here in Python:
     from glob import glob
     pyarrow.dataset.dataset(sorted(glob("outputs/reference/*/*/results.parquet"))).to_table()
 
-`results.summarize` makes a table with a row per point: medians over the repeats, their range, and
-the columns marked "summary only".
+`results.summarize` makes a table with a row per point: values over its engine starts with their
+intervals, and the columns marked "summary only".
 
 Types: text (string), integer (int64), number (float64), flag (bool). Unit `1` is a ratio, `none`
 has no unit. Letters: B batch, L layers, H hidden, I expert FFN dimension, E experts, K active
 experts, T tokens, k draft tokens."""
 
 RANGES = """\
-## Range of the repeats (summary only)
+## Interval of a point (summary only)
 
-The metric's own column holds the median of the repeats. Of a composed row both are ends of the time
-it can take.
+The metric's own column holds the mean of the point's engine starts, each the median of its repeats;
+of what is not timed, the median of all repeats. Of a composed row both are ends of the time it can
+take. A layer's times have the range of its repeats.
 """
 
 if __name__ == "__main__":

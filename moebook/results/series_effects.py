@@ -6,9 +6,10 @@ of the column `series`, or lists of names; where none of them was measured, a st
 is taken and `differs` says so. Where planned workloads are not measured the effect is not `whole`,
 and the verdict holds in part."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from moebook.results.cells import Cells, Untested, places_of_series, series_keys
 from moebook.results.comparison import (
@@ -16,12 +17,11 @@ from moebook.results.comparison import (
     Comparison,
     Effect,
     breakdown,
-    mean_of,
+    labels_of,
     narrow,
     plain,
-    slopes_of,
-    summarise,
 )
+from moebook.results.effects import shared, slope_items
 
 
 def _names(
@@ -67,12 +67,10 @@ def versus(
     return Comparison(cells, low, high, (*differs, *more), text, len(pairs) >= of)
 
 
-def _gains(
-    cells: Cells, series, over, where, model, like, instead
-) -> tuple[Comparison, np.ndarray, tuple[str, ...], Cells]:
+def _pairs(cells: Cells, series, over, where, model, like, instead) -> Comparison:
     cells, differs = narrow(cells, where, model, like)
     pairs = versus(cells, series, over, instead)
-    return pairs, 100 * (pairs.ratio() - 1), differs + pairs.differs, cells
+    return replace(pairs, differs=differs + pairs.differs)
 
 
 def _by(gain: np.ndarray, cells: Cells, rows: np.ndarray, by: str | None) -> str:
@@ -89,34 +87,12 @@ def series_gain(
     like: str | None = None,
     instead: dict | None = None,
     by: str | None = None,
-    reduce: str = "mean",
 ) -> Effect:
-    """How much faster `series` is than `over`, %: mean over pairs, or the least or largest of them
-    (min, max)."""
-    pairs, gain, differs, cells = _gains(cells, series, over, where, model, like, instead)
-    text = f"{pairs.text}, from {gain[0].min():+.1f} to {gain[0].max():+.1f} %" + _by(
-        gain[0], cells, pairs.low, by
-    )
-    if reduce == "mean":
-        return mean_of(gain, cells, "%", pairs.used, differs, text, pairs.whole)
-    stat = {"min": np.min, "max": np.max}[reduce](gain, axis=1)
-    return summarise(stat, "%", gain.shape[1], pairs.used, differs, text, pairs.whole)
-
-
-def series_wins(
-    cells: Cells,
-    series,
-    over: str,
-    where: dict | None = None,
-    model: str | None = None,
-    like: str | None = None,
-    instead: dict | None = None,
-) -> Effect:
-    """Share of equal workloads at which `series` is the faster one, %."""
-    pairs, gain, differs, cells = _gains(cells, series, over, where, model, like, instead)
-    wins = 100.0 * (gain > 0)
-    text = f"{pairs.text}: faster at {int(wins[0].sum() / 100)} of {wins.shape[1]} workloads"
-    return mean_of(wins, cells, "% of workloads", pairs.used, differs, text, pairs.whole)
+    """How much faster `series` is than `over` at each workload, %."""
+    pairs = _pairs(cells, series, over, where, model, like, instead)
+    found = pairs.effect()
+    text = f"{pairs.text}, from {found.values.min():+.1f} to {found.values.max():+.1f} %"
+    return replace(found, text=text + _by(found.values, pairs.cells, pairs.low, by))
 
 
 def series_gain_slope(
@@ -129,12 +105,13 @@ def series_gain_slope(
     instead: dict | None = None,
 ) -> Effect:
     """How the gain of `series` over `over` grows with `along`: percentage points per doubling,
-    least squares."""
-    pairs, gain, differs, cells = _gains(cells, series, over, None, model, like, instead)
-    slopes = [slopes_of(np.log2(x), own) for x, own in _along(cells, pairs, gain, along)]
+    least squares, of each set of workloads."""
+    pairs = _pairs(cells, series, over, None, model, like, instead)
+    items = slope_items(pairs.cells, pairs, _along(pairs, along), along)
+    gain = 100 * (pairs.ratio() - 1)
+    text = pairs.text + _by(gain, pairs.cells, pairs.low, along)
     unit = f"points per doubling of {NAMES[along]}"
-    text = pairs.text + _by(gain[0], cells, pairs.low, along)
-    return mean_of(np.column_stack(slopes), cells, unit, pairs.used, differs, text, pairs.whole)
+    return Effect(items, unit, pairs.used, pairs.differs, text, pairs.whole)
 
 
 def series_gain_steps(
@@ -146,25 +123,33 @@ def series_gain_steps(
     like: str | None = None,
     instead: dict | None = None,
 ) -> Effect:
-    """Share of the steps from one value of `along` to the next at which the gain of `series` over
-    `over` grows, %."""
-    pairs, gain, differs, cells = _gains(cells, series, over, None, model, like, instead)
-    grows = np.column_stack(
-        [100.0 * (np.diff(own, axis=1) > 0) for _, own in _along(cells, pairs, gain, along)]
+    """By how many percentage points the gain of `series` over `over` grows from one value of
+    `along` to the next."""
+    pairs = _pairs(cells, series, over, None, model, like, instead)
+    ends = [
+        (rows.index[i : i + 2], rows.iloc[i + 1])
+        for rows in _along(pairs, along)
+        for i in range(len(rows) - 1)
+    ]
+
+    def growth(v: np.ndarray) -> np.ndarray:
+        gain = 100 * (v[..., ::2] / v[..., 1::2] - 1)
+        return gain[..., 1] - gain[..., 0]
+
+    labels = labels_of(pd.DataFrame([upper for _, upper in ends]))
+    items = tuple(
+        shared(pairs.cells, pairs, numbers, growth, f"up to {label}")
+        for (numbers, _), label in zip(ends, labels, strict=True)
     )
-    text = (
-        f"{pairs.text}: grows at {int(grows[0].sum() / 100)} of {grows.shape[1]} steps of "
-        f"{NAMES[along]}"
-    )
-    return mean_of(grows, cells, "% of steps", pairs.used, differs, text, pairs.whole)
+    grows = sum(item.value > 0 for item in items)
+    text = f"{pairs.text}: grows at {grows} of {len(items)} steps of {NAMES[along]}"
+    return Effect(items, "points", pairs.used, pairs.differs, text, pairs.whole)
 
 
-def _along(
-    cells: Cells, pairs: Comparison, gain: np.ndarray, along: str
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Values of `along`, ascending, and the gains there (samples, values), for each set of
-    workloads that are equal else. Untested where none has two values."""
-    at = cells.ok.iloc[pairs.low].reset_index(drop=True)
+def _along(pairs: Comparison, along: str) -> list[pd.DataFrame]:
+    """The pairs, ascending along the column, of each set of workloads that are equal else; rows
+    numbered as the pairs are. Untested where none has two values."""
+    at = pairs.cells.ok.iloc[pairs.low].reset_index(drop=True)
     sets = [
         rows.sort_values(along)
         for _, rows in at[at[along].notna()].groupby(series_keys(at, (along,)), sort=True)
@@ -172,4 +157,4 @@ def _along(
     ]
     if not sets:
         raise Untested(f"no gain at two values of {NAMES[along]} with all else equal")
-    return ((rows[along].to_numpy(float), gain[:, rows.index]) for rows in sets)
+    return sets

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from moebook import __version__
 from moebook.measure.store import write_atomic
-from moebook.results import schema
+from moebook.results import schema, starts
 from moebook.study.plan import Plan, Point, describe
 
 REPEAT_METRICS, CONTEXTS, REPEAT_TEXTS = map(schema.names, ("repeat", "context", "digest"))
@@ -192,16 +192,14 @@ def at_anchor(layers: list[int], seconds: list[float], full: int) -> float:
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per point and set of sweeps: medians over repeats, `<metric>_lo` and `_hi` (min,
-    max), `n_repeats`, `spread_pct` of E2E. Order of the table is kept."""
-    if "record" in table:
-        table = table[table["record"].fillna(1) == 1]
+    """One row per point and set of sweeps. Timed metrics: the mean of the point's engine starts,
+    with `<metric>_lo` and `_hi`, a 95 % interval between starts (starts.py). Others: the median of
+    all repeats, with the least and the largest. `n_repeats`; `spread_pct` of E2E within the first
+    start. Order of the table is kept."""
     metrics = [m for m in METRICS if m in table]
     texts = [name for name in REPEAT_TEXTS if name in table]
-    groups = table.groupby("key", sort=False)
-    identity = (
-        table.drop_duplicates("key").drop(columns=["repeat", *metrics, *texts]).set_index("key")
-    )
+    groups, once = table.groupby("key", sort=False), ["repeat", "record", "host", *metrics, *texts]
+    identity = table.drop_duplicates("key").set_index("key")
     told = {}
     for metric in metrics:
         by_point = groups[metric]
@@ -210,11 +208,22 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
             f"{metric}_lo": by_point.min(),
             f"{metric}_hi": by_point.max(),
         }
+    spread = _spread(table)
+    told |= starts.summarise(table, identity)
     told["n_repeats"] = groups["repeat"].count()
     told |= {name: groups[name].agg(lambda own: ",".join(own.dropna()) or None) for name in texts}
-    spreads = [100 * (told[f"{t}_hi"] - told[f"{t}_lo"]) / told[t] for t in TIMES if t in told]
-    told["spread_pct"] = spreads[0].combine_first(spreads[-1])
-    return identity.join(pd.DataFrame(told)).reset_index()
+    identity = identity.drop(columns=[c for c in once if c in identity])
+    return identity.join(pd.DataFrame({**told, "spread_pct": spread})).reset_index()
+
+
+def _spread(table: pd.DataFrame) -> pd.Series:
+    """By key: range of the repeats of the first start over their median, %, of the first of TIMES
+    that a point has."""
+    first = table[table["record"].fillna(1) == 1] if "record" in table else table
+    groups = first.groupby("key", sort=False)
+    found = [groups[time] for time in TIMES if time in table]
+    spreads = [100 * (of.max() - of.min()) / of.median() for of in found]
+    return spreads[0].combine_first(spreads[-1])
 
 
 def write(table: pd.DataFrame, path: Path, metadata: dict) -> None:

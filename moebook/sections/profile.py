@@ -1,12 +1,17 @@
 """A profile as a whole: the runs of all its notebooks, and the verdicts on all claims."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 
 from moebook import paths, sections
 from moebook.results import agreement, verdicts
-from moebook.results.verdicts import Verdict
+from moebook.results.claims import Claim
+from moebook.results.findings import Verdict
+from moebook.results.judge import beside
+from moebook.results.robust import check_of
 from moebook.study.params import load
 from moebook.workbook import NoResults, Run
 
@@ -21,10 +26,30 @@ def runs(profile: str, output_root: str | None = None) -> Iterator[Run]:
             yield Run(section, params)
 
 
-def all_verdicts(profile: str, output_root: str | None = None) -> tuple[list[Verdict], list[str]]:
-    """(verdicts of every claim, a line per notebook on where its results come from)."""
+def all_verdicts(
+    profile: str, output_root: str | None = None, name: str = ""
+) -> tuple[list[Verdict], list[str]]:
+    """(verdicts of every claim, or of the one named, a line per notebook on where its results come
+    from). Verdicts of the same kind of device in other numbers stand beside, from their
+    profiles."""
+    claims = [claim for claim in sections.claims() if name in ("", claim.id)]
+    if profile not in paths.profiles():
+        raise ValueError(
+            f"no parameter files for profile {profile!r}; profiles: {', '.join(paths.profiles())}"
+        )
+    found, origins = _of_profile(profile, output_root, claims)
+    others = {other: _of_profile(other, output_root, claims, False)[0] for other in _kin(profile)}
+    return [_with_others(one, i, others) for i, one in enumerate(found)], origins
+
+
+def _of_profile(
+    profile: str, output_root: str | None, claims: list[Claim], checks: bool = True
+) -> tuple[list[Verdict], list[str]]:
     tables, origins = [], []
+    wanted = {claim.notebook for claim in claims}
     for run in runs(profile, output_root):
+        if run.section.stem not in wanted:
+            continue
         try:
             res = run.read()
         except NoResults as error:
@@ -32,12 +57,24 @@ def all_verdicts(profile: str, output_root: str | None = None) -> tuple[list[Ver
             continue
         tables.append(res.summary)
         origins.append(f"{run.section.stem}: {res.origin}")
-    if not tables and not origins:
-        raise ValueError(
-            f"no parameter files for profile {profile!r}; profiles: {', '.join(paths.profiles())}"
-        )
     summary = pd.concat(tables, ignore_index=True) if tables else None
-    return verdicts.evaluate(summary, sections.claims()), origins
+    return verdicts.evaluate(summary, claims, checks=checks), origins
+
+
+def _kin(profile: str) -> list[str]:
+    """The other profiles of the same kind of device in other numbers: `2xh200` of `h200`."""
+    kind = re.sub(r"^\d+x", "", profile)
+    return [p for p in paths.profiles() if p != profile and re.sub(r"^\d+x", "", p) == kind]
+
+
+def _with_others(own: Verdict, i: int, others: dict[str, list[Verdict]]) -> Verdict:
+    """With the verdicts of other profiles on the same claim, and a check against them."""
+    told = {name: found[i] for name, found in others.items() if found[i].verdict != "untested"}
+    elsewhere = tuple(beside(name, verdict) for name, verdict in told.items())
+    if own.verdict == "untested" or not told:
+        return replace(own, elsewhere=elsewhere)
+    check = check_of("other devices", own, tuple(v.verdict for v in told.values()))
+    return replace(own, elsewhere=elsewhere, checks=(*own.checks, check))
 
 
 def compared(profile: str, output_root: str | None = None) -> list[agreement.Compared]:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 from moebook import sections
 from moebook.results import verdicts as claims
@@ -15,6 +16,7 @@ from moebook.sections.load_balancing.claims import (
     imbalance_ratio,
     importance_rank,
     perplexity_cost,
+    rank_error,
 )
 
 CV = {"no-balance": 1.2, "aux-0.001": 0.6, "aux-0.01": 0.3, "aux-0.1": 0.15, "loss-free": 0.4}
@@ -88,25 +90,20 @@ def table(cv=CV, width=0.05, cost=lambda s: 2.0, rho=None, experts=32) -> pd.Dat
 
 
 def cells(frame, metric="balance_cv", sweep="balance|training"):
-    return Cells.of(frame, sweep, 300, 0, metric)
+    return Cells.of(frame, sweep, metric)
 
 
 def verdicts(frame):
-    return {v.id: v for v in claims.evaluate(frame, sections.claims(), resamples=300)}
+    return {v.id: v for v in claims.evaluate(frame, sections.claims(), checks=False)}
 
 
 def test_cells_hold_the_metric_with_its_interval():
     found = cells(table())
     assert len(found.ok) == 15 and len(found.planned) == 20
-    first = found.samples[:, 0]
-    assert (
-        first[0] == pytest.approx(1.2)
-        and 1.14 <= first[1:].min() < 1.17
-        and 1.23 < first[1:].max() <= 1.26
-    )
-    repeats = pd.concat([table().assign(repeat=i) for i in range(3)], ignore_index=True)
-    again = cells(repeats)
-    assert len(again.ok) == 15 and (again.samples == found.samples).all()
+    row = found.ok.iloc[0]
+    half = np.log(row["balance_cv_hi"] / row["balance_cv_lo"]) / 2
+    assert found.values.value[0] == pytest.approx(1.2)
+    assert found.values.se[0] == pytest.approx(half / 1.96, rel=1e-3)
 
 
 def test_a_metric_that_the_table_lacks_is_named_where_the_sweep_is_there():
@@ -118,17 +115,11 @@ def test_a_metric_that_the_table_lacks_is_named_where_the_sweep_is_there():
 
 def test_imbalance_is_a_ratio_on_the_same_text():
     found = imbalance_ratio(cells(table()), "aux-0.01")
-    assert (found.value, found.n, found.unit) == (
-        pytest.approx(4),
-        3,
-        "times",
-    ) and 3.5 < found.lo < 4 < found.hi < 4.5
+    assert found.values == pytest.approx([4, 4, 4]) and found.unit == "times"
+    assert all(3.5 < item.ends()[0] < 4 < item.ends()[1] < 4.5 for item in found.items)
     family = imbalance_ratio(cells(table()), "aux-")
-    assert (
-        family.value == pytest.approx((2 * 4 * 8) ** (1 / 3))
-        and family.n == 9
-        and "aux-0.001: 2.00" in family.text
-    )
+    assert sorted(family.values) == pytest.approx([2, 2, 2, 4, 4, 4, 8, 8, 8])
+    assert "aux-0.001: 2.00" in family.text
     with pytest.raises(
         Untested, match="no measured points of nothing; series measured: no-balance"
     ):
@@ -138,7 +129,7 @@ def test_imbalance_is_a_ratio_on_the_same_text():
 def test_texts_are_not_mixed():
     frame = table()
     frame = frame[~((frame["series"] == "no-balance") & (frame["text"] == "prose"))]
-    assert imbalance_ratio(cells(frame), "loss-free").n == 2
+    assert len(imbalance_ratio(cells(frame), "loss-free").items) == 2
     only = frame[(frame["series"] != "no-balance") | (frame["text"] != "code")]
     only = only[(only["series"] != "loss-free") | (only["text"] == "code")]
     with pytest.raises(Untested, match="no text that both no-balance and loss-free were read on"):
@@ -147,13 +138,10 @@ def test_texts_are_not_mixed():
 
 def test_steps_run_from_no_loss_to_the_strongest():
     found = coefficient_steps(cells(table()))
-    assert (found.value, found.lo, found.n) == (
-        100,
-        100,
-        9,
-    ) and "no-balance 1.32, aux-0.001 0.66" in found.text
+    assert len(found.items) == 9 and found.values == pytest.approx([-50] * 9)
+    assert "no-balance 1.32, aux-0.001 0.66" in found.text
     risen = coefficient_steps(cells(table({**CV, "aux-0.1": 0.9})))
-    assert risen.value == pytest.approx(100 * 6 / 9)
+    assert (risen.values < 0).sum() == 6
     with pytest.raises(Untested, match="no measured points of aux-"):
         coefficient_steps(cells(table({"no-balance": 1.0, "loss-free": 0.2})))
 
@@ -162,11 +150,8 @@ def test_the_cost_in_perplexity_is_read_from_training():
     found = perplexity_cost(
         cells(table(cost=lambda s: {"aux-0.001": 0, "aux-0.01": 1, "aux-0.1": 5}.get(s, 9)))
     )
-    assert (found.value, found.n, found.unit) == (
-        pytest.approx(2),
-        3,
-        "%",
-    ) and "aux-0.1 +5.00 %" in found.text
+    assert found.values == pytest.approx([0, 1, 5], abs=1e-9) and found.unit == "%"
+    assert "aux-0.1 +5.00 %" in found.text
     with pytest.raises(Untested, match="no perplexity of no-balance and aux-"):
         perplexity_cost(cells(table().assign(perplexity=np.nan)))
 
@@ -174,21 +159,27 @@ def test_the_cost_in_perplexity_is_read_from_training():
 def test_importance_ranks_within_layers_and_over_variants():
     frame = table(rho={"no-balance": 1.0, "aux-0.01": 0.0, "loss-free": 0.0})
     made = cells(frame, "perplexity", "importance")
-    assert importance_rank(made, "no-balance").value == pytest.approx(1)
+    assert importance_rank(made, "no-balance").values == pytest.approx([1])
     found = importance_rank(made, ["aux-", "loss-free"])
-    assert (
-        abs(found.value) < 0.3
-        and found.lo < found.value < found.hi
-        and found.n == 8
-        and found.unit == "rho"
-    )
+    assert [item.label for item in found.items] == ["aux-0.01", "loss-free"]
+    assert (abs(found.values) < 0.4).all() and found.unit == "rho"
+
+
+def test_the_error_of_ranks_covers_what_chance_gives():
+    """Of ranks without relation the mean over layers lies in its interval about 95 times in 100."""
+    rng, experts, layers = np.random.default_rng(0), 32, 4
+    means = []
+    for _ in range(400):
+        rho = [spearmanr(*rng.normal(size=(2, experts))).statistic for _ in range(layers)]
+        means.append(abs(np.mean(rho)) < 1.96 * rank_error(np.array(rho), experts))
+    assert 0.92 < np.mean(means) < 0.98
 
 
 def test_claims_of_section_7():
     even = verdicts(table(rho={"no-balance": 0.9, "aux-0.01": 0.1, "loss-free": -0.1}))
-    assert even["balance-aux-loss"].label == "supported on this scale"
+    assert even["balance-aux-loss"].label == "supported on other conditions"
     assert (
-        even["balance-aux-loss"].effect == pytest.approx(4)
+        even["balance-aux-loss"].effect == pytest.approx(2)
         and even["balance-aux-loss"].unit == "times"
     )
     assert even["frequency-not-importance"].verdict == "supported"
@@ -204,7 +195,7 @@ def test_claims_of_section_7_the_other_way():
     assert other["balance-aux-loss"].verdict == "contradicted"
     assert other["frequency-not-importance"].verdict == "contradicted"
     between = verdicts(table({**CV, "no-balance": 0.9}, rho={"aux-0.01": 0.6, "loss-free": 0.5}))
-    assert between["frequency-not-importance"].verdict == "mixed"
+    assert between["frequency-not-importance"].verdict == "undecided"
 
 
 def test_other_sections_do_not_need_these_columns():

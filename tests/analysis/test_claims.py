@@ -1,20 +1,21 @@
 import json
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 from analysis_tables import DSV2, QWEN, grid, lengths, per_repeat, row, topk
 
 from moebook import sections
 from moebook.results import verdicts as claims
+from moebook.results.table import summarize
 
 STEP = {1792: 0, 3584: 1, 7168: 2, 14336: 3}
 
 
-def judge(table, claim_id, **options):
-    options = {"resamples": 400, **options}
-    return claims.evaluate(table, [c for c in sections.claims() if c.id == claim_id], **options)[0]
+def judge(table, claim_id):
+    return claims.evaluate(table, [c for c in sections.claims() if c.id == claim_id], checks=False)[
+        0
+    ]
 
 
 def chain(steps_by_active, default):
@@ -108,7 +109,7 @@ CASES = {
     "qwen-over-dsv2": (
         versus(lambda b: 25),
         versus(lambda b: -30),
-        versus(lambda b: 50 if b > 16 else -5),
+        versus(lambda b: 35 if b > 16 else -5),
     ),
 }
 
@@ -159,11 +160,17 @@ def test_effects_are_the_planted_numbers():
     )
 
 
-def test_effects_weigh_every_pair_once():
-    assert judge(grid(gap_of(25, 70)), "active-gap").effect == pytest.approx((25 + 70) / 2)
-    assert judge(
-        grid(gap_of(25, 70), ffn=(1792, 3584, 14336)), "active-gap"
-    ).effect == pytest.approx(40)
+def test_a_claim_over_cells_is_judged_cell_by_cell_and_tells_the_worst():
+    verdict = judge(grid(gap_of(25, 70)), "active-gap")
+    assert (verdict.verdict, verdict.met, verdict.n) == ("mixed", 8, 16)
+    assert verdict.effect == pytest.approx(25) and "expert FFN dim" in verdict.at
+    states = [cell.state for cell in verdict.parts[0].cells]
+    assert states.count("met") == 8 and states.count("failed") == 8
+
+
+def test_a_mean_decides_only_where_the_source_states_one():
+    halves = judge(grid(chain({}, (0.5, 1, 1))), "ffn-halves").parts[0]
+    assert (halves.at, halves.effect, halves.n) == ("mean of 16", pytest.approx(-50), 16)
 
 
 def test_steps_are_compared_per_doubling():
@@ -190,11 +197,14 @@ def test_batch_scaling_reports_the_ratio_beside_the_exponent():
     assert parts["linear"].verdict == "contradicted" and not parts["linear"].decides
 
 
-def test_a_summary_and_its_results_table_give_the_same_verdict():
+def test_the_summary_of_a_results_table_gives_the_same_effect():
     for claim_id in ("ffn-halves", "active-gap"):
         summary = grid(gap_of(65, 65), oom=lambda i, e, k: e * i > 300_000)
-        a, b = judge(summary, claim_id), judge(per_repeat(summary), claim_id)
-        assert a == b
+        a, b = (
+            judge(summary, claim_id),
+            judge(summarize(per_repeat(summary).assign(e2e_s=1.0)), claim_id),
+        )
+        assert b.effect == pytest.approx(a.effect) and (a.n, a.unit) == (b.n, b.unit)
 
 
 def test_missing_ends_on_the_source_scale_are_untested_with_the_reason():
@@ -226,12 +236,12 @@ def test_a_profile_of_another_scale_is_read_over_its_own_range():
     )
     verdict = judge(table, "ffn-halves")
     assert verdict.effect == pytest.approx(-50) and verdict.n == 6
-    assert verdict.scale == "own" and verdict.label.endswith("on this scale")
+    assert verdict.scale == "own" and verdict.label.endswith("on other conditions")
     for text in (
         "expert FFN dim 128 to 512 (source 1792 to 14336)",
         "model tiny-mixtral (source Mixtral-8x7B)",
         "batch 8 (source 16)",
-        "was not tested",
+        "were not tested",
     ):
         assert text in verdict.conditions
     small = judge(table, "active-gap-small")
@@ -252,9 +262,9 @@ def test_stand_in_models_are_named():
     verdict = judge(table, "topk-dsv2")
     assert "model tiny-deepseek-v2 (source DeepSeek-V2-Lite)" in verdict.conditions
     assert "batch 8 (source 64, 128)" in verdict.conditions and verdict.n == 1
-    assert "so few" in verdict.reason and verdict.conditions.count("batch 8 (source") == 1
+    assert verdict.conditions.count("batch 8 (source") == 1
     scaling = judge(table, "batch-scaling")
-    assert scaling.label == "supported in part on this scale"
+    assert scaling.label == "supported in part on other conditions"
     assert {p.name: p.verdict for p in scaling.parts}["over 8 times"] == "untested"
 
 
@@ -280,41 +290,45 @@ def test_comparison_pairs_equal_top_k_and_published_top_k():
 
 
 def test_the_interval_decides_not_the_point_estimate():
-    wild = np.random.default_rng(1).lognormal(0, 0.5, 100)
-    table = grid(lambda i, e, k: gap_of(65, 65)(i, e, k) * wild[(i * 7 + e * 3) % 97] ** (k == 1))
-    tight, wide = judge(grid(gap_of(65, 65)), "active-gap"), judge(table, "active-gap")
-    assert tight.verdict == "supported" and wide.effect_hi - wide.effect_lo > 30
-    assert wide.verdict == "mixed"
+    calm = grid(gap_of(78, 78))
+    middle = calm["throughput_tok_s"]
+    noisy = calm.assign(throughput_tok_s_lo=middle * 0.98, throughput_tok_s_hi=middle * 1.02)
+    assert judge(calm, "active-gap").verdict == "supported"
+    assert judge(noisy, "active-gap").verdict == "undecided"
 
 
-def test_noise_of_repeats_widens_the_interval():
+def test_noise_of_starts_widens_the_interval():
     calm = grid(gap_of(65, 65))
     noisy = calm.assign(
         throughput_tok_s_lo=calm["throughput_tok_s"] * 0.8,
         throughput_tok_s_hi=calm["throughput_tok_s"] * 1.2,
     )
     a, b = judge(calm, "active-gap"), judge(noisy, "active-gap")
-    assert a.effect == b.effect and b.effect_hi - b.effect_lo > 10 * (a.effect_hi - a.effect_lo)
+    assert a.effect == pytest.approx(b.effect)
+    assert b.effect_hi - b.effect_lo > 10 * (a.effect_hi - a.effect_lo)
 
 
-def test_interval_covers_a_known_mean_about_95_times_in_100():
-    rng, covered, trials = np.random.default_rng(0), 0, 60
-    for seed in range(trials):
-        gaps = rng.normal(65, 15, (4, 4))
-        where = {1792: 0, 3584: 1, 7168: 2, 14336: 3}, {8: 0, 16: 1, 32: 2, 64: 3}
-        table = grid(
-            lambda i, e, k, g=gaps, w=where: 1000 * (1 + g[w[0][i], w[1][e]] / 100) ** (k == 1),
-            active=(1, 8),
-        )
-        verdict = judge(table, "active-gap", resamples=300, seed=seed)
-        covered += verdict.effect_lo <= 65 <= verdict.effect_hi
-    assert 0.85 * trials <= covered < trials
-
-
-def test_evaluation_is_reproducible_and_seeded():
+def test_evaluation_has_no_seed():
     table = grid(lambda i, e, k: gap_of(65, 65)(i, e, k) * (1 + (i * e) % 7 / 20 * (k == 1)))
+    shuffled = table.sample(frac=1, random_state=4)
     assert judge(table, "active-gap") == judge(table, "active-gap")
-    assert judge(table, "active-gap", seed=1).effect_lo != judge(table, "active-gap").effect_lo
+    assert judge(shuffled, "active-gap").effect == judge(table, "active-gap").effect
+
+
+def test_another_routing_has_a_verdict_of_its_own():
+    """Prompts that all take the same experts cost by active experts what uniform ones do not."""
+    table = pd.concat(
+        [
+            grid(gap_of(10, 10)).assign(routing="uniform"),
+            grid(gap_of(65, 65)).assign(routing="same"),
+        ],
+        ignore_index=True,
+    )
+    table["key"] += table["routing"]
+    verdict = judge(table, "active-gap")
+    assert verdict.verdict == "contradicted" and verdict.condition.routing == "uniform"
+    (same,) = verdict.regimes
+    assert (same.name, same.verdict, same.effect) == ("same", "supported", pytest.approx(65))
 
 
 def test_methods_are_counted_and_the_plainest_wins():
@@ -326,7 +340,7 @@ def test_methods_are_counted_and_the_plainest_wins():
 
 
 def test_other_sections_are_untested_with_a_reason():
-    verdicts = claims.evaluate(grid(gap_of(65, 65)), sections.claims(), resamples=50)
+    verdicts = claims.evaluate(grid(gap_of(65, 65)), sections.claims(), checks=False)
     assert [v.id for v in verdicts] == [c.id for c in sections.claims()] and len(
         {v.section for v in verdicts}
     ) == 9
@@ -353,7 +367,7 @@ def test_several_devices_and_missing_columns_are_refused():
 
 
 def test_frame_and_json():
-    verdicts = claims.evaluate(grid(gap_of(65, 65)), sections.claims(), resamples=50)
+    verdicts = claims.evaluate(grid(gap_of(65, 65)), sections.claims(), checks=False)
     frame = claims.to_frame(verdicts)
     assert len(frame) == len(verdicts) and frame["effect"].dtype == "float64"
     assert (

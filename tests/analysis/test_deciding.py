@@ -81,13 +81,13 @@ def test_checks_and_supports_decide_nothing_unless_they_are_cells_too(sweeps, de
     assert found == decides and (note is None) == decides
 
 
-def test_composed_rows_stand_in_only_where_the_mode_was_not_run():
+def test_composed_rows_stand_beside_and_decide_nothing():
     run = {**row("modes", MIXTRAL, 100.0, batch=1, tokens=128), "series": "TP"}
     composed = {**run, "method": COMPOSED, "sweeps": COMPOSED, "key": "c"}
     failed = {**row("modes", MIXTRAL, None, batch=1, tokens=128, status="oom"), "series": "TP"}
     rank = {**run, "series": "rank of TP 2", "sweeps": "shards"}
-    assert decisions(run, composed) == [(True, None), (False, deciding.RUN_TOO)]
-    assert decisions(failed, composed)[1] == (True, deciding.STANDS_IN)
+    assert decisions(run, composed) == [(True, None), (False, deciding.BESIDE)]
+    assert decisions(failed, composed)[1] == (False, deciding.BESIDE)
     assert decisions(rank) == [(False, deciding.ONE_RANK)]
 
 
@@ -129,7 +129,7 @@ def test_the_rows_that_a_verdict_names_are_in_the_tables(shipped, verdicts):
     tested = [
         v for v in verdicts if v.verdict != "untested" and v.id != "ffn-dominates"
     ]  # counted from configs
-    assert len(tested) > 25
+    assert len(tested) > 20
     for verdict in tested:
         assert verdict.rows and set(verdict.rows) <= have, verdict.id
         parts = {row for part in verdict.parts if part.decides for row in part.rows}
@@ -154,7 +154,7 @@ def test_rows_that_decide_nothing_are_in_no_verdict(summary, verdicts):
         "prune-small-hurts",
         "spec-length",
         "fused-batch",
-        "accurate-is-slow",
+        "vl2-order",
     ],
 )
 def test_without_one_of_its_rows_a_verdict_is_another(summary, verdicts, claim):
@@ -175,10 +175,11 @@ def test_without_a_row_that_it_does_not_name_a_verdict_is_the_same(summary, verd
     assert (after.n, after.effect, after.rows) == (before.n, before.effect, before.rows)
 
 
-def test_composed_cells_name_the_ranks_that_they_are_made_of(summary, verdicts):
-    verdict = next(v for v in verdicts if v.id == "tp-scales")
-    series = summary.set_index("point_id").loc[list(verdict.rows), "series"]
-    assert {"one device", "rank of TP 4"} <= set(series)
+def test_one_device_decides_nothing_of_several(verdicts):
+    """Section 5 of one device has composed rows alone."""
+    found = {v.id: v for v in verdicts if v.section == 5}
+    assert {v.verdict for v in found.values()} == {"untested"} and len(found) == 3
+    assert "composed ones decide nothing" in found["tp-scales"].reason
 
 
 def test_rows_are_in_the_json_and_in_the_frame(verdicts):
@@ -194,7 +195,7 @@ def test_a_table_without_ids_gives_verdicts_without_rows():
         for v in claims.evaluate(
             grid(lambda i, e, k: 1000 / k**0.2).drop(columns="point_id"),
             sections.claims(),
-            resamples=50,
+            checks=False,
         )
         if v.id == "active-monotone"
     )

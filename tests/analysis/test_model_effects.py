@@ -48,20 +48,21 @@ class Results:
 
 
 def cells(table: pd.DataFrame, sweep="llms", metric="throughput_tok_s") -> Cells:
-    return Cells.of(table, sweep, 200, 0, metric)
+    return Cells.of(table, sweep, metric)
 
 
 def judge(table: pd.DataFrame, claim_id: str):
-    return verdicts.evaluate(table, [BOOK[claim_id]], resamples=300)[0]
+    return verdicts.evaluate(table, [BOOK[claim_id]], checks=False)[0]
 
 
 def test_the_lead_is_over_the_next_in_the_format_that_most_models_have():
     found = model_lead(cells(t.models()), OLMOE)
-    assert found.value == pytest.approx(100 * (2.0 / 1.1 - 1), abs=1e-6) and found.n == 5
-    assert found.lo < found.value < found.hi and found.whole
+    assert found.values == pytest.approx([100 * (2.0 / 1.1 - 1)]) and found.whole
+    lo, hi = found.items[0].ends()
+    assert lo < found.values[0] < hi
     assert set(found.used["series"]) == {"fp8"} and len(found.used) == 6
-    assert found.text.startswith(f"in fp8: fastest to slowest: {OLMOE}, {LITE}")
-    assert f"routing imposed as uniform: {LITE}" in found.text
+    assert f"fastest to slowest: {OLMOE}, {LITE}" in found.text
+    assert found.text.startswith("in fp8, routing near-uniform")
 
 
 def test_a_format_without_the_model_does_not_decide():
@@ -70,11 +71,9 @@ def test_a_format_without_the_model_does_not_decide():
     few = t.models(formats=t.FORMATS, oom=(PHI,))
     few = few[(few["series"] == "bf16") | few["model"].isin([PHI, QWEN3])]
     found = model_lead(cells(few), PHI, over="slowest")
-    assert (
-        found.value == pytest.approx(100 * (0.4 / 0.7 - 1))
-        and found.n == 1
-        and set(found.used["series"]) == {"fp8"}
-    )
+    assert found.values == pytest.approx([100 * (0.4 / 0.7 - 1)]) and set(found.used["series"]) == {
+        "fp8"
+    }
 
 
 def test_a_model_alone_or_absent_is_untested_with_the_reason():
@@ -100,38 +99,32 @@ def test_a_planned_model_without_a_number_makes_the_effect_partial():
 
 def test_changes_of_ttft_and_of_latency():
     ttft = model_change(cells(t.models(), metric="ttft_s"), LITE, OLMOE, "ttft_s")
-    assert ttft.value == pytest.approx(100 * (2.0 / 1.1 - 1)) and " ms" in ttft.text
+    assert ttft.values == pytest.approx([100 * (2.0 / 1.1 - 1)]) and " ms" in ttft.text
     table = t.models()
     fall, more = (
         over_fastest(cells(table), [QWEN3, MIXTRAL]),
         over_fastest(cells(table), [QWEN3, MIXTRAL], of="latency"),
     )
-    assert fall.value == pytest.approx((0.7 / 2 + 0.5 / 2) / 2 * 100 - 100)
-    assert (
-        more.value == pytest.approx(100 * ((2 / 0.7 + 2 / 0.5) / 2 - 1))
-        and f"over {OLMOE}" in more.text
-    )
+    assert fall.values == pytest.approx([0.7 / 2 * 100 - 100, 0.5 / 2 * 100 - 100])
+    assert more.values == pytest.approx([100 * (2 / 0.7 - 1), 100 * (2 / 0.5 - 1)])
+    assert f"over {OLMOE}" in more.text
 
 
 def test_an_order_holds_only_where_every_step_does():
     up = model_order(cells(t.vision(), "vlms", "e2e_s"), list(t.VLMS), "e2e_s")
-    assert up.value == pytest.approx(50) and up.n == 2
+    assert up.values == pytest.approx([100, 50])
     mixed = model_order(cells(t.vision((3.0, 1.0, 1.25)), "vlms", "e2e_s"), list(t.VLMS), "e2e_s")
-    assert mixed.value == pytest.approx(-20)
+    assert mixed.values.min() == pytest.approx(-20)
 
 
 def test_ffn_shares_are_counted_from_configs():
     arch = catalog.load(MIXTRAL)
     counts = sizes.parameter_counts(arch)
     found = ffn_share(cells(t.models()), [MIXTRAL], "total")
-    assert (
-        found.value
-        == pytest.approx(100 * counts["experts"] / sum(counts.values()))
-        == found.lo
-        == found.hi
-    )
+    wanted = pytest.approx(100 * counts["experts"] / sum(counts.values()))
+    assert found.values == wanted and found.items[0].ends() == (wanted, wanted)
     active = ffn_share(cells(t.models()), [MIXTRAL, OLMOE], "active")
-    assert active.value < found.value and OLMOE in active.text
+    assert active.values[0] < found.values[0] and OLMOE in active.text
 
 
 def test_verdicts_follow_the_planted_speeds():
@@ -139,7 +132,7 @@ def test_verdicts_follow_the_planted_speeds():
     assert judge(t.models({**t.SPEED, OLMOE: 1.2}), "olmoe-fastest").verdict == "mixed"
     assert judge(t.models({**t.SPEED, OLMOE: 0.6}), "olmoe-fastest").verdict == "contradicted"
     assert judge(t.models({**t.SPEED, OLMOE: 1.1 * 1.7}), "olmoe-ttft").verdict == "supported"
-    assert judge(t.models({**t.SPEED, OLMOE: 1.1}), "olmoe-ttft").verdict == "mixed"
+    assert judge(t.models({**t.SPEED, OLMOE: 1.2}), "olmoe-ttft").verdict == "mixed"
     assert judge(t.models({**t.SPEED, OLMOE: 0.4}), "olmoe-ttft").verdict == "contradicted"
     assert judge(t.models(), "phi-slowest").verdict == "supported"
     assert judge(t.models({**t.SPEED, PHI: 0.9}), "phi-slowest").verdict == "contradicted"
@@ -148,16 +141,16 @@ def test_verdicts_follow_the_planted_speeds():
     assert judge(t.models(), "accurate-is-slow").verdict == "contradicted"
 
 
-def test_the_vl2_claim_needs_order_and_all_three_distances():
+def test_the_vl2_claim_needs_order_and_two_distances():
     verdict = judge(t.vision((3.6, 2.0, 1.0)), "vl2-order")
     told = {p.name: p.verdict for p in verdict.parts}
     assert told == {
         "order": "supported",
-        "TTFT apart": "contradicted",
+        "TTFT apart": "contradicted",  # reported: the vision tower is not in it
         "TPOT apart": "supported",
         "E2E apart": "supported",
     }
-    assert verdict.verdict == "mixed"
+    assert verdict.verdict == "supported"
     assert judge(t.vision((1.0, 2.0, 3.0)), "vl2-order").verdict == "contradicted"
 
 

@@ -10,7 +10,6 @@ from moebook.results.series_effects import (
     series_gain,
     series_gain_slope,
     series_gain_steps,
-    series_wins,
     versus,
 )
 
@@ -78,13 +77,14 @@ def ladder(speeds: dict, batches=BATCHES) -> pd.DataFrame:
 
 
 def cells(table: pd.DataFrame) -> Cells:
-    return Cells.of(table, "quant|ladder|pruning", 200, 0)
+    return Cells.of(table, "quant|ladder|pruning")
 
 
-def test_a_gain_is_the_mean_over_equal_workloads():
+def test_a_gain_is_told_of_each_workload():
     found = series_gain(cells(formats(lambda n, b, s, m: 10 * b)), "fp8", "bf16")
-    assert (found.value, found.n, found.unit) == (pytest.approx(10 * np.mean(BATCHES)), 4, "%")
-    assert found.lo <= found.value <= found.hi and len(found.used) == 8 and found.differs == ()
+    assert found.values == pytest.approx([10 * b for b in BATCHES]) and found.unit == "%"
+    assert [item.label for item in found.items] == [f"batch {b}" for b in BATCHES]
+    assert len(found.used) == 8 and found.differs == ()
     assert found.text == "fp8 over bf16, from +10.0 to +80.0 %"
 
 
@@ -105,13 +105,14 @@ def test_pairs_are_equal_in_model_batch_and_length():
         b + s / 128 + (50 if m == QWEN else 0)
         for m, b, s in mine[["model", "batch", "input_tokens"]].to_numpy()
     ]
-    np.testing.assert_allclose(100 * (found.ratio()[0] - 1), wanted)
+    np.testing.assert_allclose(100 * (found.ratio() - 1), wanted)
 
 
 def test_least_and_largest_of_the_pairs():
     table = cells(formats(lambda n, b, s, m: {1: -7, 2: 3, 4: 5, 8: 11}[b]))
-    assert series_gain(table, "fp8", "bf16", reduce="min").value == pytest.approx(-7)
-    assert series_gain(table, "fp8", "bf16", reduce="max").value == pytest.approx(11)
+    found = series_gain(table, "fp8", "bf16")
+    assert found.only("min").values == pytest.approx([-7]) and found.only("min").selected == 4
+    assert found.only("max").items[0].label == "batch 8"
 
 
 def test_a_gain_is_split_by_an_axis_in_the_text():
@@ -127,8 +128,12 @@ def test_several_series_are_pooled():
             lambda n, b, s, m: {"fp8": 20, "int4 weights": -10}[n], ("bf16", "fp8", "int4 weights")
         )
     )
-    assert series_gain(table, ["fp8", "int4 weights"], "bf16").value == pytest.approx(5)
-    assert series_gain(table, "fp8", "int4 weights").value == pytest.approx(100 * (1.2 / 0.9 - 1))
+    assert sorted(series_gain(table, ["fp8", "int4 weights"], "bf16").values) == pytest.approx(
+        [-10] * 4 + [20] * 4
+    )
+    assert series_gain(table, "fp8", "int4 weights").values == pytest.approx(
+        [100 * (1.2 / 0.9 - 1)] * 4
+    )
 
 
 def test_narrowed_to_a_model_and_a_batch():
@@ -141,7 +146,7 @@ def test_narrowed_to_a_model_and_a_batch():
         model="Qwen",
         like="qwen",
     )
-    assert (one.value, one.n, one.differs) == (pytest.approx(58), 1, ())
+    assert one.values == pytest.approx([58]) and one.differs == ()
     other = series_gain(
         table,
         "fp8",
@@ -149,15 +154,7 @@ def test_narrowed_to_a_model_and_a_batch():
         where={"batch": {"values": [64], "side": "largest"}},
         model="Mixtral-8x7B",
     )
-    assert other.value == pytest.approx(6) and other.differs == ("batch 4, 8 (source 64)",)
-
-
-def test_wins_count_the_workloads_where_a_series_is_faster():
-    found = series_wins(cells(formats(lambda n, b, s, m: 5 if b > 1 else -5)), "fp8", "bf16")
-    assert (found.value, found.unit) == (
-        75,
-        "% of workloads",
-    ) and "faster at 3 of 4 workloads" in found.text
+    assert other.values == pytest.approx([4, 8]) and other.differs == ("batch 4, 8 (source 64)",)
 
 
 def test_a_slope_is_in_points_per_doubling():
@@ -165,12 +162,9 @@ def test_a_slope_is_in_points_per_doubling():
         formats(lambda n, b, s, m: 5 + 4 * np.log2(b) + (30 if s == 256 else 0), lengths=(128, 256))
     )
     found = series_gain_slope(growing, "fp8", "bf16", "batch")
-    assert (found.value, found.n) == (
-        pytest.approx(4),
-        2,
-    ) and found.unit == "points per doubling of batch"
+    assert found.values == pytest.approx([4, 4]) and found.unit == "points per doubling of batch"
     over_length = series_gain_slope(growing, "fp8", "bf16", "length")
-    assert (over_length.value, over_length.n) == (pytest.approx(30), 4)
+    assert over_length.values == pytest.approx([30] * 4)
 
 
 def test_a_gain_that_rises_and_falls_grows_at_some_of_its_steps():
@@ -179,10 +173,10 @@ def test_a_gain_that_rises_and_falls_grows_at_some_of_its_steps():
         lengths=(128, 256),
     )
     found = series_gain_steps(cells(table.sample(frac=1, random_state=1)), "fp8", "bf16", "batch")
-    assert (found.value, found.n, found.unit) == (pytest.approx(100 / 6), 6, "% of steps")
+    assert (found.values > 0).sum() == 1 and len(found.items) == 6 and found.unit == "points"
     assert found.text.endswith("grows at 1 of 6 steps of batch")
     assert (
-        series_gain_slope(cells(table.query("input_tokens == 128")), "fp8", "bf16", "batch").value
+        series_gain_slope(cells(table.query("input_tokens == 128")), "fp8", "bf16", "batch").values
         > 0
     )
 
@@ -197,13 +191,11 @@ def test_a_stand_in_is_taken_where_the_series_is_missing_and_named():
     instead = {"fused, no graphs": ["fused"]}
     whole = cells(ladder({"fused": 4, "fused, no graphs": 3, "expert loop": 1}))
     own = series_gain(whole, "fused, no graphs", "expert loop", instead=instead)
-    assert (own.value, own.differs) == (pytest.approx(200), ())
+    assert own.values == pytest.approx([200] * 4) and own.differs == ()
     part = cells(ladder({"fused": 4, "expert loop": 1}))
     other = series_gain(part, "fused, no graphs", "expert loop", instead=instead)
-    assert (other.value, other.differs) == (
-        pytest.approx(300),
-        ("series fused in place of fused, no graphs",),
-    )
+    assert other.values == pytest.approx([300] * 4)
+    assert other.differs == ("series fused in place of fused, no graphs",)
     with pytest.raises(
         Untested,
         match="no measured points of fused, no graphs; series measured: expert loop, fused",
@@ -228,13 +220,13 @@ def test_pruned_shapes_pair_with_the_whole_model_at_equal_top_k():
             for k in (1, 2, 4)
         ]
     found = series_gain(cells(pd.DataFrame(rows)), "inter 50 %", "baseline", by="top_k")
-    assert found.value == pytest.approx(20 * (1 + 2 + 4) / 3) and found.n == 3
+    assert found.values == pytest.approx([20, 40, 80])
     assert "by active experts: 1: +20.0 %, 2: +40.0 %, 4: +80.0 %" in found.text
 
 
 def test_what_was_not_measured_is_untested_with_the_engines_reason():
     table = cells(formats(lambda n, b, s, m: 1, gone={"fp8": "FP8 is not supported on this CPU"}))
-    for function in (series_gain, series_wins, series_gain_slope, series_gain_steps):
+    for function in (series_gain, series_gain_slope, series_gain_steps):
         extra = {"along": "batch"} if function in (series_gain_slope, series_gain_steps) else {}
         with pytest.raises(
             Untested, match=r"no measured points of fp8 \(FP8 is not supported on this CPU\)"
@@ -257,12 +249,16 @@ def test_series_without_a_common_workload_are_untested():
         series_gain(cells(table), "fp8", "bf16")
 
 
-def test_noise_of_repeats_widens_the_interval():
+def width(item) -> float:
+    return float(np.diff(item.ends())[0])
+
+
+def test_a_wider_interval_of_cells_is_one_of_gains():
     calm = formats(lambda n, b, s, m: 20)
     speed = calm["throughput_tok_s"]
     noisy = calm.assign(throughput_tok_s_lo=0.8 * speed, throughput_tok_s_hi=1.2 * speed)
     a, b = (series_gain(cells(t), "fp8", "bf16") for t in (calm, noisy))
-    assert a.value == b.value == pytest.approx(20) and b.hi - b.lo > 10 * (a.hi - a.lo)
+    assert a.values == pytest.approx(b.values) and width(b.items[0]) > 10 * width(a.items[0])
 
 
 def test_an_effect_over_part_of_the_planned_workloads_says_so():
@@ -270,5 +266,5 @@ def test_an_effect_over_part_of_the_planned_workloads_says_so():
     assert series_gain(cells(table), "fp8", "bf16").whole
     lost = (table["series"] == "fp8") & (table["batch"] == 8)
     table.loc[lost, ["status", "reason"]] = ["not_run", "not measured yet"]
-    found = series_wins(cells(table), "fp8", "bf16")
+    found = series_gain(cells(table), "fp8", "bf16")
     assert not found.whole and "at 3 of 4 planned workloads" in found.text

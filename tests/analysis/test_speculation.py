@@ -75,9 +75,9 @@ def test_planted_costs_come_back_at_every_place():
         for d, k, b in zip(found["draft"], found["draft_tokens"], found["batch"], strict=True)
     ]
     np.testing.assert_allclose(found["cost_ratio"].astype(float), wanted)
-    np.testing.assert_allclose(
-        found["cost_ratio_lo"].astype(float), np.array(wanted) * t.SPREAD[0] / t.SPREAD[1]
-    )
+    half = np.log(t.SPREAD[1] / t.SPREAD[0]) / 2  # of one side, on the logarithm
+    lowest = np.array(wanted) * np.exp(-np.sqrt(2) * half)
+    np.testing.assert_allclose(found["cost_ratio_lo"].astype(float), lowest)
     assert (found["acceptance"] == 0.7).all() and len(found) == 4 * (3 + 7)
 
 

@@ -5,7 +5,6 @@ Cells hold E2E latency (s). An engine's rows and an endpoint's are told apart by
 rooflines are no cells, for what hardware could do decides nothing. Without an endpoint every effect
 of it is untested, and says how to have one."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +12,9 @@ import pandas as pd
 
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most
-from moebook.results.comparison import Comparison, Effect, mean_of, plain, series
+from moebook.results.comparison import Comparison, Effect, items_of, plain, series, times
+from moebook.results.effects import heads, of_series
+from moebook.results.intervals import estimate, log_ratio
 
 NO_ENDPOINT = (
     "no endpoint was measured: set `endpoint` to a label and the endpoint's environment variables; "
@@ -22,58 +23,76 @@ NO_ENDPOINT = (
 PLACE = ["model", "batch", "input_tokens", "output_tokens"]
 
 
-def exponent_rise(
+def marginal_rise(
     cells: Cells, at: int, endpoint: bool = False, source_device: str | None = None
 ) -> Effect:
-    """Exponent of latency against length above `at` tokens less the one below, per series: 0 for a
-    straight line."""
+    """Seconds that a further token costs beyond `at` tokens over those that it costs before, per
+    series, x: 1 for a straight line."""
     cells, differs = _side(cells, endpoint, source_device)
     planned = sorted(cells.planned["length"].dropna().unique())
     if at not in planned and len(planned) > 2:
         source, at = at, int(planned[(len(planned) - 1) // 2])
         differs = (*differs, f"bend looked for at {at} tokens (source {source})")
-    lengths, logs = cells.ok["length"].to_numpy(float), np.log(cells.samples)
-    values, used, texts = [], [], []
+    lengths = cells.ok["length"].to_numpy(float)
+    groups, texts = [], []
     for rows in series(cells, ("length",), "length"):
         x = lengths[rows]
-        if at not in x[1:-1]:
-            continue
-        ends = rows[[0, list(x).index(at), -1]]
-        growth = np.log(lengths[ends][1:] / lengths[ends][:-1])
-        below, above = (np.diff(logs[:, ends]) / growth).T
-        values.append(above - below)
-        used += list(rows)
-        row = cells.ok.iloc[ends[1]]
-        slopes = f"{below[0]:.2f} from {x[0]:g}, {above[0]:.2f} to {x[-1]:g}"
-        texts.append(f"{row['series']} at batch {row['batch']:g}: {slopes}")
-    if not values:
+        if at in x[1:-1]:
+            groups.append(rows[[0, list(x).index(at), -1]])
+            below, above = _marginal(cells.values.value[groups[-1]], lengths[groups[-1]])
+            row = cells.ok.iloc[groups[-1][1]]
+            each = f"{1e3 * below:.3g} ms a token from {x[0]:g}, {1e3 * above:.3g} to {x[-1]:g}"
+            texts.append(f"{row['series']} at batch {row['batch']:g}: {each}")
+    if not groups:
         known = plain(sorted(set(lengths[~np.isnan(lengths)])))
         raise Untested(f"no series measured below, at and above {at} tokens; measured: {known}")
-    rows = cells.ok.iloc[sorted(set(used))]
-    return mean_of(np.column_stack(values), cells, "of exponent", rows, differs, "; ".join(texts))
+
+    def rise(v: np.ndarray, x: np.ndarray) -> np.ndarray:
+        below, above = _marginal(v, x)
+        return above / below
+
+    items = tuple(
+        of_series(cells, rows, partial(rise, x=lengths[rows]), label)
+        for rows, label in zip(groups, heads(cells, groups), strict=True)
+    )
+    used = cells.ok.iloc[np.unique(np.concatenate(groups))]
+    return Effect(items, "x", used, differs, "; ".join(texts))
+
+
+def _marginal(v: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds per token between the first two of three lengths x, and between the last two."""
+    below, above = np.moveaxis(np.diff(v, axis=-1) / np.diff(x), -1, 0)
+    return below, above
 
 
 def endpoint_lead(cells: Cells, source_device: str) -> Effect:
-    """Latency of one's own engine over the endpoint's at equal batch and length, geometric mean,
-    x."""
+    """Latency of one's own engine over the endpoint's at each equal batch and length, x."""
     pairs, rows = _pairs(cells, source_device)
-    ratio = rows.assign(ratio=pairs.ratio()[0]).sort_values(["series", "input_tokens"])
+    ratio = rows.assign(ratio=pairs.ratio()).sort_values(["series", "input_tokens"])
     each = zip(ratio["input_tokens"], ratio["ratio"], strict=True)
-    return _geometric(pairs, np.log(pairs.ratio()), ", ".join(f"{n:g}: {r:.3g} x" for n, r in each))
+    text = ", ".join(f"{n:g}: {r:.3g} x" for n, r in each)
+    return pairs.effect("x", times, text=text)
 
 
 def endpoint_lead_growth(cells: Cells, source_device: str) -> Effect:
-    """That ratio at the longest length over the one at the shortest, geometric mean over series,
-    x."""
+    """That ratio at the longest length over the one at the shortest, of each series, x."""
     pairs, rows = _pairs(cells, source_device)
     lengths = rows.groupby("series", sort=False)["input_tokens"]
     ends = lengths.agg(["idxmin", "idxmax"])[lengths.nunique() > 1]
     if ends.empty:
         raise Untested("the endpoint and an engine share one length alone")
-    logs = np.log(pairs.ratio())
-    growth = logs[:, ends["idxmax"]] - logs[:, ends["idxmin"]]
     low, high = rows["input_tokens"].agg(["min", "max"])
-    return _geometric(pairs, growth, f"from {low:g} to {high:g} tokens")
+    first, last = ends["idxmin"], ends["idxmax"]
+    index = np.column_stack(
+        [pairs.low[last], pairs.high[last], pairs.low[first], pairs.high[first]]
+    )
+
+    def growth(v: np.ndarray) -> np.ndarray:
+        return log_ratio(v[..., :2]) - log_ratio(v[..., 2:])
+
+    items = items_of(estimate(cells.values, index, growth), ends.index, times)
+    text = f"from {low:g} to {high:g} tokens"
+    return Effect(items, "x", pairs.used, pairs.differs, text)
 
 
 def _side(cells: Cells, endpoint: bool, source_device: str | None) -> tuple[Cells, tuple[str, ...]]:
@@ -108,12 +127,6 @@ def _pairs(cells: Cells, source_device: str) -> tuple[Comparison, pd.DataFrame]:
     return Comparison(cells, low, high, differs, ""), both
 
 
-def _geometric(pairs: Comparison, logs: np.ndarray, text: str) -> Effect:
-    found = mean_of(logs, pairs.cells, "x", pairs.used, pairs.differs, text)
-    ends = {name: float(np.exp(getattr(found, name))) for name in ("value", "lo", "hi")}
-    return replace(found, **ends)
-
-
 SOURCE = {
     "model": ["Llama-4-Scout"],
     "device": "one H100 and one CS-3; precision not said, and differing by capacity",
@@ -136,18 +149,22 @@ CLAIMS = (
         source=SOURCE,
         metric="e2e_s",
         parts=(
-            Part("lower on CS-3", partial(endpoint_lead, source_device="CS-3"), at_least(1)),
+            Part(
+                "lower on CS-3",
+                partial(endpoint_lead, source_device="CS-3"),
+                at_least(1, rounding=0.01),
+            ),
             Part(
                 "most at long sequences",
                 partial(endpoint_lead_growth, source_device="CS-3"),
-                at_least(1),
+                at_least(1, rounding=0.01),
             ),
         ),
     ),
     Claim(
         id="h100-knee",
         statement="H100 latency climbs sharply beyond 1024 tokens; CS-3 latency climbs gradually.",
-        decided_by="exponent of latency against length above 1024 tokens less the one below",
+        decided_by="seconds that a further token costs beyond 1024 tokens over those before",
         source_range={"knee_tokens": 1024},
         sweep="scout|endpoint",
         source=SOURCE,
@@ -155,17 +172,17 @@ CLAIMS = (
         parts=(
             Part(
                 "H100 climbs sharply",
-                partial(exponent_rise, at=1024),
-                at_least(0.1),
+                partial(marginal_rise, at=1024),
+                at_least(1.5, contradicted_below=1.25, rounding=0.1),
                 why=(
-                    "each doubling then costs 7 % more than a doubling below did; less no reader "
-                    "of a curve would call a knee"
+                    "a straight line has 1; half as much again a token is a knee that a reader of "
+                    "a curve sees, less than a quarter more is none"
                 ),
             ),
             Part(
                 "CS-3 climbs gradually",
-                partial(exponent_rise, at=1024, endpoint=True, source_device="CS-3"),
-                at_most(0.1),
+                partial(marginal_rise, at=1024, endpoint=True, source_device="CS-3"),
+                at_most(1.25, rounding=0.1),
                 why="the same bound from the other side",
             ),
         ),

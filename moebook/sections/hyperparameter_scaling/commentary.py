@@ -103,7 +103,7 @@ def grid_heatmap(table: pd.DataFrame) -> str:
     methods = ", ".join(f"{n} {method}" for method, n in ok["method"].value_counts().items())
     return (
         f"{len(rows)} cells: {len(ok)} with a number ({methods}); {gone}. Throughput runs from "
-        f"{ok[T].min():,.0f} to {ok[T].max():,.0f} tokens/s. The repeats of a cell spread over "
+        f"{ok[T].min():,.0f} to {ok[T].max():,.0f} tokens/s. Repeats of a start spread over "
         f"{ok['spread_pct'].max():.1f} % at most."
     )
 

@@ -1,9 +1,11 @@
 """Effects that decide claims of section 1: two models at equal workloads."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from moebook.results.cells import Cells, Untested, of_sweep, series_keys
-from moebook.results.comparison import Comparison, Effect, breakdown, mean_of, of_model
+from moebook.results.comparison import Comparison, Effect, breakdown, of_model
 from moebook.results.effects import joined
 
 
@@ -27,20 +29,12 @@ def _versus(cells: Cells, model: str, like: str, other: str, other_like: str) ->
 
 
 def model_gap(cells: Cells, model: str, like: str, other: str, other_like: str) -> Effect:
-    """How much faster `model` is than `other` at equal workloads, mean %."""
+    """How much faster `model` is than `other` at equal workloads, %."""
     pairs = _versus(cells, model, like, other, other_like)
-    gap = 100 * (pairs.ratio() - 1)
+    found = pairs.effect()
     text = joined(
         pairs.text,
-        f"from {gap[0].min():+.1f} to {gap[0].max():+.1f} %",
-        breakdown(gap[0], cells.ok.iloc[pairs.low], "batch", "%"),
+        f"from {found.values.min():+.1f} to {found.values.max():+.1f} %",
+        breakdown(found.values, cells.ok.iloc[pairs.low], "batch", "%"),
     )
-    return mean_of(gap, cells, "%", pairs.used, pairs.differs, text)
-
-
-def model_wins(cells: Cells, model: str, like: str, other: str, other_like: str) -> Effect:
-    """Share of equal workloads at which `model` is the faster one, %."""
-    pairs = _versus(cells, model, like, other, other_like)
-    wins = 100.0 * (pairs.ratio() > 1)
-    text = f"{int(wins[0].sum() / 100)} of {wins.shape[1]}"
-    return mean_of(wins, cells, "% of workloads", pairs.used, pairs.differs, text)
+    return replace(found, text=text)

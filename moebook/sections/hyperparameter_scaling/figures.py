@@ -24,7 +24,7 @@ VIEWS = (
 @figure("fig05_batch_topk")
 def batch_topk(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 5: throughput (tokens/s) over batch B, log-log: a line per active experts K, a panel per
-    model. Error bars: range of the repeats."""
+    model. Error bars: 95 % between engine starts."""
     return lines(
         table, Spec("batch_topk", "batch_topk", "model", "top_k", "batch", log_y=True), width=width
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most, within
-from moebook.results.comparison import Effect, mean_of, plain, summarise
+from moebook.results.comparison import Comparison, Effect, Item, plain, times
 from moebook.sections.load_balancing.choices import BASE, importance
 
 AUX = "aux-"
@@ -47,26 +47,23 @@ def _pairs(cells: Cells, first: str, second: str) -> np.ndarray:
 
 
 def imbalance_ratio(cells: Cells, over: str) -> Effect:
-    """How many times as uneven `no-balance` is as each of `over` on the same text: geometric mean
-    over pairs."""
+    """How many times as uneven `no-balance` is as each of `over` on the same text."""
     _series(cells, BASE)
     others = _series(cells, over)
     pairs = np.concatenate([_pairs(cells, other, BASE) for other in others])
     if not len(pairs):
         raise Untested(f"no text that both {BASE} and {plain(others)} were read on")
     low, high = pairs.T
-    log_ratio = np.log(cells.samples[:, high] / cells.samples[:, low])
-    names = cells.ok["series"].to_numpy()[low]
-    by = ", ".join(f"{s}: {np.exp(log_ratio[0, names == s].mean()):.2f}" for s in others)
-    text = f"{BASE} over each of {by}; {ONCE}"
-    found = mean_of(log_ratio, cells, "times", cells.ok.iloc[np.unique(pairs)], (), text)
-    value, lo, hi = np.exp([found.value, found.lo, found.hi]).tolist()
-    return replace(found, value=value, lo=lo, hi=hi)
+    pairs = Comparison(cells, low, high, (), "")
+    found = pairs.effect("times", times, over=False)
+    names, logs = cells.ok["series"].to_numpy()[low], np.log(found.values)
+    by = ", ".join(f"{s}: {np.exp(logs[names == s].mean()):.2f}" for s in others)
+    return replace(found, text=f"{BASE} over each of {by}; {ONCE}")
 
 
 def coefficient_steps(cells: Cells) -> Effect:
-    """Share of steps, from no loss through one coefficient of the auxiliary loss to the next on the
-    same text, at which the metric falls, %."""
+    """Change of the metric at each step, from no loss through one coefficient of the auxiliary loss
+    to the next on the same text, %."""
     order = sorted(_series(cells, AUX), key=lambda s: float(s.removeprefix(AUX)))
     order = [*_among(cells.ok["series"], BASE), *order]
     steps = [_pairs(cells, a, b) for a, b in zip(order, order[1:], strict=False)]
@@ -74,16 +71,15 @@ def coefficient_steps(cells: Cells) -> Effect:
     if not len(steps):
         raise Untested(f"no text read at two coefficients; measured: {plain(order)}")
     low, high = steps.T
-    falls = 100.0 * (cells.samples[:, high] < cells.samples[:, low])
-    names = cells.ok["series"].to_numpy()
-    means = ", ".join(f"{s} {cells.samples[0, names == s].mean():.3g}" for s in order)
-    text = f"mean over texts: {means}; {ONCE}"
-    return mean_of(falls, cells, "% of steps", cells.ok.iloc[np.unique(steps)], (), text)
+    found = Comparison(cells, low, high, (), "").effect(over=False)
+    names, values = cells.ok["series"].to_numpy(), cells.values.value
+    means = ", ".join(f"{s} {values[names == s].mean():.3g}" for s in order)
+    return replace(found, text=f"mean over texts: {means}; {ONCE}")
 
 
 def perplexity_cost(cells: Cells) -> Effect:
-    """Held-out perplexity with an auxiliary loss over that of `no-balance`, %: mean over the
-    variants, from the points of training."""
+    """Held-out perplexity with an auxiliary loss over that of `no-balance`, %: of each variant,
+    from the points of training."""
     planned = cells.planned
     rows = planned[(planned["method"] == "training") & (planned["status"] == "ok")]
     rows = rows.assign(perplexity=rows.get("perplexity"))  # null in a table without the column
@@ -93,29 +89,36 @@ def perplexity_cost(cells: Cells) -> Effect:
         raise Untested(f"no perplexity of {BASE} and {AUX}")
     change = 100 * (known[names] / known[BASE] - 1)
     by = ", ".join(f"{name} {percent:+.2f} %" for name, percent in change.items())
-    values = np.tile(change, (len(cells.samples), 1))
+    items = tuple(Item(name, float(percent)) for name, percent in change.items())
     used = rows[rows["series"].isin([BASE, *names])]
-    return mean_of(values, cells, "%", used, (), f"over {BASE}: {by}; {ONCE}")
+    return Effect(items, "%", used, (), f"over {BASE}: {by}; {ONCE}")
 
 
 def importance_rank(cells: Cells, series: str | list[str]) -> Effect:
     """Spearman's rho between how often an expert is chosen and what perplexity rises by without it,
-    within each layer: mean over layers and variants, interval over experts."""
+    within each layer: mean over the layers of each variant, interval over experts."""
     rows = cells.ok[cells.ok["series"].isin(_series(cells, series))]
     rows = rows.dropna(subset=["ablation_perplexity", "expert_counts"])
     if rows.empty:
         names = plain(np.atleast_1d(series))
         raise Untested(f"no perplexities without single experts of {names}")
-    resamples = max(len(cells.samples) - 1, 2)
-    found = {row["series"]: importance(row, resamples, cells.seed) for _, row in rows.iterrows()}
-    draws = np.mean([c.draws for c in found.values()], axis=0)
-    value = np.mean([c.value for c in found.values()])
-    layers = sum(len(c.per_layer) for c in found.values())
+    found = {row["series"]: importance(row) for _, row in rows.iterrows()}
     by = ", ".join(
         f"{s} {c.value:+.2f} ({c.per_layer.min():+.2f} to {c.per_layer.max():+.2f} by layer)"
         for s, c in found.items()
     )
-    return summarise(np.array([value, *draws]), "rho", layers, rows, (), f"{by}; {ONCE}")
+    items = tuple(
+        Item(s, c.value, rank_error(c.per_layer, int(experts)) * cells.change.deviation)
+        for (s, c), experts in zip(found.items(), rows["num_experts"], strict=True)
+    )
+    return Effect(items, "rho", rows, (), f"{by}; {ONCE}")
+
+
+def rank_error(per_layer: np.ndarray, experts: int) -> float:
+    """Standard error of the mean of Spearman's rhos over `experts` each: Fisher's z has variance
+    1.06 / (E - 3) (Fieller et al. 1957)."""
+    each = (1 - np.asarray(per_layer) ** 2) * np.sqrt(1.06 / (experts - 3))
+    return float(np.sqrt((each**2).sum()) / len(each))
 
 
 SOURCE = {"model": ["DeepSeek-VL2", "MolmoE-1B"]}
@@ -161,7 +164,7 @@ CLAIMS = (
             Part(
                 "uneven without the loss",
                 partial(imbalance_ratio, over="aux-"),
-                at_least(1.5, contradicted_below=1.1),
+                at_least(1.5, contradicted_below=1.1, rounding=0.05),
                 why=(
                     "1.5 times as uneven is plain to see in a heat map; under 1.1 the loss does "
                     "next to nothing"
@@ -170,13 +173,15 @@ CLAIMS = (
             Part(
                 "more loss, more even",
                 coefficient_steps,
-                at_least(80, contradicted_below=50),
+                at_most(0),
+                share=0.8,
+                contradicted_over=0.5,
                 why="each coefficient against the next weaker one, the weakest against none",
             ),
             Part(
                 "loss-free balancing",
                 partial(imbalance_ratio, over="loss-free"),
-                at_least(1.5, contradicted_below=1.1),
+                at_least(1.5, contradicted_below=1.1, rounding=0.05),
                 decides=False,
                 why="a selection bias balances without an auxiliary loss",
             ),
@@ -206,7 +211,13 @@ CLAIMS = (
             Part(
                 "frequency against importance",
                 partial(importance_rank, series=["aux-", "loss-free"]),
-                within(-0.5, 0.5, slack=0, contradicted_below=-0.7, contradicted_above=0.7),
+                within(
+                    -0.5,
+                    0.5,
+                    contradicted_below=-0.7,
+                    contradicted_above=0.7,
+                    rounding=0.05,
+                ),
                 why=(
                     "at 0.5 frequency explains a quarter of the variance of ranks, so it is no "
                     "measure alone; at 0.7 half of it"
@@ -215,7 +226,13 @@ CLAIMS = (
             Part(
                 "in the unbalanced variant",
                 partial(importance_rank, series="no-balance"),
-                within(-0.5, 0.5, slack=0, contradicted_below=-0.7, contradicted_above=0.7),
+                within(
+                    -0.5,
+                    0.5,
+                    contradicted_below=-0.7,
+                    contradicted_above=0.7,
+                    rounding=0.05,
+                ),
                 decides=False,
                 why="where some experts are hardly chosen, frequency must tell at least that",
             ),

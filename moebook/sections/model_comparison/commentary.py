@@ -145,7 +145,7 @@ def imposing(table: pd.DataFrame) -> str:
     a, b = own.iloc[0], drawn.iloc[0]
     each = ", ".join(f"{name} {change(b[m] / a[m], 1)}" for m, name in LATENCIES.items())
     if a["e2e_s_lo"] <= b["e2e_s_hi"] and b["e2e_s_lo"] <= a["e2e_s_hi"]:
-        each += " (the repeats of both overlap)"
+        each += " (the intervals of both overlap)"
     return (
         f"On {a['model']} in {a['series']}, imposed uniform routing against its own routers: "
         f"{each}. This is the cost of drawing experts, and what its own routing gains by being "

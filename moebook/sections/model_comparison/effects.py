@@ -11,7 +11,9 @@ import numpy as np
 
 from moebook.models import catalog, sizes
 from moebook.results.cells import METRIC, Cells, Untested
-from moebook.results.comparison import Effect, plain, summarise
+from moebook.results.comparison import Comparison, Effect, Item, items_of, percent, plain
+from moebook.results.conditions import routing_of
+from moebook.results.effects import of_series
 from moebook.sections.model_comparison.pareto import common_format
 
 FFN = ("experts", "shared_experts", "dense_ffn")
@@ -20,13 +22,17 @@ FFN = ("experts", "shared_experts", "dense_ffn")
 def model_lead(cells: Cells, model: str, over: str = "fastest") -> Effect:
     """How much faster a model is than the fastest (or slowest) other one, %."""
     cells, lacking = _in_one_format(cells, [model])
+    _alike(cells)
     is_it = cells.ok["model"].to_numpy() == model
     if is_it.all():
         raise Untested(f"no other model was measured beside {model}{lacking}")
-    best = {"fastest": np.max, "slowest": np.min}[over](cells.samples[:, ~is_it], axis=1)
-    order = cells.ok["model"].iloc[np.argsort(-cells.samples[0])]
-    lead = 100 * (cells.samples[:, is_it.argmax()] / best - 1)
-    return _effect(lead, cells, (~is_it).sum(), f"fastest to slowest: {plain(order)}", lacking)
+    best = {"fastest": np.max, "slowest": np.min}[over]
+    rows = [int(is_it.argmax()), *np.flatnonzero(~is_it)]
+    lead = of_series(
+        cells, rows, lambda v: np.log(v[..., 0] / best(v[..., 1:], axis=-1)), "", percent
+    )
+    order = cells.ok["model"].iloc[np.argsort(-cells.values.value)]
+    return _effect((lead,), cells, f"fastest to slowest: {plain(order)}", lacking)
 
 
 def model_change(cells: Cells, model: str, over: str, column: str = METRIC) -> Effect:
@@ -36,49 +42,68 @@ def model_change(cells: Cells, model: str, over: str, column: str = METRIC) -> E
 
 
 def model_order(cells: Cells, models: list[str], column: str) -> Effect:
-    """Least change of `column` from one of `models` to the next, %: over 0 where they stand in this
+    """Change of `column` from each of `models` to the next, %: all over 0 where they stand in this
     order."""
     return _steps(cells, models, column)
 
 
 def _steps(cells: Cells, models: list[str], column: str) -> Effect:
-    points = cells.planned.drop(columns="values", errors="ignore").assign(sweeps="own")
-    cells = Cells.of(points, "own", len(cells.samples) - 1, cells.seed, column)
+    points = cells.planned.assign(sweeps="own")
+    cells = Cells.of(points, "own", column, cells.change)
     cells, _ = _in_one_format(cells, models)
-    at = _at(cells, models)
-    values = cells.samples[:, at]
-    steps = 100 * (values[:, 1:] / values[:, :-1] - 1)
+    at = np.array(_at(cells, models))
+    _alike(cells.select(*(rows["model"].isin(models) for rows in (cells.ok, cells.planned))))
+    pairs = Comparison(cells, at[1:], at[:-1], (), "")
     factor, form = (1e3, "{:,.1f} ms") if column.endswith("_s") else (1, "{:,.0f} tokens/s")
-    each = [f"{m} {form.format(factor * v)}" for m, v in zip(models, values[0], strict=True)]
-    found = _effect(steps.min(axis=1), cells, steps.shape[1], ", ".join(each))
+    values = zip(models, cells.values.value[at], strict=True)
+    each = [f"{m} {form.format(factor * v)}" for m, v in values]
+    items = items_of(pairs.log_ratios(), models[1:], percent)
+    found = _effect(items, cells, ", ".join(each))
     return replace(found, basis=cells.ok.iloc[at])
 
 
 def over_fastest(cells: Cells, models: list[str], of: str = "change") -> Effect:
     """Change of throughput (or, `of` latency, of E2E) from the fastest model to each of `models`,
-    %, their mean."""
+    %."""
     cells, lacking = _in_one_format(cells, models)
-    ratios = cells.samples[:, _at(cells, models)] / cells.samples.max(axis=1, keepdims=True)
-    change = 100 * ((1 / ratios if of == "latency" else ratios) - 1)
-    fastest = cells.ok["model"].iloc[cells.samples[0].argmax()]
-    each = ", ".join(f"{m} {value:+.0f} %" for m, value in zip(models, change[0], strict=True))
-    return _effect(change.mean(axis=1), cells, len(models), f"over {fastest}: {each}", lacking)
+    _alike(cells)
+    fastest = int(cells.values.value.argmax())
+    name = cells.ok["model"].iloc[fastest]
+    if name in models:
+        raise Untested(f"{name} is itself the fastest{lacking}")
+    at = np.array(_at(cells, models))
+    pairs = Comparison(cells, at, np.full(len(at), fastest), (), "")
+    found = pairs.effect(over=of != "latency")
+    items = tuple(replace(one, label=m) for one, m in zip(found.items, models, strict=True))
+    each = ", ".join(f"{item.label} {item.value:+.0f} %" for item in items)
+    return _effect(items, cells, f"over {name}: {each}", lacking)
 
 
 def ffn_share(cells: Cells, models: list[str], of: str) -> Effect:
-    """Least share of FFN layers (routed, shared, dense) in all or in active parameters of published
+    """Share of FFN layers (routed, shared, dense) in all or in active parameters of published
     models, %: counted from their configs, without noise and whatever was measured."""
     counts = {"total": sizes.parameter_counts, "active": sizes.active_counts}[of]
-    shares = {}
+    items = []
     for name in models:
         own = counts(catalog.load(name))
-        shares[name] = 100 * sum(own[part] for part in FFN) / sum(own.values())
-    least = min(shares, key=shares.get)
-    text = f"from {shares[least]:.1f} % ({least}) to {max(shares.values()):.1f} %"
-    if under := [model for model, share in shares.items() if share <= 50]:
+        items.append(Item(name, 100 * sum(own[part] for part in FFN) / sum(own.values())))
+    items.sort(key=lambda item: item.value)
+    text = f"from {items[0].value:.1f} % ({items[0].label}) to {items[-1].value:.1f} %"
+    if under := [item.label for item in items if item.value <= 50]:
         text += f"; not most of it: {plain(under)}"
-    value = (shares[least],) * 3
-    return Effect(*value, "% of parameters", len(models), cells.ok.iloc[:0], (), text)
+    return Effect(tuple(items), "% of parameters", cells.ok.iloc[:0], (), text)
+
+
+def _alike(cells: Cells) -> None:
+    """Untested where the routing of some of the models is imposed and that of others is not: how
+    many experts a step reads decides its time."""
+    routing = routing_of(cells.ok)
+    if routing.nunique() > 1:
+        each = "; ".join(
+            f"{name}: {plain(cells.ok.loc[own.index, 'model'])}"
+            for name, own in routing.groupby(routing)
+        )
+        raise Untested(f"the models are not routed alike, so their times do not compare ({each})")
 
 
 def _in_one_format(cells: Cells, models: list[str]) -> tuple[Cells, str]:
@@ -105,9 +130,7 @@ def _at(cells: Cells, models: list[str]) -> list[int]:
     return [int((cells.ok["model"] == model).argmax()) for model in models]
 
 
-def _effect(stat: np.ndarray, cells: Cells, n: int, text: str, lacking: str = "") -> Effect:
-    name = cells.ok["series"].iloc[0]
-    imposed = cells.ok["skew"].notna() if "skew" in cells.ok else cells.ok["model"].isna()
-    drawn = f"; routing imposed as uniform: {plain(cells.ok.loc[imposed, 'model'])}"
-    text = f"in {name}: {text}{lacking}{drawn if imposed.any() else ''}"
-    return summarise(stat, "%", int(n), cells.ok, (), text, not lacking)
+def _effect(items: tuple[Item, ...], cells: Cells, text: str, lacking: str = "") -> Effect:
+    name, routing = cells.ok["series"].iloc[0], plain(sorted(set(routing_of(cells.ok))))
+    text = f"in {name}, routing {routing}: {text}{lacking}"
+    return Effect(items, "%", cells.ok, (), text, not lacking)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 from IPython.display import Markdown
 
-from moebook.results.verdicts import Verdict
+from moebook.results.findings import Verdict
 from moebook.sections.model_comparison.commentary import parameter_breakdown
 
 __all__ = ["headline", "parameter_breakdown"]

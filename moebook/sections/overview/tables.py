@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from moebook.results.verdicts import Verdict
+from moebook.results.findings import Verdict
 from moebook.sections import profile
 
 

@@ -14,13 +14,24 @@ import pandas as pd
 from moebook.predict.under_bound import is_under
 from moebook.results import effects, schema
 from moebook.results.cells import Cells, Untested, series_keys
-from moebook.results.comparison import NAMES, Effect, mean_of, plain, series
+from moebook.results.comparison import (
+    NAMES,
+    Comparison,
+    Effect,
+    labels_of,
+    percent,
+    plain,
+    series,
+)
+from moebook.results.effects import of_series
 from moebook.results.series_effects import series_gain
+from moebook.sections.speculative_decoding import cost
 
 
 def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:
-    """How much faster `draft` is than the fastest other draft at the same place, %, mean over
-    places."""
+    """How much faster `draft` is than the fastest other draft at each place, %. Untested where all
+    drafts have one acceptance that was set: then the cheapest wins by construction."""
+    _own_acceptance(cells)
     cells, lost = _drafts(cells)
     (mine,), differs = _chosen(cells, [draft], instead)
     is_mine, keys = cells.ok["series"] == mine, series_keys(cells.ok, schema.identity("series"))
@@ -28,13 +39,47 @@ def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:
     places = [[i, *others[keys[i]]] for i in cells.ok.index[is_mine] if keys[i] in others]
     if not places:
         raise Untested(f"no place at which both {mine} and another draft were measured{lost}")
-    drawn = [cells.samples[:, at] for at in places]
-    lead = np.column_stack([own[:, 0] / own[:, 1:].max(axis=1) for own in drawn])
-    best = [cells.ok["series"][at[own[0].argmax()]] for at, own in zip(places, drawn, strict=True)]
+    labels = labels_of(cells.ok.iloc[[at[0] for at in places]])
+    items = tuple(
+        of_series(cells, at, _lead, label, percent)
+        for at, label in zip(places, labels, strict=True)
+    )
+    values = cells.values.value
+    best = [cells.ok["series"][at[int(values[at].argmax())]] for at in places]
     counts = [f"{name} at {n} of {len(best)}" for name, n in pd.Series(best).value_counts().items()]
     used = cells.ok.iloc[np.unique(np.concatenate(places))]
-    found = mean_of(100 * (lead - 1), cells, "%", used, differs, "fastest: " + ", ".join(counts))
+    found = Effect(items, "%", used, differs, "fastest: " + ", ".join(counts))
     return _finished(found, cells, lost)
+
+
+def _lead(v: np.ndarray) -> np.ndarray:
+    """Logarithm of the first of (..., n) over the largest of the others."""
+    return np.log(v[..., 0] / v[..., 1:].max(axis=-1))
+
+
+def _own_acceptance(cells: Cells) -> None:
+    """Untested where every draft's acceptance was set to one value; told: what a step of each costs
+    and what acceptance it needs to be as fast as the cheapest."""
+    if "set_acceptance" not in cells.ok:
+        return
+    rows = cells.ok.dropna(subset="set_acceptance")
+    given = rows["set_acceptance"]
+    if (
+        rows["series"].nunique() < 2
+        or rows.groupby("series")["set_acceptance"].first().nunique() > 1
+    ):
+        return
+    needed = cost.matching(cells.planned, float(given.iloc[0]))
+    each = "; ".join(
+        f"{row.series}: a step costs {row.cost_ratio:.2f} plain ones, needs "
+        + ("more than any acceptance gives" if pd.isna(row.needed) else f"{row.needed:.2f}")
+        for row in needed.itertuples()
+    )
+    raise Untested(
+        f"acceptance per draft was not measured: it was set to {plain(sorted(set(given)))} for "
+        f"every draft, and then the cheapest wins by construction"
+        + (f"; to be as fast as the cheapest at that: {each}" if each else "")
+    )
 
 
 def draft_gain(
@@ -45,7 +90,8 @@ def draft_gain(
     instead: dict | None = None,
     by: str | None = None,
 ) -> Effect:
-    """How much faster one draft is than another, %, mean over the places of `where`."""
+    """How much faster one draft is than another, %, at each place of `where`."""
+    _own_acceptance(cells)
     cells, _ = _drafts(cells)
     mine, other = (_chosen(cells, [name], instead)[0][0] for name in (draft, over))
     if mine == other:
@@ -57,7 +103,7 @@ def draft_gain(
 def draft_change(
     cells: Cells, axis: str, low, high, drafts: list[str] | None = None, instead: dict | None = None
 ) -> Effect:
-    """Change of throughput from low to high of the axis, %, mean over `drafts` (None: all)."""
+    """Change of throughput from low to high of the axis, %, with each of `drafts` (None: all)."""
     cells, lost = _drafts(cells, drafts)
     differs: tuple[str, ...] = ()
     if drafts is not None:
@@ -66,27 +112,22 @@ def draft_change(
             cells.ok["series"].isin(names), cells.planned["series"].isin({*drafts, *names})
         )
     found = effects.end_change(cells, axis, low, high)
-    medians = found.used.assign(median=cells.samples[0, found.used.index]).sort_values(axis)
-    ends = medians.groupby("series", sort=False)["median"].agg(["first", "last"])
-    changes = 100 * (ends["last"] / ends["first"] - 1)
-    text = ", ".join(f"{name} {change:+.1f} %" for name, change in changes.items())
+    text = ", ".join(f"{item.label} {item.value:+.1f} %" for item in found.items)
     return _finished(replace(found, differs=differs + found.differs, text=text), cells, lost)
 
 
 def draft_steps(cells: Cells, axis: str = "draft_tokens") -> Effect:
-    """Share of single steps along the axis at which throughput falls, %; series with a draft
-    only."""
+    """Change of throughput at each single step along the axis, %; series with a draft only."""
     cells, lost = _drafts(cells)
     rows = [own for own in series(cells, (axis,), axis) if len(own) > 1]
     if not rows:
         raise Untested(f"no draft was measured at two values of {NAMES[axis]}{lost}")
     lows, highs = (np.concatenate([own[side] for own in rows]) for side in (np.s_[:-1], np.s_[1:]))
-    falls = cells.samples[:, highs] < cells.samples[:, lows]
-    by = pd.Series(falls[0]).groupby(cells.ok["series"].to_numpy()[lows], sort=False)
+    found = Comparison(cells, lows, highs, (), "").effect(over=False)
+    by = pd.Series(found.values < 0).groupby(cells.ok["series"].to_numpy()[lows], sort=False)
     each = ", ".join(f"{name} {own.sum()} of {len(own)}" for name, own in by)
     text = f"{NAMES[axis]} {plain(sorted(cells.ok[axis].unique()))}: steps that fall: {each}"
-    used = cells.ok.iloc[np.unique([lows, highs])]
-    return _finished(mean_of(100.0 * falls, cells, "% of steps", used, (), text), cells, lost)
+    return _finished(replace(found, text=text), cells, lost)
 
 
 def _finished(found: Effect, cells: Cells, lost: str) -> Effect:
