@@ -5,7 +5,8 @@ record of it.
 
 TARGET is by default the folder of the same name in outputs/reference. Prints how many points are
 new and how many are further records; a record that is there already is left alone. Then
-`python benchmarks/ship_tables.py` makes the tables again."""
+`python benchmarks/ship_tables.py` makes the tables again, and `python benchmarks/between_starts.py`
+the deviations between engine starts."""
 
 import shutil
 import sys

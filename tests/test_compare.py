@@ -19,8 +19,9 @@ def own(tmp_path):
     params = load(SECTION.params, paths.params_file("h200", SECTION.stem))
     params = params.model_copy(update={"output_root": str(tmp_path)})
     folder = tmp_path / "h200" / SECTION.stem
-    shutil.copytree(paths.reference() / "h200" / SECTION.stem / "points", folder / "points")
-    for file in (folder / "points").iterdir():
+    for part in ("points", "records"):
+        shutil.copytree(paths.reference() / "h200" / SECTION.stem / part, folder / part)
+    for file in [*folder.glob("points/*.json"), *folder.glob("records/*/*.json")]:
         record = json.loads(file.read_text())
         factor = 2.0 if record["model"] == "OLMoE-1B-7B-0125" else 1.1
         record["repeats"] = [

@@ -305,7 +305,7 @@ def test_words_say_pairs_and_the_table_of_results_both_columns():
 
 def test_claims_of_lengths_take_cells_with_as_many_tokens_in_as_out():
     p, plan = made_up.build("02", lengths=[8, [16, 4]])
-    found = cells.Cells.of(made_up.measured(p, plan).summary, "quant_length", 2, 0)
+    found = cells.Cells.of(made_up.measured(p, plan).summary, "quant_length")
     assert found.ok["length"].dropna().unique().tolist() == [8]
     assert found.ok.loc[found.ok["output_tokens"] == 4, "length"].isna().all()
 

@@ -202,5 +202,5 @@ def test_points_of_other_engine_room_are_other_cells_that_may_be_compared():
     point = describe(plan.points[0])
     number = {"sweeps": "s", "status": "ok", "throughput_tok_s": 1.0}
     rows = [{**point, **number}, {**point, **number, "kv_cache_gib": 7, "key": "other"}]
-    cells = Cells.of(pd.DataFrame(rows), "s", 0, 0)
+    cells = Cells.of(pd.DataFrame(rows), "s")
     assert len(cells.ok) == 2 and series_keys(cells.ok, ()).nunique() == 1

@@ -23,8 +23,9 @@ def cells_of(verdict: Verdict) -> str:
     """`5 of 8 cells hold; effect of active experts 1`."""
     if verdict.effect is None:
         return ""
-    head = next(part for part in verdict.parts if part.decides and part.effect is not None)
-    return head.count + (f"; the effect is that of {verdict.at}" if verdict.at else "")
+    told = (part.count for part in verdict.parts if part.decides and part.effect is not None)
+    count = next(told, f"{verdict.met} of {verdict.n} cells hold")
+    return count + (f"; the effect is that of {verdict.at}" if verdict.at else "")
 
 
 def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:

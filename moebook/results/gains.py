@@ -41,6 +41,7 @@ def ratios(
             "measurement"
         )
     facts = [c for c in ("status", "reason", "method", metric) if c in rows]
+    base = base.reset_index(drop=True)
     both = others.reset_index(drop=True).merge(
         base.reset_index()[["_place", "index", *facts]],
         on="_place",
@@ -49,7 +50,7 @@ def ratios(
         sort=False,
     )
     out = both[others.columns.drop("_place")].assign(over=over)
-    found = _ratios(out, base.loc[both["index"].dropna()], both["index"].notna(), metric)
+    found = _ratios(out, base.iloc[both["index"].dropna()], both["index"].notna(), metric)
     return _as_sure_as_both(out.assign(**found), both)
 
 

@@ -110,9 +110,12 @@ def summarise(table: pd.DataFrame, points: pd.DataFrame) -> dict[str, pd.Series]
     found = [by_key.count(), by_key.mean(), by_key.std(), noise]
     n, middle, own, noise = (one.reindex(points.index) for one in found)
     told: dict[str, pd.Series] = {}
+    by_point = rows.groupby("key", sort=False)
     for metric in metrics:
         of = [one[metric].to_numpy(float) for one in (n, middle, own, noise)]
         ends = _ends(*of, *deviation(points, metric))
+        one = by_point[metric].median().reindex(points.index)
+        ends[""] = np.where(of[0] > 1, ends[""], one.to_numpy(float))
         told |= {f"{metric}{end}": pd.Series(v, points.index) for end, v in ends.items()}
     starts = logs[logs["record"].notna()].drop_duplicates(["key", "record"])
     told["n_records"] = starts.groupby("key", sort=False).size()

@@ -211,7 +211,7 @@ def test_samples_a_second_are_batch_over_latency():
 
 def test_what_imposing_costs():
     assert "E2E +3.1 %. This" in r.imposing(imposing(1 / 1.031))
-    assert "E2E +1.0 % (the repeats of both overlap)." in r.imposing(imposing(1 / 1.01))
+    assert "E2E +1.0 % (the intervals of both overlap)." in r.imposing(imposing(1 / 1.01))
     assert r.imposing(models()) == "Not part of this plan: sweep `imposing`."
     gone = imposing(1.0).assign(status="not_run")
     assert r.imposing(gone) == "What imposing a routing costs is not measured."

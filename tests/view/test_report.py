@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import view_tables as t
 
-from moebook.results import report
-from moebook.results import verdicts as claims
+from moebook.results import cards, report
+from moebook.results import findings as claims
 
 
 def test_failures_come_first_and_what_is_left_out_is_said():
@@ -104,19 +104,22 @@ def test_verdict_lines_show_effects_and_reasons():
             8,
             {"change_pct": -50},
             "own",
+            met=8,
+            at="batch 1",
         ),
         claims.Verdict("b", 2, "02", "B holds.", "untested", reason="needs 4 GPUs"),
     ]
-    assert report.verdict_lines(verdicts) == [
+    assert cards.verdict_lines(verdicts) == [
         "Section 1",
-        "  a: supported on this scale: A holds.",
-        "      measured -51 % [-53, -49], n = 8; source: change_pct -50",
+        "  a: supported on other conditions: A holds.",
+        "      measured -51 % [-53, -49]: 8 of 8 cells hold; the effect is that of batch 1; "
+        "source: change_pct -50",
         "Section 2",
         "  b: untested: B holds.",
         "      needs 4 GPUs",
         "2 claims: 1 supported, 1 untested",
     ]
-    assert report.verdict_lines([]) == ["0 claims: none"]
+    assert cards.verdict_lines([]) == ["0 claims: none"]
 
 
 def test_html_has_the_text_and_results_but_no_code(tmp_path):
