@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -165,8 +166,10 @@ def test_imposed_routing_is_judged_apart_from_the_models_own():
     its imposed rows in."""
     table = pd.concat(
         [
-            t.models({**t.SPEED, OLMOE: 1.1 * 1.7}).assign(floor_tpot_s=0.0),
-            t.models({LITE: 1.0}, imposed=(), sweep="quant_batch").assign(floor_tpot_s=1e9),
+            t.models({**t.SPEED, OLMOE: 1.1 * 1.7}).assign(floor_tpot_s=0.0, routing="uniform"),
+            t.models({LITE: 1.0}, imposed=(), sweep="quant_batch").assign(
+                floor_tpot_s=1e9, routing="model"
+            ),
         ],
         ignore_index=True,
     )
@@ -177,6 +180,14 @@ def test_imposed_routing_is_judged_apart_from_the_models_own():
     assert judge(table, "olmoe-ttft").verdict == "supported"
     both = table.assign(floor_tpot_s=1e9)
     assert of_those_under(both)[both["status"] == "ok"].all()
+
+
+def test_models_that_are_not_routed_alike_are_not_compared():
+    table = t.models()
+    table["routing"] = np.where(table["model"] == LITE, "uniform", "model")
+    verdict = judge(table, "olmoe-fastest")
+    assert verdict.verdict == "untested" and "not routed alike" in verdict.reason
+    assert judge(table[table["model"] != LITE], "olmoe-fastest").verdict == "supported"
 
 
 def test_accuracy_is_joined_within_a_suite_and_a_format():

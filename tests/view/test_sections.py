@@ -183,8 +183,9 @@ def test_gains_of_a_known_case():
     found = g.gains(pair(), "b", "whole")
     assert len(found) == 1 and found["series"].item() == "cut" and found["over"].item() == "whole"
     assert found["gain_pct"].item() == pytest.approx(25)
-    assert found["gain_pct_lo"].item() == pytest.approx(100 * (1.25 * 0.99 / 1.02 - 1))
-    assert found["gain_pct_hi"].item() == pytest.approx(100 * (1.25 * 1.02 / 0.99 - 1))
+    half = np.sqrt(2) * np.log(1.02 / 0.99) / 2  # two intervals alike, as logarithms, in quadrature
+    assert found["gain_pct_lo"].item() == pytest.approx(100 * (1.25 * np.exp(-half) - 1))
+    assert found["gain_pct_hi"].item() == pytest.approx(100 * (1.25 * np.exp(half) - 1))
     assert found["method"].item() == "depth"  # a gain is as sure as the less sure of both
     assert "gain_pct_lo" not in g.gains(pair().drop(columns=["throughput_tok_s_lo"]), "b", "whole")
 
