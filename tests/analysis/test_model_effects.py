@@ -52,24 +52,29 @@ def cells(table: pd.DataFrame, sweep="llms", metric="throughput_tok_s") -> Cells
     return Cells.of(table, sweep, metric)
 
 
+def models(*args, **given) -> pd.DataFrame:
+    """All routed alike."""
+    return t.models(*args, **given).assign(routing="uniform")
+
+
 def judge(table: pd.DataFrame, claim_id: str):
     return verdicts.evaluate(table, [BOOK[claim_id]], checks=False)[0]
 
 
 def test_the_lead_is_over_the_next_in_the_format_that_most_models_have():
-    found = model_lead(cells(t.models()), OLMOE)
+    found = model_lead(cells(models()), OLMOE)
     assert found.values == pytest.approx([100 * (2.0 / 1.1 - 1)]) and found.whole
     lo, hi = found.items[0].ends()
     assert lo < found.values[0] < hi
     assert set(found.used["series"]) == {"fp8"} and len(found.used) == 6
     assert f"fastest to slowest: {OLMOE}, {LITE}" in found.text
-    assert found.text.startswith("in fp8, routing near-uniform")
+    assert found.text.startswith("in fp8, routing uniform")
 
 
 def test_a_format_without_the_model_does_not_decide():
     """Phi has no bf16; where fp8 is of Phi and one other alone, they are compared there all the
     same."""
-    few = t.models(formats=t.FORMATS, oom=(PHI,))
+    few = models(formats=t.FORMATS, oom=(PHI,))
     few = few[(few["series"] == "bf16") | few["model"].isin([PHI, QWEN3])]
     found = model_lead(cells(few), PHI, over="slowest")
     assert found.values == pytest.approx([100 * (0.4 / 0.7 - 1)]) and set(found.used["series"]) == {
@@ -79,8 +84,8 @@ def test_a_format_without_the_model_does_not_decide():
 
 def test_a_model_alone_or_absent_is_untested_with_the_reason():
     with pytest.raises(Untested, match="no other model"):
-        model_lead(cells(t.models({OLMOE: 1.0})), OLMOE)
-    only = t.models(formats={"bf16": (None, 1.0)})
+        model_lead(cells(models({OLMOE: 1.0})), OLMOE)
+    only = models(formats={"bf16": (None, 1.0)})
     with pytest.raises(Untested, match=rf"in bf16 none of {PHI} \(synthetic oom\)"):
         model_lead(cells(only), PHI)
     with pytest.raises(Untested, match=rf"not among the models compared: {OLMOE}"):
@@ -88,7 +93,7 @@ def test_a_model_alone_or_absent_is_untested_with_the_reason():
 
 
 def test_a_planned_model_without_a_number_makes_the_effect_partial():
-    table = t.models(oom=())
+    table = models(oom=())
     gone = (table["model"] == QWEN3) & (table["series"] == "fp8")
     table = table.assign(
         status=table["status"].mask(gone, "failed"), reason=table["reason"].mask(gone, "it died")
@@ -99,9 +104,9 @@ def test_a_planned_model_without_a_number_makes_the_effect_partial():
 
 
 def test_changes_of_ttft_and_of_latency():
-    ttft = model_change(cells(t.models(), metric="ttft_s"), LITE, OLMOE, "ttft_s")
+    ttft = model_change(cells(models(), metric="ttft_s"), LITE, OLMOE, "ttft_s")
     assert ttft.values == pytest.approx([100 * (2.0 / 1.1 - 1)]) and " ms" in ttft.text
-    table = t.models()
+    table = models()
     fall, more = (
         over_fastest(cells(table), [QWEN3, MIXTRAL]),
         over_fastest(cells(table), [QWEN3, MIXTRAL], of="latency"),
@@ -121,25 +126,25 @@ def test_an_order_holds_only_where_every_step_does():
 def test_ffn_shares_are_counted_from_configs():
     arch = catalog.load(MIXTRAL)
     counts = sizes.parameter_counts(arch)
-    found = ffn_share(cells(t.models()), [MIXTRAL], "total")
+    found = ffn_share(cells(models()), [MIXTRAL], "total")
     wanted = pytest.approx(100 * counts["experts"] / sum(counts.values()))
     assert found.values == wanted and found.items[0].ends() == (wanted, wanted)
-    active = ffn_share(cells(t.models()), [MIXTRAL, OLMOE], "active")
+    active = ffn_share(cells(models()), [MIXTRAL, OLMOE], "active")
     assert active.values[0] < found.values[0] and OLMOE in active.text
 
 
 def test_verdicts_follow_the_planted_speeds():
-    assert judge(t.models(), "olmoe-fastest").verdict == "supported"
-    assert judge(t.models({**t.SPEED, OLMOE: 1.2}), "olmoe-fastest").verdict == "mixed"
-    assert judge(t.models({**t.SPEED, OLMOE: 0.6}), "olmoe-fastest").verdict == "contradicted"
-    assert judge(t.models({**t.SPEED, OLMOE: 1.1 * 1.7}), "olmoe-ttft").verdict == "supported"
-    assert judge(t.models({**t.SPEED, OLMOE: 1.2}), "olmoe-ttft").verdict == "mixed"
-    assert judge(t.models({**t.SPEED, OLMOE: 0.4}), "olmoe-ttft").verdict == "contradicted"
-    assert judge(t.models(), "phi-slowest").verdict == "supported"
-    assert judge(t.models({**t.SPEED, PHI: 0.9}), "phi-slowest").verdict == "contradicted"
+    assert judge(models(), "olmoe-fastest").verdict == "supported"
+    assert judge(models({**t.SPEED, OLMOE: 1.2}), "olmoe-fastest").verdict == "mixed"
+    assert judge(models({**t.SPEED, OLMOE: 0.6}), "olmoe-fastest").verdict == "contradicted"
+    assert judge(models({**t.SPEED, OLMOE: 1.1 * 1.7}), "olmoe-ttft").verdict == "supported"
+    assert judge(models({**t.SPEED, OLMOE: 1.2}), "olmoe-ttft").verdict == "mixed"
+    assert judge(models({**t.SPEED, OLMOE: 0.4}), "olmoe-ttft").verdict == "contradicted"
+    assert judge(models(), "phi-slowest").verdict == "supported"
+    assert judge(models({**t.SPEED, PHI: 0.9}), "phi-slowest").verdict == "contradicted"
     half = {**dict.fromkeys(t.LLMS, 1.0), QWEN3: 0.55, MIXTRAL: 0.55}
-    assert judge(t.models(half), "accurate-is-slow").verdict == "supported"
-    assert judge(t.models(), "accurate-is-slow").verdict == "contradicted"
+    assert judge(models(half), "accurate-is-slow").verdict == "supported"
+    assert judge(models(), "accurate-is-slow").verdict == "contradicted"
 
 
 def test_the_vl2_claim_needs_order_and_two_distances():
@@ -166,7 +171,7 @@ def test_imposed_routing_is_judged_apart_from_the_models_own():
     its imposed rows in."""
     table = pd.concat(
         [
-            t.models({**t.SPEED, OLMOE: 1.1 * 1.7}).assign(floor_tpot_s=0.0, routing="uniform"),
+            models({**t.SPEED, OLMOE: 1.1 * 1.7}).assign(floor_tpot_s=0.0, routing="uniform"),
             t.models({LITE: 1.0}, imposed=(), sweep="quant_batch").assign(
                 floor_tpot_s=1e9, routing="model"
             ),
@@ -183,7 +188,7 @@ def test_imposed_routing_is_judged_apart_from_the_models_own():
 
 
 def test_models_that_are_not_routed_alike_are_not_compared():
-    table = t.models()
+    table = models()
     table["routing"] = np.where(table["model"] == LITE, "uniform", "model")
     verdict = judge(table, "olmoe-fastest")
     assert verdict.verdict == "untested" and "not routed alike" in verdict.reason
@@ -191,7 +196,7 @@ def test_models_that_are_not_routed_alike_are_not_compared():
 
 
 def test_accuracy_is_joined_within_a_suite_and_a_format():
-    rows = accuracy_rows(t.models())
+    rows = accuracy_rows(models())
     assert set(rows["suite"]) == {"zero-shot", "chat", "mmlu"} and set(rows["series"]) == {"fp8"}
     mmlu = rows[rows["suite"] == "mmlu"].set_index("model")
     assert (
