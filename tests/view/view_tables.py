@@ -24,6 +24,7 @@ def row(
         "sweeps": sweep,
         "model": model,
         "method": method,
+        "routing": "model",
         "status": status,
         "reason": None if status == "ok" else f"synthetic {status}",
         "num_layers": layers,

@@ -50,7 +50,7 @@ def _of_grid(id: str, statement: str, decided_by: str, source_range: dict, *part
         "device": "4 x H100",
         "devices": [4],
     }
-    return Claim(id, statement, decided_by, source_range, "grid", source, parts)
+    return Claim(id, statement, decided_by, source_range, "grid|grid_same", source, parts)
 
 
 def _active_gap(
