@@ -134,7 +134,9 @@ def from_config(config: dict, name: str, source: str, trusted: str | None = None
         classes = tuple(config.get("architectures") or ("(none is named)",))
         raise UnknownModel(f"{name}: its config cannot be read: {error}", classes) from error
     except (CannotBuild, TypeError, ZeroDivisionError) as error:
-        raise UnknownModel(f"{name}: its config cannot be read: {error}") from error
+        nulls = checks.nulls(config) if "NoneType" in str(error) else []
+        hint = f" (null in it: {', '.join(nulls)})" if nulls else ""
+        raise UnknownModel(f"{name}: its config cannot be read: {error}{hint}") from error
     if wrong := checks.contradictions(shape, language_config(config)):
         raise UnknownModel(f"{name}: its config contradicts itself: {'; '.join(wrong)}")
     return Architecture(name=name, source=source, config=copy.deepcopy(config), **shape)

@@ -52,10 +52,12 @@ def load(name_or_path: str, trust_remote_code: bool | None = None) -> Architectu
         return _load_published(published[wanted.lower()])
     trusts = trusted_by_default() if trust_remote_code is None else trust_remote_code
     path = Path(wanted).expanduser()
-    if path.is_dir():
-        return _load_file(path / CONFIG, trusts)
-    if path.is_file():
-        return _load_file(path, trusts)
+    try:
+        folder, file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name longer than any path, a folder that may not be entered
+        raise UnknownModel(f"model {wanted[:80]!r} cannot be read: {error.strerror}") from error
+    if folder or file:
+        return _load_file(path / CONFIG if folder else path, trusts)
     if len(wanted.split("/")) == 2 and not wanted.startswith((".", "/", "~")):
         return _load_hub(wanted, trusts)
     raise _unknown(wanted, "is no catalog model, no folder and no file")

@@ -9,10 +9,13 @@ MOST = {"num_hidden_layers": 2000, "experts": 100_000, "": 2**31}  # far beyond 
 AT_LEAST_1 = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
     *("vocab_size", "max_position_embeddings", "intermediate_size", "moe_intermediate_size"),
-    *("d_model", "n_heads", "n_layers", "max_seq_len", "kv_n_heads"),
+    *("d_model", "n_heads", "n_layers", "max_seq_len", "kv_n_heads", "embedding_size"),
     *("intermediate_size_mlp", "ffn_hidden_size", "decoder_sparse_step", "moe_layer_freq"),
     *("moe_layer_interval", "interleave_moe_layer_step", "state_size"),
     *("attention_chunk_size", "q_lora_rank", "linear_num_key_heads", "linear_num_value_heads"),
+    *("linear_key_head_dim", "linear_value_head_dim", "linear_conv_kernel_dim"),
+    *("full_attention_interval", "mamba_num_heads", "mamba_head_dim", "ssm_state_size"),
+    *("mamba_d_state", "mamba_d_conv", "mamba_expand", "conv_kernel", "index_head_dim"),
 )
 AT_LEAST_0 = (
     *("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
@@ -20,17 +23,24 @@ AT_LEAST_0 = (
     *("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
     *("shared_expert_intermediate_size", "first_k_dense_replace", "qk_nope_head_dim"),
     *("qk_rope_head_dim", "v_head_dim", "kv_lora_rank", "moe_layer_start_index"),
-    *("head_dim", "sliding_window", "n_group", "topk_group"),
+    *("head_dim", "sliding_window", "n_group", "topk_group", "additional_vocab_size"),
 )
 BY_LAYER = ("moe_topk", "moe_intermediate_size", "moe_layer_freq", "num_experts", "sliding_window")
 SIZES = (  # of an Architecture
     *("num_layers", "hidden_size", "num_heads", "num_kv_heads", "head_dim", "vocab_size"),
     *("max_positions", "num_experts", "top_k", "expert_ffn_dim", "shared_ffn_dim"),
-    *("dense_ffn_dim", "num_dense_layers"),
+    *("dense_ffn_dim", "num_dense_layers", "extra_embeddings"),
 )
-YES_OR_NO = ("tie_word_embeddings", "attention_bias", "qkv_bias", "use_bias", "lm_head_bias")
+YES_OR_NO = (
+    *("tie_word_embeddings", "attention_bias", "qkv_bias", "use_bias", "lm_head_bias"),
+    *("weight_tying", "mlp_bias", "use_qk_norm"),
+)
+DTYPES = (
+    *("bfloat16", "float16", "float32", "float64", "half", "float", "double", "auto"),
+    *("float8_e4m3fn", "float8_e5m2"),
+)
 NOT_SIZES = ("quantization_config", "compression_config")  # read by quantization_config.py
-LISTS = ("layer_types", "mlp_only_layers", "no_rope_layers", "moe_layers")
+LISTS = ("layer_types", "mlp_only_layers", "no_rope_layers", "moe_layers", "vit_layers")
 
 
 def problems(config: Any) -> list[str]:
@@ -51,6 +61,15 @@ def problems(config: Any) -> list[str]:
     return found
 
 
+def nulls(config: dict) -> list[str]:
+    """Sizes that a config gives as null, those of its sub-configs included."""
+    found = [key for key in (*AT_LEAST_1, *AT_LEAST_0) if key in config and config[key] is None]
+    for key, value in config.items():
+        if isinstance(value, dict) and key.endswith("_config") and key not in NOT_SIZES:
+            found += nulls(value)
+    return found
+
+
 def _of_names(config: dict) -> list[str]:
     found = []
     if not isinstance(config.get("model_type", ""), str):
@@ -59,8 +78,10 @@ def _of_names(config: dict) -> list[str]:
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         found.append(f"architectures is {_shown(classes)}; give a list of class names")
     for key in ("torch_dtype", "dtype"):
-        if not isinstance(config.get(key, ""), str | None):
-            found.append(f"{key} is {_shown(config[key])}; give a name such as 'bfloat16'")
+        given = config.get(key)
+        named = isinstance(given, str) and given.removeprefix("torch.") in DTYPES
+        if given is not None and not named:
+            found.append(f"{key} is {_shown(given)}; give one of {', '.join(DTYPES)}")
     return found
 
 

@@ -78,6 +78,8 @@ def _parsed(config: dict, remote: str | None):
     given = _floats(config)
     for key in ("auto_map", "quantization_config"):
         given.pop(key, None)
+    if "thinker_config" in given:  # Qwen-Omni: its talker is no part of the text
+        given["enable_audio_output"] = False
     try:
         given["model_type"] = _known_type(config)
     except UnknownClass:

@@ -7,14 +7,23 @@ place of a missing `quantization_config`, as vLLM does."""
 
 from collections.abc import Callable
 
-from moebook.models.number_format import FP4_CAPABILITY, NumberFormat, Patterns, Rule
+from moebook.models.number_format import FP4_CAPABILITY, NumberFormat, Rule
 from moebook.models.quantization_groups import compressed_rules, modelopt_rules
-from moebook.models.quantization_values import BadNumberFormat, mapping, names_of, pair, whole
+from moebook.models.quantization_values import (
+    BadNumberFormat,
+    group_size,
+    mapping,
+    names_of,
+    pair,
+    whole,
+)
+from moebook.models.quantization_values import names as patterns
 from moebook.models.stored import FP8_CHANNEL, FP8_TENSOR, MXFP4, Stored, fp8_blocks, integers
 
 KEYS = ("quantization_config", "compression_config")
 PARTS = ("text_config", "language_config", "llm_config")  # of multimodal configs
 HF_QUANT_CONFIG = "hf_quant_config.json"
+CACHE_STRATEGIES = ("tensor", "attn_head")  # of compressed-tensors' scales of a KV cache
 NOT_READ = "or remove the entry from a copy of the config, to measure the model with plain weights"
 
 
@@ -92,20 +101,33 @@ def _fbgemm(entry: dict) -> NumberFormat:
 
 
 def _gptq(entry: dict) -> NumberFormat:
-    """Rules of GPTQModel's `dynamic` that begin with `-:` take modules out."""
-    bits = whole(entry, "bits", allowed=(2, 3, 4, 8))
-    group = whole(entry, "group_size", default=-1)
+    """Rules of GPTQModel's `dynamic` that begin with `-:` take modules out, the others give
+    modules bits and groups of their own."""
     dynamic = mapping("dynamic", entry.get("dynamic") or {}, "rules by pattern")
-    out = tuple(f"re:{rule[2:]}" for rule in dynamic if rule.startswith("-:"))
-    names = ("gptq", "gptq_marlin", "auto_gptq", "moe_wna16")
-    stored = integers(bits, group, zero=not entry.get("sym", True))
+    out = [f"re:{rule[2:]}" for rule in dynamic if rule.startswith("-:")]
+    own = [
+        Rule(
+            _gptq_stored({**entry, **mapping(f"dynamic.{rule}", told, "bits and group_size")}),
+            patterns("dynamic", [f"re:{rule.removeprefix('+:')}"]),
+        )
+        for rule, told in dynamic.items()
+        if not rule.startswith("-:")
+    ]
+    engine_names = ("gptq", "gptq_marlin", "auto_gptq", "moe_wna16")
+    rules = (*own, Rule(_gptq_stored(entry)))
     head = bool(entry.get("lm_head"))
-    return NumberFormat("gptq", names, (Rule(stored),), Patterns(out), head=head)
+    return NumberFormat("gptq", engine_names, rules, patterns("dynamic", out), head=head)
+
+
+def _gptq_stored(entry: dict) -> Stored:
+    bits = whole(entry, "bits", allowed=(2, 3, 4, 8))
+    columns = group_size(entry, "group_size", default=-1)
+    return integers(bits, columns, zero=not entry.get("sym", True))
 
 
 def _awq(entry: dict) -> NumberFormat:
     bits = whole(entry, "bits", "w_bit", allowed=(4, 8))
-    group = whole(entry, "group_size", "q_group_size", default=128)
+    group = group_size(entry, "group_size", "q_group_size", default=128)
     stored = integers(bits, group, zero=bool(entry.get("zero_point", True)))
     ignored = names_of(entry, "modules_to_not_convert")
     names = ("awq", "awq_marlin", "auto_awq", "moe_wna16")
@@ -133,7 +155,40 @@ def _compressed(entry: dict) -> NumberFormat:
     ignored = names_of(entry, "ignore")
     names = ("compressed-tensors", "mxfp4", "gpt_oss_mxfp4")
     needs = FP4_CAPABILITY if fp4 else None
-    return NumberFormat("compressed-tensors", names, rules, ignored, needs_capability=needs)
+    return NumberFormat(
+        "compressed-tensors",
+        names,
+        rules,
+        ignored,
+        needs_capability=needs,
+        kv_cache=_compressed_cache(entry),
+        refused=_sparse(entry),
+    )
+
+
+def _compressed_cache(entry: dict) -> str | None:
+    """vLLM makes its KV cache FP8 where a `kv_cache_scheme` is there, and takes no other."""
+    if entry.get("kv_cache_scheme") is None:
+        return None
+    scheme = mapping("kv_cache_scheme", entry["kv_cache_scheme"], "num_bits, type and strategy")
+    told = {key: scheme.get(key) for key in ("num_bits", "type", "strategy")}
+    if told["num_bits"] != 8 or told["type"] != "float" or told["strategy"] not in CACHE_STRATEGIES:
+        raise BadNumberFormat(
+            f"kv_cache_scheme: given {told}; num_bits 8, type float, and a strategy of "
+            f"{' or '.join(CACHE_STRATEGIES)} (vLLM 0.32: compressed_tensors.py)"
+        )
+    return "fp8"
+
+
+def _sparse(entry: dict) -> str | None:
+    """Why no engine here runs a checkpoint of sparse matrices; None where it has none."""
+    sparsity = mapping("sparsity_config", entry.get("sparsity_config") or {}, "format and targets")
+    if not sparsity.get("targets"):
+        return None
+    return (
+        "sparsity_config: vLLM has taken out sparse matrices (0.32: compressed_tensors.py): ask "
+        "for another format, such as bf16 or fp8"
+    )
 
 
 def _modelopt(entry: dict) -> NumberFormat:
@@ -151,8 +206,7 @@ def _modelopt(entry: dict) -> NumberFormat:
 
 
 def _kv_cache(told: dict) -> str | None:
-    """Of a ModelOpt checkpoint vLLM makes its KV cache FP8 where the file says so, and of no
-    other."""
+    """Of a ModelOpt checkpoint vLLM makes its KV cache FP8 where the file says so."""
     scheme = told.get("kv_cache_scheme") or told.get("kv_cache_quant_algo")
     if isinstance(scheme, dict):
         fp8 = scheme.get("type") == "float" and scheme.get("num_bits") == 8

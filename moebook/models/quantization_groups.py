@@ -3,7 +3,14 @@
 Both give rules (which modules are stored how) and whether one of them multiplies in FP4."""
 
 from moebook.models.number_format import Patterns, Rule
-from moebook.models.quantization_values import BadNumberFormat, mapping, names, pair, whole
+from moebook.models.quantization_values import (
+    BadNumberFormat,
+    group_size,
+    mapping,
+    names,
+    pair,
+    whole,
+)
 from moebook.models.stored import (
     FP8_CHANNEL,
     FP8_TENSOR,
@@ -63,7 +70,7 @@ def _weights(where: str, weights: dict, activations: object) -> Stored:
             raise BadNumberFormat(f"{where}.{key}: given {given!r}; {', '.join(allowed)}")
     bits = whole(weights, "num_bits", allowed=(4, 8))
     if kind == "int":
-        columns = whole(weights, "group_size") if strategy == "group" else -1
+        columns = group_size(weights, "group_size") if strategy == "group" else -1
         return integers(bits, columns, not weights.get("symmetric", True), _kind(activations))
     if bits == 4:
         return MXFP4 if group == 32 else NVFP4 if activations else NVFP4_WEIGHTS
@@ -80,7 +87,10 @@ def _kind(activations: object) -> str | None:
 
 def _float8(where: str, weights: dict, strategy: str, activations: bool) -> Stored:
     if strategy == "block":
-        block = pair(f"{where}.block_structure", weights.get("block_structure"))
+        given = weights.get("block_structure")
+        sides = given.split("x") if isinstance(given, str) else ()  # "128x128", as it was written
+        sides = [int(side) if side.isdecimal() else side for side in sides]
+        block = pair(f"{where}.block_structure", sides or given)
         return fp8_blocks(*block, activations=activations)
     stored = FP8_CHANNEL if strategy == "channel" else FP8_TENSOR
     return stored if activations else Stored(f"{stored.name}, weights only", 8, stored.block)

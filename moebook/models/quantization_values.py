@@ -35,6 +35,14 @@ def whole(entry: dict, *keys: str, allowed: tuple[int, ...] = (), default: int |
     return value
 
 
+def group_size(entry: dict, *keys: str, default: int | None = None) -> int:
+    """Columns that share a scale; -1 for a whole row."""
+    value = whole(entry, *keys, default=default)
+    if value != -1 and value < 1:
+        raise BadNumberFormat(f"{keys[0]}: given {value}; -1 for a whole row, or 1 and more")
+    return value
+
+
 def pair(key: str, given: object) -> tuple[int, int]:
     """Rows and columns of a block."""
     if not (isinstance(given, list) and len(given) == 2 and all(map(_positive, given))):

@@ -242,6 +242,18 @@ def test_unknown_names_give_the_nearest_and_the_three_forms(given, words):
         assert form in str(unknown.value)
 
 
+def test_a_name_longer_than_a_path():
+    with pytest.raises(UnknownModel, match=r"model 'a{80}' cannot be read: File name too long"):
+        catalog.load("a" * 5000)
+
+
+@pytest.mark.parametrize("wrong", [None, "4", [], 1.5, -1])
+def test_rows_beside_the_vocabulary_are_a_whole_number(wrong):
+    config = {**catalog.load("MolmoE-1B-0924").hf_config(), "additional_vocab_size": wrong}
+    with pytest.raises(UnknownModel, match="additional_vocab_size|extra embeddings"):
+        from_config(config, "x", "test")
+
+
 def test_a_folder_without_config(tmp_path):
     with pytest.raises(UnknownModel, match="folder without config.json"):
         catalog.load(str(tmp_path))
@@ -285,6 +297,10 @@ def test_a_broken_config_file(tmp_path, content):
             "layer_types names 1 of 3 layers",
         ),
         ({"model_type": "deepseek_vl_v2"}, "has no 'num_attention_heads'"),
+        ({"model_type": "mixtral", "torch_dtype": "float8"}, "torch_dtype is 'float8'; give one"),
+        ({"model_type": "qwen3_next", "full_attention_interval": -1}, "interval is -1; give a"),
+        ({"model_type": "qwen3_next", "linear_key_head_dim": 1.5}, "head_dim is 1.5; give a"),
+        ({"model_type": "deepseek_v3", "first_k_dense_replace": None}, "null in it: first_k_dense"),
     ],
 )
 def test_unreadable_configs(config, words):

@@ -164,6 +164,17 @@ def test_the_class_decides_where_the_model_type_is_another_family_s():
     assert sizes.total_parameters(arch) == sizes.total_parameters(load("MiniMax-M2.5"))
 
 
+def test_a_talker_is_no_part_of_the_text():
+    qwen3 = catalog.load("Qwen3-30B-A3B")
+    text = {**qwen3.hf_config(), "model_type": "qwen3_omni_moe_text"}
+    thinker = {"model_type": "qwen3_omni_moe_thinker", "text_config": text}
+    config = {"model_type": "qwen3_omni_moe", "thinker_config": thinker, "talker_config": {}}
+    config["architectures"] = ["Qwen3OmniMoeForConditionalGeneration"]
+    omni = from_config(config, "omni", "made")
+    assert sizes.parameter_counts(omni) == sizes.parameter_counts(qwen3)
+    assert sizes.active_parameters(omni) == sizes.active_parameters(qwen3)
+
+
 def test_what_transformers_cannot_build_is_refused_in_its_words():
     with pytest.raises(UnknownModel, match="x: its config cannot be read: TypeError: "):
         from_config({"model_type": "dots1"}, "x", "test")

@@ -11,7 +11,7 @@ import pytest
 from moebook.models import catalog, formats, own_format, sizes
 from moebook.models.architecture import UnknownModel, from_config
 from moebook.models.number_format import Patterns
-from moebook.models.quantization_config import without_quantization
+from moebook.models.quantization_config import read, without_quantization
 from moebook.models.stored import FP8_TENSOR, NVFP4, fp8_blocks, integers
 
 TINY = catalog.load("tiny-mixtral").hf_config()
@@ -75,6 +75,14 @@ NAMES = [
     ),
     (GPTQ, "INT4 groups of 128"),
     ({**GPTQ, "group_size": -1, "bits": 8}, "INT8 per channel"),
+    (
+        {**GPTQ, "dynamic": {"+:.*attn.*": {"bits": 8, "group_size": 32}}},
+        "INT4 groups of 128, INT8 groups of 32 attention",
+    ),
+    (
+        compressed(8, "float", "block", FLOAT, block_structure="128x128"),
+        "FP8 blocks 128x128",
+    ),
     (AWQ, "INT4 groups of 128"),
     ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes NF4"),
     ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes INT8"),
@@ -158,6 +166,14 @@ BAD = [
     ({**GPTQ, "bits": 5}, "bits: given 5; 2 or 3 or 4 or 8"),
     ({**GPTQ, "bits": None}, "bits: given None; 2 or 3 or 4 or 8"),
     ({**GPTQ, "group_size": "all"}, "group_size: given 'all'; a whole number"),
+    ({**GPTQ, "group_size": 0}, "group_size: given 0; -1 for a whole row, or 1 and more"),
+    ({**GPTQ, "dynamic": {"+:((": {"bits": 8}}}, r"dynamic: 're:\(\(' is no regular expression"),
+    ({**GPTQ, "dynamic": {"attn": 8}}, r"dynamic\.attn: given 8; a mapping of bits"),
+    (
+        {**compressed(8, "float", "channel", FLOAT), "kv_cache_scheme": {"num_bits": 8}},
+        "kv_cache_scheme: given .*; num_bits 8, type float, and a strategy of tensor or attn_head",
+    ),
+    (compressed(8, "float", "block", FLOAT, block_structure="128"), "block_structure: given"),
     ({**GPTQ, "dynamic": ["-:x"]}, r"dynamic: given \['-:x'\]; a mapping of rules"),
     (
         {"quant_method": "compressed-tensors"},
@@ -345,3 +361,18 @@ def test_matrix_rates_of_own_formats():
     assert formats.rate(catalog.load("Mixtral-8x7B-v0.1"), "own") == 1.0
     assert formats.rate(arch_of(AWQ), "own") == 1.0
     assert formats.rate(arch_of(AWQ), "awq") is None
+
+
+def test_a_compressed_checkpoint_with_a_cache_scheme_is_planned_with_an_fp8_cache():
+    scheme = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False}
+    entry = compressed(8, "float", "channel", FLOAT)
+    plain = read({"quantization_config": entry})
+    found = read({"quantization_config": {**entry, "kv_cache_scheme": scheme}})
+    assert (plain.kv_cache, found.kv_cache) == (None, "fp8")
+
+
+def test_sparse_checkpoints_are_refused_as_the_engine_does():
+    entry = compressed(8, "float", "channel", FLOAT)
+    sparse = {**entry, "sparsity_config": {"format": "sparse-24-bitmask", "targets": ["Linear"]}}
+    found = read({"quantization_config": sparse})
+    assert "taken out sparse matrices" in found.problem(9.0)
