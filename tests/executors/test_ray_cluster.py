@@ -88,6 +88,8 @@ def plan():
         "ffn_dims": [128, 256],
         "expert_counts": [4],
         "active_experts": [1, 2],
+        "grid_routings": ["model"],
+        "routing_models": [],
         "comparison_models": ["tiny-qwen2-moe"],
         "comparison_active_experts": [1],
         "batches": [1, 2],
