@@ -50,6 +50,7 @@ def ratios(
         sort=False,
     )
     out = both[others.columns.drop("_place")].assign(over=over)
+    out = out.copy()  # in one piece: pandas warns of frames in over a hundred
     found = _ratios(out, base.iloc[both["index"].dropna()], both["index"].notna(), metric)
     return _as_sure_as_both(out.assign(**found), both)
 
