@@ -85,8 +85,9 @@ def _latencies(table: pd.DataFrame, sweep: str, width: str) -> Drawing:
     models, series = list(dict.fromkeys(rows["model"])), values_of(rows, "series")
     looks, on_page = lines.looks_of(series), width == "page"
     strengths = _strengths(len(series))
-    step = 1 / (len(series) + GAP)
-    offset = rows["series"].map(series.index) - (len(series) - 1) / 2
+    formats_of = rows["series"].map(series.index).groupby(rows["model"])
+    offset = formats_of.rank() - 1 - (formats_of.transform("size") - 1) / 2
+    step = 1 / (formats_of.size().max() + GAP)
     placed = rows.assign(place=rows["model"].map(models.index) + step * offset)
     tall = BAR_IN * len(models) / step + 0.45
     with style.paper_style(width) as inches:
