@@ -2,8 +2,8 @@
 anything is started.
 
 Each rule was read in the engine's own source (vLLM 0.32): `source` is the module, or the folder of
-the model classes, below vllm/. tests/engine/test_engine_rules.py asks the engine where it can be
-asked. A rule gives what is wrong, or None.
+the model classes, below vllm/. tests/engine/test_rules_of_the_engine.py asks the engine where it
+can be asked. A rule gives what is wrong, or None.
 
 Not refused: experts that do not divide over the ranks of expert parallelism (the first ranks get
 one more) and layers that do not divide over the stages of a pipeline.
