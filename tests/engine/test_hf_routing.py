@@ -83,7 +83,7 @@ def test_every_family_counts_tokens_times_k_in_each_moe_layer(name, tmp_path):
 
 def test_a_removed_expert_is_not_counted(tmp_path):
     model, kept = tiny_moe.build("deepseek_v3 groups"), [e for e in range(E) if e != 3]
-    with tiny_moe.experts_removed(model, {1: kept}):
+    with tiny_moe.experts_removed(model, {"model.layers.1.mlp": kept}):
         capture_text(model, SEQUENCES, tmp_path / "c.npz")
     assert read(tmp_path / "c.npz").counts[:, 0, 3].sum() == 0
 
