@@ -20,6 +20,8 @@ SMALL = {
     "active_experts": [1, 2],
     "grid_tokens": 64,
     "grid_batch": 4,
+    "grid_routings": ["model"],
+    "routing_models": [],
     "comparison_models": ["tiny-qwen2-moe"],
     "comparison_active_experts": [4],
     "batches": [1],
