@@ -128,6 +128,8 @@ UNTESTED = (
     "choices, and notebook 07's parameters checkpoints and checkpoint_texts do so for text"
 )
 
+NO_MEASURE = within(-0.5, 0.5, contradicted_below=-0.7, contradicted_above=0.7, rounding=0.05)
+
 CLAIMS = (
     Claim(
         id="balance-vl2",
@@ -211,13 +213,7 @@ CLAIMS = (
             Part(
                 "frequency against importance",
                 partial(importance_rank, series=["aux-", "loss-free"]),
-                within(
-                    -0.5,
-                    0.5,
-                    contradicted_below=-0.7,
-                    contradicted_above=0.7,
-                    rounding=0.05,
-                ),
+                NO_MEASURE,
                 why=(
                     "at 0.5 frequency explains a quarter of the variance of ranks, so it is no "
                     "measure alone; at 0.7 half of it"
@@ -226,13 +222,7 @@ CLAIMS = (
             Part(
                 "in the unbalanced variant",
                 partial(importance_rank, series="no-balance"),
-                within(
-                    -0.5,
-                    0.5,
-                    contradicted_below=-0.7,
-                    contradicted_above=0.7,
-                    rounding=0.05,
-                ),
+                NO_MEASURE,
                 decides=False,
                 why="where some experts are hardly chosen, frequency must tell at least that",
             ),
