@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 import transformers
+from tiny_moe import outputs_removed
 
 E, K, H, I = 8, 2, 64, 48  # noqa: E741
 COMMON = {
@@ -210,7 +211,7 @@ _FFN = ("gate_up_proj", "up_proj", "down_proj", "shared", "linear", "experts.fc"
 def experts_removed(model, kept: dict[str, list[int]]):
     """The whole model, whose routers give the experts not in `kept` a logit and a selection bias of
     -inf."""
-    linear, masks, biases = torch.nn.functional.linear, {}, []
+    masks, biases = {}, []
     for site, staying in kept.items():
         gone = [e for e in range(E) if e not in staying]
         for tensor in _routing(model, site, E).values():
@@ -219,19 +220,11 @@ def experts_removed(model, kept: dict[str, list[int]]):
             else:
                 biases.append((tensor, tensor.detach().clone()))
                 tensor.data[..., gone] = -torch.inf
-
-    def masked(x, weight, bias=None):
-        out = linear(x, weight, bias)
-        if gone := masks.get(weight.data_ptr()):
-            out = out.index_fill(-1, torch.tensor(gone), -torch.inf)
-        return out
-
-    torch.nn.functional.linear = masked
     try:
         assert len(masks) == len(kept)
-        yield model
+        with outputs_removed(masks):
+            yield model
     finally:
-        torch.nn.functional.linear = linear
         for tensor, values in biases:
             tensor.data.copy_(values)
 

@@ -105,17 +105,9 @@ def router_of(block):
 
 
 @contextmanager
-def experts_removed(model, kept: dict[str, list[int]]):
-    """The full model, whose routers give the experts not in `kept` (by MoE layer) a logit of -inf
-    (and, with a bias, a score of -inf)."""
-    linear, masks, biases = torch.nn.functional.linear, {}, []
-    for layer, block in experts_of(model).items():
-        gone = [e for e in range(block.experts.num_experts) if e not in kept[site(layer)]]
-        router = router_of(block)
-        masks[router.weight.data_ptr()] = gone
-        if getattr(router, "e_score_correction_bias", None) is not None:
-            biases.append((router.e_score_correction_bias, router.e_score_correction_bias.clone()))
-            router.e_score_correction_bias[gone] = -torch.inf
+def outputs_removed(masks: dict[int, list[int]]):
+    """Linear layers, by the address of their weights, whose outputs of these numbers are -inf."""
+    linear = torch.nn.functional.linear
 
     def masked(x, weight, bias=None):
         out = linear(x, weight, bias)
@@ -125,8 +117,26 @@ def experts_removed(model, kept: dict[str, list[int]]):
 
     torch.nn.functional.linear = masked
     try:
-        yield model
+        yield
     finally:
         torch.nn.functional.linear = linear
+
+
+@contextmanager
+def experts_removed(model, kept: dict[str, list[int]]):
+    """The full model, whose routers give the experts not in `kept` (by MoE layer) a logit of -inf
+    (and, with a bias, a score of -inf)."""
+    masks, biases = {}, []
+    for layer, block in experts_of(model).items():
+        gone = [e for e in range(block.experts.num_experts) if e not in kept[site(layer)]]
+        router = router_of(block)
+        masks[router.weight.data_ptr()] = gone
+        if getattr(router, "e_score_correction_bias", None) is not None:
+            biases.append((router.e_score_correction_bias, router.e_score_correction_bias.clone()))
+            router.e_score_correction_bias[gone] = -torch.inf
+    try:
+        with outputs_removed(masks):
+            yield model
+    finally:
         for bias, values in biases:
             bias.copy_(values)
