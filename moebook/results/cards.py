@@ -61,7 +61,7 @@ def _beside(v: Verdict) -> list[str]:
 
 def verdict_table(verdicts: Iterable[Verdict]):
     """A styled table for a notebook: claim, verdict, effect with its interval, cells, condition,
-    robustness, the rule's history."""
+    robustness, when its rule changed. `moebook claims NAME` prints a claim's whole card."""
     rows = [
         {
             "section": v.section,
@@ -76,7 +76,7 @@ def verdict_table(verdicts: Iterable[Verdict]):
             "not as the source": "; ".join(v.differs) or "–",
             "other routing, other devices": "; ".join(_beside(v)) or "–",
             "robust": robustness(v.checks) or "–",
-            "rule": "; ".join(map(str, v.history)) or "as first written",
+            "rule": "; ".join(one.short for one in v.history) or "as first written",
         }
         for v in verdicts
     ]
@@ -87,7 +87,7 @@ def verdict_table(verdicts: Iterable[Verdict]):
     left = [
         {
             "selector": "th, td",
-            "props": "text-align: left; vertical-align: top; max-width: 22em; white-space: normal",
+            "props": "text-align: left; vertical-align: top; min-width: 6em; max-width: 16em; white-space: normal",
         }
     ]
     return pd.DataFrame(rows, columns=columns).style.hide(axis="index").set_table_styles(left)

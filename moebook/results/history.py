@@ -17,6 +17,13 @@ class RuleChange:
     after_data: bool
     verdicts: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def short(self) -> str:
+        """When the rule was replaced and what verdict it gave where; the card has the rest."""
+        after = ", after data" if self.after_data else ""
+        told = ", ".join(f"{on}: {v.partition(',')[0]}" for on, v in self.verdicts.items())
+        return f"changed {self.until}{after}; before {told or 'none'}"
+
     def __str__(self) -> str:
         after = ", after data" if self.after_data else ""
         told = "; ".join(f"{profile}: {verdict}" for profile, verdict in self.verdicts.items())
