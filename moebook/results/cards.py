@@ -87,7 +87,7 @@ def verdict_table(verdicts: Iterable[Verdict]):
     left = [
         {
             "selector": "th, td",
-            "props": "text-align: left; vertical-align: top; min-width: 6em; max-width: 16em; white-space: normal",
+            "props": "text-align: left; vertical-align: top; max-width: 16em; white-space: normal",
         }
     ]
     return pd.DataFrame(rows, columns=columns).style.hide(axis="index").set_table_styles(left)
