@@ -76,9 +76,9 @@ def weight_bytes(
 ) -> int:
     """Bytes of the weights of the fullest rank. The arguments are those of sizes.weight_bytes."""
     whole = sizes.component_bytes(arch, dtype, quantization)
-    rank = {part: size * _share(arch, split, part) for part, size in whole.items()}
+    rank = {part: size * share(arch, split, part) for part, size in whole.items()}
     embedding = whole["embedding"] or whole["lm_head"]
-    head = rank["lm_head"] or embedding * _share(arch, split, "embedding")  # tied: a copy of it
+    head = rank["lm_head"] or embedding * share(arch, split, "embedding")  # tied: a copy of it
     return round(max(_stage_bytes(arch, s, rank, head) for s in stages(arch, split.pipeline)))
 
 
@@ -95,7 +95,7 @@ def _stage_bytes(arch: Architecture, stage: Stage, rank: dict[str, float], head:
     return held + head * (stage.is_last and not tied_here)
 
 
-def _share(arch: Architecture, split: Split, part: str) -> float:
+def share(arch: Architecture, split: Split, part: str) -> float:
     """The part of a component's bytes that a tensor rank holds."""
     ranks = split.tensor
     if part in ("embedding", "lm_head"):

@@ -1,0 +1,96 @@
+"""How sure a calibration is: errors of points whose skeleton was left out of the fit, and the
+widths that follow from them (split conformal). Points are those of measured.usable, with
+predictions in `left_out_<metric>_s` and `fitted_<metric>_s`."""
+
+import numpy as np
+import pandas as pd
+
+from moebook.predict.fitting import Fit
+from moebook.predict.shipped import LEVELS
+from moebook.predict.what_if import measures
+
+LEAST_ERRORS = 20  # of a class on one card; else those of all cards count together
+METRICS = ("ttft", "tpot")
+
+
+def left_out(fit: Fit, points: pd.DataFrame, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """TTFT and TPOT of every point from the fit to all other skeletons; NaN for a format that no
+    other skeleton was measured in."""
+    found = np.full((2, len(points)), np.nan)
+    for own in sorted(set(points["skeleton"])):
+        inside = (points["skeleton"] == own).to_numpy()
+        told = fit.seconds(fit.run(~inside, near))
+        known = inside & points["format"].isin(set(points["format"][~inside])).to_numpy()
+        for metric in range(2):
+            found[metric, known] = told[metric][known]
+    return found[0], found[1]
+
+
+def intervals(points: pd.DataFrame, kind: str) -> dict:
+    """Split conformal half widths on the logarithm, of errors of left-out points."""
+    found: dict = {}
+    for name, rows in points.groupby("class"):
+        found[name] = {}
+        for metric in METRICS:
+            own = _errors(rows[rows["device_kind"] == kind], metric)
+            if len(own) < LEAST_ERRORS:
+                own = _errors(rows, metric)
+            widths = {level: _quantile(own["error"], level) for level in LEVELS}
+            found[name][metric] = {
+                **rounded(widths),
+                "n": len(own),
+                "coverage": round(coverage(own), 3),
+            }
+    return found
+
+
+def _errors(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    error = np.log(rows[f"left_out_{metric}_s"] / rows[f"{metric}_s"].astype(float)).abs()
+    return rows.assign(error=error)[["skeleton", "error"]].dropna()
+
+
+def _quantile(errors: pd.Series, level: int) -> float:
+    """The ceil((n + 1) level)-th smallest; the largest where n is too small for it."""
+    rank = int(np.ceil((len(errors) + 1) * level / 100))
+    return float(np.sort(errors)[min(rank, len(errors)) - 1])
+
+
+def coverage(errors: pd.DataFrame, level: int = 95) -> float:
+    """Share of points within the width that the other skeletons' errors give: what neither the fit
+    nor the width has seen."""
+    inside = 0
+    for _, own in errors.groupby("skeleton"):
+        others = errors.drop(own.index)["error"]
+        inside += int((own["error"] <= _quantile(others, level)).sum()) if len(others) else 0
+    return inside / len(errors)
+
+
+def scores(own: pd.DataFrame) -> dict:
+    """Errors of left-out points by format and over all, and in the sample."""
+    each = {name: _score(rows, "left_out") for name, rows in own.groupby("format")}
+    return {
+        "left out": {"all": _score(own, "left_out")} | {k: v for k, v in each.items() if v},
+        "in the sample": {"all": _score(own, "fitted")},
+    }
+
+
+def _score(rows: pd.DataFrame, which: str) -> dict | None:
+    known = rows.dropna(subset=[f"{which}_tpot_s"])
+    if known.empty:
+        return None
+    found: dict = {"n": len(known), "models": known["skeleton"].nunique()}
+    for metric in METRICS:
+        error = (known[f"{which}_{metric}_s"] / known[f"{metric}_s"].astype(float) - 1).abs() * 100
+        found[f"{metric}_median_pct"] = round(float(error.median()), 2)
+        found[f"{metric}_p90_pct"] = round(float(error.quantile(0.9)), 2)
+    return found
+
+
+def measured_range(own: pd.DataFrame) -> dict[str, list[float]]:
+    table = pd.DataFrame([measures(case) for case in own["case"]])
+    return {name: [float(table[name].min()), float(table[name].max())] for name in table}
+
+
+def rounded(values: dict) -> dict:
+    """To four digits."""
+    return {k: float(f"{v:.4g}") for k, v in values.items()}

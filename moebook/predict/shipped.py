@@ -1,0 +1,85 @@
+"""What ships of a fit: one file a kind of card, written by benchmarks/calibrate.py and read here.
+
+device_kind, engine, built, inputs    what it rests on: points, profiles, a digest of both
+rates                                 the card's published rates that efficiencies are shares of
+factors, formats                      of step.py
+reserve                               of memory.py
+intervals                             half widths on the logarithm, by class and metric
+scores                                errors of models left out, and of the fit's own points
+range                                 least and largest of what was measured"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+
+import yaml
+
+from moebook.predict.step import PLAIN, Case, Rates
+from moebook.problems import choices
+
+FOLDER = "calibrations"
+POINTS = "points.csv"
+SEVERAL = "several devices"
+BATCHES = ((1, "batch 1"), (31, "batch 2 to 31"), (10**9, "batch 32 and more"))
+LEVELS = (80, 95)
+
+
+class NotCalibrated(ValueError):
+    """There is no calibration for this device; the message says which there are."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One card's. Widths: class -> metric -> level -> half width, and `n`."""
+
+    device_kind: str
+    engine: str
+    built: str
+    inputs: dict
+    rates: Rates
+    factors: dict[str, float]
+    formats: dict[str, dict]
+    reserve: dict[str, float]
+    intervals: dict[str, dict]
+    scores: dict[str, dict]
+    range: dict[str, tuple]
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> "Calibration":
+        return cls(**{**data, "rates": Rates(**data["rates"])})
+
+    @property
+    def efficiencies(self) -> dict[str, dict[str, float]]:
+        """Factors of each number format but 16-bit's own."""
+        return {kind: own["factors"] for kind, own in self.formats.items() if kind != PLAIN}
+
+
+def class_of(case: Case) -> str:
+    """The class of a case whose errors are counted together."""
+    if case.settings.num_devices > 1:
+        return SEVERAL
+    return next(name for most, name in BATCHES if case.workload.batch <= most)
+
+
+def names() -> list[str]:
+    """Kinds of cards that have a calibration."""
+    folder = resources.files("moebook.predict").joinpath(FOLDER)
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
+
+
+@cache
+def load(device_kind: str) -> Calibration:
+    """Raises NotCalibrated."""
+    known = names()
+    if device_kind not in known:
+        raise NotCalibrated(
+            f"no calibration for device {device_kind!r}; {choices(device_kind, known)}. Measured "
+            "points of a device make one: python benchmarks/calibrate.py --help"
+        )
+    file = resources.files("moebook.predict").joinpath(FOLDER, f"{device_kind}.yaml")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return Calibration.from_dict(yaml.load(file.read_text(), loader))

@@ -1,0 +1,274 @@
+"""Seconds of forward passes from the work in them and a device's factors.
+
+    pass = the greater of what the GPU and the host take, in a soft maximum (SHARPNESS)
+    GPU  = sum over parts of sqrt(floor^2 + (bytes / (b BW))^2 + (FLOPs / (f peak))^2)
+           + bytes between kernels / (b BW) + latencies + all-reduces
+    host = a time a pass, with a share a sequence; in prefill, where kernels are launched one by
+           one, a time a layer as well
+
+BW and peak are the card's published rates, so that an efficiency b or f lies under 1. A part's
+floor is what its kernels take however little they read: a matrix product that runs over a width of
+H takes time with H, for each block of H waits for the one before. A root of squares stands between
+perfect overlap (the maximum) and none (the sum).
+
+N passes are computed at once: every array below has N rows, or is a number for all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from moebook.models.architecture import Architecture
+from moebook.models.formats import format_name
+from moebook.predict import work
+from moebook.predict.work import COUNTS, PARTS, STREAMS, Pass
+from moebook.study.settings import EngineSettings, Workload
+
+SHARPNESS = 12
+PLAIN = "16-bit"
+WIDTH = 4096  # H that floors of matrix products are given for
+COMPILED = ("compiled", "default")
+SEND_TERMS = ("all_reduce", "send")
+
+# Factor -> (start, how far its logarithm may move before it costs as much as one error of SCALE).
+# Starts are orders of magnitude known of such kernels; the fit moves all that the rows can tell.
+FACTORS = {
+    "b_experts": (0.85, 0.3),  # of published bandwidth
+    "b_dense": (0.8, 0.3),
+    "b_softmax": (0.7, 0.3),
+    "b_latent": (0.4, 0.3),
+    "b_state": (0.4, 0.3),
+    "b_stream": (0.5, 0.3),
+    "b_logits": (0.2, 0.3),
+    "f_experts": (0.5, 0.3),  # of published matrix rate, in decoding
+    "f_dense": (0.7, 0.3),
+    "f_softmax": (0.4, 0.3),
+    "f_latent": (0.3, 0.3),
+    "f_state": (0.3, 0.3),
+    "prefill_b_stream": (0.5, 0.5),
+    "prefill_f_experts": (0.5, 0.3),  # in prefill
+    "prefill_f_dense": (0.7, 0.3),
+    "prefill_f_softmax": (0.5, 0.3),
+    "prefill_f_latent": (0.3, 0.5),
+    "prefill_f_state": (0.3, 0.5),
+    "floor_experts_s": (12e-6, 0.7),  # a layer
+    "floor_dense_s": (12e-6, 0.7),
+    "floor_attention_s": (8e-6, 0.7),
+    "layer_s": (12e-6, 0.7),
+    "moe_layer_s": (10e-6, 0.7),
+    "shared_layer_s": (8e-6, 0.7),
+    "mla_layer_s": (10e-6, 1.0),
+    "state_layer_s": (20e-6, 1.0),
+    "qk_norm_layer_s": (4e-6, 0.7),
+    "imposed_layer_s": (10e-6, 1.0),
+    "pass_s": (3e-4, 1.0),
+    "compiled": (0.7, 0.3),  # of the latencies of layers
+    "host_s": (2e-3, 0.5),
+    "host_sequence_s": (5e-6, 1.0),
+    "host_ranks": (1.5, 0.3),  # of host times, over several ranks
+    "prefill_s": (1e-3, 1.0),
+    "prefill_host_s": (3e-3, 1.0),
+    "prefill_layer_s": (3e-4, 1.0),
+    "prefill_moe_layer_s": (2e-4, 1.0),
+    "prefill_mla_layer_s": (1e-4, 1.0),
+    "prefill_state_layer_s": (1e-4, 1.0),
+    "prefill_imposed_s": (1e-4, 1.0),
+    "prefill_sequence_s": (1e-5, 1.0),
+    "prefill_compiled": (0.5, 0.5),
+    "all_reduce_2_s": (6e-6, 0.7),
+    "all_reduce_4_s": (8e-6, 0.7),
+    "link_bytes_per_s": (3e11, 0.5),
+    "send_s": (20e-6, 1.0),
+    "whole_experts": (1.0, 0.2),  # of the experts' time, with whole experts on a rank
+    "pipeline_prefill": (0.9, 0.2),
+}
+# The same of each number format: first as a share of 16-bit's, then added to it.
+OF_FORMAT = {
+    "b_experts": (1.0, 0.3),
+    "f_experts": (1.0, 0.3),
+    "b_dense": (1.0, 0.2),
+    "f_dense": (1.0, 0.2),
+    "layer_s": (6e-6, 1.0),
+    "prefill_layer_s": (1e-4, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Published rates of a card."""
+
+    bytes_per_s: float
+    flops_per_s: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point: what is run, and how. imposed: its experts are drawn by kernels of the workbook's
+    own, which take time that a model's routing does not."""
+
+    arch: Architecture
+    settings: EngineSettings
+    workload: Workload
+    imposed: bool = False
+
+    @property
+    def format(self) -> str:
+        return format_class(self.arch, self.settings)
+
+
+def format_class(arch: Architecture, settings: EngineSettings) -> str:
+    """The number format that has efficiencies of its own. Llama 4 routes by scaling an expert's
+    input, which the engine's fast INT4 kernels do not take: it runs others."""
+    name = format_name(arch, settings.dtype, settings.quantization)
+    if name in ("bfloat16", "float16"):
+        return PLAIN
+    if name.startswith("INT4") and arch.family.startswith("llama4"):
+        return "INT4, input scaled"
+    return name
+
+
+class Batch:
+    """Decode steps and prefills of N cases as arrays."""
+
+    def __init__(self, cases: list[Case], rates: list[Rates]):
+        steps = [
+            work.decode(c.arch, c.settings, c.workload.batch, _middle(c.workload)) for c in cases
+        ]
+        fills = [
+            work.prefill(c.arch, c.settings, c.workload.batch, c.workload.input_tokens)
+            for c in cases
+        ]
+        self.cases = cases
+        self.decode, self.prefill = _Arrays(steps), _Arrays([p for _, p in fills])
+        self.passes = np.array([n for n, _ in fills], float)
+        self.bandwidth = np.array([r.bytes_per_s for r in rates])
+        self.peak = np.array([r.flops_per_s for r in rates])
+        self.formats = np.array([c.format for c in cases])
+        s = [c.settings for c in cases]
+        self.tensor = np.array([e.tensor_parallel for e in s])
+        self.pipeline = np.array([e.pipeline_parallel for e in s])
+        self.whole = np.array([e.expert_parallel and e.tensor_parallel > 1 for e in s])
+        self.compiled = np.array([e.graphs in COMPILED for e in s])
+        self.imposed = np.array([c.imposed for c in cases])
+        self.qk_norm = np.array([c.arch.qk_norm is not None for c in cases])
+        self.width = np.array([c.arch.hidden_size / WIDTH for c in cases])
+        self.batch = np.array([c.workload.batch for c in cases], float)
+
+    def seconds(self, f: Mapping) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) of a prefill, (N,) of a decode step. f: factor -> number or (N,); for a format's
+        own, `name of format`, (N,) already chosen by row (see `of_rows`)."""
+        fill, step = self.prefill_terms(f), self.step_terms(f)
+        gpu, host = sum(v for k, v in step.items() if k != "host"), step["host"]
+        return self._prefill_s(f, fill), _greater(gpu, host)
+
+    def step_terms(self, f: Mapping) -> dict[str, np.ndarray]:
+        """Seconds of a decode step by term; `host` runs beside all others."""
+        terms = self._gpu(self.decode, f, "")
+        terms["step"] = f["pass_s"] + np.zeros_like(self.batch)
+        ranks = np.where(self.tensor * self.pipeline > 1, f["host_ranks"], 1.0)
+        terms["host"] = f["host_s"] * ranks + f["host_sequence_s"] * self.batch
+        return terms
+
+    def prefill_terms(self, f: Mapping) -> dict[str, np.ndarray]:
+        """The same of one pass of a prefill."""
+        terms = self._gpu(self.prefill, f, "prefill_")
+        terms["step"] = f["prefill_s"] + np.zeros_like(self.batch)
+        n = self.prefill.count
+        layers = n("layer") * (f["prefill_layer_s"] + f["prefill_layer_s of format"])
+        layers = layers + n("moe_layer") * (
+            f["prefill_moe_layer_s"] + self.imposed * f["prefill_imposed_s"]
+        )
+        layers = layers + n("mla_layer") * f["prefill_mla_layer_s"]
+        layers = layers + n("state_layer") * f["prefill_state_layer_s"]
+        ranks = np.where(self.tensor * self.pipeline > 1, f["host_ranks"], 1.0)
+        launched = np.where(self.compiled, f["prefill_compiled"], 1.0)
+        terms["host"] = f["prefill_host_s"] * ranks + layers * launched
+        return terms
+
+    def _prefill_s(self, f: Mapping, terms: dict[str, np.ndarray]) -> np.ndarray:
+        gpu = sum(v for k, v in terms.items() if k != "host")
+        stages = np.where(self.pipeline > 1, f["pipeline_prefill"], 1.0)
+        each = _greater(gpu, terms["host"]) * stages
+        return self.passes * each + f["prefill_sequence_s"] * self.batch
+
+    def _gpu(self, a: "_Arrays", f: Mapping, phase: str) -> dict[str, np.ndarray]:
+        n = a.count
+
+        def part(name: str, floor, share_b=1.0, share_f=1.0) -> np.ndarray:
+            read = a.bytes[name] / (self.bandwidth * f[f"b_{name}"] * share_b)
+            done = a.flops[name] / (self.peak * f[f"{phase}f_{name}"] * share_f)
+            return np.sqrt(floor**2 + read**2 + done**2)
+
+        of = {name: f[f"{name} of format"] for name in OF_FORMAT}
+        whole = np.where(self.whole, f["whole_experts"], 1.0)
+        floor = self.width * f["floor_experts_s"] * n("moe_layer")
+        attention = f["floor_attention_s"] * n("layer")
+        experts = part("experts", floor, of["b_experts"], of["f_experts"]) * whole
+        dense = part(
+            "dense", self.width * f["floor_dense_s"] * n("layer"), of["b_dense"], of["f_dense"]
+        )
+        softmax = part("softmax", attention * (a.bytes["softmax"] > 0))
+        latent = part("latent", attention * (a.bytes["latent"] > 0))
+        state = part("state", attention * (a.bytes["state"] > 0))
+        stream = a.bytes["stream"] / (self.bandwidth * f[f"{phase}b_stream"])
+        logits = a.bytes["logits"] / (self.bandwidth * f["b_logits"])
+        layers = n("layer") * (f["layer_s"] + of["layer_s"] + self.qk_norm * f["qk_norm_layer_s"])
+        layers = layers + n("moe_layer") * (f["moe_layer_s"] + self.imposed * f["imposed_layer_s"])
+        for kind in ("shared", "mla", "state"):
+            layers = layers + n(f"{kind}_layer") * f[f"{kind}_layer_s"]
+        return {
+            "experts": experts,
+            "dense": dense,
+            "attention": softmax + latent + state,
+            "activations": stream,
+            "head": logits,
+            "latencies": layers * np.where(self.compiled, f["compiled"], 1.0),
+            "communication": self._communication(a, f),
+        }
+
+    def _communication(self, a: "_Arrays", f: Mapping) -> np.ndarray:
+        """All-reduces over the tensor ranks, and sends between stages. Beyond 4 ranks the latency
+        grows as from 2 to 4, by the doubling."""
+        g = self.tensor
+        doublings = np.log2(np.maximum(g, 2)) - 1
+        latency = f["all_reduce_2_s"] * (f["all_reduce_4_s"] / f["all_reduce_2_s"]) ** doublings
+        ring = 2 * (g - 1) / g * a.message / f["link_bytes_per_s"]
+        reduced = np.where(g > 1, a.all_reduces * (latency + ring), 0.0)
+        sent = (self.pipeline - 1) * (f["send_s"] + a.message / f["link_bytes_per_s"])
+        return reduced + sent
+
+
+class _Arrays:
+    """N passes: each part's bytes and FLOPs, (N,)."""
+
+    def __init__(self, passes: list[Pass]):
+        self.bytes = {k: np.array([p.bytes[k] for p in passes]) for k in (*PARTS, *STREAMS)}
+        self.flops = {k: np.array([p.flops[k] for p in passes]) for k in PARTS}
+        self._counts = {k: np.array([p.counts[k] for p in passes], float) for k in COUNTS}
+        self.message = np.array([p.message_bytes for p in passes])
+        self.all_reduces = np.array([p.all_reduces for p in passes], float)
+
+    def count(self, name: str) -> np.ndarray:
+        return self._counts[name]
+
+
+def of_rows(factors: Mapping, formats: Mapping[str, Mapping], rows: np.ndarray) -> dict:
+    """Factors with each row's format's own chosen. formats: class -> OF_FORMAT's factors; 16-bit
+    has none."""
+    chosen = dict(factors)
+    for name in OF_FORMAT:
+        plain = 0.0 if name.endswith("_s") else 1.0
+        chosen[f"{name} of format"] = (
+            sum(np.where(rows == kind, own[name] - plain, 0.0) for kind, own in formats.items())
+            + plain
+        )
+    return chosen
+
+
+def _greater(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    top = np.maximum(a, b)
+    return top * ((a / top) ** SHARPNESS + (b / top) ** SHARPNESS) ** (1 / SHARPNESS)
+
+
+def _middle(w: Workload) -> int:
+    return w.input_tokens + max(1, w.output_tokens // 2)
