@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from moebook.cli import catalog, models, results, study
+from moebook.cli import catalog, models, predict, results, study
 from moebook.problems import Told
 
 app = typer.Typer(
@@ -13,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.",
 )
-for group in (study, results, models, catalog):
+for group in (study, results, models, catalog, predict):
     app.add_typer(group.app)
 
 

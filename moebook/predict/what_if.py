@@ -201,7 +201,7 @@ def _check(case: Case, device: str) -> None:
         arch, s.quantization, False, devices.compute_capability(device)
     )
     if refused:
-        raise Unpredictable(f"{arch.name}: {refused}")
+        raise Unpredictable(f"{arch.name}: {refused.removeprefix(f'{arch.name}: ')}")
     if s.graphs == "eager":
         raise Unpredictable("graphs 'eager': steps without graphs are not calibrated")
     if (total := w.input_tokens + w.output_tokens) > arch.max_positions:
