@@ -53,6 +53,11 @@ class Section:
         return of_module(self._part("figures"))
 
     @property
+    def commentary(self) -> ModuleType:
+        """Functions (table) -> text, of the figures' names, `headline` and `numbers`."""
+        return self._part("commentary")
+
+    @property
     def views(self) -> tuple:
         """What the explorer offers (explore/views.py), that it opens on first."""
         return self._part("figures").VIEWS

@@ -1,12 +1,13 @@
 """What a notebook's cells call: a `Run` has its parameters, plan, results and what was drawn.
 
-    run = section.open(globals())     # parameters resolved, and printed with where each came from
-    run.show_plan()                   # totals, and the first points
+    run = section.open(globals())     # parameters resolved, folded with where each came from
     run.measure()                     # resumes; without the profile's device it only reads
+    run.page()                        # the finding, numbers, verdicts; plan and table folded
+    run.show_plan()                   # the plan's first points
     run.show()                        # where the results are from, and the table
     run.table                         # the same in pandas, a row per point
     figures.over_batch(run)           # a picture; commentary.over_batch(run): Markdown
-    run.judge()                       # verdicts on what the source claims
+    run.judge()                       # a card per claim of the source
     run.explore()                     # widgets, in a live kernel
     run.save()                        # figures in four formats, table, provenance, DONE.json
 
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 import pandas as pd
+from IPython.display import display
 
 from moebook import devices, paths
 from moebook.engine import installed
@@ -27,7 +29,9 @@ from moebook.explore import widgets
 from moebook.measure import run as measuring
 from moebook.measure.progress import Progress
 from moebook.measure.store import Store, Unwritable, write_atomic
-from moebook.results import cards, loading, report, table, verdicts
+from moebook.results import claim_cards, loading, report, table, verdicts
+from moebook.results import page as pages
+from moebook.results.findings import Verdict
 from moebook.results.loading import TABLE, NoResults, Results
 from moebook.study import estimates
 from moebook.study.params import NotebookParams, from_notebook
@@ -36,13 +40,12 @@ from moebook.study.plan import Plan
 
 def open_run(section, names: dict) -> "Run":
     """The run of a notebook, from the names of its parameters cell; ParameterError with all that is
-    wrong. Each value is printed with where it came from."""
+    wrong. Each value is shown, folded, with where it came from."""
     params = from_notebook(section.params, names, "this notebook", is_headless())
     if params.profile not in paths.profiles(section.stem):
         file = f"params/{params.profile}/{section.stem}.yaml"
         print(f"There is no {file}: what is not given is of the profile named below.")
-    for key, value in params.model_dump().items():
-        print(f"{key:>26}  {params.origins.get(key, 'default'):<42}  {_plain(value)}")
+    display(_parameters(params))
     return Run(section, params)
 
 
@@ -50,6 +53,18 @@ def is_headless() -> bool:
     """True under papermill, nbconvert and `moebook run`: nobody can move a slider
     (explore/widgets.py says how it is known)."""
     return not widgets.is_live()
+
+
+def _parameters(params: NotebookParams) -> pages.Html:
+    """Every parameter, where it came from, and its value."""
+    rows = [
+        {"parameter": key, "from": params.origins.get(key, "default"), "value": _plain(value)}
+        for key, value in params.model_dump().items()
+    ]
+    text = "\n".join("{parameter:>26}  {from:<42}  {value}".format(**row) for row in rows)
+    given = sum(row["from"] == "this notebook" for row in rows)
+    title = f"Profile {params.profile}: {len(rows)} parameters, {given} set in this notebook"
+    return pages.Html(pages.fold(title, pages.table(pd.DataFrame(rows))), text)
 
 
 def _plain(value) -> str:
@@ -92,7 +107,9 @@ class Run:
     def show_plan(self, limit: int = 12):
         """The plan's totals, printed, and its first rows, those that will not run and one of each
         kind first."""
-        return report.plan_table(plan_frame(self.plan), limit)
+        frame, line = plan_frame(self.plan)
+        print(line)
+        return report.plan_table(frame, limit)
 
     def present(self) -> str:
         """`34 to measure` on the plan's device, or where the results are that would be shown."""
@@ -191,13 +208,30 @@ class Run:
 
         return Markdown(loading.prediction(self.results))
 
-    def judge(self):
-        """The source's claims of this section: verdict, effect with its interval, what it was
-        measured on."""
-        if self.results.footer:
-            print(f"From {self.results.footer}.")
-        found = verdicts.evaluate(self.results.summary, self.section.claims)
-        return cards.verdict_table(found)
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """On the source's claims of this section."""
+        return verdicts.evaluate(self.results.summary, self.section.claims)
+
+    def page(self) -> pages.Html:
+        """The top of the page: the finding, four numbers, a chip per claim, what it was measured
+        on; the plan and the whole table folded."""
+        res, told = self.results, self.section.commentary
+        finding = told.headline(self.table)
+        numbers = told.numbers(self.table) if hasattr(told, "numbers") else ()
+        counts = ", ".join(f"{n} {status}" for status, n in res.counts().items())
+        below = f"{res.origin}. Points: {counts}."
+        chips = [pages.chip(v.verdict, v.id) for v in self.verdicts]
+        frame, line = plan_frame(self.plan)
+        table = report.results_table(res.summary, max(len(res.summary), 1), res.footer)
+        folds = pages.fold(f"Plan: {line}", report.plan_table(frame, max(len(frame), 1)).html)
+        folds += pages.fold(f"All results: {len(res.summary)} rows", table.html)
+        text = pages.box_text(finding, numbers, below)
+        return pages.Html(pages.box(finding, numbers, chips, below) + folds, text)
+
+    def judge(self) -> pages.Html:
+        """The source's claims of this section, a card each."""
+        return claim_cards.cards(self.verdicts)
 
     def explore(self):
         """A widget over the table in a live kernel; headless, one printed sentence."""
@@ -259,27 +293,26 @@ class Run:
         return rows["status"].value_counts().to_dict()
 
 
-def plan_frame(plan: Plan) -> pd.DataFrame:
-    """The plan as a table, a line per point, and a printed line of totals."""
+def plan_frame(plan: Plan) -> tuple[pd.DataFrame, str]:
+    """The plan as a table, a line per point, and a line of totals."""
     device = devices.published_here(plan.device)
     frame = estimates.to_frame(plan, device)
     if not plan.points:
-        print("0 points: this notebook measures nothing itself")
-        return frame
+        return frame, "0 points: this notebook measures nothing itself"
     seconds = estimates.plan_s(plan, device)
     counts = ", ".join(f"{n} {status}" for status, n in frame["status"].value_counts().items())
     derived = sum(p.is_derived for p in plan.points)
-    print(
+    line = (
         f"{len(frame)} points ({counts}; {derived} of them derived), "
         f"{plan.num_engines} configurations on {plan.num_builds} engines, about "
         f"{seconds / 60:.1f} min on {plan.device}"
     )
     if plan.device == devices.ANY and devices.detect(devices.ANY) is None:
-        print(
-            f"planned for a card of {devices.ANY_BYTES / 2**30:.0f} GiB: no NVIDIA card of 16 GB "
-            f"or more is here"
+        line += (
+            f"; planned for a card of {devices.ANY_BYTES / 2**30:.0f} GiB: no NVIDIA card of "
+            "16 GB or more is here"
         )
-    return frame
+    return frame, line
 
 
 __all__ = ["NoResults", "Results", "Run", "is_headless", "open_run", "plan_frame"]

@@ -46,7 +46,8 @@ def plan(
         return
     from moebook.results.report import plan_lines
 
-    frame = workbook.plan_frame(run.plan)
+    frame, line = workbook.plan_frame(run.plan)
+    typer.echo(line)
     typer.echo("\n".join(plan_lines(frame)))
     typer.echo(run.present())
 

@@ -1,9 +1,7 @@
-"""Verdicts to read: lines for a terminal, a table for a notebook, the whole card of one claim."""
+"""Verdicts as lines for a terminal: all of them, or the whole card of one claim."""
 
 from collections import Counter
 from collections.abc import Iterable
-
-import pandas as pd
 
 from moebook.results.findings import Check, PartResult, Regime, Verdict
 
@@ -37,14 +35,12 @@ def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:
             section = v.section
             out.append(f"Section {section}")
         out.append(f"  {v.id}: {v.label}: {v.statement}")
-        source = ", ".join(f"{k} {value}" for k, value in v.source_range.items())
         if v.effect is None:
             out.append(f"      {v.reason}")
             continue
         robust = f"; robust in {v.robust} checks" if v.robust else ""
-        told = f"measured {effect_of(v)}: {cells_of(v)}{robust}"
-        out.append(f"      {told}" + f"; source: {source}" * bool(source))
-        out += [f"      {line}" for line in _beside(v)]
+        out.append(f"      measured {effect_of(v)}: {cells_of(v)}{robust}")
+        out += [f"      {line}" for line in beside(v)]
     return [*out, f"{len(verdicts)} claims: {counted(verdicts) or 'none'}"]
 
 
@@ -54,43 +50,10 @@ def counted(verdicts: Iterable[Verdict]) -> str:
     return ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
 
 
-def _beside(v: Verdict) -> list[str]:
+def beside(v: Verdict) -> list[str]:
+    """Its verdicts under other routings and on other devices, a line each."""
     found = [("routing", one) for one in v.regimes] + [("on", one) for one in v.elsewhere]
     return [f"{how} {one.name}: {one.verdict}, {effect_of(one)}" for how, one in found]
-
-
-def verdict_table(verdicts: Iterable[Verdict]):
-    """A styled table for a notebook: claim, verdict, effect with its interval, cells, condition,
-    robustness, when its rule changed. `moebook claims NAME` prints a claim's whole card."""
-    rows = [
-        {
-            "section": v.section,
-            "claim": v.id,
-            "verdict": v.label,
-            "statement": v.statement,
-            "measured": effect_of(v) or "–",
-            "cells": cells_of(v) or "–",
-            "the source says": ", ".join(f"{k} {value}" for k, value in v.source_range.items())
-            or "–",
-            "condition": str(v.condition) if v.effect is not None else v.reason,
-            "not as the source": "; ".join(v.differs) or "–",
-            "other routing, other devices": "; ".join(_beside(v)) or "–",
-            "robust": robustness(v.checks) or "–",
-            "rule": "; ".join(one.short for one in v.history) or "as first written",
-        }
-        for v in verdicts
-    ]
-    columns = [
-        *("section", "claim", "verdict", "statement", "measured", "cells", "the source says"),
-        *("condition", "not as the source", "other routing, other devices", "robust", "rule"),
-    ]
-    left = [
-        {
-            "selector": "th, td",
-            "props": "text-align: left; vertical-align: top; max-width: 16em; white-space: normal",
-        }
-    ]
-    return pd.DataFrame(rows, columns=columns).style.hide(axis="index").set_table_styles(left)
 
 
 def robustness(checks: Iterable[Check]) -> str:
@@ -106,14 +69,12 @@ def robustness(checks: Iterable[Check]) -> str:
 def card(v: Verdict) -> list[str]:
     """All that is known of one claim, as lines."""
     out = [f"{v.id}: {v.label}", f"  {v.statement}"]
-    source = ", ".join(f"{k} {value}" for k, value in v.source_range.items())
-    out += [f"  source: {source}"] * bool(source)
     if v.effect is None:
         return [*out, f"  {v.reason}", *_rules(v)]
     out += [f"  measured: {effect_of(v)}; {cells_of(v)}", f"  condition: {v.condition}"]
     out += [f"  not as the source: {'; '.join(v.differs)}"] * bool(v.differs)
     out += [f"  {v.records}"] * bool(v.records)
-    out += [f"  {line}" for line in _beside(v)]
+    out += [f"  {line}" for line in beside(v)]
     out += [f"  robust: {robustness(v.checks)}"] * bool(v.checks)
     for part in v.parts:
         out.append(f"  part {part}")

@@ -151,6 +151,13 @@ class Part:
         level = 1 - (1 - starts.LEVEL) / len(items) if self.some else None
         return [rule.state(item, level) for item in items]
 
+    def wanted(self, unit: str | None, of_mean: bool) -> str:
+        """What supports the part, in words."""
+        which = "the mean" if of_mean else "one cell" if self.some else "every cell"
+        if self.share < 1 and not of_mean and not self.some:
+            which = f"{100 * self.share:.0f} % of the cells"
+        return f"{which} {_span(self.rule.met)} {unit or ''}".strip()
+
     def verdict(self, states: list[str]) -> str:
         """supported, contradicted, mixed or undecided, from the states of the cells."""
         n, met, failed = len(states), states.count("met"), states.count("failed")

@@ -39,6 +39,7 @@ class PartResult:
     at: str = ""
     selected: int | None = None
     cells: tuple[CellResult, ...] = ()
+    rule: str = ""  # what meets it, in words: `within 15 to 20`
 
     def __str__(self) -> str:
         if self.effect is None:

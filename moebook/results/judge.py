@@ -143,9 +143,8 @@ def _of_parts(
 
 def _result(part: Part, found: Effect | Untested, moved: int) -> PartResult:
     if isinstance(found, Untested):
-        return PartResult(
-            part.name, "untested", None, None, None, None, 0, str(found), part.decides
-        )
+        none = (None,) * 4
+        return PartResult(part.name, "untested", *none, 0, str(found), part.decides)
     states = part.states(found.items, moved)
     head = found.mean or _headline(part, found.items)
     judged = part.states((found.mean,), moved) if found.mean else states
@@ -167,6 +166,7 @@ def _result(part: Part, found: Effect | Untested, moved: int) -> PartResult:
         "" if alone else head.label,
         found.selected or (len(states) if part.some else None),
         tuple(_cell(item, state) for item, state in zip(found.items, states, strict=True)),
+        part.wanted(found.unit, found.mean is not None),
     )
 
 

@@ -1,11 +1,8 @@
-"""Tables and reports to read: results for a notebook, a plan for a terminal, a notebook as
-HTML."""
-
-from pathlib import Path
+"""Tables to read: results and a plan for a notebook, a plan for a terminal."""
 
 import pandas as pd
 
-from moebook.measure.store import write_atomic
+from moebook.results import page
 
 # shown column -> (table column, factor, format); those of seconds are shown as ms, latency in s
 QUANTITIES = {
@@ -126,23 +123,12 @@ def _with_spread(row: pd.Series, column: str, factor: float, form: str) -> str:
     return f"{text} ± {format(factor * (hi - lo) / 2, form)}"
 
 
-def results_table(summary: pd.DataFrame, limit: int = 30, source: str = ""):
-    """`results_frame` as a pandas Styler for a notebook: rows without a number tinted, the line
-    below as caption, after `source` where the rows are not the user's."""
+def results_table(summary: pd.DataFrame, limit: int = 30, source: str = "") -> page.Html:
+    """`results_frame` for a notebook: rows without a number tinted, the line below as caption,
+    after `source` where the rows are not the user's."""
     frame, line = results_frame(summary, limit)
     line = f"{source[:1].upper()}{source[1:]}. {line}" if source else line
-    numbers = [c for c in frame if c in (*QUANTITIES, "spread (%)")]
-    styler = frame.style.hide(axis="index").set_caption(line).set_uuid("results")
-    styler = styler.apply(
-        lambda row: ["" if row["status"] == "ok" else "background-color: #fdecea"] * len(row),
-        axis=1,
-    )
-    styler = styler.set_properties(
-        subset=[c for c in NOTES if c in frame], **{"min-width": "26em", "text-align": "left"}
-    )
-    return styler.set_properties(
-        subset=numbers, **{"text-align": "right", "white-space": "nowrap"}
-    ).set_table_styles([{"selector": "caption", "props": "caption-side: bottom; text-align: left"}])
+    return page.Html(page.table(frame, frame["status"] != "ok", line), f"{frame}\n{line}")
 
 
 def plan_lines(frame: pd.DataFrame) -> list[str]:
@@ -220,36 +206,8 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def export_html(notebook_path: str | Path, html_path: str | Path) -> Path:
-    """An executed notebook as one HTML file without its code; the file. ValueError where the
-    notebook is none."""
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    notebook_path, html_path = Path(notebook_path), Path(html_path)
-    try:
-        notebook = nbformat.read(notebook_path, as_version=4)
-    except FileNotFoundError:
-        raise ValueError(f"there is no notebook {notebook_path}; run it first") from None
-    except (
-        nbformat.reader.NotJSONError,
-        nbformat.ValidationError,
-        AttributeError,
-        KeyError,
-    ) as error:
-        raise ValueError(
-            f"{notebook_path} is no notebook ({type(error).__name__}); run it again"
-        ) from None
-    exporter = HTMLExporter(
-        exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
-    )
-    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": notebook_path.stem}})
-    write_atomic(html_path, body.encode())
-    return html_path
-
-
-def plan_table(frame: pd.DataFrame, limit: int = 12):
-    """A plan (`estimates.to_frame`) as a styled table for a notebook: its first rows, those that
+def plan_table(frame: pd.DataFrame, limit: int = 12) -> page.Html:
+    """A plan (`estimates.to_frame`) for a notebook: its first rows, those that
     will not run and one of each kind first."""
     order = 2 * (frame["status"] == "ready") + frame.duplicated(["model", "series", "status"])
     frame = frame.iloc[order.to_numpy().argsort(kind="stable")].head(limit)
@@ -260,4 +218,4 @@ def plan_table(frame: pd.DataFrame, limit: int = 12):
     table["weights (GB)"] = (frame["weights_bytes"] / 1e9).map("{:.2f}".format)
     table["estimate (s)"] = frame["estimate_s"].map(lambda s: "–" if pd.isna(s) else f"{s:.1f}")
     table["reason"] = frame["reason"].fillna("")
-    return table.style.hide(axis="index")
+    return page.Html(page.table(table, frame["status"] != "ready"), str(table))

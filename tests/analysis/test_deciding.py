@@ -100,7 +100,7 @@ def test_the_notebooks_table_shows_the_note_and_counts_them():
     assert frame["note"].tolist()[1].startswith("measured under its bound by 20 %")
     assert frame["note"].tolist()[0] == "–" and frame["reason"].tolist()[0] == "oom"
     assert "3 of those ok decide nothing, and their note says why" in line
-    assert "measured under its bound by 20 %" in report.results_table(summary, 6).to_html()
+    assert "measured under its bound by 20 %" in report.results_table(summary, 6).html
 
 
 @pytest.fixture(scope="module")

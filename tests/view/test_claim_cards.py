@@ -1,0 +1,81 @@
+"""A claim's card says what a reader asks of it, in words."""
+
+import pytest
+import shipped
+
+from moebook.results import claim_cards, page
+from moebook.results.findings import CellResult, PartResult, Verdict
+from moebook.sections.profile import all_verdicts
+
+CELLS = (
+    CellResult("batch 1", -12.0, -13.0, -11.0, "failed"),
+    CellResult("batch 64", 17.0, 16.0, 18.0, "met"),
+)
+PART = PartResult(
+    "gain",
+    "mixed",
+    -12.0,
+    -13.0,
+    -11.0,
+    "%",
+    2,
+    "",
+    met=1,
+    at="batch 1",
+    cells=CELLS,
+    rule="every cell within 15 to 20 %",
+)
+MIXED = Verdict(
+    "a", 6, "06", "A < B.", "mixed", -12.0, -13.0, -11.0, "%", 2, {"change_pct": -50}, "own",
+    parts=(PART,), met=1, at="batch 1",
+)  # fmt: skip
+
+
+def test_a_mixed_card_says_which_half_held_and_what_would_change_it():
+    html = claim_cards.card(MIXED)
+    assert "gain: holds at batch 64 (+17)" in html
+    assert "gain: does not hold at batch 1 (-12)" in html
+    assert "1 of 2 cells hold" in html and "as first written" in html
+    assert "gain: supported if every cell within 15 to 20 %" in html
+    assert "A &lt; B." in html and "change_pct" not in html
+
+
+def test_an_untested_card_gives_the_reason_in_place_of_a_number():
+    html = claim_cards.card(Verdict("b", 6, "06", "B.", "untested", reason="needs 4 GPUs"))
+    assert "– untested" in html and "needs 4 GPUs" in html and "Measured" not in html
+
+
+@pytest.mark.parametrize("word", page.VERDICTS)
+def test_every_verdict_has_a_colour_and_a_mark_of_its_own(word):
+    colour, mark = page.VERDICTS[word]
+    others = [look for name, look in page.VERDICTS.items() if name != word]
+    assert all(colour != c and mark != m for c, m in others)
+    assert f"{mark} {word}" in page.chip(word)
+
+
+def test_every_shipped_claim_has_a_card_without_keys_of_the_table():
+    found, _ = all_verdicts("h200")
+    shown = claim_cards.cards(found)
+    assert all(f"<b>{v.id}</b>" in shown.html for v in found)
+    assert not [
+        v.id
+        for v in found
+        for key in v.source_range
+        if f"{key} {v.source_range[key]}" in shown.html
+    ]
+    assert shown.text.startswith(f"{len(found)} claims: ")
+
+
+def test_a_page_opens_on_the_finding_and_folds_the_rest():
+    from moebook import sections
+    from moebook.workbook import Run
+
+    section = sections.find("06_fused_moe")
+    params, _ = sections.parameters_of(
+        section, shipped.ROOT / "params" / "h200" / "06_fused_moe.yaml"
+    )
+    run = Run(section, params)
+    run.read()
+    top, folded = run.page().html.split("<details", 1)
+    assert "eager loop" in top and "NVIDIA H200" in top and "fused-batch" in top
+    assert "Plan: " in folded and f"All results: {len(run.results.summary)} rows" in folded
