@@ -13,7 +13,6 @@ import datetime
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -49,7 +48,7 @@ def build(root: Path) -> tuple[pd.DataFrame, list[Calibration]]:
     points = read(root)
     rates = {kind: rates_of(kind) for kind in sorted(set(points["device_kind"]))}
     fit = Fit(points, rates)
-    whole = fit.run(np.ones(len(points), bool))
+    whole = fit.run(points["calibrates"].to_numpy(bool))
     fitted = fit.fitted(whole)
     inside = fit.seconds(whole)
     outside = scoring.left_out(fit, points, whole)
@@ -92,14 +91,14 @@ def _calibration(
             "points": len(rows),
             "models": sorted(set(rows["model"])),
         }
-        for name, rows in own.groupby("format")
+        for name, rows in own[own["calibrates"]].groupby("format")
     }
     return Calibration(
         device_kind=kind,
         engine=", ".join(sorted(set(own["engine_version"]))),
         built=datetime.date.today().isoformat(),
         inputs={
-            "points": len(own),
+            "points": int(own["calibrates"].sum()),
             "profiles": sorted(set(own["profile"])),
             "digest": hashlib.sha256("".join(sorted(own["point_id"])).encode()).hexdigest()[:16],
             "attention": sorted({g.kind for c in own["case"] for g in c.arch.attention_groups}),
@@ -137,6 +136,8 @@ def _shipped(points: pd.DataFrame) -> pd.DataFrame:
         "batch",
         "input_tokens",
         "output_tokens",
+        "draft",
+        "draft_tokens",
         "ttft_s",
         "tpot_s",
         "left_out_ttft_s",

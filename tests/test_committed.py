@@ -112,5 +112,6 @@ def test_a_model_under_its_floor_decides_no_claim_and_has_no_prediction(summary)
     assert res.summary.loc[own, "predicted_e2e_s"].isna().all()
     assert res.summary.loc[own, "predicted_reason"].str.contains("near uniform").all()
     seen = res.summary[~own & (res.summary["status"] == "ok")]
+    assert set(seen["predicted_how"].dropna()) == {"left out", "calibrated"}
     assert ((seen["predicted_e2e_s"] / seen["e2e_s"] - 1).abs().median()) < 0.05
     assert "DeepSeek-V2-Lite" in prediction(res)

@@ -210,9 +210,11 @@ def _sure(arch, settings, works, told, device: str) -> list[str]:
         batches = ", ".join(
             str(w.batch) for w, p in zip(works, told, strict=True) if p.coverage == coverage
         )
-        held = f"95 % intervals held {100 * coverage:.0f} %"
-        unseen = "of the points of models that neither fit nor width had seen"
-        lines.append(f"  batch {batches}: {held} {unseen}")
+        held = "coverage of the 95 % interval was not tested"
+        if coverage is not None:
+            unseen = "of points of models that neither fit nor width had seen"
+            held = f"95 % intervals held {100 * coverage:.0f} % {unseen}"
+        lines.append(f"  batch {batches}: {held}")
     lines += [f"  {note}" for note in dict.fromkeys(n for p in told for n in p.notes)]
     lines.append("nearest measured points (distance in doublings):")
     middle = works[len(works) // 2]

@@ -58,11 +58,14 @@ class Fit:
         self.free = np.array([width for _, (_, width) in given])
         host = np.array(["host" in str(k) and not isinstance(k, tuple) for k in self.keys])
         self.apart = np.where(host, HOST_APART, APART)
+        self.calibrates = points["calibrates"].to_numpy(bool)
         self.groups = points["model"] + self.batch.formats + self.devices
 
     def run(self, keep: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:
-        """Logarithms of all factors and of the devices' differences from `keep`'s points."""
+        """Logarithms of all factors and of the devices' differences, from the points of `keep` that
+        calibrate."""
         size, others = len(self.keys), len(self.kinds)
+        keep = keep & self.calibrates
         weight = self._weights(keep)
         top = np.full(size * (1 + others), 30.0)
         for i, key in enumerate(self.keys):  # no rate is over what is published

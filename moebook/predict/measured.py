@@ -11,23 +11,28 @@ from moebook.predict.shipped import class_of
 from moebook.predict.step import Case
 from moebook.predict.under_bound import of_those_under
 from moebook.study import routing
-from moebook.study.settings import EngineSettings, Workload
+from moebook.study.settings import EngineSettings, Speculation, Workload
 
 METHODS = ("full", "sampled")
 
 
 def usable(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a summary that can calibrate, each with its `case`, `format` and `class`. Left
-    out: steps with a draft, the workbook's own MoE kernels, steps without graphs, identical
-    sequences, and models measured under their floor, whose routing is not known."""
+    """The rows of a summary that are predicted, each with its `case`, `format`, `class`, `skeleton`
+    and whether it `calibrates`: steps with a draft do not, for more than one model is in them. Left
+    out: the workbook's own MoE kernels, steps without graphs, identical sequences, and models
+    measured under their floor, whose routing is not known."""
     rows = rows[(rows["status"] == "ok") & rows["method"].isin(METHODS)]
     keep = ~of_those_under(rows) & rows["tpot_s"].notna() & rows["ttft_s"].notna()
-    keep &= rows["draft_tokens"].fillna(0) == 0
     keep &= ~rows["asked_moe_backend"].isin(OWN_BACKENDS)
     keep &= (rows["graphs"] != "eager") & ~rows["identical"].fillna(False).astype(bool)
     rows = rows[keep]
     cases = [case(row) for _, row in rows.iterrows()]
-    known = {"format": [c.format for c in cases], "class": [class_of(c) for c in cases]}
+    alone = rows["draft_tokens"].fillna(0) == 0
+    known = {
+        "calibrates": alone,
+        "format": [c.format for c in cases],
+        "class": [class_of(c) for c in cases],
+    }
     return rows.assign(case=cases, **known, skeleton=rows["model"].map(skeleton))
 
 
@@ -38,8 +43,9 @@ def skeleton(model: str) -> str:
     return f"L{a.num_layers}-H{a.hidden_size}-E{a.num_experts}-K{a.top_k}-I{a.expert_ffn_dim}"
 
 
-def case(row: pd.Series) -> Case:
-    """What a row of a summary was measured with. ValueError for a model that is not known."""
+def case(row: pd.Series, arch: Architecture | None = None) -> Case:
+    """What a row of a summary was measured with; arch: where it is known already. ValueError for a
+    model that is not known."""
     settings = EngineSettings(
         dtype=row["dtype"],
         quantization=_given(row, "quantization"),
@@ -48,10 +54,21 @@ def case(row: pd.Series) -> Case:
         pipeline_parallel=int(row["pipeline_parallel"]),
         expert_parallel=bool(_given(row, "expert_parallel")),
         graphs=row["graphs"],
-        routing=routing.imposed(row["routing"]),
+        routing=routing.imposed(_given(row, "routing") or routing.MODEL),
+        speculation=_speculation(row),
     )
     lengths = (int(row[c]) for c in ("batch", "input_tokens", "output_tokens"))
-    return Case(architecture(row), settings, Workload(*lengths), settings.routing is not None)
+    gained = _given(row, "tokens_per_step") if settings.speculation else None
+    work, imposed = Workload(*lengths), settings.routing is not None
+    return Case(arch or architecture(row), settings, work, imposed, gained)
+
+
+def _speculation(row: pd.Series) -> Speculation | None:
+    count = int(_given(row, "draft_tokens") or 0)
+    if not count:
+        return None
+    method = _given(row, "speculative") or "draft_model"
+    return Speculation(method, count, _given(row, "draft"), _given(row, "set_acceptance"))
 
 
 def architecture(row: pd.Series) -> Architecture:

@@ -62,7 +62,7 @@ def nearest(case: Case, device: str, count: int = 3) -> list[Near]:
     }
     found = {}
     for row in _points(device):
-        if row["series"].startswith("rank of"):
+        if row["series"].startswith("rank of") or row["draft_tokens"] not in ("", "0", "0.0"):
             continue
         sizes = sum(_doublings(here[name], row[name]) ** 2 for name in SIZES)
         there = int(row["input_tokens"]) + int(row["output_tokens"])

@@ -30,7 +30,12 @@ def starts(points: pd.DataFrame) -> pd.DataFrame:
     may use, besides weights and cache. Models whose cache is shared by layers of several kinds are
     left out: what one token takes there is not one number."""
     rows, seen = [], set()
-    for _, row in points[points["kv_capacity_tokens"].notna()].iterrows():
+    own_start = (
+        points["calibrates"]
+        & points["kv_capacity_tokens"].notna()
+        & ~points["top_k_switched"].fillna(False).astype(bool)
+    )
+    for _, row in points[own_start].iterrows():
         arch, e = row["case"].arch, row["case"].settings
         key = (
             row["device_kind"],

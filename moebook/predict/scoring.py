@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from moebook.predict.fitting import Fit
-from moebook.predict.shipped import LEVELS
+from moebook.predict.shipped import DRAFTED, LEVELS
 from moebook.predict.what_if import measures
 
 LEAST_ERRORS = 20  # of a class on one card; else those of all cards count together
@@ -39,7 +39,7 @@ def intervals(points: pd.DataFrame, kind: str) -> dict:
             found[name][metric] = {
                 **rounded(widths),
                 "n": len(own),
-                "coverage": round(coverage(own), 3),
+                "coverage": coverage(own),
             }
     return found
 
@@ -55,22 +55,28 @@ def _quantile(errors: pd.Series, level: int) -> float:
     return float(np.sort(errors)[min(rank, len(errors)) - 1])
 
 
-def coverage(errors: pd.DataFrame, level: int = 95) -> float:
+def coverage(errors: pd.DataFrame, level: int = 95) -> float | None:
     """Share of points within the width that the other skeletons' errors give: what neither the fit
-    nor the width has seen."""
+    nor the width has seen. None where there is one skeleton."""
     inside = 0
+    if errors["skeleton"].nunique() < 2:
+        return None
     for _, own in errors.groupby("skeleton"):
         others = errors.drop(own.index)["error"]
-        inside += int((own["error"] <= _quantile(others, level)).sum()) if len(others) else 0
-    return inside / len(errors)
+        inside += int((own["error"] <= _quantile(others, level)).sum())
+    return round(inside / len(errors), 3)
 
 
 def scores(own: pd.DataFrame) -> dict:
-    """Errors of left-out points by format and over all, and in the sample."""
-    each = {name: _score(rows, "left_out") for name, rows in own.groupby("format")}
+    """Errors of left-out points over all that calibrate and by format, of those with a draft, and
+    of the fit's own points."""
+    alone = own[own["calibrates"]]
+    each = {name: _score(rows, "left_out") for name, rows in alone.groupby("format")}
+    each = {"all": _score(alone, "left_out"), **each}
+    each[DRAFTED] = _score(own[~own["calibrates"]], "left_out")
     return {
-        "left out": {"all": _score(own, "left_out")} | {k: v for k, v in each.items() if v},
-        "in the sample": {"all": _score(own, "fitted")},
+        "left out": {name: found for name, found in each.items() if found},
+        "in the sample": {"all": _score(alone, "fitted")},
     }
 
 
@@ -87,7 +93,7 @@ def _score(rows: pd.DataFrame, which: str) -> dict | None:
 
 
 def measured_range(own: pd.DataFrame) -> dict[str, list[float]]:
-    table = pd.DataFrame([measures(case) for case in own["case"]])
+    table = pd.DataFrame([measures(case) for case in own.loc[own["calibrates"], "case"]])
     return {name: [float(table[name].min()), float(table[name].max())] for name in table}
 
 

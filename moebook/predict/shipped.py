@@ -21,6 +21,7 @@ from moebook.problems import choices
 FOLDER = "calibrations"
 POINTS = "points.csv"
 SEVERAL = "several devices"
+DRAFTED = "with a draft"
 BATCHES = ((1, "batch 1"), (31, "batch 2 to 31"), (10**9, "batch 32 and more"))
 LEVELS = (80, 95)
 
@@ -60,6 +61,8 @@ class Calibration:
 
 def class_of(case: Case) -> str:
     """The class of a case whose errors are counted together."""
+    if case.settings.speculation is not None:
+        return DRAFTED
     if case.settings.num_devices > 1:
         return SEVERAL
     return next(name for most, name in BATCHES if case.workload.batch <= most)

@@ -14,13 +14,15 @@ perfect overlap (the maximum) and none (the sum).
 N passes are computed at once: every array below has N rows, or is a number for all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from moebook.models import catalog
 from moebook.models.architecture import Architecture
-from moebook.models.formats import format_name
+from moebook.models.formats import OWN, format_name
 from moebook.predict import work
+from moebook.predict.speculation import expected_tokens
 from moebook.predict.work import COUNTS, PARTS, STREAMS, Pass
 from moebook.study.settings import EngineSettings, Workload
 
@@ -106,16 +108,38 @@ class Rates:
 @dataclass(frozen=True)
 class Case:
     """One point: what is run, and how. imposed: its experts are drawn by kernels of the workbook's
-    own, which take time that a model's routing does not."""
+    own, which take time that a model's routing does not. gained: tokens of a speculative step as
+    measured; None: as the set acceptance has them."""
 
     arch: Architecture
     settings: EngineSettings
     workload: Workload
     imposed: bool = False
+    gained: float | None = None
 
     @property
     def format(self) -> str:
         return format_class(self.arch, self.settings)
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a sequence gains in a step. ValueError where that was neither measured nor
+        set."""
+        s = self.settings.speculation
+        if s is None or self.gained is not None:
+            return self.gained or 1.0
+        if s.acceptance is None:
+            raise ValueError("how many tokens a step gains was neither measured nor set")
+        return float(expected_tokens(s.acceptance, s.num_tokens))
+
+    @property
+    def drafting(self) -> "Case | None":
+        """What the draft model does: the same sequences, one token a pass, in its own format."""
+        s = self.settings.speculation
+        if s is None or s.draft is None:
+            return None
+        own = replace(self.settings, speculation=None, quantization=OWN)
+        return Case(catalog.load(s.draft), own, self.workload)
 
 
 def format_class(arch: Architecture, settings: EngineSettings) -> str:
@@ -155,20 +179,38 @@ class Batch:
         self.qk_norm = np.array([c.arch.qk_norm is not None for c in cases])
         self.width = np.array([c.arch.hidden_size / WIDTH for c in cases])
         self.batch = np.array([c.workload.batch for c in cases], float)
+        self.gained = np.array([c.tokens_per_step for c in cases])
+        drafting = [(i, c.drafting) for i, c in enumerate(cases) if c.drafting]
+        self.drafting = np.array([i for i, _ in drafting], int)
+        self.drafted = np.array(
+            [cases[i].settings.speculation.num_tokens for i in self.drafting], float
+        )
+        self.drafts = (
+            Batch([c for _, c in drafting], [rates[i] for i in self.drafting]) if drafting else None
+        )
 
     def seconds(self, f: Mapping) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) of a prefill, (N,) of a decode step. f: factor -> number or (N,); for a format's
-        own, `name of format`, (N,) already chosen by row (see `of_rows`)."""
+        """(N,) of a prefill, (N,) of a decode step for each token that it gains. f: factors, with
+        each row's format's own already chosen (`of_rows`)."""
         fill, step = self.prefill_terms(f), self.step_terms(f)
-        gpu, host = sum(v for k, v in step.items() if k != "host"), step["host"]
-        return self._prefill_s(f, fill), _greater(gpu, host)
+        beside = ("host", "draft")
+        gpu = sum(v for k, v in step.items() if k not in beside)
+        ttft = self._prefill_s(f, fill)
+        if self.drafts:
+            ttft[self.drafting] += self.drafts.seconds(_plain(f))[0]
+        whole = _greater(gpu, step["host"]) + step.get("draft", 0.0)
+        return ttft, whole / self.gained
 
     def step_terms(self, f: Mapping) -> dict[str, np.ndarray]:
-        """Seconds of a decode step by term; `host` runs beside all others."""
+        """Seconds of a decode step by term; `host` runs beside all others but `draft`, the steps of
+        a draft model before it."""
         terms = self._gpu(self.decode, f, "")
         terms["step"] = f["pass_s"] + np.zeros_like(self.batch)
         ranks = np.where(self.tensor * self.pipeline > 1, f["host_ranks"], 1.0)
         terms["host"] = f["host_s"] * ranks + f["host_sequence_s"] * self.batch
+        if self.drafts:
+            terms["draft"] = np.zeros_like(self.batch)
+            terms["draft"][self.drafting] = self.drafted * self.drafts.seconds(_plain(f))[1]
         return terms
 
     def prefill_terms(self, f: Mapping) -> dict[str, np.ndarray]:
@@ -267,6 +309,12 @@ def of_rows(factors: Mapping, formats: Mapping[str, Mapping], rows: np.ndarray) 
             + plain
         )
     return chosen
+
+
+def _plain(factors: Mapping) -> dict:
+    """Factors for rows that are all 16-bit."""
+    plain = {f"{name} of format": float(not name.endswith("_s")) for name in OF_FORMAT}
+    return {**factors, **plain}
 
 
 def _greater(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -11,17 +11,16 @@ quantile of what models left out of the fit were wrong by. Outside the range of 
 is widened, by WIDER a doubling and for each kind of thing not measured, and `notes` says so."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from moebook import devices
-from moebook.models import catalog, costs, engine_rules, formats
+from moebook.models import costs, engine_rules, formats
 from moebook.models.architecture import Architecture
 from moebook.models.formats import cache_dtype
 from moebook.models.sharding import Split
 from moebook.predict import shipped
 from moebook.predict.memory import Memory, memory
-from moebook.predict.shipped import LEVELS, Calibration, class_of
-from moebook.predict.speculation import expected_tokens
+from moebook.predict.shipped import DRAFTED, LEVELS, Calibration, class_of
 from moebook.predict.step import Batch, Case, of_rows
 from moebook.study.settings import EngineSettings, Workload
 
@@ -89,26 +88,21 @@ def predict(
     Unpredictable for what an engine would refuse or the calibration does not know."""
     known = calibration or shipped.load(device)
     case = Case(arch, settings, work)
-    _check(case, device)
-    ttft, step, terms, prefill_terms = seconds(case, known)
-    tpot = step / tokens_per_step(settings)
-    notes, wider = _beyond(case, known)
-    widths = {m: _widths(known, case, m, wider) for m in ("ttft", "tpot")}
-    after = max(0, work.output_tokens - 1)
-    e2e = ttft + after * tpot
-    share = ttft / e2e
-    both = {n: share * widths["ttft"][n] + (1 - share) * widths["tpot"][n] for n in LEVELS}
-    whole = Interval.of(e2e, both)
+    check(case, device)
+    ttft, tpot, terms, prefill_terms = seconds(case, known)
+    notes, wider = beyond(case, known)
+    sides = {m: widths(known, case, m, wider) for m in ("ttft", "tpot")}
+    whole = combined(ttft, tpot, work.output_tokens, sides)
     return Prediction(
-        ttft_s=Interval.of(ttft, widths["ttft"]),
-        tpot_s=Interval.of(tpot, widths["tpot"]) if after else None,
+        ttft_s=Interval.of(ttft, sides["ttft"]),
+        tpot_s=Interval.of(tpot, sides["tpot"]) if work.output_tokens > 1 else None,
         e2e_s=whole,
         throughput_tok_s=whole.inverse(work.batch * (work.input_tokens + work.output_tokens)),
         output_throughput_tok_s=whole.inverse(work.batch * work.output_tokens),
         terms=terms,
         prefill_terms=prefill_terms,
-        bound_tpot_s=bound_s(case, known) / tokens_per_step(settings),
-        binds=binding(terms, case, known),
+        bound_tpot_s=bound_s(case, known),
+        binds=binding(terms),
         memory=memory(
             arch,
             settings,
@@ -120,45 +114,32 @@ def predict(
         format=case.format,
         notes=tuple(notes),
         source=_source(known, case),
-        coverage=known.intervals[class_of(case)]["tpot"].get("coverage"),
+        coverage=known.intervals.get(class_of(case), {}).get("tpot", {}).get("coverage"),
     )
 
 
+def combined(ttft: float, tpot: float, tokens_out: int, sides: dict[str, dict]) -> Interval:
+    """E2E of a run, its half width the mean of both metrics' by their share of the time: as if
+    both erred the same way."""
+    e2e = ttft + (tokens_out - 1) * tpot
+    share = ttft / e2e
+    both = {n: share * sides["ttft"][n] + (1 - share) * sides["tpot"][n] for n in LEVELS}
+    return Interval.of(e2e, both)
+
+
 def seconds(case: Case, known: Calibration) -> tuple[float, float, dict, dict]:
-    """Of a prefill, of a decode step, and both by term; with a draft model's work in them."""
+    """Of a prefill, of a decode step for each token it gains, and both by term."""
     batch = Batch([case], [known.rates])
     factors = of_rows(known.factors, known.efficiencies, batch.formats)
-    ttft, step = (float(v[0]) for v in batch.seconds(factors))
+    ttft, tpot = (float(v[0]) for v in batch.seconds(factors))
     terms = {k: float(v[0]) for k, v in batch.step_terms(factors).items()}
     prefill_terms = {k: float(v[0]) for k, v in batch.prefill_terms(factors).items()}
-    speculation = case.settings.speculation
-    if speculation and speculation.draft:
-        own_ttft, own_step = _drafting(case, known)
-        terms["draft"] = speculation.num_tokens * own_step
-        ttft, step = ttft + own_ttft, step + terms["draft"]
-    return ttft, step, terms, prefill_terms
-
-
-def _drafting(case: Case, known: Calibration) -> tuple[float, float]:
-    """Prefill and step of the draft model alone, on the same sequences."""
-    s = replace(case.settings, speculation=None, quantization=formats.OWN)
-    small = Case(catalog.load(case.settings.speculation.draft), s, case.workload)
-    return seconds(small, known)[:2]
-
-
-def tokens_per_step(settings: EngineSettings) -> float:
-    """Tokens that a sequence gains in a step."""
-    s = settings.speculation
-    if s is None:
-        return 1.0
-    if s.acceptance is None:
-        raise Unpredictable("speculation without a set acceptance: what a step gains is not known")
-    return float(expected_tokens(s.acceptance, s.num_tokens))
+    return ttft, tpot, terms, prefill_terms
 
 
 def bound_s(case: Case, known: Calibration) -> float:
-    """The least seconds of a decode step: bytes over published bandwidth or FLOPs over the
-    published rate of the format, shared evenly by all ranks."""
+    """The least seconds of a decode step a token gained, without a draft's: bytes over published
+    bandwidth or FLOPs over the published rate of the format, shared evenly by all ranks."""
     arch, s, w = case.arch, case.settings, case.workload
     kept = cache_dtype(arch, s.dtype, s.quantization, s.kv_cache_dtype)
     context = w.input_tokens + max(1, w.output_tokens // 2)
@@ -167,7 +148,7 @@ def bound_s(case: Case, known: Calibration) -> float:
     )
     peak = known.rates.flops_per_s * (formats.rate(arch, s.quantization) or 1.0)
     moved = cost.total_bytes / known.rates.bytes_per_s
-    return max(moved, cost.total_flops / peak) / s.num_devices
+    return max(moved, cost.total_flops / peak) / s.num_devices / case.tokens_per_step
 
 
 BINDS = {
@@ -184,16 +165,17 @@ BINDS = {
 }
 
 
-def binding(terms: dict[str, float], case: Case, known: Calibration) -> str:
+def binding(terms: dict[str, float]) -> str:
     """The term that takes most of a decode step, in words."""
-    gpu = {k: v for k, v in terms.items() if k != "host"}
+    gpu = {k: v for k, v in terms.items() if k not in ("host", "draft")}
     if terms["host"] > sum(gpu.values()):
         return BINDS["host"]
     gpu["latencies"] += gpu.pop("step")
+    gpu["draft"] = terms.get("draft", 0.0)
     return BINDS[max(gpu, key=gpu.get)]
 
 
-def _check(case: Case, device: str) -> None:
+def check(case: Case, device: str) -> None:
     """Raises Unpredictable for what no engine runs, or runs in a way that is not calibrated."""
     arch, s, w = case.arch, case.settings, case.workload
     split = Split(s.tensor_parallel, s.pipeline_parallel, s.expert_parallel)
@@ -202,6 +184,10 @@ def _check(case: Case, device: str) -> None:
     )
     if refused:
         raise Unpredictable(f"{arch.name}: {refused.removeprefix(f'{arch.name}: ')}")
+    try:
+        _ = case.tokens_per_step
+    except ValueError as error:
+        raise Unpredictable(str(error)) from None
     if s.graphs == "eager":
         raise Unpredictable("graphs 'eager': steps without graphs are not calibrated")
     if (total := w.input_tokens + w.output_tokens) > arch.max_positions:
@@ -211,7 +197,7 @@ def _check(case: Case, device: str) -> None:
         )
 
 
-def _beyond(case: Case, known: Calibration) -> tuple[list[str], float]:
+def beyond(case: Case, known: Calibration) -> tuple[list[str], float]:
     """What of a case lies outside the calibrated range, in words, and how much wider its intervals
     are for it."""
     notes, wider = [], 0.0
@@ -261,15 +247,19 @@ def _unmeasured(case: Case, known: Calibration) -> list[str]:
     return found + [f"attention of kind {kind!r} was not measured" for kind in sorted(kinds)]
 
 
-def _widths(known: Calibration, case: Case, metric: str, wider: float) -> dict[int, float]:
-    own = known.intervals[class_of(case)][metric]
+def widths(known: Calibration, case: Case, metric: str, wider: float) -> dict[int, float]:
+    """Half widths of a metric. A class that a device has no points of takes the widest class's."""
+    every = known.intervals
+    own = every.get(class_of(case)) or max(every.values(), key=lambda found: found[metric][95])
+    own = own[metric]
     return {level: own[level] * wider for level in LEVELS}
 
 
 def _source(known: Calibration, case: Case) -> str:
     """How sure: the score of this class and format on models left out."""
-    score = known.scores["left out"].get(case.format)
-    of = f"{case.format} on {known.device_kind}"
+    what = DRAFTED if case.settings.speculation else case.format
+    score = known.scores["left out"].get(what)
+    of = f"{what} on {known.device_kind}"
     if score is None:
         return f"no model of {of} could be left out: there is no score"
     return (

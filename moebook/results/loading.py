@@ -14,7 +14,10 @@ import pandas as pd
 
 from moebook import devices, paths
 from moebook.measure.store import Found, Store
-from moebook.predict import layers, model
+from moebook.predict import layers
+from moebook.predict.columns import CALIBRATED, LEFT_OUT, add_predictions
+from moebook.predict.measured import METHODS
+from moebook.predict.roofline import ArchitectureOf, Ceilings, add_floor
 from moebook.problems import Told
 from moebook.results import balance, deciding, derived, schema
 from moebook.results import table as results
@@ -55,7 +58,6 @@ class Results:
     metadata: dict
     origin: str
     is_reference: bool = False
-    calibration: object | None = None
     enrich: Enrich = field(default_factory=Enrich)
 
     @property
@@ -216,11 +218,11 @@ def with_metrics(table: pd.DataFrame, plan: Plan, ceilings: dict | None) -> pd.D
     """The table with its computed columns: metrics, and bounds where peaks were measured."""
     table = derived.add_metrics(table)
     if ceilings is not None:
-        table = model.add_floor(table, model.Ceilings(**ceilings), architecture_of(plan))
+        table = add_floor(table, Ceilings(**ceilings), architecture_of(plan))
     return schema.as_table(table)
 
 
-def architecture_of(plan: Plan) -> model.ArchitectureOf:
+def architecture_of(plan: Plan) -> ArchitectureOf:
     """What the rows of a plan's table were run with, by their key."""
     architectures = {p.key: p.architecture for p in plan.points}
     return lambda row: architectures[row["key"]]
@@ -228,40 +230,48 @@ def architecture_of(plan: Plan) -> model.ArchitectureOf:
 
 def enriched(res: Results) -> Results:
     """With its summary: predictions, what the section makes of it, and which rows decide claims."""
-    found = _calibrated(res)
+    summary = results.summarize(res.table)
+    ceilings = Ceilings(**res.metadata["ceilings"]) if res.metadata["ceilings"] else None
+    if (summary["method"] == "layer").any():
+        summary = layers.add_layers(summary, ceilings)
+    found = replace(
+        res, summary=add_predictions(summary, architecture_of(res.plan), res.plan.device)
+    )
     return replace(found, summary=deciding.with_decisions(res.enrich.summary(found)))
 
 
-def _calibrated(res: Results) -> Results:
-    """With the summary of its table and, where there are enough points, what the calibrated model
-    predicts of them."""
-    ceilings = model.Ceilings(**res.metadata["ceilings"]) if res.metadata["ceilings"] else None
-    summary = results.summarize(res.table)
-    if (summary["method"] == "layer").any():
-        summary = layers.add_layers(summary, ceilings)
-    if ceilings is None:
-        return replace(res, summary=summary)
-    of = architecture_of(res.plan)
-    try:
-        calibration = model.fit(summary, ceilings, of)
-    except ValueError as error:  # too few points: there is no prediction, and this says why
-        return replace(res, summary=summary, metadata={**res.metadata, "no_prediction": str(error)})
-    return replace(res, summary=model.predict(summary, calibration, of), calibration=calibration)
-
-
 def prediction(res: Results) -> str:
-    """How well the calibrated model does on engine shapes left out, or why there is none."""
-    if res.calibration is None:
-        return (
-            "No prediction: "
-            f"{res.metadata.get('no_prediction', 'the device has no measured ceilings')}."
-        )
-    of = architecture_of(res.plan)
-    try:
-        score = model.cross_validate(res.summary, res.calibration.ceilings, of)
-    except ValueError as error:  # one engine shape: none can be left out, and this says so
-        score = f"A prediction without a score: {error}"
-    return "; ".join([str(score), *res.calibration.notes])
+    """How well predictions meet the measured rows, by how they were made, or why there are none."""
+    rows = res.summary
+    measured = rows[(rows["status"] == "ok") & rows["predicted_e2e_s"].notna()]
+    if measured.empty:
+        why = rows.loc[rows["status"] == "ok", "predicted_reason"].dropna()
+        return f"No prediction: {why.iloc[0] if len(why) else 'nothing was measured'}."
+    said = [_score(measured, how, words) for how, words in HOW.items()]
+    timed = (rows["status"] == "ok") & rows["method"].isin(METHODS)
+    none = rows.loc[timed & rows["predicted_e2e_s"].isna()]
+    whose = none.groupby("predicted_reason")["model"].agg(lambda m: ", ".join(sorted(set(m))))
+    said += [f"No prediction of {models}: {reason}." for reason, models in whose.items()]
+    return " ".join(filter(None, said))
+
+
+HOW = {
+    LEFT_OUT: "predicted while their model was left out of the fit",
+    CALIBRATED: "predicted by the shipped calibration, which has their model or its kin in it",
+}
+
+
+def _score(rows: pd.DataFrame, how: str, words: str) -> str | None:
+    own = rows[rows["predicted_how"] == how]
+    if own.empty:
+        return None
+    error = 100 * (own["predicted_e2e_s"] / own["e2e_s"].astype(float) - 1).abs()
+    inside = own["e2e_s"].between(own["predicted_e2e_s_lo95"], own["predicted_e2e_s_hi95"])
+    return (
+        f"{len(own)} points {words}: E2E off by {error.median():.1f} % in the median, "
+        f"{error.quantile(0.9):.0f} % at the 90th percentile; {100 * inside.mean():.0f} % lie in "
+        "their 95 % interval."
+    )
 
 
 def unmeasured(params: NotebookParams, plan: Plan, origin: str, enrich: Enrich) -> Results:

@@ -5,7 +5,7 @@ import pytest
 from moebook.models import costs
 from moebook.models.catalog import load
 from moebook.models.edit import edit
-from moebook.predict.model import Ceilings, add_floor, floor_row
+from moebook.predict.roofline import Ceilings, add_floor, floor_row
 
 CEILINGS = Ceilings("synthetic", 3.0e12, 8.0e14, "bfloat16")
 MIXTRAL = load("Mixtral-8x7B-v0.1")

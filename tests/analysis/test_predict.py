@@ -1,200 +1,215 @@
+"""The fit, its folds and its intervals, on times that planted factors give; predictions beside the
+rows of a summary."""
+
 import itertools
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from moebook.models import costs
+from moebook import paths
 from moebook.models.catalog import load
 from moebook.models.edit import edit
-from moebook.predict import model as predict
-from moebook.predict.calibration import IMPORTANCE, SIBLING, Calibration, Factors
-from moebook.predict.model import Ceilings
+from moebook.predict import scoring, shipped
+from moebook.predict.columns import CALIBRATED, LEFT_OUT, add_predictions, left_out
+from moebook.predict.fitting import Fit
+from moebook.predict.measured import case, skeleton, usable
+from moebook.predict.shipped import class_of
+from moebook.predict.step import FACTORS, Batch, Case, Rates, of_rows
+from moebook.predict.under_bound import under_the_floor
+from moebook.study.settings import EngineSettings, Workload
 
-CEILINGS = Ceilings("synthetic", 3.0e12, 8.0e14, "bfloat16")
-PLANTED = Factors(
-    host_step_s=2e-3,
-    host_prefill_s=6e-3,
-    layer_s=4e-5,
-    request_s=3e-5,
-    expert_bytes=0.7,
-    other_bytes=0.5,
-    kv_bytes=0.35,
-    expert_flops=0.4,
-    other_flops=0.6,
-)
-BASE = load("Mixtral-8x7B-v0.1")
-
-
-def architecture_of(row):
-    return edit(
-        BASE,
-        ffn_dim=int(row["expert_ffn_dim"]),
-        num_experts=int(row["num_experts"]),
-        top_k=int(row["top_k"]),
-        num_layers=int(row["num_layers"]),
-    )
+RATES = {"h200": Rates(4.8e12, 9.9e14), "h100": Rates(3.35e12, 9.9e14)}
+PLANTED = {name: start for name, (start, _) in FACTORS.items()} | {
+    "b_experts": 0.6,
+    "b_dense": 0.9,
+    "f_experts": 0.3,
+    "layer_s": 3e-5,
+    "host_s": 1.2e-3,
+    "prefill_f_dense": 0.45,
+}
+MODELS = ("Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125", "Qwen1.5-MoE-A2.7B", "Qwen3-30B-A3B")
 
 
-def plan(
-    ffn=(1792, 14336),
-    experts=(8, 32),
-    active=(1, 8),
-    layers=(4, 8),
-    batches=(1, 64),
-    tokens=(128, 2048),
-):
-    """Points without times."""
-    rows = [
+def points(noise: float = 0.0, models=MODELS, seed: int = 0) -> pd.DataFrame:
+    """Points of each model at several depths, batches and lengths, with times as PLANTED has them
+    and log-normal noise."""
+    rows = []
+    for name, layers, batch, tokens, device in itertools.product(
+        models, (4, 12), (1, 16, 64), (128, 1024), RATES
+    ):
+        arch = edit(load(name), num_layers=layers)
+        made = Case(arch, EngineSettings(), Workload(batch, tokens, tokens))
+        rows.append({"model": name, "device_kind": device, "case": made, "calibrates": True})
+    found = pd.DataFrame(rows)
+    batch = Batch(list(found["case"]), [RATES[d] for d in found["device_kind"]])
+    told = batch.seconds(of_rows(PLANTED, {}, batch.formats))
+    draws = np.random.default_rng(seed).lognormal(0, noise, (2, len(found)))
+    known = {"format": batch.formats, "class": [class_of(c) for c in found["case"]]}
+    skeletons = found["model"].map(skeleton)
+    times = {"ttft_s": told[0] * draws[0], "tpot_s": told[1] * draws[1]}
+    return found.assign(**known, **times, skeleton=skeletons)
+
+
+def test_the_fit_recovers_what_the_points_tell():
+    table = points()
+    fit = Fit(table, RATES)
+    x = fit.run(np.ones(len(table), bool))
+    ttft, tpot = fit.seconds(x)
+    np.testing.assert_allclose(tpot, table["tpot_s"], rtol=0.03)
+    np.testing.assert_allclose(ttft, table["ttft_s"], rtol=0.05)
+    found = fit.fitted(x).factors["h200"]
+    for name in ("b_experts", "host_s"):
+        assert found[name] == pytest.approx(PLANTED[name], rel=0.1), name
+
+
+def test_points_that_do_not_calibrate_move_nothing():
+    table = points(models=MODELS[:2])
+    spoilt = table.assign(tpot_s=9.0, calibrates=False)
+    both = pd.concat([table, spoilt], ignore_index=True)
+    keep = np.ones(len(table), bool)
+    a = Fit(table, RATES).run(keep)
+    b = Fit(both, RATES).run(np.ones(len(both), bool))
+    np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_left_out_point_is_predicted_without_its_skeleton():
+    table = points(models=MODELS[:3])
+    spoilt = table.copy()
+    spoilt.loc[spoilt["model"] == MODELS[0], ["ttft_s", "tpot_s"]] *= 3.0
+    told = []
+    for each in (table, spoilt):
+        fit = Fit(each, RATES)
+        near = np.concatenate([fit.start, np.zeros(2 * len(fit.start))])
+        told.append(scoring.left_out(fit, each, near)[1])
+    own = (table["model"] == MODELS[0]).to_numpy()
+    np.testing.assert_allclose(told[0][own], told[1][own], rtol=1e-9)
+    assert not np.allclose(told[0][~own], told[1][~own], rtol=1e-3)
+
+
+def test_a_format_of_one_skeleton_has_no_left_out_prediction():
+    table = points(models=MODELS[:2])
+    fp8 = [replace(c, settings=EngineSettings(quantization="fp8")) for c in table["case"]]
+    own = (table["model"] == MODELS[0]).to_numpy()
+    table.loc[own, "case"] = pd.Series(fp8, table.index)[own]
+    table["format"] = [c.format for c in table["case"]]
+    fit = Fit(table, RATES)
+    told = scoring.left_out(fit, table, np.concatenate([fit.start, np.zeros(2 * len(fit.start))]))
+    assert np.isnan(told[0][own]).all() and np.isnan(told[1][own]).all()
+
+
+def test_intervals_are_conformal_quantiles_and_cover_what_they_say():
+    rng = np.random.default_rng(1)
+    n = 400
+    table = pd.DataFrame(
         {
-            "model": "Mixtral-8x7B-v0.1",
-            "method": "full",
-            "status": "ok",
-            "device": "synthetic",
-            "hidden_size": 4096,
-            "num_layers": deep,
-            "expert_ffn_dim": i,
-            "num_experts": e,
-            "top_k": k,
-            "dtype": "bfloat16",
-            "quantization": None,
-            "kv_cache_dtype": "auto",
-            "tensor_parallel": 1,
-            "pipeline_parallel": 1,
-            "expert_parallel": False,
-            "batch": b,
-            "input_tokens": s,
-            "output_tokens": s,
+            "class": "batch 1",
+            "device_kind": "h200",
+            "skeleton": rng.choice(list("abcdefgh"), n),
+            "ttft_s": 1.0,
+            "tpot_s": 1.0,
+            "left_out_ttft_s": rng.lognormal(0, 0.1, n),
+            "left_out_tpot_s": rng.lognormal(0, 0.1, n),
         }
-        for i, e, k, deep, b, s in itertools.product(ffn, experts, active, layers, batches, tokens)
-    ]
-    return pd.DataFrame(rows)
-
-
-def measured(table, noise=0.0, seed=0, factors=PLANTED):
-    """The points with times as `factors` give them, times log-normal noise."""
-    told = predict.predict(table, Calibration(CEILINGS, factors, 0), architecture_of)
-    rng = np.random.default_rng(seed)
-    times = {
-        f"{m}_s": told[f"predicted_{m}_s"] * rng.lognormal(0, noise, len(told))
-        for m in ("ttft", "tpot")
-    }
-    e2e = times["ttft_s"] + (table["output_tokens"] - 1) * times["tpot_s"]
-    return table.assign(**times, e2e_s=e2e)
-
-
-def test_a_step_by_hand():
-    table = plan(ffn=(1792,), experts=(8,), active=(2,), layers=(4,), batches=(16,), tokens=(128,))
-    model = architecture_of(table.iloc[0])
-    cost = costs.decode_cost(model, 16, 128 + 64)
-    kv = cost.bytes["kv_cache"] / 3e12 / 0.35
-    experts = np.hypot(cost.bytes["experts"] / 3e12 / 0.7, cost.flops["experts"] / 8e14 / 0.4)
-    other_bytes = cost.total_bytes - cost.bytes["experts"] - cost.bytes["kv_cache"]
-    other = np.hypot(
-        other_bytes / 3e12 / 0.5, (cost.total_flops - cost.flops["experts"]) / 8e14 / 0.6
     )
-    wanted = 2e-3 + 4 * 4e-5 + 16 * 3e-5 + experts + other + kv
-    out = predict.predict(table, Calibration(CEILINGS, PLANTED, 0), architecture_of).iloc[0]
-    assert out["predicted_tpot_s"] == pytest.approx(wanted, rel=1e-9)
-    assert out["predicted_e2e_s"] == pytest.approx(out["predicted_ttft_s"] + 127 * wanted)
-    assert out["predicted_throughput_tok_s"] == pytest.approx(16 * 256 / out["predicted_e2e_s"])
+    found = scoring.intervals(table, "h200")["batch 1"]["tpot"]
+    errors = np.sort(np.abs(np.log(table["left_out_tpot_s"])))
+    assert found[95] == pytest.approx(errors[int(np.ceil(401 * 0.95)) - 1], rel=1e-3)
+    assert found[80] < found[95] and found["coverage"] == pytest.approx(0.95, abs=0.03)
+    one = table.assign(skeleton="a")
+    assert scoring.intervals(one, "h200")["batch 1"]["tpot"]["coverage"] is None
 
 
-def test_fit_recovers_planted_factors():
-    calibration = predict.fit(measured(plan()), CEILINGS, architecture_of)
-    assert calibration.notes == () and calibration.num_points == 64
-    for name, value in asdict(PLANTED).items():
-        assert getattr(calibration.factors, name) == pytest.approx(value, rel=0.05), name
+def test_a_fit_wants_points():
+    with pytest.raises(ValueError, match="3 measured points; a fit takes 30"):
+        Fit(points().head(3), RATES)
 
 
-def test_calibration_survives_json():
-    calibration = predict.fit(measured(plan(layers=(4,))), CEILINGS, architecture_of)
-    assert Calibration.from_dict(json.loads(json.dumps(calibration.to_dict()))) == calibration
+def test_what_ships_names_its_inputs_and_its_scores():
+    for name in shipped.names():
+        known = shipped.load(name)
+        assert known.inputs["points"] >= 100 and len(known.inputs["digest"]) == 16
+        score = known.scores["left out"]["all"]
+        assert score["tpot_median_pct"] <= 6 and score["models"] >= 8
+        assert all(v <= 1 for k, v in known.factors.items() if k.startswith(("b_", "f_")))
+        again = shipped.Calibration.from_dict(yaml.safe_load(yaml.safe_dump(known.to_dict())))
+        assert again == known
 
 
-def test_six_points_drop_factors_and_say_so():
-    table = measured(
-        plan(experts=(8,), layers=(4,), batches=(16,), tokens=(128,), ffn=(1792, 7168, 14336))
+def test_every_shipped_point_is_of_the_reference():
+    shipped_points = left_out()
+    seen = set()
+    for path in paths.reference().glob("*/*/results.parquet"):
+        seen |= set(pd.read_parquet(path, columns=["point_id"])["point_id"].dropna())
+    assert set(shipped_points) <= seen and len(shipped_points) > 500
+
+
+def row(**more) -> pd.DataFrame:
+    settings = {"dtype": "bfloat16", "quantization": None, "kv_cache_dtype": "auto"}
+    split = {"tensor_parallel": 1, "pipeline_parallel": 1, "expert_parallel": False}
+    work = {"batch": 16, "input_tokens": 512, "output_tokens": 128, "routing": "model"}
+    told = {"model": MODELS[1], "series": "", "method": "full", "status": "ok", "graphs": "light"}
+    return pd.DataFrame([{"device_kind": "h200", **settings, **split, **work, **told, **more}])
+
+
+def predicted(**more) -> pd.Series:
+    return add_predictions(row(**more), lambda r: load(r["model"])).iloc[0]
+
+
+def test_a_row_has_its_metrics_with_intervals():
+    out = predicted()
+    e2e = out["predicted_ttft_s"] + 127 * out["predicted_tpot_s"]
+    assert out["predicted_e2e_s"] == pytest.approx(e2e)
+    assert out["predicted_throughput_tok_s"] == pytest.approx(16 * 640 / e2e)
+    assert out["predicted_tpot_s_lo95"] < out["predicted_tpot_s"] < out["predicted_tpot_s_hi95"]
+    assert out["predicted_how"] == CALIBRATED and out["predicted_reason"] is None
+    assert np.isnan(predicted(output_tokens=1)["predicted_tpot_s"])
+
+
+def test_a_measured_point_of_the_reference_has_its_left_out_prediction():
+    point, (ttft, tpot) = next((p, t) for p, t in left_out().items() if not np.isnan(t[1]))
+    out = predicted(point_id=point)
+    assert (out["predicted_ttft_s"], out["predicted_tpot_s"]) == (ttft, tpot)
+    assert out["predicted_how"] == LEFT_OUT
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        ({"status": "infeasible"}, "infeasible"),
+        ({"identical": True}, "identical"),
+        ({"asked_moe_backend": "loop"}, "own MoE kernels"),
+        ({"graphs": "eager"}, "without graphs"),
+        ({"device_kind": "cpu"}, "no calibration for device 'cpu'"),
+        ({"method": "layer"}, "no run of an engine"),
+    ],
+)
+def test_a_row_without_a_prediction_says_why(more, words):
+    out = predicted(**more)
+    assert np.isnan(out["predicted_e2e_s"]) and words in out["predicted_reason"]
+
+
+def test_imposed_routing_costs_its_own_kernels():
+    plain, drawn = predicted(), predicted(routing="uniform")
+    assert drawn["predicted_tpot_s"] > plain["predicted_tpot_s"]
+    assert predicted(routing="same")["predicted_tpot_s"] < plain["predicted_tpot_s"]
+
+
+def test_a_row_is_turned_back_into_its_case():
+    made = case(
+        row(quantization="fp8", draft_tokens=2, draft="Qwen3-0.6B").iloc[0], load(MODELS[1])
     )
-    assert len(table) == 6
-    calibration = predict.fit(table, CEILINGS, architecture_of)
-    notes = " ".join(calibration.notes)
-    assert "layer_s dropped (all points have one depth); taken as 0" in notes
-    assert "12 observations allow 4 factors" in notes and len(calibration.notes) == 5
-    assert (
-        calibration.factors.kv_bytes == calibration.factors.other_bytes
-        and calibration.factors.request_s == 0
-    )
-    told = predict.predict(table, calibration, architecture_of)
-    assert (told["predicted_e2e_s"] / told["e2e_s"] - 1).abs().max() < 0.1
-
-
-def test_every_factor_has_a_fallback():
-    assert set(asdict(PLANTED)) == set(IMPORTANCE)
-    assert set(IMPORTANCE) - set(SIBLING) == {"host_step_s", "expert_bytes", "expert_flops"}
-
-
-def test_cross_validation_is_small_on_planted_data_and_large_on_noise():
-    table = plan(batches=(16,))
-    good = predict.cross_validate(measured(table), CEILINGS, architecture_of)
-    assert good.folds == 5 and good.e2e.n == len(table) and good.e2e.max_pct < 5
-    bad = predict.cross_validate(measured(table, noise=0.6), CEILINGS, architecture_of)
-    assert bad.e2e.mean_pct > 25 and bad.e2e.mean_pct >= bad.e2e.median_pct
-    assert f"{bad.e2e.mean_pct:.1f} %" in str(bad)
-
-
-def test_folds_leave_out_whole_engine_shapes():
-    table = measured(plan(ffn=(1792, 3584, 14336), experts=(8,), active=(2,), layers=(4,)))
-    assert predict.cross_validate(table, CEILINGS, architecture_of).folds == 3
-    with pytest.raises(ValueError, match="1 engine shape in 4 points"):
-        predict.cross_validate(table[table["expert_ffn_dim"] == 1792], CEILINGS, architecture_of)
-
-
-def test_only_measured_points_of_the_device_calibrate():
-    table = measured(plan(layers=(4,), experts=(8,)))
-    spoilt = table.assign(tpot_s=99.0)
-    extra = [
-        spoilt.assign(method="depth"),
-        spoilt.assign(device="other"),
-        spoilt.assign(status="failed", ttft_s=None),
-        spoilt.assign(dtype="float32"),
-    ]
-    a, b = (predict.fit(t, CEILINGS, architecture_of) for t in (table, pd.concat([table, *extra])))
-    assert a == b
-
-
-def test_refusals():
-    table = measured(plan(layers=(4,), experts=(8,)))
-    with pytest.raises(ValueError, match="3 of 3 rows.*at least 4"):
-        predict.fit(table.head(3), CEILINGS, architecture_of)
-    with pytest.raises(ValueError, match="summarize"):
-        predict.fit(table.assign(repeat=0), CEILINGS, architecture_of)
-    with pytest.raises(ValueError, match="calibrate one at a time"):
-        predict.fit(
-            table.assign(tensor_parallel=[1, 2] * (len(table) // 2)), CEILINGS, architecture_of
-        )
-
-
-def test_predictions_reach_unmeasured_points_and_stop_at_what_is_not_modelled():
-    table = plan(layers=(4,), experts=(8,), batches=(16,), tokens=(128,))
-    table = table.assign(status=["oom", "infeasible", "ok", "ok"], tensor_parallel=[1, 1, 4, 1])
-    table.loc[3, "output_tokens"] = 1
-    out = predict.predict(table, Calibration(CEILINGS, PLANTED, 0), architecture_of)
-    assert out["predicted_e2e_s"].isna().tolist() == [False, True, True, False]
-    assert out["predicted_tpot_s"].isna().tolist() == [False, True, True, True]
-    assert "communication is not modelled" in out["predicted_reason"].iloc[2]
-    four = replace(Calibration(CEILINGS, PLANTED, 0), parallel=(4, 1, False))
-    out = predict.predict(table, four, architecture_of)
-    assert out["predicted_e2e_s"].notna().tolist() == [False, False, True, False]
+    assert made.settings.quantization == "fp8" and made.settings.speculation.num_tokens == 2
+    assert not usable(
+        row(ttft_s=1.0, tpot_s=1.0, draft_tokens=2, draft="Qwen3-0.6B", set_acceptance=0.5,
+            num_layers=16, expert_ffn_dim=1024, num_experts=64, top_k=8, asked_moe_backend=None,
+            identical=False)
+    )["calibrates"].any()  # fmt: skip
 
 
 def test_a_model_under_its_floor_neither_calibrates_nor_is_predicted():
-    import pandas as pd
-
-    from moebook.predict.under_bound import under_the_floor
-
     rows = pd.DataFrame(
         {
             "model": ["A", "A", "B", "C"],

@@ -8,24 +8,11 @@ import speculation_tables as t
 
 from moebook.models import costs
 from moebook.models.catalog import load
-from moebook.predict import model as predict
-from moebook.predict.calibration import Calibration, Factors
-from moebook.predict.model import Ceilings, add_floor
-from moebook.predict.roofline import Case, case_of
+from moebook.predict.columns import add_predictions
+from moebook.predict.roofline import Case, Ceilings, add_floor, case_of
 
 CEILINGS = Ceilings("synthetic", 3.0e12, 8.0e14, "bfloat16")
 TARGET, DRAFT = load("Qwen3-30B-A3B"), load("Qwen3-0.6B")
-FACTORS = Factors(
-    host_step_s=2e-3,
-    host_prefill_s=6e-3,
-    layer_s=4e-5,
-    request_s=3e-5,
-    expert_bytes=0.7,
-    other_bytes=0.5,
-    kv_bytes=0.35,
-    expert_flops=0.4,
-    other_flops=0.6,
-)
 
 
 def target_of(row):
@@ -45,6 +32,11 @@ def one(**more) -> pd.DataFrame:
         set_acceptance=0.7,
     )
     return pd.DataFrame([{**row, "output_tokens": 2, **more}])
+
+
+def on_h200(**more) -> pd.DataFrame:
+    settings = {"graphs": "light", "tensor_parallel": 1, "pipeline_parallel": 1}
+    return one(device_kind="h200", **settings, **more)
 
 
 def target_step_s(tokens: int, sequences: int = 2, context: int = 101) -> float:
@@ -111,16 +103,10 @@ def test_tokens_per_step_are_the_measured_ones_or_follow_from_the_set_acceptance
 
 
 def test_an_unknown_draft_gives_a_reason_and_no_floor():
-    for out, column in (
-        (add_floor(one(draft="Qwen9"), CEILINGS, target_of), "floor"),
-        (
-            predict.predict(one(draft="Qwen9"), Calibration(CEILINGS, FACTORS, 0), target_of),
-            "predicted",
-        ),
-    ):
-        assert (
-            np.isnan(out[f"{column}_e2e_s"].iloc[0]) and "Qwen9" in out[f"{column}_reason"].iloc[0]
-        )
+    floored = add_floor(one(draft="Qwen9"), CEILINGS, target_of).iloc[0]
+    assert np.isnan(floored["floor_e2e_s"]) and "Qwen9" in floored["floor_reason"]
+    out = add_predictions(on_h200(draft="Qwen9"), target_of).iloc[0]
+    assert np.isnan(out["predicted_e2e_s"]) and "Qwen9" in out["predicted_reason"]
 
 
 def test_the_floor_of_each_row_is_its_own():
@@ -142,45 +128,13 @@ def test_a_quantized_target_has_a_draft_in_the_drafts_own_format():
 def test_trained_points_have_neither_floor_nor_prediction_and_do_not_calibrate(method):
     row = add_floor(one(method=method), CEILINGS, target_of).iloc[0]
     assert np.isnan(row["floor_e2e_s"]) and row["floor_reason"]
-    out = predict.predict(one(method=method), Calibration(CEILINGS, FACTORS, 0), target_of).iloc[0]
+    out = add_predictions(on_h200(method=method), target_of).iloc[0]
     assert np.isnan(out["predicted_e2e_s"]) and out["predicted_reason"] == row["floor_reason"]
-    with pytest.raises(ValueError, match="0 of 8 rows"):
-        predict.fit(pd.concat([one(method=method)] * 8), CEILINGS, target_of)
 
 
-def test_a_prediction_by_hand():
-    def seconds(cost, host_s, arch):
-        kv = cost.bytes["kv_cache"] / 3e12 / 0.35, cost.flops["attention_scores"] / 8e14 / 0.6
-        experts = cost.bytes["experts"] / 3e12 / 0.7, cost.flops["experts"] / 8e14 / 0.4
-        other = (
-            (cost.total_bytes - cost.bytes["kv_cache"] - cost.bytes["experts"]) / 3e12 / 0.5,
-            (cost.total_flops - cost.flops["experts"]) / 8e14 / 0.6,
-        )
-        return (
-            host_s
-            + 4e-5 * arch.num_layers
-            + 3e-5 * 2
-            + kv[0]
-            + np.hypot(*experts)
-            + np.hypot(*other)
-        )
-
-    out = predict.predict(
-        one(output_tokens=100), Calibration(CEILINGS, FACTORS, 0), target_of
-    ).iloc[0]
-    verify = costs.decode_cost(TARGET, 2, 150, tokens_per_sequence=4)
-    step = seconds(verify, 2e-3, TARGET) + 3 * seconds(
-        costs.decode_cost(DRAFT, 2, 150), 2e-3, DRAFT
-    )
-    assert out["predicted_tpot_s"] == pytest.approx(step / 2.5, rel=1e-9)
-    prefill = sum(seconds(costs.prefill_cost(m, 2, 100), 6e-3, m) for m in (TARGET, DRAFT))
-    assert out["predicted_ttft_s"] == pytest.approx(prefill, rel=1e-9)
-
-
-def test_only_rows_without_speculation_calibrate():
-    plain = t.cost({"Qwen3-0.6B": 0.1}).query("draft_tokens == 0")
-    table = pd.concat(
-        [plain, t.cost({"Qwen3-0.6B": 0.1}).query("draft_tokens > 0").assign(tpot_s=9.0)]
-    )
-    assert predict.fit(table, CEILINGS, target_of) == predict.fit(plain, CEILINGS, target_of)
-    assert predict.fit(plain, CEILINGS, target_of).num_points == len(plain) == 7
+def test_a_drafted_step_is_the_targets_and_the_drafts_by_the_tokens_it_gains():
+    rows = [on_h200(tokens_per_step=n) for n in (2.5, 2.0)]
+    found = add_predictions(pd.concat(rows, ignore_index=True), target_of)["predicted_tpot_s"]
+    assert found[1] == pytest.approx(found[0] * 2.5 / 2.0)
+    plain = add_predictions(on_h200(draft_tokens=0, draft=None, tokens_per_step=1.0), target_of)
+    assert 2.5 * found[0] > plain["predicted_tpot_s"].iloc[0]

@@ -69,7 +69,7 @@ def test_speculation_adds_the_drafts_steps_and_gains_tokens():
     drafted = EngineSettings(speculation=Speculation("draft_model", 3, "Qwen3-0.6B", 0.8))
     p = predict(target, drafted, work)
     assert p.terms["draft"] > 0
-    with pytest.raises(Unpredictable, match="set acceptance"):
+    with pytest.raises(Unpredictable, match="neither measured nor set"):
         unset = replace(drafted.speculation, acceptance=None)
         predict(target, replace(drafted, speculation=unset), work)
 

@@ -241,7 +241,11 @@ def test_predicted_vs_measured_prints_the_error_of_measured_points_only():
     fig, rows = f.predicted_vs_measured(extra)
     text = fig.axes[0].texts[0].get_text()
     n = ((extra["status"] == "ok") & (extra["method"] == "sampled")).sum()
-    assert text == f"mean absolute error 10.0 %\n(n = {n} measured points)"
+    assert text.splitlines() == [
+        "by the shipped calibration:",
+        "off by 10.0 % in the median,",
+        f"10 % at the 90th percentile (n = {n})",
+    ]
     drawn = [
         line
         for line in named(fig.axes[0], "points")
@@ -251,6 +255,13 @@ def test_predicted_vs_measured_prints_the_error_of_measured_points_only():
     np.testing.assert_allclose(
         rows["error_pct"], 100 * (rows["predicted_e2e_s"] / rows["e2e_s"] - 1)
     )
+
+
+def test_predicted_vs_measured_draws_left_out_predictions_alone_where_there_are_some():
+    how = ["left out" if i % 2 else "calibrated" for i in range(len(t.grid()))]
+    fig, rows = f.predicted_vs_measured(t.grid().assign(predicted_how=how))
+    assert fig.axes[0].texts[0].get_text().startswith("model left out of the fit:")
+    assert 0 < len(rows) < 52
 
 
 def test_parameter_breakdown_pools_what_nobody_could_see():

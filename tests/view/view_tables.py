@@ -59,6 +59,7 @@ def row(
         **shape,
         **floors,
         "predicted_e2e_s": 1.1 * e2e if ok else None,
+        "predicted_how": "calibrated" if ok else None,
         "n_repeats": 3 if ok else 0,
         "spread_pct": 3.0 if ok else None,
     }
