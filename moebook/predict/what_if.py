@@ -59,7 +59,7 @@ class Prediction:
     """Times in s, rates in tokens/s, by the formulas of results/derived.py. tpot_s is None for one
     output token. terms: seconds of a decode step in the middle of the run; `host` runs beside all
     others. bound_tpot_s: the card's published rates alone. coverage: share of left-out points that
-    lay in the 95 % interval."""
+    lay in the 95 % interval; wider: times that its own is as wide, for what was not measured."""
 
     ttft_s: Interval
     tpot_s: Interval | None
@@ -75,6 +75,7 @@ class Prediction:
     notes: tuple[str, ...]
     source: str
     coverage: float | None
+    wider: float
 
 
 def predict(
@@ -114,6 +115,7 @@ def predict(
         format=case.format,
         notes=tuple(notes),
         source=_source(known, case),
+        wider=wider,
         coverage=known.intervals.get(class_of(case), {}).get("tpot", {}).get("coverage"),
     )
 

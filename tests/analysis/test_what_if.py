@@ -100,3 +100,20 @@ def test_every_model_of_the_catalog_is_predicted():
         arch = catalog.load(name)
         p = predict(arch, EngineSettings(quantization="own"), Workload(4, 64, 64), "h200")
         assert 0 < p.tpot_s.value < 1, name
+
+
+def test_a_ratio_of_one_models_cells_is_surer_than_of_two_models():
+    from moebook.predict.ratio import throughput_ratio
+    from moebook.predict.step import Case
+
+    mixtral, settings = catalog.load("Mixtral-8x7B-v0.1"), EngineSettings(tensor_parallel=4)
+
+    def told(arch):
+        return Case(arch, settings, WORK), predict(arch, settings, WORK, "h200")
+
+    one, eight = told(edit(mixtral, top_k=1)), told(edit(mixtral, top_k=8))
+    kin, strangers = (throughput_ratio(one, b, "h200") for b in (eight, told(OLMOE)))
+    assert kin.value > 1 and kin.lo95 < kin.lo80 < kin.value < kin.hi80 < kin.hi95
+    assert kin.hi95 / kin.value < strangers.hi95 / strangers.value
+    a, b = one[1].throughput_tok_s.value, eight[1].throughput_tok_s.value
+    assert kin.value == pytest.approx(a / b)
