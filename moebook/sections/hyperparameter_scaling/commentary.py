@@ -3,6 +3,7 @@
 import pandas as pd
 
 from moebook.plot.markdown import markdown
+from moebook.predict import other_ranks
 from moebook.predict.under_bound import under_the_floor
 from moebook.results.commentary import (
     NOTHING,
@@ -86,8 +87,21 @@ def active_scaling(table: pd.DataFrame) -> str:
         f"{low} active expert is **{change(gap.mean())}** faster than {high} on average over "
         f"{len(gap)} cells. They range from {change(gap.min())} to {change(gap.max())}. With few "
         f"experts the batch reads all of them whatever their active number, so the gap is small."
-        f"{_by(gap, 'num_experts', 'experts')}"
+        f"{_by(gap, 'num_experts', 'experts')}{_on_the_sources_cards(table, low, high)}"
     )
+
+
+def _on_the_sources_cards(table: pd.DataFrame, low: int, high: int) -> str:
+    """Fewest over most active experts at the grid's narrowest and widest FFN, predicted."""
+    rows = measured(table, "grid")
+    rows = rows[rows["num_experts"] == rows["num_experts"].min()]
+    pairs = {}
+    for ffn in sorted({rows["expert_ffn_dim"].min(), rows["expert_ffn_dim"].max()}):
+        own = rows[rows["expert_ffn_dim"] == ffn].set_index("top_k")
+        own = own.assign(top_k=own.index)
+        if {low, high} <= set(own.index) and own.index.is_unique:
+            pairs[f"{low} over {high} active at FFN {ffn}"] = own.loc[low], own.loc[high]
+    return other_ranks.words(pairs)
 
 
 @commentary

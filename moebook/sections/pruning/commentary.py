@@ -3,6 +3,7 @@
 import pandas as pd
 
 from moebook.plot.markdown import markdown
+from moebook.predict import other_ranks
 from moebook.results.commentary import (
     NOTHING,
     T,
@@ -94,7 +95,23 @@ def gain_by_ratio(table: pd.DataFrame) -> str:
         index="series", columns="model", values="words"
     )
     said = "Gain over the whole model, mean over active experts (range):"
-    return said + markdown(wide.loc[in_order(found)].fillna("–").reset_index())
+    beside = _on_the_sources_cards(measured(table, SWEEP))
+    return said + markdown(wide.loc[in_order(found)].fillna("–").reset_index()) + beside.strip()
+
+
+def _on_the_sources_cards(rows: pd.DataFrame) -> str:
+    """The most pruned of each kind over the whole model, at the most active experts that both have,
+    predicted."""
+    pairs = {}
+    for model, own in rows.groupby("model", sort=False):
+        whole = own[own["series"] == BASELINE].set_index("top_k", drop=False)
+        for kind in KINDS:
+            series = [s for s in own["series"].unique() if str(s).startswith(f"{kind} 50")]
+            cut = own[own["series"].isin(series)].set_index("top_k", drop=False)
+            both = sorted(set(whole.index) & set(cut.index))
+            if both and whole.index.is_unique and cut.index.is_unique:
+                pairs[f"{series[0]} of {model}"] = cut.loc[both[-1]], whole.loc[both[-1]]
+    return other_ranks.words(pairs)
 
 
 @commentary
