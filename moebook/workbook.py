@@ -177,7 +177,8 @@ class Run:
 
         try:
             with self.figure(figure, width) as (fig, rows):
-                self.drawn[figure.name] = style.files(fig, rows, figure.name, width=width)
+                named = style.named(figure.name, width)
+                self.drawn[named] = style.files(fig, rows, named, width=width)
                 return Image(style.render(fig, dpi=style.SCREEN_DPI))
         except ValueError as error:
             return Markdown(f"*{figure.name} is not drawn: {error}*")
@@ -213,21 +214,25 @@ class Run:
         """On the source's claims of this section."""
         return verdicts.evaluate(self.results.summary, self.section.claims)
 
-    def page(self) -> pages.Html:
-        """The top of the page: the finding, four numbers, a chip per claim, what it was measured
-        on; the plan and the whole table folded."""
+    def box(self) -> pages.Html:
+        """The finding, four numbers, a chip per claim, and what it was measured on."""
         res, told = self.results, self.section.commentary
         finding = told.headline(self.table)
         numbers = told.numbers(self.table) if hasattr(told, "numbers") else ()
         counts = ", ".join(f"{n} {status}" for status, n in res.counts().items())
         below = f"{res.origin}. Points: {counts}."
         chips = [pages.chip(v.verdict, v.id) for v in self.verdicts]
-        frame, line = plan_frame(self.plan)
-        table = report.results_table(res.summary, max(len(res.summary), 1), res.footer)
-        folds = pages.fold(f"Plan: {line}", report.plan_table(frame, max(len(frame), 1)).html)
-        folds += pages.fold(f"All results: {len(res.summary)} rows", table.html)
         text = pages.box_text(finding, numbers, below)
-        return pages.Html(pages.box(finding, numbers, chips, below) + folds, text)
+        return pages.Html(pages.box(finding, numbers, chips, below), text)
+
+    def page(self) -> pages.Html:
+        """The top of the page: the box; the plan and the whole table folded."""
+        res, top = self.results, self.box()
+        frame, line = plan_frame(self.plan)
+        rows = report.results_table(res.summary, max(len(res.summary), 1), res.footer)
+        folds = pages.fold(f"Plan: {line}", report.plan_table(frame, max(len(frame), 1)).html)
+        folds += pages.fold(f"All results: {len(res.summary)} rows", rows.html)
+        return pages.Html(top.html + folds, top.text)
 
     def judge(self) -> pages.Html:
         """The source's claims of this section, a card each."""

@@ -1,4 +1,4 @@
-"""Commands that read results: figures, compare, results, claims."""
+"""Commands that read results: figures, report, compare, results, claims."""
 
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +60,7 @@ def figures(
         for name, figure in found.figures.items():
             try:
                 with run.figure(figure, width) as (fig, rows):
-                    named = name if width == "page" else f"{name}-{width}"
+                    named = style.named(name, width)
                     files = style.save(fig, rows, folder, named, formats=wanted, width=width)
             except ValueError as error:
                 typer.echo(f"  {name}: not drawn: {error}")
@@ -68,6 +68,29 @@ def figures(
             typer.echo(f"  {name}: " + " ".join(paths.shown(f) for f in files))
     if without and not drawn:
         raise ValueError(f"nothing to draw in profile {profile!r}; {without[-1]}")
+
+
+@app.command()
+def report(
+    profile: Profile = "cpu",
+    output_root: OutputRoot = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="the file to write; by default report.html in the profile's outputs"),
+    ] = None,
+) -> None:
+    """One HTML file of a profile's results: verdicts, figures with commentary and data, where the
+    numbers are from. It loads nothing from elsewhere."""
+    from moebook import html_report
+    from moebook.measure.store import write_atomic
+
+    in_profile(profile)
+    root = paths.output_root(whole(output_root) or "outputs")
+    file = root / profile / "report.html" if output is None else Path.cwd() / output
+    if file.suffix not in (".html", ".htm") or file.is_dir():
+        raise ValueError(f"--output: given {str(output)!r}; the name of a file that ends in .html")
+    write_atomic(file, html_report.build(profile, whole(output_root)).encode())
+    typer.echo(f"{paths.shown(file)}: {file.stat().st_size / 1e6:.1f} MB")
 
 
 @app.command()

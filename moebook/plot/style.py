@@ -108,6 +108,11 @@ def width_in(width: str) -> float:
     return WIDTHS[width]
 
 
+def named(figure: str, width: str) -> str:
+    """The stem of a figure's files: those of another width than a page's never overwrite them."""
+    return figure if width == "page" else f"{figure}-{width}"
+
+
 @contextmanager
 def paper_style(width: str = "page") -> Iterator[float]:
     """The house style while a figure is built; yields the figure's width in inches. Outside it,

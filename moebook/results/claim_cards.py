@@ -8,7 +8,7 @@ from moebook.results.cards import beside, counted, effect_of, robustness
 from moebook.results.findings import PartResult, Verdict
 from moebook.results.page import LINE, VERDICTS, Html, chip, fold, table
 
-MOST_NAMED = 6  # cells that a line names
+MOST_NAMED = 4  # cells that a line names
 STATES = {"met": "holds", "failed": "does not hold", "partly": "near", "undecided": "open"}
 WORDS = {
     "supported": "Holds",

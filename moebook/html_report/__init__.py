@@ -1,0 +1,113 @@
+"""A profile's results as one HTML file to hand on: nothing in it is loaded from elsewhere.
+
+    build("h200")     -> the page: verdicts, every section's figures with commentary and data
+
+Pure functions of stored results; `moebook report` writes the file. Figures are SVG, drawn for
+light paper; where the reader's system asks for dark, their brightness is turned over and their hues
+stay."""
+
+import re
+from base64 import b64encode
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from moebook.html_report import words
+from moebook.plot import style
+from moebook.plot.figure import SectionFigure
+from moebook.results import claim_cards, page
+from moebook.sections import profile as whole_profile
+from moebook.workbook import NoResults, Run
+
+STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+FACTS = ("device", "engine_version", "driver", "method")
+
+
+def build(profile: str, output_root: str | None = None) -> str:
+    """The page of a profile. ValueError where it is unknown or has no results."""
+    verdicts, origins = whole_profile.all_verdicts(profile, output_root)
+    parts, without = [], []
+    for run in whole_profile.runs(profile, output_root):
+        try:
+            run.read()
+        except NoResults as error:
+            without.append(f"{run.section.stem}: {error}")
+            continue
+        run.verdicts = [one for one in verdicts if one.notebook == run.section.stem]
+        parts.append((run.section.stem, _title(run), _section(run)))
+    if not parts:
+        raise ValueError(f"nothing to report of profile {profile!r}; {without[-1]}")
+    links = "".join(f'<li><a href="#{stem}">{escape(title)}</a></li>' for stem, title, _ in parts)
+    lacking = "".join(f"<li>{escape(line)}</li>" for line in without)
+    body = [
+        f"<h1>moebook, profile {escape(profile)}</h1>",
+        f"<p>{escape(words.ABOUT)}</p><ul>{links}</ul>",
+        f"<p>Not in this report:</p><ul>{lacking}</ul>" * bool(lacking),
+        "<h2>The source's claims</h2>",
+        claim_cards.cards(verdicts).html,
+        *(f'<h2 id="{stem}">{escape(title)}</h2>{html}' for stem, title, html in parts),
+        "<h2>Where the numbers are from</h2>",
+        "".join(f"<p>{escape(line)}</p>" for line in origins),
+        f"<p>{escape(words.KINDS)}</p>",
+    ]
+    head = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>moebook, {escape(profile)}</title><style>{STYLE}</style></head>"
+    )
+    return f"{head}<body><main>{''.join(body)}</main></body></html>\n"
+
+
+def _title(run: Run) -> str:
+    """The notebook's own first heading."""
+    import nbformat
+
+    first = nbformat.read(run.section.notebook, as_version=4).cells[0].source
+    return first.splitlines()[0].lstrip("# ")
+
+
+def _section(run: Run) -> str:
+    """The box, every figure with its commentary, and what it was measured on."""
+    figures = "".join(_figure(run, one) for one in run.section.figures.values())
+    return run.box().html + figures + _conditions(run)
+
+
+def _figure(run: Run, figure: SectionFigure) -> str:
+    """The drawing, its caption with the device, its data, and what it says; or why it is not
+    drawn."""
+    say = getattr(run.section.commentary, figure.__name__, None)
+    said = words.as_html(say(run.table)) if say else ""
+    try:
+        fig, rows = figure(run.table)
+    except ValueError as error:
+        return page.fold(f"{figure.name}: not drawn", f"<p>{escape(str(error))}</p>{said}")
+    files = style.files(fig, rows, figure.name, ("svg",), "page")
+    caption = words.as_html(" ".join((figure.__doc__ or "").split("\n\n")[0].split()))
+    caption += escape(", ".join(run.table["device"].dropna().unique())) + "."
+    name = f"{run.section.stem}-{figure.name}.csv"
+    data = b64encode(files[f"{figure.name}.csv"]).decode()
+    link = f'<a download="{name}" href="data:text/csv;base64,{data}">CSV</a>'
+    return (
+        f'<figure id="{run.section.stem}-{figure.name}">{_inline(files[f"{figure.name}.svg"])}'
+        f"<figcaption>{caption} {link}</figcaption>{said}</figure>"
+    )
+
+
+def _inline(svg: bytes) -> str:
+    """An SVG file as an element of a page: without its header and metadata."""
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+
+
+def _conditions(run: Run) -> str:
+    """Devices, engine versions and methods of the section's rows, and its parameters, folded."""
+    table = run.results.summary
+    known = [column for column in FACTS if column in table]
+    counts = table[known].fillna("–").value_counts().rename("points").reset_index()
+    given = [
+        {"parameter": key, "value": str(value)} for key, value in run.params.model_dump().items()
+    ]
+    body = page.table(counts) + page.table(pd.DataFrame(given))
+    return page.fold("Conditions and parameters", body)

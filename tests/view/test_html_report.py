@@ -1,0 +1,80 @@
+"""The report of the reference: whole, self-contained, and as small as promised."""
+
+import re
+from functools import cache
+from html.parser import HTMLParser
+
+import pytest
+from typer.testing import CliRunner
+
+from moebook import html_report
+from moebook.cli import app
+from moebook.sections import profile
+
+LOADS = ("src", "href", "xlink:href", "data", "poster", "srcset")
+PROFILE = "h200"
+MOST_BYTES = 10e6
+
+
+@cache
+def html() -> str:
+    return html_report.build(PROFILE)
+
+
+class Loads(HTMLParser):
+    """What a browser would fetch: addresses in attributes, other than links to click."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.tags = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.found += [v for k, v in attrs if k in LOADS and not (tag == "a" and k == "href")]
+
+
+def test_nothing_is_loaded_from_elsewhere_and_no_script_runs():
+    parser = Loads()
+    parser.feed(html())
+    assert "svg" in parser.tags and "style" in parser.tags
+    assert not [v for v in parser.found if not v.startswith(("#", "data:"))]
+    assert "script" not in parser.tags and "link" not in parser.tags
+    assert not re.search(r"@import|url\((?!#)", html())
+
+
+def test_it_is_small_and_for_light_and_dark():
+    assert len(html().encode()) < MOST_BYTES
+    assert "prefers-color-scheme: dark" in html()
+
+
+def test_every_figure_of_every_section_is_there_with_its_data_or_its_reason():
+    for run in profile.runs(PROFILE):
+        for name in run.section.figures:
+            drawn = f'<figure id="{run.section.stem}-{name}"><svg' in html()
+            data = f'download="{run.section.stem}-{name}.csv" href="data:text/csv' in html()
+            assert (drawn and data) or f"{name}: not drawn" in html(), (run.section.stem, name)
+
+
+def test_the_verdicts_of_all_claims_come_first():
+    found, origins = profile.all_verdicts(PROFILE)
+    summary = html()[: html().index("<figure")]
+    assert all(f"<b>{v.id}</b>" in summary and v.label in summary for v in found)
+    assert all(line.split(";")[0].split("(")[0][:40] in html() for line in origins)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--profile", "h2000"], "h2000"),
+        (["--output", "report.pdf"], "ends in .html"),
+        (["--output", "moebook"], "ends in .html"),
+    ],
+)
+def test_a_bad_input_is_told(args, told):
+    done = CliRunner().invoke(app, ["report", *args])
+    assert done.exit_code != 0 and told in str(done.exception)
+
+
+def test_a_profile_without_results_has_no_report(tmp_path):
+    with pytest.raises(ValueError, match="nothing to report of profile 'cpu'"):
+        html_report.build("cpu", str(tmp_path))
