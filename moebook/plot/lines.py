@@ -38,12 +38,9 @@ METHODS = {
 }
 FILLED = ("full", "graph", "measured")
 FLOORS = {"throughput_tok_s": "floor_throughput_tok_s", "layer_time_us": "floor_layer_us"}
-FLOOR_LABEL = "floor"
+FLOOR_LABEL = "physical limit"
 DASHES = (0, (4, 3))
-MOST_FLOOR_LINES = {
-    "page": 4,
-    "column": 2,
-}  # per panel; with more, dashes and data cannot be told apart
+MOST_FLOOR_LINES = 4  # per panel; with more, dashes and data cannot be told apart
 FLOOR_ROOM = {
     False: 1.6,
     True: 4.0,
@@ -208,7 +205,7 @@ def lines(
         if spec.log_y is None
         else spec.log_y
     )
-    floor = _readable_floor(ok, spec, log_y, width)
+    floor = _readable_floor(ok, spec, log_y)
     looks = looks_of(series) if looks is None else {value: looks[value] for value in series}
     with style.paper_style(width):
         fig = Figure(figsize=_size(len(panels), width, spec), layout="constrained")
@@ -242,12 +239,12 @@ def _size(count: int, width: str, spec: Spec) -> tuple[float, float]:
     return inches, tall
 
 
-def _readable_floor(ok: pd.DataFrame, spec: Spec, log_y: bool, width: str) -> str | None:
+def _readable_floor(ok: pd.DataFrame, spec: Spec, log_y: bool) -> str | None:
     """The column of the metric's floor, where there is one and it stays readable."""
     floor = FLOORS.get(spec.metric)
     if not spec.floors or floor not in ok or not ok[floor].notna().any():
         return None
-    if spec.shared_floor is None and ok[spec.line].nunique() > MOST_FLOOR_LINES[width]:
+    if spec.shared_floor is None and ok[spec.line].nunique() > MOST_FLOOR_LINES:
         return None
     return floor if ok[floor].max() <= FLOOR_ROOM[log_y] * ok[spec.metric].max() else None
 

@@ -57,7 +57,7 @@ METRICS = {
     "step_p99_s": "decode step, p99 (s)",
     "peak_memory_bytes": "peak device memory (bytes)",
     "gain_pct": "throughput gain (%)",
-    "over_floor": "measured over floor (×)",
+    "over_floor": "measured over the physical limit (×)",
     "tokens_per_step": "tokens per step and sequence (count)",
     "acceptance_rate": "draft tokens accepted (share)",
     "perplexity": "perplexity (lower is better)",

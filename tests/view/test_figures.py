@@ -168,14 +168,16 @@ def test_missing_cells_are_crosses_at_the_foot_and_break_no_scale():
 
 def test_floors_only_where_they_stay_readable():
     fig, _ = draw("ffn_scaling", "page")
-    assert len(named(fig.axes[0], "floor")) == 4 and "floor" in words(fig)
+    assert len(named(fig.axes[0], "floor")) == 4 and "physical limit" in words(fig)
     floor = named(fig.axes[0], "floor")[0]
     assert floor.get_linewidth() < 1 and floor.get_linestyle() != "-"
     narrow, _ = draw("ffn_scaling", "column")
     six, _ = draw("batch_topk", "page")
     far, _ = f.ffn_scaling(t.grid().assign(floor_throughput_tok_s=1e9))
     for other in (narrow, six, far):
-        assert not any(named(ax, "floor") for ax in other.axes) and "floor" not in words(other)
+        assert not any(named(ax, "floor") for ax in other.axes) and "physical limit" not in words(
+            other
+        )
 
 
 def test_error_bars_reach_from_lo_to_hi():

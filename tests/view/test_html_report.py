@@ -49,6 +49,9 @@ def test_it_is_small_and_for_light_and_dark():
 
 def test_every_figure_of_every_section_is_there_with_its_data_or_its_reason():
     for run in profile.runs(PROFILE):
+        if f"<li>{run.section.stem}: " in html():  # without results, and told so
+            assert run.section.stem == "07_load_balancing"
+            continue
         for name in run.section.figures:
             drawn = f'<figure id="{run.section.stem}-{name}"><svg' in html()
             data = f'download="{run.section.stem}-{name}.csv" href="data:text/csv' in html()

@@ -13,7 +13,9 @@ from moebook.results.commentary import NOTHING
 from moebook.sections.load_balancing import commentary as r
 
 NAMES = sorted(
-    name for name, one in vars(r).items() if getattr(one, "__module__", "") == r.__name__
+    name
+    for name, one in vars(r).items()
+    if getattr(one, "__module__", "") == r.__name__ and name != "numbers"
 )
 NAMES = [name for name in NAMES if not name.startswith("_")]
 LOST = (

@@ -23,7 +23,7 @@ import parallel_tables as t  # noqa: E402
 READINGS = [
     g
     for n, g in vars(r).items()
-    if inspect.isfunction(g) and g.__module__ == r.__name__ and not n.startswith("_")
+    if inspect.isfunction(g) and g.__module__ == r.__name__ and not n.startswith(("_", "numbers"))
 ]
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
 

@@ -40,7 +40,9 @@ READINGS = [
         ("fused_moe", fused_moe, OWN["fused_moe"]),
     )
     for name, f in vars(module).items()
-    if inspect.isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
+    if inspect.isfunction(f)
+    and f.__module__ == module.__name__
+    and not name.startswith(("_", "numbers"))
 ]
 
 
@@ -380,13 +382,13 @@ def test_how_many_times_the_others_take():
         for n, loop in ((1, 20), (64, 30), (1024, 12))
         for s, us in (("expert loop", 10 * loop), ("fused Triton", 10))
     ]
-    text = fused_moe.layer_speedup(pd.DataFrame(rows))
+    text = fused_moe.layer_slowdown(pd.DataFrame(rows))
     assert text.startswith("How many times as long as fused Triton")
     assert "| expert loop | 20.0 for 1 | 30.0 for 64 | 12.0 for 1,024 |" in text
-    one = fused_moe.layer_speedup(pd.DataFrame(rows[:2]))
+    one = fused_moe.layer_slowdown(pd.DataFrame(rows[:2]))
     assert "| expert loop | 20.0 for 1 | 20.0 for 1 | 20.0 for 1 |" in one
     for alone in ("fused Triton", "expert loop"):
-        assert fused_moe.layer_speedup(pd.DataFrame(rows).query(f"series == {alone!r}")) == NOTHING
+        assert fused_moe.layer_slowdown(pd.DataFrame(rows).query(f"series == {alone!r}")) == NOTHING
 
 
 def test_the_roofline_has_the_share_of_the_roof_and_the_turn():

@@ -22,7 +22,7 @@ import speculation_tables as t  # noqa: E402
 READINGS = [
     f
     for n, f in vars(r).items()
-    if inspect.isfunction(f) and f.__module__ == r.__name__ and not n.startswith("_")
+    if inspect.isfunction(f) and f.__module__ == r.__name__ and not n.startswith(("_", "numbers"))
 ]
 MEASURED = (
     "throughput",

@@ -163,9 +163,10 @@ def rooflines(table: pd.DataFrame) -> str:
         return "No roofline is drawn." + rest
     at = ok[(ok["batch"] == ok["batch"].min()) & (ok["length"] == ok["length"].max())]
     shown = named(at).sort_values("e2e_s")
-    found = [f"{r.line.removesuffix(', roofline')} {r.e2e_s:.3g} s" for r in shown.itertuples()]
-    tokens = at["length"].iloc[0]
-    return f"Least E2E at {tokens} tokens in and out: {'; '.join(found)}.{rest}"
+    shown = shown.assign(line=shown["line"].str.removesuffix(", roofline"))
+    cells = {"published figures alone": "{line}", "least E2E (s)": "{e2e_s:.3g}"}
+    head = f"Rooflines, run nowhere, at batch {at['batch'].iloc[0]}, {at['length'].iloc[0]} tokens:"
+    return f"{head}{markdown.table(shown, cells)}{rest.strip()}".strip()
 
 
 @commentary

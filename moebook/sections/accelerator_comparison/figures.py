@@ -3,9 +3,7 @@ where curves bend.
 
 Each function: (table, *, width) -> (Figure, plotted rows), of the table that enrich.py makes;
 ValueError says what is missing. A line is one device and precision, and its legend says what kind
-of number it is: measured, endpoint or roofline. Colours are those of devices; rooflines are dashed,
-without points, and have panels of their own, because what hardware could do lies far from what
-engines do."""
+of number it is: measured or endpoint. Colours are those of devices."""
 
 from dataclasses import replace
 
@@ -15,27 +13,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moebook.explore.views import View
-from moebook.plot import layout, length_axis, style
+from moebook.plot import layout, style
 from moebook.plot import lines as panels
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import (
-    AXES,
-    METRICS,
-    one_per_place,
-    plotted,
     rows_of,
-    values_of,
     with_numbers,
 )
 from moebook.results.cells import of_sweep
-from moebook.sections.accelerator_comparison.knees import COMPUTED, REASONS, of_curves
 
 LABELS = ("device_label", "source_kind")
 COMMON = Spec("common", "common", panel="batch", line="device_label", x="input_tokens")
 REFERENCE = Spec("reference", "reference", panel="panel", line="line", x="input_tokens")
 LATENCY = replace(REFERENCE, name="fig16_latency", sweep=None, metric="e2e_s", kind="kind")
-THROUGHPUT = replace(LATENCY, name="fig16_throughput", metric="throughput_tok_s")
+THROUGHPUT = replace(LATENCY, name="fig16_throughput", metric="throughput_tok_s", floors=False)
 SHARE = replace(
     REFERENCE,
     name="against_ceiling",
@@ -51,14 +43,8 @@ RATES = {
 }
 TERA = 1e12
 BLACK = {"color": "black", "markerfacecolor": "none"}
-RANGE = {"color": "0.8", "linewidth": 3}
-MARKS = {
-    "bend_compute": {"marker": "^", **BLACK},
-    "bend_bandwidth": {"marker": "s", **BLACK},
-    "bend_capacity": {"marker": "|", **BLACK},
-    "bend_measured": {"marker": "o", "color": "black"},
-}
-FIRST = ("H100", "H200", "CPU")  # devices that keep their colours whatever stands beside them
+CPU = "CPU"
+FIRST = ("H100", "H200", CPU)  # devices that keep their colours whatever stands beside them
 
 
 @figure("ceilings")
@@ -96,7 +82,7 @@ def _dots(ax: Axes, values: pd.DataFrame, looks) -> None:
 @figure("common")
 def common(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Throughput of the same points on every device, over length, a panel per batch, with each
-    device's roofline bound."""
+    device's physical limit."""
     rows = rows_of(table, "common", "common", LABELS)
     own = rows[rows["profile"] == table["profile"].iloc[0]]
     if not (own["status"] == "ok").any():
@@ -119,13 +105,15 @@ def reference(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 def latency(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 16: E2E latency over length at the smallest batch."""
     rows = _fig16(table, LATENCY)
-    return _side_by_side(rows[rows["batch"] == rows["batch"].min()], LATENCY, width)
+    rows = rows[rows["batch"] == rows["batch"].min()]
+    return panels.lines(rows, LATENCY, width=width, looks=_line_looks(rows))
 
 
 @figure("fig16_throughput")
 def throughput(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 16: throughput over length, a panel per batch."""
-    return _side_by_side(_fig16(table, THROUGHPUT), THROUGHPUT, width)
+    rows = _fig16(table, THROUGHPUT)
+    return panels.lines(rows, THROUGHPUT, width=width, looks=_line_looks(rows))
 
 
 @figure("against_ceiling")
@@ -147,33 +135,13 @@ def shares(rows: pd.DataFrame, phase: str) -> pd.Series:
     return 100 * rows[f"floor_{phase}"].astype(float) / rows[phase].astype(float)
 
 
-@figure("bends")
-def knees(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Lengths (tokens) at which each measured curve should bend and where it does, a row per
-    device, model, precision and batch."""
-    rows = rows_of(table, "bends", None, (*LABELS, *COMPUTED, "e2e_s"))
-    curves = of_curves(named(measured_here(rows), short=True))
-    if curves.empty:
-        raise ValueError("bends: no curve of three or more lengths was measured")
-    on_page, y = width == "page", range(len(curves))
-    with style.paper_style(width) as inches:
-        tall = (0.2 if on_page else 0.31) * len(curves) + 0.7
-        fig = Figure(figsize=(inches, tall), layout="constrained")
-        ax = fig.subplots()
-        ax.hlines(y, curves["shortest"], curves["longest"], gid="range", zorder=1, **RANGE)
-        _dots(ax, curves[list(MARKS)], MARKS.values())
-        ax.set_xlabel("prompt or context (tokens)")
-        in_two = curves["line"].str.replace(r"^(.*?, .*?), ", "\\1\n", regex=True)
-        ax.set_yticks(y, curves["line"] if on_page else in_two)
-        handles: list = [Line2D([], [], linestyle="none", **look) for look in MARKS.values()]
-        words = [*REASONS.values(), "lengths measured"]
-        layout.settle(fig, ([*handles, Line2D([], [], **RANGE)], words))
-        return fig, curves
-
-
 def _present(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
     """The sweep's rows, without those of devices that have measured none of it."""
     rows = of_sweep(table, sweep)
+    if (
+        len(rows) and rows["device_label"].iloc[0] != CPU
+    ):  # a CPU's numbers would press GPUs into one line
+        rows = rows[rows["device_label"] != CPU]
     measured = rows["device_label"].isin(rows.loc[rows["status"] != "not_run", "device_label"])
     return rows[measured] if measured.any() else rows
 
@@ -215,48 +183,15 @@ def of_models_here(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fig16(table: pd.DataFrame, spec: Spec) -> pd.DataFrame:
-    """Rows of the model over length: measured, endpoint and roofline; of other devices those of the
-    models shown here."""
+    """Rows of the model over length, measured or of an endpoint; of other devices those of the
+    models shown here. Rooflines stand in a table (commentary.rooflines): what hardware could do
+    lies so far from what engines do that one axis shows neither."""
     rows = rows_of(table, spec.name, None, (*LABELS, "sweeps", "model", "series", spec.metric))
     rows = of_sweep(rows, "scout|chunked|endpoint")
-    rows = rows[rows["status"] != "not_run"]
+    rows = rows[(rows["status"] != "not_run") & (rows["source_kind"] != "roofline")]
     with_numbers(rows, spec.name, [spec.metric])
     rows = named(of_models_here(rows).sort_values("batch", kind="stable"))
-    nothing = ~rows["line"].isin(rows.loc[rows["status"] == "ok", "line"])
-    return rows.assign(line=rows["line"].mask(nothing, rows["line"].str.removesuffix(", measured")))
-
-
-def _side_by_side(rows: pd.DataFrame, spec: Spec, width: str) -> Drawing:
-    """Panels with a scale of their own each: measured ones, then rooflines. So axes of its own."""
-    rows, spec = length_axis.placed(rows, spec)
-    one_per_place(rows, spec.name, (spec.panel, spec.line, spec.x))
-    order = rows.sort_values("source_kind", key=lambda kinds: kinds == "roofline", kind="stable")
-    names, looks = values_of(order, spec.panel), _line_looks(order)
-    with style.paper_style(width):
-        fig = Figure(figsize=panels.panel_size(len(names), width, most=3), layout="constrained")
-        for ax, name in zip(
-            panels.grid_of_axes(fig, len(names), width, most=3), names, strict=True
-        ):
-            own = rows[rows[spec.panel] == name]
-            panels.draw_lines(ax, own, spec, looks)
-            ax.set_title(panels.panel_title(name, len(names), width, most=3))
-            ax.tick_params(labelleft=True, labelbottom=True)
-            panels.x_scale([ax], own, spec, width)
-            ok = own[(own["status"] == "ok") & own[spec.metric].notna()]
-            if len(ok):
-                panels.y_scale([ax], own, ok, spec, True, None)
-            for line in ax.lines if name.startswith("roofline") else ():
-                line.set_linestyle(panels.DASHES if line.get_gid() == "series" else "none")
-        fig.supxlabel(AXES[spec.x][0])
-        fig.supylabel(METRICS[spec.metric])
-        ok = rows[(rows["status"] == "ok") & (rows["source_kind"] != "roofline")]
-        handles, labels = panels.series_legend(spec, looks)
-        for handle, label in zip(handles, labels, strict=True):
-            if "roofline" in label:
-                handle.set(linestyle=panels.DASHES, marker="none")
-        notes = panels.notes_legend(rows, ok, spec)
-        layout.settle(fig, (handles, labels), notes, handler_map=panels.HANDLERS)
-        return fig, plotted(order, [spec.metric], ["panel", "line", "series", *LABELS])
+    return rows[rows["line"].isin(rows.loc[rows["status"] == "ok", "line"])]
 
 
 def _device_looks(rows: pd.DataFrame) -> panels.Looks:

@@ -6,6 +6,7 @@ from moebook.plot import markdown
 from moebook.predict.layers import turning_points
 from moebook.results.commentary import NOTHING, commentary, measured, missing, nothing, with_length
 from moebook.results.gains import ratios
+from moebook.results.page import Number
 from moebook.sections.fused_moe.figures import TIME, kernel_of
 
 FUSED, NO_GRAPHS, LOOP, GROUPED = "fused", "fused, no graphs", "expert loop", "grouped GEMM"
@@ -49,6 +50,19 @@ def headline(table: pd.DataFrame) -> str:
     )
 
 
+def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
+    """What the loop and grouped GEMMs cost whole engines, and one layer of many tokens."""
+    rows = measured(table, "ladder_batch")
+    found = _variants(rows, "ladder_batch")
+    out = []
+    for series in (GROUPED, LOOP):
+        own = found[found["series"] == series].sort_values("batch")
+        for row in own.iloc[[0, -1]].itertuples() if len(own) > 1 else ():
+            what = f"{row.over} over {series}, batch {row.batch:.0f}, {row.model}"
+            out.append(Number(f"{1 / row.ratio:.2f}×", what))
+    return tuple(out)
+
+
 @commentary
 def layer_time(table: pd.DataFrame) -> str:
     """Times at the ends, and agreement with the reference."""
@@ -70,7 +84,7 @@ def layer_time(table: pd.DataFrame) -> str:
 
 
 @commentary
-def layer_speedup(table: pd.DataFrame) -> str:
+def layer_slowdown(table: pd.DataFrame) -> str:
     """How many times the others take, by tokens."""
     rows = measured(table, "layer")
     fused = None if rows.empty else kernel_of(rows)

@@ -29,8 +29,9 @@ from moebook.results.gains import ratios
 
 ENGINE_KERNELS = ("fused Triton", "fused (engine's choice)")  # the first with a time is compared
 SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+WORDS = {"fp8_per_channel": "fp8 per channel", "fp8_block": "fp8 blocks"}  # of formats, to read
 TIME = "layer_time_s"
-BOUND = "roofline bound"
+BOUND = "physical limit"
 BY_SERIES = {"panel": "model", "line": "series"}
 LAYER = {**BY_SERIES, "kind": "layer_timing", "marker_scale": 0.7}
 NOTE_GAP = 6.0  # least ratio of intensities from one annotated token count to the next
@@ -67,21 +68,21 @@ def layer_time(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     return lines(_layers(table, "layer_time", "layer"), spec, width=width)
 
 
-@figure("layer_speedup")
-def layer_speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+@figure("layer_slowdown")
+def layer_slowdown(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Time of every other backend over that of the engine's fused kernel, over tokens; above 1 the
     kernel is faster."""
-    rows = _layers(table, "layer_speedup", "layer")
+    rows = _layers(table, "layer_slowdown", "layer")
     over = kernel_of(rows)
     if over is None:
-        timed = ", ".join(with_numbers(rows, "layer_speedup", [TIME])["series"].unique())
+        timed = ", ".join(with_numbers(rows, "layer_slowdown", [TIME])["series"].unique())
         raise ValueError(
-            f"layer_speedup needs a time of {' or '.join(ENGINE_KERNELS)} in sweep 'layer'; with "
+            f"layer_slowdown needs a time of {' or '.join(ENGINE_KERNELS)} in sweep 'layer'; with "
             f"times: {timed}"
         )
-    one_per_place(rows, "layer_speedup", ("model", "series", "tokens"))
+    one_per_place(rows, "layer_slowdown", ("model", "series", "tokens"))
     spec = Spec(
-        "layer_speedup",
+        "layer_slowdown",
         None,
         **LAYER,
         x="tokens",
@@ -96,36 +97,44 @@ def layer_speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 @figure("layer_quantized")
 def layer_quantized(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Time of one quantized layer (µs) over tokens, with the engine's fused kernel in the plain
-    dtype as reference (black)."""
+    """Time of one quantized layer over that of the engine's fused kernel in the plain dtype (×),
+    over tokens; under 1 the format is faster. ValueError where the plain kernel has no time."""
     rows = _layers(table, "layer_quantized", "layer_quantized")
-    looks = panels.looks_of(values_of(rows, "series"))
     others = table[table["model"].isin(rows["model"])]
     kernel = kernel_of(of_sweep(others, "layer"))
-    if kernel:
-        plain = _layers(others, "layer_quantized", "layer").query("series == @kernel")
-        dtype = plain["dtype"].iloc[0]
-        name = f"{kernel}, {SHORT_DTYPES.get(dtype, dtype)}"
-        plain = plain.assign(series=name, floor_layer_us=np.nan)
-        rows = pd.concat([plain, rows], ignore_index=True)
-        looks = {name: ("black", style.MARKERS[len(looks) % len(style.MARKERS)])} | looks
+    if kernel is None:
+        raise ValueError(
+            f"layer_quantized needs a time of {' or '.join(ENGINE_KERNELS)} in sweep 'layer' to "
+            "compare with"
+        )
+    plain = _layers(others, "layer_quantized", "layer").query("series == @kernel")
+    dtype = plain["dtype"].iloc[0]
+    both = pd.concat([plain, rows], ignore_index=True)
+    found = ratios(both, ("layer", "layer_quantized"), kernel, TIME)
+    found = found[found["ratio"].notna()].assign(
+        series=lambda r: r["series"].replace(WORDS, regex=True)
+    )
     spec = Spec(
         "layer_quantized",
         None,
         **LAYER,
         x="tokens",
-        metric="layer_time_us",
-        log_y=True,
-        shared_floor=f"{BOUND}, quantized",
+        metric="ratio",
+        level=1,
+        level_label=f"{kernel} in {SHORT_DTYPES.get(dtype, dtype)}",
+        log_y=False,
+        y_label="layer time\n(× the 16-bit kernel's)"
+        if dtype != "float32"
+        else "layer time (× fp32)",
     )
-    return lines(rows, spec, width=width, looks=looks)
+    return lines(found, spec, width=width)
 
 
 def _layers(table: pd.DataFrame, figure: str, sweep: str) -> pd.DataFrame:
     """The rows of a sweep of layers, with tokens, and times in µs."""
     rows = rows_of(table, figure, sweep, ("series", "model", "batch", "layer_timing", TIME))
-    with_numbers(rows, figure, [TIME])
-    return layer_rows(rows)
+    timed = with_numbers(rows, figure, [TIME])["series"]
+    return layer_rows(rows[rows["series"].isin(timed)])
 
 
 def kernel_of(rows: pd.DataFrame) -> str | None:
@@ -205,47 +214,15 @@ def _roof(ax: Axes, slope: float, peak: float) -> None:
 
 
 def _note_tokens(ax: Axes, rows: pd.DataFrame) -> None:
-    """Token counts under the lowest point of some places, the largest first."""
-    last, look = np.inf, {"va": "top", "fontsize": 7, "color": style.GREY, "gid": "tokens"}
+    """Token counts at the markers of the lowest line, the largest first."""
+    last, look = np.inf, {"fontsize": 7, "color": style.GREY, "gid": "tokens"}
     for tokens, own in sorted(rows.groupby("tokens"), reverse=True, key=lambda group: group[0]):
         at = own["intensity"].iloc[0], own["tflops"].min()
         if at[0] * NOTE_GAP > last:
             continue
-        side = {"ha": "right", "xytext": (5, -3)} if last == np.inf else {"xytext": (2, -3)}
-        ax.annotate(f"{tokens}", at, textcoords="offset points", **side, **look)
+        where = {"ha": "center", "va": "top", "xytext": (0, -4), "textcoords": "offset points"}
+        ax.annotate(f"{tokens}", at, **where, **look)
         last = at[0]
-
-
-@figure("tuning")
-def tuning(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Time of one layer with the kernel's configuration tuned here, in % of that with its default,
-    over tokens; both under captured graphs or both by plain calls."""
-    needed = ("model", "series", "batch", "layer_timing", "default_time_s", TIME)
-    rows = rows_of(table, "tuning", "layer_tuned", needed)
-    with_numbers(rows, "tuning", ["default_time_s", TIME])
-    one_per_place(rows, "tuning", ("batch",))
-    rows = layer_rows(rows).sort_values("tokens")
-    rows = rows.rename(columns=lambda name: name.replace("layer_time_us", "tuned_us"))
-    default = rows["default_time_s"].astype(float) * 1e6
-    ends = {end: rows[f"tuned_us{end}"] for end in ("", "_lo", "_hi") if f"tuned_us{end}" in rows}
-    rows = rows.assign(
-        default_us=default,
-        gain_pct=100 * (default / rows["tuned_us"] - 1),
-        **{f"tuned_pct{end}": 100 * value / default for end, value in ends.items()},
-    )
-    spec = Spec(
-        "tuning",
-        None,
-        **LAYER,
-        x="tokens",
-        metric="tuned_pct",
-        level=100,
-        level_label="default configuration",
-        y_label="time of one layer (% of the default)",
-    )
-    fig, _ = lines(rows, spec, width=width)
-    more = ["tokens", "default_us", "gain_pct", "configs_tried"]
-    return fig, plotted(rows, ["tuned_us"], more)
 
 
 layer = {"metric": "layer_time_us", "table": layer_rows}

@@ -10,6 +10,7 @@ from moebook.plot.markdown import table
 from moebook.results.balance import EP_DEGREES, overall, sampling_floor, statistics
 from moebook.results.commentary import commentary, measured, missing, nothing
 from moebook.results.gains import METRIC
+from moebook.results.page import Number
 from moebook.sections.load_balancing import choices, skew
 from moebook.sections.load_balancing.choices import BASE
 
@@ -44,6 +45,24 @@ def headline(summary: pd.DataFrame) -> str:
             f"{', '.join(rho)}."
         )
     return found
+
+
+def numbers(summary: pd.DataFrame) -> tuple[Number, ...]:
+    """The unbalanced variant and the most even one, mean over texts and layers."""
+    columns = ["balance_max_over_mean", "balance_cv"]
+    means = _known(summary, "balance", *columns).groupby("series", sort=False)[columns].mean()
+    others = means.drop(index=[BASE, choices.TRAINED], errors="ignore")
+    if BASE not in means.index or others.empty:
+        return ()
+    both = means.loc[BASE], others.loc[others["balance_cv"].idxmin()]
+    return tuple(
+        number
+        for one in both
+        for number in (
+            Number(f"{one[columns[0]]:.1f}×", f"busiest expert over the mean, {one.name}"),
+            Number(f"{one[columns[1]]:.2f}", f"coefficient of variation, {one.name}"),
+        )
+    )
 
 
 @commentary

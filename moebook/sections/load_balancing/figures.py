@@ -36,6 +36,7 @@ __all__ = [
 CV_LABEL = "coefficient of variation of expert load (0 is even)"
 SKEW_LABEL = "Zipf exponent of the routing (0: uniform)"
 SKEW_TICKS = {"nbins": 5, "steps": [1, 2, 5, 10]}
+NOTED = 0.1  # change of a batch of 1 from which its figure says why
 UNIFORM_ROUTING = {"level": 1, "level_label": "uniform routing"}
 
 
@@ -83,7 +84,7 @@ def _step_axis(ax: Axes, steps: list[int]) -> None:
     later = [step for step in steps if step > 0] or [1]
     ax.set_xscale("symlog", base=2, linthresh=later[0], linscale=0.5)
     ax.set_xlim(-0.2 * later[0], steps[-1] * 1.15)
-    ax.xaxis.set_major_locator(FixedLocator([0, *later][::-2][::-1]))
+    ax.xaxis.set_major_locator(FixedLocator(sorted({0, *later[::-2], later[0]})))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(style.short_number))
 
@@ -190,12 +191,26 @@ def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
                 lines.y_scale([ax], rows, drawn, own, log, None)
             ax.set_ylabel(f"throughput ({label})")
             ax.xaxis.set_major_locator(MaxNLocator(**SKEW_TICKS))
+        _mark_widest(axes[1], ok)
         for ax in axes[: 2 if width == "page" else 1]:
             ax.set_title(", ".join(dict.fromkeys(rows["model"])))
         fig.supxlabel(SKEW_LABEL)
         legends = lines.series_legend(over, looks), lines.notes_legend(rows, ok, over)
         layout.settle(fig, *legends, handler_map=lines.HANDLERS)
         return fig, plotted(rows, [METRIC, "over_uniform"], ["series", "skew"])
+
+
+def _mark_widest(ax: Axes, rows: pd.DataFrame) -> None:
+    """A sequence alone reads its K experts at any skew: said at the point of batch 1 that lies
+    farthest off."""
+    alone = rows[(rows["batch"] == 1) & rows["over_uniform"].notna()]
+    far = (alone["over_uniform"] - 1).abs()
+    if alone.empty or far.max() < NOTED:
+        return
+    point = alone.loc[far.idxmax()]
+    text = f"{100 * (point['over_uniform'] - 1):+.0f} %, though any skew\nreads K experts here"
+    where = {"xytext": (6, 6), "textcoords": "offset points", "fontsize": 6.5, "gid": "outlier"}
+    ax.annotate(text, (point["skew"], point["over_uniform"]), color=style.GREY, **where)
 
 
 @figure("skew_ep")

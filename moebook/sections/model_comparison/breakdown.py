@@ -39,6 +39,7 @@ LOOKS = {
     "shared_experts": ("#F0E442", ""),
     "dense_ffn": ("#D55E00", "xxxx"),
     "attention": ("#56B4E9", ""),
+    "linear_attention": ("#56B4E9", "||||"),
     "embedding": ("#009E73", "////"),
     "lm_head": ("#E69F00", "\\\\\\\\"),
     "vision": ("#CC79A7", "...."),
@@ -51,6 +52,7 @@ WORDS = {
     "shared_experts": "shared experts",
     "dense_ffn": "dense FFN",
     "lm_head": "LM head",
+    "linear_attention": "linear attention",
 }
 
 

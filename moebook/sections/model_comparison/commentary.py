@@ -14,9 +14,15 @@ from moebook.results.commentary import (
     nothing,
     planned,
 )
+from moebook.results.page import Number
 from moebook.sections.model_comparison import accuracies, breakdown
 from moebook.sections.model_comparison.params import ALL_LLMS
-from moebook.sections.model_comparison.pareto import accuracy_rows, on_front, suites_of
+from moebook.sections.model_comparison.pareto import (
+    accuracy_rows,
+    common_format,
+    on_front,
+    suites_of,
+)
 
 KINDS = ("all parameters", "those active for one token")
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
@@ -44,6 +50,25 @@ def headline(table: pd.DataFrame) -> str:
         alone = "One model alone was measured in each format, so none can be compared."
         return f"{alone}{_lacking(table, 'llms')}"
     return f"**Finding.** At batch {rows['batch'].iloc[0]}, {'; '.join(found)}."
+
+
+def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
+    """The fastest and the slowest model in the format that most have, the lead of the first, and
+    its decode step."""
+    rows = measured(table, ALL_LLMS)
+    if rows.empty:
+        return ()
+    own = rows[rows["series"] == common_format(rows)].sort_values(T, ascending=False)
+    if len(own) < 2:
+        return ()
+    first, second, last = own.iloc[0], own.iloc[1], own.iloc[-1]
+    where = f"{first['series']}, batch {first['batch']:.0f}"
+    return (
+        Number(f"{first[T]:,.0f} tok/s", f"{first['model']}, the fastest, {where}"),
+        Number(change(first[T] / second[T]), f"over the next, {second['model']}"),
+        Number(f"{first[T] / last[T]:.1f}×", f"over the slowest, {last['model']}"),
+        Number(f"{1e3 * first['tpot_s']:.1f} ms", f"a decode step of {first['model']}"),
+    )
 
 
 @commentary

@@ -1,6 +1,8 @@
 """Section 9 as figures: latencies of whole models side by side (Figs 3 and 4), and speed against
 accuracy (Figs 17 and 18); Fig 1 is drawn by `breakdown`."""
 
+import re
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -27,7 +29,7 @@ IMPOSED = "////"
 # prefix of a latency's column -> (what the mark on its bar means, its look)
 MARKS = {
     "floor": (
-        "roofline bound",
+        "physical limit",
         {"marker": "|", "color": "black", "markersize": 7, "markeredgewidth": 1.3},
     ),
     "predicted": (
@@ -182,19 +184,23 @@ def _against_accuracy(
     with style.paper_style(width) as inches:
         high, _ = lines.shape_of(len(suites), width, most)
         fig = Figure(figsize=(inches, 2.6 if high == 1 else 1.9 * high), layout="constrained")
-        axes = lines.grid_of_axes(fig, len(suites), width, most, sharey=True)
+        axes = lines.grid_of_axes(fig, len(suites), width, most)
         for ax, suite in zip(axes, suites, strict=True):
             _suite(ax, rows[rows["suite"] == suite], spec, looks)
-        highest = rows[[c for c in (metric, f"{metric}_hi") if c in rows]].max().max()
-        style.value_axis(axes, 0.0, highest)
+        for kind in rows["kind"].unique():  # vision models have an axis of their own
+            own = rows[rows["kind"] == kind]
+            same = [
+                ax for ax, suite in zip(axes, suites, strict=True) if suite in set(own["suite"])
+            ]
+            highest = own[[c for c in (metric, f"{metric}_hi") if c in own]].max().max()
+            style.value_axis(same, 0.0, highest)
         fig.supylabel(label)
         fig.supxlabel("accuracy, mean over the tasks named (%)")
-        points = [Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()]
         notes, words = lines.method_handles([lines.method_kind(m) for m in rows["method"]])
         dashes = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, linewidth=0.8)
         fronts = [*notes, dashes], [*words, "Pareto front"]
-        layout.settle(fig, (points, models), fronts, handler_map=lines.HANDLERS)
-    more = ["suite", "series", "tasks", "accuracy_pct", "evidence", "alike", "skew"]
+        layout.settle(fig, fronts, handler_map=lines.HANDLERS)
+    more = ["suite", "kind", "series", "tasks", "accuracy_pct", "evidence", "alike", "skew"]
     return fig, plotted(rows, [metric], more)
 
 
@@ -205,16 +211,25 @@ def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None
         where = {"xytext": (0, -7), "textcoords": "offset points", "ha": "center", "va": "top"}
         place = (row["accuracy_pct"], row[spec.metric])
         ax.annotate("under its bound", place, fontsize=6.5, color=style.GREY, **where)
+    for _, row in rows.iterrows():
+        where = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        name = _short(row["model"])
+        ax.annotate(name, (row["accuracy_pct"], row[spec.metric]), fontsize=6, gid="name", **where)
     best = rows[on_front(rows, spec.metric, spec.metric == "throughput_tok_s")]
     best = best.sort_values("accuracy_pct")
     dashed = {"linestyle": lines.DASHES, "linewidth": 0.8, "zorder": 1.5, "gid": "front"}
     values = best[spec.metric].to_numpy(float)
     ax.plot(best["accuracy_pct"], values, color=style.GREY, **dashed)
     ax.margins(x=0.12)
-    ax.tick_params(labelbottom=True)
+    ax.tick_params(labelbottom=True, labelleft=True)
     first = rows.iloc[0]
     title = f"{first['title']}, {first['evidence']}, all in {first['series']}"
     ax.set_title(f"{title}\n{_two_lines(first['tasks'])}", fontsize=7)
+
+
+def _short(model: str) -> str:
+    """The model's name without version and kind, to stand at a point."""
+    return re.sub(r"-(v0\.1|instruct|textonly|0125|1B-7B|A2\.7B)", "", model)
 
 
 def _two_lines(tasks: str, most: int = 34) -> str:
