@@ -37,7 +37,7 @@ import torch.multiprocessing as mp
 
 from moebook import devices, paths, sections
 from moebook.devices import lock
-from moebook.measure.store import write_atomic
+from moebook.measure.files import write_atomic
 from moebook.study.params import load
 
 NOTEBOOK = "05_parallelism"

@@ -4,7 +4,6 @@ verdict.
 A kernel killed by the system leaves a notebook whose cells all say `completed`; so a run is whole
 only when papermill exits 0 *and* the notebook's last cell has written its completion record."""
 
-import json
 import os
 import signal
 import subprocess
@@ -18,10 +17,12 @@ from threading import Event
 
 from moebook import devices, paths
 from moebook.engine import installed
-from moebook.measure import run
+from moebook.measure import files, run
 from moebook.measure.executors.local import Local
+from moebook.measure.files import Unwritable
 from moebook.measure.schedule import references
-from moebook.measure.store import Store, Unwritable
+from moebook.measure.store import Store
+from moebook.measure.store import done as completion
 from moebook.models.tiny import ensure
 from moebook.problems import aligned
 from moebook.section import Section
@@ -70,22 +71,24 @@ def execute(
     anything starts. `stop`, once set, ends the notebook. allow_failed: points without a number do
     not make the run incomplete."""
     params, plan = _prepared(section, file, output_root)
-    folder = Store(params.output_root, plan).folder
-    record = folder / "DONE.json"
+    store = Store(params.output_root, plan)
+    folder = store.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        record.unlink(missing_ok=True)
     except OSError as error:
         raise Unwritable(
             f"cannot write {folder}: {error.strerror}; choose another folder with --output-root"
         ) from None
+    store.withdraw()
+    for left in (folder, folder / "figures"):
+        files.clean(left)
     started = time.monotonic()
     given = _given(section, file, params, output_root)
     code, detail = _papermill(
         section, given, folder / "notebook.ipynb", 60 * limit_minutes, stop or Event()
     )
     minutes = (time.monotonic() - started) / 60
-    done = json.loads(record.read_text()) if record.exists() else None
+    done = completion(folder / "DONE.json")
     ended = Outcome(section.stem, "ok", (done or {}).get("points", {}), minutes, folder / "figures")
     if code != 0 or (done is None and not params.dry_run):
         detail = (

@@ -26,9 +26,11 @@ from IPython.display import display
 from moebook import devices, paths
 from moebook.engine import installed
 from moebook.explore import widgets
+from moebook.measure import records
 from moebook.measure import run as measuring
+from moebook.measure.files import Unwritable, write_atomic
 from moebook.measure.progress import Progress
-from moebook.measure.store import Store, Unwritable, write_atomic
+from moebook.measure.store import Store
 from moebook.results import claim_cards, loading, report, table, verdicts
 from moebook.results import page as pages
 from moebook.results.findings import Verdict
@@ -130,6 +132,10 @@ class Run:
         if self.params.dry_run or not self.params.measures:
             self.read()
             return
+        try:
+            Store(self.params.output_root, self.plan).withdraw()
+        except Unwritable as error:
+            print(f"An earlier completion record stands: {error}")
         if devices.detect(self.plan.device) is None:
             print(
                 f"Nothing is measured: profile {self.plan.profile!r} is for device "
@@ -261,7 +267,8 @@ class Run:
             table.write(res.table, res.folder / TABLE, res.metadata)
             own = self.section.enrich.files(res)
             files += [(res.folder / name, data) for name, data in own.items()]
-        for name, data in (("provenance.json", self._provenance()), ("DONE.json", self._done())):
+        done = records.checked(records.DONE, self._done())
+        for name, data in (("provenance.json", self._provenance()), ("DONE.json", done)):
             files.append((res.folder / name, json.dumps(data, indent=1).encode()))
         for path, data in files:
             write_atomic(path, data)
@@ -279,6 +286,7 @@ class Run:
         return {
             "notebook": self.plan.notebook,
             "profile": self.plan.profile,
+            "status": "incomplete" if self.unfinished() else "ok",
             "points": self.results.counts(),
             "unfinished": self.unfinished(),
             "reference": self.results.is_reference,

@@ -15,7 +15,7 @@ from moebook.models import catalog
 from moebook.results import table as results
 from moebook.results.cells import of_sweep
 from moebook.study.params import build, load
-from moebook.study.plan import Plan
+from moebook.study.plan import Plan, describe
 
 SECTION = sections.find("01")
 
@@ -23,13 +23,17 @@ SECTION = sections.find("01")
 def record(point, status="ok", e2e=(1.0, 1.1, 1.2), ttft=0.1):
     repeats = [{"ttft_s": ttft, "e2e_s": e} for e in e2e] if status == "ok" else []
     return {
-        "key": point.key,
+        **describe(point),
         "status": status,
         "reason": None if status == "ok" else "the engine said no",
         "repeats": repeats,
-        "num_layers": point.architecture.num_layers,
         "engine": {"attention_backend": "A"},
-        "provenance": {"device": "test device", "device_kind": "cpu", "engine_version": "vllm 0"},
+        "provenance": {
+            "device": "test device",
+            "device_kind": "cpu",
+            "engine_version": "vllm 0",
+            "started_at": "2026-01-01T00:00:00+00:00",
+        },
     }
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from moebook import sections
 from moebook.measure import progress, run, schedule
+from moebook.measure.files import Unwritable
 from moebook.measure.folder_lock import FolderInUse
-from moebook.measure.store import Found, Store, Unwritable
+from moebook.measure.store import Found, Store
 from moebook.results import table as results
 from moebook.study.params import build
+from moebook.study.plan import point_id
 
 SECTION = sections.find("01")
 COUNTS = Path("counts.npz")
@@ -255,7 +257,8 @@ def test_points_of_two_devices_are_never_mixed(plan, tmp_path):
     first = next(folder.glob("*.json"))
     record = json.loads(first.read_text())
     record["provenance"]["device"] = "another device"
-    (folder / "0.json").write_text(json.dumps(record))
+    name = point_id(record["key"], "another device", record["provenance"]["engine_version"])
+    (folder / f"{name}.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="several devices"):
         Store(tmp_path, plan).records()
     assert Store(tmp_path, plan).records("another device").keys() == {record["key"]}

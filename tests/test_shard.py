@@ -4,7 +4,9 @@ none."""
 import fcntl
 import json
 import os
+import shutil
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 from moebook import sections
 from moebook.cli import app
 from moebook.measure import executors, folder_lock
+from moebook.measure.files import Unwritable
 from moebook.measure.folder_lock import FolderInUse, locked
 from moebook.measure.store import Store
 from moebook.study import params as parameters
@@ -124,19 +127,37 @@ def test_a_part_without_points_is_done_at_once(tmp_path):
 
 def test_shards_share_a_folder_with_each_other_and_with_no_whole_run(plans, tmp_path):
     store = Store(tmp_path, plans[FILES[-1]])
-    with locked(store.folder, "1of2"), locked(store.folder, "2of2"):
-        with pytest.raises(FolderInUse, match=".lock.1of2"), locked(store.folder, "1of2"):
+    with locked(store.folder, Shard(1, 2)), locked(store.folder, Shard(2, 2)):
+        with pytest.raises(FolderInUse, match=".lock.1of2"), locked(store.folder, Shard(1, 2)):
             pass
         with pytest.raises(FolderInUse), locked(store.folder):
             pass
-    with locked(store.folder), pytest.raises(FolderInUse), locked(store.folder, "1of2"):
+        with (
+            pytest.raises(FolderInUse, match="of 2 jobs|one of 2"),
+            locked(store.folder, Shard(1, 3)),
+        ):
+            pass
+        (store.folder / ".lock").unlink()
+        with pytest.raises(FolderInUse), locked(store.folder):
+            pass  # the folder itself is locked
+    with locked(store.folder), pytest.raises(FolderInUse), locked(store.folder, Shard(1, 2)):
         pass
 
 
 def test_a_lock_file_can_be_locked_as_nfs_does_it(tmp_path):
-    with folder_lock._lock_file(tmp_path / "new" / ".lock") as handle:
+    with ExitStack() as stack:
+        handle = folder_lock._open(tmp_path / "new" / ".lock", stack, fcntl.LOCK_SH)
         fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_folder_removed_under_a_run_is_told(tmp_path):
+    with locked(tmp_path / "own") as held:
+        held.check()
+        shutil.rmtree(tmp_path / "own")
+        (tmp_path / "own").mkdir()
+        with pytest.raises(Unwritable, match="removed or replaced"):
+            held.check()
 
 
 class Listening:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from moebook import sections
-from moebook.measure import run
-from moebook.measure.store import Store, Unwritable
+from moebook.measure import run, worker_handle
+from moebook.measure.files import Unwritable
+from moebook.measure.store import Store
 from moebook.measure.worker_handle import NoWorker, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.study.params import build
 
@@ -18,12 +19,13 @@ PYTHON = sys.executable
 OBEYS = """
 import json, os, pathlib, signal, subprocess, sys, time
 out = os.fdopen(int(sys.argv[-2]), "w")
+number = 0
 def say(reply, end="\\n"):
-    print(json.dumps(reply), file=out, flush=True, end=end)
+    print(json.dumps({**reply, "id": number}), file=out, flush=True, end=end)
 say({"ok": True, "ready": True})
-for line in sys.stdin:
+for line in os.fdopen(int(sys.argv[-3])):
     request = json.loads(line)
-    op = request["op"]
+    op, number = request["op"], request["id"]
     if op == "exit":
         sys.exit(request["code"])
     if op in ("kill", "measure"):
@@ -32,7 +34,14 @@ for line in sys.stdin:
         time.sleep(60)
     if op == "pieces":
         out.write('{"ok": true, '); out.flush(); time.sleep(0.05)
-        out.write('"op": "pieces"}\\n'); out.flush()
+        out.write('"op": "pieces", "id": %d}\\n' % number); out.flush()
+    elif op == "noise":
+        no_id, other = '{"ok": true, "repeats": [1]}', '{"ok": true, "id": 99}'
+        for line in ("hello", "[1]", "\\0\\0", no_id, other):
+            out.write(line + "\\n")
+        say({"ok": True, "op": "noise"})
+    elif op == "signal":
+        os.kill(os.getpid(), 35)
     elif op == "spawn":
         say({"pid": subprocess.Popen(["sleep", "60"]).pid})
     elif op == "ceilings":
@@ -114,9 +123,27 @@ def test_a_reply_in_pieces_is_put_together(handle):
     assert handle.ask({"op": "pieces"}, 10) == {"ok": True, "op": "pieces"}
 
 
+def test_what_else_is_written_on_the_channel_is_no_answer(handle):
+    assert handle.ask({"op": "noise"}, 10) == {"ok": True, "op": "noise"}
+    assert handle.ask({"op": "after"}, 10)["op"] == "after"
+
+
+def test_a_log_keeps_its_end_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_handle, "LOG_BYTES", 1000)
+    monkeypatch.setattr(worker_handle, "LOG_KEPT", 100)
+    log = tmp_path / "worker.log"
+    log.write_text("x" * 2000 + "the end")
+    worker_handle.bounded_log(log)
+    assert log.stat().st_size < 200 and log.read_text().endswith("xthe end")
+
+
 @pytest.mark.parametrize(
     ("request_", "cause"),
-    [({"op": "exit", "code": 7}, "exit code 7"), ({"op": "kill"}, "signal SIGKILL")],
+    [
+        ({"op": "exit", "code": 7}, "exit code 7"),
+        ({"op": "kill"}, "signal SIGKILL"),
+        ({"op": "signal"}, "signal 35"),
+    ],
 )
 def test_a_death_is_told_with_its_cause_and_the_next_request_has_a_new_worker(
     handle, request_, cause

@@ -24,6 +24,9 @@ def main() -> None:
     from moebook.models.architecture import UnknownModel
     from moebook.models.tiny.ensure import TrainingFailed
 
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # what a terminal has no sign for is spelled out
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

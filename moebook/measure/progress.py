@@ -4,6 +4,7 @@ headless.
 A notebook bar freezes at 0 % in a headless run, so the caller says which it is.
 """
 
+import io
 import sys
 import time
 from pathlib import Path
@@ -53,7 +54,12 @@ class Progress:
         self.say(f"interrupted: {kept}; the same command resumes")
 
     def say(self, text: str) -> None:
-        print(text, file=self.out or sys.stdout, flush=True)
+        """Told where anybody listens: a closed pipe or a full disk ends no sweep, whose records
+        and exit status say how it went."""
+        try:
+            print(text, file=self.out or sys.stdout, flush=True)
+        except OSError:
+            self.out = io.StringIO()
 
     def close(self) -> None:
         if self.bar is not None:

@@ -15,9 +15,12 @@ from moebook import devices
 from moebook.engine import installed
 from moebook.measure.executors import Job, Measured
 from moebook.measure.executors.local import Local
-from moebook.measure.folder_lock import locked
+from moebook.measure.files import write_atomic
+from moebook.measure.folder_lock import Held, locked
 from moebook.measure.progress import Progress
-from moebook.measure.store import STATUSES, Store, device_name, write_atomic
+from moebook.measure.records import STATUSES, NotValid
+from moebook.measure.schedule import NO_PEAKS
+from moebook.measure.store import Store, device_name
 from moebook.measure.worker_handle import WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.study.estimates import estimate_s
 from moebook.study.plan import Plan, Point
@@ -59,22 +62,26 @@ def measure(
     owned = executor is None
     executor = executor or Local(store.folder / "worker.log", worker)
     source = executor.source(plan.device)
-    with locked(store.folder, shard and shard.name):
+    with locked(store.folder, shard) as held:
+        store.clean(alone=shard is None)
         store.refuse_other_device(source[0])
         todo, skipped = _pending(plan, store, retry, source, set_aside=True, record=record)
         progress = progress or Progress()
         published = devices.published_here(plan.device)
         seconds = {point.key: estimate_s(point, published) for point in todo}
         progress.begin(total=len(todo), skipped=skipped, seconds=seconds)
-        if not todo:
+        known = not plan.measured or store.ceilings(source[0]) is not None
+        if not todo and (known or record > 1):
             return Counter(skipped=skipped)
+        store.withdraw()
         stop_at = None if stop_after_s is None else time.time() + stop_after_s
         with executor if owned else nullcontext():
             try:
                 executor.claim(todo, store.folder)
                 job = Job(limit_s, store.counts_file, progress.say, stop_at)
                 _ceilings(executor, whole or plan, store, source[0], job)
-                counts = _written(executor.run(todo, job), store, source, progress, record)
+                found = executor.run(todo, job)
+                counts = _written(found, store, held, source, progress, record, retry)
             except KeyboardInterrupt:
                 executor.kill()
                 progress.interrupted(store.folder)
@@ -98,25 +105,32 @@ def _ceilings(executor, plan: Plan, store: Store, device: str, job: Job) -> None
     unless they are there."""
     if store.ceilings(device) is None:
         dtype = Counter(p.engine.dtype for p in plan.measured).most_common(1)[0][0]
-        if (found := executor.ceilings(dtype, job)) is not None:
+        if (found := executor.ceilings(dtype, job)) is None:
+            return
+        try:
             store.write_ceilings(found)
+        except NotValid as error:
+            job.say(NO_PEAKS.format(f"{error}: {found}"))
 
 
 def _written(
     found: Iterable[Measured],
     store: Store,
+    held: Held,
     source: tuple[str, str],
     progress: Progress,
-    number: int = 1,
+    number: int,
+    retry: set[str],
 ) -> Counter:
     """Each record in its file as soon as it is there; counts by status. A device that turns out to
     be busy ends it."""
     counts: Counter = Counter()
     try:
         for point, record, expert_counts in found:
+            held.check()
             if expert_counts is not None:
                 write_atomic(store.counts_file(point.key), expert_counts)
-            store.write(store.path(point, *source, number), record)
+            record = store.write(store.path(point, *source, number), record, retry)
             counts[record["status"]] += 1
             progress.advance(point, record)
     except devices.DeviceBusy as error:

@@ -21,6 +21,8 @@ from moebook.study.plan import TEXT_METHODS, Point, describe
 
 NO_PEAKS = "the device's peaks could not be measured, roofline bounds stay empty: {}"
 LAYER_SHAPE = ("hidden_size", "expert_ffn_dim", "num_experts", "top_k")
+MOST_WORDS = 1000
+STOP_LIMIT_S = 60.0  # an engine that has not ended by then is killed with its worker
 BUSY_WAIT_S = 10.0  # a killed process' memory of a card is free within seconds
 
 
@@ -54,7 +56,7 @@ class Sweep:
             if stop_at is not None and time.time() > stop_at:
                 return
             if self.running is not None and self.running.build_key != point.build_key:
-                self.running = None
+                self._stop()
             started = datetime.now(UTC)
             failure = self._ready(point) or self._other_format(point)
             record = failure or self._point(point)
@@ -109,6 +111,7 @@ class Sweep:
             "config": point.architecture.hf_config(),
             "draft_config": _draft_config(point),
         }
+        self._stop()
         reply = self._started(request)
         self.running, self.facts = (point, reply["facts"]) if reply["ok"] else (None, {})
         return None if reply["ok"] else self._refusal(reply, point.engine_key)
@@ -117,6 +120,15 @@ class Sweep:
         """A failure where the engine says that it runs another number format than is asked."""
         wrong = other_format(point, self.facts.get("runs")) if point.needs_engine else None
         return wrong and {"status": "failed", "reason": wrong}
+
+    def _stop(self) -> None:
+        """End the engine before; one that cannot end costs its worker, and no point of the next."""
+        if self.running is not None:
+            reply = self._guarded({"op": "stop"}, STOP_LIMIT_S)
+            self.running = None
+            if not reply["ok"]:
+                self.say(f"an engine did not end, its worker was killed: {reply['reason']}")
+                self.worker.kill()
 
     def _started(self, request: dict) -> dict:
         """The worker's reply to a request for an engine. Memory of one before it can be free a
@@ -149,11 +161,19 @@ class Sweep:
 
     def _guarded(self, asked: dict, limit_s: float) -> dict:
         try:
-            return self.worker.ask(asked, limit_s)
+            reply = self.worker.ask(asked, limit_s)
+            return reply if reply["ok"] else {**reply, "reason": bounded(reply["reason"])}
         except WorkerTimeout as error:
             return {"ok": False, "status": "timeout", "reason": str(error)}
         except WorkerDied as error:
             return {"ok": False, "status": "failed", "reason": str(error)}
+
+
+def bounded(reason: str) -> str:
+    """A reason as it is printed and kept: one line of at most MOST_WORDS characters, no control
+    signs in it."""
+    line = "".join(c if c.isprintable() else " " for c in reason[: 2 * MOST_WORDS])
+    return " ".join(line.split())[:MOST_WORDS] or "no reason was given"
 
 
 def references(points: Iterable[Point]) -> list[str]:

@@ -1,5 +1,6 @@
 """The outputs folder of one notebook and profile: one JSON per engine start of a measured point,
-written once, never changed.
+written once, never changed. What stands there is checked as it is read (records.py): what is no
+record of this schema is told and left out, and set aside by who measures here.
 
 points/<id>.json          the first record: the point's identity, status, reason, repeats, engine
                           facts, provenance
@@ -8,55 +9,21 @@ routing/<key>.npz         expert choices of a routing or ablation point, per seq
 ceilings.json             the device's measured copy bandwidth and matrix rate
 .lock                     held while something measures here (folder_lock.py)"""
 
+import hashlib
 import json
-import os
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
 from moebook import paths
+from moebook.measure import files, records
+from moebook.measure.records import STATUSES
 from moebook.problems import Told
-from moebook.study.plan import Plan, Point
-
-CEILINGS = ("device", "copy_bytes_per_s", "matmul_flops_per_s", "dtype")
-STATUSES = ("ok", "oom", "failed", "timeout", "infeasible", "not_run")
-
-
-class Unwritable(Told, OSError):
-    """The outputs folder cannot be written."""
-
-
-def write_atomic(path: Path, data: bytes, place: Callable[[str, Path], None] = os.replace) -> None:
-    """All of the file or none of it, also when the machine stops in between. place: puts the whole
-    file where it belongs."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        place(temporary, path)
-    except OSError as error:
-        raise Unwritable(
-            f"cannot write {path}: {error.strerror}; choose another folder (`output_root`, or "
-            f"the options --output-root and --output) or make this one writable"
-        ) from None
-
-
-def _unless_there(temporary: str, path: Path) -> None:
-    """As os.replace, but of several writers the first decides, also of two at the same moment."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        return os.replace(temporary, path)
-    os.unlink(temporary)
+from moebook.study.plan import Plan, Point, point_id
 
 
 class OtherDevice(Told, ValueError):
@@ -104,8 +71,10 @@ class Store:
         """(device, engine) -> records by key, of whatever plan. A file that is no record is said
         and left out; where asked, by who holds the lock, it is also set aside by name."""
         found: dict[tuple[str, str], dict[str, dict]] = {}
-        for _, record in self._files(self.points_folder.glob("*.json"), set_aside):
-            found.setdefault(_source(record), {})[record["key"]] = record
+        for path, record in self._files(self.points_folder.glob("*.json"), set_aside):
+            own = found.setdefault(_source(record), {})
+            if own.setdefault(record["key"], record) is not record:
+                _say(f"{path} is a second first record of its point; it is left out")
         return found
 
     def further(self, source: tuple[str, str], set_aside: bool = False) -> dict[str, list[dict]]:
@@ -119,13 +88,43 @@ class Store:
 
     def _files(self, paths_: Iterable[Path], set_aside: bool) -> Iterator[tuple[Path, dict]]:
         for path in sorted(paths_, key=_number):
-            record, so = _json(path), "its point counts as not measured"
-            if _is_record(record):
+            record, why = self._record(path)
+            if why is None:
                 yield path, record
-            elif set_aside:
-                _set_aside(path, "is no complete point file", so)
+            elif not set_aside:
+                _say(f"{path} {why}; its point counts as not measured")
             else:
-                print(f"moebook: {path} is no complete point file; {so}", flush=True)
+                aside = files.set_aside(path, ".newer" if record else ".corrupt")
+                _say(f"{path.name} {why}; set aside as {aside.name}, its point is measured again")
+
+    def _record(self, path: Path) -> tuple[dict, str | None]:
+        """What the file holds, and why it is no record of its point; of a newer moebook's file its
+        version."""
+        try:
+            record = records.parse(records.RECORD, files.read(path))
+        except records.Newer as error:
+            return {"schema": "newer"}, str(error)
+        except records.NotValid as error:
+            return {}, f"is no complete record ({error})"
+        except (files.NoFile, FileNotFoundError) as error:
+            return {}, str(error)
+        provenance = record["provenance"]
+        name = point_id(record["key"], provenance["device"], provenance["engine_version"])
+        if name != (path.stem if path.parent == self.points_folder else path.parent.name):
+            return {}, f"is the record of another point, {name}"
+        return record, self._counts_problem(record)
+
+    def _counts_problem(self, record: dict) -> str | None:
+        """What is wrong with the file of expert choices that a record rests on."""
+        if record["method"] not in records.COUNTED or record["status"] != "ok":
+            return None
+        path = self.counts_file(record["key"])
+        try:
+            found = hashlib.sha256(files.read(path)).hexdigest()
+        except (files.NoFile, FileNotFoundError):
+            return f"rests on {path.name}, which is no file"
+        known = record.get("counts_sha256", found)  # records of before name none
+        return None if found == known else f"rests on {path.name}, which is not as it was counted"
 
     def records(self, device: str | None = None) -> dict[str, dict]:
         """`found`, the records alone."""
@@ -136,8 +135,8 @@ class Store:
         folder holds several."""
         wanted = {p.key for p in self.plan.points}
         found = {}
-        for source, records in self.sources().items():
-            planned = {key: record for key, record in records.items() if key in wanted}
+        for source, own in self.sources().items():
+            planned = {key: record for key, record in own.items() if key in wanted}
             if planned and (device is None or source[0] == device_name(device)):
                 found[source] = planned
         if len(devices := sorted({source[0] for source in found})) > 1:
@@ -163,17 +162,15 @@ class Store:
             )
 
     def _device_of_ceilings(self) -> set[str]:
-        try:
-            return {device_name(json.loads(self.ceilings_file.read_text())["device"])}
-        except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: measured again
-            return set()
+        found = self._ceilings(say=False)
+        return {device_name(found["device"])} if found else set()
 
     def discard(self, what: str) -> list[Path]:
         """Move the points of a device or an engine, by name, to discarded/ beside them; the files
         moved."""
         moved, aside = [], self.folder / "discarded" / re.sub(r"[^\w.-]+", "-", what)
-        files = [*self.points_folder.glob("*.json"), *self.records_folder.glob("*/*.json")]
-        for path, record in list(self._files(files, set_aside=False)):
+        every = [*self.points_folder.glob("*.json"), *self.records_folder.glob("*/*.json")]
+        for path, record in list(self._files(every, set_aside=False)):
             if what in _source(record):
                 to = aside / path.relative_to(self.folder).as_posix().removeprefix("points/")
                 to.parent.mkdir(parents=True, exist_ok=True)
@@ -182,28 +179,87 @@ class Store:
             self.ceilings_file.replace(aside / self.ceilings_file.name)
         return moved
 
-    def write(self, path: Path, record: dict) -> None:
-        write_atomic(path, json.dumps(record, separators=(",", ":"), sort_keys=True).encode())
+    def write(self, path: Path, record: dict, replaces: Collection[str] = ()) -> dict:
+        """The record, or the one that stands there already: the first stands, unless its status is
+        one of `replaces`. One whose numbers cannot be is `failed`."""
+        record = self._honest({"schema": records.VERSION, **record})
+        data = json.dumps(record, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+        files.write_atomic(path, data, files.unless_there)
+        first, why = self._record(path)
+        if why is not None or (first != record and first["status"] in replaces):
+            files.write_atomic(path, data)
+        elif first != record:
+            _say(f"{path.name} was measured by another run meanwhile; the first record stands")
+            return first
+        return record
+
+    def _honest(self, record: dict) -> dict:
+        """With the hash of its counts. `failed` in place of `ok` where its numbers cannot be."""
+        if record["status"] != "ok":
+            return record
+        wrong = records.impossible(record)
+        if wrong is None and record["method"] in records.COUNTED:
+            try:
+                counts = files.read(self.counts_file(record["key"]))
+                record = {**record, "counts_sha256": hashlib.sha256(counts).hexdigest()}
+            except (files.NoFile, FileNotFoundError):
+                wrong = f"{records.IMPOSSIBLE}: its expert choices were not counted"
+        if wrong is None:
+            return records.checked(records.RECORD, record)
+        return {**record, "status": "failed", "reason": wrong, "repeats": []}
 
     def ceilings(self, device: str) -> dict | None:
-        path = self.ceilings_file
-        if not path.exists():
+        data = self._ceilings(say=True)
+        same = data is not None and device_name(data["device"]) == device_name(device)
+        return data if same else None
+
+    def _ceilings(self, say: bool) -> dict | None:
+        try:
+            return records.parse(records.CEILINGS, files.read(self.ceilings_file))
+        except FileNotFoundError:
             return None
-        data = _json(path)
-        if not (isinstance(data, dict) and set(CEILINGS) <= set(data)):
-            print(f"moebook: {path} holds no ceilings; they count as not measured", flush=True)
+        except (files.NoFile, records.Newer, records.NotValid) as error:
+            if say:
+                _say(
+                    f"{self.ceilings_file} holds no ceilings ({error}); they count as not measured"
+                )
             return None
-        return data if device_name(data["device"]) == device_name(device) else None
 
     def write_ceilings(self, ceilings: dict) -> None:
         """Of several jobs that measure them at once, the first to write decides; a file that holds
-        none gives way."""
+        none gives way. NotValid where they cannot be."""
+        records.checked(records.CEILINGS, ceilings)
         if self.ceilings(ceilings["device"]) is not None:
             return
         path = self.ceilings_file
-        if path.exists():
-            _set_aside(path, "holds no ceilings", "they are measured again")
-        write_atomic(path, json.dumps(ceilings, indent=1).encode(), _unless_there)
+        if path.exists() or path.is_symlink():
+            aside = files.set_aside(path)
+            _say(f"{path.name} set aside as {aside.name}, they are measured again")
+        files.write_atomic(path, json.dumps(ceilings, indent=1).encode(), files.unless_there)
+
+    def withdraw(self) -> None:
+        """Take the completion record back, as a run begins. Unwritable."""
+        done = self.folder / "DONE.json"
+        try:
+            done.unlink(missing_ok=True)
+        except IsADirectoryError:
+            files.set_aside(done)
+        except OSError as error:
+            raise files.Unwritable(f"cannot remove {done}: {error.strerror}") from None
+
+    def clean(self, alone: bool) -> None:
+        """Remove what killed runs left. alone: no other job measures here."""
+        files.clean(self.folder)
+        for folder in (self.points_folder, *self.records_folder.glob("*/")):
+            files.clean(folder, alone)
+
+
+def done(path: Path) -> dict | None:
+    """A completion record; None where there is none, or what is there is none."""
+    try:
+        return records.parse(records.DONE, files.read(path))
+    except (files.NoFile, FileNotFoundError, records.Newer, records.NotValid):
+        return None
 
 
 def device_name(name: str) -> str:
@@ -218,12 +274,8 @@ def _source(record: dict) -> tuple[str, str]:
     return device_name(provenance["device"]), provenance["engine_version"]
 
 
-def _json(path: Path) -> object:
-    """What the file holds; None where it is no JSON."""
-    try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None
+def _say(text: str) -> None:
+    print(f"moebook: {text}", flush=True)
 
 
 def _number(path: Path) -> tuple[str, int, str]:
@@ -243,19 +295,3 @@ def _version(engine: str) -> Version:
         return Version(engine.rpartition(" ")[2])
     except InvalidVersion:
         return Version("0")
-
-
-def _set_aside(path: Path, what: str, so: str) -> None:
-    aside = path.with_suffix(".json.corrupt")
-    os.replace(path, aside)
-    print(f"moebook: {path.name} {what}; set aside as {aside.name}, {so}", flush=True)
-
-
-def _is_record(record: object) -> bool:
-    return (
-        isinstance(record, dict)
-        and {"key", "status", "repeats", "provenance"} <= set(record)
-        and record["status"] in STATUSES
-        and isinstance(record["provenance"], dict)
-        and {"device", "engine_version"} <= set(record["provenance"])
-    )

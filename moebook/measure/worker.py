@@ -1,9 +1,10 @@
 """The worker: a process of its own that imports the engine once and starts engines one after
 another.
 
-`python -m moebook.measure.worker KIND REPLY_FD LOG` reads one JSON request per line on standard
-input and writes one JSON reply per line on the file descriptor; standard output and error go to the
-log, where the engine writes. KIND: of the device that its environment shows it.
+`python -m moebook.measure.worker KIND IN OUT LOG` reads one JSON request per line from one file
+descriptor and writes one JSON reply per line, with the request's `id`, on the other. Neither is
+passed on to programs that it starts; standard output and error go to the log, where the engine
+writes. KIND: of the device that its environment shows it.
 
     {"op": "start", "settings": {...}, "config": {...}}          an engine
     {"op": "switch", "top_k": 2, "routing": "same"}              that engine, routing otherwise
@@ -125,17 +126,26 @@ def _settings(given: dict) -> EngineSettings:
 
 
 def main() -> None:
-    on_gpu, reply_fd, log = sys.argv[1] != "cpu", int(sys.argv[2]), Path(sys.argv[3])
+    on_gpu, log = sys.argv[1] != "cpu", Path(sys.argv[4])
+    read, write = (int(number) for number in sys.argv[2:4])
+    for handle in (read, write):
+        os.set_inheritable(handle, False)
     engines.die_with_parent()
     os.register_at_fork(after_in_child=engines.die_with_parent)
     engine_class = engines.load()
     engine_class.prepare(on_gpu)
     worker = Worker(engine_class, log, on_gpu)
-    with os.fdopen(reply_fd, "w") as replies:
-        print(json.dumps({"ok": True, "ready": True}), file=replies, flush=True)
-        for line in sys.stdin:
-            reply = worker.answer(json.loads(line))
-            print(json.dumps(reply), file=replies, flush=True)
+    with os.fdopen(read, encoding="utf-8") as requests, os.fdopen(write, "w") as replies:
+
+        def say(reply: dict) -> None:
+            """On a line of its own, whatever another has begun."""
+            print("\n" + json.dumps(reply), file=replies, flush=True)
+
+        say({"id": 0, "ok": True, "ready": True})
+        for line in requests:
+            request = json.loads(line)
+            number = request.pop("id")
+            say({**worker.answer(request), "id": number})
     worker.close()
 
 

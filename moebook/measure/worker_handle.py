@@ -1,6 +1,11 @@
-"""The library's end of the pipe to the worker process: start, ask within a time limit, replace
-after death."""
+"""The library's end of the channel to the worker process: start, ask within a time limit, replace
+after death.
 
+Requests and answers go over two pipes of their own, which nothing but the worker holds: an engine
+that writes to its standard output or reads its input meets the log and an empty file. Each request
+has a number that its answer repeats; any other line is left out."""
+
+import contextlib
 import json
 import os
 import selectors
@@ -12,9 +17,14 @@ from pathlib import Path
 
 import moebook
 from moebook import devices
-from moebook.measure.store import Unwritable
+from moebook.measure import scratch
+from moebook.measure.files import Unwritable
 
 LIBRARY = Path(moebook.__file__).parents[1]  # where `import moebook` finds this one
+LOG_BYTES = 32 << 20  # a log that has grown past this keeps its end alone
+LOG_KEPT = 1 << 20
+END_S = 20.0  # what a worker gets to end by itself
+MOST_PENDING = 64 << 20  # bytes of one answer
 START_LIMIT_S = 600.0  # worker import, or one engine; compilation with default graphs takes minutes
 
 
@@ -39,7 +49,7 @@ class WorkerHandle:
     def __init__(self, log: Path, device: devices.Device | None = None):
         self.log, self.device = log, device or devices.detect()
         self.process: subprocess.Popen | None = None
-        self.count = 0
+        self.count, self.asked = 0, 0
 
     def __enter__(self) -> "WorkerHandle":
         return self
@@ -54,12 +64,27 @@ class WorkerHandle:
         a new worker."""
         if self.process is None:
             self._start()
+        self.asked += 1
+        line = json.dumps({"id": self.asked, **request}).encode() + b"\n"
         try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
+            self._send(line, limit_s)
+        except (BrokenPipeError, ConnectionResetError):
             raise self._died() from None
-        return self._reply(limit_s)
+        reply = self._reply(limit_s)
+        if request.get("op") == "start":
+            scratch.note(self.scratch, self.process.pid)
+        bounded_log(self.log)
+        return reply
+
+    def _send(self, line: bytes, limit_s: float) -> None:
+        """A worker that reads no more, stopped or stuck, must not keep this process."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.requests, selectors.EVENT_WRITE)
+            deadline = time.monotonic() + limit_s
+            while line:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise self._late(limit_s)
+                line = line[os.write(self.requests, line[:4096]) :]
 
     def _start(self) -> None:
         try:
@@ -67,35 +92,47 @@ class WorkerHandle:
             log = self.log.open("ab")
         except OSError as error:
             raise Unwritable(f"cannot write {self.log}: {error.strerror}") from None
-        read, write = os.pipe()
+        bounded_log(self.log)
+        scratch.clean()
+        self.scratch = scratch.make()
+        theirs_in, self.requests = os.pipe()
+        self.replies, theirs_out = os.pipe()
+        os.set_blocking(self.requests, False)
         command = [
             sys.executable,
             "-m",
             "moebook.measure.worker",
             self.device.kind,
-            str(write),
+            str(theirs_in),
+            str(theirs_out),
             str(self.log.resolve()),
         ]
         path = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, **self.device.environment(), "PYTHONPATH": path}
+        environment = {
+            **os.environ,
+            **self.device.environment(),
+            "PYTHONPATH": path,
+            "TMPDIR": str(self.scratch),
+        }
         with log:
             self.process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[write],
+                pass_fds=[theirs_in, theirs_out],
                 start_new_session=True,
                 env=environment,
             )
-        os.close(write)
-        self.replies = os.fdopen(read, "rb", buffering=0)
+        os.close(theirs_in)
+        os.close(theirs_out)
         self.pending = b""
         self.count += 1
+        self.asked = 0
         try:
             self._reply(START_LIMIT_S)
         except WorkerDied as error:
-            lines = self.log.read_text(errors="replace").splitlines()
+            lines = _end(self.log, LOG_KEPT).decode(errors="replace").splitlines()
             last = next((line for line in reversed(lines) if line.strip()), "")
             raise NoWorker(
                 f"{error}; it did not get as far as its first request: {last}. `moebook doctor` "
@@ -106,38 +143,80 @@ class WorkerHandle:
         deadline = time.monotonic() + limit_s
         with selectors.DefaultSelector() as selector:
             selector.register(self.replies, selectors.EVENT_READ)
-            while b"\n" not in self.pending:
+            while (reply := self._answer()) is None:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self.kill()
-                    raise WorkerTimeout(f"no answer within {limit_s:.0f} s")
-                chunk = os.read(self.replies.fileno(), 1 << 16)
-                if not chunk:
+                    raise self._late(limit_s)
+                chunk = os.read(self.replies, 1 << 16)
+                if not chunk or len(self.pending) > MOST_PENDING:
                     raise self._died()
                 self.pending += chunk
-        line, self.pending = self.pending.split(b"\n", 1)
-        return json.loads(line)
+        return reply
+
+    def _answer(self) -> dict | None:
+        """The answer to the last request, where it is among the lines that have come."""
+        while b"\n" in self.pending:
+            line, self.pending = self.pending.split(b"\n", 1)
+            try:
+                reply = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(reply, dict) and reply.pop("id", None) == self.asked:
+                return reply
+        return None
+
+    def _late(self, limit_s: float) -> WorkerTimeout:
+        self.kill()
+        return WorkerTimeout(f"no answer within {limit_s:.0f} s")
 
     def _died(self) -> WorkerDied:
-        code = self.process.wait()
+        try:
+            code = self.process.wait(timeout=END_S)
+        except subprocess.TimeoutExpired:  # it has closed its channel and goes on
+            code = -signal.SIGKILL
         self.kill()
-        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        cause = f"signal {signal_name(-code)}" if code < 0 else f"exit code {code}"
         return WorkerDied(f"the worker process ended ({cause}); its log is {self.log.name}")
 
     def _close(self) -> None:
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            return
+        os.close(self.requests)
+        self.requests = -1
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=END_S)
 
     def kill(self) -> None:
         """End the worker and every engine it started."""
         process, self.process = self.process, None
         if process is None:
             return
-        try:
+        scratch.note(self.scratch, process.pid)
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
-        self.replies.close()
+        for handle in (self.requests, self.replies):
+            if handle >= 0:
+                os.close(handle)
+        scratch.remove(self.scratch)
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL of 9; the number of a signal without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def _end(path: Path, most: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - most))
+        return file.read()
+
+
+def bounded_log(path: Path) -> None:
+    """Cut a log that has outgrown LOG_BYTES down to its end. Its writers append, so they go on."""
+    try:
+        if path.stat().st_size > LOG_BYTES:
+            kept = _end(path, LOG_KEPT)
+            path.write_bytes(b"[the beginning of this log was cut off]\n" + kept)
+    except OSError:  # removed meanwhile, or read-only: it is not needed
+        pass

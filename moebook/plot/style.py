@@ -26,7 +26,7 @@ from matplotlib.ticker import (
 )
 from PIL import Image
 
-from moebook.measure.store import write_atomic
+from moebook.measure.files import write_atomic
 
 COLUMN_WIDTH_IN = 3.33
 PAGE_WIDTH_IN = 7.0

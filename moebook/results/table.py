@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moebook import __version__
-from moebook.measure.store import write_atomic
+from moebook.measure.files import write_atomic
 from moebook.results import schema, starts
 from moebook.study.plan import Plan, Point, describe
 

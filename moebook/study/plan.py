@@ -154,7 +154,12 @@ class Point:
         return self.method not in WITHOUT_ENGINE
 
     def point_id(self, device_name: str, engine_version: str) -> str:
-        return _digest([self.key, device_name, engine_version])
+        return point_id(self.key, device_name, engine_version)
+
+
+def point_id(key: str, device_name: str, engine_version: str) -> str:
+    """The name of a point's files: what was planned, where and with what it ran."""
+    return _digest([key, device_name, engine_version])
 
 
 def _config_of_folder(draft: str | None) -> dict | None:

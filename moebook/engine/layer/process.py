@@ -68,7 +68,8 @@ class LayerProcess:
         if code is None or code >= 0:
             return f"ended with code {code}"
         memory = " (out of host memory?)" if code == -signal.SIGKILL else ""
-        return f"was ended by {signal.Signals(-code).name}{memory}"
+        named = {one.value: one.name for one in signal.Signals}
+        return f"was ended by {named.get(-code, f'signal {-code}')}{memory}"
 
 
 def _serve(requests, parents_end) -> None:

@@ -26,6 +26,8 @@ from moebook.models.moe_backends import OWN_BACKENDS
 from moebook.models.tiny import family
 from moebook.study.settings import EngineSettings, Workload
 
+LOG_READ = 4 << 20  # bytes of a log's end in which an engine's words are looked for
+
 
 class VllmEngine:
     """See engine.base.Engine."""
@@ -180,8 +182,10 @@ class VllmEngine:
     def _log_slice(self) -> str:
         if not self.log or not self.log.exists():
             return ""
+        size = self.log.stat().st_size
+        begin = self._log_from if self._log_from <= size else 0  # it was cut meanwhile
         with self.log.open("rb") as handle:
-            handle.seek(self._log_from)
+            handle.seek(max(begin, size - LOG_READ))
             return handle.read().decode(errors="replace")
 
     def _chosen_in_log(self) -> dict:
