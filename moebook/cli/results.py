@@ -82,7 +82,7 @@ def report(
     """One HTML file of a profile's results: verdicts, figures with commentary and data, where the
     numbers are from. It loads nothing from elsewhere."""
     from moebook import html_report
-    from moebook.measure.store import write_atomic
+    from moebook.measure.files import write_atomic
 
     in_profile(profile)
     root = paths.output_root(whole(output_root) or "outputs")
