@@ -194,10 +194,11 @@ class Run:
         """(Figure, rows) of one of the section's figures; ValueError where its rows are missing."""
         import matplotlib.pyplot as plt
 
-        from moebook.plot import layout
+        from moebook.plot import layout, length_axis
 
         fig, rows = figure(self.table, width=width)
-        layout.footer(fig, self.results.footer)
+        said = (self.results.footer, length_axis.conditions(fig, rows))
+        layout.footer(fig, "; ".join(filter(None, said)))
         try:
             yield fig, rows
         finally:

@@ -1,6 +1,5 @@
 """Figures that judge: predictions against measurements, cheaper methods against full runs."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,9 +9,6 @@ from moebook.plot import layout, lines, style
 from moebook.plot.figure import figure
 from moebook.plot.rows import plotted, rows_of, with_numbers
 from moebook.predict.columns import LEFT_OUT
-
-METHOD_WORDS = {**lines.METHODS, "depth+sampled": "depth-extrapolated from sampled"}
-VALIDATION_COLUMNS = ("label", "full_value", "method_value", "method", "error_pct")
 
 
 @figure("predicted_vs_measured")
@@ -109,67 +105,3 @@ def _errors(ax: Axes, ok: pd.DataFrame) -> None:
         xlabel="measured end-to-end latency (s)",
         ylabel="prediction error (%)",
     )
-
-
-def method_validation(table: pd.DataFrame, *, width: str = "page") -> tuple[Figure, pd.DataFrame]:
-    """Error of sampled and depth-extrapolated values against full runs, in percent, a line per
-    label.
-
-    `table` has VALIDATION_COLUMNS: label (with unit), full_value and method_value in that unit,
-    method, error_pct. ValueError where columns or rows are missing."""
-    if missing := [c for c in VALIDATION_COLUMNS if c not in table]:
-        raise ValueError(
-            f"method_validation needs a table with {', '.join(VALIDATION_COLUMNS)}; missing: "
-            f"{', '.join(missing)}"
-        )
-    rows = table.dropna(subset=["error_pct"]).reset_index(drop=True)
-    if rows.empty:
-        raise ValueError(
-            "method_validation: no row has error_pct: measure a model in full and by another "
-            "method (sweep 'validation')"
-        )
-    labels, methods = list(dict.fromkeys(rows["label"])), list(dict.fromkeys(rows["method"]))
-    looks = dict(
-        zip(
-            methods,
-            zip(style.colours(len(methods)), style.markers(len(methods)), strict=True),
-            strict=True,
-        )
-    )
-    with style.paper_style(width) as inches:
-        fig = Figure(figsize=(inches, 0.24 * len(labels) + 0.6), layout="constrained")
-        ax = fig.subplots()
-        ax.axvline(0, color="black", linewidth=0.8)
-        for i, (method, (colour, marker)) in enumerate(looks.items()):
-            own = rows[rows["method"] == method]
-            y = np.array([labels.index(label) for label in own["label"]]) + _dodge(i, len(methods))
-            lines.draw_points(
-                ax,
-                own["error_pct"].to_numpy(float),
-                y,
-                [lines.method_kind(method)] * len(own),
-                colour,
-                marker,
-            )
-        reach = 1.15 * max(rows["error_pct"].abs().max(), 1.0)
-        ax.set(
-            xlim=(-reach, reach),
-            xlabel="error against the better method (%)",
-            ylim=(len(labels) - 0.5, -0.5),
-        )
-        ax.set_yticks(range(len(labels)), labels)
-        handles = [
-            tuple(
-                Line2D([], [], linestyle="none", **look)
-                for look in lines.marker_look(lines.method_kind(name), *look_of)
-            )
-            for name, look_of in looks.items()
-        ]
-        layout.settle(
-            fig, (handles, [METHOD_WORDS.get(m, m) for m in methods]), handler_map=lines.HANDLERS
-        )
-        return fig, rows[list(VALIDATION_COLUMNS)]
-
-
-def _dodge(i: int, count: int) -> float:
-    return 0.0 if count == 1 else 0.4 * (i / (count - 1) - 0.5)

@@ -5,9 +5,21 @@ from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 
+from moebook.plot.rows import reading, values_of
 from moebook.results.commentary import lengths_of
 
+HELD = ("model", "batch")  # named where a figure holds them fixed
+OF_STARTS = (
+    "throughput_tok_s",
+    "ttft_s",
+    "tpot_s",
+    "e2e_s",
+    "gain_pct",
+    "over_floor",
+)  # whose bars are between starts
 INPUT, LENGTH, PLACE = "input_tokens", "length", "length_place"
 
 
@@ -19,6 +31,22 @@ def alike(rows: pd.DataFrame) -> bool:
 def words_of(rows: pd.DataFrame) -> list[str]:
     """The lengths of the rows as a title says them, shortest first."""
     return [length.words for length in sorted(set(lengths_of(rows)))]
+
+
+def conditions(fig: Figure, rows: pd.DataFrame) -> str:
+    """What all rows of a figure share, and what its bars are: `Mixtral-8x7B-v0.1; batch 16; 2048 in
+    + out; bars: 95 % between engine starts`. Bars that a legend explains are left to it."""
+    shared = [c for c in HELD if c in rows and rows[c].nunique() == 1]
+    found = [reading(c, values_of(rows, c)[0]) for c in shared]
+    lengths = [INPUT, "output_tokens"]
+    if set(lengths) <= set(rows) and rows[lengths].notna().all(axis=None):
+        words = words_of(rows)
+        found += words if len(words) == 1 else []
+    drawn = [c for ax in fig.axes for c in ax.containers if isinstance(c, ErrorbarContainer)]
+    told = any("bars" in t.get_text() for legend in fig.legends for t in legend.get_texts())
+    if drawn and not told and any(f"{c}_hi" in rows for c in OF_STARTS):
+        found.append("bars: 95 % between engine starts")
+    return "; ".join(found)
 
 
 def placed(rows: pd.DataFrame, spec) -> tuple[pd.DataFrame, object]:

@@ -4,6 +4,7 @@ Points are drawn by how they were got: filled where every step was run, open wit
 steps were sampled, open where the full depth was extrapolated; single layers filled under a
 captured graph, open for plain calls. Points without a number are marked at the axis foot."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,7 @@ FLOOR_ROOM = {
     True: 4.0,
 }  # log axis? -> floors up to this multiple of the largest value are drawn
 MOST_TICKS = {"page": 7, "column": 4}  # of an x axis with more than seven values
+FADED = 0.3  # opacity of what is drawn and not to be read
 LOG_OVER = 5.0  # largest over smallest value from which a y axis is logarithmic
 
 
@@ -199,7 +201,8 @@ def lines(
         status=rows["status"].mask((rows["status"] == "ok") & rows[spec.metric].isna(), "failed")
     )
     one_per_place(rows, spec.name, (spec.panel, spec.line, spec.x))
-    panels, series = values_of(rows, spec.panel), values_of(rows, spec.line)
+    panels, series = _with_points(rows, ok, spec.panel), _with_points(rows, ok, spec.line)
+    rows = rows[rows[spec.panel].isin(panels) & rows[spec.line].isin(series)]
     log_y = (
         bool(ok[spec.metric].max() > LOG_OVER * ok[spec.metric].min())
         if spec.log_y is None
@@ -229,6 +232,23 @@ def lines(
             for c in (spec.panel, spec.line, spec.x, spec.kind)
         ]
         return fig, plotted(rows, [spec.metric], [*shown, *FLOORS.values()])
+
+
+def _with_points(rows: pd.DataFrame, ok: pd.DataFrame, column: str) -> list:
+    """The values of a column that have a number: no panel stands empty, no line is in the legend
+    alone."""
+    return [value for value in values_of(rows, column) if (ok[column] == value).any()]
+
+
+def grey_out(fig: Figure, panels: Iterable[str], why: str) -> None:
+    """Fade the panels whose titles start with one of `panels`, and write `why` in them."""
+    for ax in fig.axes:
+        if any(ax.get_title().startswith(name) for name in panels):
+            for artist in [*ax.lines, *ax.collections]:
+                artist.set_alpha(FADED)
+            where = {"transform": ax.transAxes, "ha": "center", "va": "center", "gid": "invalid"}
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+            ax.text(0.5, 0.5, why, fontsize=7, color="0.2", bbox=box, zorder=5, **where)
 
 
 def _size(count: int, width: str, spec: Spec) -> tuple[float, float]:

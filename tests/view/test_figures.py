@@ -6,8 +6,8 @@ import pytest
 import view_tables as t
 from matplotlib.patches import Rectangle
 
-from moebook.plot import checks, style
 from moebook.plot import rows as tables
+from moebook.plot import style
 from moebook.sections.hyperparameter_scaling import figures as f
 from moebook.sections.model_comparison import breakdown
 
@@ -26,9 +26,8 @@ ON_SUMMARY = (
 TABLES = {
     **dict.fromkeys(ON_SUMMARY, SUMMARY),
     "stacked": t.parameters(),
-    "method_validation": t.validation(),
 }
-OF_TABLES = {"stacked": breakdown.stacked, "method_validation": checks.method_validation}
+OF_TABLES = {"stacked": breakdown.stacked}
 
 
 @cache
@@ -182,9 +181,9 @@ def test_floors_only_where_they_stay_readable():
 
 
 def test_error_bars_reach_from_lo_to_hi():
-    fig, rows = draw("batch_topk", "page")
+    fig, rows = draw("ffn_scaling", "page")
     bars = fig.axes[0].containers[0].lines[2][0].get_segments()
-    first = rows[(rows["model"] == "synthetic-A") & (rows["top_k"] == 1)]
+    first = rows[(rows["num_experts"] == 8) & (rows["top_k"] == 1)].sort_values("expert_ffn_dim")
     np.testing.assert_allclose(
         [s[:, 1] for s in bars], first[["throughput_tok_s_lo", "throughput_tok_s_hi"]].to_numpy()
     )
@@ -224,7 +223,7 @@ def test_heatmap_over_floor_shows_multiples():
     fig, rows = draw("grid_over_floor", "page")
     assert rows["e2e_over_floor"].dropna().round(9).unique() == pytest.approx([1 / 0.6])
     assert fig.axes[0].texts[0].get_text() == "1.67"
-    assert "end-to-end latency\nover roofline bound (×)" in [ax.get_ylabel() for ax in fig.axes]
+    assert "end-to-end latency\nover physical limit (×)" in [ax.get_ylabel() for ax in fig.axes]
 
 
 @pytest.mark.parametrize(("width", "shape"), [("page", (2, 4)), ("column", (4, 2))])
@@ -278,20 +277,6 @@ def test_parameter_breakdown_pools_what_nobody_could_see():
     assert widths == pytest.approx([200, 200, 50, 5 * 1.97])
 
 
-def test_method_validation_puts_each_error_in_its_row():
-    fig, _ = draw("method_validation", "page")
-    ax = fig.axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["TTFT (s)", "E2E (s)"]
-    points = [
-        (x, round(float(y)))
-        for line in named(ax, "points")
-        if line.get_markersize() > 2
-        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
-    ]
-    assert sorted(points) == [(-2.0, 1), (1.0, 0), (4.0, 1)]
-    assert words(fig) == ["sampled", "depth-extrapolated"]
-
-
 @pytest.mark.parametrize("name", ON_SUMMARY)
 def test_missing_rows_and_columns_are_named(name):
     function = getattr(f, name)
@@ -318,13 +303,6 @@ def test_missing_rows_and_columns_are_named(name):
         function(SUMMARY.assign(status="oom"))
 
 
-def test_a_validation_says_what_it_lacks():
-    with pytest.raises(ValueError, match="missing: error_pct"):
-        checks.method_validation(t.validation().drop(columns="error_pct"))
-    with pytest.raises(ValueError, match="sweep 'validation'"):
-        f.method_validation(SUMMARY)
-
-
 def test_two_rows_for_one_place_are_refused():
     double = pd.concat([t.grid(), t.grid().head(1).assign(batch=32)], ignore_index=True)
     for draw in (f.ffn_scaling, f.grid_heatmap, f.over_floor):
@@ -345,3 +323,24 @@ def test_rows_belong_to_every_sweep_they_name():
     assert len(tables.rows_of(both, "x", "grid", ())) == 12
     with pytest.raises(ValueError, match="grid, validation"):
         tables.rows_of(both, "x", "gri", ())
+
+
+def test_lines_over_the_fewest_active_experts_are_ratios_and_an_invalid_model_is_faded():
+    table = t.batches().assign(device_kind="synthetic")
+    table = table.assign(
+        floor_tpot_s=table["tpot_s"] * np.where(table["model"].eq("synthetic-A"), 2, 0.5)
+    )
+    fig, rows = f.batch_topk(table)
+    first = rows[rows["top_k"] == 1]
+    assert (first["over_first"].dropna() == 1).all()
+    invalid, valid = fig.axes
+    assert [text.get_gid() for text in invalid.texts] == ["invalid"] and not valid.texts
+    assert named(invalid, "series")[0].get_alpha() == 0.3
+    assert named(valid, "series")[0].get_alpha() is None
+
+
+def test_a_panel_without_any_number_is_not_drawn():
+    table = t.batches()
+    gone = table.assign(status=table["status"].mask(table["model"].eq("synthetic-A"), "oom"))
+    fig, _ = f.batch_topk(gone)
+    assert [ax.get_title() for ax in fig.axes] == ["synthetic-B"]

@@ -65,8 +65,9 @@ def test_a_method_is_compared_with_the_best_one_and_misses_are_counted():
     rows = pd.concat([t.tiny_grid().head(1).assign(sweeps="validation")] * 3, ignore_index=True)
     rows = rows.assign(method=["depth", "full", "sampled"], e2e_s=[1.2, 1.0, 0.99])
     text = commentary.method_validation(rows)
-    assert "1 of 2 miss by over 3 %" in text
-    assert "| sampled | full | -1.0 % |" in text and "| depth | full | +20.0 % |" in text
+    assert "1 of 2 miss the E2E of the better one by over 3 %" in text
+    assert "the largest +20.0 % (" in text and "depth against full)" in text
+    assert "median error is 10.5 %" in text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -49,7 +49,7 @@ def artists(fig, gid: str, panel: int = 0) -> list:
 
 
 @pytest.mark.parametrize("width", ["page", "column"])
-@pytest.mark.parametrize("stem", ["fig13_parallelism", "step_parts", "efficiency"])
+@pytest.mark.parametrize("stem", ["fig13_parallelism", "step_parts"])
 def test_every_profile_has_its_figures_at_both_widths(drawn, stem, width):
     fig, rows = sections.find("05").figures[stem](drawn[1], width=width)
     assert len(rows) and len(fig.axes) == rows["model"].nunique()
@@ -95,7 +95,7 @@ def test_ideal_scaling_is_g_times_one_device_and_stays_in_view():
 
 
 def test_efficiency_of_one_device_is_all_of_it():
-    _, rows = f.efficiency(table("4xh100"))
+    rows = scaling.over_devices(table("4xh100"))
     ones = rows[(rows["series"] == "one device") & (rows["status"] == "ok")]
     assert np.allclose(ones["efficiency_pct"], 100)
     assert rows.loc[rows["series"] == "TP", "efficiency_pct"].between(1, 101).all()

@@ -136,19 +136,3 @@ def parameters() -> pd.DataFrame:
             for c, (t, a) in parts.items()
         ]
     )
-
-
-def validation() -> pd.DataFrame:
-    rows = [("TTFT (s)", "sampled", 1.0), ("E2E (s)", "sampled", -2.0), ("E2E (s)", "depth", 4.0)]
-    return pd.DataFrame(
-        [
-            {
-                "label": name,
-                "full_value": 10.0,
-                "method_value": 10 * (1 + e / 100),
-                "method": m,
-                "error_pct": e,
-            }
-            for name, m, e in rows
-        ]
-    )

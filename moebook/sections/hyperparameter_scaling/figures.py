@@ -3,14 +3,15 @@
 import pandas as pd
 
 from moebook.explore.views import View
-from moebook.plot import checks
+from moebook.plot import length_axis
 from moebook.plot.checks import predicted_vs_measured
 from moebook.plot.figure import Drawing, figure
-from moebook.plot.lines import Spec, lines
+from moebook.plot.lines import Spec, grey_out, lines
 from moebook.plot.rows import one_per_place, plotted, reading, rows_of, with_numbers
+from moebook.predict.under_bound import under_the_floor
+from moebook.results.commentary import T
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL, grid_heatmap, grid_over_floor
 from moebook.sections.hyperparameter_scaling.regimes import FROM_K, OVER, regime_rows
-from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 __all__ = ["grid_heatmap", "grid_over_floor", "predicted_vs_measured"]
 
@@ -23,19 +24,46 @@ VIEWS = (
 
 @figure("fig05_batch_topk")
 def batch_topk(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Fig 5: throughput (tokens/s) over batch B, log-log: a line per active experts K, a panel per
-    model. Error bars: 95 % between engine starts."""
-    return lines(
-        table, Spec("batch_topk", "batch_topk", "model", "top_k", "batch", log_y=True), width=width
-    )
+    """Fig 5: throughput over that with the fewest active experts K (×), over batch B: a line per K,
+    a panel per model; one measured under its physical limit is grey."""
+    return _over_first(table, "batch_topk", "top_k", "fewest active experts", width)
 
 
 @figure("fig06_batch_length")
 def batch_length(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Fig 6: throughput (tokens/s) over batch B, log-log: a line per length S (tokens in, and out),
-    a panel per model."""
-    spec = Spec("batch_length", "batch_length", "model", "input_tokens", "batch", log_y=True)
-    return lines(table, spec, width=width)
+    """Fig 6: throughput over that at the shortest length S (×), over batch B: a line per S (tokens
+    in, and out), a panel per model; one measured under its physical limit is grey."""
+    return _over_first(table, "batch_length", "input_tokens", "shortest length", width)
+
+
+def _over_first(table: pd.DataFrame, sweep: str, line: str, first: str, width: str) -> Drawing:
+    """Throughput over that of the line with the least value, at the same model and batch."""
+    rows = rows_of(table, sweep, sweep, ("model", line, "batch", "method", T))
+    with_numbers(rows, sweep, [T])
+    least = rows.loc[rows[line] == rows[line].min()].drop_duplicates(["model", "batch"])
+    base = least.set_index(["model", "batch"])[T]
+    base = base.reindex(pd.MultiIndex.from_frame(rows[["model", "batch"]])).to_numpy(float)
+    ratio = (rows[T] / base).where(rows["status"] == "ok")
+    rows = rows.assign(over_first=ratio)
+    with_numbers(rows, sweep, ["over_first"])
+    named = reading(line, rows[line].min())
+    if line == length_axis.INPUT:
+        named = length_axis.words_of(least)[0]
+    spec = Spec(
+        sweep,
+        None,
+        "model",
+        line,
+        "batch",
+        metric="over_first",
+        log_y=False,
+        level=1,
+        level_label=f"{first}: {named}",
+        y_label=f"throughput (× {named})",
+    )
+    fig, _ = lines(rows, spec, width=width)
+    grey_out(fig, under_the_floor(table), "under its physical limit:\nnot near-uniform routing")
+    return fig, plotted(rows, [T], ["over_first"])
 
 
 @figure("fig07_ffn_scaling")
@@ -108,18 +136,11 @@ def over_floor(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         "expert_ffn_dim",
         metric="over_floor",
         level=1,
-        level_label="roofline bound",
-        y_label="measured over roofline bound (×)",
+        level_label="physical limit",
+        y_label="measured over physical limit (×)",
         panels_in_row=experts.nunique(),
     )
     fig, _ = lines(pd.concat(panels).dropna(subset="over_floor"), spec, width=width)
     shown = [f"{name.lower()}_over_floor" for name in bounds]
     shown = [column for column in shown if ok[column].notna().any()]
     return fig, plotted(ok, ["ttft_s", "tpot_s"], ["floor_ttft_s", "floor_tpot_s", *shown])
-
-
-@figure("method_validation")
-def method_validation(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """How far E2E latency sampled, or extrapolated over depth, is from the same points measured in
-    full (%)."""
-    return checks.method_validation(validation_table(table), width=width)

@@ -54,7 +54,7 @@ def grid_over_floor(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     allows."""
     rows = _cells(table, "grid_over_floor", "e2e_s", "floor_e2e_s")
     ratio = (rows["e2e_s"] / rows["floor_e2e_s"]).where(rows["status"] == "ok")
-    fig = _heat_maps(rows, ratio, "end-to-end latency|over roofline bound (×)", width)
+    fig = _heat_maps(rows, ratio, "end-to-end latency|over physical limit (×)", width)
     rows = rows.assign(e2e_over_floor=ratio)
     return fig, plotted(rows, ["e2e_s"], ["floor_e2e_s", "e2e_over_floor"])
 

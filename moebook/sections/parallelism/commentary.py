@@ -98,15 +98,6 @@ def _ends(rows: pd.DataFrame, column: str) -> str:
 
 
 @commentary
-def efficiency(table: pd.DataFrame) -> str:
-    """The least and the most that modes make of their devices, per model."""
-    rows = _split(table)
-    if rows.empty:
-        return nothing(table, "modes", NOTHING)
-    return f"Share of the ideal, from the least to the most: {_ends(rows, 'efficiency_pct')}."
-
-
-@commentary
 def step_parts(table: pd.DataFrame) -> str:
     """Share of communication in a decode step, and which links its time is from."""
     rows = scaling.with_devices(table[table["method"] == COMPOSED])

@@ -1,5 +1,5 @@
-"""What several devices gain: the paper's Fig 13, scaling efficiency, a decode step split into
-compute and communication, and how well compositions meet runs.
+"""What several devices gain: the paper's Fig 13, a decode step split into compute and
+communication, and how well compositions meet runs.
 
 Filled or dotted markers on solid lines were run over G devices. Open ones on dashed lines were
 composed from one rank's measured time (composed.py); a pipeline's composition is a band between its
@@ -26,7 +26,6 @@ from moebook.sections.parallelism import scaling
 NEEDED = (*scaling.SPLIT, "method", "batch", "throughput_tok_s")
 LOOKS = lines.looks_of(list(MODES))
 THROUGHPUT = lines.Spec("fig13_parallelism", "modes", "model", "series", "devices")
-EFFICIENCY = replace(THROUGHPUT, name="efficiency", metric="efficiency_pct")
 PART_LOOKS = {
     "compute": {"facecolor": style.OKABE_ITO[0]},
     "communication": {"facecolor": style.OKABE_ITO[1], "hatch": "////", "hatchcolor": "black"},
@@ -38,47 +37,33 @@ DODGE = 1.045  # from one mode to the next, as a factor of devices
 @figure("fig13_parallelism")
 def over_devices(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 13: throughput over devices, a line per mode, a panel per model, with ideal scaling in
-    grey."""
-    return _over_devices(table, THROUGHPUT, width)
-
-
-@figure("efficiency")
-def efficiency(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Throughput over G times that of one device (%; on a CPU over one), a line per mode, a panel
-    per model."""
-    return _over_devices(table, EFFICIENCY, width)
-
-
-def _over_devices(table: pd.DataFrame, spec: lines.Spec, width: str) -> Drawing:
-    """Axes of its own: one device belongs to every line, and each mode has a run and a composed
+    grey. Axes of its own: one device belongs to every line, and each mode has a run and a composed
     one."""
+    spec = THROUGHPUT
     rows_of(table, spec.name, spec.sweep, NEEDED)
     rows = scaling.over_devices(table)
     ok = with_numbers(rows, spec.name, [spec.metric])
-    is_share = spec is EFFICIENCY
-    marked = rows[rows["series"] != ONE] if is_share else rows  # one device is 100 %, whatever ran
     models = list(table["model"].unique())
     modes = [mode for mode in MODES if (rows["series"] == mode).any()]
     with style.paper_style(width):
         fig = Figure(figsize=lines.panel_size(len(models), width), layout="constrained")
-        axes = lines.grid_of_axes(fig, len(models), width, sharex=True, sharey=is_share)
+        axes = lines.grid_of_axes(fig, len(models), width, sharex=True)
         for ax, model in zip(axes, models, strict=True):
             own = rows[rows["model"] == model]
             _ideal(ax, own, spec.metric)
             for mode in modes:
                 _mode(ax, own[own.index.isin(ok.index)], mode, spec.metric)
-            _missing(ax, marked[marked["model"] == model], modes)
+            _missing(ax, own, modes)
             style.log2_axis(ax, own["devices"])
             ax.tick_params(labelleft=True)
             title = f"{model}, batch {rows['batch'].iloc[0]:g}"
             ax.set_title(lines.panel_title(title, len(models), width))
         for ax in axes:
-            drawn = axes if is_share else [ax]
-            style.value_axis([ax], 0.0, max(one.dataLim.y1 for one in drawn))
+            style.value_axis([ax], 0.0, ax.dataLim.y1)
         fig.supxlabel("devices (count)")
         fig.supylabel(METRICS[spec.metric])
         handles = [Line2D([], [], color=LOOKS[m][0], marker=LOOKS[m][1]) for m in modes]
-        notes = _notes(marked, ok, spec)
+        notes = _notes(rows, ok, spec)
         layout.settle(fig, (handles, modes), notes, handler_map=lines.HANDLERS)
         return fig, plotted(rows, [spec.metric], ["series", "devices", "comm_from", "rounding"])
 
@@ -116,7 +101,7 @@ def _ideal(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
         return
     value = one[metric].to_numpy()
     added = rows.drop_duplicates("devices").sort_values("devices")
-    ideal = value * added["added"] ** int(metric == "throughput_tok_s")
+    ideal = value * added["added"]
     ax.plot(added["devices"], ideal, color="0.6", linewidth=0.9, zorder=1, gid="ideal")
     kinds = one["method"].map(lines.method_kind)
     lines.draw_points(ax, np.ones(1), value, kinds, style.GREY, "o")
