@@ -73,13 +73,16 @@ def output_root_problem(text: str, profile: str = "") -> str | None:
         return "give the path of a folder, without variables"
     try:
         folder = output_root(text).resolve()
+        is_file = folder.is_file()
     except RuntimeError as error:  # ~ of a user that is none
         return f"{error}; give the path of a folder"
+    except OSError as error:  # a name longer than any file's
+        return f"{error.strerror}; give the path of a folder"
     if any(one.is_relative_to(reference().resolve()) for one in (folder, folder / profile)):
         return "holds the results that ship with moebook, which nothing writes; give another folder"
     if folder == root() or any(folder.is_relative_to(root() / name) for name in _OWN):
         return f"is a folder of moebook's own files; give {OUTPUTS!r} or a folder elsewhere"
-    return "is a file; give the path of a folder" if folder.is_file() else None
+    return "is a file; give the path of a folder" if is_file else None
 
 
 def reference() -> Path:

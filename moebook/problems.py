@@ -2,6 +2,7 @@
 the value, and what is allowed; and tables as text."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,12 @@ class Problem:
     allowed: str
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.key}: given {self.value!r}; {self.allowed}"
+        return without_secrets(f"{self.source}: {self.key}: given {self.value!r}; {self.allowed}")
+
+
+def without_secrets(text: str) -> str:
+    """A text without the names and passwords that stand in addresses (`https://…@host`)."""
+    return re.sub(r"://\S*@", "://…@", text)
 
 
 class Told(Exception):

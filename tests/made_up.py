@@ -100,3 +100,36 @@ def build(stem: str, profile: str = "cpu", **changes):
     given = read_yaml(ROOT / "params" / profile / f"{section.stem}.yaml") | changes
     params = checked(section.params, given, "test")
     return params, section.plan(params)
+
+
+def write_checkpoint(folder: Path, **changes) -> Path:
+    """A Mixtral of two small layers: config, zeros for weights, a file that stands for its
+    tokenizer. changes: to the config, not to the weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    from moebook.models.pruning.built import build
+
+    config = {
+        "architectures": ["MixtralForCausalLM"],
+        "model_type": "mixtral",
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "num_hidden_layers": 2,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "vocab_size": 300,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = build(config).published
+    weights = {name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    (folder / "tokenizer.json").write_text("{}")
+    return folder

@@ -1,16 +1,15 @@
 """Wrong parameters: all problems at once, each with file, key, value, what is allowed, the nearest
 name."""
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_up import write_checkpoint
 
 from moebook import paths, sections
-from moebook.models import catalog
 from moebook.problems import ParameterError, Problem
 from moebook.study import params
 
@@ -118,12 +117,8 @@ def told(section: str, **given) -> dict[str, list[Problem]]:
 @pytest.fixture
 def checkpoint(tmp_path):
     """A folder that looks like a trained checkpoint with its tokenizer, and a text beside it."""
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(catalog.load("tiny-mixtral").hf_config()))
-    (folder / "tokenizer.json").write_text("{}")
-    (tmp_path / "text.txt").write_text("held out")
-    return folder
+    (tmp_path / "text.txt").write_text("held out " * 400)
+    return write_checkpoint(tmp_path / "checkpoint")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +146,7 @@ def checkpoint(tmp_path):
         ),
         ("02", {"dtype": "bf16"}, "dtype", "bf16", "bfloat16, float16, float32"),
         ("02", {"tensor_parallel": 2}, "tensor_parallel", 2, "at most num_devices = 1"),
-        ("02", {"reduced_layers": [8]}, "reduced_layers", [8], "at least 2 items"),
+        ("02", {"reduced_layers": [8]}, "reduced_layers", [8], "two or more depths"),
         ("03", {"ratios_pct": [50.0, 100.0]}, "ratios_pct", 100.0, "over 0 and under 100"),
         ("03", {"ratios_pct": [0.0]}, "ratios_pct.0", 0.0, "greater than 0"),
         (

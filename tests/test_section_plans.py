@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from made_up import write_checkpoint
 
 from moebook import devices, sections
-from moebook.models import catalog
 from moebook.problems import ParameterError
 from moebook.sections import parameters_of
 from moebook.sections.pruning import plan as pruning
@@ -344,11 +344,8 @@ def test_a_pair_of_one_format_is_refused():
 
 
 def test_a_format_that_must_come_packed_has_no_perplexity_from_16_bit_weights(tmp_path):
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(catalog.load("tiny-mixtral").hf_config()))
-    (folder / "tokenizer.json").write_text("{}")
-    (tmp_path / "text.txt").write_text("words")
+    folder = write_checkpoint(tmp_path / "checkpoint")
+    (tmp_path / "text.txt").write_text("words " * 600)
     made = plan(
         "02",
         weights=str(folder),

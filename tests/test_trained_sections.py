@@ -4,6 +4,7 @@ what is refused."""
 from collections import Counter
 
 import pytest
+from made_up import write_checkpoint
 
 from moebook import sections
 from moebook.models.pruning.saliency import CRITERIA
@@ -130,7 +131,7 @@ def test_what_section_4_refuses(given, told):
 
 
 def test_every_variant_is_counted_on_every_text_and_compared_by_the_ways_there_are():
-    made = plan("07", capture_ways=["engine", "hooks"])
+    made = plan("07", capture_ways=["engine", "hooks"], device="h200")
     found = Counter((p.series, p.text) for p in of(made, "balance"))
     assert len(found) == len(family.TARGETS) * 3 and set(found.values()) == {1}
     assert [p.engine.routed_experts for p in of(made, "capture_check")] == [True, False]
@@ -149,13 +150,8 @@ def test_skewed_layers_and_engines_start_at_uniform():
 
 
 def test_a_users_checkpoint_is_counted_on_the_users_texts(tmp_path):
-    import json
-
-    (tmp_path / "config.json").write_text(
-        json.dumps(family.architecture("tiny:test/aux-0.1").config)
-    )
-    (tmp_path / "tokenizer.json").write_text("{}")
-    (tmp_path / "a.txt").write_text("words")
+    write_checkpoint(tmp_path)
+    (tmp_path / "a.txt").write_text("words " * 1200)
     made = plan("07", checkpoints=[str(tmp_path)], checkpoint_texts=[str(tmp_path / "a.txt")])
     own = [p for p in of(made, "balance") if p.series == "trained"]
     assert [(p.engine.weights, p.text) for p in own] == [(str(tmp_path), str(tmp_path / "a.txt"))]

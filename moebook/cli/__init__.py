@@ -5,12 +5,13 @@ import sys
 import typer
 
 from moebook.cli import catalog, models, predict, results, study
-from moebook.problems import Told
+from moebook.problems import Told, without_secrets
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # errors of options in one line, as all others
     help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.",
 )
 for group in (study, results, models, catalog, predict):
@@ -34,7 +35,7 @@ def main() -> None:
     except UnknownModel as error:
         sys.exit(f"moebook: {error}{_engine_words(error.classes)}")
     except (Told, ValueError, NoWorker, TrainingFailed) as error:
-        sys.exit(f"moebook: {error}")
+        sys.exit(without_secrets(f"moebook: {error}"))
 
 
 def _engine_words(classes: tuple[str, ...]) -> str:

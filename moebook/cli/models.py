@@ -112,17 +112,21 @@ def quality(
     checkpoint: Annotated[Path, typer.Argument(help="folder of a Hugging Face checkpoint")],
     tasks: Annotated[str, typer.Option(help="lm-eval tasks; the study's by default")] = "",
     quantization: Annotated[str | None, typer.Option(help="engine quantization, e.g. fp8")] = None,
-    limit: Annotated[int | None, typer.Option(help="examples a task")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="examples a task")] = None,
 ) -> None:
     """Accuracy of a checkpoint on lm-eval tasks (needs the extra `quality`)."""
     from moebook.measure import lm_eval as scoring
-    from moebook.models.formats import engine_arguments, needs_packed
+    from moebook.models.formats import FORMATS, engine_arguments, needs_packed
+    from moebook.problems import choices
 
     if needs_packed(quantization):
         raise ValueError(
             f"quantization {quantization!r} cannot be made of 16-bit weights as the engine loads: "
             "give a checkpoint packed in that format, and no --quantization"
         )
+    if quantization not in FORMATS:
+        allowed = choices(quantization, filter(None, FORMATS))
+        raise ValueError(f"--quantization: given {quantization!r}; {allowed}")
     found = scoring.evaluate(
         checkpoint,
         tuple(filter(None, tasks.split(","))) or scoring.TASKS,

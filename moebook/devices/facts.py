@@ -52,8 +52,15 @@ class BadFacts(ValueError):
 
 def parse(text: str, source: str = "devices.yaml") -> dict[str, Entry]:
     """Entries by kind. BadFacts with all that is wrong."""
+    try:
+        entries = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        words = " ".join(str(error).split())
+        raise BadFacts(f"{source} is not right: no valid YAML: {words}") from None
+    if not isinstance(entries, dict):
+        raise BadFacts(f"{source} is not right: it must be a mapping of kinds")
     found, problems = {}, []
-    for kind, entry in (yaml.safe_load(text) or {}).items():
+    for kind, entry in entries.items():
         if not isinstance(kind, str) or slug(kind) != kind:
             problems.append(f"{kind!r}: a kind is a name of small letters, digits and hyphens")
         elif not isinstance(entry, dict):

@@ -37,12 +37,12 @@ def evaluate(
 
     engine_arguments: of vLLM's LLM, e.g. {"quantization": "fp8"}, on a GPU; limit: examples a task;
     include_path: a folder with task files of one's own. Raises QualityError."""
+    if not (Path(checkpoint) / "config.json").is_file():
+        raise QualityError(f"{checkpoint} is no checkpoint folder: config.json is missing")
     if importlib.util.find_spec("lm_eval") is None:
         raise QualityError(
             "lm-eval is not installed; install the extra: pip install 'moebook[quality]'"
         )
-    if not (Path(checkpoint) / "config.json").is_file():
-        raise QualityError(f"{checkpoint} is no checkpoint folder: config.json is missing")
     on_gpu = devices.detect().kind != "cpu"
     if engine_arguments and not on_gpu:
         raise QualityError(

@@ -6,13 +6,13 @@ import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from moebook.models import checks, counted, quantization_config
+from moebook.models import checks, counted, own_format, quantization_config
 from moebook.models.attention import AttentionGroup
 from moebook.models.counts import Counts
 from moebook.models.meta import CannotBuild, UnknownClass
 from moebook.models.number_format import NumberFormat
 from moebook.models.quantization_values import BadNumberFormat
-from moebook.models.shapes import family_of, language_config, read_shape
+from moebook.models.shapes import conflict, family_of, language_config, read_shape
 
 
 class UnknownModel(ValueError):
@@ -122,6 +122,8 @@ def from_config(config: dict, name: str, source: str, trusted: str | None = None
     other."""
     if wrong := checks.problems(config):
         raise UnknownModel(f"{name}: its config cannot be read: {'; '.join(wrong)}")
+    if wrong := conflict(config):
+        raise UnknownModel(f"{name}: its config contradicts itself: {wrong}")
     try:
         quantization_config.read(config)
         by_formula = family_of(config) is not None
@@ -139,4 +141,11 @@ def from_config(config: dict, name: str, source: str, trusted: str | None = None
         raise UnknownModel(f"{name}: its config cannot be read: {error}{hint}") from error
     if wrong := checks.contradictions(shape, language_config(config)):
         raise UnknownModel(f"{name}: its config contradicts itself: {'; '.join(wrong)}")
-    return Architecture(name=name, source=source, config=copy.deepcopy(config), **shape)
+    arch = Architecture(name=name, source=source, config=copy.deepcopy(config), **shape)
+    if arch.number_format is not None and not own_format.covered(arch):
+        targets = [name for rule in arch.number_format.rules for name in rule.targets.given]
+        raise UnknownModel(
+            f"{name}: its number format cannot be read: it covers no matrix of the model (targets "
+            f"{', '.join(targets) or 'all'}, ignored {', '.join(arch.number_format.ignored.given)})"
+        )
+    return arch

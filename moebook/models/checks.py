@@ -111,13 +111,8 @@ def contradictions(shape: dict, config: dict) -> list[str]:
     lacking = [key for key in SIZES if not isinstance(shape.get(key, 0), int)]
     if lacking:
         return [f"it gives no one {key.replace('_', ' ')}" for key in lacking]
-    found = []
+    found = _of_experts(shape)
     heads, kv_heads, hidden = shape["num_heads"], shape["num_kv_heads"], shape["hidden_size"]
-    experts, top_k = shape.get("num_experts", 0), shape.get("top_k", 0)
-    if experts and not 1 <= top_k <= experts:
-        found.append(
-            f"{top_k} experts per token of {experts} experts: choose from 1 to all of them"
-        )
     latent = shape.get("kv_lora_rank") is not None
     if not latent and kv_heads and heads % kv_heads:
         found.append(f"{heads} attention heads do not share {kv_heads} KV heads evenly")
@@ -125,10 +120,24 @@ def contradictions(shape: dict, config: dict) -> list[str]:
         found.append(
             f"hidden size {hidden} does not divide into {heads} heads, and no head_dim is given"
         )
+    if config.get("head_dim") == 0 and "qk_nope_head_dim" not in config:
+        found.append("head_dim is 0; give a whole number from 1 on")
+    if not latent and shape["head_dim"] % 2:
+        found.append(f"head_dim {shape['head_dim']} is odd: positions turn pairs of its values")
     kinds = config.get("layer_types")
     if kinds and len(kinds) < shape["num_layers"]:
         found.append(f"layer_types names {len(kinds)} of {shape['num_layers']} layers")
     return found
+
+
+def _of_experts(shape: dict) -> list[str]:
+    experts, top_k = shape.get("num_experts", 0), shape.get("top_k", 0)
+    if experts == top_k == 0 or 1 <= top_k <= experts:
+        return []
+    if not experts:
+        by_formula = shape.get("counts") is None
+        return [f"no expert, and {top_k} per token"] if by_formula else []
+    return [f"{top_k} experts per token of {experts} experts: choose from 1 to all of them"]
 
 
 def _shown(value: Any) -> str:

@@ -9,9 +9,12 @@ Letters: H hidden, I expert FFN dim, E experts."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-from moebook.models.architecture import Architecture
 from moebook.models.stored import Stored
+
+if TYPE_CHECKING:
+    from moebook.models.architecture import Architecture
 
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 MIXTRAL = dict(zip(PROJECTIONS, ("w1", "w3", "w2"), strict=True))
@@ -35,7 +38,7 @@ class Matrix:
         return self.count * self.rows * self.columns
 
 
-def matrices(arch: Architecture) -> Iterator[Matrix]:
+def matrices(arch: "Architecture") -> Iterator[Matrix]:
     """The matrices that a number format may cover. Layers without experts are taken to come first;
     matrices of linear attention to be square."""
     projections, hidden = list(_attention(arch)), arch.hidden_size
@@ -58,7 +61,7 @@ def matrices(arch: Architecture) -> Iterator[Matrix]:
 
 
 def _ffn(
-    arch: Architecture, component: str, layer: int, paths: tuple[str, ...], width: int, count=1
+    arch: "Architecture", component: str, layer: int, paths: tuple[str, ...], width: int, count=1
 ) -> Iterator[Matrix]:
     for name in PROJECTIONS:
         spelled = [f"layers.{layer}.{path}.{name}" for path in paths]
@@ -68,7 +71,7 @@ def _ffn(
         yield Matrix(component, tuple(spelled), *shape, count)
 
 
-def _attention(arch: Architecture) -> Iterator[tuple[str, int, int]]:
+def _attention(arch: "Architecture") -> Iterator[tuple[str, int, int]]:
     """Name, rows and columns of one layer's projections."""
     h, heads, head = arch.hidden_size, arch.num_heads, arch.head_dim
     if not arch.is_mla:
@@ -89,7 +92,7 @@ def _attention(arch: Architecture) -> Iterator[tuple[str, int, int]]:
 
 
 @cache
-def _storage(arch: Architecture) -> dict[str, dict[Stored | None, tuple[int, float]]]:
+def _storage(arch: "Architecture") -> dict[str, dict[Stored | None, tuple[int, float]]]:
     """By component and storage (None: the model's dtype): elements, and bytes where stored."""
     found: dict[str, dict[Stored | None, tuple[int, float]]] = {}
     for matrix in matrices(arch):
@@ -101,7 +104,7 @@ def _storage(arch: Architecture) -> dict[str, dict[Stored | None, tuple[int, flo
     return found
 
 
-def bytes_per_element(arch: Architecture, component: str, plain: int) -> float:
+def bytes_per_element(arch: "Architecture", component: str, plain: int) -> float:
     """Of a component's matrices in the model's own format, scales included; `plain` of those that
     it does not cover."""
     if arch.number_format is None:
@@ -113,7 +116,7 @@ def bytes_per_element(arch: Architecture, component: str, plain: int) -> float:
     return held / elements
 
 
-def number_format(arch: Architecture) -> str:
+def number_format(arch: "Architecture") -> str:
     """The name of the model's own format: `MXFP4`, `FP8 blocks 128x128`, `INT8 per channel
     (attention only)`; the dtype of its config where its weights are plain."""
     if arch.number_format is None:
@@ -129,14 +132,14 @@ def number_format(arch: Architecture) -> str:
     return ", ".join([names[0], *others])
 
 
-def _mostly(arch: Architecture, component: str) -> str | None:
+def _mostly(arch: "Architecture", component: str) -> str | None:
     """How most of a component's elements are stored; None where in the model's dtype."""
     parts = _storage(arch).get(component, {})
     most = max(parts, key=lambda stored: parts[stored][0], default=None)
     return most.name if most else None
 
 
-def covered(arch: Architecture, wholly: bool = False) -> tuple[str, ...]:
+def covered(arch: "Architecture", wholly: bool = False) -> tuple[str, ...]:
     """Components of which the model's own format covers a part, or `wholly` all."""
     if arch.number_format is None:
         return ()

@@ -21,7 +21,7 @@ from moebook.models.quantization_values import names as patterns
 from moebook.models.stored import FP8_CHANNEL, FP8_TENSOR, MXFP4, Stored, fp8_blocks, integers
 
 KEYS = ("quantization_config", "compression_config")
-PARTS = ("text_config", "language_config", "llm_config")  # of multimodal configs
+PARTS = ("text_config", "language_config", "llm_config", "thinker_config")  # of multimodal ones
 HF_QUANT_CONFIG = "hf_quant_config.json"
 CACHE_STRATEGIES = ("tensor", "attn_head")  # of compressed-tensors' scales of a KV cache
 NOT_READ = "or remove the entry from a copy of the config, to measure the model with plain weights"
@@ -29,13 +29,13 @@ NOT_READ = "or remove the entry from a copy of the config, to measure the model 
 
 def quantization_of(config: dict) -> dict | None:
     """The config's own quantization entry, from wherever it stands; None where it has none."""
-    for part in (config, *(config[p] for p in PARTS if isinstance(config.get(p), dict))):
-        for key in KEYS:
-            if (found := part.get(key)) is not None and found != {}:
-                if not isinstance(found, dict):
-                    raise BadNumberFormat(f"{key}: given {found!r}; a mapping with quant_method")
-                return found
-    return None
+    for key in KEYS:
+        if (found := config.get(key)) is not None and found != {}:
+            if not isinstance(found, dict):
+                raise BadNumberFormat(f"{key}: given {found!r}; a mapping with quant_method")
+            return found
+    parts = (config[part] for part in PARTS if isinstance(config.get(part), dict))
+    return next(filter(None, map(quantization_of, parts)), None)
 
 
 def without_quantization(config: dict) -> dict:
@@ -43,7 +43,7 @@ def without_quantization(config: dict) -> dict:
     kept = {key: value for key, value in config.items() if key not in KEYS}
     for part in PARTS:
         if isinstance(kept.get(part), dict):
-            kept[part] = {k: v for k, v in kept[part].items() if k not in KEYS}
+            kept[part] = without_quantization(kept[part])
     return kept
 
 
@@ -72,7 +72,9 @@ def _method(entry: dict) -> str:
             f"quantization_config without quant_method (given {sorted(entry)}); known: "
             f"{', '.join(READERS)}; {NOT_READ}"
         )
-    method = method.lower().replace("compressed_tensors", "compressed-tensors")
+    method = method.lower().removeprefix("intel/")
+    for spelled in ("compressed-tensors", "auto-round"):
+        method = method.replace(spelled.replace("-", "_"), spelled)
     return "modelopt" if method.startswith("modelopt") else method
 
 
@@ -123,6 +125,25 @@ def _gptq_stored(entry: dict) -> Stored:
     bits = whole(entry, "bits", allowed=(2, 3, 4, 8))
     columns = group_size(entry, "group_size", default=-1)
     return integers(bits, columns, zero=not entry.get("sym", True))
+
+
+def _auto_round(entry: dict) -> NumberFormat:
+    """AutoRound packs as GPTQ or AWQ does; modules of `extra_config` have bits of their own, 16
+    where they are not packed."""
+    extra = mapping("extra_config", entry.get("extra_config") or {}, "bits by module")
+    told = {name: mapping(f"extra_config.{name}", own, "bits") for name, own in extra.items()}
+    out = [name for name, own in told.items() if _over_8(own)]
+    own = [
+        Rule(_gptq_stored({**entry, **one}), patterns("extra_config", [name]))
+        for name, one in told.items()
+        if name not in out
+    ]
+    rules = (*own, Rule(_gptq_stored(entry)))
+    return NumberFormat("auto-round", ("auto-round", "inc"), rules, patterns("extra_config", out))
+
+
+def _over_8(own: dict) -> bool:
+    return isinstance(own.get("bits"), int) and own["bits"] > 8
 
 
 def _awq(entry: dict) -> NumberFormat:
@@ -222,6 +243,9 @@ READERS: dict[str, Callable[[dict], NumberFormat]] = {
     "compressed-tensors": _compressed,
     "modelopt": _modelopt,
     "gptq": _gptq,
+    "gptq_marlin": _gptq,
+    "auto-round": _auto_round,
     "awq": _awq,
+    "awq_marlin": _awq,
     "bitsandbytes": _bitsandbytes,
 }

@@ -54,6 +54,8 @@ def _group(name: str, group: object, entry: dict) -> list[Rule]:
         return []
     weights = mapping(f"{where}.weights", group["weights"], "num_bits, type and strategy")
     packed = PACKED.get(group.get("format") or entry.get("format"))
+    if packed:
+        _in_blocks(packed, weights)
     stored = packed or _weights(f"{where}.weights", weights, group.get("input_activations"))
     return [Rule(stored, targets)]
 
@@ -75,6 +77,14 @@ def _weights(where: str, weights: dict, activations: object) -> Stored:
     if bits == 4:
         return MXFP4 if group == 32 else NVFP4 if activations else NVFP4_WEIGHTS
     return _float8(where, weights, strategy, activations is not None)
+
+
+def _in_blocks(stored: Stored, told: dict) -> Stored:
+    """The format, unless a `group_size` is given that is not its block's."""
+    columns = stored.block[1]
+    if stored.block[0] == 1 and columns:
+        whole(told, "group_size", allowed=(columns,), default=columns)
+    return stored
 
 
 def _kind(activations: object) -> str | None:
@@ -113,4 +123,4 @@ def _algorithm(told: object) -> Stored:
     given = told.get("quant_algo") if isinstance(told, dict) else told
     if (name := str(given).upper()) not in ALGORITHMS:
         raise BadNumberFormat(f"quant_algo: given {given!r}; known: {', '.join(ALGORITHMS)}")
-    return ALGORITHMS[name]
+    return _in_blocks(ALGORITHMS[name], told if isinstance(told, dict) else {})

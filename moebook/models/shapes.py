@@ -86,6 +86,31 @@ def _spelled_as(config: dict) -> str | None:
     return CLASSES.get(next(iter(config.get("architectures") or []), None))
 
 
+def conflict(config: dict) -> str | None:
+    """What is wrong where `model_type` and `architectures` name two families, or where the part
+    that holds the language model is null."""
+    kind, classes = config.get("model_type"), config.get("architectures") or []
+    inside = KEYS[kind].inside if kind in KEYS else None
+    if inside in config and config[inside] is None:
+        return f"{inside} is null; it holds the language model of a {kind}"
+    of_class = next((CLASSES[name] for name in classes if name in CLASSES), None)
+    if kind is None or of_class in (None, kind):
+        return None
+    if kind in KEYS or _is_known(kind):
+        return (
+            f"model_type is {kind!r}, and architectures {classes} are of {of_class!r}; give those "
+            "of one family"
+        )
+    return None
+
+
+def _is_known(kind: str) -> bool:
+    """Whether transformers has a family of this name with classes of its own."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return kind in CONFIG_MAPPING_NAMES
+
+
 def keys_of(config: dict) -> ConfigKeys:
     """The spellings of a config of a family in KEYS."""
     return KEYS[_spelled_as(config)]
@@ -110,7 +135,8 @@ def read_shape(config: dict) -> dict:
     keys = KEYS[kind]
     text = complete(language_config(config), "llama4_text" if kind == "llama4" else kind)
     heads = text["num_attention_heads"]
-    dtype = text.get("torch_dtype") or text.get("dtype") or "bfloat16"
+    named = (part.get(key) for part in (text, config) for key in ("torch_dtype", "dtype"))
+    dtype = next(filter(None, named), "bfloat16")
     shape = {
         "family": kind,
         "num_layers": _first(text, keys.layers),

@@ -162,9 +162,13 @@ def plan_lines(frame: pd.DataFrame) -> list[str]:
             f"FFN {row['expert_ffn_dim']} E {row['num_experts']} K {row['top_k']} B {row['batch']} "
             f"{row['input_tokens']}+{row['output_tokens']}"
         )
-        named = " ".join(filter(None, (row["model"], row["number_format"])))
+        named = " ".join(filter(None, (row["model"], _word(row["number_format"]))))
         out.append(f"{row['status']}: {named} {shape}: {row['reason']}")
     return out
+
+
+def _word(value: str | float | None) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _plan_row(row: dict) -> tuple[str, ...]:
@@ -185,7 +189,7 @@ def _plan_row(row: dict) -> tuple[str, ...]:
     )
     return (
         row["model"],
-        row["number_format"] or "",
+        _word(row["number_format"]),
         row["method"],
         row["sweeps"],
         *map(str, shape),

@@ -24,6 +24,9 @@ class _UniqueKeys(yaml.SafeLoader):
         seen: set = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if isinstance(key, (list, dict)):
+                odd = f"key {key!r} is no name"
+                raise yaml.MarkedYAMLError(problem=odd, problem_mark=key_node.start_mark)
             if key in seen:
                 twice = f"key {key!r} stands twice"
                 raise yaml.MarkedYAMLError(problem=twice, problem_mark=key_node.start_mark)
@@ -49,9 +52,20 @@ def read_yaml(path: str | Path) -> dict:
         raise fail(path.name, f"cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise fail(path.name, f"not a valid YAML mapping: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise fail(path.name, "nested too deeply; a value is a number, text or a list") from None
+    if _holds_itself(data):
+        raise fail(path.name, "a value holds itself by an anchor; write the values out")
     if not isinstance(data, dict):
         raise fail(data, "a parameter file is a mapping `name: value`")
     return data
+
+
+def _holds_itself(value: Any, above: tuple[int, ...] = ()) -> bool:
+    if not isinstance(value, (list, dict)):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return id(value) in above or any(_holds_itself(one, (*above, id(value))) for one in inside)
 
 
 def of_notebook(names: dict, fields: Iterable[str], source: str, headless: bool) -> dict[str, Any]:

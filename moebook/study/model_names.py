@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from moebook.models import catalog, fitting
+from moebook.models.edit import ImpossibleEdit, edit
 from moebook.models.tiny import family
 from moebook.problems import Wrong, choices
 from moebook.study.lengths import Length
@@ -57,6 +58,34 @@ def _model_problem(name: str, length: Length | None) -> str | None:
     return f"{tokens} exceed its {arch.max_positions} positions"
 
 
+def depth_problems(key: str, depths: Iterable[int], names: Iterable[str | None]) -> list[Wrong]:
+    """Depths that a model does not have, or with which it cannot be built."""
+    found = ((depth, _depth_problem(name, depth)) for name in named(names) for depth in depths)
+    return [(key, depth, text) for depth, text in found if text]
+
+
+def _depth_problem(name: str, depth: int) -> str | None:
+    try:
+        arch = catalog.load(name)
+        if depth > arch.num_layers:
+            return f"at most the {arch.num_layers} layers of {name}"
+        edit(arch, num_layers=depth)
+    except ImpossibleEdit as error:
+        return str(error)
+    except ValueError:
+        return None  # told of the model already
+    return None
+
+
+def positions_problems(key: str, tokens: int, names: Iterable[str]) -> list[Wrong]:
+    """Windows of a text that are longer than a model's positions."""
+    found = []
+    for name in names:
+        if tokens > (most := catalog.load(name).max_positions):
+            found.append((key, tokens, f"at most the {most} positions of {name}"))
+    return found
+
+
 def draft_problems(key: str, target: str, drafts: Iterable[str]) -> list[Wrong]:
     """Drafts that are unknown, or whose vocabulary is not the target's."""
     try:
@@ -93,16 +122,23 @@ def trained_problems(key: str, name: str) -> list[Wrong]:
 
 
 def checkpoint_problems(
-    weights: str, text: str | None, keys: tuple[str, str] = ("weights", "quality_text")
+    weights: str,
+    text: str | None,
+    keys: tuple[str, str] = ("weights", "quality_text"),
+    tokens: int = 0,
 ) -> list[Wrong]:
-    """What is wrong with a checkpoint folder and the text it is to read; those of the tiny family
-    are made when needed."""
+    """What is wrong with a checkpoint folder and the text it is to read, of `tokens` or more; those
+    of the tiny family are made when needed."""
     if family.is_tiny(weights):
         found = trained_problems(keys[0], weights)
     else:
         wrong = _folder_problem(Path(weights))
         found = [(keys[0], weights, wrong)] if wrong else []
-    texts = family.text_problems(text) if text and family.is_tiny(text) else _text_problems(text)
+    texts = (
+        family.text_problems(text)
+        if text and family.is_tiny(text)
+        else _text_problems(text, tokens)
+    )
     return found + [(keys[1], text, wrong) for wrong in texts]
 
 
@@ -111,10 +147,17 @@ def _folder_problem(folder: Path) -> str | None:
         return "a folder with a Hugging Face checkpoint (config.json is missing), or 'dummy'"
     if not any(folder.glob("tokenizer*")):
         return "a checkpoint with its tokenizer: none lies in the folder"
-    return None
+    from moebook.models.pruning import held  # which imports transformers, for folders alone
+    from moebook.models.pruning.checkpoint import open_checkpoint
+
+    try:
+        experts = catalog.load(str(folder)).num_experts
+        return held.weights_problem(open_checkpoint(folder), experts)
+    except ValueError as error:
+        return str(error)
 
 
-def _text_problems(path: str | None) -> list[str]:
+def _text_problems(path: str | None, tokens: int) -> list[str]:
     if path is None or not Path(path).is_file():
         return ["a file of held-out text, which a trained checkpoint needs"]
     data = Path(path).read_bytes()
@@ -126,4 +169,6 @@ def _text_problems(path: str | None) -> list[str]:
         data.decode()
     except UnicodeDecodeError as error:
         return [f"is no UTF-8 text (byte {error.start}); give plain text"]
+    if len(data) < tokens:  # a token is a byte at least
+        return [f"its {len(data)} bytes are too few for {tokens} tokens; give a longer text"]
     return []

@@ -9,7 +9,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 
 from moebook import devices, paths
 from moebook.models import fitting
@@ -18,7 +27,7 @@ from moebook.study import limits
 from moebook.study.given import of_notebook, read_yaml
 from moebook.study.routing import Routing
 
-PROFILE = r"[a-z0-9][a-z0-9_-]*"
+PROFILE = r"[a-z0-9][a-z0-9_-]{0,63}"  # the name of a folder
 
 
 def as_tuple(value: Any) -> Any:
@@ -31,6 +40,7 @@ def as_models(value: Any) -> Any:
 
 
 Count = Annotated[int, Field(strict=True, gt=0)]
+WindowTokens = Annotated[int, Field(strict=True, ge=2)]  # a text's first token is not predicted
 Flag = Annotated[bool, Field(strict=True)]
 Fraction = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -41,8 +51,16 @@ NonNegatives = Annotated[tuple[NonNegative, ...], BeforeValidator(as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 Routings = Annotated[tuple[Routing, ...], BeforeValidator(as_tuple)]
 Models = Annotated[tuple[str, ...], BeforeValidator(as_models)]
-# Depths that a model is extrapolated from: a line takes two.
-Depths = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=2)]
+
+
+def _two_depths(depths: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(depths)) < max(2, len(depths)):
+        wanted = "two or more depths (layers), each once: a line through them is extrapolated"
+        raise PydanticCustomError("depths", "{wanted}", {"wanted": wanted})
+    return depths
+
+
+Depths = Annotated[tuple[Count, ...], BeforeValidator(as_tuple), AfterValidator(_two_depths)]
 
 
 class NotebookParams(BaseModel):

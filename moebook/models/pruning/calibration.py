@@ -198,11 +198,14 @@ def _served(module) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        words = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(
             f"{path} cannot be read as UTF-8 text ({error}); give a UTF-8 file"
         ) from error
+    if "\0" in words:
+        raise CheckpointError(f"{path} holds NUL characters, so it is no text; give a UTF-8 file")
+    return words
 
 
 def _checked_ids(batch, vocab_size: int):

@@ -34,6 +34,23 @@ def check_counts(checkpoint: Checkpoint) -> None:
             )
 
 
+def weights_problem(checkpoint: Checkpoint, experts: int) -> str | None:
+    """What of plain weights does not fit their config, or None; of quantized ones, whose tensors
+    transformers does not name, nothing is known here."""
+    try:
+        check_not_quantized(checkpoint)
+    except CheckpointError:
+        return None
+    try:
+        built = build(checkpoint.config)
+        plain = {name: built.plain(name) for name in checkpoint.tensors}
+        asked = getattr(built, built.like(set(plain.values())))
+        agree(checkpoint, plain, asked, built, experts)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
 def agree(
     checkpoint: Checkpoint, plain: dict[str, str], asked: dict, built: Built, experts: int
 ) -> None:

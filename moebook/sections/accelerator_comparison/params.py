@@ -1,5 +1,6 @@
 """Section 8: what its notebook and parameter files may set."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -8,11 +9,12 @@ from moebook.models import catalog
 from moebook.models.formats import SERIES
 from moebook.problems import Wrong
 from moebook.sections.accelerator_comparison import accelerators
-from moebook.study import model_names, params, points
+from moebook.study import model_names, params
 from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
 
 NOTEBOOK = "08_accelerator_comparison"
+MOST_LETTERS = 80  # of a label
 PROFILES = ("cpu", "h100", "h200", "4xh100")
 
 
@@ -56,9 +58,8 @@ class Params(EngineParams):
         found += self.unknown("rooflines", accelerators.names())
         if self.profile in self.beside:
             found.append(("beside", self.profile, "other profiles than this one"))
-        if self.endpoint is not None and not self.endpoint.strip():
-            allowed = "a label that says device and precision, such as 'CS-3, FP8', or null"
-            found.append(("endpoint", self.endpoint, allowed))
+        if self.endpoint is not None:
+            found += _label_problems(self.endpoint)
         usual = self.over_length
         model = model_names.named([self.model])
         common = [self.common_model] if self.common_model is not None else []
@@ -69,12 +70,10 @@ class Params(EngineParams):
         ):
             found += model_names.model_problems(key, names, longest(lengths))
         unknown = model_names.model_problems("common_model", common, longest(self.common_lengths))
-        found += unknown or [p for name in common for p in self._too_deep(name)]
+        found += unknown or model_names.depth_problems(
+            "common_layers", [self.common_layers], common
+        )
         return found + [p for name in model for p in self._chunks(name, longest(usual))]
-
-    def _too_deep(self, name: str) -> list[Wrong]:
-        _, reason = points.try_edit(catalog.load(name), num_layers=self.common_layers)
-        return [("common_layers", self.common_layers, reason)] if reason else []
 
     def _chunks(self, name: str, most: Length | None) -> list[Wrong]:
         """Lengths at which attention over all tokens would be another computation than the
@@ -93,3 +92,14 @@ class Params(EngineParams):
             "ones belong to `chunked_lengths`"
         )
         return [("lengths", str(most), allowed)]
+
+
+def _label_problems(label: str) -> list[Wrong]:
+    """An address may hold a password, and a label stands in tables: it is not repeated."""
+    allowed = "a label that says device and precision, such as 'CS-3, FP8', or null"
+    if "://" in label or re.search(r":\S*@", label):
+        address = "addresses and keys belong in the environment: docs/endpoint.md"
+        return [("endpoint", "(an address)", f"{allowed}; {address}")]
+    if label.strip() and label.isprintable() and len(label) <= MOST_LETTERS:
+        return []
+    return [("endpoint", label[:MOST_LETTERS], f"{allowed}; at most {MOST_LETTERS} letters")]

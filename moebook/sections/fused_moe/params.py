@@ -73,6 +73,8 @@ class Params(EngineParams):
             ("ladder_model", [self.ladder_model], longest(self.engine_lengths())),
         ):
             found += model_names.model_problems(key, model_names.named(names), length)
+        depths = self.reduced_layers or ()
+        found += model_names.depth_problems("reduced_layers", depths, [self.ladder_model])
         return found
 
     def engine_lengths(self) -> list[Length]:

@@ -65,6 +65,9 @@ class Params(EngineParams):
             found += model_names.model_problems(key, model_names.named(names), length)
         if found or not self.grid_model:
             return found
+        if self.reduced_layers is not None:
+            deeper = [self.reduced_layers + 1]  # as the whole model must be
+            found += model_names.depth_problems("reduced_layers", deeper, [self.grid_model])
         experts, active = self.expert_counts, self.active_experts
         if self.ffn_dims and experts and active and min(active) > max(experts):
             why = f"every value exceeds every expert count {experts}: the grid is empty"

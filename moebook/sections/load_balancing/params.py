@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from moebook.models.moe_backends import MOE_BACKENDS
 from moebook.models.tiny import family
 from moebook.problems import Wrong
 from moebook.study import model_names, params, points
@@ -16,6 +17,7 @@ ALLOWED = {
     "texts": family.DOMAINS,
     "capture_ways": ("hooks", "engine"),  # at the routers, or the engine's own output (GPU only)
     "capture_dtype": points.DTYPES,
+    "skew_layer_backend": MOE_BACKENDS,
 }
 
 
@@ -37,7 +39,7 @@ class Params(EngineParams):
     variants: params.Names = family.TARGETS
     texts: params.Names = ("code", "prose", "numbers")
     capture_sequences: params.Count = 24
-    capture_tokens: params.Count = 256
+    capture_tokens: params.WindowTokens = 256
     capture_dtype: str = "float32"
     capture_ways: params.Names = ("hooks",)
     checkpoints: params.Names = ()
@@ -62,6 +64,14 @@ class Params(EngineParams):
             ("checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)),
         ):
             found += model_names.model_problems(key, names, length)
+        if self.device == "cpu" and "engine" in self.capture_ways:
+            allowed = "hooks alone on a CPU, whose engine does not tell the experts it chose"
+            found.append(self.wrong("capture_ways", allowed))
+        if not found:
+            read = [f"tiny:{self.preset}/{name}" for name in self.variants]
+            found += model_names.positions_problems("capture_tokens", self.capture_tokens, read)
+        if len({f"{skew:.3g}" for skew in self.skews}) < len(self.skews):
+            found.append(self.wrong("skews", "exponents that differ in three digits"))
         if self.ablation_sequences % self.repeats:
             allowed = f"a multiple of repeats = {self.repeats}"
             found.append(("ablation_sequences", self.ablation_sequences, allowed))
@@ -69,7 +79,8 @@ class Params(EngineParams):
             allowed = "text files that the checkpoints are to read"
             found.append(("checkpoint_texts", self.checkpoint_texts, allowed))
         keys = ("checkpoints", "checkpoint_texts")
+        tokens = self.capture_sequences * self.capture_tokens
         for checkpoint in self.checkpoints:
             for text in self.checkpoint_texts or (None,):
-                found += model_names.checkpoint_problems(checkpoint, text, keys)
+                found += model_names.checkpoint_problems(checkpoint, text, keys, tokens)
         return found

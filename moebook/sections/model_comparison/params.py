@@ -56,6 +56,10 @@ class Params(EngineParams):
                 self.wrong("accuracy_file", problem)
                 for problem in accuracies.file_problems(Path(self.accuracy_file))
             ]
+        depths = self.reduced_layers or ()
+        found += model_names.depth_problems(
+            "reduced_layers", depths, (*self.llms, *self.newer_llms)
+        )
         return found
 
     def imposes(self, name: str) -> bool:

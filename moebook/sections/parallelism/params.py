@@ -41,4 +41,6 @@ class Params(EngineParams):
         if self.tensor_parallel != 1:
             allowed = "1: `modes` and `device_counts` set it here"
             found.append(("tensor_parallel", self.tensor_parallel, allowed))
+        depths = self.reduced_layers or ()
+        found += model_names.depth_problems("reduced_layers", depths, self.models)
         return found

@@ -6,6 +6,7 @@ from typing import Literal
 from moebook.models import catalog
 from moebook.models.edit import ImpossibleEdit
 from moebook.models.pruning.saliency import CRITERIA
+from moebook.models.tiny import family
 from moebook.problems import Wrong
 from moebook.sections.pruning.pruned import KINDS
 from moebook.study import limits, model_names, params, points
@@ -34,7 +35,7 @@ class Params(EngineParams):
     quality_ratios_pct: params.Fractions = (50.0,)
     criteria: params.Names = CRITERIA
     quality_sequences: params.Count = 12
-    quality_tokens: params.Count = 256
+    quality_tokens: params.WindowTokens = 256
     quality_dtype: str = "float32"
 
     def problems(self) -> list[Wrong]:
@@ -47,7 +48,7 @@ class Params(EngineParams):
             if (wrong := limits.percent_problem(r))
         ]
         if self.quality_target is not None:
-            found += model_names.trained_problems("quality_target", self.quality_target)
+            found += self._quality_problems(self.quality_target)
         found += [
             ("ratios_pct", r, "percent that is pruned: over 0 and under 100")
             for r in self.ratios_pct
@@ -64,6 +65,28 @@ class Params(EngineParams):
             if k > base.top_k
         ]
         return found or [problem for base in bases for problem in self._same_shapes(base)]
+
+    def _quality_problems(self, target: str) -> list[Wrong]:
+        found = []
+        if self.quality_sequences < self.repeats:
+            wanted = f"at least repeats = {self.repeats}, a part each"
+            found.append(self.wrong("quality_sequences", wanted))
+        unusable = model_names.trained_problems("quality_target", target)
+        if not unusable:
+            try:
+                family.parse(f"{target}/inter-50-norm")
+            except ValueError as error:
+                unusable = [self.wrong("quality_target", str(error))]
+        if unusable:
+            return found + unusable
+        found += model_names.positions_problems("quality_tokens", self.quality_tokens, [target])
+        base = catalog.load(target)
+        return found + [
+            ("quality_ratios_pct", ratio, reason)
+            for ratio in self.quality_ratios_pct
+            for kind in KINDS
+            if ratio < 100 and (reason := pruned_shape(base, kind, ratio)[1])
+        ]
 
     def _same_shapes(self, base: catalog.Architecture) -> list[Wrong]:
         """Ratios that round to a shape another series has."""

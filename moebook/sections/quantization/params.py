@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from moebook.models import catalog
 from moebook.models.formats import SERIES
 from moebook.models.tiny import family
 from moebook.problems import Wrong
@@ -40,7 +39,7 @@ class Params(EngineParams):
     weights: str | None = "tiny:cpu/aux-0.01"
     quality_text: str | None = None
     quality_sequences: params.Count = 12
-    quality_tokens: params.Count = 256
+    quality_tokens: params.WindowTokens = 256
 
     def problems(self) -> list[Wrong]:
         found = super().problems()
@@ -57,11 +56,11 @@ class Params(EngineParams):
         ):
             found += model_names.model_problems(key, model_names.named(names), length)
         found += self._quality_problems()
-        for name in model_names.named([self.quality_model()]) if not found else ():
-            if self.quality_tokens > (most := catalog.load(name).max_positions):
-                wanted = f"at most the model's {most} positions"
-                found.append(("quality_tokens", self.quality_tokens, wanted))
-        return found
+        found += model_names.depth_problems(
+            "reduced_layers", self.reduced_layers or (), self.models
+        )
+        read = model_names.named([self.quality_model()]) if not found else []
+        return found + model_names.positions_problems("quality_tokens", self.quality_tokens, read)
 
     def _quality_problems(self) -> list[Wrong]:
         found = []
@@ -69,7 +68,8 @@ class Params(EngineParams):
             wanted = "null where formats_model is: there is nothing to read a text with"
             found.append(("weights", "dummy", wanted))
         if self.weights not in (None, "dummy"):
-            found += model_names.checkpoint_problems(self.weights, self.text())
+            tokens = self.quality_sequences * self.quality_tokens
+            found += model_names.checkpoint_problems(self.weights, self.text(), tokens=tokens)
         if self.quality_sequences < self.repeats:
             wanted = f"at least repeats = {self.repeats}, a part each"
             found.append(("quality_sequences", self.quality_sequences, wanted))

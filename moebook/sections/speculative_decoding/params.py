@@ -79,8 +79,9 @@ class Params(EngineParams):
         own = "null on a CPU, whose engine cannot set it: trained drafts give their own"
         cold = "0 alone on a CPU, whose engine accepts hardly any draft token at others"
         found: list[Wrong] = []
-        if self.acceptance is not None:
-            found.append(("acceptance", self.acceptance, own))
+        for key in ("acceptance", "checked_acceptance"):
+            if getattr(self, key) is not None:
+                found.append(self.wrong(key, own))
         if any(self.temperatures):
             found.append(("temperatures", self.temperatures, cold))
         return found
