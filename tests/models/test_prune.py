@@ -465,7 +465,10 @@ BROKEN = {
         _config(model_type="switch", architectures=None),
         "config.json: .*knows neither model_type 'switch'",
     ),
-    "dense": (_config(model_type="qwen3"), "qwen3 has no MoE layers"),
+    "dense": (
+        _config(model_type="qwen3", architectures=["Qwen3ForCausalLM"]),
+        "qwen3 has no MoE layers",
+    ),
     "text for the number of experts": (
         _config(num_local_experts="8"),
         "config.json: .*num_local_experts",
