@@ -2,7 +2,8 @@
 
     params.py       Params, what its notebook and parameter files may say
     plan.py         plan(params) -> Plan
-    figures.py      functions marked @figure, and VIEWS, what the explorer offers
+    figures.py      functions marked @figure
+    views.py        VIEWS, what the explorer offers
     commentary.py   functions marked @commentary
     claims.py       CLAIMS, what the source states of it, with the rules that decide
     enrich.py       where its results need more than all have: see `results.loading.Enrich`
@@ -60,7 +61,7 @@ class Section:
     @property
     def views(self) -> tuple:
         """What the explorer offers (explore/views.py), that it opens on first."""
-        return self._part("figures").VIEWS
+        return self._part("views").VIEWS
 
     @property
     def claims(self) -> tuple:

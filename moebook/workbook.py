@@ -25,7 +25,7 @@ from IPython.display import display
 
 from moebook import devices, paths
 from moebook.engine import installed
-from moebook.explore import widgets
+from moebook.explore import live, widgets
 from moebook.measure import records
 from moebook.measure import run as measuring
 from moebook.measure.files import Unwritable, write_atomic
@@ -36,7 +36,7 @@ from moebook.results import page as pages
 from moebook.results.findings import Verdict
 from moebook.results.loading import TABLE, NoResults, Results
 from moebook.study import estimates
-from moebook.study.params import NotebookParams, from_notebook
+from moebook.study.params import NotebookParams, from_notebook, load
 from moebook.study.plan import Plan
 
 
@@ -53,8 +53,8 @@ def open_run(section, names: dict) -> "Run":
 
 def is_headless() -> bool:
     """True under papermill, nbconvert and `moebook run`: nobody can move a slider
-    (explore/widgets.py says how it is known)."""
-    return not widgets.is_live()
+    (explore/live.py says how it is known)."""
+    return not live.is_live()
 
 
 def _parameters(params: NotebookParams) -> pages.Html:
@@ -245,9 +245,21 @@ class Run:
         """The source's claims of this section, a card each."""
         return claim_cards.cards(self.verdicts)
 
-    def explore(self):
-        """A widget over the table in a live kernel; headless, one printed sentence."""
-        return widgets.explorer(self.table, self.section.views)
+    def explore(self, view: str | None = None, **choice):
+        """Widgets over the table in a live kernel; headless one printed sentence and, of a view
+        that is asked for, its picture. choice: fields of explore/choices.py's Choice."""
+        stem, profile = self.section.stem, self.params.profile
+        folders = {p: paths.reference() / p / stem for p in paths.profiles(stem)}
+        source = widgets.Source(
+            profile,
+            self.table,
+            tuple(p for p, of in folders.items() if p != profile and (of / TABLE).exists()),
+            lambda name: reference_of(self.section, name).shown,
+            lambda name: self.results.source_folder if name == profile else folders.get(name),
+            self.results.folder / "explorer",
+        )
+        wish = choice if view is None else {"view": view, **choice}
+        return widgets.explorer(source, self.section.views, wish)
 
     def save(self) -> str:
         """Write what was made: figures, of one's own results the table, provenance, and the
@@ -305,6 +317,12 @@ class Run:
         lacking = ~res.summary["status"].isin(("ok", "infeasible"))
         rows = res.summary[res.summary["key"].isin(ready) & lacking]
         return rows["status"].value_counts().to_dict()
+
+
+def reference_of(section, profile: str) -> Results:
+    """The shipped results of a section in another profile."""
+    params = load(section.params, paths.params_file(profile, section.stem))
+    return loading.reference_results(params, section.plan(params), section.enrich)
 
 
 def plan_frame(plan: Plan) -> tuple[pd.DataFrame, str]:

@@ -23,6 +23,7 @@ class View:
     where: Mapping[str, object] = field(default_factory=dict)  # column -> value rows must have
     log_x: bool = True
     log_y: bool | None = None  # None: as the values ask
+    over: tuple[str, object] | None = None  # ratios to the rows with this value of a column
     table: Callable[[pd.DataFrame], pd.DataFrame] | None = None  # makes what rows are taken from
 
     def rows(self, summary: pd.DataFrame) -> pd.DataFrame:
@@ -32,7 +33,15 @@ class View:
             rows = of_sweep(rows, self.sweep)
         for column, value in self.where.items():
             rows = rows[rows[column] == value]
-        return as_pairs(rows)
+        return as_pairs(_plain(rows))
+
+
+def _plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without columns that hold nothing, words as Python's: pandas takes a tenth of the time on a
+    table of few rows that it takes on Arrow's."""
+    rows = rows[[c for c in rows if c == "status" or rows[c].notna().any()]]
+    words = [c for c in rows if isinstance(rows[c].dtype, pd.StringDtype | pd.ArrowDtype)]
+    return rows.astype(dict.fromkeys(words, object)).reset_index(drop=True)
 
 
 def metrics_of(rows: pd.DataFrame) -> list[str]:

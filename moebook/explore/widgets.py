@@ -1,85 +1,123 @@
-"""A widget to explore a results table, in a live kernel only.
-
-Live means that somebody can move a slider. The kernel knows: every front end (JupyterLab, Notebook,
-VS Code, a console) allows the cell to ask for input, and every runner (papermill, `moebook run`,
-nbconvert --execute, nbclient) forbids it, as there is nobody to answer. That flag travels with each
-execute request, so it stays right where an executed notebook is opened later, or papermill is
-started from a notebook's own cell. MOEBOOK_HEADLESS=1 forces headless."""
+"""The explorer at a notebook's end, in a live kernel: dropdowns, the picture, what a click tells,
+and ways to take a view along."""
 
 import html
-import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import pandas as pd
 
-from moebook.explore import choices
+from moebook.explore import arranged, choices, hover
+from moebook.explore.chart import LAYERS, chart
 from moebook.explore.choices import ROLES, Choice
+from moebook.explore.live import HEADLESS, is_live
 from moebook.explore.views import View, with_rows
-from moebook.plot.rows import METRICS, reading
-from moebook.plot.style import SCREEN_DPI, render
+from moebook.plot import style
+from moebook.plot.rows import METRICS
 
-NAMES = {"x": "x axis", "line": "lines", "panel": "panels"}
-ALL, NONE = ("all", ""), ("–", "")  # (text, value): a dropdown at None would show no text
-
-
-def is_live() -> bool:
-    """True where a front end that can answer runs this cell. Imports nothing heavy."""
-    if os.environ.get("MOEBOOK_HEADLESS", "") not in ("", "0"):
-        return False
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    kernel = getattr(get_ipython(), "kernel", None)
-    if kernel is None:
-        return False
-    try:
-        request = kernel.get_parent("shell")["content"]
-    except (AttributeError, KeyError, TypeError):
-        return bool(getattr(kernel, "_allow_stdin", False))
-    return bool(request.get("allow_stdin", False))
+NAMES = {"x": "x axis", "line": "lines", "panel": "panels", "over": "ratio to"}
+ALL, NONE, VALUES = ("all", ""), ("–", ""), ("– (values)", "")  # "" stands for None
+EXPORTS = ("pdf", "svg", "csv")
+WIDE = {"width": "255px"}
 
 
-def explorer(summary: pd.DataFrame, views: tuple[View, ...], *, live: bool | None = None):
-    """Dropdowns over the section's views with the picture below them; None, and one printed
-    sentence, in a headless run and where there is no number yet."""
-    if not (is_live() if live is None else live):
-        print(
-            "The explorer is for a live kernel: open this notebook in JupyterLab and run this cell "
-            "to use it."
-        )
-        return None
-    found, missing = with_rows(summary, views)
+@dataclass(frozen=True)
+class Source:
+    """Tables to explore: that of the notebook's own profile, and others by name, read when they
+    are first chosen. folder_of: where a profile's records lie; out: where exports are written."""
+
+    profile: str
+    table: pd.DataFrame
+    others: tuple[str, ...] = ()
+    read: Callable[[str], pd.DataFrame] | None = None
+    folder_of: Callable[[str], Path | None] = lambda profile: None
+    out: Path | None = None
+
+
+def explorer(
+    source: Source,
+    views: tuple[View, ...],
+    wish: dict | None = None,
+    *,
+    live: bool | None = None,
+):
+    """Widgets over the section's views. wish: `view` and fields of Choice to open with, as the line
+    of code beneath the picture gives them. Headless one printed sentence and, of a wish, its
+    picture; ValueError where the wish names no view, field or column."""
+    asked, wish = bool(wish), dict(wish or {})
+    found, missing = with_rows(source.table.assign(profile=source.profile), views)
     if not found:
         print("There is nothing to explore yet: no row has a number.")
         return None
+    view = _view_of(found, wish.pop("view", None))
+    choice = _wished(found[view], view, wish)
+    if not (is_live() if live is None else live):
+        print(HEADLESS)
+        if not asked:
+            return None
+        from IPython.display import Image
+
+        return Image(style.render(arranged.picture(found[view], choice)[0], dpi=style.SCREEN_DPI))
     remarks = [f"View “{name}” is not offered: {reason}." for name, reason in missing.items()]
-    return _Explorer(found, remarks).box
+    return Explorer(source, views, view, choice, remarks).box
 
 
-class _Explorer:
+def _view_of(found: dict[View, pd.DataFrame], name: str | None) -> View:
+    names = {view.name: view for view in found}
+    if name is not None and name not in names:
+        raise ValueError(f"no view {name!r} has rows; those that have: {', '.join(names)}")
+    return names[name] if name else next(iter(found))
+
+
+def _wished(rows: pd.DataFrame, view: View, wish: dict) -> Choice:
+    """A view's first choice with what is wished; what cannot be drawn is settled."""
+    known = [field.name for field in fields(Choice)]
+    if unknown := sorted(set(wish) - set(known)):
+        raise ValueError(f"explore() takes no {', '.join(unknown)}; it takes view, {known}")
+    return choices.settled(rows, view, replace(choices.first(rows, view), **wish))
+
+
+class Explorer:
     """The widgets and their state. A change becomes a choice that can be drawn, which they show."""
 
-    def __init__(self, found: dict[View, pd.DataFrame], remarks: list[str]):
+    def __init__(self, source: Source, views: tuple, view: View, choice: Choice, remarks: list):
         import ipywidgets as w
 
-        self.found, self.remarks, self.quiet = found, remarks, False
-        self.view = next(iter(found))
-        self.choice = choices.first(self.rows, self.view)
-        self.pick = {"view": w.Dropdown(options=[(v.name, v) for v in found], description="view")}
-        for name, text in (("metric", "metric"), ("only", "only"), *NAMES.items()):
-            self.pick[name] = w.Dropdown(description=text)
-        for name, text in (("log_x", "log x"), ("log_y", "log y")):
-            self.pick[name] = w.Checkbox(description=text, indent=False, layout={"width": "auto"})
-        own_size = {"align_self": "flex-start", "max_width": "100%"}
-        wrapped = w.Layout(flex_flow="row wrap")  # a narrow window would cut the last ones off
-        self.picture, self.notes = w.Image(format="png", layout=own_size), w.HTML()
+        from moebook.explore.chart_widget import Chart
+
+        self.source, self.views, self.view, self.remarks = source, views, view, remarks
+        self.tables = {source.profile: source.table.assign(profile=source.profile)}
+        self.found = with_rows(self.tables[source.profile], views)[0]
+        self.choice, self.clicked, self.quiet = choice, [], True
+        dropdown = lambda text: w.Dropdown(description=text, layout=WIDE)  # noqa: E731
+        self.pick = {name: dropdown(name) for name in ("view", "metric", "only")}
+        self.pick |= {name: dropdown(text) for name, text in NAMES.items()}
+        for name in ("log_x", "log_y", *LAYERS):
+            text = name.replace("_", " ")
+            self.pick[name] = w.Checkbox(True, description=text, indent=False)
+            self.pick[name].layout.width = "auto"
+        names = (source.profile, *source.others)
+        self.pick["profiles"] = w.SelectMultiple(
+            options=names, value=(source.profile,), description="profiles", rows=min(4, len(names))
+        )
+        self.pick["profiles"].layout = {**WIDE, "display": "" if len(names) > 1 else "none"}
+        self.buttons = [w.Button(description=f"save {name.upper()}") for name in EXPORTS]
+        for name, button in zip(EXPORTS, self.buttons, strict=True):
+            button.layout.width = "100px"
+            button.on_click(self._exporter(name))
+        self.notes, self.code, self.told = w.HTML(), w.HTML(), w.HTML()
+        self._arrange()
+        self.chart = Chart(self._figure())
+        self.chart.observe(self._on_click, "clicked")
+        wrapped = w.Layout(flex_flow="row wrap")
         rows = [
-            w.HBox([self.pick[n] for n in ("view", "metric", "only")]),
-            w.HBox([self.pick[n] for n in (*ROLES, "log_x", "log_y")], layout=wrapped),
+            w.HBox([self.pick[n] for n in ("view", "metric", "only", "profiles")], layout=wrapped),
+            w.HBox([self.pick[n] for n in NAMES], layout=wrapped),
+            w.HBox([self.pick[n] for n in ("log_x", "log_y", *LAYERS)], layout=wrapped),
         ]
-        self.box = w.VBox([*rows, self.picture, self.notes])
+        under = w.HBox([*self.buttons, self.code], layout=wrapped)
+        self.box = w.VBox([*rows, self.chart, self.notes, under, self.told])
         self._show()
         for name, widget in self.pick.items():
             widget.observe(self._on(name), "value")
@@ -90,12 +128,31 @@ class _Explorer:
 
     def _on(self, name: str) -> Callable[[dict], None]:
         def changed(change: dict) -> None:
-            if not self.quiet:
-                new = change["new"]
+            if self.quiet:
+                return
+            new = change["new"]
+            if name == "profiles":
+                self._take(new or (self.source.profile,))
+            elif name not in LAYERS:
                 self.choice = self._chosen(name, None if new == "" else new)
-                self._show()
+            self._arrange()
+            self.chart.figure = self._figure()
+            self._show()
 
         return changed
+
+    def _take(self, profiles: tuple[str, ...]) -> None:
+        """The rows of these profiles, and the choice on them."""
+        for name in profiles:
+            if name not in self.tables:
+                self.tables[name] = self.source.read(name).assign(profile=name)
+        both = pd.concat([self.tables[name] for name in profiles], ignore_index=True)
+        found = with_rows(both, self.views)[0]
+        if not found:
+            return
+        self.found = found
+        self.view = self.view if self.view in found else next(iter(found))
+        self.choice = choices.settled(self.rows, self.view, self.choice)
 
     def _chosen(self, name: str, value: object) -> Choice:
         """The choice after one widget changed."""
@@ -106,33 +163,81 @@ class _Explorer:
         wish = moved or replace(self.choice, **{name: value})
         return choices.settled(self.rows, self.view, wish)
 
+    def _arrange(self) -> None:
+        self.drawn, self.spec, self.said = arranged.arranged(self.rows, self.choice)
+        self.clicked, self.told.value = [], ""
+
+    def _figure(self) -> dict:
+        return chart(self.drawn, self.spec, tuple(n for n in LAYERS if self.pick[n].value))
+
     def _show(self) -> None:
-        """Widgets at the choice, and its picture."""
-        fig, _, notes = choices.picture(self.rows, self.choice)
+        """Widgets at the choice."""
         self.quiet = True
         for name, options in self._options().items():
-            self.pick[name].options = options
-            value = getattr(self.choice, name)
+            if self.pick[name].options != tuple(options):
+                self.pick[name].options = options
+            value = self.view if name == "view" else getattr(self.choice, name)
             self.pick[name].value = "" if value is None else value
         self.pick["log_x"].value = self.choice.log_x
-        self.pick["log_y"].value = fig.axes[0].get_yscale() == "log"
+        self.pick["log_y"].value = self.chart.figure["layout"]["yaxis"].get("type") == "log"
         self.quiet = False
-        self.picture.value = render(fig, dpi=SCREEN_DPI)
-        self.notes.value = "<br>".join(html.escape(note) for note in (*notes, *self.remarks))
+        self.notes.value = "<br>".join(html.escape(note) for note in (*self.said, *self.remarks))
+        self.code.value = f"<code>{html.escape(self.line_of_code())}</code>"
 
     def _options(self) -> dict[str, list[tuple]]:
         """(text, value) of what each dropdown offers."""
-        offered = choices.offers(self.rows, self.view, self.choice.metric)
+        offered = choices.offers(self.rows, self.view, self.choice)
         columns = [(choices.words(c), c) for c in offered.columns or [self.choice.x]]
-        only = [(_said(*pair), pair) for pair in offered.only]
+        only, over = ([(arranged.said(p), p) for p in of] for of in (offered.only, offered.over))
         return {
+            "view": [(v.name, v) for v in self.found],
             "metric": [(METRICS[m], m) for m in offered.metrics],
             "only": [ALL, *only],
             "x": columns,
             "line": [NONE, *columns],
             "panel": [NONE, *columns],
+            "over": [VALUES, *over],
         }
 
+    def line_of_code(self) -> str:
+        """The call that opens this view again."""
+        first = choices.first(self.rows, self.view)
+        changed = [
+            f"{field.name}={_plain(getattr(self.choice, field.name))!r}"
+            for field in fields(Choice)
+            if getattr(self.choice, field.name) != getattr(first, field.name)
+        ]
+        return f"run.explore({', '.join([repr(self.view.name), *changed])})"
 
-def _said(column: str, value: object) -> str:
-    return f"{choices.words(column)}: {reading(column, value)}"
+    def _on_click(self, change: dict) -> None:
+        row = change["new"][0]
+        self.clicked = [*self.clicked[-1:], row]
+        rows = self.drawn.loc[self.clicked]
+        parts = []
+        if len(rows) == 2:
+            parts.append(f"<b>{html.escape(hover.difference(rows, self.spec.metric))}</b>")
+        texts = hover.told(rows, self.spec)
+        for letter, text, one in zip("AB", texts, hover.records(rows), strict=False):
+            folder = self.source.folder_of(one["profile"]) if "profile" in one else None
+            parts.append(f"<b>{letter}</b> {text}<br>{hover.details(one, folder)}")
+        cells = "".join(f"<div style='flex:1;min-width:22em'>{part}</div>" for part in parts)
+        self.told.value = f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{cells}</div>"
+
+    def _exporter(self, name: str) -> Callable:
+        def export(_button) -> None:
+            fig, rows = arranged.lines.lines(self.drawn, self.spec)
+            stem = f"explorer_{self.view.name}_{self.choice.metric}"
+            stem = "".join(c if c.isalnum() or c == "_" else "_" for c in stem)
+            formats = () if name == "csv" else (name,)
+            files = style.save(fig, rows, self.source.out, stem, formats)
+            wanted = next(file for file in files if file.suffix == f".{name}")
+            self.told.value = f"written: <code>{html.escape(str(wanted))}</code>"
+
+        return export
+
+
+def _plain(value: object) -> object:
+    """A picked value as code: numpy's numbers as Python's."""
+    if isinstance(value, tuple):
+        return tuple(_plain(one) for one in value)
+    return value.item() if hasattr(value, "item") else value

@@ -18,6 +18,7 @@ AXES = {
     "length": ("input length (tokens)", "{}"),
     "length_place": ("input length (tokens)\n+ output length (tokens)", "{}"),
     "num_layers": ("layers (count)", "{} layers"),
+    "profile": ("profile", "{}"),
     "model": ("model", "{}"),
     "dtype": ("dtype", "{}"),
     "quantization": ("quantization", "{}"),
@@ -43,6 +44,7 @@ AXES = {
     "criterion": ("what experts are pruned by", "{}"),
     "component": ("part of the model", "{}"),
     "regime": ("routing", "{}"),
+    "routing": ("routing", "{}"),
 }
 # column -> axis label with unit
 METRICS = {
@@ -72,6 +74,7 @@ METRICS = {
     "balance_cv": "coefficient of variation of expert load",
     "balance_gini": "Gini coefficient of expert load",
     "balance_entropy": "entropy of expert load (1: even)",
+    "balance_top_share": "choices that the busiest tenth of experts takes (share)",
     "balance_ep2_max_over_mean": "busiest of 2 ranks over the mean (×)",
     "balance_ep4_max_over_mean": "busiest of 4 ranks over the mean (×)",
     "balance_ep8_max_over_mean": "busiest of 8 ranks over the mean (×)",

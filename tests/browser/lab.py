@@ -31,10 +31,6 @@ ALL_RAN_OR_ONE_FAILED = """() => {
   const error = document.querySelector('[data-mime-type="application/vnd.jupyter.error"]');
   return error !== null || prompts.every(prompt => /\\[\\d+\\]/.test(prompt.textContent));
 }"""
-BYTES_OF_IMAGE = """async image =>
-  Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer()))"""
-IS_ANOTHER_IMAGE = """before =>
-  [...document.querySelectorAll('.jp-Notebook .widget-image')].at(-1).src !== before"""
 
 
 @dataclass(frozen=True)
@@ -166,16 +162,5 @@ class Notebook:
 
     @property
     def explorer(self):
-        return self.page.locator(".jp-Notebook .widget-image").last
-
-    def explorers_picture(self) -> bytes:
-        """The bytes of the explorer's picture, as the browser has them."""
-        self.explorer.scroll_into_view_if_needed(timeout=30_000)
-        return bytes(self.explorer.evaluate(BYTES_OF_IMAGE))
-
-    def choose(self, dropdown: str, index: int) -> None:
-        """Another entry of an explorer's dropdown; back when the picture is another."""
-        before = self.explorer.get_attribute("src")
-        box = self.page.locator(".jp-Notebook .widget-dropdown").filter(has_text=dropdown)
-        box.locator("select").first.select_option(index=index)
-        self.page.wait_for_function(IS_ANOTHER_IMAGE, arg=before, timeout=30_000)
+        """The picture of the notebook's last widget of charts."""
+        return self.page.locator(".jp-Notebook .moebook-chart").last

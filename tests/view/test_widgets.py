@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import nbformat
 import pandas as pd
@@ -10,26 +11,32 @@ import view_tables as t
 from jupyter_client.manager import start_new_kernel
 
 from moebook import sections, workbook
-from moebook.explore import widgets
-from moebook.explore.views import View
+from moebook.explore import choices, widgets
+from moebook.explore.live import HEADLESS
+from moebook.explore.views import View, with_rows
+from moebook.explore.widgets import Source
 
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 GRID = ("expert_ffn_dim", "top_k", "num_experts")
 VIEWS = (View("grid", "grid", *GRID), View("batches", "batch_topk", "batch", "top_k", "model"))
 ASK = (
-    "import sys; from moebook.explore.widgets import is_live, explorer; "
-    "print(is_live(), explorer(None, ()) if not is_live() else '', 'ipywidgets' in sys.modules)"
+    "import sys; from moebook.explore.live import is_live; "
+    "print(is_live(), 'ipywidgets' in sys.modules)"
 )
 
 
-def test_outside_a_kernel_nothing_is_live_and_ipywidgets_stays_out():
+def test_headless_it_says_one_sentence_and_of_a_view_asked_for_shows_its_picture():
     code = (
-        "import sys; from moebook.explore import widgets as w; "
-        "print(w.is_live(), w.explorer(None, ()), 'ipywidgets' in sys.modules)"
+        "import sys; sys.path.insert(0, 'tests/view'); import view_tables as t; "
+        "from moebook.explore import widgets as w; from moebook.explore.views import View; "
+        "views, source = (View('grid', 'grid', 'top_k'),), w.Source('h200', t.grid()); "
+        "print(w.explorer(source, views)); shown = w.explorer(source, views, {'view': 'grid'}); "
+        "print(shown.format, 'ipywidgets' in sys.modules, 'anywidget' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2 and lines[0].count(".") == 1 and lines[1] == "False None False"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=shipped.ROOT
+    )
+    assert done.stdout.splitlines() == [HEADLESS, "None", HEADLESS, "png False False"]
 
 
 def test_papermill_is_headless_even_with_a_front_ends_environment(tmp_path, monkeypatch):
@@ -43,7 +50,7 @@ def test_papermill_is_headless_even_with_a_front_ends_environment(tmp_path, monk
         kernel_name="python3",
         progress_bar=False,
     )
-    assert done.cells[0].outputs[0].text.splitlines()[-1] == "False None False"
+    assert done.cells[0].outputs[0].text.strip() == "False False"
 
 
 def test_a_front_end_that_can_answer_is_live(monkeypatch):
@@ -58,7 +65,7 @@ def test_a_front_end_that_can_answer_is_live(monkeypatch):
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    assert [s.split()[0] for s in said] == ["True", "The", "The"]
+    assert [s.split()[0] for s in said] == ["True", "False", "False"]
 
 
 def _say(client, code: str, allow_stdin: bool) -> str:
@@ -73,84 +80,135 @@ def _say(client, code: str, allow_stdin: bool) -> str:
     return "".join(texts)
 
 
-def explorer(summary: pd.DataFrame = SUMMARY, views: tuple = VIEWS):
-    box = widgets.explorer(summary, views, live=True)
-    dropdowns, roles, picture, notes = box.children
-    names = ("view", "metric", "only"), ("x", "line", "panel", "log_x", "log_y")
-    pick = dict(zip((*names[0], *names[1]), (*dropdowns.children, *roles.children), strict=True))
-    return pick, lambda: bytes(picture.value), notes
+def explorer(
+    summary: pd.DataFrame = SUMMARY, views: tuple = VIEWS, wish: dict | None = None, **more
+) -> widgets.Explorer:
+    found, missing = with_rows(summary.assign(profile="h200"), views)
+    view = next(iter(found))
+    choice = replace(choices.first(found[view], view), **(wish or {}))
+    return widgets.Explorer(Source("h200", summary, **more), views, view, choice, list(missing))
 
 
-def roles(pick: dict) -> list[str]:
-    return [pick[role].value for role in ("x", "line", "panel")]
+def roles(one: widgets.Explorer) -> list[str]:
+    return [one.pick[role].value for role in ("x", "line", "panel")]
+
+
+def points(one: widgets.Explorer) -> int:
+    return sum(len(trace.get("customdata", ())) for trace in one.chart.figure["data"])
 
 
 def test_it_opens_on_the_first_view_and_each_change_is_another_picture():
-    pick, picture, notes = explorer()
-    assert pick["view"].label == "grid" and roles(pick) == list(GRID)
-    seen = [picture()]
+    one = explorer()
+    assert one.pick["view"].label == "grid" and roles(one) == list(GRID) and points(one) == 52
+    seen = [one.chart.figure]
     changes = {
         "metric": "e2e_s",
-        "log_y": not pick["log_y"].value,
+        "log_y": not one.pick["log_y"].value,
         "only": ("num_experts", 8),
+        "over": ("top_k", 1),
         "line": "num_experts",
         "panel": "",
         "log_x": False,
-        "view": pick["view"].options[1][1],
+        "view": one.pick["view"].options[1][1],
     }
     for name, value in changes.items():
-        pick[name].value = value
-        assert picture().startswith(b"\x89PNG") and picture() not in seen, name
-        seen.append(picture())
-    assert roles(pick) == ["batch", "top_k", "model"] and pick["only"].label == "all"
-    assert pick["metric"].value == "throughput_tok_s" and not notes.value
+        one.pick[name].value = value
+        assert points(one) and one.chart.figure not in seen, name
+        seen.append(one.chart.figure)
+    assert roles(one) == ["batch", "top_k", "model"] and one.pick["only"].label == "all"
+    assert one.pick["metric"].value == "throughput_tok_s" and not one.notes.value
 
 
 def test_an_axis_that_is_taken_swaps_in_the_dropdowns():
-    pick, *_ = explorer()
-    pick["x"].value = "top_k"
-    assert roles(pick) == ["top_k", "expert_ffn_dim", "num_experts"]
+    one = explorer()
+    one.pick["x"].value = "top_k"
+    assert roles(one) == ["top_k", "expert_ffn_dim", "num_experts"]
 
 
 def test_what_is_left_out_is_said_beneath_and_nothing_is_an_error():
-    pick, picture, notes = explorer(views=(*VIEWS, View("a <b>", "quality", "series")))
-    assert "View “a &lt;b&gt;” is not offered: no row has a number." in notes.value
-    pick["panel"].value = ""
-    assert pick["panel"].label == "–"
-    assert "lines are told apart by experts per layer, too" in notes.value
-    assert "10 of 16 lines shown" in notes.value
-    assert picture().startswith(b"\x89PNG")
+    one = explorer(views=(*VIEWS, View("a <b>", "quality", "series")))
+    assert "a &lt;b&gt;" in one.notes.value
+    one.pick["panel"].value = ""
+    assert one.pick["panel"].label == "–" and points(one)
+    assert "lines are told apart by experts per layer, too" in one.notes.value
+    assert "10 of 16 lines shown" in one.notes.value
 
 
 def test_the_log_box_shows_what_the_axis_is():
-    pick, *_ = explorer()
-    assert pick["log_x"].value and not pick["log_y"].value
-    pick["log_y"].value = True
-    assert pick["log_y"].value
-    pick["view"].value = pick["view"].options[1][1]
-    assert pick["log_y"].value, "values that span decades"
+    one = explorer()
+    assert one.pick["log_x"].value and not one.pick["log_y"].value
+    one.pick["log_y"].value = True
+    assert one.pick["log_y"].value and one.chart.figure["layout"]["yaxis"]["type"] == "log"
+    one.pick["view"].value = one.pick["view"].options[1][1]
+    assert one.pick["log_y"].value, "values that span decades"
+
+
+def test_several_profiles_stand_on_one_chart():
+    asked = []
+
+    def read(name: str) -> pd.DataFrame:
+        asked.append(name)
+        return SUMMARY.assign(throughput_tok_s=SUMMARY["throughput_tok_s"] / 2)
+
+    one = explorer(others=("h100",), read=read)
+    one.pick["only"].value = ("num_experts", 8)
+    one.pick["profiles"].value = ("h200", "h100")
+    one.pick["line"].value = "profile"
+    names = {t["name"] for t in one.chart.figure["data"] if "name" in t}
+    assert any("h100" in name for name in names) and any("h200" in name for name in names)
+    one.pick["over"].value = ("profile", "h200")
+    drawn = one.drawn.query("status == 'ok' and profile == 'h100'")
+    assert len(drawn) and (drawn["throughput_tok_s"].round(9) == 0.5).all()
+    assert asked == ["h100"], "a table is read once"
+
+
+def test_a_click_tells_the_point_and_a_second_the_difference():
+    one = explorer()
+    ok = one.drawn.index[one.drawn["status"] == "ok"]
+    one.chart.clicked = [int(ok[0]), 1]
+    assert "<b>A</b>" in one.told.value and "B over A" not in one.told.value
+    one.chart.clicked = [int(ok[1]), 2]
+    assert "<b>B</b>" in one.told.value and "B over A: " in one.told.value
+
+
+def test_exports_are_written_where_results_lie_and_said(tmp_path):
+    one = explorer(out=tmp_path)
+    for name, start in (("pdf", b"%PDF"), ("svg", b"<?xml"), ("csv", b"model,")):
+        next(b for b in one.buttons if b.description == f"save {name.upper()}").click()
+        file = tmp_path / f"explorer_grid_throughput_tok_s.{name}"
+        assert file.read_bytes().startswith(start) and file.name in one.told.value
+
+
+def test_the_line_of_code_opens_the_same_view():
+    one = explorer()
+    one.pick["metric"].value, one.pick["only"].value = "e2e_s", ("num_experts", 8)
+    line = one.line_of_code()
+    assert line == "run.explore('grid', metric='e2e_s', only=('num_experts', 8))"
+    wish = {"metric": "e2e_s", "only": ("num_experts", 8)}
+    assert explorer(wish=wish).chart.figure == one.chart.figure
+
+
+def test_a_wish_without_such_a_view_or_field_is_told_with_those_there_are():
+    source = Source("h200", SUMMARY)
+    with pytest.raises(ValueError, match="no view 'gird' has rows; those that have: grid, batches"):
+        widgets.explorer(source, VIEWS, {"view": "gird"})
+    with pytest.raises(ValueError, match="explore\\(\\) takes no y; it takes view, "):
+        widgets.explorer(source, VIEWS, {"y": "ttft_s"})
 
 
 def test_a_table_without_numbers_is_told_in_a_sentence(capsys):
-    assert widgets.explorer(SUMMARY.assign(status="not_run"), VIEWS, live=True) is None
+    source = Source("h200", SUMMARY.assign(status="not_run"))
+    assert widgets.explorer(source, VIEWS, live=True) is None
     assert capsys.readouterr().out == "There is nothing to explore yet: no row has a number.\n"
 
 
-def test_the_notebooks_call_takes_the_table_of_the_figures(monkeypatch):
-    run = workbook.Run(sections.find("09"), None)
+def test_the_notebooks_call_takes_the_table_of_the_figures_and_other_profiles(monkeypatch):
+    run = workbook.Run(sections.find("09"), shipped.results("h200", "09_model_comparison").params)
     run._results = shipped.results("h200", "09_model_comparison")
     given = []
     monkeypatch.setattr(widgets, "explorer", lambda *args: given.append(args))
-    run.explore()
-    assert given[0][0] is run.table and [v.name for v in given[0][1]][0] == "language models"
-
-
-@pytest.mark.parametrize(
-    ("profile", "stem"), [("cpu", "00_overview"), ("h200", "04_speculative_decoding")]
-)
-def test_a_notebooks_explorer_opens_on_a_picture_and_changes(profile, stem):
-    pick, picture, _ = explorer(shipped.results(profile, stem).shown, sections.find(stem).views)
-    before = picture()
-    pick["metric"].value = pick["metric"].options[-1][1]
-    after = picture()
-    assert before.startswith(b"\x89PNG") and after.startswith(b"\x89PNG") and after != before
+    run.explore("models", metric="total_parameters")
+    source, views, wish = given[0]
+    assert source.table is run.table and views[0].name == "Fig 3: language models"
+    assert source.others == ("h100",) and len(source.read("h100")) > 0
+    assert wish == {"view": "models", "metric": "total_parameters"}

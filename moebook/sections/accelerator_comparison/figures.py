@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from moebook.explore.views import View
 from moebook.plot import layout, style
 from moebook.plot import lines as panels
 from moebook.plot.figure import Drawing, figure
@@ -206,13 +205,3 @@ def _line_looks(rows: pd.DataFrame) -> panels.Looks:
     nth = lines.groupby("device_label").cumcount() % len(style.MARKERS)
     every = zip(lines["line"], lines["device_label"], nth, strict=True)
     return {line: (devices[device][0], style.MARKERS[i]) for line, device, i in every}
-
-
-COMMON_VIEW = View("same points on every device", "common", "input_tokens", "device_label", "batch")
-SCOUT_VIEW = replace(COMMON_VIEW, sweep="scout")
-VIEWS = (
-    COMMON_VIEW,
-    replace(SCOUT_VIEW, name="source's model, measured", where={"source_kind": "measured"}),
-    replace(SCOUT_VIEW, name="source's model, rooflines", where={"source_kind": "roofline"}),
-    replace(COMMON_VIEW, name="another model in 16 bits", sweep="reference"),
-)

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from moebook.explore.views import View
 from moebook.plot import layout, style
 from moebook.plot import lines as panels
 from moebook.plot.figure import Drawing, figure
@@ -223,12 +222,3 @@ def _note_tokens(ax: Axes, rows: pd.DataFrame) -> None:
         where = {"ha": "center", "va": "top", "xytext": (0, -4), "textcoords": "offset points"}
         ax.annotate(f"{tokens}", at, **where, **look)
         last = at[0]
-
-
-layer = {"metric": "layer_time_us", "table": layer_rows}
-VIEWS = (
-    View("one layer", "layer", "tokens", "series", "model", **layer),
-    View("one quantized layer", "layer_quantized", "tokens", "series", "model", **layer),
-    View("engine over batch", "ladder_batch", "batch", "series", "model"),
-    View("engine over length", "ladder_length", "input_tokens", "series", "model"),
-)

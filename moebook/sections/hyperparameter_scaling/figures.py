@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from moebook.explore.views import View
 from moebook.plot import length_axis
 from moebook.plot.checks import predicted_vs_measured
 from moebook.plot.figure import Drawing, figure
@@ -14,12 +13,6 @@ from moebook.sections.hyperparameter_scaling.heatmaps import CELL, grid_heatmap,
 from moebook.sections.hyperparameter_scaling.regimes import FROM_K, OVER, regime_rows
 
 __all__ = ["grid_heatmap", "grid_over_floor", "predicted_vs_measured"]
-
-VIEWS = (
-    View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts"),
-    View("batch and active experts", "batch_topk", "batch", "top_k", "model"),
-    View("batch and length", "batch_length", "batch", "input_tokens", "model"),
-)
 
 
 @figure("fig05_batch_topk")

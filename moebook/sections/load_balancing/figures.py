@@ -10,12 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from moebook.explore.views import View
 from moebook.plot import layout, lines, style
 from moebook.plot.curves import Words, curves
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec
-from moebook.plot.rows import layer_rows, one_per_place, plotted, rows_of, values_of, with_numbers
+from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
 from moebook.plot.two_panels import two_panels
 from moebook.results.balance import EP_DEGREES
 from moebook.results.gains import METRIC
@@ -247,19 +246,3 @@ def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 
 BALANCE = "balance_max_over_mean"
-VIEWS = (
-    View("balance", "balance", "series", "text", metric=BALANCE),
-    View("training", "training", "series", metric="perplexity"),
-    View("importance of experts", "importance", "series", metric=BALANCE),
-    View(
-        "skewed routing, one layer",
-        "skew_layer",
-        "skew",
-        "tokens",
-        "model",
-        "layer_time_us",
-        log_x=False,
-        table=layer_rows,
-    ),
-    View("skewed routing, engine", "skew_engine", "skew", "batch", "model", log_x=False),
-)

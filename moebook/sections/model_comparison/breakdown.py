@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from moebook.explore.views import View
 from moebook.models import catalog, sizes
 from moebook.plot import layout, style
 from moebook.plot.figure import Drawing, figure
@@ -166,32 +165,3 @@ def _bars(ax: Axes, values: pd.DataFrame, column: str) -> None:
     ax.set(xlim=(0, 1.15 * ends.max()), xlabel=f"{kind} parameters (billions)")
     for y, end in enumerate(ends):
         ax.text(end + 0.01 * ends.max(), y, style.cell_number(end), va="center", fontsize=7)
-
-
-def _parts_to_explore(_: pd.DataFrame) -> pd.DataFrame:
-    return with_shares(parameter_counts()).assign(status="ok", method="computed")
-
-
-def _sizes_to_explore(_: pd.DataFrame) -> pd.DataFrame:
-    return model_sizes().drop(columns="arch").assign(status="ok", method="computed")
-
-
-VIEWS = (
-    View(
-        "parameters by part",
-        None,
-        "model",
-        "component",
-        metric="total_share_pct",
-        table=_parts_to_explore,
-    ),
-    View(
-        "models",
-        None,
-        "top_k",
-        "model",
-        metric="active_parameters",
-        log_x=False,
-        table=_sizes_to_explore,
-    ),
-)

@@ -10,18 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from moebook.explore.views import View
 from moebook.plot import layout, lines, style
 from moebook.plot.checks import predicted_vs_measured
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
-from moebook.sections.model_comparison import breakdown
 from moebook.sections.model_comparison.breakdown import parameter_breakdown
-from moebook.sections.model_comparison.params import ALL_LLMS, LLMS
+from moebook.sections.model_comparison.params import ALL_LLMS
 from moebook.sections.model_comparison.pareto import accuracy_rows, on_front
 
-__all__ = ["VIEWS", "parameter_breakdown", "predicted_vs_measured"]
+__all__ = ["parameter_breakdown", "predicted_vs_measured"]
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 BAR_IN, GAP = 0.13, 0.7  # height of one bar in inches; bars of room between two models
@@ -43,12 +41,6 @@ MARKS = {
         },
     ),
 }
-
-VIEWS = (
-    View("language models", LLMS, "model", "series"),
-    View("vision-language models", "vlms", "model", "series"),
-    *breakdown.VIEWS,
-)
 
 
 @figure("fig03_llms")

@@ -1,5 +1,5 @@
 """Section 0's figure: where the parameters of models are (Fig 1), which section 9 draws."""
 
-from moebook.sections.model_comparison.breakdown import VIEWS, parameter_breakdown
+from moebook.sections.model_comparison.breakdown import parameter_breakdown
 
-__all__ = ["VIEWS", "parameter_breakdown"]
+__all__ = ["parameter_breakdown"]

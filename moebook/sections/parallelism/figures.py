@@ -6,8 +6,6 @@ composed from one rank's measured time (composed.py); a pipeline's composition i
 two bounds. Each function: (table, *, width) -> (Figure, plotted rows); ValueError says which sweep,
 columns or numbers are missing."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from moebook.explore.views import View
 from moebook.models.one_rank import MODES, ONE
 from moebook.plot import layout, lines, style
 from moebook.plot.figure import Drawing, figure
@@ -210,13 +207,3 @@ def composed_vs_measured(table: pd.DataFrame, *, width: str = "page") -> Drawing
         composed = [f"composed_{name}" for name in scaling.TIMES]
         more = ["series", "devices", *composed, "error_pct"]
         return fig, plotted(rows, scaling.TIMES, more)
-
-
-BY_MODE = View("over devices", None, "devices", "series", "model", table=scaling.over_devices)
-EVERY = replace(BY_MODE, name="run, at all batches", sweep="modes", table=scaling.with_devices)
-VIEWS = (
-    BY_MODE,
-    EVERY,
-    replace(EVERY, name="composed, at all batches", sweep=COMPOSED),
-    View("one rank alone", "shards", "batch", "series", "model"),
-)

@@ -10,14 +10,13 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from moebook.explore.views import View
 from moebook.plot import style
 from moebook.plot.checks import predicted_vs_measured
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.gains import NEEDED, gain_label, gain_rows
 from moebook.plot.lines import Looks, Spec, lines
 from moebook.plot.rows import rows_of, with_numbers
-from moebook.sections.pruning.pruned import BASELINE, SWEEP, by_ratio, perplexities, with_ratio
+from moebook.sections.pruning.pruned import BASELINE, SWEEP, by_ratio, with_ratio
 from moebook.sections.pruning.quality_figures import quality, quality_and_speed
 
 __all__ = ["predicted_vs_measured", "quality", "quality_and_speed"]
@@ -112,18 +111,3 @@ def _looks(table: pd.DataFrame, name: str) -> Looks:
         shades = mpl.colormaps[hue](np.linspace(*SHADES, len(own)))
         rows.loc[own, "colour"] = [mpl.colors.to_hex(shade) for shade in shades]
     return {row.series: (row.colour, row.marker) for row in rows.itertuples()}
-
-
-VIEWS = (
-    View("over active experts", SWEEP, "top_k", "series", "model"),
-    View(
-        "quality",
-        None,
-        "ratio_pct",
-        "criterion",
-        "kind",
-        "increase_pct",
-        log_x=False,
-        table=perplexities,
-    ),
-)

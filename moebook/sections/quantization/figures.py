@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from moebook.explore.views import View
 from moebook.plot import layout, length_axis, style
 from moebook.plot import lines as panels
 from moebook.plot.checks import predicted_vs_measured
@@ -207,11 +206,3 @@ def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str) -> None:
     ax.grid(False, axis="y")
     ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(style.short_number))
-
-
-VIEWS = (
-    View("over batch", "quant_batch", "batch", "series", "model"),
-    View("over length", "quant_length", "input_tokens", "series", "model"),
-    View("formats", "formats", "batch", "series", "model"),
-    View("quality", "quality", "series", metric="perplexity"),
-)

@@ -11,7 +11,6 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from moebook.explore.views import View
 from moebook.plot import layout, style
 from moebook.plot import lines as panels
 from moebook.plot.checks import predicted_vs_measured
@@ -195,19 +194,3 @@ def break_even(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         layout.settle(fig, legend, (handles, labels), handler_map=panels.HANDLERS)
     more = ["sweep", "series", "draft_tokens", "never", "set_acceptance"]
     return fig, plotted(rows, ["cost_ratio", "break_even"], more)
-
-
-VIEWS = (
-    View("over draft tokens", "spec_tokens", "draft_tokens", "series", log_x=False),
-    View("over length", "spec_length", "input_tokens", "series"),
-    View("over batch", "spec_batch", "batch", "series"),
-    View(
-        "acceptance",
-        "acceptance",
-        "temperature",
-        "series",
-        "text",
-        "acceptance_rate",
-        log_x=False,
-    ),
-)
