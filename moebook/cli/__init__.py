@@ -26,7 +26,7 @@ def main() -> None:
     from moebook.models.tiny.ensure import TrainingFailed
 
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # what a terminal has no sign for is spelled out
+        if hasattr(stream, "reconfigure"):  # what a terminal has no sign for is spelled out
             stream.reconfigure(errors="backslashreplace")
     try:
         app()

@@ -102,7 +102,7 @@ def test_without_an_address_the_row_names_the_variables_to_set(monkeypatch, tmp_
 
 
 @pytest.mark.parametrize(
-    "url", ["host/v1", "ftp://host", "http://", "http://user:hush@ho st/v1", "http://h/v1?key=hush"]
+    "url", ["host/v1", "ftp://host", "http://", "http://me:hush@h/v1", "http://h/v1?key=hush"]
 )
 def test_a_wrong_address_is_told_of_but_not_repeated(at, tmp_path, url):
     at(url)
@@ -114,8 +114,9 @@ def test_a_wrong_address_is_told_of_but_not_repeated(at, tmp_path, url):
     )
 
 
-def test_a_request_carries_a_key_or_a_password_never_both(at, tmp_path):
-    at("http://me:hush@127.0.0.1:1/v1")
+@pytest.mark.parametrize("key", ["☃hush", "hush\nX-Evil: 1", "Bearer hush"])
+def test_a_key_that_no_request_can_carry_is_told_of_but_not_repeated(at, tmp_path, key):
+    at("http://127.0.0.1:1/v1", key=key)
     error = refused(tmp_path)
     assert error.status == "infeasible" and KEY in str(error) and "hush" not in str(error)
 
@@ -138,17 +139,8 @@ def test_the_address_is_that_of_the_api(url, base):
 
 
 def test_no_form_of_a_secret_is_shown():
-    access = Access("https://me%40home:pa%3Ass@Api.Host:81/v1", "m", "m")
-    texts = [
-        "me@home:pa:ss@api.host",
-        "bWVAaG9tZTpwYTpzcw==",
-        "user me%40home",
-        "cannot reach api.host:81",
-    ]
-    for text in texts:
-        assert not any(
-            part in access.scrub(text) for part in ("me@home", "me%40", "pa:ss", "api.host", "bWVA")
-        )
+    access = Access("https://Api.Host:81/v1", "m", "m")
+    assert "api.host" not in access.scrub("cannot reach api.host:81")
     keyed = Access("http://h/v1", "m", "m", SECRET)
     for form in (
         SECRET,
@@ -156,8 +148,10 @@ def test_no_form_of_a_secret_is_shown():
         repr(SECRET),
         "sk-Sesame/open%2B7%22Q",
         "sk-Sesame%2Fopen%2B7%22Q",
+        SECRET.lower(),
+        f"{SECRET[:10]}…",
     ):
-        assert keyed.scrub(f"key {form} refused").count("Sesame") == 0
+        assert "sesame" not in keyed.scrub(f"key {form} refused").lower()
     assert SECRET not in repr(keyed) and "Host" not in repr(access)
     assert (
         Access("http://llm/v1", "m", "m").scrub("vllm at http://llm/v1")
@@ -182,11 +176,6 @@ def test_no_number_that_the_host_stands_for_is_shown():
     assert access.scrub(kept) == kept
 
 
-def test_only_user_and_password_leave_an_address():
-    assert Access("http://h/@org/v1", "m", "m")._bare == "http://h/@org/v1"
-    assert Access("http://me:hush@h/@org/v1", "m", "m")._bare == "http://h/@org/v1"
-
-
 def test_a_refused_key_is_a_failed_row_in_the_servers_words_without_the_key(at, tmp_path, capfd):
     with serving("unauthorized") as server:
         at(server.url)
@@ -202,17 +191,6 @@ def test_a_refused_key_is_a_failed_row_in_the_servers_words_without_the_key(at, 
         "Traceback" in seen
         and "Sesame" not in seen
         and str(server.server_port) not in reply["reason"]
-    )
-
-
-def test_the_password_of_an_address_is_sent_and_not_told(at, tmp_path):
-    with serving("unauthorized") as server:
-        at(server.url.replace("//", "//me:hush@"), key="")
-        error = refused(tmp_path)
-    assert (
-        server.asked[0][1] == "Basic bWU6aHVzaA=="
-        and "bWU6" not in str(error)
-        and "hush" not in str(error)
     )
 
 

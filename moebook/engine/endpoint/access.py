@@ -8,8 +8,9 @@ in any text.
                                 default: the model
     MOEBOOK_ENDPOINT_KEY        sent as `Authorization: Bearer`; optional
 
-The key travels in the environment alone: never on a command line, in a file or in a record. `scrub`
-takes key, user, password and host out of whatever is shown, logged or raised."""
+The key travels in the environment alone: never on a command line, in a file or in a record; an
+address that holds a user or password is refused. `scrub` takes key and host out of whatever is
+shown, logged or raised."""
 
 import base64
 import http.client
@@ -37,6 +38,7 @@ NOT_THERE = (404, 405, 501)  # what servers say of an API that they do not have
 IPV4 = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"
 IPV6 = r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4}(?!\w|:[0-9A-Fa-f:])"
 ANSWER_LIMIT_S = 60  # for one token on a server that may be waking up
+SPOKEN = 8  # letters of a key that services repeat, as `sk-abcde…`
 AGAIN = "then measure again with `--retry infeasible,failed`"
 
 
@@ -60,27 +62,13 @@ class Access:
                 "infeasible", f"no endpoint is known: set {' and '.join(missing)}, {AGAIN}"
             )
         tokenizer, key = given[TOKENIZER] or given[MODEL], given[KEY] or None
-        access = cls(_with_version(given[URL]), given[MODEL], tokenizer, key)
-        if access.key and access._userinfo:
+        if key and not re.fullmatch(r"[!-~]+", key):
             raise EngineFailed(
                 "infeasible",
-                f"{URL} holds a user and {KEY} is set: a request can carry one of them; "
-                f"unset the other, {AGAIN}",
+                f"{KEY} holds characters that no request can carry: give printable ASCII without "
+                f"blanks, as the service shows it, {AGAIN}",
             )
-        return access
-
-    @property
-    def _userinfo(self) -> str:
-        return urlsplit(self.url).netloc.rpartition("@")[0]
-
-    @property
-    def _host(self) -> str:
-        return urlsplit(self.url).netloc.rpartition("@")[2]
-
-    @property
-    def _bare(self) -> str:
-        """The address without user and password; an @ of its path stays."""
-        return self.url.replace(f"{self._userinfo}@", "", 1) if self._userinfo else self.url
+        return cls(_with_version(given[URL]), given[MODEL], tokenizer, key)
 
     def probe(self) -> str:
         """The first of APIS that answers with a token. EngineFailed with the server's words where
@@ -100,7 +88,7 @@ class Access:
     def _ask(self, api: str, question: dict) -> tuple[int, str]:
         """Status and the server's words on a request for one token. EngineFailed where no answer
         came."""
-        address = f"{self._bare}/{api}"
+        address = f"{self.url}/{api}"
         body = json.dumps({"model": self.model, "max_tokens": 1, **question}).encode()
         opener = urllib.request.build_opener(_NoRedirect)
         try:
@@ -116,24 +104,20 @@ class Access:
             ) from None
 
     def _headers(self) -> dict[str, str]:
-        """User and password of the address go as Basic authorization, as the benchmark sends
-        them."""
         headers = {"Content-Type": "application/json", "User-Agent": f"moebook/{__version__}"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        elif self._userinfo:
-            headers["Authorization"] = f"Basic {_base64(self._userinfo)}"
         return headers
 
     def scrub(self, text: str) -> str:
-        """The text without key, user, password and host, in whatever form they stand there. Errors
-        of a connection name the host by the number that its name stood for, so every IP address
-        goes."""
-        secrets = {self.key, self._userinfo, *self._userinfo.split(":", 1)} - {None, ""}
-        forms = {form for secret in secrets for form in _forms(secret)}
+        """The text without key and host, in whatever form and case they stand there, the key also
+        where it is cut short. Errors of a connection name the host by the number that its name
+        stood for, so every IP address goes."""
+        forms = set(_forms(self.key)) if self.key else set()
         for form in sorted(forms, key=len, reverse=True):
-            text = text.replace(form, "<secret>")
-        for host in filter(None, (self._host, urlsplit(self.url).hostname)):
+            text = re.sub(_spoken(form), "<secret>", text, flags=re.IGNORECASE)
+        parts = urlsplit(self.url)
+        for host in filter(None, (parts.netloc, parts.hostname)):
             alone = rf"(?<![\w.-]){re.escape(host)}(?![\w-])"
             text = re.sub(alone, "<endpoint>", text, flags=re.IGNORECASE)
         for form in (IPV4, IPV6):
@@ -155,6 +139,12 @@ def _forms(secret: str) -> tuple[str, ...]:
     return (secret, *quoted, json.dumps(secret)[1:-1], repr(secret)[1:-1], _base64(secret))
 
 
+def _spoken(form: str) -> str:
+    """Pattern of a form of the key; of a long one, of its beginning with what follows."""
+    whole = re.escape(form)
+    return rf"{whole}|{re.escape(form[:SPOKEN])}[^\s\"']*" if len(form) >= 2 * SPOKEN else whole
+
+
 def _hidden(found: re.Match) -> str:
     try:
         ipaddress.ip_address(found[0])
@@ -174,8 +164,7 @@ def described(status: int | str) -> str:
 
 
 def _base64(text: str) -> str:
-    """Of a part of an address, as Basic authorization has it."""
-    return base64.b64encode(unquote(text).encode()).decode()
+    return base64.b64encode(text.encode()).decode()
 
 
 def _with_version(url: str) -> str:
@@ -186,7 +175,7 @@ def _with_version(url: str) -> str:
         valid = (
             parts.scheme in ("http", "https")
             and parts.hostname
-            and not (parts.query or parts.fragment)
+            and not (parts.query or parts.fragment or "@" in parts.netloc)
         )
         valid = valid and (parts.port is None or parts.port > 0) and not re.search(r"\s", url)
     except ValueError:
@@ -194,7 +183,8 @@ def _with_version(url: str) -> str:
     if not valid:
         raise EngineFailed(
             "infeasible",
-            f"{URL} is no address of an API; it looks like https://host/v1. Set it, {AGAIN}",
+            f"{URL} is no address of an API; it looks like https://host/v1, without user or "
+            f"password (a key belongs in {KEY}). Set it, {AGAIN}",
         )
     return url.rstrip("/") if parts.path.strip("/") else f"{url.rstrip('/')}/v1"
 
