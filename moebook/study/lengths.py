@@ -64,6 +64,11 @@ class Length:
         plain = core_schema.plain_serializer_function_ser_schema(lambda length: length.plain)
         return core_schema.no_info_plain_validator_function(_validated, serialization=plain)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict:
+        tokens = {"type": "integer", "minimum": 1}
+        return {"anyOf": [tokens, {"type": "array", "items": tokens, "minItems": 2, "maxItems": 2}]}
+
 
 def _validated(given: Any) -> Length:
     try:

@@ -1,0 +1,123 @@
+"""Bad inputs of every kind, a few of each: what `moebook` says of them names key and value, and is
+never a traceback or a success."""
+
+import json
+
+import pytest
+import yaml
+from made_up import write_checkpoint
+
+from moebook import cli, sections
+from moebook.models.architecture import UnknownModel, from_config
+
+FILES = {
+    "a list as key": "[1, 2]: 3\n",
+    "a mapping as key": "{a: 1}: 3\n",
+    "deep nesting": "device: " + "[" * 3000 + "]" * 3000 + "\n",
+    "a value that holds itself": "a: &a [*a]\n",
+    "a key twice": "repeats: 3\nrepeats: 4\n",
+    "two documents": "repeats: 3\n---\nrepeats: 4\n",
+    "a list": "- 1\n",
+}
+PAIRS = [
+    ("00", "profile", {"profile": "a" * 300}),
+    ("01", "output_root", {"output_root": "x" * 5000}),
+    ("01", "point_limit_minutes", {"point_limit_minutes": 1e300}),
+    ("02", "reduced_layers", {"reduced_layers": [4], "models": ["Mixtral-8x7B-v0.1"]}),
+    ("02", "reduced_layers", {"reduced_layers": [4, 4], "models": ["Mixtral-8x7B-v0.1"]}),
+    ("02", "reduced_layers", {"reduced_layers": [4, 99], "models": ["Mixtral-8x7B-v0.1"]}),
+    ("01", "reduced_layers", {"reduced_layers": 32, "grid_model": "Mixtral-8x7B-v0.1"}),
+    ("02", "quality_tokens", {"quality_tokens": 1}),
+    ("03", "quality_sequences", {"quality_sequences": 2, "repeats": 3}),
+    ("03", "quality_tokens", {"quality_tokens": 10**6}),
+    ("03", "quality_ratios_pct", {"quality_ratios_pct": [99.0]}),
+    ("03", "quality_target", {"quality_target": "tiny:cpu/loss-free"}),
+    ("04", "checked_acceptance", {"checked_acceptance": 0.5, "device": "cpu"}),
+    ("07", "capture_ways", {"capture_ways": ["engine"], "device": "cpu"}),
+    ("07", "capture_tokens", {"capture_tokens": 10**6}),
+    ("07", "skew_layer_backend", {"skew_layer_backend": "tritn"}),
+    ("07", "skews", {"skews": [1.0, 1.0000001]}),
+    ("08", "common_layers", {"common_layers": 99, "common_model": "tiny-mixtral"}),
+    ("08", "endpoint", {"endpoint": "https://user:hush@host.example/v1"}),
+    ("08", "endpoint", {"endpoint": "x" * 500}),
+]
+CONFIGS = {
+    "num_hidden_layers": [0, -1, 1.5, True, "two", 10**9, 3],
+    "num_local_experts": [0, -1, 1, 5, "4", 10**9],
+    "num_experts_per_tok": [0, 5, "2"],
+    "num_key_value_heads": [0, 3, -1],
+    "head_dim": [0, -1, 17, "16"],
+    "vocab_size": [0, -1, 100],
+    "model_type": ["bert", "llama", 3],
+    "torch_dtype": ["float8", 3],
+}
+FORMATS = [
+    ({"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 32}, "group_size"),
+    (
+        {
+            "quant_method": "compressed-tensors",
+            "config_groups": {
+                "g": {"targets": ["re:.*nothing$"], "weights": {"num_bits": 8, "type": "int"}}
+            },
+        },
+        "covers no matrix",
+    ),
+]
+
+
+def refused(monkeypatch, capsys, *args) -> str:
+    """What the command says on its way out, which is not a success."""
+    monkeypatch.setattr("sys.argv", ["moebook", *map(str, args)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = "".join(capsys.readouterr())
+    said += ended.value.code if isinstance(ended.value.code, str) else ""
+    assert ended.value.code not in (None, 0) and "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize("text", FILES.values(), ids=FILES)
+def test_an_odd_file_is_told_with_its_name(text, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "01_hyperparameter_scaling.yaml"
+    file.write_text(text)
+    assert file.name in refused(monkeypatch, capsys, "plan", file)
+
+
+@pytest.mark.parametrize("number, key, given", PAIRS)
+def test_parameters_that_do_not_go_together_are_told(
+    number, key, given, tmp_path, monkeypatch, capsys
+):
+    file = tmp_path / f"{sections.find(number).stem}.yaml"
+    file.write_text(yaml.safe_dump(given))
+    said = refused(monkeypatch, capsys, "plan", file)
+    assert f"{key}" in said and file.name in said and "hush" not in said
+
+
+@pytest.mark.parametrize("key, value", [(k, v) for k, each in CONFIGS.items() for v in each])
+def test_a_config_that_its_weights_do_not_fit_is_told(key, value, tmp_path, monkeypatch, capsys):
+    folder = write_checkpoint(tmp_path / "model", **{key: value})
+    (tmp_path / "text.txt").write_text("words " * 2000)
+    file = tmp_path / "02_quantization.yaml"
+    file.write_text(
+        yaml.safe_dump({"weights": str(folder), "quality_text": str(tmp_path / "text.txt")})
+    )
+    assert "weights: given" in refused(monkeypatch, capsys, "plan", file)
+
+
+@pytest.mark.parametrize("raw", ["", "{", "[]", "null", "3", "{}", b"\xe9"])
+def test_a_config_that_is_none_is_told(raw, tmp_path, monkeypatch, capsys):
+    folder = write_checkpoint(tmp_path / "model")
+    (folder / "config.json").write_bytes(raw if isinstance(raw, bytes) else raw.encode())
+    assert "model" in refused(monkeypatch, capsys, "models", folder)
+    assert "config.json" in refused(monkeypatch, capsys, "prune", folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("entry, told", FORMATS)
+def test_a_number_format_that_cannot_be_is_told(entry, told, tmp_path):
+    config = json.loads((write_checkpoint(tmp_path) / "config.json").read_text())
+    with pytest.raises(UnknownModel, match=told):
+        from_config({**config, "quantization_config": entry}, "x", "test")
+
+
+def test_every_section_has_a_schema_of_its_parameters():
+    assert all(s.params.model_json_schema()["properties"] for s in sections.every())
