@@ -243,6 +243,8 @@ def enriched(res: Results) -> Results:
 def prediction(res: Results) -> str:
     """How well predictions meet the measured rows, by how they were made, or why there are none."""
     rows = res.summary
+    if "predicted_e2e_s" not in rows:  # a summary of nothing measured has no prediction
+        return "No prediction: nothing was measured."
     measured = rows[(rows["status"] == "ok") & rows["predicted_e2e_s"].notna()]
     if measured.empty:
         why = rows.loc[rows["status"] == "ok", "predicted_reason"].dropna()
