@@ -53,6 +53,7 @@ def write(
             "device_kind": plan.device,
             "device_memory_bytes": memory,
             "engine_version": "none 0",
+            "started_at": "2026-01-01T00:00:00+00:00",
             "device_count": 1,
         }
         record = {

@@ -145,7 +145,9 @@ def test_another_devices_profile_shows_the_reference_and_changes_nothing_that_sh
     assert done.returncode == 0, done.stderr[-3000:]
     assert "unknown parameter" not in done.stderr
     text = " ".join(
-        o.get("text", "") for c in code_cells(tmp_path / "out.ipynb") for o in c.outputs
+        o.get("text", "") + o.get("data", {}).get("text/html", "")
+        for c in code_cells(tmp_path / "out.ipynb")
+        for o in c.outputs
     )
     assert (
         "Nothing is measured: profile 'h200'" in text
