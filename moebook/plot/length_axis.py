@@ -36,6 +36,8 @@ def words_of(rows: pd.DataFrame) -> list[str]:
 def conditions(fig: Figure, rows: pd.DataFrame) -> str:
     """What all rows of a figure share, and what its bars are: `Mixtral-8x7B-v0.1; batch 16; 2048 in
     + out; bars: 95 % between engine starts`. Bars that a legend explains are left to it."""
+    if "perplexity" in rows:  # its axes name the model; batch and lengths are windows of a text
+        return ""
     shared = [c for c in HELD if c in rows and rows[c].nunique() == 1]
     found = [reading(c, values_of(rows, c)[0]) for c in shared]
     lengths = [INPUT, "output_tokens"]

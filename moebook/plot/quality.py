@@ -9,10 +9,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from moebook.plot import lines, style
 
-PARTS = "bars: easiest to hardest part of the text"
+PARTS = "bars: range over parts of the text"
 INCREASES = ("increase_pct", "increase_pct_lo", "increase_pct_hi")
 LINEAR_UNDER = 100  # percent; from there on the axis has equal ratios at equal distances
-LEAST_SPAN = 1.0  # percent that an axis of changes shows at least, so that noise looks like noise
+LEAST_SPAN = 0.3  # percent that an axis of changes shows at least, so that noise looks like noise
 TICKS = (0, 20, -20, 50, -50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 
 

@@ -32,8 +32,8 @@ TABLES = {
 }
 MODULES = {"quantization": figures, "pruning": pruning, "fused_moe": fused_moe}
 NAMES = {
-    "quantization": ("over_batch", "over_length", "gain", "formats", "memory", "quality"),
-    "pruning": ("over_active", "gain", "gain_by_ratio", "over_floor"),
+    "quantization": ("over_batch", "over_length", "gain", "formats", "memory"),
+    "pruning": ("gain", "gain_by_ratio", "over_floor"),
     "fused_moe": (
         "layer_time",
         "layer_slowdown",
@@ -45,7 +45,6 @@ NAMES = {
 }
 FIGURES = [(m, n) for m, names in NAMES.items() for n in names]
 ONLY_GPU = {
-    ("quantization", "quality"),
     ("pruning", "over_floor"),
     ("fused_moe", "roofline"),
 }  # need floors or weights
@@ -219,7 +218,7 @@ def test_pruned_series_are_read_and_averaged_over_active_counts():
 
 
 def test_pruning_has_a_hue_per_kind_and_a_panel_per_kind_and_model():
-    fig, _ = draw("pruning", "over_active")
+    fig, _ = draw("pruning", "over_floor")
     looks = {line.get_label(): line.get_color() for line in named(fig.axes[0], "series")}
     assert looks["baseline"] == "black" and len(set(looks.values())) == 7
     other, rows = draw("pruning", "gain")
@@ -263,18 +262,6 @@ def test_formats_without_a_number_are_marked_and_memory_counts_whole_sequences()
         {"weights_bytes": "Int64", "kv_capacity_tokens": "Int64"}
     )
     assert figures.memory(nullable)[1]["weights_gb"].iloc[0] == 94
-
-
-def test_quality_gives_the_reason_where_nothing_was_measured():
-    table = t.quality(t.quantization(), measured=False).assign(perplexity=np.nan)
-    with pytest.raises(
-        ValueError, match="no format has a perplexity: dummy weights have no quality"
-    ):
-        figures.quality(table)
-    fig, rows = draw("quantization", "quality")
-    assert len(fig.axes) == 2 and len(rows) == 7 and rows["throughput_tok_s"].notna().all()
-    alone = t.quality(t.quantization()).query("sweeps == 'quality'")
-    assert len(figures.quality(alone)[0].axes) == 1
 
 
 def test_layer_figures_share_looks_and_one_floor():

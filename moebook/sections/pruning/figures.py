@@ -27,19 +27,12 @@ OVER_ACTIVE = Spec("over_active", SWEEP, panel="model", line="series", x="top_k"
 GAIN = replace(
     OVER_ACTIVE, name="gain", metric="gain_pct", log_y=False, level=0, level_label="no gain"
 )
-TIMES = {"TPOT": "tpot_s", "TTFT": "ttft_s"}
 
 
 @figure("fig11_pruning")
-def over_active(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Fig 11: throughput (tokens/s) over active experts, whole (black) and pruned, a panel per
-    model."""
-    return lines(table, OVER_ACTIVE, width=width, looks=_looks(table, "over_active"))
-
-
-@figure("gain")
 def gain(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Gain over the whole model (%) over active experts, a panel per kind of pruning and model."""
+    """Fig 11: gain over the whole model (%) over active experts, a panel per kind of pruning and
+    model."""
     rows = with_ratio(gain_rows(table, "gain", SWEEP, BASELINE))
     rows = rows.assign(panel=rows["model"] + ", " + rows["kind"])
     rows = rows.sort_values(["kind", "model"], kind="stable")
@@ -58,7 +51,8 @@ def gain_by_ratio(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         sweep=None,
         line="kind",
         x="ratio_pct",
-        y_label="mean and range of gain (%)",
+        y_label="mean gain (%)",
+        level_label="no gain; bars: range over active experts",
     )
     looks = {
         kind: (mpl.colors.to_hex(mpl.colormaps[hue](0.75)), marker)
@@ -69,37 +63,23 @@ def gain_by_ratio(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 @figure("over_floor")
 def over_floor(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """TPOT and TTFT as multiples of their roofline bounds over active experts: where the multiple
-    grows by pruning, the bytes saved do not become time saved."""
-    needed = [name for metric in TIMES.values() for name in (metric, f"floor_{metric}")]
-    rows = rows_of(table, "over_floor", SWEEP, ("series", "method", *needed))
-    rows = rows.sort_values("model", kind="stable")
-    parts = [
-        rows.assign(panel=rows["model"] + f", {name}", **_over_bound(rows, metric))
-        for name, metric in TIMES.items()
-        if rows[[metric, f"floor_{metric}"]].notna().all(axis=1).any()
-    ]
-    if not parts:
-        with_numbers(rows, "over_floor", ["tpot_s", "floor_tpot_s"])
+    """TPOT as a multiple of its physical limit over active experts, a panel per model: where the
+    multiple grows by pruning, the bytes saved do not become time saved."""
+    rows = rows_of(table, "over_floor", SWEEP, ("series", "method", "tpot_s", "floor_tpot_s"))
+    with_numbers(rows, "over_floor", ["tpot_s", "floor_tpot_s"])
+    bound = rows["floor_tpot_s"].astype(float)
+    ends = (end for end in ("", "_lo", "_hi") if f"tpot_s{end}" in rows)
+    ratios = {f"over_floor{end}": rows[f"tpot_s{end}"].astype(float) / bound for end in ends}
     spec = replace(
         OVER_ACTIVE,
         name="over_floor",
-        panel="panel",
         metric="over_floor",
         level=1,
-        level_label="roofline bound",
-        y_label="measured over roofline bound (×)",
-        log_y=True,
+        level_label="physical limit",
+        y_label="decode step (× physical limit)",
+        log_y=False,
     )
-    rows = pd.concat(parts, ignore_index=True)
-    return lines(rows, spec, width=width, looks=_looks(table, "over_floor"))
-
-
-def _over_bound(rows: pd.DataFrame, metric: str) -> dict[str, pd.Series]:
-    """A time and its range as multiples of its bound."""
-    bound = rows[f"floor_{metric}"].astype(float)
-    ends = (end for end in ("", "_lo", "_hi") if f"{metric}{end}" in rows)
-    return {f"over_floor{end}": rows[f"{metric}{end}"].astype(float) / bound for end in ends}
+    return lines(rows.assign(**ratios), spec, width=width, looks=_looks(table, "over_floor"))
 
 
 def _looks(table: pd.DataFrame, name: str) -> Looks:

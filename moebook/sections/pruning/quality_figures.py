@@ -21,19 +21,17 @@ from moebook.plot.quality import (
     looks_legend,
     missing_legend,
     note,
-    side_by_side,
     trained_name,
     without_increase_failed,
 )
-from moebook.plot.rows import AXES, one_per_place, plotted, rows_of, values_of, with_numbers
+from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
 from moebook.results.increases import SWEEP
 from moebook.sections.pruning import pruned
 from moebook.sections.pruning.pruned import BASELINE, CRITERIA, KINDS
 
 COLOURS = (style.GREY, *style.OKABE_ITO[:3])  # random choice, the reference, in grey
 LOOKS = dict(zip(CRITERIA, zip(COLOURS, "Xos^", strict=True), strict=True))
-LINES = {"inter": "-", "intra": ":"}  # intra-expert marks are open
-DODGE = 0.17  # from one criterion to the next, where ratios stand 1 apart
+DODGE = 0.12  # from one criterion to the next, where ratios stand 1 apart
 SIZES = (0.8, 1.35)  # of a mark, from the least to the most pruned
 ROW = ["series", "kind", "ratio_pct", "criterion", "weights"]
 
@@ -56,10 +54,12 @@ def quality(table: pd.DataFrame, *, width: str = "page") -> Drawing:
                 _line(ax, own[own["criterion"] == criterion], "_x", look, CRITERIA[criterion])
             ax.set_title(KINDS[kind])
             ax.set_xlim(-0.5, len(ratios) - 0.5)
-            ax.set_xticks(range(len(ratios)), [f"{ratio:g}" for ratio in ratios])
+            ax.set_xticks(range(len(ratios)), [f"{ratio:g} %" for ratio in ratios])
             ax.grid(False, axis="x")
+            for i in range(1, len(ratios)):
+                ax.axvline(i - 0.5, color="0.8", linewidth=0.6, gid="between")
         increase_axis(axes, rows)
-        fig.supxlabel(AXES["ratio_pct"][0])
+        fig.supxlabel("pruned (share of experts or of their width)")
         fig.supylabel("perplexity increase (%)")
         marks, words = missing_legend(rows)
         notes = [*marks, level, note("|", markersize=7)], [*words, "whole model", PARTS]
@@ -70,22 +70,26 @@ def quality(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 @figure("quality_and_speed")
 def quality_and_speed(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Perplexity increase (%) of the trained model against the throughput gain (%), mean over
-    active experts, of each model of sweep `pruning` at the same kind and ratio; a panel per such
-    model."""
+    active experts, of each model of sweep `pruning` at the same kind and ratio; a panel per kind
+    and such model."""
     rows, looks = _rows(table, "quality_and_speed")
     gains = gain_rows(table, "quality_and_speed", pruned.SWEEP, BASELINE)
     rows = pruned.with_speed(rows, gains)
     with_numbers(rows, "quality_and_speed", ["increase_pct", "gain_pct"])
-    models = values_of(rows, "speed_model")
+    known = rows[rows["gain_pct"].notna()]
+    kinds, models = values_of(known, "kind"), values_of(known, "speed_model")
+    places = [(kind, model) for kind in kinds for model in models]
     with style.paper_style(width):
-        fig, axes = side_by_side(len(models), width, 2.5)
-        for ax, model in zip(axes, models, strict=True):
-            own = rows[rows["speed_model"] == model]
-            for (kind, criterion), path in own.groupby(["kind", "criterion"], sort=False):
-                _path(ax, path.sort_values("ratio_pct"), kind, looks[criterion], _sizes(rows))
+        fig = Figure(figsize=lines.panel_size(len(places), width, 2), layout="constrained")
+        axes = lines.grid_of_axes(fig, len(places), width, 2, sharex=True, sharey=True)
+        for ax, (kind, model) in zip(axes, places, strict=True):
+            own = known[(known["kind"] == kind) & (known["speed_model"] == model)]
+            for criterion, path in own.groupby("criterion", sort=False):
+                _path(ax, path.sort_values("ratio_pct"), looks[criterion], _sizes(rows))
             ax.plot([0], [0], color="black", marker="o", markersize=4, gid="whole", zorder=4)
-            gain_axis(ax, own)
-            ax.set_xlabel(f"throughput gain of\n{model} (%)")
+            ax.set_title(lines.panel_title(f"{KINDS[kind]}, {model}", len(places), width, 2))
+        gain_axis(axes[0], known)
+        fig.supxlabel("throughput gain (%)")
         increase_axis(axes, rows, ["increase_pct"])
         fig.supylabel(f"perplexity increase of\n{trained_name(rows)} (%)")
         layout.settle(fig, looks_legend(looks, CRITERIA), _notes(rows))
@@ -110,26 +114,23 @@ def _rows(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, lines.Looks]:
 def _line(ax: Axes, rows: pd.DataFrame, x: str, look: tuple[str, str], label: str) -> None:
     """A line of increases with bars; a mark at the foot where there is no number."""
     ok = rows["status"] == "ok"
-    draw_points(ax, rows[ok], x, "increase_pct", look, label, linestyle="-", linewidth=0.6)
+    draw_points(ax, rows[ok], x, "increase_pct", look, label)
     for status, gone in rows[~ok].groupby("status"):
         style.mark_missing(ax, gone[x], status, look[0])
 
 
-def _path(ax: Axes, rows: pd.DataFrame, kind: str, look: tuple[str, str], sizes: dict) -> None:
+def _path(ax: Axes, rows: pd.DataFrame, look: tuple[str, str], sizes: dict) -> None:
     """From the whole model at the origin along the ratios, a mark per ratio; no bars: those of a
     gain are its range over active experts."""
-    known = rows[rows["gain_pct"].notna()]
-    ok = known[known["status"] == "ok"]
+    ok = rows[rows["status"] == "ok"]
     x, y = (np.array([0.0, *ok[c].astype(float)]) for c in ("gain_pct", "increase_pct"))
-    ax.plot(x, y, color=look[0], linewidth=0.6, linestyle=LINES[kind], gid="path")
+    ax.plot(x, y, color=look[0], linewidth=0.6, gid="path")
     for row in ok.itertuples():
         mark = lines.marker_look("full", *look)[0]
         mark["markersize"] *= sizes[row.ratio_pct]
         line = ax.plot(row.gain_pct, row.increase_pct, linestyle="none", zorder=3, **mark)[0]
-        line.set(gid=f"points-{kind}", label=f"{row.series}, {row.criterion}")
-        if kind == "intra":
-            line.set_markerfacecolor("white")
-    for status, gone in known[known["status"] != "ok"].groupby("status"):
+        line.set(gid=f"points-{row.kind}", label=f"{row.series}, {row.criterion}")
+    for status, gone in rows[rows["status"] != "ok"].groupby("status"):
         style.mark_missing(ax, gone["gain_pct"], status, look[0])
 
 
@@ -141,10 +142,8 @@ def _sizes(rows: pd.DataFrame) -> dict[float, float]:
 
 
 def _notes(rows: pd.DataFrame) -> tuple[list, list[str]]:
-    """What fillings, sizes and marks mean, and where it is good to be."""
+    """What sizes and marks mean, and where it is good to be."""
     notes = {"whole model": note("o", "black", markersize=4)}
-    for kind in values_of(rows, "kind"):
-        notes[KINDS[kind]] = note("o", markerfacecolor="white" if kind == "intra" else style.GREY)
     sizes = list(_sizes(rows).items())
     if len(sizes) > 1:
         for (ratio, size), word in zip((sizes[0], sizes[-1]), ("% pruned", "%"), strict=True):

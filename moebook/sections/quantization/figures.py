@@ -28,9 +28,9 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
-from moebook.sections.quantization.quality_figures import quality, quality_and_speed
+from moebook.sections.quantization.quality_figures import quality_and_speed
 
-__all__ = ["predicted_vs_measured", "quality", "quality_and_speed"]
+__all__ = ["predicted_vs_measured", "quality_and_speed"]
 
 SIDES = {  # of `gain`: sweep -> (x, title, the source's range in %)
     "quant_batch": ("batch", "over batch", (25, 30)),  # at its largest batch
@@ -68,7 +68,10 @@ def gain(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     base, other = series_of(table, "gain", sweeps[0])[:2]
     sides = [_side(table, sweep, base, other) for sweep in sweeps]
     both = pd.concat([rows for rows, _ in sides], ignore_index=True)
-    ok, looks = with_numbers(both, "gain", ["gain_pct"]), panels.looks_of(values_of(both, "model"))
+    ok, looks = (
+        with_numbers(both, "gain", ["gain_pct"]),
+        panels.looks_of(values_of(both[both["gain_pct"].notna()], "model")),
+    )
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 2.6), layout="constrained")
         axes = list(fig.subplots(1, len(sides), sharey=True, squeeze=False).flat)

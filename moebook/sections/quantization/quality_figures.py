@@ -1,11 +1,10 @@
 """What number formats cost in quality: perplexity of a trained checkpoint in each, against its
-speed and its bytes.
+speed. Axes of its own: a named mark per format, and a scale of perplexity."""
 
-Each function: (table, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
-are missing. Both build their own axes: a mark per format, and scales of perplexity."""
-
+import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 from moebook.plot import layout, lines, style
 from moebook.plot.figure import Drawing, figure
@@ -17,59 +16,15 @@ from moebook.plot.quality import (
     draw_points,
     gain_axis,
     increase_axis,
-    looks_legend,
     note,
     side_by_side,
     trained_name,
     without_increase_failed,
 )
-from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
-from moebook.results.cells import of_sweep
+from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
 from moebook.results.increases import increases
 
-LEAST_SPAN = 0.02  # of the perplexity that its axis shows at least, so that noise looks like noise
 GAINS = ["gain_pct", "gain_pct_lo", "gain_pct_hi"]
-SPEED = [f"throughput_tok_s{end}" for end in ("", "_lo", "_hi")]
-
-
-@figure("quality")
-def quality(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Perplexity of a trained checkpoint in each format, against the throughput (tokens/s) of that
-    format in the sweep `formats` at its largest batch and against its weights (GB). No bars: the
-    repeats are parts of a text, which differ in difficulty. ValueError gives the rows' reason where
-    none was measured."""
-    rows = _perplexities(table, "quality")
-    one_per_place(rows, "quality", ("series",))
-    fast = _largest_batch(of_sweep(table, "formats"))
-    weights = rows["weights_bytes"].astype(float) if "weights_bytes" in rows else float("nan")
-    speeds = fast.set_index("series").reindex(rows["series"])[SPEED].set_axis(rows.index)
-    rows = rows.assign(weights_gb=weights / 1e9, **speeds)
-    sides = {}
-    if rows["throughput_tok_s"].notna().any():
-        at = f"{fast['model'].iloc[0]}\nat batch {fast['batch'].iloc[0]}"
-        sides["throughput_tok_s"] = f"throughput of {at} (tokens/s)"
-    if rows["weights_gb"].notna().any():
-        sides["weights_gb"] = f"weights of {trained_name(rows)} (GB)"
-    if not sides:
-        raise ValueError(
-            "quality needs throughput (sweep 'formats') or weights_bytes of the formats with a "
-            "perplexity"
-        )
-    looks = lines.looks_of(values_of(rows, "series"))
-    with style.paper_style(width):
-        fig, axes = side_by_side(len(sides), width, 2.3)
-        for ax, (x, label) in zip(axes, sides.items(), strict=True):
-            for name, own in rows[rows[x].notna()].groupby("series", sort=False):
-                draw_points(ax, own, x, "perplexity", looks[name], name)
-            style.value_axis([ax], 0.0, rows[x].max(), axis="x")
-            ax.set_xlabel(label)
-        low, high = rows["perplexity"].min(), rows["perplexity"].max()
-        middle, half = (high + low) / 2, max(high - low, LEAST_SPAN * high) * 0.6
-        axes[0].set_ylim(middle - half, middle + half)
-        axes[0].yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        fig.supylabel(METRICS["perplexity"])
-        layout.settle(fig, looks_legend(looks))
-        return fig, plotted(rows, ["perplexity", "throughput_tok_s"], ["series", "weights_gb"])
 
 
 @figure("quality_and_speed")
@@ -107,9 +62,44 @@ def quality_and_speed(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         at = f"{fast['model'].iloc[0]}\nover {base} at batch {fast['batch'].iloc[0]}"
         fig.supxlabel(f"throughput gain of {at} (%)")
         fig.supylabel(f"perplexity increase of\n{trained_name(rows)} (%)")
-        layout.settle(fig, looks_legend({s: looks[s] for s in ok["series"]}), _notes(gone))
+        layout.settle(fig, _notes(gone))
+        _name_points(ax, ok)
         shown = ["perplexity", "increase_pct", "gain_pct"]
         return fig, plotted(rows, shown, ["series", "weights", *GAINS, *of[-2:]])
+
+
+def _name_points(ax: Axes, rows: pd.DataFrame) -> None:
+    """Each format's name beside its mark, in the corner where it touches least of the other names
+    and marks."""
+    marks = ax.transData.transform(rows[["gain_pct", "increase_pct"]].to_numpy(float))
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in marks]
+    for row, at in zip(
+        rows["series"], rows[["gain_pct", "increase_pct"]].to_numpy(float), strict=True
+    ):
+        corners = [
+            ax.annotate(
+                row,
+                at,
+                (5 * right, 3 * up),
+                textcoords="offset points",
+                ha="left" if right > 0 else "right",
+                va="bottom" if up > 0 else "top",
+                fontsize=7,
+            )
+            for up in (1, -1)
+            for right in (1, -1)
+        ]
+        boxes = [text.get_window_extent() for text in corners]
+        lost = [
+            sum(box.overlaps(other) for other in taken)
+            + 9 * (box.x1 > ax.figure.bbox.x1 or box.x0 < ax.bbox.x0 or box.y0 < ax.bbox.y0)
+            for box in boxes
+        ]
+        best = int(np.argmin(lost))
+        taken.append(boxes[best].padded(4))
+        for i, text in enumerate(corners):
+            if i != best:
+                text.remove()
 
 
 def _perplexities(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -15,6 +16,7 @@ from moebook.plot import layout, style
 from moebook.plot import lines as panels
 from moebook.plot.checks import predicted_vs_measured
 from moebook.plot.figure import Drawing, figure
+from moebook.plot.gains import gain_rows
 from moebook.plot.lines import Spec, lines
 from moebook.plot.rows import (
     AXES,
@@ -52,6 +54,8 @@ __all__ = [
 BY_SERIES = {"panel": "model", "line": "series"}
 COST = ("series", "method", "draft_tokens", "tokens_per_step", "tpot_s", *PLACE)
 SIDES = {"spec_tokens": "draft_tokens", "spec_batch": "batch"}  # of `break_even`: sweep -> x
+FOOT = {"linestyle": "none", "color": style.GREY, "markersize": 4.5}
+BAND = 0.18  # height of the band under zero, as a share of the panel above it
 NEVER = "pays at no acceptance"
 NEVER_AT = 1.06  # height at which drafts that never pay are marked
 ACROSS = {"color": "black", "linewidth": 0.8, "linestyle": panels.DASHES}
@@ -67,9 +71,21 @@ def over_length(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 @figure("over_batch")
 def over_batch(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Throughput over batch, a line per draft and one without."""
-    spec = Spec("over_batch", "spec_batch", **BY_SERIES, x="batch")
-    return lines(table, spec, width=width, looks=_looks_of(table, spec))
+    """Throughput over that without speculation (×) over batch, a line per draft."""
+    spec = Spec(
+        "over_batch",
+        None,
+        **BY_SERIES,
+        x="batch",
+        metric="ratio",
+        log_y=False,
+        level=1,
+        level_label=PLAIN,
+        y_label=f"throughput (× {PLAIN})",
+    )
+    rows = gain_rows(table, spec.name, "spec_batch", PLAIN)
+    fig, _ = lines(rows, spec, width=width, looks=looks_of(values_of(rows, "series")))
+    return fig, plotted(rows, ["throughput_tok_s", "ratio"], ["series", "draft_tokens"])
 
 
 @figure("fig12_tokens")
@@ -107,8 +123,8 @@ def _ratios(table: pd.DataFrame, figure: str, sweep: str) -> pd.DataFrame:
 @figure("speedup")
 def speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Speed-up of decoding over acceptance: a curve per draft from its measured cost, a panel per
-    number of draft tokens. Points: the run itself, at the acceptance it had. Marks at the foot:
-    what the trained tiny drafts reached. Axes of its own for these three layers."""
+    number of draft tokens. Points: the run itself, at the acceptance it had. In the
+    band: what the trained tiny drafts reached. Axes of its own for these three layers."""
     runs = with_numbers(_ratios(table, "speedup", "spec_tokens"), "speedup", ["cost_ratio"])
     runs = runs.assign(speedup=runs["tokens_per_step"].astype(float) / runs["cost_ratio"])
     curves, counts = cost.compose(runs), values_of(runs, "draft_tokens")
@@ -117,7 +133,6 @@ def speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     looks = looks_of(values_of(runs, "series"))
     marks = accepted.reached(table)
     shapes = dict(zip(marks.index, style.MARKERS[5:] + style.MARKERS[:5], strict=False))
-    foot = {"linestyle": "none", "color": style.GREY, "markersize": 4.5}
     with style.paper_style(width):
         fig = Figure(figsize=panels.panel_size(len(counts), width), layout="constrained")
         axes = panels.grid_of_axes(fig, len(counts), width, sharex=True, sharey=True)
@@ -138,17 +153,16 @@ def speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             for run in runs[runs["draft_tokens"] == k].itertuples():
                 colour, marker = looks[run.series]
                 ax.plot(run.acceptance, run.speedup, color=colour, marker=marker, gid="run")
-            for name, value in marks.items():
-                where = {"transform": ax.get_xaxis_transform(), "clip_on": False}
-                ax.plot(value, 0.04, marker=shapes[name], gid=f"reached-{name}", **where, **foot)
             title = "1 draft token" if k == 1 else reading("draft_tokens", k)
             ax.set(xlabel="", ylabel="", title=title)
         style.value_axis(axes, 0, max(curves["speedup"].max(), 1))
         style.value_axis(axes, 0, 1, axis="x")
+        for ax in axes if len(marks) else ():
+            _reached(ax, marks, shapes)
         fig.supxlabel("acceptance of a draft token (share)")
         fig.supylabel("speed-up of decoding (×)")
         handles, labels = panels.series_legend(EVEN, looks)
-        found = [Line2D([], [], marker=shapes[name], **foot) for name in marks.index]
+        found = [Line2D([], [], marker=shapes[name], **FOOT) for name in marks.index]
         words = [
             f"{name.removeprefix('draft ')} reached {value:.2f}" for name, value in marks.items()
         ]
@@ -156,6 +170,17 @@ def speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         layout.settle(fig, known, (found, words), handler_map=panels.HANDLERS)
     columns = ["series", "draft", "draft_tokens", *PLACE, "acceptance"]
     return fig, curves[[*columns, *curves.filter(like="speedup"), "cost_ratio"]]
+
+
+def _reached(ax: Axes, marks: pd.Series, shapes: dict[str, str]) -> None:
+    """What trained drafts reached, in a band of its own under zero: two rows, as they are alike."""
+    high, ticks = ax.get_ylim()[1], ax.get_yticks()
+    ax.axhspan(-BAND * high, 0, color="0.92", linewidth=0, zorder=0.5, gid="band")
+    for i, (name, value) in enumerate(marks.items()):
+        height = -BAND * high * (0.3 + 0.4 * (i % 2))
+        ax.plot(value, height, marker=shapes[name], gid=f"reached-{name}", **FOOT)
+    ax.set_ylim(-BAND * high, high)
+    ax.set_yticks([tick for tick in ticks if 0 <= tick <= high])
 
 
 @figure("break_even")
