@@ -41,11 +41,12 @@ BUSY = {
 }
 TELLS_ITS_ENVIRONMENT = """
 import json, os, sys
-out = os.fdopen(int(sys.argv[-2]), "w")
+read, write = (os.fdopen(int(fd), mode) for fd, mode in zip(sys.argv[-3:-1], "rw"))
 told = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
-print(json.dumps({}), file=out, flush=True)
-for line in sys.stdin:
-    print(json.dumps({**told, "kind": sys.argv[3]}), file=out, flush=True)
+print(json.dumps({"id": 0, "ok": True, "ready": True}), file=write, flush=True)
+for line in read:
+    reply = {"id": json.loads(line)["id"], **told, "kind": sys.argv[-4]}
+    print(json.dumps(reply), file=write, flush=True)
 """
 
 

@@ -1,7 +1,6 @@
 """The table: rows per repeat, failures as rows, depth points from what they rest on, file and
 back."""
 
-import json
 import runpy
 import shutil
 from dataclasses import replace
@@ -11,7 +10,6 @@ import pytest
 
 from moebook import paths, sections, workbook
 from moebook.measure.store import Store
-from moebook.models import catalog
 from moebook.results import table as results
 from moebook.results.cells import of_sweep
 from moebook.study.params import build, load
@@ -373,25 +371,16 @@ def test_layer_rows_survive_the_file(layers, tmp_path):
     ]
 
 
-def test_perplexity_rows(tmp_path):
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(catalog.load("tiny-mixtral").hf_config()))
-    (folder / "tokenizer.json").write_text("{}")
-    (tmp_path / "text.txt").write_text("held out")
-    given = {
-        "weights": str(folder),
-        "quality_text": str(tmp_path / "text.txt"),
-        "formats": ["bf16", "fp8"],
-    }
+def test_perplexity_rows():
+    member = "tiny:cpu/aux-0.01"
+    given = {"weights": member, "formats": ["bf16", "fp8"]}
     plan = QUALITY.plan(build(QUALITY.params, given, "test"))
     bf16, fp8 = (p for p in plan.points if p.method == "perplexity")
     done = {**record(bf16), "repeats": [{"perplexity": v} for v in (6.0, 6.2, 6.1)]}
     table = results.assemble(plan, {bf16.key: done})
     own = table[table.key == bf16.key]
-    assert own["perplexity"].tolist() == [6.0, 6.2, 6.1] and own["weights"].unique().tolist() == [
-        str(folder)
-    ]
+    assert own["perplexity"].tolist() == [6.0, 6.2, 6.1]
+    assert own["weights"].unique().tolist() == [member]
     assert not own["unstable"].any() and own["e2e_s"].isna().all()
     summary = results.summarize(table).set_index("key")
     row = summary.loc[bf16.key]
