@@ -20,7 +20,8 @@ def test_one_edit_shows_a_profile_and_the_explorer_a_picture(lab, page, stem, pr
     cells = [cell for cell in notebook.saved().cells if cell.cell_type == "code"]
     outputs = [output for cell in cells for output in cell.outputs]
     assert [o for o in outputs if o.output_type == "error"] == []
-    assert f"params/{profile}/{stem}.yaml" in "".join(o.get("text", "") for o in outputs)
+    said = "".join(o.get("text", "") + o.get("data", {}).get("text/html", "") for o in outputs)
+    assert f"params/{profile}/{stem}.yaml" in said
     widths = notebook.figures()
     assert len(widths) >= figures and min(widths) > 400, f"{len(widths)} pictures, {widths}"
     points = notebook.explorer.locator(".scatterlayer .points path")

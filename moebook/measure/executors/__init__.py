@@ -65,7 +65,7 @@ def gpus(point: Point) -> int:
 
 def cards_for(points: Iterable[Point], device: devices.Device) -> int:
     """Cards of the device that these points are measured on. ValueError where it has fewer."""
-    need = max(1, *map(gpus, points))
+    need = max([1, *map(gpus, points)])
     if device.on_gpu and need > device.count:
         raise ValueError(
             f"these points need {need} of {device.name}, and {device.count} can be seen "
