@@ -36,6 +36,10 @@ def main() -> None:
         sys.exit(f"moebook: {error}{_engine_words(error.classes)}")
     except (Told, ValueError, NoWorker, TrainingFailed) as error:
         sys.exit(without_secrets(f"moebook: {error}"))
+    except OSError as error:  # a disk, a limit or a file of this machine
+        sys.stdout = None
+        words = f"moebook: {error.strerror or error}: {error.filename or 'standard output'}"
+        sys.exit(without_secrets(words))
 
 
 def _engine_words(classes: tuple[str, ...]) -> str:

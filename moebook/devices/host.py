@@ -36,6 +36,30 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def busy_core_s() -> float | None:
+    """Core seconds that all processes of the machine have taken since it was started; None where it
+    does not say."""
+    try:
+        ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _, _, irq, softirq, *_ = map(int, ticks)
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def session_core_s(session: int) -> float:
+    """Core seconds of the processes of a session, with those of children that have ended."""
+    ticks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it has ended
+            continue
+        if int(fields[3]) == session:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def cpu_name() -> str:
     """The model's name, without cores: a machine pinned to fewer of them is the same CPU."""
     if CPUINFO.exists():

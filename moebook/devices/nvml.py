@@ -13,6 +13,15 @@ from typing import Any, NamedTuple
 from moebook.devices import host
 from moebook.devices.visible import VARIABLE, Card, Visible, visible
 
+# nvml.h, nvmlClocksEventReason*: those by which a card runs slower than it was asked to.
+THROTTLES = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x20: "temperature (software)",
+    0x40: "temperature (hardware)",
+    0x80: "power brake",
+}
+
 
 class MemoryUse(NamedTuple):
     """Bytes of a card's memory; pids: of the processes that compute on it, as far as the driver
@@ -118,7 +127,8 @@ def memory_use(uuid: str) -> MemoryUse:
 
 
 def state(uuid: str) -> dict:
-    """Clocks (MHz), power limit (W) and temperature (°C); None for what a card does not tell."""
+    """Clocks (MHz), power limit (W), temperature (°C), None for what a card does not tell; and by
+    what it is throttled."""
     import pynvml
 
     handle = _found()[uuid][1]
@@ -130,7 +140,9 @@ def state(uuid: str) -> dict:
             return None
 
     limit_mw = told(pynvml.nvmlDeviceGetEnforcedPowerLimit)
+    reasons = told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons) or 0
     return {
+        "throttled": [name for bit, name in THROTTLES.items() if reasons & bit],
         "sm_clock_mhz": told(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM),
         "memory_clock_mhz": told(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM),
         "power_limit_w": None if limit_mw is None else limit_mw / 1000,

@@ -39,7 +39,9 @@ class Progress:
         if self.bar is not None:
             self.bar.update(1)
         if self.bar is None or record["status"] != "ok":
-            told = f"{title(point)}: {outcome(record)}"
+            told = "; ".join(
+                [f"{title(point)}: {outcome(record)}", *record.get("marks", {}).values()]
+            )
             self.say(f"[{self.done}/{self.total}] {told}; {self._left()}")
 
     def _left(self) -> str:

@@ -6,6 +6,7 @@ A record's file is named by the digest of its key, device and engine; the file o
 a routing or ablation point is named by its hash in the record (`counts_sha256`)."""
 
 import math
+import os
 import statistics
 from typing import Annotated, Any, Literal
 
@@ -32,6 +33,8 @@ NEEDED = {
     **dict.fromkeys(("perplexity", "ablation", "training"), ("perplexity",)),
 }
 ONE_EACH = "training"  # its one repeat is what the training recorded
+HELD_UP = 3.0  # times the median of its point's repeats
+LOAD = 0.1  # of the host's cores
 MAY_LACK = ("layer_graph_s",)
 STRICT = {"__pydantic_config__": ConfigDict(extra="allow", strict=True)}
 
@@ -46,6 +49,8 @@ class NotValid(ValueError):
 
 def repeat_problems(method: str, repeats: list[dict], planned: int) -> list[str]:
     """Why these repeats of a method cannot have been measured, with the values."""
+    if not isinstance(repeats, list) or not all(isinstance(row, dict) for row in repeats):
+        return [f"repeats are {repeats!r:.60}, no list of rows"]
     if method == "routing":
         return []
     wanted = 1 if method == ONE_EACH else planned
@@ -92,6 +97,27 @@ def impossible(record: dict) -> str | None:
     return f"{IMPOSSIBLE}: {'; '.join(found[:4])}" if found else None
 
 
+def marks(record: dict) -> dict[str, str]:
+    """What may have disturbed an `ok` record's numbers, by kind, in words: a repeat that something
+    held up (the point's value is a median, so it is not averaged in), a driver that throttled the
+    card, other processes on the host."""
+    found, repeats = {}, record["repeats"]
+    for name in repeats[0] if len(repeats) > 2 else ():
+        times = [row[name] for row in repeats if name.endswith("_s") and row.get(name) is not None]
+        middle = statistics.median(times) if times else 0
+        for number, seconds in enumerate(times):
+            if seconds > HELD_UP * middle:
+                found.setdefault(
+                    "held_up",
+                    f"repeat {number} was held up: {name} {seconds:.3g} of {middle:.3g} s",
+                )
+    if throttled := record["provenance"].get("throttled"):
+        found["throttled"] = f"the driver throttled the card: {', '.join(throttled)}"
+    if (others := record.get("other_cores") or 0) > max(0.5, LOAD * (os.cpu_count() or 1)):
+        found["load"] = f"other processes kept {others:.1f} cores of the host busy"
+    return found
+
+
 def _whole(record: dict) -> dict:
     if record["status"] != "ok":
         if not record["reason"] or record["repeats"]:
@@ -123,6 +149,7 @@ class Record(TypedDict, total=False):
     provenance: Provenance
     facts: dict[str, Any]
     counts_sha256: StrictStr
+    marks: dict[str, str]
 
 
 REQUIRED = ("key", "method", "status", "reason", "repeats", "repeats_planned", "engine")

@@ -205,7 +205,10 @@ class Store:
             except (files.NoFile, FileNotFoundError):
                 wrong = f"{records.IMPOSSIBLE}: its expert choices were not counted"
         if wrong is None:
-            return records.checked(records.RECORD, record)
+            found = records.marks(record)
+            return records.checked(
+                records.RECORD, {**record, **({"marks": found} if found else {})}
+            )
         return {**record, "status": "failed", "reason": wrong, "repeats": []}
 
     def ceilings(self, device: str) -> dict | None:

@@ -17,11 +17,14 @@ from pathlib import Path
 
 import moebook
 from moebook import devices
+from moebook.devices import host
 from moebook.measure import scratch
 from moebook.measure.files import Unwritable
 
 LIBRARY = Path(moebook.__file__).parents[1]  # where `import moebook` finds this one
 LOG_BYTES = 32 << 20  # a log that has grown past this keeps its end alone
+TIMED = ("measure", "layer", "read", "endpoint")
+SHORTEST_S = 0.5  # the kernel counts core time in hundredths
 LOG_KEPT = 1 << 20
 END_S = 20.0  # what a worker gets to end by itself
 MOST_PENDING = 64 << 20  # bytes of one answer
@@ -70,11 +73,19 @@ class WorkerHandle:
             self._send(line, limit_s)
         except (BrokenPipeError, ConnectionResetError):
             raise self._died() from None
+        before = self._loads()
         reply = self._reply(limit_s)
+        if request.get("op") in TIMED and reply.get("ok"):
+            reply |= _others(before, self._loads())
         if request.get("op") == "start":
             scratch.note(self.scratch, self.process.pid)
         bounded_log(self.log)
         return reply
+
+    def _loads(self) -> tuple[float, float | None, float]:
+        """Now, and the core seconds of the machine and of the worker with its engine until now."""
+        own = host.session_core_s(self.process.pid)
+        return time.monotonic(), host.busy_core_s(), own + time.process_time()
 
     def _send(self, line: bytes, limit_s: float) -> None:
         """A worker that reads no more, stopped or stuck, must not keep this process."""
@@ -196,6 +207,16 @@ class WorkerHandle:
             if handle >= 0:
                 os.close(handle)
         scratch.remove(self.scratch)
+
+
+def _others(before: tuple, after: tuple) -> dict:
+    """Cores that other processes kept busy between two times."""
+    seconds, everything, own = (
+        None if one is None else other - one for one, other in zip(before, after, strict=True)
+    )
+    if everything is None or seconds < SHORTEST_S:
+        return {}
+    return {"other_cores": round(max(0.0, everything - own) / seconds, 2)}
 
 
 def signal_name(number: int) -> str:

@@ -33,6 +33,7 @@ CLIENT = schema.names(
 PROVENANCE = schema.names("client", "run")
 METRICS = schema.names(*schema.SUMMARISED)
 TIMES = ("e2e_s", "layer_s")  # what a point's spread is told of, the first that it has
+DISTURBED = {"held_up", "throttled"}  # marks of a record (measure/records.py) that flag it, too
 UNSTABLE_PCT = 5.0  # repeats that spread wider than this flag their point
 
 
@@ -107,6 +108,7 @@ def _rows_of(point: Point, record: dict, number: int = 1) -> list[dict]:
         return [shared]
     times = next((t for t in TIMES if t in repeats[0]), None)
     unstable = times is not None and _spread_pct([r[times] for r in repeats]) > UNSTABLE_PCT
+    unstable |= not DISTURBED.isdisjoint(record.get("marks", ()))
     names = (*REPEAT_METRICS, *CONTEXTS, *REPEAT_TEXTS)
     return [
         {**shared, "repeat": i, "unstable": unstable, **{name: row.get(name) for name in names}}

@@ -1,6 +1,7 @@
 """A stand-in for nvidia-ml-py: the cards are a JSON list in MOEBOOK_TEST_CARDS (conftest.machine):
 name, uuid, memory_bytes, used_bytes, pids, mig (instances, likewise), clocks, temperature,
-power_mw. What a card is not given it does not tell, as NVML does: by an NVMLError."""
+power_mw, throttled (a bit mask). What a card is not given it does not tell, as NVML does: by an
+NVMLError."""
 
 import json
 import os
@@ -80,6 +81,10 @@ def nvmlSystemGetDriverVersion():
 
 def nvmlDeviceGetClockInfo(handle, clock):
     return _told(handle, "clocks")[clock - 1]
+
+
+def nvmlDeviceGetCurrentClocksThrottleReasons(handle):
+    return _told(handle, "throttled")
 
 
 def nvmlDeviceGetTemperature(handle, sensor):
