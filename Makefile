@@ -1,5 +1,6 @@
 # make study   measure every notebook's plan on this machine's CPU, execute the notebooks, print where figures lie
 # make test    lint and all tests
+# make campaign  all faults of tests/campaign, and a table of what they cost (under an hour)
 # make lab     JupyterLab on the notebooks
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ FROM := PyPI, without an engine: no CPU build of vLLM is published for $(shell u
 INSTALL := -e '.[dev]'
 endif
 
-.PHONY: help study test lab venv clean
+.PHONY: help study test campaign lab venv clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -38,6 +39,9 @@ test: venv
 	$(BIN)/lint-imports
 	@echo "== tests"
 	$(BIN)/python -m pytest -n 2
+
+campaign: venv
+	nice $(BIN)/python tests/campaign/run.py
 
 lab: venv
 	$(BIN)/jupyter lab --notebook-dir=.

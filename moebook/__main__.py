@@ -1,5 +1,17 @@
-"""`python -m moebook`: the `moebook` command."""
+"""`moebook` and `python -m moebook`: the command, which Ctrl-C ends without a traceback, also while
+it is imported."""
 
-from moebook.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    try:
+        from moebook.cli import main as command
+
+        command()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -30,8 +30,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
     except UnknownModel as error:
         sys.exit(f"moebook: {error}{_engine_words(error.classes)}")
     except (Told, ValueError, NoWorker, TrainingFailed) as error:

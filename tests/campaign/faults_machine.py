@@ -74,6 +74,7 @@ def nobody_reads(s, where):
         read, write = os.pipe()
         os.close(read)
         os.dup2(os.open(where, os.O_WRONLY) if where else write, 1)
+        sys.stdout = as_stream(1)
 
     ended = s.measure(prepare=prepare)
     s.judge(ended)
@@ -212,16 +213,18 @@ def permission(s, when):
 
     def as_another():
         """Without CAP_DAC_OVERRIDE, _READ_SEARCH and CAP_FOWNER (linux/capability.h)."""
-        kept = 0xFFFFFFFF & ~0b1110
+        libc = ctypes.CDLL(None)
         header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-        data[0:6] = [kept, kept, 0, 0xFF, 0xFF, 0]
-        if ctypes.CDLL(None).capset(header, data):
-            os._exit(99)
+        refused = libc.capget(header, data)
+        data[0], data[1] = data[0] & ~0b1110, data[1] & ~0b1110  # effective, permitted
+        if refused or libc.capset(header, data):
+            raise RuntimeError("capabilities cannot be dropped")
 
     for folder in (s.root, s.root / "tmp"):
         folder.chmod(0o777)
     if when == "one":
         whole = s.complete()
+        whole.pop(s.first().name)  # set aside as what is damaged, and measured again
         s.first().chmod(0)
         for path in (s.folder, *s.folder.iterdir()):
             path.chmod(0o777)
@@ -241,4 +244,4 @@ def permission(s, when):
     (s.root / "outputs").chmod(0o777)
     s.rerun()
     if when == "one":
-        s.kept({n: d for n, d in whole.items() if n in s.ok()})
+        s.kept(whole)

@@ -32,7 +32,7 @@ from pathlib import Path
 import yaml
 
 from moebook import devices
-from moebook.cli import main
+from moebook.__main__ import main
 
 HERE = Path(__file__).parent
 COUNTS = (
@@ -139,8 +139,8 @@ class Site:
             os.setsid()
             for number, path in enumerate(("/dev/null", self.root / said, self.root / said)):
                 os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), number)
-            for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-                signal.signal(name, signal.default_int_handler if name == 2 else signal.SIG_DFL)
+            for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(name, signal.SIG_DFL)
             os.chdir(self.root)
             path = f"{HERE / 'hurt'}:{HERE.parents[1]}"
             os.environ |= {"PYTHONPATH": path, "CAMPAIGN_SITE": str(self.root)}
@@ -150,6 +150,7 @@ class Site:
             sys.argv = ["moebook", *map(str, command)]
             devices.forget()
             prepare()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             main()
             code = 0
         except SystemExit as error:
