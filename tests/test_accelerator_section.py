@@ -1,9 +1,9 @@
 """Section 8's plans, its bad input, and the table of several devices that its figures take."""
 
 import shutil
-import sys
 from pathlib import Path
 
+import accelerator_tables as t
 import pandas as pd
 import pytest
 
@@ -16,9 +16,6 @@ from moebook.sections.accelerator_comparison import enrich
 from moebook.sections.accelerator_comparison import plan as section
 from moebook.study import estimates
 from moebook.study.params import build
-
-sys.path.insert(0, str(Path(__file__).parent / "analysis"))
-import accelerator_tables as t  # noqa: E402
 
 SCOUT = "Llama-4-Scout-17B-16E-Instruct"
 PROFILES = ("cpu", "h100", "h200", "4xh100")

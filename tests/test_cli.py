@@ -99,19 +99,12 @@ def test_wrong_words_name_the_right_ones(args, text):
 
 
 def test_claims_of_a_device_that_is_not_here_come_from_its_committed_results():
-    done = moebook("claims", "--profile", "h200", "--json")
+    done = moebook("claims", "--profile", "2xh100", "--json")
     verdicts = {v["id"]: v for v in json.loads(done.stdout)}
-    assert verdicts["active-monotone"]["verdict"] == "supported"
-    assert (
-        verdicts["ffn-halves"]["effect_lo"]
-        < verdicts["ffn-halves"]["effect"]
-        < verdicts["ffn-halves"]["effect_hi"]
-    )
-    assert (
-        "near uniform" in verdicts["topk-dsv2"]["reason"]
-        and verdicts["topk-dsv2"]["verdict"] == "untested"
-    )
-    assert "NVIDIA H200" in moebook("claims", "--profile", "h200").stdout
+    scales, other = verdicts["tp-scales"], verdicts["active-monotone"]
+    assert scales["effect_lo"] < scales["effect"] < scales["effect_hi"]
+    assert other["verdict"] == "untested" and other["reason"]
+    assert "NVIDIA H100" in moebook("claims", "tp-scales", "--profile", "2xh100").stdout
 
 
 def test_doctor_tells_the_engine_and_the_device():
@@ -214,7 +207,7 @@ def test_reading_changes_no_file_below_outputs(tmp_path):
 
     before = below()
     for args in (
-        ("claims", "--profile", "h200"),
+        ("claims", "tp-scales", "--profile", "2xh100"),
         ("compare", "--profile", "h200", "--section", "08"),
         (
             "figures",

@@ -1,17 +1,12 @@
 """Claims of section 8 on planted latencies: a knee is found where it is, and an endpoint is needed
 where it is."""
 
-import sys
-from pathlib import Path
-
+import accelerator_tables as t
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-import accelerator_tables as t  # noqa: E402
-
-from moebook.results import verdicts  # noqa: E402
-from moebook.results.cells import Cells, Untested  # noqa: E402
-from moebook.sections.accelerator_comparison import claims as effects  # noqa: E402
+from moebook.results import verdicts
+from moebook.results.cells import Cells, Untested
+from moebook.sections.accelerator_comparison import claims as effects
 
 LABEL = "CS-3, FP8"
 

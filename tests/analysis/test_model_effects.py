@@ -1,31 +1,27 @@
 """Effects and claims of section 9: planted speeds give their leads back, within one number format
 only."""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
+import model_tables as t
 import numpy as np
 import pandas as pd
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "view"))
-import model_tables as t  # noqa: E402
-
-from moebook import sections  # noqa: E402
-from moebook.models import catalog, sizes  # noqa: E402
-from moebook.predict.under_bound import of_those_under  # noqa: E402
-from moebook.results import verdicts  # noqa: E402
-from moebook.results.cells import Cells, Untested  # noqa: E402
-from moebook.sections.model_comparison import enrich  # noqa: E402
+from moebook import sections
+from moebook.models import catalog, sizes
+from moebook.predict.under_bound import of_those_under
+from moebook.results import verdicts
+from moebook.results.cells import Cells, Untested
+from moebook.sections.model_comparison import enrich
 from moebook.sections.model_comparison.effects import (
     ffn_share,
     model_change,
     model_lead,
     model_order,
     over_fastest,
-)  # noqa: E402
-from moebook.sections.model_comparison.pareto import accuracy_rows, common_format  # noqa: E402
+)
+from moebook.sections.model_comparison.pareto import accuracy_rows, common_format
 
 OLMOE, PHI, MIXTRAL, QWEN3, LITE = (
     "OLMoE-1B-7B-0125",

@@ -3,9 +3,10 @@
 import pytest
 import shipped
 
-from moebook.results import claim_cards, page
+from moebook import sections
+from moebook.results import claim_cards, loading, page
 from moebook.results.findings import CellResult, PartResult, Verdict
-from moebook.sections.profile import all_verdicts
+from moebook.workbook import Run
 
 CELLS = (
     CellResult("batch 1", -12.0, -13.0, -11.0, "failed"),
@@ -54,7 +55,7 @@ def test_every_verdict_has_a_colour_and_a_mark_of_its_own(word):
 
 
 def test_every_shipped_claim_has_a_card_without_keys_of_the_table():
-    found, _ = all_verdicts("h200")
+    found, _ = shipped.verdicts("h200")
     shown = claim_cards.cards(found)
     assert all(f"<b>{v.id}</b>" in shown.html for v in found)
     assert not [
@@ -66,15 +67,10 @@ def test_every_shipped_claim_has_a_card_without_keys_of_the_table():
     assert shown.text.startswith(f"{len(found)} claims: ")
 
 
-def test_a_page_opens_on_the_finding_and_folds_the_rest():
-    from moebook import sections
-    from moebook.workbook import Run
-
+def test_a_page_opens_on_the_finding_and_folds_the_rest(monkeypatch):
     section = sections.find("06_fused_moe")
-    params, _ = sections.parameters_of(
-        section, shipped.ROOT / "params" / "h200" / "06_fused_moe.yaml"
-    )
-    run = Run(section, params)
+    run = Run(section, shipped.results("h200", section.stem).params)
+    monkeypatch.setattr(loading, "load", shipped.read)
     run.read()
     top, folded = run.page().html.split("<details", 1)
     assert "eager loop" in top and "NVIDIA H200" in top and "fused-batch" in top
