@@ -60,8 +60,8 @@ class Section:
 
     @property
     def views(self) -> tuple:
-        """What the explorer offers (explore/views.py), that it opens on first."""
-        return self._part("views").VIEWS
+        """What the explorer offers (explore/views.py), that it opens on first; none of some."""
+        return self._part("views").VIEWS if self._has("views") else ()
 
     @property
     def claims(self) -> tuple:

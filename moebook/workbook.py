@@ -227,7 +227,7 @@ class Run:
         finding = told.headline(self.table)
         numbers = told.numbers(self.table) if hasattr(told, "numbers") else ()
         counts = ", ".join(f"{n} {status}" for status, n in res.counts().items())
-        below = f"{res.origin}. Points: {counts}."
+        below = f"{res.origin}." + f" Points: {counts}." * bool(counts)
         chips = [pages.chip(v.verdict, v.id) for v in self.verdicts]
         text = pages.box_text(finding, numbers, below)
         return pages.Html(pages.box(finding, numbers, chips, below), text)
@@ -271,7 +271,8 @@ class Run:
         except Unwritable as error:
             return f"nothing was written: {error}"
         folder = paths.shown(res.folder / "figures")
-        return f"{res.counts()} points; {len(self.drawn)} figures written to {folder}"
+        points = f"{counts} points; " if (counts := res.counts()) else ""
+        return f"{points}{len(self.drawn)} figures written to {folder}"
 
     def _write(self, res: Results) -> None:
         drawn = (item for files in self.drawn.values() for item in files.items())

@@ -12,7 +12,7 @@ from moebook.study.given import read_yaml
 from moebook.study.params import NotebookParams, load
 
 FILES = sorted(paths.root().glob("params/*/*.yaml"))
-GPU = [f for f in FILES if f.parent.name == "gpu" and f.stem != "00_overview"]
+GPU = [f for f in FILES if f.parent.name == "gpu" and sections.find(str(f)).params.measures]
 CARDS = {"16 GB as vendors count": 16 * 10**9, "24 GB": 25.3e9, "80 GB": 85.5e9, "H200": 150.75e9}
 COMMON = set(NotebookParams.model_fields) - {"profile", "device"}
 

@@ -23,6 +23,7 @@ GREY = "#9a9a9a"
 ROW_PX, LEGEND_PX, FOOT_PX, GAP = 250, 76, 66, 0.05
 WIDTH_PX = 850  # of a picture in a narrow window
 MOST_TICKS = 7
+GRID = {"gridcolor": "#e8e8e8", "linecolor": "#888", "ticks": "outside", "zeroline": False}
 FONT = {"family": "DejaVu Sans, Verdana, sans-serif", "size": 12, "color": "#222"}
 
 
@@ -41,8 +42,8 @@ def chart(rows: pd.DataFrame, spec: Spec, layers: tuple[str, ...] = LAYERS) -> d
         for label, look in looks.items():
             if found := own.get((panel, label)):
                 axes = {
-                    "xaxis": _axis("x", number),
-                    "yaxis": _axis("y", number),
+                    "xaxis": axis("x", number),
+                    "yaxis": axis("y", number),
                     "legendgroup": label,
                 }
                 data += [{**one, **axes} for one in _behind(found, spec, look[0], layers)]
@@ -103,7 +104,7 @@ def _behind(own: list[dict], spec: Spec, colour: str, layers: tuple[str, ...]) -
         found.append({**plain, **_line(own, limit_of(spec.metric)), "line": look})
     if "predicted" in layers and not spec.names:
         edge = {**plain, "line": {"color": colour, "width": 0}}
-        band = {"fill": "tonexty", "fillcolor": _pale(colour)}
+        band = {"fill": "tonexty", "fillcolor": pale(colour)}
         found.append({**edge, **_line(own, f"{predicted}_lo95")})
         found.append({**edge, **_line(own, f"{predicted}_hi95"), **band})
         look = {"color": colour, "width": 1.2, "dash": "dot"}
@@ -120,7 +121,7 @@ def _has(ok: pd.DataFrame, column: str) -> bool:
     return column in ok and bool(ok[column].notna().any())
 
 
-def _pale(colour: str) -> str:
+def pale(colour: str) -> str:
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.13)"
 
@@ -148,7 +149,7 @@ def _layout(rows: pd.DataFrame, spec: Spec, panels: list[str], layers: tuple[str
         row, column = divmod(number - 1, wide)
         left, top = column * (1 + GAP) / wide, 1 - row * (1 + 2 * GAP) / high
         right, foot = left + (1 - GAP * (wide - 1)) / wide, top - (1 - 2 * GAP * (high - 1)) / high
-        x, y = _axis("x", number), _axis("y", number)
+        x, y = axis("x", number), axis("y", number)
         is_foot = number + wide > len(panels)
         layout[f"xaxis{x[1:]}"] = {
             **ticks,
@@ -174,24 +175,23 @@ def _layout(rows: pd.DataFrame, spec: Spec, panels: list[str], layers: tuple[str
     return layout
 
 
-def _axis(letter: str, number: int) -> str:
+def axis(letter: str, number: int) -> str:
     """plotly's name of the n-th axis: the first has no number."""
     return letter if number == 1 else f"{letter}{number}"
 
 
 def _x_axis(rows: pd.DataFrame, spec: Spec) -> dict:
-    axis = {"gridcolor": "#e8e8e8", "linecolor": "#888", "ticks": "outside", "zeroline": False}
     if spec.names:
         at = {"tickvals": list(range(len(spec.names))), "ticktext": list(spec.names)}
         ends = {"range": [-0.5, len(spec.names) - 0.5], "tickangle": 90 if _is_upright(spec) else 0}
-        return {**axis, **at, **ends}
+        return {**GRID, **at, **ends}
     places = sorted(rows["place"].unique().tolist())
     step = -(-len(places) // MOST_TICKS)
     shown = places[::step] if spec.log_x else None
     if shown is None:
-        return axis
+        return GRID
     texts = [f"{v:g}" for v in shown]
-    return {**axis, "type": "log", "tickvals": shown, "ticktext": texts, "minor": {"ticks": ""}}
+    return {**GRID, "type": "log", "tickvals": shown, "ticktext": texts, "minor": {"ticks": ""}}
 
 
 def _is_upright(spec: Spec) -> bool:
@@ -201,19 +201,18 @@ def _is_upright(spec: Spec) -> bool:
 
 
 def _y_axis(rows: pd.DataFrame, spec: Spec) -> dict:
-    axis = {"gridcolor": "#e8e8e8", "linecolor": "#888", "ticks": "outside", "zeroline": False}
     values = rows.loc[rows["status"] == "ok", spec.metric].astype(float)
     log = spec.log_y
     if log is None:
         log = bool(values.max() > lines.LOG_OVER * values.min()) and values.min() > 0
     if log:
-        ticks = _log_ticks(values.min(), values.max())
+        ticks = log_ticks(values.min(), values.max())
         texts = [style.short_number(v) for v in ticks]
-        return {**axis, "type": "log", "tickvals": ticks, "ticktext": texts}
-    return {**axis, "rangemode": "normal" if spec.level is not None else "tozero", "nticks": 6}
+        return {**GRID, "type": "log", "tickvals": ticks, "ticktext": texts}
+    return {**GRID, "rangemode": "normal" if spec.level is not None else "tozero", "nticks": 6}
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """1, 2, 5 of each decade; of three decades and more 1 alone."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     steps = (1, 2, 5) if math.log10(high / low) < 3 else (1,)

@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 # a module of its own scope: plotly.js sets window.Plotly
 RENDER = """
 const config = {
-  displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"],
+  displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
 };
 function render({ model, el }) {
   const div = document.createElement("div");
@@ -35,9 +35,12 @@ function render({ model, el }) {
       });
     }
   };
+  const fit = new ResizeObserver(() => {
+    if (div.offsetWidth && div._fullLayout) window.Plotly.Plots.resize(div);
+  });
   model.on("change:figure", draw);
-  draw();
-  return () => { model.off("change:figure", draw); window.Plotly.purge(div); };
+  draw().then(() => fit.observe(div));
+  return () => { fit.disconnect(); model.off("change:figure", draw); window.Plotly.purge(div); };
 }
 export default { render };
 """

@@ -15,6 +15,7 @@ Letters: B sequences, T tokens of the pass, H hidden, I expert FFN dim, E expert
 token, G ranks."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -162,6 +163,7 @@ def hit(arch: Architecture, s: EngineSettings, tokens: float) -> float:
     return float((1 - (1 - shares(arch.num_experts, arch.top_k, skew)) ** tokens).sum())
 
 
+@cache
 def shares(experts: int, top_k: int, skew: float) -> np.ndarray:
     """(E,) probability that a token takes an expert: K drawn without replacement, each with
     probability ~ rank^-S."""
