@@ -36,6 +36,7 @@ METHODS = {
     "measured": "measured",
     "computed": "computed",
     "published": "published",
+    "predicted": "predicted",
 }
 FILLED = ("full", "graph", "measured")
 FLOORS = {"throughput_tok_s": "floor_throughput_tok_s", "layer_time_us": "floor_layer_us"}
@@ -158,6 +159,8 @@ def draw_points(
 
 def marker_look(kind: str, colour: str, marker: str) -> list[dict]:
     """Line2D properties whose overlay is the marker of a method kind."""
+    if kind == "predicted":
+        return [{"marker": "o", "color": colour, "markersize": 2.0}]
     body = {
         "marker": marker,
         "color": colour,

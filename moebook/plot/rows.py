@@ -44,6 +44,7 @@ AXES = {
     "criterion": ("what experts are pruned by", "{}"),
     "component": ("part of the model", "{}"),
     "regime": ("routing", "{}"),
+    "place": ("model and cards", "{}"),
     "routing": ("routing", "{}"),
 }
 # column -> axis label with unit
@@ -86,7 +87,7 @@ METRICS = {
     "active_share_pct": "share of active parameters (%)",
 }
 # columns of words: their values stand in the order in which the table has them
-AS_MET = ("series", "panel", "kind", "component", "line_label", "panel_label")
+AS_MET = ("series", "panel", "place", "kind", "component", "line_label", "panel_label")
 IDENTITY = (
     "model",
     "method",

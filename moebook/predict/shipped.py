@@ -65,7 +65,11 @@ def class_of(case: Case) -> str:
         return DRAFTED
     if case.settings.num_devices > 1:
         return SEVERAL
-    return next(name for most, name in BATCHES if case.workload.batch <= most)
+    return batch_class(case.workload.batch)
+
+
+def batch_class(batch: int) -> str:
+    return next(name for most, name in BATCHES if batch <= most)
 
 
 def names() -> list[str]:

@@ -8,7 +8,7 @@ from moebook.sections.hyperparameter_scaling import commentary, figures
 from moebook.sections.hyperparameter_scaling.regimes import (
     AUTHOR,
     OVER,
-    falls,
+    ends,
     nearest,
     published,
     regime_rows,
@@ -40,8 +40,27 @@ def test_each_regime_is_over_its_own_two_active_and_the_published_one_beside():
 @pytest.mark.parametrize(("same", "word"), [(1200, "same"), (2950, "uniform")])
 def test_the_published_fall_is_said_to_be_nearest_to_one(same, word):
     made = table(uniform=(1100, 1000, 560 if word == "uniform" else 900), same=(4000, 3000, same))
-    assert nearest(falls(regime_rows(made)).loc[MIXTRAL]) == word
+    assert nearest(ends(regime_rows(made)))["regime"] == word
     assert f"nearest to `{word}`" in commentary.routing_regimes(made)
+
+
+def test_imposed_routings_are_scaled_to_the_cards_that_were_published_of():
+    shape = {"num_layers": 32, "expert_ffn_dim": 14336, "num_experts": 8, "series": ""}
+    split = {"tensor_parallel": 1, "pipeline_parallel": 1, "expert_parallel": False}
+    told = {"dtype": "bfloat16", "device_kind": "h200", "graphs": "light"}
+    lengths = {"input_tokens": 1024, "output_tokens": 1024}
+    made = table(uniform=(1100, 1000, 900), same=(4000, 3000, 1200))
+    made = made.assign(**shape, **split, **told, **lengths)
+    rows = regime_rows(made)
+    there = rows[rows["kind"] == "predicted"].set_index(["regime", "top_k"])
+    assert set(there["place"]) == {f"{MIXTRAL}, on 4 H100"} and len(there) == 6
+    assert there.loc[("same", 2), [OVER, f"{OVER}_lo", f"{OVER}_hi"]].tolist() == [1, 1, 1]
+    same = there.loc[("same", 8)]
+    assert 0.4 < same[OVER] < same[f"{OVER}_hi"]  # what is the same for any K blunts the fall
+    assert same[f"{OVER}_lo"] < same[OVER] < there.loc[("uniform", 8), OVER]
+    found = nearest(ends(rows))
+    assert found["regime"] == "same" and found["kind"] == "predicted"
+    assert "inside the interval of `same` alone" in commentary.routing_regimes(made)
 
 
 def test_figure_holds_every_row_and_without_the_sweep_the_words_say_so():

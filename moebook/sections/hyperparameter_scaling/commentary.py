@@ -16,7 +16,15 @@ from moebook.results.commentary import (
     with_length,
 )
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
-from moebook.sections.hyperparameter_scaling.regimes import FROM_K, falls, nearest, regime_rows
+from moebook.sections.hyperparameter_scaling.regimes import (
+    AUTHOR,
+    FROM_K,
+    OVER,
+    THERE,
+    ends,
+    nearest,
+    regime_rows,
+)
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 MISS_PCT = 3  # an error over this is called a miss
@@ -128,18 +136,41 @@ def routing_regimes(table: pd.DataFrame) -> str:
     rows = regime_rows(table)
     if rows.empty:
         return nothing(table, "routing", NOTHING)
-    lost = falls(rows)
-    shown = lost.map("{:+.0f} %".format, na_action="ignore").fillna("–").reset_index()
-    follows = "".join(
-        f" On {model} the published runs are nearest to `{found}`."
-        for model, own in lost.iterrows()
-        if (found := nearest(own))
-    )
+    last = ends(rows)
+    said = last[OVER].map(lambda value: f"{100 * (value - 1):+.0f} %")
+    if f"{OVER}_lo" in last:
+        sides = last[[f"{OVER}_lo", f"{OVER}_hi"]].sub(1).mul(100)
+        said += [f" [{a:+.0f}, {b:+.0f}]" if a == a else "" for a, b in sides.to_numpy()]
+    wide = last.assign(said=said).pivot(index="place", columns="regime", values="said")
+    shown = wide[list(dict.fromkeys(last["regime"]))].fillna("–").reset_index()
+    follows = "".join(_follows(model, own) for model, own in last.groupby("model", sort=False))
     return (
         f"Change of throughput from {FROM_K} active experts to the most that were published, else "
         f"measured. With `same`, as in a batch of identical sequences, a step reads K experts of a "
-        f"layer; with `uniform` nearly all.{follows}{markdown(shown)}"
+        f"layer; with `uniform` nearly all. What both come to {THERE} is "
+        f"predicted from the measured rows, with 95 % intervals.{follows}{markdown(shown)}"
     )
+
+
+def _follows(model: str, own: pd.DataFrame) -> str:
+    """Which routing a model's published fall is nearest to, by how much it misses it, and whether
+    intervals tell both routings apart."""
+    found = nearest(own)
+    if found is None:
+        return ""
+    theirs = own.loc[own["regime"] == AUTHOR, OVER].iloc[0]
+    apart = 100 * (theirs - found[OVER])
+    text = f" On {model} the published runs are nearest to `{found['regime']}`"
+    text += f" ({abs(apart):.0f} points {'above' if apart > 0 else 'below'} it)"
+    there = own[own["kind"] == "predicted"]
+    if there.empty:
+        return text + "."
+    inside = there.loc[there[f"{OVER}_lo"].le(theirs) & there[f"{OVER}_hi"].ge(theirs), "regime"]
+    told = {
+        0: ", but outside both intervals.",
+        1: f", inside the interval of `{inside.max()}` alone.",
+    }
+    return text + told.get(len(inside), ", but inside both intervals: they do not tell.")
 
 
 @commentary

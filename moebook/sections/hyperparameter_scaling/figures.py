@@ -85,13 +85,14 @@ def active_scaling(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 @figure("routing_regimes")
 def routing_regimes(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Throughput over that with two active experts (×), over active experts K: a line per routing
-    and one of the source's author, a panel per model."""
+    """Throughput over that with two active experts (×), over active experts K: a line per routing,
+    a panel per model as measured, and one on the cards of the source's author, with his rows beside
+    the imposed routings scaled to those cards (bars: 95 % intervals)."""
     rows = with_numbers(regime_rows(table), "routing_regimes", [OVER])
     spec = Spec(
         "routing_regimes",
         None,
-        "model",
+        "place",
         "regime",
         "top_k",
         metric=OVER,
@@ -102,7 +103,7 @@ def routing_regimes(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         level_label="no change",
     )
     fig, _ = lines(rows, spec, width=width)
-    return fig, plotted(rows, ["throughput_tok_s"], ["model", "regime", "top_k", "kind", OVER])
+    return fig, plotted(rows, ["throughput_tok_s"], ["place", "regime", "top_k", "kind", OVER])
 
 
 @figure("over_floor")

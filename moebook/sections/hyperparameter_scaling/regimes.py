@@ -1,7 +1,8 @@
 """Throughput over active experts under each routing, beside what the source's first author
 published of batches of identical sequences.
 
-Letters: K active experts per token."""
+His runs were on four cards; the imposed routings measured here are scaled to those by the
+performance model (moebook/predict/other_ranks.py). Letters: K active experts per token."""
 
 from functools import cache
 from importlib import resources
@@ -9,11 +10,14 @@ from importlib import resources
 import pandas as pd
 import yaml
 
+from moebook.predict.other_ranks import SOURCES_CARDS, faster
 from moebook.results.commentary import T, measured
 from moebook.study.routing import MODEL, SAME, UNIFORM
 
 OWN, IDENTICAL = "own routers", "own routers, identical prompts"
 AUTHOR = "published, identical prompts"
+CARDS = "h100"  # the kind of card that was published of
+THERE = f"on {SOURCES_CARDS} H100"
 FROM_K = 2  # the fewest active experts that were published
 OVER = "over_fewest"  # throughput over that at FROM_K
 
@@ -36,34 +40,56 @@ def regime(row) -> str:
 
 
 def regime_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Sweep `routing`, and the published rows of its models: `regime`, and `over_fewest`, the
-    throughput over that of the same model and regime at FROM_K active experts."""
+    """Sweep `routing`, and of its models the published rows and the imposed routings scaled to the
+    cards of those: `regime`, `place` (model and cards), `kind`, and `over_fewest`, the throughput
+    over that of the same model, place and regime at FROM_K active experts."""
     own = measured(table, "routing")
     if own.empty:
-        return own.assign(regime=[], **{OVER: []})
+        return own.assign(regime=[], place=[], kind=[], **{OVER: []})
     own = own.assign(regime=[regime(row) for row in own.itertuples()], kind=own["method"])
+    own = own.assign(place=own["model"] + ", as measured")
     theirs = published()
     theirs = theirs[theirs["model"].isin(own["model"]) & theirs["top_k"].isin(own["top_k"])]
-    theirs = theirs.assign(regime=AUTHOR, kind="published", status="ok", sweeps="routing")
-    rows = pd.concat([own, theirs], ignore_index=True)
-    at = rows[rows["top_k"] == FROM_K].set_index(["model", "regime"])[T]
-    places = pd.MultiIndex.from_frame(rows[["model", "regime"]])
-    return rows.assign(**{OVER: rows[T] / at.reindex(places).to_numpy()})
+    theirs = theirs.assign(regime=AUTHOR, kind="published")
+    theirs = theirs.assign(place=theirs["model"] + f", {THERE}")
+    at = pd.concat([own, theirs], ignore_index=True)
+    first = at[at["top_k"] == FROM_K].set_index(["place", "regime"])[T]
+    places = pd.MultiIndex.from_frame(at[["place", "regime"]])
+    at = at.assign(**{OVER: at[T] / first.reindex(places).to_numpy()})
+    scaled = _scaled(own[own["model"].isin(theirs["model"])])
+    rows = pd.concat([at, scaled], ignore_index=True).sort_values("model", kind="stable")
+    return rows.assign(status="ok", sweeps="routing")
 
 
-def falls(rows: pd.DataFrame) -> pd.DataFrame:
-    """Change of throughput from FROM_K to the most active experts that were published of a model
-    (else measured), in percent: a row per model, a column per regime."""
+def _scaled(own: pd.DataFrame) -> pd.DataFrame:
+    """The imposed routings on the cards that were published of, with 95 % intervals."""
+    found = []
+    imposed = own[own["regime"].isin((UNIFORM, SAME))]
+    for (model, name), rows in imposed.groupby(["model", "regime"], sort=False):
+        first = rows[rows["top_k"] == FROM_K]
+        for _, row in rows.iterrows() if len(first) == 1 else ():
+            if (ratio := faster(row, first.iloc[0], device=CARDS)) is None:
+                continue
+            place = {"model": model, "place": f"{model}, {THERE}", "regime": name}
+            values = {OVER: ratio.value, f"{OVER}_lo": ratio.lo95, f"{OVER}_hi": ratio.hi95}
+            found.append({**place, "top_k": row["top_k"], "kind": "predicted", **values})
+    return pd.DataFrame(found)
+
+
+def ends(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the most active experts that were published of a model (else measured)."""
     most = rows[rows["regime"] == AUTHOR].groupby("model")["top_k"].max()
     most = most.reindex(rows["model"].unique()).fillna(rows.groupby("model")["top_k"].max())
-    ends = rows[rows["top_k"] == rows["model"].map(most)]
-    wide = ends.pivot_table(index="model", columns="regime", values=OVER, sort=False)
-    return 100 * (wide.dropna(how="all") - 1)
+    return rows[(rows["top_k"] == rows["model"].map(most)) & rows[OVER].notna()]
 
 
-def nearest(falls_of: pd.Series) -> str | None:
-    """Which of the two imposed regimes the published fall is nearer to; None without either."""
-    ends = falls_of.reindex([UNIFORM, SAME]).dropna()
-    if AUTHOR not in falls_of or pd.isna(falls_of[AUTHOR]) or ends.empty:
+def nearest(own: pd.DataFrame) -> pd.Series | None:
+    """Of one model's `ends`: the row of an imposed routing that the published one is nearest to, on
+    the same cards where that can be said; None without either."""
+    theirs = own[own["regime"] == AUTHOR]
+    beside = own[own["regime"].isin((UNIFORM, SAME))]
+    there = beside[beside["kind"] == "predicted"]
+    beside = beside if there.empty else there
+    if theirs.empty or beside.empty:
         return None
-    return (ends - falls_of[AUTHOR]).abs().idxmin()
+    return beside.loc[(beside[OVER] - theirs[OVER].iloc[0]).abs().idxmin()]
