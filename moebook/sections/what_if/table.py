@@ -30,7 +30,7 @@ def table_of(setups: tuple[Setup, Setup]) -> pd.DataFrame:
 
 def _ratio(a: Setup, b: Setup) -> Interval:
     """Throughput of B over A at their own batches."""
-    return throughput_ratio((b.case(), b.predict()), (a.case(), a.predict()), b.card)
+    return throughput_ratio((b.case(), b.predict()), (a.case(), a.predict()))
 
 
 @lru_cache(16)  # of two configurations one moves
