@@ -18,7 +18,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 
 import pandas as pd
 from IPython.display import display
@@ -248,16 +249,9 @@ class Run:
     def explore(self, view: str | None = None, **choice):
         """Widgets over the table in a live kernel; headless one printed sentence and, of a view
         that is asked for, its picture. choice: fields of explore/choices.py's Choice."""
-        stem, profile = self.section.stem, self.params.profile
-        folders = {p: paths.reference() / p / stem for p in paths.profiles(stem)}
-        source = widgets.Source(
-            profile,
-            self.table,
-            tuple(p for p, of in folders.items() if p != profile and (of / TABLE).exists()),
-            lambda name: reference_of(self.section, name).shown,
-            lambda name: self.results.source_folder if name == profile else folders.get(name),
-            self.results.folder / "explorer",
-        )
+        res = self.results
+        out, others = res.folder / "explorer", others_of(self)
+        source = widgets.Source(self.params.profile, self.table, res.source_folder, others, out)
         wish = choice if view is None else {"view": view, **choice}
         return widgets.explorer(source, self.section.views, wish)
 
@@ -320,10 +314,26 @@ class Run:
         return rows["status"].value_counts().to_dict()
 
 
-def reference_of(section, profile: str) -> Results:
-    """The shipped results of a section in another profile."""
+def others_of(run: Run) -> dict[str, Callable[[], tuple[pd.DataFrame, Path]]]:
+    """What stands beside a run's results: other profiles', one's own where there are any, else the
+    reference's; and beside one's own the reference's. Each is read by a call: (table, folder)."""
+    stem, own = run.section.stem, run.params.profile
+    roots = paths.reference(), paths.output_root(run.params.output_root)
+    ships, mine = (
+        {p for p in paths.profiles(stem) if (root / p / stem / TABLE).exists()} for root in roots
+    )
+    found = {p: partial(_read, run, p, loading.load) for p in sorted((ships | mine) - {own})}
+    if own in ships and not run.results.is_reference:
+        found[f"{own} (reference)"] = partial(_read, run, own, loading.reference_results)
+    return found
+
+
+def _read(run: Run, profile: str, how: Callable[..., Results]) -> tuple[pd.DataFrame, Path]:
+    section = run.section
     params = load(section.params, paths.params_file(profile, section.stem))
-    return loading.reference_results(params, section.plan(params), section.enrich)
+    params = params.model_copy(update={"output_root": run.params.output_root})
+    res = how(params, section.plan(params), section.enrich)
+    return res.shown, res.source_folder
 
 
 def plan_frame(plan: Plan) -> tuple[pd.DataFrame, str]:

@@ -88,7 +88,7 @@ def _command(row: dict) -> str:
     profile, stem, sweeps = (row.get(c) for c in ("profile", "notebook", "sweeps"))
     if not all(isinstance(v, str) and v for v in (profile, stem, sweeps)):
         return ""
-    file = paths.shown(paths.params_file(profile, stem))
+    file = paths.shown(paths.params_file(profile.partition(" (")[0], stem))
     return f"moebook measure {file} --sweep {sweeps.split(',')[0]}"
 
 

@@ -2,8 +2,8 @@
 and ways to take a view along."""
 
 import html
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,8 @@ from moebook.explore.live import HEADLESS, is_live
 from moebook.explore.views import View, with_rows
 from moebook.plot import style
 from moebook.plot.rows import METRICS
+from moebook.problems import Told
+from moebook.problems import choices as allowed
 
 NAMES = {"x": "x axis", "line": "lines", "panel": "panels", "over": "ratio to"}
 ALL, NONE, VALUES = ("all", ""), ("–", ""), ("– (values)", "")  # "" stands for None
@@ -24,15 +26,35 @@ WIDE = {"width": "255px"}
 
 @dataclass(frozen=True)
 class Source:
-    """Tables to explore: that of the notebook's own profile, and others by name, read when they
-    are first chosen. folder_of: where a profile's records lie; out: where exports are written."""
+    """Tables to explore, by name of their profile: the notebook's own, and others with the folder
+    of their records, read when they are first chosen. out: where exports are written."""
 
     profile: str
     table: pd.DataFrame
-    others: tuple[str, ...] = ()
-    read: Callable[[str], pd.DataFrame] | None = None
-    folder_of: Callable[[str], Path | None] = lambda profile: None
+    folder: Path | None = None
+    others: Mapping[str, Callable[[], tuple[pd.DataFrame, Path]]] = field(default_factory=dict)
     out: Path | None = None
+    read: dict[str, tuple[pd.DataFrame, Path]] = field(default_factory=dict)
+
+    def rows(self, profiles: tuple[str, ...]) -> pd.DataFrame:
+        """The rows of these profiles, one below the other. ValueError names those there are."""
+        known = (self.profile, *self.others)
+        if unknown := [name for name in profiles if name not in known]:
+            raise ValueError(
+                f"no results of {unknown[0]!r} to explore; {allowed(unknown[0], known)}"
+            )
+        tables = [self._of(name)[0].assign(profile=name) for name in profiles]
+        return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+
+    def folder_of(self, profile: str) -> Path | None:
+        return self._of(profile)[1]
+
+    def _of(self, profile: str) -> tuple[pd.DataFrame, Path | None]:
+        if profile == self.profile:
+            return self.table, self.folder
+        if profile not in self.read:
+            self.read[profile] = self.others[profile]()
+        return self.read[profile]
 
 
 def explorer(
@@ -42,11 +64,12 @@ def explorer(
     *,
     live: bool | None = None,
 ):
-    """Widgets over the section's views. wish: `view` and fields of Choice to open with, as the line
-    of code beneath the picture gives them. Headless one printed sentence and, of a wish, its
-    picture; ValueError where the wish names no view, field or column."""
+    """Widgets over the section's views. wish: `view`, `profiles` and fields of Choice to open with,
+    as the line of code beneath the picture gives them. Headless one printed sentence and, of a
+    wish, its picture; ValueError where the wish names no view, profile, field or column."""
     asked, wish = bool(wish), dict(wish or {})
-    found, missing = with_rows(source.table.assign(profile=source.profile), views)
+    profiles = tuple(wish.pop("profiles", (source.profile,)))
+    found, missing = with_rows(source.rows(profiles), views)
     if not found:
         print("There is nothing to explore yet: no row has a number.")
         return None
@@ -60,7 +83,7 @@ def explorer(
 
         return Image(style.render(arranged.picture(found[view], choice)[0], dpi=style.SCREEN_DPI))
     remarks = [f"View “{name}” is not offered: {reason}." for name, reason in missing.items()]
-    return Explorer(source, views, view, choice, remarks).box
+    return Explorer(source, views, profiles, view, choice, remarks).box
 
 
 def _view_of(found: dict[View, pd.DataFrame], name: str | None) -> View:
@@ -74,22 +97,32 @@ def _wished(rows: pd.DataFrame, view: View, wish: dict) -> Choice:
     """A view's first choice with what is wished; what cannot be drawn is settled."""
     known = [field.name for field in fields(Choice)]
     if unknown := sorted(set(wish) - set(known)):
-        raise ValueError(f"explore() takes no {', '.join(unknown)}; it takes view, {known}")
+        raise ValueError(
+            f"explore() takes no {', '.join(unknown)}; it takes view, profiles, {known}"
+        )
     return choices.settled(rows, view, replace(choices.first(rows, view), **wish))
 
 
 class Explorer:
     """The widgets and their state. A change becomes a choice that can be drawn, which they show."""
 
-    def __init__(self, source: Source, views: tuple, view: View, choice: Choice, remarks: list):
+    def __init__(
+        self,
+        source: Source,
+        views: tuple[View, ...],
+        profiles: tuple[str, ...],
+        view: View,
+        choice: Choice,
+        remarks: list[str],
+    ):
         import ipywidgets as w
 
         from moebook.explore.chart_widget import Chart
 
-        self.source, self.views, self.view, self.remarks = source, views, view, remarks
-        self.tables = {source.profile: source.table.assign(profile=source.profile)}
-        self.found = with_rows(self.tables[source.profile], views)[0]
-        self.choice, self.clicked, self.quiet = choice, [], True
+        self.source, self.views, self.profiles = source, views, profiles
+        self.view, self.choice, self.remarks = view, choice, remarks
+        self.found = with_rows(source.rows(profiles), views)[0]
+        self.clicked, self.quiet = [], True
         dropdown = lambda text: w.Dropdown(description=text, layout=WIDE)  # noqa: E731
         self.pick = {name: dropdown(name) for name in ("view", "metric", "only")}
         self.pick |= {name: dropdown(text) for name, text in NAMES.items()}
@@ -99,7 +132,7 @@ class Explorer:
             self.pick[name].layout.width = "auto"
         names = (source.profile, *source.others)
         self.pick["profiles"] = w.SelectMultiple(
-            options=names, value=(source.profile,), description="profiles", rows=min(4, len(names))
+            options=names, value=profiles, description="profiles", rows=min(4, len(names))
         )
         self.pick["profiles"].layout = {**WIDE, "display": "" if len(names) > 1 else "none"}
         self.buttons = [w.Button(description=f"save {name.upper()}") for name in EXPORTS]
@@ -142,15 +175,15 @@ class Explorer:
         return changed
 
     def _take(self, profiles: tuple[str, ...]) -> None:
-        """The rows of these profiles, and the choice on them."""
-        for name in profiles:
-            if name not in self.tables:
-                self.tables[name] = self.source.read(name).assign(profile=name)
-        both = pd.concat([self.tables[name] for name in profiles], ignore_index=True)
-        found = with_rows(both, self.views)[0]
+        """The rows of these profiles, and the choice on them; as it was where they have none."""
+        try:
+            found = with_rows(self.source.rows(profiles), self.views)[0]
+        except Told as error:
+            self.remarks.append(str(error))
+            return
         if not found:
             return
-        self.found = found
+        self.found, self.profiles = found, profiles
         self.view = self.view if self.view in found else next(iter(found))
         self.choice = choices.settled(self.rows, self.view, self.choice)
 
@@ -178,7 +211,7 @@ class Explorer:
                 self.pick[name].options = options
             value = self.view if name == "view" else getattr(self.choice, name)
             self.pick[name].value = "" if value is None else value
-        self.pick["log_x"].value = self.choice.log_x
+        self.pick["log_x"].value, self.pick["profiles"].value = self.choice.log_x, self.profiles
         self.pick["log_y"].value = self.chart.figure["layout"]["yaxis"].get("type") == "log"
         self.quiet = False
         self.notes.value = "<br>".join(html.escape(note) for note in (*self.said, *self.remarks))
@@ -207,6 +240,8 @@ class Explorer:
             for field in fields(Choice)
             if getattr(self.choice, field.name) != getattr(first, field.name)
         ]
+        if self.profiles != (self.source.profile,):
+            changed.append(f"profiles={self.profiles!r}")
         return f"run.explore({', '.join([repr(self.view.name), *changed])})"
 
     def _on_click(self, change: dict) -> None:
@@ -218,7 +253,7 @@ class Explorer:
             parts.append(f"<b>{html.escape(hover.difference(rows, self.spec.metric))}</b>")
         texts = hover.told(rows, self.spec)
         for letter, text, one in zip("AB", texts, hover.records(rows), strict=False):
-            folder = self.source.folder_of(one["profile"]) if "profile" in one else None
+            folder = self.source.folder_of(one["profile"])
             parts.append(f"<b>{letter}</b> {text}<br>{hover.details(one, folder)}")
         cells = "".join(f"<div style='flex:1;min-width:22em'>{part}</div>" for part in parts)
         self.told.value = f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{cells}</div>"

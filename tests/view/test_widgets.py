@@ -11,7 +11,7 @@ import view_tables as t
 from jupyter_client.manager import start_new_kernel
 
 from moebook import sections, workbook
-from moebook.explore import choices, widgets
+from moebook.explore import choices, hover, widgets
 from moebook.explore.live import HEADLESS
 from moebook.explore.views import View, with_rows
 from moebook.explore.widgets import Source
@@ -81,12 +81,17 @@ def _say(client, code: str, allow_stdin: bool) -> str:
 
 
 def explorer(
-    summary: pd.DataFrame = SUMMARY, views: tuple = VIEWS, wish: dict | None = None, **more
+    summary: pd.DataFrame = SUMMARY,
+    views: tuple = VIEWS,
+    wish: dict | None = None,
+    profiles: tuple[str, ...] = ("h200",),
+    **more,
 ) -> widgets.Explorer:
-    found, missing = with_rows(summary.assign(profile="h200"), views)
+    source = Source("h200", summary, **more)
+    found, missing = with_rows(source.rows(profiles), views)
     view = next(iter(found))
     choice = replace(choices.first(found[view], view), **(wish or {}))
-    return widgets.Explorer(Source("h200", summary, **more), views, view, choice, list(missing))
+    return widgets.Explorer(source, views, profiles, view, choice, list(missing))
 
 
 def roles(one: widgets.Explorer) -> list[str]:
@@ -146,11 +151,11 @@ def test_the_log_box_shows_what_the_axis_is():
 def test_several_profiles_stand_on_one_chart():
     asked = []
 
-    def read(name: str) -> pd.DataFrame:
-        asked.append(name)
-        return SUMMARY.assign(throughput_tok_s=SUMMARY["throughput_tok_s"] / 2)
+    def read() -> tuple[pd.DataFrame, None]:
+        asked.append("h100")
+        return SUMMARY.assign(throughput_tok_s=SUMMARY["throughput_tok_s"] / 2), None
 
-    one = explorer(others=("h100",), read=read)
+    one = explorer(others={"h100": read})
     one.pick["only"].value = ("num_experts", 8)
     one.pick["profiles"].value = ("h200", "h100")
     one.pick["line"].value = "profile"
@@ -160,6 +165,21 @@ def test_several_profiles_stand_on_one_chart():
     drawn = one.drawn.query("status == 'ok' and profile == 'h100'")
     assert len(drawn) and (drawn["throughput_tok_s"].round(9) == 0.5).all()
     assert asked == ["h100"], "a table is read once"
+    wish = {"line": "profile", "only": ("num_experts", 8), "over": ("profile", "h200")}
+    assert one.line_of_code().endswith("over=('profile', 'h200'), profiles=('h200', 'h100'))")
+    both = explorer(wish=wish, profiles=("h200", "h100"), others={"h100": read})
+    assert both.chart.figure == one.chart.figure
+
+
+def test_a_profile_that_cannot_be_read_says_why_and_leaves_the_picture():
+    def read():
+        raise workbook.NoResults("nothing was measured there")
+
+    one = explorer(others={"h100": read})
+    before = one.chart.figure
+    one.pick["profiles"].value = ("h200", "h100")
+    assert one.chart.figure == before and "nothing was measured there" in one.notes.value
+    assert one.pick["profiles"].value == ("h200",)
 
 
 def test_a_click_tells_the_point_and_a_second_the_difference():
@@ -192,6 +212,8 @@ def test_a_wish_without_such_a_view_or_field_is_told_with_those_there_are():
     source = Source("h200", SUMMARY)
     with pytest.raises(ValueError, match="no view 'gird' has rows; those that have: grid, batches"):
         widgets.explorer(source, VIEWS, {"view": "gird"})
+    with pytest.raises(ValueError, match="no results of 'h300' to explore; allowed: h200"):
+        widgets.explorer(source, VIEWS, {"profiles": ["h300"]})
     with pytest.raises(ValueError, match="explore\\(\\) takes no y; it takes view, "):
         widgets.explorer(source, VIEWS, {"y": "ttft_s"})
 
@@ -210,5 +232,19 @@ def test_the_notebooks_call_takes_the_table_of_the_figures_and_other_profiles(mo
     run.explore("models", metric="total_parameters")
     source, views, wish = given[0]
     assert source.table is run.table and views[0].name == "Fig 3: language models"
-    assert source.others == ("h100",) and len(source.read("h100")) > 0
+    assert list(source.others) == ["h100"] and len(source.rows(("h200", "h100"))) > len(run.table)
+    assert source.folder_of("h100") == shipped.REFERENCE / "h100" / "09_model_comparison"
     assert wish == {"view": "models", "metric": "total_parameters"}
+
+
+def test_ones_own_results_stand_beside_the_references():
+    res = replace(shipped.results("h200", "09_model_comparison"), is_reference=False)
+    run = workbook.Run(sections.find("09"), res.params)
+    run._results = res
+    others = workbook.others_of(run)
+    assert list(others) == ["h100", "h200 (reference)"]
+    table, folder = others["h200 (reference)"]()
+    assert folder == shipped.REFERENCE / "h200/09_model_comparison"
+    assert len(table) == len(res.shown)
+    row = {"profile": "h200 (reference)", "notebook": res.plan.notebook, "sweeps": "llms"}
+    assert "moebook measure params/h200/09" in hover.details(row, folder)
