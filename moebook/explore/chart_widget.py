@@ -4,17 +4,16 @@ that nothing is fetched from outside.
 plotly's own FigureWidget sends a change of lines as several messages, each of which draws again;
 here a picture is one dict, one message and one drawing (Plotly.react)."""
 
-from functools import cache
-
 import anywidget
 import traitlets
 from plotly.offline import get_plotlyjs
 
-# a module of its own scope: plotly.js sets window.Plotly
+# plotly.js, which sets window.Plotly, is a module of its own that render waits for: anywidget gives
+# up on a widget whose own module takes over two seconds, as 5 MB may on a busy machine
 RENDER = """
-const config = {
-  displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
-};
+const config = { displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+const library = source => window.moebookPlotly ??= import(
+  URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
 function render({ model, el }) {
   const div = document.createElement("div");
   div.className = "moebook-chart";
@@ -22,6 +21,7 @@ function render({ model, el }) {
   el.appendChild(div);
   let listens = false;
   const draw = async () => {
+    await library(model.get("library"));
     const { data, layout } = model.get("figure");
     await window.Plotly.react(div, data, { ...layout, autosize: true }, config);
     div.dataset.drawn = Number(div.dataset.drawn || 0) + 1;
@@ -46,16 +46,14 @@ export default { render };
 """
 
 
-@cache
-def _module() -> str:
-    return f"{get_plotlyjs()}\n{RENDER}"
-
-
 class Chart(anywidget.AnyWidget):
-    """figure: {data, layout} of plotly. clicked: [customdata of the point, when]."""
+    """figure: {data, layout} of plotly. clicked: [customdata of the point, when]. library:
+    plotly.js."""
 
+    _esm = RENDER
     figure = traitlets.Dict().tag(sync=True)
     clicked = traitlets.List().tag(sync=True)
+    library = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, figure: dict):
-        super().__init__(_esm=_module(), figure=figure)
+        super().__init__(library=get_plotlyjs(), figure=figure)
