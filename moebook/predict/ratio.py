@@ -38,9 +38,9 @@ def width(same_batch: bool) -> dict[int, float]:
 
 
 def throughput_ratio(a: tuple[Case, Prediction], b: tuple[Case, Prediction]) -> Interval:
-    """Throughput of a over b on one kind of card; exactly 1 of one and the same. One model (edits of it
-    too), format and way of splitting have the narrow interval; any others that of two predictions
-    that err apart."""
+    """Throughput of a over b on one kind of card; exactly 1 of one and the same. One model (edits
+    of it too), format and way of splitting have the narrow interval; any others that of two
+    predictions that err apart."""
     if a == b:
         return Interval.of(1.0, dict.fromkeys(LEVELS, 0.0))
     value = a[1].throughput_tok_s.value / b[1].throughput_tok_s.value
