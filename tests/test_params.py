@@ -431,3 +431,8 @@ def test_home_is_expanded(tmp_path, monkeypatch):
 )
 def test_a_file_may_name_its_notebook_as_the_command_does(name):
     assert from_cell(notebook=name).notebook == SECTION.stem
+
+
+def test_a_profile_and_a_device_that_disagree_are_refused():
+    with pytest.raises(ParameterError, match="profile 'h200' is for device 'h200': leave `device`"):
+        from_cell(profile="h200", device="cpu")

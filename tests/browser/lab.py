@@ -145,6 +145,18 @@ class Notebook:
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         self.page.wait_for_function(ALL_RAN_OR_ONE_FAILED, timeout=1000 * RUN_S, polling=300)
 
+    def visit(self, profile: str, figures: int) -> None:
+        """One edit and Run All show the profile without an error, and so many pictures."""
+        self.set_profile(profile)
+        self.run_all()
+        cells = [cell for cell in self.saved().cells if cell.cell_type == "code"]
+        outputs = [output for cell in cells for output in cell.outputs]
+        assert [o for o in outputs if o.output_type == "error"] == []
+        said = "".join(o.get("text", "") + o.get("data", {}).get("text/html", "") for o in outputs)
+        assert f"params/{profile}/{self.stem}.yaml" in said
+        widths = self.figures()
+        assert len(widths) >= figures and min(widths) > 400, f"{len(widths)} pictures, {widths}"
+
     def saved(self) -> nbformat.NotebookNode:
         """As it lies in the checkout after Ctrl+S."""
         file = self.lab.root / "notebooks" / f"{self.stem}.ipynb"

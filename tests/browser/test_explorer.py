@@ -32,8 +32,7 @@ def test_the_largest_table_opens_on_a_picture_and_a_click_changes_it(lab, page, 
     outside = []
     page.on("request", lambda r: outside.append(r.url) if lab.url not in r.url else None)
     notebook = Notebook(lab, page, "01_hyperparameter_scaling")
-    notebook.set_profile("h200")
-    notebook.run_all()
+    notebook.visit("h200", figures=8)
     chart = notebook.explorer
     chart.locator(".scatterlayer .points path").first.wait_for(timeout=60_000)
     chart.scroll_into_view_if_needed()

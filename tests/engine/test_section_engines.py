@@ -19,7 +19,7 @@ SMALL = {"profile": "small", "batches": [2], "batch_tokens": 16, "lengths": [16]
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory):
+def tables(tiny_cache, tmp_path_factory):
     """Summary by section, and how often the worker was asked to start an engine of a format that it
     lacks."""
     root = tmp_path_factory.mktemp("sections")
@@ -62,7 +62,7 @@ def tables(tmp_path_factory):
     }
     out, starts = {}, []
     with pytest.MonkeyPatch.context() as patch, run.WorkerHandle(root / "worker.log") as worker:
-        patch.setenv("MOEBOOK_CACHE", str(root / "cache"))
+        patch.setenv("MOEBOOK_CACHE", str(tiny_cache))
         ask = worker.ask
 
         def watched(request: dict, limit_s: float) -> dict:

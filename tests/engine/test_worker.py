@@ -175,38 +175,6 @@ def test_ceilings_are_measured_once_in_a_worker(worker):
     assert first["ok"] and first == second
 
 
-def test_a_killed_worker_is_told_and_replaced(worker):
-    assert start(worker)["ok"]
-    before, process = worker.count, worker.process
-    threading.Timer(0.5, os.killpg, (process.pid, signal.SIGKILL)).start()
-    with pytest.raises(run.WorkerDied, match="SIGKILL"):
-        for _ in range(50):
-            measure(worker, output_tokens=256)
-    assert process.poll() is not None
-    assert start(worker)["ok"] and worker.count == before + 1
-
-
-def test_a_point_over_its_limit_ends_the_worker(worker):
-    assert start(worker)["ok"]
-    process = worker.process
-    with pytest.raises(run.WorkerTimeout, match=r"within 0 s"):
-        measure(worker, output_tokens=256, limit_s=0.05)
-    deadline = time.monotonic() + 10
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert process.poll() is not None
-
-
-def test_a_switched_engine_gives_the_tokens_of_a_fresh_one(tmp_path):
-    """Dummy weights are equal in every engine, so greedy tokens tell whether routing is."""
-    script = Path(__file__).parent / "greedy_tokens.py"
-    done = warm.run([str(script), str(tmp_path)], "warm_engine", timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    tokens = json.loads(done.stdout.strip().splitlines()[-1])
-    assert tokens["switched_to_1"] == tokens["fresh_1"] != tokens["fresh_4"]
-    assert tokens["routed_to_1"] == 1 and tokens["routed_to_4"] == 4
-
-
 def test_the_engine_tells_which_number_formats_it_runs(worker):
     """An INT8 checkpoint whose attention alone is quantized, in its own format and in bf16 for
     which its entry is taken out of the config."""
@@ -237,3 +205,35 @@ def test_the_engine_tells_which_number_formats_it_runs(worker):
     assert plain["kv_cache_dtype"] == "bfloat16"
     assert other_format(replace(point, engine=EngineSettings()), plain) is None
     assert "plain weights" in other_format(point, plain)
+
+
+def test_a_killed_worker_is_told_and_replaced(worker):
+    assert start(worker)["ok"]
+    before, process = worker.count, worker.process
+    threading.Timer(0.5, os.killpg, (process.pid, signal.SIGKILL)).start()
+    with pytest.raises(run.WorkerDied, match="SIGKILL"):
+        for _ in range(50):
+            measure(worker, output_tokens=256)
+    assert process.poll() is not None
+    assert start(worker)["ok"] and worker.count == before + 1
+
+
+def test_a_point_over_its_limit_ends_the_worker(worker):
+    assert start(worker)["ok"]
+    process = worker.process
+    with pytest.raises(run.WorkerTimeout, match=r"within 0 s"):
+        measure(worker, output_tokens=256, limit_s=0.05)
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is not None
+
+
+def test_a_switched_engine_gives_the_tokens_of_a_fresh_one(tmp_path):
+    """Dummy weights are equal in every engine, so greedy tokens tell whether routing is."""
+    script = Path(__file__).parent / "greedy_tokens.py"
+    done = warm.run([str(script), str(tmp_path)], "warm_engine", timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    tokens = json.loads(done.stdout.strip().splitlines()[-1])
+    assert tokens["switched_to_1"] == tokens["fresh_1"] != tokens["fresh_4"]
+    assert tokens["routed_to_1"] == 1 and tokens["routed_to_4"] == 4

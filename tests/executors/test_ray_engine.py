@@ -6,8 +6,10 @@ import sys
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from moebook import devices
+from moebook.cli import app
 
 pytestmark = pytest.mark.engine
 SMALL = {
@@ -26,19 +28,11 @@ SMALL = {
 }
 
 
-def measure(file, *options: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "moebook", "measure", str(file), *options],
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-
-
 def test_two_builds_through_ray_are_present_for_a_local_run(tmp_path):
     file = tmp_path / "01_hyperparameter_scaling.yaml"
     file.write_text(yaml.safe_dump({**SMALL, "output_root": str(tmp_path / "outputs")}))
-    done = measure(file, "--executor", "ray")
+    command = [sys.executable, "-m", "moebook", "measure", str(file), "--executor", "ray"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     if "timed out during startup" in done.stderr:
         pytest.skip("no Ray node started within 15 s: this machine is too busy")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -48,5 +42,5 @@ def test_two_builds_through_ray_are_present_for_a_local_run(tmp_path):
     assert {r["worker"] for r in records} == {1}, "one worker did both tasks"
     ceilings = json.loads(next((tmp_path / "outputs").rglob("ceilings.json")).read_text())
     assert ceilings["device"] == devices.detect().name and ceilings["copy_bytes_per_s"] > 1e8
-    again = measure(file)
+    again = CliRunner().invoke(app, ["measure", str(file)])
     assert json.loads(again.stdout.splitlines()[-1]) == {"skipped": len(records)}

@@ -73,5 +73,6 @@ def test_a_page_opens_on_the_finding_and_folds_the_rest(monkeypatch):
     monkeypatch.setattr(loading, "load", shipped.read)
     run.read()
     top, folded = run.page().html.split("<details", 1)
+    assert "reference results that ship with moebook" in top
     assert "eager loop" in top and "NVIDIA H200" in top and "fused-batch" in top
     assert "Plan: " in folded and f"All results: {len(run.results.summary)} rows" in folded
