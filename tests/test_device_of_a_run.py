@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from moebook import devices, execute, sections
 from moebook.cli import app
-from moebook.devices import busy, lock
+from moebook.devices import lock
 from moebook.measure import run, schedule
 from moebook.measure.executors.local import Local
 from moebook.measure.store import Store
@@ -91,7 +91,7 @@ def plan_for(tmp_path):
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(schedule, "BUSY_WAIT_S", 0.0)
-    monkeypatch.setattr(busy, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.0)
 
 
 def records(plan, root) -> list[dict]:

@@ -7,13 +7,11 @@ has it to itself.
     facts.py      devices.yaml: kinds, their exact names, published figures
     device.py     the device of a kind, as this machine has it
     origin.py     what a record says of it
-    lock.py       one measurement at a time
-    busy.py       memory that others use
+    lock.py       one measurement at a time, and memory that others use
 
 Nothing here imports torch.
 """
 
-from moebook.devices.busy import DeviceBusy
 from moebook.devices.device import (
     Device,
     allowed,
@@ -27,7 +25,7 @@ from moebook.devices.device import (
 )
 from moebook.devices.facts import ANY, ANY_BYTES, Published, kind_of, kinds, published, suits
 from moebook.devices.host import core_ids, cores
-from moebook.devices.lock import DeviceInUse, DeviceLock
+from moebook.devices.lock import DeviceBusy, DeviceInUse, DeviceLock
 from moebook.devices.nvml import forget
 from moebook.devices.origin import git_commit, provenance
 

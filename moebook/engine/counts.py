@@ -5,10 +5,8 @@
             writer.add(ids)
     counts = read(path)                             # an .npz, there once the block ends whole
 
-Memory is that of one sequence's counts (L, E), of a fixed number of tokens and of numpy's buffer as
-it writes (16 MiB): it grows neither with tokens nor with sequences. Each sequence is one fixed-size
-record of a raw file beside `path`; a run that fails removes that file, a run that is killed leaves
-it, and neither leaves a file called `path`.
+A run that fails leaves no file called `path`, or the older one. Memory is that of the counts: 59 MB
+for a thousand sequences of DeepSeek-V3 (58 layers, 256 experts).
 
 Letters: N sequences, L MoE layers, T tokens, E experts, K experts per token.
 """
@@ -21,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-CHUNK = 2048  # tokens counted at once
 DAMAGE = (
     OSError,
     ValueError,
@@ -61,26 +58,19 @@ class CountsWriter:
             )
         self.path, self.num_layers, self.num_experts = Path(path), num_layers, num_experts
         self.top_k = 0
-        self._counts = np.zeros((num_layers, num_experts), np.uint32)  # of the open sequence
-        self._tokens = np.zeros(num_layers, np.int64)
-        self._record = np.dtype([("tokens", "<u4"), ("counts", "<u4", (num_layers, num_experts))])
-        self._raw = self.path.with_name(self.path.name + ".raw")
-        self._partial = self.path.with_name(self.path.name + ".partial")
-        self._file = None
+        self._ended: list[tuple[int, np.ndarray]] = []  # tokens and counts (L, E) of a sequence
+        self._begin()
 
     def __enter__(self) -> "CountsWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._raw.open("wb")
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        self._file.close()
-        try:
-            if kind is None:
-                self._write()
-        finally:
-            self._raw.unlink(missing_ok=True)
-            self._partial.unlink(missing_ok=True)
+        if kind is None:
+            self._write()
+
+    def _begin(self) -> None:
+        self._counts = np.zeros((self.num_layers, self.num_experts), np.uint32)
+        self._tokens = np.zeros(self.num_layers, np.int64)
 
     def add(self, layer_ids) -> None:
         """The choices of one whole sequence, (L, T, K)."""
@@ -95,24 +85,19 @@ class CountsWriter:
         if not 0 <= layer < self.num_layers:
             raise ValueError(f"layer {layer} of a file with layers 0 to {self.num_layers - 1}")
         ids = self._checked(ids)
-        for start in range(0, len(ids), CHUNK):
-            chosen = ids[start : start + CHUNK].ravel().astype(np.int64)
-            counts = np.bincount(chosen, minlength=self.num_experts)
-            self._counts[layer] += counts.astype(np.uint32)
+        counts = np.bincount(ids.ravel().astype(np.int64), minlength=self.num_experts)
+        self._counts[layer] += counts.astype(np.uint32)
         self._tokens[layer] += len(ids)
 
     def end_sequence(self) -> None:
-        """Appends the open sequence's counts to the file. ValueError where its layers saw different
-        numbers of tokens."""
+        """ValueError where the layers of the open sequence saw different numbers of tokens."""
         if len(set(self._tokens)) > 1:
             raise ValueError(
                 f"the layers of a sequence have {self._tokens.tolist()} tokens; each must have the "
                 "same"
             )
-        record = np.zeros((), self._record)
-        record["tokens"], record["counts"] = self._tokens[0], self._counts
-        self._file.write(record.tobytes())
-        self._counts[:], self._tokens[:] = 0, 0
+        self._ended.append((int(self._tokens[0]), self._counts))
+        self._begin()
 
     def _checked(self, ids) -> np.ndarray:
         """ids as an array (T, K), the same K for the whole file."""
@@ -141,17 +126,14 @@ class CountsWriter:
             raise ValueError(
                 "the last sequence is not ended: call end_sequence() after its add_layer calls"
             )
-        records = np.zeros(0, self._record)
-        if self._raw.stat().st_size:
-            records = np.memmap(self._raw, self._record, "r")
-        with self._partial.open("wb") as file:
-            np.savez_compressed(
-                file,
-                counts=records["counts"],
-                tokens=records["tokens"],
-                top_k=np.int64(self.top_k),
-            )
-        os.replace(self._partial, self.path)
+        shape = (len(self._ended), self.num_layers, self.num_experts)
+        counts = np.array([counts for _, counts in self._ended], np.uint32).reshape(shape)
+        tokens = np.array([tokens for tokens, _ in self._ended], np.uint32)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(self.path.name + ".partial")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, counts=counts, tokens=tokens, top_k=np.int64(self.top_k))
+        os.replace(partial, self.path)
 
 
 def read(path: str | Path) -> RoutingCounts:

@@ -11,7 +11,7 @@ from moebook.models.attention import AttentionGroup
 from moebook.models.counts import Counts
 from moebook.models.meta import CannotBuild, UnknownClass
 from moebook.models.number_format import NumberFormat
-from moebook.models.quantization_values import BadNumberFormat
+from moebook.models.quantization_groups import BadNumberFormat
 from moebook.models.shapes import conflict, family_of, language_config, read_shape
 
 
@@ -92,10 +92,6 @@ class Architecture:
         """Tokens that a windowed (or chunked) layer attends to, the widest where they differ; None
         where every layer attends to all."""
         return max((g.window for g in self.attention_groups if g.window), default=None)
-
-    @property
-    def num_windowed_layers(self) -> int:
-        return sum(g.layers for g in self.attention_groups if g.window)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from moebook.models.stored import Stored
+from moebook.models.number_format import Stored
 
 if TYPE_CHECKING:
     from moebook.models.architecture import Architecture

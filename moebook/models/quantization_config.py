@@ -7,18 +7,28 @@ place of a missing `quantization_config`, as vLLM does."""
 
 from collections.abc import Callable
 
-from moebook.models.number_format import FP4_CAPABILITY, NumberFormat, Rule
-from moebook.models.quantization_groups import compressed_rules, modelopt_rules
-from moebook.models.quantization_values import (
+from moebook.models.number_format import (
+    FP4_CAPABILITY,
+    FP8_CHANNEL,
+    FP8_TENSOR,
+    MXFP4,
+    NumberFormat,
+    Rule,
+    Stored,
+    fp8_blocks,
+    integers,
+)
+from moebook.models.quantization_groups import (
     BadNumberFormat,
+    compressed_rules,
     group_size,
     mapping,
+    modelopt_rules,
     names_of,
     pair,
     whole,
 )
-from moebook.models.quantization_values import names as patterns
-from moebook.models.stored import FP8_CHANNEL, FP8_TENSOR, MXFP4, Stored, fp8_blocks, integers
+from moebook.models.quantization_groups import names as patterns
 
 KEYS = ("quantization_config", "compression_config")
 PARTS = ("text_config", "language_config", "llm_config", "thinker_config")  # of multimodal ones

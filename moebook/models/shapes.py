@@ -8,8 +8,8 @@ hold them to what transformers builds, as generic.py counts it for every other f
 from dataclasses import dataclass, replace
 
 from moebook.models import vision
+from moebook.models.attention import by_formula
 from moebook.models.defaults import complete
-from moebook.models.windows import by_formula
 
 
 @dataclass(frozen=True)

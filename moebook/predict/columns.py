@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from moebook.models.architecture import Architecture
-from moebook.models.moe_backends import OWN_BACKENDS
 from moebook.predict import measured, shipped
 from moebook.predict.roofline import NO_MODEL, ArchitectureOf
 from moebook.predict.shipped import FOLDER, POINTS
 from moebook.predict.under_bound import under_the_floor
 from moebook.predict.what_if import Interval, Unpredictable, beyond, check, combined, widths
 from moebook.predict.what_if import seconds as of_case
+from moebook.study.settings import OWN_BACKENDS
 
 METRICS = ("ttft_s", "tpot_s", "e2e_s", "throughput_tok_s")
 PREDICTED = tuple(f"predicted_{m}{side}" for m in METRICS for side in ("", "_lo95", "_hi95"))

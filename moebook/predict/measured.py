@@ -5,13 +5,12 @@ import pandas as pd
 from moebook.models import catalog
 from moebook.models.architecture import Architecture
 from moebook.models.edit import edit
-from moebook.models.moe_backends import OWN_BACKENDS
 from moebook.models.one_rank import RANK, shard, stand_in
 from moebook.predict.shipped import class_of
 from moebook.predict.step import Case
 from moebook.predict.under_bound import of_those_under
 from moebook.study import routing
-from moebook.study.settings import EngineSettings, Speculation, Workload
+from moebook.study.settings import OWN_BACKENDS, EngineSettings, Speculation, Workload
 
 METHODS = ("full", "sampled")
 

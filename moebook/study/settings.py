@@ -7,6 +7,27 @@ from dataclasses import asdict, dataclass, field, fields
 
 from moebook.study import routing
 
+# Backends of the fused MoE layer that vLLM 0.26 and 0.32 know (vllm.config.kernel.MoEBackend).
+MOE_BACKENDS = (
+    "auto",
+    "triton",
+    "deep_gemm",
+    "deep_gemm_mega_moe",
+    "cutlass",
+    "flashinfer_trtllm",
+    "flashinfer_cutlass",
+    "flashinfer_cutedsl",
+    "flashinfer_b12x",
+    "marlin",
+    "humming",
+    "triton_unfused",
+    "aiter",
+    "flydsl",
+    "hpc",
+    "emulation",
+)
+OWN_BACKENDS = ("loop", "grouped")  # moebook's own computations, in place of the engine's
+
 
 def later(default=None):
     """A field that keys know only where it is set."""

@@ -6,14 +6,14 @@ import os
 import pytest
 
 from moebook import devices
-from moebook.devices import busy
+from moebook.devices import lock
 
 GIB = 2**30
 
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(busy, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.0)
 
 
 def card(used_gib: float, pids=None) -> dict:
@@ -30,7 +30,7 @@ def card(used_gib: float, pids=None) -> dict:
 )
 def test_a_card_with_room_is_free(machine, used, utilization):
     machine(card(used))
-    busy.check(devices.detect("h200"), utilization)
+    lock.check_free(devices.detect("h200"), utilization)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_card_with_room_is_free(machine, used, utilization):
 def test_a_card_without_room_is_busy(machine, impatient, pids, whose):
     machine(card(133, pids))
     with pytest.raises(devices.DeviceBusy) as error:
-        busy.check(devices.detect("h200"), 0.92)
+        lock.check_free(devices.detect("h200"), 0.92)
     told = str(error.value)
     assert "NVIDIA H200 (GPU-00000000-1111) has 133.0 of 140.0 GiB in use " + whose in told
     assert (
@@ -51,9 +51,9 @@ def test_a_card_without_room_is_busy(machine, impatient, pids, whose):
 def test_only_cards_that_are_used_are_asked(machine, impatient):
     machine(card(0), card(133))
     device = devices.detect("h200")
-    busy.check(device, 0.92, used=1)
+    lock.check_free(device, 0.92, used=1)
     with pytest.raises(devices.DeviceBusy, match="GPU-00000001"):
-        busy.check(device, 0.92, used=2)
+        lock.check_free(device, 0.92, used=2)
 
 
 def test_memory_of_a_process_that_has_just_ended_is_waited_for(machine, monkeypatch):
@@ -63,10 +63,10 @@ def test_memory_of_a_process_that_has_just_ended_is_waited_for(machine, monkeypa
         cards = json.loads(os.environ["MOEBOOK_TEST_CARDS"])
         monkeypatch.setenv("MOEBOOK_TEST_CARDS", json.dumps([{**cards[0], "used_bytes": 0}]))
 
-    monkeypatch.setattr(busy.time, "sleep", free)
-    busy.check(devices.detect("h200"), 0.92)
+    monkeypatch.setattr(lock.time, "sleep", free)
+    lock.check_free(devices.detect("h200"), 0.92)
 
 
 def test_a_cpu_is_never_busy(machine):
     machine(card(133))
-    busy.check(devices.detect("cpu"), 0.92)
+    lock.check_free(devices.detect("cpu"), 0.92)

@@ -16,7 +16,7 @@ from moebook import devices
 from moebook.engine import installed
 from moebook.engine.vllm import patches
 
-MODULES = ("patches", "patches_registry", "patches_routers", "patches_variants", "patches_layer")
+MODULES = ("patches", "patches_routers", "patches_variants", "patches_layer")
 PACKAGE = Path(patches.__file__).parents[2]
 ROOM = PACKAGE / "engine" / "vllm"
 # Attributes of vLLM's objects that its documented LLM class does not have.

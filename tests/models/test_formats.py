@@ -3,8 +3,9 @@ takes."""
 
 import pytest
 
-from moebook.models import formats, moe_backends, sizes
+from moebook.models import formats, sizes
 from moebook.models.catalog import load
+from moebook.study.settings import MOE_BACKENDS, OWN_BACKENDS
 
 MIXTRAL = load("Mixtral-8x7B-v0.1")
 LINEAR = {"attention", "experts", "shared_experts", "dense_ffn", "linear_attention"}
@@ -121,7 +122,4 @@ def test_only_formats_that_multiply_in_fp8_have_a_doubled_rate():
 
 
 def test_own_backends_are_none_of_the_engines():
-    assert (
-        not set(moe_backends.OWN_BACKENDS) & set(moe_backends.MOE_BACKENDS)
-        and moe_backends.MOE_BACKENDS[0] == "auto"
-    )
+    assert not set(OWN_BACKENDS) & set(MOE_BACKENDS) and MOE_BACKENDS[0] == "auto"

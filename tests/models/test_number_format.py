@@ -10,9 +10,8 @@ import pytest
 
 from moebook.models import catalog, formats, own_format, sizes
 from moebook.models.architecture import UnknownModel, from_config
-from moebook.models.number_format import Patterns
+from moebook.models.number_format import FP8_TENSOR, NVFP4, Patterns, fp8_blocks, integers
 from moebook.models.quantization_config import read, without_quantization
-from moebook.models.stored import FP8_TENSOR, NVFP4, fp8_blocks, integers
 
 TINY = catalog.load("tiny-mixtral").hf_config()
 ACTIVATIONS = {"num_bits": 8, "type": "int", "strategy": "token", "dynamic": True}

@@ -31,12 +31,11 @@ import torch
 from torch import nn
 
 from moebook.engine.counts import CountsWriter
+from moebook.models import keys
 
 # names of the argument of chosen experts
 INDICES = re.compile(r"ind(ex|ices)$|^selected_experts$|topk_ids$|topk_idx$")
 ROUTERS = ("gate", "router")
-EXPERTS_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-TOP_K_KEYS = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_k", "moe_topk")
 GROUPS = ("n_group", "num_expert_group", "num_groups")
 # biases that logits do not show
 OTHER_CHOICES = ("e_score_correction_bias", "expert_bias", "balancing_biases")
@@ -166,14 +165,13 @@ class Router(Site):
                 "chooses others than the top-k of its logits, in a way that is not known"
             )
         # A config's top_k is that of sampling.
-        asked = [(module, key) for module in modules for key in ("top_k", *TOP_K_KEYS)]
-        asked += [(config, key) for config in configs for key in TOP_K_KEYS]
-        for holder, key in asked:
-            if isinstance(k := getattr(holder, key, None), int) and k:
-                return k
+        asked = [getattr(module, "top_k", None) for module in modules]
+        asked += [keys.find(holder, "top_k") for holder in holders]
+        if k := next((k for k in asked if isinstance(k, int) and k), None):
+            return k
         raise RoutingError(
             f"{self.name} returns logits, but neither it, its block nor their config has one of "
-            f"{', '.join(TOP_K_KEYS)}"
+            f"{', '.join(keys.SPELLINGS['top_k'])}"
         )
 
 
@@ -276,10 +274,9 @@ def _site(name: str, module: nn.Module, config) -> Site | None:
 
 
 def _has_experts(model: nn.Module, config) -> bool:
-    counts = [getattr(config, key, None) for key in EXPERTS_KEYS]
-    return any(isinstance(n, int) and n > 1 for n in counts) or any(
-        "experts" in name for name, _ in model.named_modules()
-    )
+    count = keys.find(config, "experts")
+    many = isinstance(count, int) and count > 1
+    return many or any("experts" in name for name, _ in model.named_modules())
 
 
 def _layer_of(name: str) -> str:
@@ -297,8 +294,8 @@ def _index_argument(module: nn.Module) -> str | None:
 
 
 def _num_experts(experts: nn.Module) -> int:
-    for key in ("total_experts", *EXPERTS_KEYS):
-        if isinstance(count := getattr(experts, key, None), int):
+    for count in (getattr(experts, "total_experts", None), keys.find(experts, "experts")):
+        if isinstance(count, int):
             return count
     if isinstance(experts, nn.ModuleList | nn.ModuleDict):
         return len(experts)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from moebook.models.moe_backends import OWN_BACKENDS
+from moebook.study.settings import OWN_BACKENDS
 
 
 def expert_loop(x, w13, w2, topk_weights, topk_ids):

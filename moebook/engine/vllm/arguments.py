@@ -9,10 +9,9 @@ from pathlib import Path
 
 from moebook import devices
 from moebook.models import catalog, formats
-from moebook.models.moe_backends import OWN_BACKENDS
 from moebook.models.quantization_config import quantization_of
 from moebook.models.tiny import family
-from moebook.study.settings import EngineSettings, Speculation
+from moebook.study.settings import OWN_BACKENDS, EngineSettings, Speculation
 
 CORES = devices.core_ids()  # before any engine binds this process to fewer
 BIND = "VLLM_CPU_OMP_THREADS_BIND"

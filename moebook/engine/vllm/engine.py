@@ -13,7 +13,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from moebook.engine.base import EngineFailed
-from moebook.engine.vllm import patches, patches_registry, patches_routers, texts
+from moebook.engine.vllm import patches, patches_routers, texts
 from moebook.engine.vllm.arguments import (
     engine_arguments,
     engine_environment,
@@ -22,9 +22,8 @@ from moebook.engine.vllm.arguments import (
 )
 from moebook.engine.vllm.failures import explain, unsupported
 from moebook.engine.vllm.timing import WorkloadTimer
-from moebook.models.moe_backends import OWN_BACKENDS
 from moebook.models.tiny import family
-from moebook.study.settings import EngineSettings, Workload
+from moebook.study.settings import OWN_BACKENDS, EngineSettings, Workload
 
 LOG_READ = 4 << 20  # bytes of a log's end in which an engine's words are looked for
 
@@ -42,7 +41,7 @@ class VllmEngine:
     @classmethod
     def registry_words(cls, classes: tuple[str, ...]) -> str:
         set_environment(on_gpu=False)
-        return patches_registry.words(classes)
+        return patches.words_on(classes)
 
     def __init__(
         self,

@@ -3,8 +3,7 @@
 import re
 
 from moebook.engine.base import EngineFailed
-from moebook.models.moe_backends import OWN_BACKENDS
-from moebook.study.settings import EngineSettings
+from moebook.study.settings import OWN_BACKENDS, EngineSettings
 
 OOM_TEXTS = (
     "out of memory",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from moebook import devices
-from moebook.devices import busy
+from moebook.devices import lock
 from moebook.engine import installed
 from moebook.measure.executors import Job, Measured, cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
@@ -44,7 +44,7 @@ class Local:
         used = cards_for(points, self.device)
         self.lock.take(self.device, folder, used)
         if self.worker is None:  # its first engine is yet to come
-            busy.check(self.device, largest_share(points), used)
+            lock.check_free(self.device, largest_share(points), used)
             self.worker = WorkerHandle(self.log, self.device)
 
     def ceilings(self, dtype: str, job: Job) -> dict | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moebook import devices
-from moebook.devices import busy, lock
+from moebook.devices import lock
 from moebook.engine import installed
 from moebook.measure.executors import cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
@@ -131,7 +131,7 @@ def _claimed(device: devices.Device, points: list[Point], task: Task) -> Iterato
         return
     used = cards_for(points, device)
     with lock.held(device, task.folder, used):
-        busy.check(device, largest_share(points), used)
+        lock.check_free(device, largest_share(points), used)
         yield
 
 

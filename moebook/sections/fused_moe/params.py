@@ -3,11 +3,11 @@
 from typing import Literal
 
 from moebook.models.formats import FORMATS
-from moebook.models.moe_backends import MOE_BACKENDS
 from moebook.problems import Wrong
 from moebook.study import model_names, params
 from moebook.study.lengths import Length, Lengths, both, longest
 from moebook.study.points import EngineParams
+from moebook.study.settings import MOE_BACKENDS
 
 NOTEBOOK = "06_fused_moe"
 BACKEND_SERIES = {

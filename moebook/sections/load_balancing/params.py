@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from moebook.models.moe_backends import MOE_BACKENDS
 from moebook.models.tiny import family
 from moebook.problems import Wrong
 from moebook.study import model_names, params, points
 from moebook.study.lengths import Length
 from moebook.study.points import EngineParams
+from moebook.study.settings import MOE_BACKENDS
 
 NOTEBOOK = "07_load_balancing"
 ALLOWED = {
