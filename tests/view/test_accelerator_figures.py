@@ -6,13 +6,13 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import looks
 import pytest
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import accelerator_tables as t  # noqa: E402
 
-from moebook.plot import style  # noqa: E402
 from moebook.sections.accelerator_comparison import commentary as readings  # noqa: E402
 from moebook.sections.accelerator_comparison import figures as view  # noqa: E402
 
@@ -77,26 +77,8 @@ def test_every_figure_of_the_section_is_drawn_here():
 def test_width_units_and_nothing_clipped_or_touching(tables, name, table, width):
     before = tables[table].copy()
     fig, rows = page(name, table) if width == "page" else FIGURES[name](tables[table], width=width)
-    assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
     assert before.equals(tables[table])
-    labels = [
-        x.get_text() for ax in fig.axes for x in (ax.xaxis.label, ax.yaxis.label) if x.get_text()
-    ]
-    labels += [x.get_text() for x in (fig._supxlabel, fig._supylabel) if x is not None]
-    assert labels and all("(" in label and label.endswith(")") for label in labels)
-    box = fig.get_tightbbox()
-    assert box.x0 > -0.02 and box.y0 > -0.02
-    assert box.x1 < fig.get_figwidth() + 0.02 and box.y1 < fig.get_figheight() + 0.02
-    boxes = [legend.get_window_extent() for legend in fig.legends]
-    boxes += [x.get_window_extent() for x in (fig._supxlabel, fig._supylabel) if x is not None]
-    boxes += [ax.title.get_window_extent() for ax in fig.axes if ax.get_title()]
-    for i, a in enumerate(boxes):
-        for b in boxes[i + 1 :]:
-            assert (
-                not a.overlaps(b)
-                or min(a.x1, b.x1) - max(a.x0, b.x0) < 1
-                or min(a.y1, b.y1) - max(a.y0, b.y0) < 1
-            )
+    looks.assert_readable(fig, rows, width)
 
 
 def test_every_line_of_fig_16_says_what_kind_of_number_it_is(tables):

@@ -1,5 +1,6 @@
 from functools import cache
 
+import looks
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,45 +58,8 @@ def shared(fig):
 def test_every_figure_has_its_width_units_and_nothing_outside(name, width):
     before = TABLES[name].copy()
     fig, rows = draw(name, width)
-    assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
     pd.testing.assert_frame_equal(before, TABLES[name])
-    labels = {
-        text for ax in fig.axes for text in (ax.get_xlabel(), ax.get_ylabel()) if text
-    } | shared(fig)
-    assert labels and all("(" in label and label.endswith(")") for label in labels)
-    box = fig.get_tightbbox()
-    assert box.x0 > -0.02 and box.y0 > -0.02
-    assert box.x1 < fig.get_figwidth() + 0.02 and box.y1 < fig.get_figheight() + 0.02
-    for legend in fig.legends:
-        inside = legend.get_window_extent()
-        assert inside.x0 >= 0 and inside.x1 <= fig.bbox.x1 and inside.y1 <= fig.bbox.y1 + 1
-    sizes = {text.get_fontsize() for legend in fig.legends for text in legend.get_texts()}
-    assert sizes == {8.0}
-
-
-@pytest.mark.parametrize("width", ["column", "page"])
-@pytest.mark.parametrize("name", TABLES)
-def test_legends_titles_and_labels_do_not_touch(name, width):
-    fig, _ = draw(name, width)
-    texts = [ax.title for ax in fig.axes if ax.get_title()] + [fig._supxlabel, fig._supylabel]
-    boxes = [text.get_window_extent() for text in texts if text is not None]
-    boxes += [legend.get_window_extent() for legend in fig.legends]
-    for ax in fig.axes:
-        ticks = [
-            k.label1.get_window_extent()
-            for k in ax.xaxis.get_major_ticks()
-            if k.label1.get_visible()
-            and k.label1.get_text()
-            and ax.viewLim.x0 <= k.get_loc() <= ax.viewLim.x1
-        ]
-        for a, b in zip(ticks, ticks[1:], strict=False):
-            assert a.x1 < b.x0
-    for i, a in enumerate(boxes):
-        assert not [
-            j
-            for j, b in enumerate(boxes[:i])
-            if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
-        ]
+    looks.assert_readable(fig, rows, width)
 
 
 def test_ffn_scaling_draws_a_line_per_active_experts_in_a_panel_per_expert_count():

@@ -4,13 +4,13 @@ things included."""
 import re
 from functools import cache
 
+import looks
 import numpy as np
 import pandas as pd
 import pytest
 from model_tables import LLMS, VLMS, everything, imposing, models, small, vision
 
 from moebook import sections
-from moebook.plot import style
 from moebook.sections.model_comparison import commentary as r
 from moebook.sections.model_comparison import figures as view
 from moebook.sections.model_comparison.pareto import accuracy_rows
@@ -58,34 +58,8 @@ def test_every_figure_of_the_section_is_drawn_here_or_elsewhere():
 def test_width_units_and_nothing_clipped_or_touching(name, device, width):
     before = TABLES[device].copy()
     fig, rows = draw(name, device, width)
-    assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
     pd.testing.assert_frame_equal(before, TABLES[device])
-    labels = [x for ax in fig.axes for x in (ax.xaxis.label, ax.yaxis.label) if x.get_text()]
-    labels += [x for x in (fig._supxlabel, fig._supylabel) if x is not None]
-    assert labels and all("(" in x.get_text() and x.get_text().endswith(")") for x in labels)
-    box = fig.get_tightbbox()
-    assert box.x0 > -0.02 and box.y0 > -0.02
-    assert box.x1 < fig.get_figwidth() + 0.02 and box.y1 < fig.get_figheight() + 0.02
-    boxes = [
-        x.get_window_extent()
-        for x in (*labels, *(ax.title for ax in fig.axes if ax.get_title()), *fig.legends)
-    ]
-    for i, a in enumerate(boxes):
-        assert not [
-            j
-            for j, b in enumerate(boxes[:i])
-            if a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
-        ]
-    for ax in fig.axes:
-        low, high = sorted(ax.get_ylim())
-        ticks = [
-            k.label1.get_window_extent()
-            for k in ax.yaxis.get_major_ticks()
-            if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high
-        ]
-        assert not [
-            (i, j) for i, a in enumerate(ticks) for j, b in enumerate(ticks[:i]) if a.overlaps(b)
-        ]
+    looks.assert_readable(fig, rows, width)
 
 
 def test_bars_are_the_measured_latencies_and_hatched_where_routing_is_imposed():

@@ -5,6 +5,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import looks
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,47 +58,8 @@ def test_every_figure_of_the_section_is_drawn_here():
 def test_width_units_and_nothing_clipped_or_touching(name, table, width):
     before = TABLES[table].copy()
     fig, rows = draw(name, table, width)
-    assert fig.get_figwidth() == style.WIDTHS[width] and len(rows)
     pd.testing.assert_frame_equal(before, TABLES[table])
-    labels = [
-        text.get_text()
-        for ax in fig.axes
-        for text in (ax.xaxis.label, ax.yaxis.label)
-        if text.get_text()
-    ]
-    labels += [text.get_text() for text in (fig._supxlabel, fig._supylabel) if text is not None]
-    assert labels and all("(" in label and label.endswith(")") for label in labels)
-    box = fig.get_tightbbox()
-    assert box.x0 > -0.02 and box.y0 > -0.02
-    assert box.x1 < fig.get_figwidth() + 0.02 and box.y1 < fig.get_figheight() + 0.02
-    boxes = [legend.get_window_extent() for legend in fig.legends]
-    boxes += [ax.title.get_window_extent() for ax in fig.axes if ax.get_title()]
-    boxes += [x.get_window_extent() for x in (fig._supxlabel, fig._supylabel) if x is not None]
-    boxes += [
-        x.get_window_extent()
-        for ax in fig.axes
-        for x in (ax.xaxis.label, ax.yaxis.label)
-        if x.get_text()
-    ]
-    for i, a in enumerate(boxes):
-        assert not [
-            j
-            for j, b in enumerate(boxes[:i])
-            if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
-        ]
-    for ax in fig.axes:
-        for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, sorted(ax.get_ylim()))):
-            ticks = [
-                k.label1.get_window_extent()
-                for k in axis.get_major_ticks()
-                if k.label1.get_visible() and k.label1.get_text() and low <= k.get_loc() <= high
-            ]
-            assert not [
-                (i, j)
-                for i, a in enumerate(ticks)
-                for j, b in enumerate(ticks[:i])
-                if a.overlaps(b)
-            ]
+    looks.assert_readable(fig, rows, width)
 
 
 @pytest.mark.parametrize("name", FIGURES)
