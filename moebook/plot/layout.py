@@ -35,9 +35,9 @@ def settle(
             (0.5, (panels + sum(heights[i:])) / fig.get_figheight()), fig.transFigure
         )
     fig.get_layout_engine().set(rect=(0, 0, 1, panels / fig.get_figheight()))
-    fig.draw_without_rendering()
+    fig.get_layout_engine().execute(fig)
     if _fit_labels(fig):
-        fig.draw_without_rendering()
+        fig.get_layout_engine().execute(fig)
     for ax in fig.axes:
         _thin_ticks(ax)
     fig.set_layout_engine(None)
@@ -136,7 +136,7 @@ def footer(fig: Figure, text: str) -> None:
         feet = [legend.get_window_extent().y0 for legend in fig.legends]
         top = min([fig.bbox.height, *feet]) / fig.bbox.height
         fig.set_layout_engine("constrained", rect=(0, foot, 1, top - foot))
-        fig.draw_without_rendering()
+        fig.get_layout_engine().execute(fig)
         fig.set_layout_engine(None)
         if fig._supxlabel is not None:  # the layout puts it at the figure's foot, not at rect's
             fig._supxlabel.set_y(fig._supxlabel.get_position()[1] + foot)

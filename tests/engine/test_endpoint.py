@@ -364,27 +364,26 @@ def test_a_live_server_through_the_whole_pipe(at, model, tmp_path, monkeypatch):
         tempfile.mkdtemp(prefix="wave-")
     )  # the engine's sockets have at most 107 characters
     monkeypatch.setenv("TMPDIR", str(scratch))
-    one = point("local vLLM", 64, repeats=1)  # each wave is a process of its own
-    plan = Plan("08_accelerator_comparison", "cpu", "cpu", (one,))
+    plan = Plan("08_accelerator_comparison", "cpu", "cpu", (point("local vLLM", 64),))
     key = "sk-Sesame-7"
     with vllm_serving(model, key, tmp_path / "server.log") as url:
         at(url, key, str(model))
         assert run.measure(plan, tmp_path / "out")["ok"] == 1
         (record,) = store.Store(tmp_path / "out", plan).records().values()
-        (e2e_s,) = (row["e2e_s"] for row in record["repeats"])
+        e2e_s = min(row["e2e_s"] for row in record["repeats"])
         own = [
             own_timing(url, key)
         ]  # the first of a client may be the server's first of a kind, too
         while abs(e2e_s / own[-1] - 1) > 0.7 and len(own) < MOST_TIMINGS:
             own.append(own_timing(url, key))
-    assert record["facts"]["requests_ok"] == 4 and record["facts"]["output_tokens_returned"] == 32
+    assert record["facts"]["requests_ok"] == 6 and record["facts"]["output_tokens_returned"] == 48
     assert record["facts"]["prompt_tokens"] == pytest.approx(64, abs=2)
     table = results.assemble(plan, {record["key"]: record})
-    assert len(table) == 1 and not pd.isna(
+    assert len(table) == 2 and not pd.isna(
         table[["ttft_s", "e2e_s", "step_p50_s", "request_e2e_p99_s"]]
     ).any(axis=None)
     assert (table.ttft_s < table.e2e_s).all() and (table.step_p50_s < table.e2e_s).all()
-    assert table.e2e_s.item() == e2e_s == pytest.approx(own[-1], rel=0.7), (
+    assert table.e2e_s.min() == e2e_s == pytest.approx(own[-1], rel=0.7), (
         f"timed by a client of our own: {own}"
     )
     assert "Serving Benchmark Result" in next((tmp_path / "out").rglob("worker.log")).read_text()
