@@ -145,10 +145,8 @@ class Notebook:
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         self.page.wait_for_function(ALL_RAN_OR_ONE_FAILED, timeout=1000 * RUN_S, polling=300)
 
-    def visit(self, profile: str, figures: int) -> None:
-        """One edit and Run All show the profile without an error, and so many pictures."""
-        self.set_profile(profile)
-        self.run_all()
+    def assert_shown(self, profile: str, figures: int) -> None:
+        """The profile, without an error, and so many pictures."""
         cells = [cell for cell in self.saved().cells if cell.cell_type == "code"]
         outputs = [output for cell in cells for output in cell.outputs]
         assert [o for o in outputs if o.output_type == "error"] == []

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 from moebook import sections
+from moebook.cli import app
 from moebook.measure import run
 from moebook.measure.executors import choose, node, ray_cluster, ray_nodes
 from moebook.measure.executors.ray_cluster import RayCluster
@@ -336,20 +338,11 @@ def test_points_that_no_node_can_hold_are_left_to_another_run(
 
 
 def test_an_address_where_nothing_answers_is_told_at_once():
-    command = [
-        sys.executable,
-        "-m",
-        "moebook",
-        "measure",
-        "params/cpu/01_hyperparameter_scaling.yaml",
-        "--executor",
-        "ray",
-        "--address",
-        "127.0.0.1:1",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "no Ray cluster at 127.0.0.1:1" in done.stderr and "Traceback" not in done.stderr
+    file = "params/cpu/01_hyperparameter_scaling.yaml"
+    command = ["measure", file, "--executor", "ray", "--address", "127.0.0.1:1"]
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, ValueError)
+    assert "no Ray cluster at 127.0.0.1:1" in str(done.exception)
 
 
 def test_a_client_address_is_refused_with_what_to_give(monkeypatch):

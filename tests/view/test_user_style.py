@@ -92,13 +92,8 @@ def clean(tmp_path_factory) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("rc", "styled"),
-    [
-        ("savefig.bbox: tight", False),
-        ("text.usetex: True", False),
-        (HOSTILE, False),
-        ("", True),
-    ],
-    ids=["tight", "usetex", "everything", "style sheets"],
+    [(HOSTILE, False), ("", True)],
+    ids=["matplotlibrc", "style sheets"],
 )
 def test_the_bytes_are_those_without_it(clean, tmp_path, rc, styled):
     assert len(clean) == 9 and digests(tmp_path / "rc", rc, styled) == clean
