@@ -131,9 +131,7 @@ def _papermill(
     files = [paths.shown(section.notebook), paths.shown(output)]
     options = ["--no-progress-bar", "--log-output", "-k", "python3"]
     command = [sys.executable, "-c", PAPERMILL, *files, *given, *options]
-    searched = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
-    path = os.pathsep.join(filter(None, searched))
-    environment = {**os.environ, "PYTHONPATH": path, "MOEBOOK_HEADLESS": "1"}
+    environment = {**os.environ, "PYTHONPATH": paths.library(), "MOEBOOK_HEADLESS": "1"}
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -39,6 +39,12 @@ def root() -> Path:
     )
 
 
+def library() -> str:
+    """PYTHONPATH of a process started from here, which is to find this very package."""
+    here = str(Path(__file__).parents[1])
+    return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+
+
 def params_file(profile: str, stem: str) -> Path:
     return root() / "params" / profile / f"{stem}.yaml"
 

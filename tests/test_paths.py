@@ -41,10 +41,10 @@ def test_a_given_path_is_whole_where_it_exists(tmp_path, monkeypatch):
 
 def test_the_command_works_from_any_folder(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "moebook", "claims", "--profile", "2xh200"],
+        [sys.executable, "-m", "moebook", "claims", "tp-scales", "--profile", "2xh100"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0 and "claims:" in done.stdout and not list(tmp_path.iterdir())
+    assert done.returncode == 0 and "NVIDIA H100" in done.stdout and not list(tmp_path.iterdir())

@@ -15,13 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-import moebook
-from moebook import devices
+from moebook import devices, paths
 from moebook.devices import host
 from moebook.measure import scratch
 from moebook.measure.files import Unwritable
 
-LIBRARY = Path(moebook.__file__).parents[1]  # where `import moebook` finds this one
 LOG_BYTES = 32 << 20  # a log that has grown past this keeps its end alone
 TIMED = ("measure", "layer", "read", "endpoint")
 SHORTEST_S = 0.5  # the kernel counts core time in hundredths
@@ -118,11 +116,10 @@ class WorkerHandle:
             str(theirs_out),
             str(self.log.resolve()),
         ]
-        path = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))
         environment = {
             **os.environ,
             **self.device.environment(),
-            "PYTHONPATH": path,
+            "PYTHONPATH": paths.library(),
             "TMPDIR": str(self.scratch),
         }
         with log:

@@ -93,7 +93,7 @@ class Results:
     @cached_property
     def shown(self) -> pd.DataFrame:
         """What figures and commentary take: the summary, or what the section makes of it."""
-        return self.enrich.shown(self)
+        return self.enrich.shown(self).copy()  # in one piece, where columns were added one by one
 
     def counts(self) -> dict[str, int]:
         """Points by status; what was composed of others is no point."""
@@ -237,7 +237,7 @@ def enriched(res: Results) -> Results:
     found = replace(
         res, summary=add_predictions(summary, architecture_of(res.plan), res.plan.device)
     )
-    return replace(found, summary=deciding.with_decisions(res.enrich.summary(found)))
+    return replace(found, summary=deciding.with_decisions(res.enrich.summary(found)).copy())
 
 
 def prediction(res: Results) -> str:

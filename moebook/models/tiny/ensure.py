@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
+from moebook import paths
 from moebook.models.tiny import own_text
 from moebook.models.tiny.family import RECORD, family_folder
 from moebook.models.tiny.references import is_tiny, parse
@@ -69,15 +69,18 @@ def run(
 
     own_session: it has children, which are killed with it.
     """
-    searched = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]
-    path = os.pathsep.join(filter(None, searched))
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=own_session,
-        env={**os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            **(environment or {}),
+            "PYTHONPATH": paths.library(),
+            "PYTHONUNBUFFERED": "1",
+        },
     )
     last: list[str] = []
     try:
