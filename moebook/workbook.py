@@ -6,7 +6,8 @@
     run.show_plan()                   # the plan's first points
     run.show()                        # where the results are from, and the table
     run.table                         # the same in pandas, a row per point
-    figures.over_batch(run)           # a picture; commentary.over_batch(run): Markdown
+    figures.over_batch(run)           # a picture; commentary.over_batch(run): what it says
+    run.fold(figures.over_length)     # both, folded under the answer
     run.judge()                       # a card per claim of the source
     run.explore()                     # widgets, in a live kernel
     run.save()                        # figures in four formats, table, provenance, DONE.json
@@ -180,15 +181,39 @@ class Run:
         results hold no row for it, the reason as text."""
         from IPython.display import Image, Markdown
 
-        from moebook.plot import style
-
         try:
-            with self.figure(figure, width) as (fig, rows):
-                named = style.named(figure.name, width)
-                self.drawn[named] = style.files(fig, rows, named, width=width)
-                return Image(style.render(fig, dpi=style.SCREEN_DPI))
+            return Image(self._picture(figure, width))
         except ValueError as error:
             return Markdown(f"*{figure.name} is not drawn: {error}*")
+
+    def _picture(self, figure: Callable, width: str = "page") -> bytes:
+        """A figure as PNG, kept for `save`; ValueError where its rows are missing."""
+        from moebook.plot import style
+
+        with self.figure(figure, width) as (fig, rows):
+            named = style.named(figure.name, width)
+            self.drawn[named] = style.files(fig, rows, named, width=width)
+            return style.render(fig, dpi=style.SCREEN_DPI)
+
+    def fold(self, *parts: Callable) -> pages.Html:
+        """Figures with what is said of them, and commentaries, each folded under a line that has
+        its answer: for what a reader may skip."""
+        folded = [self._folded(part) for part in parts]
+        return pages.Html("".join(f.html for f in folded), "\n".join(f.text for f in folded))
+
+    def _folded(self, part: Callable) -> pages.Html:
+        say = getattr(self.section.commentary, part.__name__, None)
+        text = say(self.table) if say else ""
+        told, rest = pages.said(text)
+        body = "".join(f"<p>{pages.inline(one)}</p>" for one in told[1:]) + rest
+        title = " ".join(told[:1])
+        if hasattr(part, "title"):
+            title = f"**{part.title}.** {title}"
+            try:
+                body = pages.picture(self._picture(part), part.name) + body
+            except ValueError as error:
+                title += f" *Not drawn: {error}*"
+        return pages.Html(pages.fold(title, body, "none"), text or title)
 
     @contextmanager
     def figure(self, figure: Callable, width: str = "page") -> Iterator[tuple]:
@@ -205,17 +230,10 @@ class Run:
         finally:
             plt.close(fig)
 
-    def say(self, commentary: Callable[..., str], *args):
-        """A commentary on the table, as Markdown."""
-        from IPython.display import Markdown
-
-        return Markdown(commentary(self.table, *args))
-
-    def say_prediction(self):
-        """The calibrated model's score on points left out, or why there is none."""
-        from IPython.display import Markdown
-
-        return Markdown(loading.prediction(self.results))
+    def say(self, commentary: Callable[..., str], *args) -> pages.Html:
+        """A commentary on the table: at most three bullets, the rest folded."""
+        text = commentary(self.table, *args)
+        return pages.Html(pages.bullets(text), text)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:

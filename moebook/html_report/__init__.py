@@ -77,14 +77,14 @@ def _figure(run: Run, figure: SectionFigure) -> str:
     """The drawing, its caption with the device, its data, and what it says; or why it is not
     drawn."""
     say = getattr(run.section.commentary, figure.__name__, None)
-    said = words.as_html(say(run.table)) if say else ""
+    said = page.bullets(say(run.table)) if say else ""
     try:
         fig, rows = figure(run.table)
     except ValueError as error:
         return page.fold(f"{figure.name}: not drawn", f"<p>{escape(str(error))}</p>{said}")
     files = style.files(fig, rows, figure.name, ("svg",), "page")
-    caption = words.as_html(" ".join((figure.__doc__ or "").split("\n\n")[0].split()))
-    caption += escape(", ".join(run.table["device"].dropna().unique())) + "."
+    caption = page.inline(" ".join((figure.__doc__ or "").split("\n\n")[0].split()))
+    caption += f" {escape(', '.join(run.table['device'].dropna().unique()))}."
     name = f"{run.section.stem}-{figure.name}.csv"
     data = b64encode(files[f"{figure.name}.csv"]).decode()
     link = f'<a download="{name}" href="data:text/csv;base64,{data}">CSV</a>'

@@ -1,4 +1,4 @@
-"""Words of the report that no result decides, and Markdown as HTML."""
+"""Words of the report that no result decides."""
 
 ABOUT = (
     "What MoE-Inference-Bench claims of the inference of Mixture-of-Experts models, measured again "
@@ -9,10 +9,3 @@ KINDS = (
     "last contexts of a run), depth-extrapolated (from engines of fewer layers), composed (of "
     "other measured parts), predicted (by the calibrated model), published (printed by others)."
 )
-
-
-def as_html(text: str) -> str:
-    """A commentary's Markdown, with its tables, as HTML."""
-    from nbconvert.filters import markdown2html
-
-    return markdown2html(text)

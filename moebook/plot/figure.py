@@ -7,6 +7,7 @@ over_batch(run)            in a notebook: the picture; `run.save()` writes it in
 over_batch(run.table)      anywhere: (Figure, rows), for going on in matplotlib and pandas
 """
 
+import re
 from collections.abc import Callable
 from functools import update_wrapper
 from types import ModuleType
@@ -14,6 +15,8 @@ from types import ModuleType
 import pandas as pd
 from matplotlib.figure import Figure
 
+# of what a docstring says first: `Fig 8: throughput over E`, before its lines and panels
+TITLE = re.compile(r".*?(?=[.;]\s|[.;]?\Z|[:,] an? |, both )")
 Drawing = tuple[Figure, pd.DataFrame]
 
 
@@ -23,6 +26,8 @@ class SectionFigure:
     def __init__(self, name: str, draw: Callable[..., Drawing]):
         update_wrapper(self, draw)
         self.name, self._draw = name, draw
+        said = " ".join((draw.__doc__ or "").split("\n\n")[0].split())
+        self.title = TITLE.match(said)[0]
 
     def __call__(self, of, *, width: str = "page"):
         """Of a table (a row per point): (Figure, rows in it); of a notebook's run: the picture.

@@ -101,7 +101,10 @@ def _no_prediction(row: pd.Series, under: set[str]) -> str | None:
     if reason := NO_MODEL.get(row["method"]):
         return reason
     if row["model"] in under:
-        return "measured under its floor: its routing is not near uniform, which the model assumes"
+        return (
+            "measured under its physical limit: its routing is not near uniform, which the model "
+            "assumes"
+        )
     if row.get("identical") in (True,):
         return "its sequences are identical, and how many experts they share is not known"
     if row.get("asked_moe_backend") in OWN_BACKENDS:

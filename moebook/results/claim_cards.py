@@ -8,7 +8,7 @@ from moebook.results.cards import beside, counted, effect_of, robustness
 from moebook.results.findings import PartResult, Verdict
 from moebook.results.page import LINE, VERDICTS, Html, chip, fold, table
 
-MOST_NAMED = 4  # cells that a line names
+MOST_NAMED = 2  # cells that a line names
 STATES = {"met": "holds", "failed": "does not hold", "partly": "near", "undecided": "open"}
 WORDS = {
     "supported": "Holds",
@@ -29,22 +29,36 @@ def cards(verdicts: Iterable[Verdict]) -> Html:
     return Html(f"<div>{escape(head)}</div>" + "".join(map(card, verdicts)), text)
 
 
+def by_section(verdicts: Iterable[Verdict]) -> Html:
+    """The same, the cards of each section folded under its line."""
+    sections: dict[int, list[Verdict]] = {}
+    for v in verdicts:
+        sections.setdefault(v.section, []).append(v)
+    folds, texts = [], []
+    for number, own in sections.items():
+        of = cards(own)
+        title = f"**Section {number}:** {of.text.partition(chr(10))[0]}"
+        folds.append(fold(title, "".join(map(card, own)), "none"))
+        texts.append(f"Section {number}: {of.text}")
+    return Html("".join(folds), "\n".join(texts))
+
+
 def card(v: Verdict) -> str:
     """One claim as HTML."""
     colour, _ = VERDICTS[v.verdict]
-    look = f"border:{LINE};border-left:5px solid {colour};border-radius:6px;padding:6px 12px"
-    lines = [
-        f"{chip(v.verdict, v.label)} &nbsp;<b>{escape(v.id)}</b> &nbsp;{escape(v.statement)}",
-        *(f'<span style="font-size:90%">{escape(line)}</span>' for line in in_short(v)),
-    ]
+    look = f"border:{LINE};border-left:5px solid {colour};border-radius:6px;padding:3px 12px"
     rows = "".join(
         f'<tr><td style="text-align:left;white-space:nowrap;vertical-align:top">{name}</td>'
         f'<td style="text-align:left">{text}</td></tr>'
         for name, text in details(v).items()
         if text
     )
-    more = fold("condition, cells, checks, rule", f'<table style="font-size:90%">{rows}</table>')
-    return f'<div style="{look};margin:5px 0">{"<br>".join(lines)}{more}</div>'
+    return (
+        f'<details style="{look};margin:3px 0"><summary style="cursor:pointer">'
+        f"{chip(v.verdict, v.label)} <b>{escape(v.id)}</b> {escape(v.statement)}<br>"
+        f'<span style="font-size:90%">{escape("; ".join(in_short(v)))}</span></summary>'
+        f'<table style="font-size:90%">{rows}</table></details>'
+    )
 
 
 def in_short(v: Verdict) -> list[str]:
@@ -53,7 +67,7 @@ def in_short(v: Verdict) -> list[str]:
         return [v.reason]
     robust = f"; robust in {v.robust} checks" if v.robust else ""
     where = f" at {v.at}" if v.at else ""
-    head = f"Measured {effect_of(v)}{where}; {v.met} of {v.n} cells hold{robust}."
+    head = f"Measured {effect_of(v)}{where}; {v.met} of {v.n} cells hold{robust}"
     halves = [] if v.verdict in ("supported", "contradicted") else _halves(v)
     return [head, *halves]
 
@@ -63,7 +77,7 @@ def _halves(v: Verdict) -> list[str]:
     cells."""
     parts = [part for part in v.parts if part.decides]
     found = [
-        f"{WORDS[part.verdict]}: {part.name}" + (f" ({part.count})" if part.n > 1 else "") + "."
+        f"{WORDS[part.verdict].lower()}: {part.name}" + f" ({part.count})" * (part.n > 1)
         for part in parts
     ] * (len(parts) > 1)
     for part in parts:

@@ -4,8 +4,8 @@ what the commentaries of several sections share.
     @commentary
     def over_batch(table): ...
 
-    over_batch(run)            in a notebook: Markdown
-    over_batch(run.table)      anywhere: the text
+    over_batch(run)            in a notebook: at most three bullets, the rest folded
+    over_batch(run.table)      anywhere: the text, in Markdown
 """
 
 from collections.abc import Callable
@@ -21,7 +21,8 @@ NOTHING = "Nothing was measured for this figure."
 
 
 def commentary(say: Callable[..., str]) -> Callable:
-    """Let a function (table, ...) -> text also take a notebook's run, and return Markdown then."""
+    """Let a function (table, ...) -> text also take a notebook's run, and return what it shows
+    then."""
 
     @wraps(say)
     def either(of, *args, **given):
@@ -60,6 +61,19 @@ def nothing(summary: pd.DataFrame, sweep: str, said: str | None = None) -> str:
 def change(ratio: float, digits: int = 0) -> str:
     """1.25 as `+25 %`"""
     return f"{100 * (ratio - 1):+.{digits}f} %"
+
+
+def ends_of(
+    rows: pd.DataFrame, column: str, head: str, value: str = "{:+.0f} %", name: str = "series"
+) -> str:
+    """`<head> -5 % (a) to +30 % (b). `: the least and the greatest of a column, each with the name
+    of its row; empty where there is none."""
+    values = rows[column].astype(float).reset_index(drop=True).dropna()
+    if values.empty:
+        return ""
+    names = rows[name].reset_index(drop=True)
+    at = dict.fromkeys([values.idxmin(), values.idxmax()])
+    return f"{head} {' to '.join(f'{value.format(values[i])} ({names[i]})' for i in at)}. "
 
 
 def with_length(rows: pd.DataFrame) -> pd.DataFrame:

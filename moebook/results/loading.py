@@ -15,8 +15,7 @@ import pandas as pd
 from moebook import devices, paths
 from moebook.measure.store import Found, Store
 from moebook.predict import layers
-from moebook.predict.columns import CALIBRATED, LEFT_OUT, add_predictions
-from moebook.predict.measured import METHODS
+from moebook.predict.columns import add_predictions
 from moebook.predict.roofline import ArchitectureOf, Ceilings, add_floor
 from moebook.problems import Told
 from moebook.results import balance, deciding, derived, schema
@@ -238,42 +237,6 @@ def enriched(res: Results) -> Results:
         res, summary=add_predictions(summary, architecture_of(res.plan), res.plan.device)
     )
     return replace(found, summary=deciding.with_decisions(res.enrich.summary(found)).copy())
-
-
-def prediction(res: Results) -> str:
-    """How well predictions meet the measured rows, by how they were made, or why there are none."""
-    rows = res.summary
-    if "predicted_e2e_s" not in rows:  # a summary of nothing measured has no prediction
-        return "No prediction: nothing was measured."
-    measured = rows[(rows["status"] == "ok") & rows["predicted_e2e_s"].notna()]
-    if measured.empty:
-        why = rows.loc[rows["status"] == "ok", "predicted_reason"].dropna()
-        return f"No prediction: {why.iloc[0] if len(why) else 'nothing was measured'}."
-    said = [_score(measured, how, words) for how, words in HOW.items()]
-    timed = (rows["status"] == "ok") & rows["method"].isin(METHODS)
-    none = rows.loc[timed & rows["predicted_e2e_s"].isna()]
-    whose = none.groupby("predicted_reason")["model"].agg(lambda m: ", ".join(sorted(set(m))))
-    said += [f"No prediction of {models}: {reason}." for reason, models in whose.items()]
-    return " ".join(filter(None, said))
-
-
-HOW = {
-    LEFT_OUT: "predicted while their model was left out of the fit",
-    CALIBRATED: "predicted by the shipped calibration, which has their model or its kin in it",
-}
-
-
-def _score(rows: pd.DataFrame, how: str, words: str) -> str | None:
-    own = rows[rows["predicted_how"] == how]
-    if own.empty:
-        return None
-    error = 100 * (own["predicted_e2e_s"] / own["e2e_s"].astype(float) - 1).abs()
-    inside = own["e2e_s"].between(own["predicted_e2e_s_lo95"], own["predicted_e2e_s_hi95"])
-    return (
-        f"{len(own)} points {words}: E2E off by {error.median():.1f} % in the median, "
-        f"{error.quantile(0.9):.0f} % at the 90th percentile; {100 * inside.mean():.0f} % lie in "
-        "their 95 % interval."
-    )
 
 
 def unmeasured(params: NotebookParams, plan: Plan, origin: str, enrich: Enrich) -> Results:

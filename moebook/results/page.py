@@ -5,6 +5,7 @@ notebooks that it does not trust), in exported HTML and in `moebook report`; col
 page are the reader's, light or dark. Each piece is plain text, too, for logs and terminals."""
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -19,6 +20,10 @@ VERDICTS = {
     "undecided": ("#4a4a8a", "?"),
     "untested": ("#616161", "–"),
 }
+MOST_BULLETS = 3  # of a commentary, in sight
+# a table or a list of a commentary: lines that begin alike, without the empty ones around them
+BLOCKS = re.compile(r"\s*^((?:[|-] .*(?:\n|\Z))+)\s*", re.MULTILINE)
+SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9*`])|(?<=:)\Z")
 LINE = "1px solid rgba(128,128,128,.45)"
 BOX = (
     f"border:{LINE};border-left:5px solid #0072b2;border-radius:6px;padding:10px 16px;margin:6px 0"
@@ -48,9 +53,9 @@ class Number:
     label: str
 
 
-def inline(markdown: str) -> str:
+def inline(markdown: object) -> str:
     """HTML of a line of Markdown: bold, code, and nothing else."""
-    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(markdown, quote=False))
+    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(str(markdown), quote=False))
     return re.sub(r"`(.+?)`", r"<code>\1</code>", text)
 
 
@@ -64,12 +69,53 @@ def chip(verdict: str, text: str = "") -> str:
     )
 
 
-def fold(title: str, body: str) -> str:
-    """A line that opens to more; `body` is HTML. Wide tables scroll inside."""
+def fold(title: str, body: str, height: str = "36em") -> str:
+    """A line (Markdown) that opens to more; `body` is HTML. What is wider, or taller than
+    `height`, scrolls inside."""
     return (
-        f'<details style="margin:4px 0"><summary style="cursor:pointer">{escape(title)}</summary>'
-        f'<div style="overflow:auto;max-height:36em;margin:4px 0">{body}</div></details>'
+        f'<details style="margin:4px 0"><summary style="cursor:pointer">{inline(title)}</summary>'
+        f'<div style="overflow:auto;max-height:{height};margin:4px 0">{body}</div></details>'
     )
+
+
+def folded(title: str, frame: pd.DataFrame) -> Html:
+    """A table under a line that opens to it."""
+    return Html(fold(title, table(frame)), f"{title}\n{frame.to_string(index=False)}")
+
+
+def said(text: str) -> tuple[list[str], str]:
+    """A commentary (Markdown: sentences, tables, lists) for a page: (at most three bullets, HTML of
+    the rest, folded). A sentence that ends in a colon heads the table that follows it."""
+    bullets, folds = [], ""
+    for i, block in enumerate(BLOCKS.split(text)):
+        if i % 2:
+            announced = bullets and bullets[-1].endswith(":")
+            folds += fold(bullets.pop()[:-1] if announced else "In numbers", _block(block))
+        else:
+            bullets += filter(None, SENTENCES.split(block.strip()))
+    more = "".join(f"<p>{inline(one)}</p>" for one in bullets[MOST_BULLETS:])
+    return bullets[:MOST_BULLETS], folds + (fold("More", more) if more else "")
+
+
+def bullets(text: str) -> str:
+    """A commentary as HTML: its bullets, and the rest folded."""
+    shown, rest = said(text)
+    items = "".join(f"<li>{inline(one)}</li>" for one in shown)
+    return f'<ul style="margin:2px 0">{items}</ul>' * bool(items) + rest
+
+
+def _block(text: str) -> str:
+    """A Markdown table or list as HTML."""
+    lines = text.strip().splitlines()
+    if lines[0].startswith("-"):
+        return f"<ul>{''.join(f'<li>{inline(line[2:])}</li>' for line in lines)}</ul>"
+    head, _, *rows = ([cell.strip() for cell in line[1:-1].split(" | ")] for line in lines)
+    return table(pd.DataFrame(rows, columns=head))
+
+
+def picture(png: bytes, name: str) -> str:
+    """A picture within the page."""
+    return f'<img alt="{name}" src="data:image/png;base64,{b64encode(png).decode()}"/>'
 
 
 def box(finding: str, numbers: Iterable[Number], chips: Iterable[str], below: str) -> str:
@@ -119,4 +165,4 @@ def table(frame: pd.DataFrame, tinted: Iterable[bool] = (), caption: str = "") -
 
 def _cells(tag: str, values: Iterable, sides: list[str]) -> str:
     pairs = zip(values, sides, strict=True)
-    return "".join(f'<{tag} style="{side}">{escape(str(v))}</{tag}>' for v, side in pairs)
+    return "".join(f'<{tag} style="{side}">{inline(v)}</{tag}>' for v, side in pairs)

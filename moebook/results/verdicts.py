@@ -47,7 +47,7 @@ def evaluate(
             verdict = checked(verdict, claim, judge)
         left_out = [] if claim.untested else sorted(of_sweep(under, claim.sweep)["model"].unique())
         if left_out:
-            why = "measured under its floor, so its routing was not near uniform"
+            why = "measured under its physical limit, so its routing was not near uniform"
             reason = f"{verdict.reason}; without {', '.join(left_out)}: {why}"
             verdict = replace(verdict, reason=reason)
         verdicts.append(verdict)

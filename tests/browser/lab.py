@@ -166,8 +166,8 @@ class Notebook:
         return nbformat.read(file, 4)
 
     def figures(self) -> list[int]:
-        """Widths in pixels of the pictures that the browser shows as outputs."""
-        images = self.page.locator(".jp-Notebook .jp-RenderedImage img")
+        """Widths in pixels of the pictures that the browser has as outputs, also folded ones."""
+        images = self.page.locator(".jp-Notebook .jp-OutputArea img")
         return images.evaluate_all("all => all.map(image => image.naturalWidth)")
 
     @property

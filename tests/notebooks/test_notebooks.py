@@ -196,7 +196,7 @@ def test_papermill_measures_draws_and_leaves_a_record(executed):
 def test_the_executed_notebook_reads_its_figures_with_numbers(executed):
     _, tmp_path = executed
     texts = [
-        o.data.get("text/markdown", "")
+        o.data.get("text/html", "") + o.data.get("text/markdown", "")
         for c in code_cells(tmp_path / "out.ipynb")
         for o in c.outputs
         if o.output_type == "display_data" or o.output_type == "execute_result"

@@ -169,7 +169,7 @@ def test_a_model_under_its_floor_is_no_measure():
     table = table.assign(floor_tpot_s=table["floor_tpot_s"].mask(qwen, 2 * table["tpot_s"]))
     for text in (r.llms(table), r.latency(table)):
         assert text.endswith("no measure of the model: Qwen3-30B-A3B in fp8.")
-    assert "Faster than its roofline bound" not in r.llms(models())
+    assert "Faster than its physical limit" not in r.llms(models())
     fig, rows = view.throughput(table)
     for ax, (_, own) in zip(fig.axes, rows.groupby("suite", sort=False), strict=True):
         under = own.loc[own["model"] == "Qwen3-30B-A3B", "accuracy_pct"]

@@ -167,7 +167,7 @@ def test_runs_under_their_bound_are_counted():
     text = r.check(
         table.assign(floor_tpot_s=table["tpot_s"] * np.where(table["draft_tokens"] == 8, 1.2, 0.8))
     )
-    assert "4 of 77 runs with a draft are faster than their roofline bound" in text
+    assert "4 of 77 runs with a draft are faster than their physical limit" in text
 
 
 def test_experts_against_formula_and_plain():

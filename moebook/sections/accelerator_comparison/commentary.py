@@ -5,7 +5,15 @@ import pandas as pd
 from moebook.plot import markdown
 from moebook.results import gains
 from moebook.results.cells import of_sweep
-from moebook.results.commentary import NOTHING, commentary, missing, nothing, planned, with_length
+from moebook.results.commentary import (
+    NOTHING,
+    commentary,
+    ends_of,
+    missing,
+    nothing,
+    planned,
+    with_length,
+)
 from moebook.sections.accelerator_comparison.enrich import BEATEN
 from moebook.sections.accelerator_comparison.figures import (
     RATES,
@@ -166,7 +174,8 @@ def rooflines(table: pd.DataFrame) -> str:
     shown = shown.assign(line=shown["line"].str.removesuffix(", roofline"))
     cells = {"published figures alone": "{line}", "least E2E (s)": "{e2e_s:.3g}"}
     head = f"Rooflines, run nowhere, at batch {at['batch'].iloc[0]}, {at['length'].iloc[0]} tokens:"
-    return f"{head}{markdown.table(shown, cells)}{rest.strip()}".strip()
+    ends = ends_of(shown, "e2e_s", "Published figures alone allow", "{:.3g} s", "line")
+    return f"{head}{markdown.table(shown, cells)}{ends}{rest.strip()}".strip()
 
 
 @commentary
@@ -185,7 +194,8 @@ def knees(table: pd.DataFrame) -> str:
         rows = rows.assign(**{column: rows[column].where(inside)})
         cells[f"{REASONS[column]} from"] = f"{{{column}:,.0f}}"
     text = "Where the exponent rises most, and what should bend a curve within its lengths:"
-    return f"{text}{markdown.table(rows, cells)}".strip()
+    ends = ends_of(rows, "bend_measured", "Curves have their knee at", "{:,.0f} tokens", "line")
+    return f"{text}{markdown.table(rows, cells)}{ends}".strip()
 
 
 def _gone(rows: pd.DataFrame) -> str:

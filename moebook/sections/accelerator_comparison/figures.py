@@ -117,7 +117,7 @@ def throughput(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 @figure("against_ceiling")
 def share_of_peaks(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """How near measured points come to their device's peaks (%): roofline bound over measured, of
+    """How near measured points come to their device's peaks (%): physical limit over measured, of
     prefill and of a decode step, at the smallest and the largest batch."""
     columns = (*LABELS, *PHASES, *(f"floor_{phase}" for phase in PHASES))
     rows = measured_here(rows_of(table, "against_ceiling", None, columns))
@@ -130,7 +130,7 @@ def share_of_peaks(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 
 def shares(rows: pd.DataFrame, phase: str) -> pd.Series:
-    """Roofline bound over measured time of a phase, `ttft_s` or `tpot_s` (%)."""
+    """Physical limit over measured time of a phase, `ttft_s` or `tpot_s` (%)."""
     return 100 * rows[f"floor_{phase}"].astype(float) / rows[phase].astype(float)
 
 

@@ -4,7 +4,15 @@ import pandas as pd
 
 from moebook.plot import markdown
 from moebook.predict.layers import turning_points
-from moebook.results.commentary import NOTHING, commentary, measured, missing, nothing, with_length
+from moebook.results.commentary import (
+    NOTHING,
+    commentary,
+    ends_of,
+    measured,
+    missing,
+    nothing,
+    with_length,
+)
 from moebook.results.gains import ratios
 from moebook.results.page import Number
 from moebook.sections.fused_moe.figures import TIME, kernel_of
@@ -80,7 +88,8 @@ def layer_time(table: pd.DataFrame) -> str:
         "largest relative error": "{relative_error:.1e}",
     }
     head = "Times over the models, and the largest error against float64:"
-    return head + markdown.table(found, cells) + missing(table, "layer")
+    ends = ends_of(found, "max_last", "A call of the most tokens takes", "{:,.0f} µs")
+    return head + markdown.table(found, cells) + ends + missing(table, "layer").lstrip()
 
 
 @commentary
@@ -104,7 +113,12 @@ def layer_slowdown(table: pd.DataFrame) -> str:
     )
     if found.empty:
         return NOTHING
-    return f"How many times as long as {fused} (median over models):" + markdown.table(found, cells)
+    ends = "".join(
+        ends_of(found, f"ratio{end}", f"With the {word} tokens others take, × {fused},", "{:.1f}")
+        for end, word in (("", "fewest"), ("_last", "most"))
+    )
+    head = f"How many times as long as {fused} (median over models):"
+    return head + markdown.table(found, cells) + ends.strip()
 
 
 @commentary
@@ -133,10 +147,11 @@ def roofline(table: pd.DataFrame) -> str:
         "of models": "{turning} of {models}",
         "timed by": "{timing}",
     }
-    beyond = " Over 100 %: caches, or reading without writing, beat the measured copy."
+    beyond = "Over 100 %: caches, or reading without writing, beat the measured copy."
     return (
-        "How near each comes to the roof, and from where it is compute-bound: where the flat time "
-        "of reading all experts meets the line of the largest call."
+        ends_of(found.reset_index(), "high", "The best share of the roof:", "{:.0f} %")
+        + "A variant is compute-bound from where the flat time of reading all experts meets the "
+        "line of the largest call."
         + markdown.table(found.assign(timing=timing).reset_index(), cells)
         + beyond * bool((turns["share"] > 100).any())
     )
@@ -158,7 +173,8 @@ def layer_quantized(table: pd.DataFrame) -> str:
         f"Times as fast as {fused} in {dtype}, over models and tokens:" if len(found) else NOTHING
     )
     cells = {"": "{series}", "from": "{min:.2f}", "to": "{max:.2f}", "median": "{median:.2f}"}
-    return head + markdown.table(found, cells) + missing(table, "layer_quantized")
+    ends = ends_of(found, "median", "In the median a format is", "{:.2f} times as fast")
+    return head + markdown.table(found, cells) + ends + missing(table, "layer_quantized").lstrip()
 
 
 @commentary
@@ -210,4 +226,6 @@ def _gains(table: pd.DataFrame, sweep: str, axis: str) -> str:
     }
     found = markdown.ends(found, "series", axis).merge(means, on="series")
     head = "Gain in throughput:" if len(found) else NOTHING
-    return head + markdown.table(found, cells) + missing(table, sweep)
+    others = found[found["series"] != NO_GRAPHS]
+    ends = ends_of(others, "mean", "The fused kernel gains, on average,")
+    return head + markdown.table(found, cells) + ends + missing(table, sweep).lstrip()

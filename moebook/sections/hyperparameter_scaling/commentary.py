@@ -15,6 +15,7 @@ from moebook.results.commentary import (
     planned,
     with_length,
 )
+from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
 from moebook.sections.hyperparameter_scaling.regimes import (
     AUTHOR,
@@ -26,6 +27,8 @@ from moebook.sections.hyperparameter_scaling.regimes import (
     regime_rows,
 )
 from moebook.sections.hyperparameter_scaling.validation import validation_table
+
+__all__ = ["predicted_vs_measured"]
 
 MISS_PCT = 3  # an error over this is called a miss
 
@@ -175,10 +178,10 @@ def _follows(model: str, own: pd.DataFrame) -> str:
 
 @commentary
 def over_floor(table: pd.DataFrame) -> str:
-    """Measured over the roofline bound, and the models whose measurement lies under it."""
+    """Measured over the physical limit, and the models whose measurement lies under it."""
     ok = table[table["status"] == "ok"]
     if "floor_tpot_s" not in ok or ok["floor_tpot_s"].isna().all():
-        return "The device's peaks were not measured, so there is no roofline bound."
+        return "The device's peaks were not measured, so there is no physical limit."
     cells = measured(table, "grid")
     if cells.empty:
         return nothing(table, "grid") + _under_bound(table)
@@ -188,16 +191,21 @@ def over_floor(table: pd.DataFrame) -> str:
             "the first token": cells["ttft_s"] / cells["floor_ttft_s"],
         }
     )
-    found = ratios.agg(["median", "min", "max"]).T.map("{:.2f}".format)
-    rows = found.set_axis(["median", "least", "most"], axis=1).reset_index(names="over the grid")
-    return f"Time taken, in multiples of the roofline bound:{markdown(rows)}{_under_bound(table)}"
+    found = ratios.agg(["median", "min", "max"]).T
+    told = "; ".join(
+        f"{name} {r.median:.2f} ({r.min:.2f} to {r.max:.2f})"
+        for name, r in zip(found.index, found.itertuples(), strict=True)
+    )
+    return (
+        f"In multiples of the physical limit, median over the grid: {told}. {_under_bound(table)}"
+    )
 
 
 def _under_bound(table: pd.DataFrame) -> str:
-    """Models that measured faster than their roofline bound."""
+    """Models that measured faster than their physical limit."""
     ratio = (table["tpot_s"] / table["floor_tpot_s"]).where(table["status"] == "ok")
     return "".join(
-        f"**{model} lies under its roofline bound** (down to "
+        f"**{model} lies under its physical limit** (down to "
         f"{ratio[table['model'] == model].min():.2f} times). The device cannot read faster, so "
         f"the model's dummy weights do not route near uniform: they read fewer experts. Its "
         f"points are shown, and left out of verdicts and prediction. "
@@ -226,16 +234,17 @@ def _over_batch(table: pd.DataFrame, sweep: str, line: str, name: str) -> str:
         wide = own.pivot_table(index="batch", columns=line, values=T)
         few, many = wide.index.min(), wide.index.max()
         grown = (wide.loc[many] / wide.loc[few]).dropna()
-        times = "not measured at both ends of the batch range"
+        times = "throughput was not measured at both ends of the batch range"
         if not grown.empty:
-            times = f"{grown.min():.1f} to {grown.max():.1f} times, batch {few} to {many}"
+            times = f"throughput grows {grown.min():.1f} to {grown.max():.1f} times"
+            times += f" from batch {few} to {many}"
         low, high = wide.columns.min(), wide.columns.max()
         ratio = (wide[high] / wide[low]).dropna() if low != high else wide.iloc[:0, 0]
         ends = dict.fromkeys([*ratio.index[:1], *ratio.index[-1:]])
         each = ", ".join(f"{change(ratio[batch])} at batch {batch}" for batch in ends)
-        cost = f"{low} to {high}: {each}" if each else "–"
-        found.append({"model": model, "growth with batch": times, f"change with {name}": cost})
-    return f"Throughput by batch and by {name}:{markdown(pd.DataFrame(found))}"
+        cost = f"; from {low} to {high} {name} it changes by {each}" if each else ""
+        found.append(f"**{model}**: {times}{cost}.")
+    return " ".join(found)
 
 
 @commentary

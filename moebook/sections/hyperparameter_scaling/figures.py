@@ -108,7 +108,7 @@ def routing_regimes(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 @figure("over_floor")
 def over_floor(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """TTFT and TPOT as multiples of their roofline bounds (dashed: 1) over FFN dimension I: a line
+    """TTFT and TPOT as multiples of their physical limits (dashed: 1) over FFN dimension I: a line
     per active experts K, a panel per quantity and expert count E."""
     bounds = {"TTFT": ("ttft_s", "floor_ttft_s"), "TPOT": ("tpot_s", "floor_tpot_s")}
     needed = [column for pair in bounds.values() for column in pair]

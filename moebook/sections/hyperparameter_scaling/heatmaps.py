@@ -50,7 +50,7 @@ def grid_heatmap(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 @figure("grid_over_floor")
 def grid_over_floor(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """E2E latency of every cell as a multiple of its roofline bound; 1 is the best the device
+    """E2E latency of every cell as a multiple of its physical limit; 1 is the best the device
     allows."""
     rows = _cells(table, "grid_over_floor", "e2e_s", "floor_e2e_s")
     ratio = (rows["e2e_s"] / rows["floor_e2e_s"]).where(rows["status"] == "ok")

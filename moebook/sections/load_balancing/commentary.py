@@ -8,7 +8,7 @@ import pandas as pd
 
 from moebook.plot.markdown import table
 from moebook.results.balance import EP_DEGREES, overall, sampling_floor, statistics
-from moebook.results.commentary import commentary, measured, missing, nothing
+from moebook.results.commentary import commentary, ends_of, measured, missing, nothing
 from moebook.results.gains import METRIC
 from moebook.results.page import Number
 from moebook.sections.load_balancing import choices, skew
@@ -16,6 +16,7 @@ from moebook.sections.load_balancing.choices import BASE
 
 VARIANT = {"variant": "{variant}"}
 ABLATED = ("perplexity", "ablation_perplexity", "expert_counts")
+TIMES = "{:.2f}×"
 LIMIT = 0.02  # change of time or throughput under which there is said to be none
 
 
@@ -109,7 +110,9 @@ def heatmaps(summary: pd.DataFrame) -> str:
         "Gini": "{gini:.2f}",
     }
     return (
-        f"Of {tokens:,.0f} tokens. By chance a perfectly even router of {experts} experts would "
+        f"{ends_of(found, 'most', 'The most chosen expert, over uniform:', TIMES, 'variant')}"
+        f"By chance, of "
+        f"{tokens:,.0f} tokens, a perfectly even router of {experts} experts would "
         f"show a coefficient of variation of {chance['cv']:.3f} and {chance['max_over_mean']:.2f} "
         f"times the uniform share.{missing(summary, 'balance')}{table(found, heads)}"
     )
@@ -142,7 +145,8 @@ def domains(summary: pd.DataFrame) -> str:
         "coefficient of variation, by text": "{cv_lo:.2f} to {cv_hi:.2f}",
     }
     return (
-        "Share of choices that go to other experts from one text to another, mean over pairs of "
+        ends_of(found, "moved_pct", "Of choices move from text to text", "{:.0f} %", "variant")
+        + "Share of choices that go to other experts from one text to another, mean over pairs of "
         "texts and layers. A model that is even over all texts can still be uneven on one."
         + table(found, heads)
     )
@@ -179,6 +183,7 @@ def over_training(summary: pd.DataFrame) -> str:
         "most": "{max:.2f}, at step {step:,}",
     }
     said = "Coefficient of variation of the load on one fixed batch, mean over layers."
+    said = ends_of(found, "last", "At the last step the load varies by", "{:.2f}", "variant") + said
     return said + missing(summary, "training") + table(found, heads)
 
 
@@ -196,8 +201,11 @@ def balance_and_quality(summary: pd.DataFrame) -> str:
         f"over {BASE}": "{over_pct:+.2f} %",
         "coefficient of variation": "{balance_cv:.2f}",
     }
-    said = "Each was trained once, so what another seed would change is not known."
-    return said + table(found.assign(over_pct=over, variant=found.index), heads)
+    found = found.assign(over_pct=over, variant=found.index)
+    others = found.drop(index=BASE, errors="ignore")
+    said = ends_of(others, "over_pct", f"Over {BASE} perplexity changes by", "{:+.2f} %", "variant")
+    said += "Each was trained once, so what another seed would change is not known."
+    return said + table(found, heads)
 
 
 @commentary
@@ -210,10 +218,12 @@ def ep_balance(summary: pd.DataFrame) -> str:
     means = rows.astype(dict.fromkeys(columns.values(), float)).groupby("variant", sort=False)
     means = means[list(columns.values())].mean().reset_index()
     heads = VARIANT | {f"{degree} ranks": f"{{{name}:.2f}}" for degree, name in columns.items()}
+    last = f"{EP_DEGREES[-1]} ranks the fullest has"
     return (
-        "Load of the fullest rank over the mean, mean over texts and layers. A layer that is bound "
-        "by computing waits that many times as long as on even ranks; the mean over layers is what "
-        f"a whole model waits.{missing(summary, 'balance')}{table(means, heads)}"
+        ends_of(means, columns[EP_DEGREES[-1]], f"On {last}, over the mean,", TIMES, "variant")
+        + "Load of the fullest rank over the mean, mean over texts and layers. A layer that is "
+        "bound by computing waits that many times as long as on even ranks; the mean over layers "
+        f"is what a whole model waits.{missing(summary, 'balance')}{table(means, heads)}"
     )
 
 
@@ -236,8 +246,12 @@ def importance(summary: pd.DataFrame) -> str:
         "experts without which it is lower": "{lower} of {all}",
     }
     layers, experts = rise.shape
-    said = f"Rank correlation of frequency and cost, over {layers} layers of {experts} experts."
-    return said + missing(summary, "importance") + table(pd.DataFrame(found, columns=names), heads)
+    found = pd.DataFrame(found, columns=names)
+    said = ends_of(
+        found, "rho", "Frequency and worth of an expert correlate by ρ", "{:+.2f}", "variant"
+    )
+    said += f"Rank correlation of frequency and cost, over {layers} layers of {experts} experts."
+    return said + missing(summary, "importance") + table(found, heads)
 
 
 @commentary

@@ -103,7 +103,7 @@ def parameter_counts() -> pd.DataFrame:
 @figure("fig01_parameter_breakdown")
 def parameter_breakdown(_: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 1: parameters per component of the models of Table 1, all and active for one token, as
-    shares (%) and in billions."""
+    shares (%) and, over a page, in billions."""
     return stacked(parameter_counts(), width=width)
 
 
@@ -113,9 +113,9 @@ def stacked(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     rows = with_shares(table)
     models, parts = list(dict.fromkeys(rows["model"])), _ordered(rows["component"].unique())
     with style.paper_style(width) as inches:
-        shape = (2, 2) if width == "page" else (4, 1)
+        shape, columns = ((2, 2), SHARES + COUNTS) if width == "page" else ((2, 1), SHARES)
         fig = Figure(figsize=(inches, shape[0] * (0.16 * len(models) + 0.55)), layout="constrained")
-        for ax, column in zip(fig.subplots(*shape, sharey=True).flat, SHARES + COUNTS, strict=True):
+        for ax, column in zip(fig.subplots(*shape, sharey=True).flat, columns, strict=True):
             wide = rows.pivot(index="model", columns="component", values=column)
             _bars(ax, wide.reindex(index=models, columns=parts).fillna(0), column)
         handles = [Patch(**_look(part)) for part in parts]

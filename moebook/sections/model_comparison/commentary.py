@@ -9,12 +9,14 @@ from moebook.results.commentary import (
     T,
     change,
     commentary,
+    ends_of,
     in_order,
     measured,
     nothing,
     planned,
 )
 from moebook.results.page import Number
+from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.model_comparison import accuracies, breakdown
 from moebook.sections.model_comparison.params import ALL_LLMS
 from moebook.sections.model_comparison.pareto import (
@@ -23,6 +25,8 @@ from moebook.sections.model_comparison.pareto import (
     on_front,
     suites_of,
 )
+
+__all__ = ["predicted_vs_measured"]
 
 KINDS = ("all parameters", "those active for one token")
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
@@ -113,15 +117,19 @@ def _ends(table: pd.DataFrame, sweep: str) -> str:
     rows = measured(table, sweep)
     if rows.empty:
         return nothing(table, sweep, NOTHING)
-    found = []
+    found, ends = [], ""
     for series, own in rows.set_index("model").groupby("series", sort=False):
+        e2e = own["e2e_s"].rename("e2e_s").reset_index()
+        ends += (
+            ends_of(e2e, "e2e_s", f"E2E in {series}:", "{:.3g} s", "model") if len(own) > 1 else ""
+        )
         for metric, name in LATENCIES.items():
             values = own[metric]
             least, most = (
                 f"{_seconds(values[m])} ({m})" for m in (values.idxmin(), values.idxmax())
             )
             found.append({"format": series, "latency": name, "least": least, "most": most})
-    return f"Latencies of {rows['model'].nunique()} models:{markdown(pd.DataFrame(found))}"
+    return f"Latencies of {rows['model'].nunique()} models:{markdown(pd.DataFrame(found))}{ends}"
 
 
 def _seconds(value: float) -> str:
@@ -149,12 +157,12 @@ def _lacking(table: pd.DataFrame, sweep: str) -> str:
 
 
 def _under(rows: pd.DataFrame) -> str:
-    """Models faster than their roofline bound: of dummy weights, and no measure of the model."""
+    """Models faster than their physical limit: of dummy weights, and no measure of the model."""
     under = rows[is_under(rows)]
     if under.empty:
         return ""
     return (
-        " Faster than its roofline bound, probably because its dummy weights read fewer experts "
+        " Faster than its physical limit, probably because its dummy weights read fewer experts "
         f"than uniform routing would, so its speed is no measure of the model: {_named(under)}."
     )
 
@@ -210,6 +218,7 @@ def _fronts(table: pd.DataFrame, metric: str, words) -> str:
             }
         )
     text = f"The Pareto fronts of speed and accuracy:{markdown(pd.DataFrame(found))}"
+    text += "".join(f"{f['accuracies']}: on the front {f['on the front']}. " for f in found[:1])
     if cautious:
         text += (
             f"Values of several reports, so that a few points are no difference: "

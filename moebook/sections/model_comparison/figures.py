@@ -107,7 +107,7 @@ def _strengths(count: int) -> list[float]:
 
 
 def _bars(ax: Axes, rows: pd.DataFrame, metric: str, colour: str, marker: str, **look) -> None:
-    """The bars of a series; repeats, roofline bound and prediction on each, or a mark where it has
+    """The bars of a series; repeats, physical limit and prediction on each, or a mark where it has
     no number."""
     good = (rows["status"] == "ok") & rows[metric].notna()
     ok, gone = rows[good], rows[~good]
@@ -197,7 +197,7 @@ def _against_accuracy(
 
 
 def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None:
-    """A marker per model, and the front; models under their roofline bound are named so."""
+    """A marker per model, and the front; models under their physical limit are named so."""
     lines.draw_lines(ax, rows, spec, {model: looks[model] for model in rows["model"]})
     for _, row in rows[rows["under_floor"]].iterrows():
         where = {"xytext": (0, -7), "textcoords": "offset points", "ha": "center", "va": "top"}

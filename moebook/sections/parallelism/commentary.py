@@ -5,7 +5,14 @@ import pandas as pd
 from moebook.models.one_rank import MODES, ONE
 from moebook.plot import markdown
 from moebook.results import gains
-from moebook.results.commentary import NOTHING, change, commentary, nothing, planned
+from moebook.results.commentary import (
+    NOTHING,
+    change,
+    commentary,
+    ends_of,
+    nothing,
+    planned,
+)
 from moebook.results.deciding import COMPOSED
 from moebook.sections.parallelism import scaling
 from moebook.sections.parallelism.plan import STAND_IN
@@ -61,7 +68,14 @@ def over_devices(table: pd.DataFrame) -> str:
     wide = cells.unstack(sort=False).rename(columns="{} devices".format).reset_index()
     shown = markdown.table(wide, {column: f"{{{column}}}" for column in wide})
     text = f"Throughput in units of one device's, batch {rows['batch'].iloc[0]}:{shown}"
-    return text + (_base(table) + _gone(table)).strip()
+    most = rows[rows["devices"] == rows["devices"].max()]
+    ends = "".join(
+        ends_of(
+            own, "times", f"**{model}** on {own['devices'].iloc[0]} devices over one:", "{:.2f}×"
+        )
+        for model, own in most.groupby("model", sort=False)
+    )
+    return text + (ends + (_base(table) + _gone(table)).strip()).strip()
 
 
 def _base(table: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from moebook.results.commentary import (
     NOTHING,
     T,
     commentary,
+    ends_of,
     in_order,
     measured,
     nothing,
@@ -15,6 +16,7 @@ from moebook.results.commentary import (
     with_gain,
 )
 from moebook.results.gains import gains
+from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.pruning.pruned import (
     BASELINE,
     CRITERIA,
@@ -26,6 +28,8 @@ from moebook.sections.pruning.pruned import (
     with_ratio,
     with_speed,
 )
+
+__all__ = ["predicted_vs_measured"]
 
 MOST_NAMED = 3
 SMALL = (
@@ -96,7 +100,9 @@ def gain_by_ratio(table: pd.DataFrame) -> str:
     )
     said = "Gain over the whole model, mean over active experts (range):"
     beside = _on_the_sources_cards(measured(table, SWEEP))
-    return said + markdown(wide.loc[in_order(found)].fillna("–").reset_index()) + beside.strip()
+    ends = ends_of(means.assign(series=series), "gain_pct", "Mean gain:", "{:+.1f} %")
+    shown = markdown(wide.loc[in_order(found)].fillna("–").reset_index())
+    return said + shown + ends + beside.strip()
 
 
 def _on_the_sources_cards(rows: pd.DataFrame) -> str:
@@ -116,19 +122,22 @@ def _on_the_sources_cards(rows: pd.DataFrame) -> str:
 
 @commentary
 def over_floor(table: pd.DataFrame) -> str:
-    """A decode step over its roofline bound, whole and pruned."""
+    """A decode step over its physical limit, whole and pruned."""
     rows = measured(table, SWEEP)
     if rows.empty:
         return nothing(table, SWEEP, NOTHING)
     if "floor_tpot_s" not in rows or rows["floor_tpot_s"].isna().all():
-        return "The device's peaks were not measured, so there is no roofline bound."
+        return "The device's peaks were not measured, so there is no physical limit."
     wide = rows.assign(over=rows["tpot_s"] / rows["floor_tpot_s"]).pivot_table(
         index="series", columns="model", values="over", aggfunc="median"
     )
     wide = wide.loc[[name for name in in_order(rows) if name in wide.index]]
     return (
-        "A decode step as a multiple of its roofline bound, median over active experts:"
+        "A decode step as a multiple of its physical limit, median over active experts:"
         + markdown(wide.map("{:.2f}".format, na_action="ignore").fillna("–").reset_index())
+        + ends_of(
+            wide.median(axis=1).rename("over").reset_index(), "over", "A step takes", "{:.2f} times"
+        )
         + "Where the multiple grows with pruning, the time that pruning saves is lost to what does "
         "not shrink: kernel launches, attention, the host."
     )

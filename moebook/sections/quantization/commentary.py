@@ -8,6 +8,7 @@ from moebook.results.commentary import (
     T,
     change,
     commentary,
+    ends_of,
     in_order,
     measured,
     missing,
@@ -18,6 +19,9 @@ from moebook.results.commentary import (
 )
 from moebook.results.gains import gains, ratios
 from moebook.results.increases import increases
+from moebook.results.prediction import predicted_vs_measured
+
+__all__ = ["predicted_vs_measured"]
 
 AXES = {"quant_batch": "batch", "quant_length": "length"}  # sweep of the pair -> what it is over
 SMALL = (
@@ -68,6 +72,7 @@ def _over(table: pd.DataFrame, sweep: str) -> str:
     return (
         f"Gain of {other} over {base}, by {axis}:"
         + markdown(wide.fillna("–").reset_index())
+        + ends_of(found, "gain_pct", f"{other} changes throughput by", name="model")
         + f"Slower at {slower} of {len(found)} workloads measured in both."
         + missing(table, sweep)
     )
@@ -161,7 +166,10 @@ def quality(table: pd.DataFrame) -> str:
         }
     )
     words.loc[found["increase_pct"].isna() | (found["series"] == base), words.columns[2:]] = "–"
-    return markdown(words).lstrip() + missing(table, "quality").lstrip()
+    most = ends_of(
+        found[found["series"] != base], "increase_pct", "Perplexity grows by", "{:+.2f} %"
+    )
+    return markdown(words).lstrip() + most + missing(table, "quality").lstrip()
 
 
 @commentary

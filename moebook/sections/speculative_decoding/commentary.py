@@ -10,6 +10,7 @@ from moebook.results.commentary import (
     NOTHING,
     T,
     commentary,
+    ends_of,
     length_of,
     measured,
     missing,
@@ -18,9 +19,12 @@ from moebook.results.commentary import (
     with_length,
 )
 from moebook.results.gains import gains
+from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.speculative_decoding import acceptance as accepted
 from moebook.sections.speculative_decoding import cost
 from moebook.sections.speculative_decoding.plan import PLAIN
+
+__all__ = ["predicted_vs_measured"]
 
 COMPARED_AT = 0.7  # acceptance at which drafts are compared where none was set
 WINNER, SMALLEST = "1.7B", "0.6B"  # drafts of the source
@@ -74,9 +78,12 @@ def over_length(table: pd.DataFrame) -> str:
     rows = rows.assign(change=100 * (rows[f"{T}_last"] / rows[T] - 1))
     over = _gain(table, "spec_length")["gain_pct"]
     wins = f"A draft is faster than no speculation at {(over > 0).sum()} of {len(over)} points."
+    wins = ends_of(rows, "change", "To the longest input throughput changes by") + wins * bool(
+        len(over)
+    )
     head = "How throughput changes from the shortest to the longest input:"
     cells = {"": "{series}", "from": "{length}", "to": "{length_last}", "change": "{change:+.0f} %"}
-    return _listed(table, "spec_length", head, rows, cells, wins * bool(len(over)))
+    return _listed(table, "spec_length", head, rows, cells, wins)
 
 
 @commentary
@@ -95,7 +102,8 @@ def over_draft_tokens(table: pd.DataFrame) -> str:
     best, most = (markdown.ends(found, "series", by) for by in ("gain_pct", "draft_tokens"))
     rows = best.merge(most, on="series", suffixes=("_of_best", ""))
     head = "The best number of draft tokens, by the gain over no speculation:"
-    return _listed(table, "spec_tokens", head, rows, cells, falls * bool(len(steps)))
+    gain = ends_of(rows, "gain_pct_last_of_best", "At its best a draft changes throughput by")
+    return _listed(table, "spec_tokens", head, rows, cells, gain + falls * bool(len(steps)))
 
 
 @commentary
@@ -107,7 +115,11 @@ def over_batch(table: pd.DataFrame) -> str:
         "largest": "{gain_pct_last:+.0f} % at {batch_last}",
     }
     rows = markdown.ends(_gain(table, "spec_batch"), "series", "batch")
-    return _listed(table, "spec_batch", "Throughput over no speculation:", rows, cells)
+    more = "".join(
+        ends_of(rows, f"gain_pct{end}", f"At the {word} batch a draft changes throughput by")
+        for end, word in (("", "smallest"), ("_last", "largest"))
+    )
+    return _listed(table, "spec_batch", "Throughput over no speculation:", rows, cells, more)
 
 
 @commentary
@@ -133,7 +145,9 @@ def acceptance(table: pd.DataFrame) -> str:
     rows = markdown.ends(cold, "series", "tokens_per_step").merge(
         means, on="series", suffixes=("", "_mean")
     )
-    return _listed(table, "acceptance", head, rows, cells, f"Mean over drafts and texts: {each}.")
+    ends = ends_of(means, "tokens_per_step", "Tokens per step, coldest:", "{:.2f}")
+    more = f"{ends}Mean over drafts and texts: {each}."
+    return _listed(table, "acceptance", head, rows, cells, more)
 
 
 @commentary
@@ -150,7 +164,10 @@ def by_position(table: pd.DataFrame) -> str:
     )
     cells = {"": "{series}", "position 1": "{first:.2f}", "last": "{last:.2f} (position {at})"}
     head = "Acceptance of a draft token given that those before it were accepted, mean over texts:"
-    alike = "One acceptance for all positions describes a draft as well as these two agree."
+    alike = (
+        ends_of(rows.reset_index(), "first", "Of first tokens are accepted", "{:.2f}")
+        + "One acceptance for all positions describes a draft as well as these two agree."
+    )
     return _listed(table, "acceptance", head, rows.reset_index(), cells, alike)
 
 
@@ -170,7 +187,8 @@ def speedup(table: pd.DataFrame) -> str:
     }
     head = f"With {k} draft tokens a step (batch {first['batch']}, {length_of(first)} tokens):"
     never = ", ".join(rows.loc[rows["break_even"].isna(), "series"])
-    more = f"{never} never pays: a step yields {k + 1} tokens at most. " * bool(never)
+    more = ends_of(rows, "break_even", "A draft pays from an acceptance of", "{:.2f}")
+    more += f"{never} never pays: a step yields {k + 1} tokens at most. " * bool(never)
     found = accepted.reached(table).reset_index()
     if len(found):
         tokens = expected_tokens(found["acceptance"], k)
@@ -179,6 +197,19 @@ def speedup(table: pd.DataFrame) -> str:
         reached = {"trained": "{series}", "acceptance": "{acceptance:.2f}", "faster": "{wins}"}
         more += markdown.table(found.assign(wins=wins), reached)
     return _listed(table, "spec_tokens", head, rows, cells, more)
+
+
+@commentary
+def break_even(table: pd.DataFrame) -> str:
+    """From which acceptance a draft pays, at the smallest and the largest batch."""
+    found = [
+        ends_of(own, "break_even", f"At batch {batch} a draft pays from an acceptance of", "{:.2f}")
+        for batch, own in cost.measured_ratio(table, "spec_batch").groupby("batch")
+    ]
+    found = list(filter(None, found))
+    return "".join(dict.fromkeys([*found[:1], *found[-1:]])) or nothing(
+        table, "spec_batch", NOTHING
+    )
 
 
 @commentary
@@ -195,7 +226,8 @@ def experts_hit(table: pd.DataFrame) -> str:
         "over plain decoding": "{over_plain:.2f}",
     }
     head = "Distinct experts of a layer per target step, mean over texts and temperatures:"
-    more = "What a step reads grows with these: it is what verifying k + 1 tokens costs."
+    more = ends_of(means, "over_plain", "Experts hit, × plain decoding:", "{:.2f}")
+    more += "What a step reads grows with these: it is what verifying k + 1 tokens costs."
     return _listed(table, "acceptance", head, means, cells, more)
 
 
@@ -212,7 +244,7 @@ def check(table: pd.DataFrame) -> str:
     drafted = table[(table["draft_tokens"].fillna(0) > 0) & (table["status"] == "ok")]
     if under := is_under(drafted).sum():
         text += (
-            f"{under} of {len(drafted)} runs with a draft are faster than their roofline bound: "
+            f"{under} of {len(drafted)} runs with a draft are faster than their physical limit: "
             "their draft tokens share experts more than near-uniform routing would, so the cost "
             "of verifying is understated. "
         )
@@ -240,7 +272,9 @@ def graphs(table: pd.DataFrame) -> str:
     each = both.groupby("series", sort=False)["gain"].agg(["min", "max", "size"]).reset_index()
     cells = {"": "{series}", "from": "{min:+.1f} %", "to": "{max:+.1f} %", "places": "{size}"}
     one, other = both[["graphs_usual", "graphs"]].iloc[0]
-    return f"Graphs `{one}` against `{other}`, in time per token:" + markdown.table(each, cells)
+    ends = ends_of(both, "gain", f"`{one}` takes longer than `{other}` by", "{:+.1f} %")
+    head = f"Graphs `{one}` against `{other}`, in time per token:"
+    return head + markdown.table(each, cells) + ends.strip()
 
 
 @commentary
