@@ -11,11 +11,12 @@ import yaml
 
 from moebook import paths
 from moebook.explore.choices import COLUMNS
-from moebook.plot.lines import METHODS, Spec
+from moebook.plot.lines import Spec
 from moebook.plot.rows import reading
 from moebook.plot.style import cell_number
 from moebook.results.comparison import percent
 from moebook.results.intervals import Values, estimate, log_ratio
+from moebook.results.kinds import WORDS
 
 IN_YAML = ("profile", "notebook", "sweeps", "model", "series", "method", "dtype", "quantization")
 IN_YAML += ("num_layers", "expert_ffn_dim", "num_experts", "top_k", "tensor_parallel")
@@ -43,7 +44,7 @@ def _told(row: dict, spec: Spec, columns: list[str]) -> str:
     what = ", ".join(reading(c, row[c]) for c in columns if row[c] is not None)
     said = [f"<b>{html.escape(label)}</b>" if label else "", html.escape(what)]
     said.append(f"{cell_number(float(row[spec.metric]), 4)} {_interval(row, spec.metric)}")
-    said.append(f"{METHODS.get(row['got'], row['got'])}{_records(row)}")
+    said.append(f"{WORDS.get(row['got'], row['got'])}{_records(row)}")
     said.append(html.escape(row.get("note") or ""))
     return "<br>".join(filter(None, said))
 

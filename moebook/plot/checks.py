@@ -9,6 +9,7 @@ from moebook.plot import layout, lines, style
 from moebook.plot.figure import figure
 from moebook.plot.rows import plotted, rows_of, with_numbers
 from moebook.predict.columns import LEFT_OUT
+from moebook.results.kinds import method_kind
 
 
 @figure("predicted_vs_measured")
@@ -27,7 +28,7 @@ def predicted_vs_measured(
     held = ok["predicted_how"] == LEFT_OUT
     ok = ok[held].reset_index(drop=True) if held.any() else ok
     ok = ok.assign(error_pct=100 * (ok["predicted_e2e_s"] / ok["e2e_s"] - 1))
-    kinds = ok["method"].map(lines.method_kind)
+    kinds = ok["method"].map(method_kind)
     models = list(dict.fromkeys(ok["model"]))
     looks = dict(
         zip(

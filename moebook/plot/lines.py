@@ -26,18 +26,8 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
+from moebook.results.kinds import WORDS, method_kind
 
-METHODS = {
-    "full": "measured (full)",
-    "sampled": "sampled",
-    "depth": "depth-extrapolated",
-    "graph": "under a captured graph",
-    "calls": "plain calls",
-    "measured": "measured",
-    "computed": "computed",
-    "published": "published",
-    "predicted": "predicted",
-}
 FILLED = ("full", "graph", "measured")
 FLOORS = {"throughput_tok_s": "floor_throughput_tok_s", "layer_time_us": "floor_layer_us"}
 FLOOR_LABEL = "physical limit"
@@ -93,11 +83,6 @@ def looks_of(values: list) -> Looks:
     )
 
 
-def method_kind(method: str) -> str:
-    """The drawn kind of a method: everything extrapolated over depth is `depth`."""
-    return "depth" if str(method).startswith("depth") else str(method)
-
-
 def shape_of(count: int, width: str, most: int = 4) -> tuple[int, int]:
     """(rows, columns) of `count` panels: as few rows of at most `most` as can be (two in a column),
     evenly filled."""
@@ -148,7 +133,7 @@ def draw_points(
 ) -> None:
     """Markers of one series by method kind."""
     kinds = np.asarray(kinds)
-    for kind in METHODS:
+    for kind in WORDS:
         at = kinds == kind
         if not at.any():
             continue
@@ -173,12 +158,12 @@ def marker_look(kind: str, colour: str, marker: str) -> list[dict]:
 
 def method_handles(kinds: list[str]) -> tuple[list, list[str]]:
     """Legend entries for the method kinds present."""
-    present = [k for k in METHODS if k in set(kinds)]
+    present = [k for k in WORDS if k in set(kinds)]
     handles = [
         tuple(Line2D([], [], linestyle="none", **look) for look in marker_look(k, style.GREY, "o"))
         for k in present
     ]
-    return handles, [METHODS[k] for k in present]
+    return handles, [WORDS[k] for k in present]
 
 
 HANDLERS = {tuple: HandlerTuple(ndivide=1, pad=0)}
@@ -366,8 +351,19 @@ def x_scale(axes: list[Axes], rows: pd.DataFrame, spec: Spec, width: str) -> Non
             ax.xaxis.set_major_locator(
                 FixedLocator(values[:: -(-len(values) // MOST_TICKS[width])])
             )
+        elif width == "column" and len(axes) > 1:
+            ax.xaxis.set_major_locator(FixedLocator(_apart(values)))
         if any(value != int(value) for value in values):
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _apart(values: list[float]) -> list[float]:
+    """Ascending values without those nearer than a sixth of the base-2 axis to one before them."""
+    kept, least = values[:1], np.log2(values[-1] / values[0]) / 6
+    for value in values[1:]:
+        if np.log2(value / kept[-1]) >= least:
+            kept = [*kept, value]
+    return kept
 
 
 def y_scale(

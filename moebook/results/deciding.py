@@ -58,6 +58,6 @@ def _under(summary: pd.DataFrame) -> pd.Series:
     if not left_out.any():
         return found
     pct = 100 * (1 - summary["tpot_s"].astype(float) / summary["floor_tpot_s"].astype(float))
-    told = pct.map(f"measured under its bound by {{:.0f}} %: {UNEVEN}".format)
-    found = found.mask(left_out, f"its model was measured under its bound elsewhere: {UNEVEN}")
+    told = pct.map(f"measured under its physical limit by {{:.0f}} %: {UNEVEN}".format)
+    found = found.mask(left_out, f"its model was measured under its limit elsewhere: {UNEVEN}")
     return found.mask(left_out & is_under(summary), told)

@@ -50,10 +50,11 @@ def test_a_model_under_its_bound_decides_nothing_at_all_its_points():
     )
     assert under == (
         False,
-        "measured under its bound by 12 %: its routing was not near uniform; decides nothing",
+        "measured under its physical limit by 12 %: its routing was not near uniform; decides "
+        "nothing",
     )
     assert other[0] is False and other[1].startswith(
-        "its model was measured under its bound elsewhere"
+        "its model was measured under its limit elsewhere"
     )
     assert apart == (True, None)
 
@@ -93,10 +94,10 @@ def test_the_notebooks_table_shows_the_note_and_counts_them():
     summary = deciding.with_decisions(pd.DataFrame([timed(2.0, 1.0), *uneven, failed]))
     frame, line = report.results_frame(summary, 6)
     assert frame["decides"].tolist() == ["no", "no", "yes", "no", "no"]
-    assert frame["note"].tolist()[1].startswith("measured under its bound by 20 %")
+    assert frame["note"].tolist()[1].startswith("measured under its physical limit by 20 %")
     assert frame["note"].tolist()[0] == "–" and frame["reason"].tolist()[0] == "oom"
     assert "3 of those ok decide nothing, and their note says why" in line
-    assert "measured under its bound by 20 %" in report.results_table(summary, 6).html
+    assert "measured under its physical limit by 20 %" in report.results_table(summary, 6).html
 
 
 @pytest.fixture(scope="module")

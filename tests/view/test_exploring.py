@@ -306,7 +306,7 @@ def test_only_numbers_above_zero_have_ratios():
 def test_layers_look_as_the_key_says():
     rows = pd.DataFrame({"batch": [1, 2, 4, 8], "method": ["full", "sampled", "depth", "full"]})
     rows = rows.assign(model="m", status="ok", throughput_tok_s=[1.0, 2.0, 3.0, 4.0])
-    rows["note"] = [None, None, None, f"measured under its bound by 5 %: {UNEVEN}"]
+    rows["note"] = [None, None, None, f"measured under its physical limit by 5 %: {UNEVEN}"]
     rows = rows.assign(floor_throughput_tok_s=5.0, predicted_throughput_tok_s=2.5)
     rows = rows.assign(predicted_throughput_tok_s_lo95=2.0, predicted_throughput_tok_s_hi95=3.0)
     drawn, spec, _ = arranged.arranged(rows, Choice("throughput_tok_s", "batch"))
@@ -327,7 +327,7 @@ def test_a_hover_tells_value_interval_records_and_method():
     rows, spec, _ = arranged.arranged(of_formats(), choice)
     text = hover.told(rows, spec)[0]
     assert "bf16" in text and "100.0 [99.00, 101.0] 95 %" in text
-    assert "measured (full); 1 engine start" in text
+    assert "measured; 1 engine start" in text
 
 
 def test_two_rows_have_a_difference_with_its_interval():

@@ -96,12 +96,12 @@ def test_points_say_how_they_were_got():
     assert sum(len(line.get_xdata()) for line in depth) == sum(
         t.grid()["method"] == "depth+sampled"
     )
-    assert [w for w in words(fig) if w in ("measured (full)", "sampled", "depth-extrapolated")] == [
+    assert [w for w in words(fig) if w in ("measured", "sampled", "extrapolated")] == [
         "sampled",
-        "depth-extrapolated",
+        "extrapolated",
     ]
     full, _ = draw("batch_length", "page")
-    assert "measured (full)" in words(full)
+    assert "measured" in words(full)
     solid = named(full.axes[0], "points-full")
     assert len(solid) == 1 and solid[0].get_markerfacecolor() == solid[0].get_color()
 
@@ -156,7 +156,7 @@ def test_error_bars_reach_from_lo_to_hi():
 def test_a_small_grid_has_as_many_panels_as_values():
     fig, rows = f.expert_scaling(t.tiny_grid(), width="column")
     assert [ax.get_title() for ax in fig.axes] == ["FFN 128", "FFN 512"] and len(rows) == 12
-    assert {"measured (full)", "infeasible"} <= set(words(fig))
+    assert {"measured", "infeasible"} <= set(words(fig))
     cross = [line for line in fig.axes[0].lines if line.get_label() == "infeasible"]
     assert [list(line.get_xdata()) for line in cross] == [[4]]
     assert cross[0].get_color() == named(fig.axes[0], "series")[2].get_color()
@@ -180,7 +180,7 @@ def test_heatmap_annotates_cells_and_hatches_those_without_a_number():
         (rows["expert_ffn_dim"] == 1792) & (rows["num_experts"] == 8) & (rows["top_k"] == 1)
     ]
     assert panels[0].texts[0].get_text() == style.cell_number(first["throughput_tok_s"].item())
-    assert words(fig) == ["OOM: out of memory", "depth-extrapolated"]
+    assert words(fig) == ["OOM: out of memory", "extrapolated"]
 
 
 def test_heatmap_over_floor_shows_multiples():

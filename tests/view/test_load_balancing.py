@@ -121,11 +121,13 @@ def test_a_checkpoint_of_ones_own_has_its_name_and_an_unmeasured_variant_a_word(
 
 def test_domains_keep_one_order_of_experts():
     fig, rows = draw("domains", "cpu", "column")
-    assert len(maps(fig)) == 15 and titles(fig) == list(TEXTS)
+    assert len(maps(fig)) == 9 and titles(fig) == list(TEXTS)
     order = rows.pivot_table(index=["variant", "layer", "rank"], columns="text", values="expert")
-    assert (order.nunique(axis=1) == 1).all() and len(rows) == 15 * CPU["layers"] * CPU["experts"]
+    assert (order.nunique(axis=1) == 1).all() and len(rows) == 9 * CPU["layers"] * CPU["experts"]
     labels = [ax.get_ylabel() for ax, _ in maps(draw("domains")[0])]
-    assert [label for label in labels if label] == list(VARIANTS)
+    cv = gpu().query("sweeps == 'balance'").groupby("series")["balance_cv"].mean()
+    shown = [label for label in labels if label]
+    assert len(shown) == 3 and {cv.idxmin(), cv.idxmax()} < set(shown) < set(VARIANTS)
 
 
 def test_over_training_draws_both_courses_and_the_level_of_chance():
@@ -170,7 +172,7 @@ def test_ep_balance_starts_at_one_rank_and_leaves_out_degrees_that_do_not_divide
     assert line.get_ydata()[3] == pytest.approx(own["balance_ep8_max_over_mean"])
     odd = gpu().assign(balance_ep8_max_over_mean=np.nan)
     assert named(f.ep_balance(odd)[0].axes[0], "series")[0].get_xdata().tolist() == [1, 2, 4]
-    assert "measured (full)" not in words(fig)
+    assert "measured" not in words(fig)
 
 
 def test_importance_shows_every_expert_and_the_correlation():

@@ -91,10 +91,10 @@ def test_what_does_not_fit_is_a_mark_and_a_word():
         "bf16",
         "fp8",
         "out of memory",
-        "depth-extrapolated",
+        "extrapolated",
         "sampled",
         "physical limit",
-        "prediction",
+        "predicted",
         "routing imposed as uniform",
     } == set(words(fig))
     plain = words(draw("vlms")[0])
@@ -175,7 +175,7 @@ def test_a_model_under_its_floor_is_no_measure():
         under = own.loc[own["model"] == "Qwen3-30B-A3B", "accuracy_pct"]
         assert not set(under) & set(named(ax, "front")[0].get_xdata())
         told = [t.get_text() for t in ax.texts if t.get_gid() != "name"]
-        assert told == ["under its bound"] * len(under)
+        assert told == ["under its limit"] * len(under)
 
 
 def test_samples_a_second_are_batch_over_latency():

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from moebook.plot.markdown import markdown
+from moebook.plot.rows import AXES
 from moebook.predict import other_ranks
 from moebook.predict.under_bound import under_the_floor
 from moebook.results.commentary import (
@@ -10,11 +11,13 @@ from moebook.results.commentary import (
     T,
     change,
     commentary,
+    ends_of,
     measured,
     nothing,
     planned,
     with_length,
 )
+from moebook.results.kinds import word
 from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
 from moebook.sections.hyperparameter_scaling.regimes import (
@@ -125,12 +128,26 @@ def grid_heatmap(table: pd.DataFrame) -> str:
     gone = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none missing"
     if ok.empty:
         return f"{len(rows)} cells, none measured ({gone})."
-    methods = ", ".join(f"{n} {method}" for method, n in ok["method"].value_counts().items())
+    methods = ", ".join(
+        f"{n} {method}" for method, n in ok["method"].map(word).value_counts().items()
+    )
     return (
         f"{len(rows)} cells: {len(ok)} with a number ({methods}); {gone}. Throughput runs from "
         f"{ok[T].min():,.0f} to {ok[T].max():,.0f} tokens/s. Repeats of a start spread over "
         f"{ok['spread_pct'].max():.1f} % at most."
     )
+
+
+@commentary
+def grid_over_floor(table: pd.DataFrame) -> str:
+    """The cells nearest to and farthest from the physical limit."""
+    rows = measured(table, "grid")
+    if rows.empty or "floor_e2e_s" not in rows or rows["floor_e2e_s"].isna().all():
+        return nothing(table, "grid", "Without measured peaks there is no physical limit.")
+    cells = rows[list(CELL)].astype(str).agg(", ".join, axis=1)
+    over = rows.assign(over=rows["e2e_s"] / rows["floor_e2e_s"], cell=cells)
+    named = ", ".join(AXES[column][0].partition(" (")[0] for column in CELL)
+    return ends_of(over, "over", f"E2E over its limit, by {named}:", "{:.2f}×", "cell").strip()
 
 
 @commentary

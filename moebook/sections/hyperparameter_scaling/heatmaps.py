@@ -22,6 +22,7 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
+from moebook.results.kinds import WORDS, method_kind
 
 CELL = ("expert_ffn_dim", "num_experts", "top_k")
 COLOUR_MAP = "cividis"
@@ -73,7 +74,7 @@ def _heat_maps(rows: pd.DataFrame, values: pd.Series, label: str, width: str) ->
     values = values.where(rows["status"] == "ok").astype(float)
     norm = _norm(values)
     figures = 3 if on_page or values.max() < 1000 else 2
-    stars = rows["method"].map(lines.method_kind).map({"depth": "*"}).fillna("")
+    stars = rows["method"].map(method_kind).map({"depth": "*"}).fillna("")
     texts = values.map(lambda value: style.cell_number(value, figures), na_action="ignore") + stars
     rows = rows.assign(value=values, text=texts)
     deep, _ = lines.shape_of(len(ffns), width)
@@ -141,5 +142,5 @@ def _legend(rows: pd.DataFrame) -> tuple[list, list[str]]:
     labels = [f"{WITHOUT[status][0]}: {style.MISSING[status][1]}" for status in missing]
     if rows["text"].str.endswith("*").any():
         handles.append(Line2D([], [], linestyle="none", marker="$*$", color="black", markersize=4))
-        labels.append(lines.METHODS["depth"])
+        labels.append(WORDS["depth"])
     return handles, labels

@@ -51,8 +51,10 @@ def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
 @figure("fig15_domains")
 def domains(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Layers x experts per text: a row per variant, a column per text, the order of experts that of
-    all texts together. Own axes: heat maps. ValueError where the sweep `balance` is missing."""
-    cells = choices.shares(_counted(summary, "domains")[1], by_text=True)
+    all texts together. Of more than three trained variants: the most even, the middle one and the
+    least even; checkpoints of one's own always. Own axes: heat maps. ValueError where the sweep
+    `balance` is missing."""
+    cells = _three_variants(choices.shares(_counted(summary, "domains")[1], by_text=True))
     norm, titles = _norm(cells), []
     texts = cells.groupby("variant", sort=False)["text"].unique()
     with style.paper_style(width):
@@ -68,6 +70,14 @@ def domains(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
             axes[0].set_ylabel(name if width == "page" else name.replace("-", "-\n", 1))
             titles = list(texts[name])
         return _finish_maps(fig, fig.axes, norm, width), cells
+
+
+def _three_variants(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells without those of variants between the most even, the middle and the least even."""
+    family = cells[cells["variant"] != cells["model"]]  # a checkpoint is named by its model
+    spread = family.groupby("variant", sort=False)["over_uniform"].std().sort_values()
+    places = [i for i in range(len(spread)) if i not in (0, len(spread) // 2, len(spread) - 1)]
+    return cells[~cells["variant"].isin(spread.index[places])]
 
 
 def _counted(summary: pd.DataFrame, figure: str) -> tuple[pd.DataFrame, pd.DataFrame]:

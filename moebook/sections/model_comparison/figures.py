@@ -15,6 +15,7 @@ from moebook.plot.checks import predicted_vs_measured
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
+from moebook.results.kinds import method_kind
 from moebook.sections.model_comparison.breakdown import parameter_breakdown
 from moebook.sections.model_comparison.params import ALL_LLMS
 from moebook.sections.model_comparison.pareto import accuracy_rows, on_front
@@ -31,7 +32,7 @@ MARKS = {
         {"marker": "|", "color": "black", "markersize": 7, "markeredgewidth": 1.3},
     ),
     "predicted": (
-        "prediction",
+        "predicted",
         {
             "marker": "D",
             "color": "black",
@@ -119,7 +120,7 @@ def _bars(ax: Axes, rows: pd.DataFrame, metric: str, colour: str, marker: str, *
     if spread is not None:
         thin = {"ecolor": colour, "elinewidth": 0.8, "capsize": 1.5}
         ax.errorbar(values, places, xerr=spread, fmt="none", **thin)
-    kinds = [lines.method_kind(method) for method in ok["method"]]
+    kinds = [method_kind(method) for method in ok["method"]]
     lines.draw_points(ax, values, places, kinds, colour, marker, 0.8)
     for mark, (_, shape) in MARKS.items():
         if f"{mark}_{metric}" in ok:
@@ -188,7 +189,7 @@ def _against_accuracy(
             style.value_axis(same, 0.0, highest)
         fig.supylabel(label)
         fig.supxlabel("accuracy, mean over the tasks named (%)")
-        notes, words = lines.method_handles([lines.method_kind(m) for m in rows["method"]])
+        notes, words = lines.method_handles([method_kind(m) for m in rows["method"]])
         dashes = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, linewidth=0.8)
         fronts = [*notes, dashes], [*words, "Pareto front"]
         layout.settle(fig, fronts, handler_map=lines.HANDLERS)
@@ -202,7 +203,7 @@ def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None
     for _, row in rows[rows["under_floor"]].iterrows():
         where = {"xytext": (0, -7), "textcoords": "offset points", "ha": "center", "va": "top"}
         place = (row["accuracy_pct"], row[spec.metric])
-        ax.annotate("under its bound", place, fontsize=6.5, color=style.GREY, **where)
+        ax.annotate("under its limit", place, fontsize=6.5, color=style.GREY, **where)
     for _, row in rows.iterrows():
         where = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "va": "bottom"}
         name = _short(row["model"])

@@ -18,6 +18,7 @@ from moebook.plot import layout, lines, style
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.rows import METRICS, plotted, rows_of, with_numbers
 from moebook.results.deciding import COMPOSED
+from moebook.results.kinds import method_kind
 from moebook.sections.parallelism import scaling
 
 NEEDED = (*scaling.SPLIT, "method", "batch", "throughput_tok_s")
@@ -88,7 +89,7 @@ def _mode(ax: Axes, rows: pd.DataFrame, mode: str, metric: str) -> None:
         ax.plot(line["x"], line[metric], color=colour, gid="run")
         x, y, bars = run["x"].to_numpy(), run[metric].to_numpy(), style.error_bars(run, metric)
         ax.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-        lines.draw_points(ax, x, y, run["method"].map(lines.method_kind), colour, marker)
+        lines.draw_points(ax, x, y, run["method"].map(method_kind), colour, marker)
 
 
 def _ideal(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
@@ -100,7 +101,7 @@ def _ideal(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     added = rows.drop_duplicates("devices").sort_values("devices")
     ideal = value * added["added"]
     ax.plot(added["devices"], ideal, color="0.6", linewidth=0.9, zorder=1, gid="ideal")
-    kinds = one["method"].map(lines.method_kind)
+    kinds = one["method"].map(method_kind)
     lines.draw_points(ax, np.ones(1), value, kinds, style.GREY, "o")
 
 

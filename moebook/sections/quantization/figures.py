@@ -28,6 +28,7 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
+from moebook.results.kinds import method_kind
 from moebook.sections.quantization.quality_figures import quality_and_speed
 
 __all__ = ["predicted_vs_measured", "quality_and_speed"]
@@ -49,14 +50,15 @@ NUMBER_IN = 0.36  # room for a number at the end of its bar
 @figure("fig10_batch")
 def over_batch(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 10: throughput (tokens/s) over batch, a line per format, a panel per model."""
-    return lines(table, Spec("over_batch", "quant_batch", "model", "series", "batch"), width=width)
+    spec = Spec("over_batch", "quant_batch", "model", "series", "batch", log_y=False)
+    return lines(table, spec, width=width)
 
 
 @figure("fig10_length")
 def over_length(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 10: throughput (tokens/s) over input = output length at the largest batch, a line per
     format, a panel per model."""
-    spec = Spec("over_length", "quant_length", "model", "series", "input_tokens")
+    spec = Spec("over_length", "quant_length", "model", "series", "input_tokens", log_y=False)
     return lines(table, spec, width=width)
 
 
@@ -135,7 +137,7 @@ def formats(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             _bars(ax, rows[rows["batch"] == batch], series, "throughput_tok_s")
             ax.set_title(reading("batch", batch))
         fig.supxlabel(METRICS["throughput_tok_s"])
-        handles = panels.method_handles([panels.method_kind(m) for m in ok["method"]])
+        handles = panels.method_handles([method_kind(m) for m in ok["method"]])
         layout.settle(fig, handles, handler_map=panels.HANDLERS)
         return fig, plotted(rows, ["throughput_tok_s"], ["series"])
 
@@ -167,6 +169,7 @@ def memory(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             _bars(ax, rows, series, column)
             ax.set_xlabel(label.format(length))
         layout.settle(fig)
+        rows = rows.drop(columns="batch")  # an engine's memory is that of any batch
         return fig, plotted(rows, list(MEMORY), ["series", "weights_bytes"])
 
 
@@ -188,7 +191,7 @@ def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str) -> None:
     bars = style.error_bars(ok, metric)
     if bars is not None:
         ax.errorbar(values, y, xerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-        kinds = [panels.method_kind(method) for method in ok["method"]]
+        kinds = [method_kind(method) for method in ok["method"]]
         panels.draw_points(ax, values, y, kinds, colour, "o")
     grey = {"color": style.GREY, "transform": ax.get_yaxis_transform()}
     for row in rows.drop(ok.index).itertuples():
