@@ -2,7 +2,6 @@
 blocks, images, refusals."""
 
 import importlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import nn
 
 from moebook.engine.counts import CountsWriter, read
 from moebook.engine.hf.hooks import RouterHooks, RoutingError, write_sequence
-from moebook.engine.hf.routing import capture_multimodal, load_checkpoint, split_paths
+from moebook.engine.hf.routing import capture_multimodal, split_paths
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 tiny_moe = importlib.import_module("tiny_moe")  # the random models that tests/models uses
@@ -470,53 +469,9 @@ class OwnModel(PreTrainedModel):
 """
 
 
-def test_a_folder_with_its_own_code_runs_it_only_when_trusted(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
-    )
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    folder, code = tmp_path / "own", {"__name__": "own"}
+def test_a_model_by_its_own_code_is_hooked(tmp_path):
+    code = {"__name__": "own"}
     exec(REMOTE, code)
-    code["OwnModel"](code["OwnConfig"]()).save_pretrained(folder)
-    (folder / "own.py").write_text(REMOTE)
-    config = json.loads((folder / "config.json").read_text())
-    config["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RoutingError, match="pass trust_remote_code=True"):
-        load_checkpoint(folder)
-    names = capture_text(
-        load_checkpoint(folder, trust_remote_code=True), SEQUENCES, tmp_path / "c.npz"
-    )
-    assert (
-        names == ("blocks.0", "blocks.1")
-        and (read(tmp_path / "c.npz").counts.sum(2).T == [2, 80, 34]).all()
-    )
-
-
-def test_a_checkpoint_folder_is_loaded_by_its_config(deepseek, tmp_path):
-    tiny_moe.build("olmoe").save_pretrained(tmp_path / "text")
-    deepseek[0].save_pretrained(tmp_path / "images")
-    capture_text(load_checkpoint(tmp_path / "text"), SEQUENCES, tmp_path / "a.npz")
-    capture_text(tiny_moe.build("olmoe"), SEQUENCES, tmp_path / "b.npz")
-    assert (read(tmp_path / "a.npz").counts == read(tmp_path / "b.npz").counts).all()
-    assert type(load_checkpoint(tmp_path / "images")) is type(deepseek[0])
-
-
-def test_a_folder_that_cannot_be_loaded_says_what_it_lacks(tmp_path):
-    def config(**keys):
-        (tmp_path / "config.json").write_text(json.dumps(keys))
-
-    own_code = {"AutoConfig": "config_molmo.MolmoConfig"}
-    for prepare, told in [
-        (lambda: None, "has no config.json"),
-        (lambda: config(model_type="olmoe"), "has no weights"),
-        (lambda: (tmp_path / "model.safetensors").write_bytes(b"damaged"), "could not be loaded"),
-        (
-            lambda: config(model_type="deepseek_vl_v2"),
-            "does not have the model .* deepseek_vl2.*import",
-        ),
-        (lambda: config(model_type="molmo", auto_map=own_code), "pass trust_remote_code=True"),
-    ]:
-        prepare()
-        with pytest.raises(RoutingError, match=told):
-            load_checkpoint(tmp_path)
+    names = capture_text(code["OwnModel"](code["OwnConfig"]()), SEQUENCES, tmp_path / "c.npz")
+    assert names == ("blocks.0", "blocks.1")
+    assert (read(tmp_path / "c.npz").counts.sum(2).T == [2, 80, 34]).all()

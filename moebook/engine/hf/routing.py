@@ -64,57 +64,6 @@ def split_paths(path: str | Path) -> tuple[Path, Path]:
     return path.with_suffix(".image" + path.suffix), path.with_suffix(".text" + path.suffix)
 
 
-def load_checkpoint(
-    folder: str | Path, trust_remote_code: bool = False, dtype: str = "auto", device: str = "cpu"
-):
-    """A checkpoint folder's model, for text or for images by its config. RoutingError says what the
-    folder lacks."""
-    import transformers
-
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise RoutingError(
-            f"{folder} has no config.json; give the folder of a downloaded checkpoint"
-        )
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise RoutingError(
-            f"{folder} has no weights (*.safetensors or *.bin); download the whole checkpoint"
-        )
-    options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder, **options)
-        auto = _auto_class(config)
-        return auto.from_pretrained(folder, config=config, dtype=dtype, **options).to(device).eval()
-    except Exception as error:  # remote code can raise anything
-        raise RoutingError(_unloadable(folder, error, trust_remote_code)) from error
-
-
-def _auto_class(config):
-    import transformers
-
-    own = getattr(config, "auto_map", None) or {}
-    for auto in (transformers.AutoModelForImageTextToText, transformers.AutoModelForCausalLM):
-        if auto.__name__ in own:
-            return auto
-    images = type(config) in transformers.AutoModelForImageTextToText._model_mapping
-    return transformers.AutoModelForImageTextToText if images else transformers.AutoModelForCausalLM
-
-
-def _unloadable(folder: Path, error: Exception, trusted: bool) -> str:
-    told = str(error).split("\n")[0]
-    if "trust_remote_code" in str(error) and not trusted:
-        return (
-            f"{folder} brings its own model code; pass trust_remote_code=True to run it, if you "
-            "trust it"
-        )
-    if "does not recognize this architecture" in str(error):
-        return (
-            f"transformers does not have the model of {folder} ({told}); if its code is a package "
-            "of its own (DeepSeek-VL2: deepseek_vl2), import that package first"
-        )
-    return f"{folder} could not be loaded ({type(error).__name__}: {told})"
-
-
 def _read(
     model, hooks: RouterHooks, inputs, image_token_id: int | None, writers: list[CountsWriter]
 ) -> None:
