@@ -86,10 +86,6 @@ def length_of(row) -> Length:
     return Length(int(row["input_tokens"]), int(row["output_tokens"]))
 
 
-def tokens(count: int) -> str:
-    return f"{count:,} token" + ("s" if count != 1 else "")
-
-
 def in_order(rows: pd.DataFrame, column: str = "series") -> list:
     """Values of a column in their order of appearance."""
     return list(dict.fromkeys(rows[column]))

@@ -16,9 +16,6 @@ Times in seconds, throughput in tokens/s. A missing time (None, NaN, pandas.NA) 
 One output token has no decode step, so the three inter-token times are None and `no_decode_reason`
 says why."""
 
-from collections.abc import Iterable
-
-import numpy as np
 import pandas as pd
 
 DERIVED = (
@@ -119,15 +116,6 @@ def _per_token(ttft_s, e2e_s, batch, output_tokens, tokens) -> float | None:
 def _refuse(problems: list[str]) -> None:
     if problems:
         raise MetricError("; ".join(problems))
-
-
-def percentile(values: Iterable[float | None], q: float) -> float | None:
-    """q-th percentile (0-100, linear between ranks) of the values that are present; None when none
-    is."""
-    if not 0 <= q <= 100:
-        raise MetricError(f"percentile {q!r}: must lie in 0-100")
-    present = [v for v in map(_given, values) if v is not None]
-    return float(np.percentile(present, q)) if present else None
 
 
 def add_metrics(table: pd.DataFrame) -> pd.DataFrame:

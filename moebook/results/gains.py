@@ -13,7 +13,6 @@ from moebook.results.intervals import Values, estimate, log_ratio
 
 PLACE = ("model", "top_k", "batch", "input_tokens", "output_tokens")
 METRIC = "throughput_tok_s"
-BASELINE = "baseline"  # what sections call the whole model
 
 
 def ratios(

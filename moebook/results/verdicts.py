@@ -62,24 +62,6 @@ def _plain_types(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.astype(kinds).copy()
 
 
-NESTED = ("parts", "condition", "regimes", "elsewhere", "checks", "history")
-
-
-def to_frame(verdicts: list[Verdict]) -> pd.DataFrame:
-    """One row per claim, with `label` and `robust`; parts stay in `reason`, source_range, differs
-    and rows as text."""
-    names = [name for name in Verdict.__dataclass_fields__ if name not in NESTED]
-    rows = []
-    for verdict in verdicts:
-        row = {name: getattr(verdict, name) for name in names}
-        row["source_range"] = ", ".join(f"{k} {v}" for k, v in verdict.source_range.items())
-        row |= {"rows": ",".join(verdict.rows), "differs": "; ".join(verdict.differs)}
-        rows.append({**row, "label": verdict.label, "robust": verdict.robust})
-    return pd.DataFrame(rows, columns=[*names, "label", "robust"]).astype(
-        dict.fromkeys(("effect", "effect_lo", "effect_hi"), "float64")
-    )
-
-
 def to_json(verdicts: list[Verdict], path: str | Path | None = None) -> str:
     """A JSON list of the verdicts with their parts, also written to `path` where one is given."""
     told = [{**asdict(v), "label": v.label, "robust": v.robust} for v in verdicts]

@@ -366,16 +366,9 @@ def test_several_devices_and_missing_columns_are_refused():
         claims.evaluate(table.drop(columns="top_k"), sections.claims())
 
 
-def test_frame_and_json():
+def test_json():
     verdicts = claims.evaluate(grid(gap_of(65, 65)), sections.claims(), checks=False)
-    frame = claims.to_frame(verdicts)
-    assert len(frame) == len(verdicts) and frame["effect"].dtype == "float64"
-    assert (
-        frame.set_index("id").loc["active-gap", "source_range"]
-        == "active_experts [1, 8], gap_pct [50, 80]"
-    )
     data = json.loads(claims.to_json(verdicts))
     gap = next(d for d in data if d["id"] == "active-gap")
     assert gap["parts"][0]["effect"] == pytest.approx(65) and gap["label"] == "supported"
     assert next(d for d in data if d["id"] == "fp8-wins")["effect"] is None
-    assert list(claims.to_frame([]).columns) == list(frame.columns)

@@ -46,14 +46,6 @@ def test_nonsense_is_refused_with_the_value():
         derived.throughput(1.0, 1, 1.5, 1)
 
 
-def test_percentiles():
-    assert derived.percentile([1, 2, None, 3, math.nan], 50) == 2
-    assert derived.percentile([0, 10], 99) == pytest.approx(9.9)
-    assert derived.percentile([None], 50) is None
-    with pytest.raises(derived.MetricError, match="0-100"):
-        derived.percentile([1], 101)
-
-
 def rows(**columns):
     base = {
         "ttft_s": [1.0],

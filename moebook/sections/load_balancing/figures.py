@@ -243,6 +243,3 @@ def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
         names = [f"{d} ranks, PREDICTED" if d > 1 else "one device, measured" for d in looks]
         layout.settle(fig, (handles, names))
         return fig, found
-
-
-BALANCE = "balance_max_over_mean"
