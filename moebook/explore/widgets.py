@@ -17,11 +17,12 @@ from moebook.plot import style
 from moebook.plot.rows import METRICS
 from moebook.problems import Told
 from moebook.problems import choices as allowed
+from moebook.results import page
 
 NAMES = {"x": "x axis", "line": "lines", "panel": "panels", "over": "ratio to"}
 ALL, NONE, VALUES = ("all", ""), ("–", ""), ("– (values)", "")  # "" stands for None
 EXPORTS = ("pdf", "svg", "csv")
-WIDE = {"width": "255px"}
+WIDE = {"layout": {"width": "232px"}, "style": {"description_width": "56px"}}  # four in a row
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Explorer:
         self.view, self.choice, self.remarks = view, choice, remarks
         self.found = with_rows(source.rows(profiles), views)[0]
         self.clicked, self.quiet = [], True
-        dropdown = lambda text: w.Dropdown(description=text, layout=WIDE)  # noqa: E731
+        dropdown = lambda text: w.Dropdown(description=text, **WIDE)  # noqa: E731
         self.pick = {name: dropdown(name) for name in ("view", "metric", "only")}
         self.pick |= {name: dropdown(text) for name, text in NAMES.items()}
         for name in ("log_x", "log_y", *LAYERS):
@@ -132,13 +133,14 @@ class Explorer:
             self.pick[name].layout.width = "auto"
         names = (source.profile, *source.others)
         self.pick["profiles"] = w.SelectMultiple(
-            options=names, value=profiles, description="profiles", rows=min(4, len(names))
+            options=names, value=profiles, description="profiles", rows=min(4, len(names)), **WIDE
         )
-        self.pick["profiles"].layout = {**WIDE, "display": "" if len(names) > 1 else "none"}
-        self.buttons = [w.Button(description=f"save {name.upper()}") for name in EXPORTS]
-        for name, button in zip(EXPORTS, self.buttons, strict=True):
-            button.layout.width = "100px"
-            button.on_click(self._exporter(name))
+        self.pick["profiles"].layout.display = "" if len(names) > 1 else "none"
+        does = {f"save {name.upper()}": self._exporter(name) for name in EXPORTS}
+        does["show rows"] = self._show_rows
+        self.buttons = [w.Button(description=text, layout={"width": "100px"}) for text in does]
+        for button, act in zip(self.buttons, does.values(), strict=True):
+            button.on_click(act)
         self.notes, self.code, self.told = w.HTML(), w.HTML(), w.HTML()
         self._arrange()
         self.chart = Chart(self._figure())
@@ -257,6 +259,19 @@ class Explorer:
             parts.append(f"<b>{letter}</b> {text}<br>{hover.details(one, folder)}")
         cells = "".join(f"<div style='flex:1;min-width:22em'>{part}</div>" for part in parts)
         self.told.value = f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{cells}</div>"
+
+    def _show_rows(self, _button) -> None:
+        """The rows of the picture as a table, what never varies left out."""
+        metric = self.spec.metric
+        own = [metric, f"{metric}_lo", f"{metric}_hi"]
+        words = ["status", "got", "n_records", "point_id"]
+        vary = [c for c in choices.COLUMNS if c in self.rows and self.drawn[c].nunique() > 1]
+        rows = pd.DataFrame(hover.records(self.drawn))
+        rows = rows[[c for c in (*vary, *own, *words) if c in rows]].astype(object)
+        for column in set(own) & set(rows):
+            rows[column] = rows[column].map(lambda v: style.cell_number(v, 4), na_action="ignore")
+        table = page.table(rows.where(rows.notna(), ""))
+        self.told.value = f"<div style='overflow:auto;max-height:30em'>{table}</div>"
 
     def _exporter(self, name: str) -> Callable:
         def export(_button) -> None:

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import warnings
 from dataclasses import replace
 
@@ -57,6 +58,8 @@ def test_every_view_of_shipped_results_is_a_picture_and_the_first_declared_opens
         drawn, spec, _ = arranged.arranged(rows, choice)
         assert sum(len(trace["x"]) for trace in points_of(chart(drawn, spec))) > 0
         assert (choice.x, choice.metric) == (view.x, view.metric), "a view opens as it is declared"
+        for column in [c for c in rows if re.fullmatch(r"predicted_\w+(_s|_tok_s)", c)]:
+            assert (rows[column].notna() == rows[f"{column}_lo95"].notna()).all(), "each has a band"
 
 
 @pytest.mark.parametrize("stem", STEMS)

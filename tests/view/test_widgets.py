@@ -199,6 +199,15 @@ def test_exports_are_written_where_results_lie_and_said(tmp_path):
         assert file.read_bytes().startswith(start) and file.name in one.told.value
 
 
+def test_the_rows_of_the_picture_are_a_table():
+    one = explorer()
+    next(b for b in one.buttons if b.description == "show rows").click()
+    html = one.told.value
+    assert html.count("<tr") == 1 + len(one.drawn)
+    assert all(f">{name}</th>" in html for name in (*GRID, "throughput_tok_s", "got"))
+    assert ">model</th>" not in html, "all are of one model"
+
+
 def test_the_line_of_code_opens_the_same_view():
     one = explorer()
     one.pick["metric"].value, one.pick["only"].value = "e2e_s", ("num_experts", 8)

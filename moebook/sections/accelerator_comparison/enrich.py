@@ -66,11 +66,13 @@ def files(res: Results) -> dict[str, bytes]:
 
 
 def _others(res: Results) -> list[pd.DataFrame]:
-    """Each other profile's rows: as measured here, else as kept, else the reference's. Beside the
-    reference stands only the reference."""
+    """Each other profile's rows: as measured here, else as kept, without the predictions of that
+    day's fit, else the reference's. Beside the reference stands only the reference."""
     file, kept = res.source_folder / FILE, {}
     if file.exists():
-        kept = dict(list(results.read_frame(file)[0].groupby("profile", sort=False)))
+        rows = results.read_frame(file)[0]
+        rows = rows.drop(columns=[c for c in rows if c.startswith("predicted_")])
+        kept = dict(list(rows.groupby("profile", sort=False)))
     found = [_other(res, profile, kept.get(profile)) for profile in res.params.beside]
     return [rows for rows in found if rows is not None]
 
