@@ -44,6 +44,16 @@ def test_every_commentary_has_one_to_three_bullets(profile, stem):
         assert 1 <= len(bullets) <= page.MOST_BULLETS, (name, bullets)
 
 
+@pytest.mark.parametrize(("profile", "stem"), PAGES)
+def test_a_box_has_two_to_four_numbers_and_none_of_nothing(profile, stem):
+    section, table = sections.find(stem), shipped.results(profile, stem).shown
+    if stem != "00_overview":
+        numbers = section.commentary.numbers(table)
+        assert 2 <= len(numbers) <= 4 and all(one.value and one.label for one in numbers)
+        assert not any("nan" in one.value for one in numbers)
+        assert section.commentary.numbers(table.head(0)) == ()
+
+
 def test_a_figure_is_folded_under_its_answer_with_its_picture_and_kept_for_its_files():
     stem = "02_quantization"
     section = sections.find(stem)

@@ -14,6 +14,7 @@ from moebook.results.commentary import (
     planned,
     with_length,
 )
+from moebook.results.page import Number
 from moebook.sections.accelerator_comparison.enrich import BEATEN
 from moebook.sections.accelerator_comparison.figures import (
     RATES,
@@ -44,6 +45,20 @@ def headline(table: pd.DataFrame) -> str:
     precisions = rows.groupby("device_label", sort=False)["series"].unique()
     devices = ", ".join(f"{device} ({', '.join(own)})" for device, own in precisions.items())
     return f"**Finding.** On {devices}: {text}.{_endpoint(table)}"
+
+
+def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
+    """Latency of Fig 16's model at its longest length on up to four devices and precisions."""
+    rows = of_sweep(measured_here(table), "scout")
+    rows = rows[(rows["batch"] == rows["batch"].min()) & (rows["source_kind"] == "measured")]
+    rows = with_length(rows).dropna(subset="e2e_s")
+    rows = rows[rows["length"] == rows["length"].max()] if len(rows) else rows
+    return tuple(
+        Number(
+            f"{r.e2e_s:.3g} s", f"E2E of {r.length}, {r.device_label}, {r.series}, batch {r.batch}"
+        )
+        for r in rows.head(4).itertuples()
+    )
 
 
 def _knees(rows: pd.DataFrame, short: bool = False) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from moebook.results.commentary import (
     with_length,
 )
 from moebook.results.kinds import word
+from moebook.results.page import Number
 from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
 from moebook.sections.hyperparameter_scaling.regimes import (
@@ -49,6 +50,21 @@ def headline(table: pd.DataFrame) -> str:
         f"to {change(1 / gap.min())} faster than {most}: what counts is how many bytes of distinct "
         f"experts a step reads."
     )
+
+
+def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
+    """Mean change of throughput over each size of the grid, and a step over its limit."""
+    found = []
+    for axis, name in (("expert_ffn_dim", "FFN dim"), ("num_experts", "experts"), ("top_k", "K")):
+        ratio, low, high = _ends(table, axis)
+        if len(ratio):
+            of = f"throughput, {name} {low} to {high}, mean (n = {len(ratio)})"
+            found.append(Number(change(ratio.mean()), of))
+    cells = measured(table, "grid")
+    if "floor_tpot_s" in cells and cells["floor_tpot_s"].notna().any():
+        over = (cells["tpot_s"] / cells["floor_tpot_s"]).astype(float).median()
+        found.append(Number(f"{over:.2f}×", "a decode step over its physical limit, median"))
+    return tuple(found)
 
 
 def _ends(table: pd.DataFrame, axis: str) -> tuple[pd.Series, int, int]:

@@ -14,6 +14,7 @@ from moebook.results.commentary import (
     planned,
 )
 from moebook.results.deciding import COMPOSED
+from moebook.results.page import Number
 from moebook.sections.parallelism import scaling
 from moebook.sections.parallelism.plan import STAND_IN
 
@@ -55,6 +56,22 @@ def headline(table: pd.DataFrame) -> str:
         for (model, devices, how), best, worst in places.agg(["idxmax", "idxmin"]).itertuples()
     ]
     return f"**Finding.** {'. '.join(found)}. Batch {rows['batch'].iloc[0]}."
+
+
+def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
+    """The best and the worst mode of two models on the most devices that they were run on, or
+    where none was run, composed for."""
+    rows, told = _split(table), []
+    if rows.empty:
+        return ()
+    rows = rows[rows["how"] == "run"] if (rows["how"] == "run").any() else rows
+    rows = rows[rows["devices"] == rows["devices"].max()].reset_index(drop=True)
+    for model, own in rows.groupby("model", sort=False):
+        for at in dict.fromkeys([own["times"].idxmax(), own["times"].idxmin()]):
+            r = own.loc[at]
+            of = f"one device, {model}, {r['series']} over {r['devices']} ({r['how']})"
+            told.append(Number(f"{r['times']:.2f}×", of))
+    return tuple(told[:4])
 
 
 @commentary

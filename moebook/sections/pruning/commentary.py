@@ -16,6 +16,7 @@ from moebook.results.commentary import (
     with_gain,
 )
 from moebook.results.gains import gains
+from moebook.results.page import Number
 from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.pruning.pruned import (
     BASELINE,
@@ -214,6 +215,23 @@ def quality_and_speed(table: pd.DataFrame) -> str:
             f"{', '.join(f'{gain:+.1f} % on {model}' for gain, model in gained)}."
         )
     return " ".join(words) or NOTHING
+
+
+def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
+    """Mean gain of each kind at the largest ratio, the best point, and how many are slower."""
+    found = _gains(table)
+    if found.empty:
+        return ()
+    most = found[found["ratio_pct"] == found["ratio_pct"].max()]
+    told = [
+        Number(f"{mean:+.1f} %", f"throughput, {KINDS[kind]} {most['ratio_pct'].iloc[0]:g} %, mean")
+        for kind, mean in most.groupby("kind", sort=False)["gain_pct"].mean().items()
+    ]
+    best = found.loc[found["gain_pct"].idxmax()]
+    where = f"the most: {best['series']}, {best['model']}, {best['top_k']} active"
+    slower = f"{(found['gain_pct'] < 0).sum()} of {len(found)}"
+    told += [Number(f"{best['gain_pct']:+.1f} %", where), Number(slower, "pruned points slower")]
+    return tuple(told)
 
 
 @commentary

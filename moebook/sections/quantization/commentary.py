@@ -19,6 +19,7 @@ from moebook.results.commentary import (
 )
 from moebook.results.gains import gains, ratios
 from moebook.results.increases import increases
+from moebook.results.page import Number
 from moebook.results.prediction import predicted_vs_measured
 
 __all__ = ["predicted_vs_measured"]
@@ -187,6 +188,31 @@ def quality_and_speed(table: pd.DataFrame) -> str:
         f"Perplexity grows most with {most['series']}, by {most['increase_pct']:+.2f} % over "
         f"{base}.{SMALL if small else ''}"
     )
+
+
+def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
+    """The pair's greatest and least gain, what it saves of weights, and its perplexity."""
+    found = _gain(table, _first(table))
+    if found.empty:
+        return ()
+    base, other = _pair(table)
+    ends = [found.loc[found["gain_pct"].agg(end)] for end in ("idxmax", "idxmin")]
+    told = [
+        Number(f"{r['gain_pct']:+.0f} %", f"{other} over {base}, {r['model']}, batch {r['batch']}")
+        for r in ends[: len(found)]
+    ]
+    held = measured(table, "formats").drop_duplicates("series").set_index("series")
+    if {base, other} <= set(held.index[held["weights_bytes"].notna()]):
+        ratio = held["weights_bytes"][other] / held["weights_bytes"][base]
+        told.append(
+            Number(f"{ratio:.2f}×", f"bytes of weights, {other} over {base}, {held['model'][base]}")
+        )
+    lost, first = _perplexities(table)
+    lost = lost[lost["series"] == other]
+    if first == base and len(lost) and lost["increase_pct"].notna().all():
+        percent = f"{lost['increase_pct'].iloc[0]:+.2f} %"
+        told.append(Number(percent, f"perplexity, {other} over {base}, {lost['model'].iloc[0]}"))
+    return tuple(told)
 
 
 @commentary

@@ -19,6 +19,7 @@ from moebook.results.commentary import (
     with_length,
 )
 from moebook.results.gains import gains
+from moebook.results.page import Number
 from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.speculative_decoding import acceptance as accepted
 from moebook.sections.speculative_decoding import cost
@@ -45,6 +46,28 @@ def _listed(
     if rows.empty:
         return nothing(table, sweep)
     return head + markdown.table(rows, cells) + more + missing(table, sweep)
+
+
+def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
+    """The best and the worst draft's gain, from where the best pays, and tokens per step."""
+    found = _gain(table, "spec_tokens")
+    if found.empty:
+        return ()
+    found = cost.at_fixed(found, table).sort_values("gain_pct", kind="stable")
+    told = [
+        Number(f"{r['gain_pct']:+.0f} %", f"{r['series']} over plain decoding, batch {r['batch']}")
+        for _, r in found.iloc[[-1, 0][: len(found)]].iterrows()
+    ]
+    costs = cost.at_fixed(cost.measured_ratio(table, "spec_tokens"), table)
+    costs = costs.dropna(subset="break_even").sort_values("break_even")
+    for row in costs.head(1).itertuples():
+        told.append(Number(f"{row.break_even:.2f}", f"acceptance from which {row.series} pays"))
+    rows = accepted.trained(table)
+    rows = accepted.coldest(rows[(rows["draft_tokens"] > 0) & rows["tokens_per_step"].notna()])
+    if len(rows):
+        most = f"tokens per step of trained drafts, {rows['draft_tokens'].max()} proposed, mean"
+        told.append(Number(f"{rows['tokens_per_step'].mean():.2f}", most))
+    return tuple(told)
 
 
 @commentary
