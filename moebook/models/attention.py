@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 Kind = Literal["full", "window", "chunk", "mla", "linear", "none"]
 
 
@@ -37,10 +39,13 @@ class AttentionGroup:
     state_values: int = 0  # recurrent state, per sequence
     state_dtype: str | None = None  # that the config asks for; None: the cache's
 
-    def reach(self, context: int) -> int:
-        """Tokens that one query attends to at a context; a chunk is taken as a window, its
-        greatest reach."""
-        return min(context, self.window or context) if self.kv_values else 0
+    def reach(self, context):
+        """Tokens that one query attends to at a context, or at each of an array of them; a chunk is
+        taken as a window, its greatest reach."""
+        if not self.kv_values:
+            return 0 * context
+        least = np.minimum if isinstance(context, np.ndarray) else min
+        return least(context, self.window) if self.window else context
 
     def score_width(self, absorbed: bool) -> int:
         """Multiply-adds per query token and attended token. absorbed: MLA's heads attend to the

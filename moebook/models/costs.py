@@ -7,6 +7,8 @@ on the chip. A multiply-add counts as two FLOPs."""
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from moebook.models.architecture import Architecture
 from moebook.models.formats import OWN, dtype_bytes
 from moebook.models.sizes import (
@@ -47,7 +49,7 @@ def distinct_experts(num_experts: int, top_k: int, tokens: float) -> float:
 def decode_cost(
     arch: Architecture,
     batch: int,
-    context: int,
+    context: int | np.ndarray,
     dtype: str = "bfloat16",
     quantization: str | None = OWN,
     kv_dtype: str = "bfloat16",
@@ -55,7 +57,7 @@ def decode_cost(
     alike: bool = False,
 ) -> Cost:
     """One decode step: B sequences gain one token, each attending to `context` tokens (its own
-    included).
+    included); of an array of contexts the scores and the cache are arrays, too.
 
     tokens_per_sequence: tokens of each sequence that one step verifies, the first attending to
     `context` tokens, each further one to one more; all are sampled from, and the sequence's cache
@@ -63,7 +65,7 @@ def decode_cost(
     `kv_cache` has recurrent states too, read and written. Text only: no vision."""
     _check_positive(batch=batch, context=context, tokens_per_sequence=tokens_per_sequence)
     tokens, last = batch * tokens_per_sequence, context + tokens_per_sequence - 1
-    scores = batch * sum(_step_flops(arch, reach) for reach in range(context, last + 1))
+    scores = batch * sum(_step_flops(arch, context + n) for n in range(tokens_per_sequence))
     kv = _kv_moved(arch, last, tokens_per_sequence, dtype_bytes(kv_dtype))
     kept = batch * (kv + 2 * state_bytes_per_sequence(arch, dtype))
     return Cost(
@@ -160,7 +162,7 @@ def _weights_read(
     return read
 
 
-def _check_positive(**sizes: int) -> None:
+def _check_positive(**sizes: int | np.ndarray) -> None:
     for name, value in sizes.items():
-        if value < 1:
+        if np.min(value) < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1")

@@ -44,14 +44,14 @@ def add_predictions(
     """A copy with PREDICTED columns, `predicted_how`, and `predicted_reason` for nulls.
     planned_for: the kind of device of rows that were not measured."""
     under = set(under_the_floor(summary))
-    found = [_row(row, under, architecture_of, planned_for) for _, row in summary.iterrows()]
+    found = [_row(row, under, architecture_of, planned_for) for row in summary.to_dict("records")]
     values = pd.DataFrame([f for f, _, _ in found], index=summary.index, columns=list(PREDICTED))
     hows = {"predicted_how": [h for _, h, _ in found], "predicted_reason": [r for _, _, r in found]}
     return summary.assign(**values.astype("float64"), **hows)
 
 
 def _row(
-    row: pd.Series, under: set[str], architecture_of: ArchitectureOf, planned_for: str | None
+    row: dict, under: set[str], architecture_of: ArchitectureOf, planned_for: str | None
 ) -> tuple:
     """(columns, how, None) or ({}, None, reason)."""
     reason = _no_prediction(row, under)
@@ -64,7 +64,7 @@ def _row(
         return {}, None, str(error)
 
 
-def _predicted(row: pd.Series, arch: Architecture, device: str) -> tuple[dict, str]:
+def _predicted(row: dict, arch: Architecture, device: str) -> tuple[dict, str]:
     """(columns, how). Raises ValueError with the reason where there is none."""
     known = shipped.load(device)
     case = measured.case(row, arch)
@@ -94,7 +94,7 @@ def _predicted(row: pd.Series, arch: Architecture, device: str) -> tuple[dict, s
     return columns, LEFT_OUT if held else CALIBRATED
 
 
-def _no_prediction(row: pd.Series, under: set[str]) -> str | None:
+def _no_prediction(row: dict, under: set[str]) -> str | None:
     """Why no prediction speaks of a row, before its case is made, or None."""
     if row["status"] == "infeasible":
         return "infeasible"

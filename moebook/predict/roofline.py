@@ -118,7 +118,7 @@ class Case:
     def prefill(self) -> costs.Cost:
         return costs.prefill_cost(self.arch, self.batch, self.input_tokens, **self._formats())
 
-    def decode(self, context: int) -> costs.Cost:
+    def decode(self, context: int | np.ndarray) -> costs.Cost:
         return costs.decode_cost(
             self.arch,
             self.batch,
@@ -199,28 +199,25 @@ def peak_flops(case: Case, ceilings: Ceilings) -> float:
 
 
 def _floor(case: Case, ceilings: Ceilings) -> Floor:
-    def seconds(cost: costs.Cost) -> float:
-        bound = max(
-            cost.total_bytes / ceilings.copy_bytes_per_s,
-            cost.total_flops / peak_flops(case, ceilings),
-        )
+    peak = peak_flops(case, ceilings)
+
+    def seconds(cost: costs.Cost):
+        bound = np.maximum(cost.total_bytes / ceilings.copy_bytes_per_s, cost.total_flops / peak)
         return bound / case.num_devices
 
-    def step(context: int) -> float:
-        drafted = case.draft_tokens * seconds(drafting.decode(context)) if drafting else 0.0
-        return (seconds(case.decode(context)) + drafted) / case.tokens_per_step
-
-    drafting = case.drafting
-    ttft_s = seconds(case.prefill()) + (seconds(drafting.prefill()) if drafting else 0.0)
-    contexts = case.contexts()
-    tpot_s = _mean_over(contexts, [step(int(c)) for c in contexts]) if len(contexts) else None
+    drafting, tpot_s = case.drafting, None
+    ttft_s = float(seconds(case.prefill()) + (seconds(drafting.prefill()) if drafting else 0.0))
+    if len(contexts := case.contexts()):
+        drafted = case.draft_tokens * seconds(drafting.decode(contexts)) if drafting else 0.0
+        steps = (seconds(case.decode(contexts)) + drafted) / case.tokens_per_step
+        tpot_s = _mean_over(contexts, steps)
     e2e_s = ttft_s + (case.output_tokens - 1) * (tpot_s or 0.0)
     return Floor(
         ttft_s, tpot_s, e2e_s, case.batch * (case.input_tokens + case.output_tokens) / e2e_s
     )
 
 
-def _mean_over(contexts: np.ndarray, seconds: list[float]) -> float:
+def _mean_over(contexts: np.ndarray, seconds: np.ndarray) -> float:
     """Mean over every whole context from the first to the last, linear between the given ones."""
     every = np.arange(contexts[0], contexts[-1] + 1)
     return float(np.interp(every, contexts, seconds).mean())
@@ -315,18 +312,15 @@ def add_floor(
 
     `architecture_of(row)` gives the Architecture a row was run with, depth included. Rows that are
     infeasible, of another device, or in a dtype without a measured matrix rate get nulls."""
-    known: dict[tuple, tuple] = {}
-    found = []
-    for _, row in table.iterrows():
-        key = tuple(str(row.get(c)) for c in (*SHAPE, *WORKLOAD, "status", "method", "device"))
-        if key not in known:
-            known[key] = _floor_cells(row, ceilings, architecture_of)
-        found.append(known[key])
+    alike = [c for c in (*SHAPE, *WORKLOAD, "status", "method", "device") if c in table]
+    kind = table.groupby(alike, sort=False, dropna=False).ngroup().to_numpy()
+    firsts = table.iloc[np.unique(kind, return_index=True)[1]].to_dict("records")
+    found = [_floor_cells(row, ceilings, architecture_of) for row in firsts]
     columns = (*FLOOR_COLUMNS, "floor_reason")
     floors = pd.DataFrame(found, columns=list(columns)).astype(
         {c: "float64" for c in FLOOR_COLUMNS}
     )
-    return table.assign(**{c: floors[c].to_numpy() for c in columns})
+    return table.assign(**{c: floors[c].to_numpy()[kind] for c in columns})
 
 
 def _floor_cells(row: pd.Series, ceilings: Ceilings, architecture_of: ArchitectureOf) -> tuple:

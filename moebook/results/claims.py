@@ -145,10 +145,11 @@ class Part:
                 None, *self.effect.args, **self.effect.keywords
             )
 
-    def states(self, items: tuple[Item, ...], moved: int = 0) -> list[str]:
-        """Of each cell. For `some` at the level that allows for the choice among them."""
+    def states(self, items: tuple[Item, ...], moved: int = 0, of: int | None = None) -> list[str]:
+        """Of each cell. For `some` at the level that allows for the choice among them, or among
+        `of`."""
         rule = self.rule.moved(moved)
-        level = 1 - (1 - starts.LEVEL) / len(items) if self.some else None
+        level = 1 - (1 - starts.LEVEL) / (of or len(items)) if self.some else None
         return [rule.state(item, level) for item in items]
 
     def wanted(self, unit: str | None, of_mean: bool) -> str:

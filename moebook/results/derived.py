@@ -12,10 +12,10 @@ is between them is decoding:
     throughput        B (S_in + S_out) / E2E              counts input tokens
     output throughput B S_out / E2E
 
-Times in seconds, throughput in tokens/s. A missing time (None, NaN, pandas.NA) gives None, never 0.
-One output token has no decode step, so the three inter-token times are None and `no_decode_reason`
-says why."""
+Times in seconds, throughput in tokens/s. A missing time gives null, never 0. One output token has
+no decode step, so the three inter-token times are null and `metric_reason` says why."""
 
+import numpy as np
 import pandas as pd
 
 DERIVED = (
@@ -25,124 +25,77 @@ DERIVED = (
     "throughput_tok_s",
     "output_throughput_tok_s",
 )
-NEEDED = ("ttft_s", "e2e_s", "batch", "input_tokens", "output_tokens")
+TIMES = ("ttft_s", "e2e_s")
+SIZES = ("batch", "input_tokens", "output_tokens")
 
 
 class MetricError(ValueError):
-    """Times or sizes that cannot have been measured; the message gives each and what is allowed."""
-
-
-def _given(value) -> float | None:
-    return None if value is None or pd.isna(value) else float(value)
-
-
-def _problems(ttft_s, e2e_s, batch, input_tokens, output_tokens) -> list[str]:
-    ttft_s, e2e_s = _given(ttft_s), _given(e2e_s)
-    found = [
-        f"{name} {value!r}: must be over 0"
-        for name, value in (("ttft_s", ttft_s), ("e2e_s", e2e_s))
-        if value is not None and not 0 < value < float("inf")
-    ]
-    found += [
-        f"{name} {value!r}: must be a whole number of at least {least}"
-        for name, value, least in (
-            ("batch", batch, 1),
-            ("input_tokens", input_tokens, 1),
-            ("output_tokens", output_tokens, 1),
-        )
-        if _given(value) is None or value < least or float(value) % 1
-    ]
-    if not found and None not in (ttft_s, e2e_s) and output_tokens > 1 and e2e_s < ttft_s:
-        found.append(
-            f"e2e_s {e2e_s:g} is under ttft_s {ttft_s:g}: a batch cannot end before its first "
-            "tokens; measure again with more repeats or more output tokens"
-        )
-    return found
-
-
-def no_decode_reason(output_tokens: int) -> str | None:
-    """Why there is no time per output token, or None where there is one."""
-    return (
-        None
-        if output_tokens >= 2
-        else f"output_tokens = {output_tokens}: no decode step; at least 2 are needed"
-    )
-
-
-def tpot(ttft_s: float | None, e2e_s: float | None, output_tokens: int) -> float | None:
-    """Seconds of one decode step of the whole batch."""
-    return _per_token(ttft_s, e2e_s, 1, output_tokens, output_tokens - 1)
-
-
-def itl_paper(
-    ttft_s: float | None, e2e_s: float | None, batch: int, output_tokens: int
-) -> float | None:
-    """Seconds per generated token across the batch, MoE-Inference-Bench's formula."""
-    return _per_token(ttft_s, e2e_s, batch, output_tokens, batch * output_tokens - 1)
-
-
-def itl_predecessor(
-    ttft_s: float | None, e2e_s: float | None, batch: int, output_tokens: int
-) -> float | None:
-    """Seconds per generated token across the batch, the formula of LLM-Inference-Bench's
-    notebooks."""
-    return _per_token(ttft_s, e2e_s, batch, output_tokens, batch * (output_tokens - 1))
-
-
-def throughput(
-    e2e_s: float | None, batch: int, input_tokens: int, output_tokens: int
-) -> float | None:
-    """Tokens/s, input and output tokens counted."""
-    _refuse(_problems(None, e2e_s, batch, input_tokens, output_tokens))
-    e2e_s = _given(e2e_s)
-    return None if e2e_s is None else batch * (input_tokens + output_tokens) / e2e_s
-
-
-def output_throughput(e2e_s: float | None, batch: int, output_tokens: int) -> float | None:
-    """Tokens/s, output tokens only."""
-    _refuse(_problems(None, e2e_s, batch, 1, output_tokens))
-    e2e_s = _given(e2e_s)
-    return None if e2e_s is None else batch * output_tokens / e2e_s
-
-
-def _per_token(ttft_s, e2e_s, batch, output_tokens, tokens) -> float | None:
-    _refuse(_problems(ttft_s, e2e_s, batch, 1, output_tokens))
-    ttft_s, e2e_s = _given(ttft_s), _given(e2e_s)
-    if ttft_s is None or e2e_s is None or no_decode_reason(output_tokens):
-        return None
-    return (e2e_s - ttft_s) / tokens
-
-
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise MetricError("; ".join(problems))
+    """A table that lacks what metrics are computed of; the message names it."""
 
 
 def add_metrics(table: pd.DataFrame) -> pd.DataFrame:
-    """A copy with the DERIVED columns computed from NEEDED ones; `metric_reason` says why a row has
-    nulls in them.
+    """A copy with the DERIVED columns computed from TIMES and SIZES; `metric_reason` says why a row
+    has nulls in them.
 
     Rows without times (failed, out of memory) get nulls. So does a row whose times contradict each
-    other (an extrapolation can): one such row does not cost the rest of the table. MetricError
-    where columns are missing."""
-    missing = [c for c in NEEDED if c not in table]
-    if missing:
-        raise MetricError(f"columns {missing} are missing; needed: {', '.join(NEEDED)}")
-    rows = [_derive(**row) for row in table[list(NEEDED)].to_dict("records")]
-    derived = pd.DataFrame(rows, columns=[*DERIVED, "metric_reason"]).astype(
-        {name: "float64" for name in DERIVED}
-    )
-    return table.assign(**{name: derived[name].to_numpy() for name in derived})
+    other (an extrapolation can), or cannot have been measured: one such row does not cost the rest
+    of the table. MetricError where columns are missing."""
+    if missing := [c for c in (*TIMES, *SIZES) if c not in table]:
+        needed = ", ".join((*TIMES, *SIZES))
+        raise MetricError(f"columns {missing} are missing; needed: {needed}")
+    ttft, e2e, batch, inputs, outputs = (_numbers(table[name]) for name in (*TIMES, *SIZES))
+    found = _formulas(ttft, e2e, batch, inputs, outputs)
+    reasons = np.full(len(table), None, dtype=object)
+    for i in np.flatnonzero(outputs < 2):
+        reasons[i] = f"output_tokens = {outputs[i]:g}: no decode step; at least 2 are needed"
+    for i in np.flatnonzero(_doubtful(ttft, e2e, batch, inputs, outputs)):
+        reasons[i] = _why(ttft[i], e2e[i], batch[i], inputs[i], outputs[i])
+        for values in found.values():
+            values[i] = np.nan
+    return table.assign(**found, metric_reason=reasons)
 
 
-def _derive(ttft_s, e2e_s, batch, input_tokens, output_tokens) -> tuple:
-    if problems := _problems(ttft_s, e2e_s, batch, input_tokens, output_tokens):
-        return *(None,) * len(DERIVED), "; ".join(problems)
-    return (
-        tpot(ttft_s, e2e_s, output_tokens),
-        itl_paper(ttft_s, e2e_s, batch, output_tokens),
-        itl_predecessor(ttft_s, e2e_s, batch, output_tokens),
-        throughput(e2e_s, batch, input_tokens, output_tokens),
-        output_throughput(e2e_s, batch, output_tokens),
-        no_decode_reason(output_tokens),
+def _numbers(column: pd.Series) -> np.ndarray:
+    return pd.to_numeric(column).to_numpy(dtype=float, na_value=np.nan)
+
+
+def _formulas(ttft, e2e, batch, inputs, outputs) -> dict[str, np.ndarray]:
+    """The DERIVED columns, (N,) each."""
+    decoding = np.where(outputs >= 2, e2e - ttft, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (
+            decoding / (outputs - 1),
+            decoding / (batch * outputs - 1),
+            decoding / (batch * (outputs - 1)),
+            batch * (inputs + outputs) / e2e,
+            batch * outputs / e2e,
+        )
+    return dict(zip(DERIVED, found, strict=True))
+
+
+def _doubtful(ttft, e2e, *sizes) -> np.ndarray:
+    """(N,) whether a row has times or sizes that cannot have been measured."""
+    found = (sizes[-1] > 1) & (e2e < ttft)
+    for time in (ttft, e2e):
+        found |= ~(np.isnan(time) | ((time > 0) & (time < np.inf)))
+    for size in sizes:
+        found |= ~((size >= 1) & (size % 1 == 0))
+    return found
+
+
+def _why(ttft, e2e, *sizes) -> str:
+    """What is wrong with a doubtful row."""
+    found = [
+        f"{name} {value:g}: must be over 0"
+        for name, value in zip(TIMES, (ttft, e2e), strict=True)
+        if not (np.isnan(value) or 0 < value < np.inf)
+    ]
+    found += [
+        f"{name} {value:g}: must be a whole number of at least 1"
+        for name, value in zip(SIZES, sizes, strict=True)
+        if not (value >= 1 and value % 1 == 0)
+    ]
+    return "; ".join(found) or (
+        f"e2e_s {e2e:g} is under ttft_s {ttft:g}: a batch cannot end before its first tokens; "
+        "measure again with more repeats or more output tokens"
     )

@@ -72,8 +72,9 @@ def _without_cells(judge: Judge, claim: Claim, regime: str) -> tuple[str, ...]:
     told = []
     for i, (part, found) in enumerate(decided):
         if found.mean is None and len(found.items) > 1:
-            for gone in range(len(found.items)):
-                left = found.items[:gone] + found.items[gone + 1 :]
-                own = part.verdict(part.states(left))
-                told.append(combine([*whole[:i], own, *whole[i + 1 :]]))
+            states = part.states(found.items, of=len(found.items) - 1)
+            for gone in dict.fromkeys(states):  # cells of one state leave the same others
+                left = [*states]
+                left.remove(gone)
+                told.append(combine([*whole[:i], part.verdict(left), *whole[i + 1 :]]))
     return tuple(told)

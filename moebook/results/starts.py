@@ -17,7 +17,7 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 import yaml
-from scipy import stats
+from scipy.special import stdtrit
 
 from moebook.results import schema
 
@@ -83,7 +83,7 @@ def _of_class(kind: str, time: str) -> dict:
 
 def quantile(df: np.ndarray | float, level: float = LEVEL) -> np.ndarray:
     """Standard errors from the middle to an end of an interval of Student's t."""
-    return stats.t.ppf((1 + level) / 2, df)
+    return stdtrit(df, (1 + level) / 2)
 
 
 def of_starts(logs: list[float], sd: float, df: float) -> tuple[float, float, float]:
@@ -99,7 +99,8 @@ def summarise(table: pd.DataFrame, points: pd.DataFrame) -> dict[str, pd.Series]
     """Columns of a summary, by key: each timed metric of the table with the ends of its 95 %
     interval between starts, `n_records`, `n_hosts` and `starts`. points: a row per key,
     indexed by it."""
-    metrics = [m for m in time_of() if m in table]
+    there = [m for m in time_of() if m in table]
+    metrics = [m for m in there if table[m].notna().any()]
     rows = table.assign(record=_column(table, "record", 1), host=_column(table, "host", ""))
     logs = np.log(rows[metrics].astype(float).where(rows[metrics] > 0))
     logs = pd.concat([rows[["key", "record", "host"]], logs], axis=1)
@@ -109,7 +110,9 @@ def summarise(table: pd.DataFrame, points: pd.DataFrame) -> dict[str, pd.Series]
     noise = within.std() / np.sqrt(within.count())
     found = [by_key.count(), by_key.mean(), by_key.std(), noise]
     n, middle, own, noise = (one.reindex(points.index) for one in found)
-    told: dict[str, pd.Series] = {}
+    nothing = pd.Series(np.nan, points.index)
+    lacking = [m + end for m in there if m not in metrics for end in ("", "_lo", "_hi")]
+    told: dict[str, pd.Series] = dict.fromkeys(lacking, nothing)
     by_point = rows.groupby("key", sort=False)
     for metric in metrics:
         of = [one[metric].to_numpy(float) for one in (n, middle, own, noise)]
@@ -146,12 +149,13 @@ def _starts(starts: pd.DataFrame, by_start: pd.DataFrame) -> pd.Series:
     start of a point on one host."""
     several = starts[starts["key"].duplicated(keep=False)]
     nth = several.groupby(["key", "host"], sort=False).cumcount() + 1
+    at = pd.MultiIndex.from_frame(several[["key", "record"]])
+    values = np.exp(by_start.reindex(at)).round(9).dropna(axis=1, how="all")
     found: dict[str, dict] = {}
-    for key, record, host, number in zip(
-        several["key"], several["record"], several["host"], nth, strict=True
-    ):
-        values = np.exp(by_start.loc[(key, record)].dropna()).round(9)
-        found.setdefault(key, {})[f"{host}#{number}"] = values.to_dict()
+    rows = zip(several["key"], several["host"], nth, values.to_numpy().tolist(), strict=True)
+    for key, host, number, row in rows:
+        own = {name: v for name, v in zip(values.columns, row, strict=True) if v == v}
+        found.setdefault(key, {})[f"{host}#{number}"] = own
     return pd.Series({key: json.dumps(blocks) for key, blocks in found.items()}, dtype=object)
 
 
@@ -159,7 +163,11 @@ def blocks_of(rows: pd.DataFrame, metric: str) -> list[dict[str, float]]:
     """Per row: block -> value of a metric, empty for points of one start."""
     if "starts" not in rows:
         return [{} for _ in range(len(rows))]
-    read = [json.loads(text) if isinstance(text, str) else {} for text in rows["starts"]]
-    return [
-        {block: values[metric] for block, values in own.items() if metric in values} for own in read
-    ]
+    return [_blocks(text, metric) if isinstance(text, str) else {} for text in rows["starts"]]
+
+
+@functools.lru_cache(1 << 17)
+def _blocks(text: str, metric: str) -> dict[str, float]:
+    """Read once: checks of robustness ask again and again. Not to be changed."""
+    told = json.loads(text).items()
+    return {block: values[metric] for block, values in told if metric in values}

@@ -8,6 +8,7 @@ devices never stand in one table."""
 import io
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,17 +21,13 @@ from moebook.measure.files import write_atomic
 from moebook.results import schema, starts
 from moebook.study.plan import Plan, Point, describe
 
-REPEAT_METRICS, CONTEXTS, REPEAT_TEXTS = map(schema.names, ("repeat", "context", "digest"))
-POINT_NUMBERS, POINT_TEXTS = map(
-    schema.names, ("point_number", "point_text")
-)  # lists are JSON text
-LAYER_FACTS, ENDPOINT_FACTS, ENGINE_FACTS = map(
-    schema.names, ("layer_fact", "endpoint_fact", "engine_fact")
-)
-CLIENT = schema.names(
-    "client"
-)  # what the record of an endpoint point says of the machine that asked
-PROVENANCE = schema.names("client", "run")
+# What a record says of its repeats, of its point and its engine; lists are JSON text.
+REPEATED = frozenset(schema.names("repeat", "context", "digest"))
+POINT_FACTS = frozenset(schema.names("point_number", "point_text", "endpoint_fact"))
+LAYER_FACTS, ENGINE_FACTS = (frozenset(schema.names(of)) for of in ("layer_fact", "engine_fact"))
+CLIENT = frozenset(schema.names("client"))  # of an endpoint's point: of the machine that asked
+PROVENANCE = CLIENT | frozenset(schema.names("run"))
+REPEAT_TEXTS = schema.names("digest")
 METRICS = schema.names(*schema.SUMMARISED)
 TIMES = ("e2e_s", "layer_s")  # what a point's spread is told of, the first that it has
 DISTURBED = {"held_up", "throttled"}  # marks of a record (measure/records.py) that flag it, too
@@ -43,35 +40,56 @@ def assemble(
     """The table of a plan from the first record of each point by key, and its further ones; points
     without a record are rows `not_run`. Columns that are computed from others (metrics, floors) are
     null."""
-    by_key, rows = {p.key: p for p in plan.points}, []
-    for point in plan.points:
-        rows += _rows(point, by_key, records)
-        rows += _further_rows(point, by_key, further or {})
-    return schema.as_table(pd.DataFrame(rows))
+    by_key = {p.key: p for p in plan.points}
+    starts_, repeats = [], []  # what each says of itself, and the number of the one it is of
+    for number, point in enumerate(plan.points):
+        for told, rows in _starts(point, by_key, records, further or {}):
+            repeats += [{**row, OF: len(starts_)} for row in rows or [{}]]
+            starts_.append({**told, OF: number})
+    found = _with_those_it_is_of(_frame(starts_), _frame([describe(p) for p in plan.points]))
+    return schema.as_table(_with_those_it_is_of(_frame(repeats), found))
 
 
-def _rows(point: Point, by_key: dict[str, Point], records: dict[str, dict]) -> list[dict]:
+OF = "_of"
+
+
+def _frame(rows: list[dict]) -> pd.DataFrame:
+    """Typed before its rows are repeated; the rows are taken, for they can be many."""
+    found = schema.typed(pd.DataFrame(rows))
+    rows.clear()
+    return found
+
+
+def _with_those_it_is_of(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    if rows.empty:
+        return rows.drop(columns=OF, errors="ignore")
+    at = others.take(rows.pop(OF)).reset_index(drop=True)
+    return pd.concat([at, rows], axis=1)
+
+
+def _starts(
+    point: Point,
+    by_key: dict[str, Point],
+    records: dict[str, dict],
+    further: dict[str, list[dict]],
+) -> Iterator[tuple[dict, list[dict]]]:
+    """Columns of each of the point's records and of their repeats: the first, whatever became of
+    it, and the further ones with a number; of an extrapolated point, one for each that all its
+    points have."""
     if point.status != "ready":
-        return [{**describe(point), "status": point.status, "reason": point.reason}]
+        yield {"status": point.status, "reason": point.reason}, []
+        return
     record = _derive(point, by_key, records) if point.is_derived else records.get(point.key)
     if record is None:
-        return [{**describe(point), "status": "not_run", "reason": "not measured yet"}]
-    return _rows_of(point, record)
-
-
-def _further_rows(
-    point: Point, by_key: dict[str, Point], further: dict[str, list[dict]]
-) -> list[dict]:
-    """Rows of the records with a number beyond the first; of an extrapolated point, one record for
-    each that all its points have."""
+        yield {"status": "not_run", "reason": "not measured yet"}, []
+    else:
+        yield _columns(point, record)
     needed = (*point.own, *point.anchor) or (point.key,)
-    rows = []
     for number, found in enumerate(zip(*(further.get(key, ()) for key in needed), strict=False), 2):
         own = dict(zip(needed, found, strict=True))
         record = _derive(point, by_key, own) if point.is_derived else own[point.key]
         if record["status"] == "ok":
-            rows += _rows_of(point, record, number)
-    return rows
+            yield _columns(point, record, number)
 
 
 def host_of(provenance: dict) -> str:
@@ -80,40 +98,34 @@ def host_of(provenance: dict) -> str:
     return known or provenance.get("started_at", "")[:10]
 
 
-def _rows_of(point: Point, record: dict, number: int = 1) -> list[dict]:
-    provenance = record["provenance"]
-    shared = {
-        **describe(point),
+def _columns(point: Point, record: dict, number: int = 1) -> tuple[dict, list[dict]]:
+    """Of a record, and of each of its repeats; those that have a value."""
+    provenance, facts = record["provenance"], record.get("facts", {})
+    known = PROVENANCE - CLIENT if point.method == "endpoint" else PROVENANCE
+    told = {
         "point_id": point.point_id(provenance["device"], provenance["engine_version"]),
         "record": number,
         "host": host_of(provenance),
         "status": record["status"],
         "reason": record["reason"],
         "peak_memory_bytes": record.get("peak_memory_bytes"),
-        **{name: record.get("engine", {}).get(name) for name in ENGINE_FACTS},
+        **_given(record.get("engine", {}), ENGINE_FACTS),
         **_layer_facts(record),
-        **{
-            name: record.get("facts", {}).get(name)
-            for name in (*POINT_NUMBERS, *POINT_TEXTS, *ENDPOINT_FACTS)
-        },
+        **_given(facts, POINT_FACTS),
         **_base_perplexity(record),
-        **{
-            name: provenance.get(name)
-            for name in PROVENANCE
-            if point.method != "endpoint" or name not in CLIENT
-        },
+        **_given(provenance, known),
     }
     repeats = record["repeats"]
     if not repeats:
-        return [shared]
+        return told, []
     times = next((t for t in TIMES if t in repeats[0]), None)
     unstable = times is not None and _spread_pct([r[times] for r in repeats]) > UNSTABLE_PCT
-    unstable |= not DISTURBED.isdisjoint(record.get("marks", ()))
-    names = (*REPEAT_METRICS, *CONTEXTS, *REPEAT_TEXTS)
-    return [
-        {**shared, "repeat": i, "unstable": unstable, **{name: row.get(name) for name in names}}
-        for i, row in enumerate(repeats)
-    ]
+    told["unstable"] = unstable or not DISTURBED.isdisjoint(record.get("marks", ()))
+    return told, [{"repeat": i, **_given(row, REPEATED)} for i, row in enumerate(repeats)]
+
+
+def _given(values: dict, names: frozenset[str]) -> dict:
+    return {name: v for name, v in values.items() if name in names and v is not None}
 
 
 def _layer_facts(record: dict) -> dict:
@@ -204,6 +216,9 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     identity = table.drop_duplicates("key").set_index("key")
     told = {}
     for metric in metrics:
+        if table[metric].isna().all():
+            told |= dict.fromkeys((metric, f"{metric}_lo", f"{metric}_hi"), math.nan)
+            continue
         by_point = groups[metric]
         told |= {
             metric: by_point.median(),
@@ -213,9 +228,14 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     spread = _spread(table)
     told |= starts.summarise(table, identity)
     told["n_repeats"] = groups["repeat"].count()
-    told |= {name: groups[name].agg(lambda own: ",".join(own.dropna()) or None) for name in texts}
+    told |= {name: _joined(table[["key", name]].dropna(), name) for name in texts}
     identity = identity.drop(columns=[c for c in once if c in identity])
-    return identity.join(pd.DataFrame({**told, "spread_pct": spread})).reset_index()
+    told = pd.DataFrame({**told, "spread_pct": spread}, index=identity.index)
+    return identity.join(told).reset_index()
+
+
+def _joined(texts: pd.DataFrame, name: str) -> pd.Series:
+    return texts.groupby("key", sort=False)[name].agg(",".join).astype(schema.PANDAS["text"])
 
 
 def _spread(table: pd.DataFrame) -> pd.Series:

@@ -233,7 +233,8 @@ def merge(points: Iterable[Point]) -> tuple[Point, ...]:
     for point in points:
         seen = merged.get(point.key)
         sweeps = tuple(dict.fromkeys((*(seen.sweeps if seen else ()), *point.sweeps)))
-        merged[point.key] = replace(seen or point, sweeps=sweeps)
+        merged[point.key] = found = replace(seen or point, sweeps=sweeps)
+        found.__dict__["key"] = point.key  # known: sweeps are no part of it, and hashing takes long
     return tuple(labelled(merged.values()))
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from moebook.models.costs import distinct_experts
 from moebook.results import balance as b
-from moebook.results.table import POINT_NUMBERS
+from moebook.results import schema
 from moebook.sections.load_balancing import skew as c
 
 BALANCE = tuple(
     name.removeprefix("balance_")
-    for name in POINT_NUMBERS
+    for name in schema.names("point_number")
     if name.startswith("balance_") and not name.endswith(("_lo", "_hi"))
 )
 

@@ -1,49 +1,8 @@
-import math
-
+import numpy as np
 import pandas as pd
 import pytest
 
 from moebook.results import derived
-
-
-def test_known_values():
-    ttft, e2e, batch, inputs, outputs = 1.0, 10.0, 4, 20, 10
-    assert derived.tpot(ttft, e2e, outputs) == pytest.approx(1.0)
-    assert derived.itl_paper(ttft, e2e, batch, outputs) == pytest.approx(9 / 39)
-    assert derived.itl_predecessor(ttft, e2e, batch, outputs) == pytest.approx(0.25)
-    assert derived.throughput(e2e, batch, inputs, outputs) == pytest.approx(12.0)
-    assert derived.output_throughput(e2e, batch, outputs) == pytest.approx(4.0)
-
-
-@pytest.mark.parametrize("missing", [None, math.nan, pd.NA])
-def test_missing_times_give_none(missing):
-    assert derived.tpot(missing, 2.0, 4) is None and derived.tpot(1.0, missing, 4) is None
-    assert (
-        derived.itl_paper(1.0, missing, 2, 4) is None
-        and derived.itl_predecessor(missing, 1.0, 2, 4) is None
-    )
-    assert (
-        derived.throughput(missing, 1, 1, 1) is None
-        and derived.output_throughput(missing, 1, 1) is None
-    )
-
-
-def test_one_output_token_has_no_decode_step():
-    assert derived.tpot(1.0, 1.0, 1) is None and derived.itl_paper(1.0, 0.9, 8, 1) is None
-    assert "at least 2" in derived.no_decode_reason(1) and derived.no_decode_reason(2) is None
-
-
-def test_nonsense_is_refused_with_the_value():
-    with pytest.raises(derived.MetricError, match="e2e_s 1 is under ttft_s 2"):
-        derived.tpot(2.0, 1.0, 4)
-    with pytest.raises(derived.MetricError, match="output_tokens 0"):
-        derived.tpot(1.0, 2.0, 0)
-    with pytest.raises(derived.MetricError, match="batch 0.*least 1"):
-        derived.throughput(1.0, 0, 1, 1)
-    with pytest.raises(derived.MetricError, match="e2e_s -1"):
-        derived.output_throughput(-1, 1, 1)
-    with pytest.raises(derived.MetricError, match="input_tokens 1.5"):
-        derived.throughput(1.0, 1, 1.5, 1)
 
 
 def rows(**columns):
@@ -75,6 +34,28 @@ def test_add_metrics():
     assert pd.isna(reasons[0]) and pd.isna(reasons[1])
     assert "no decode step" in reasons[2] and "under ttft_s" in reasons[3]
     assert all(out[c].dtype == "float64" for c in derived.DERIVED)
+
+
+def test_known_values():
+    made = derived.add_metrics(rows()).iloc[0]
+    assert made[list(derived.DERIVED)].tolist() == pytest.approx([1.0, 9 / 39, 0.25, 12.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"e2e_s": [0.9]}, "e2e_s 0.9 is under ttft_s 1"),
+        ({"e2e_s": [-1.0]}, "e2e_s -1: must be over 0"),
+        ({"ttft_s": [np.inf]}, "ttft_s inf"),
+        ({"output_tokens": [0]}, "output_tokens 0"),
+        ({"batch": [0]}, "batch 0: must be a whole number of at least 1"),
+        ({"input_tokens": [1.5]}, "input_tokens 1.5"),
+        ({"batch": [None]}, "batch nan"),
+    ],
+)
+def test_nonsense_has_no_metrics_and_is_told_with_its_value(given, why):
+    made = derived.add_metrics(rows(**given)).iloc[0]
+    assert made[list(derived.DERIVED)].isna().all() and why in made["metric_reason"]
 
 
 def test_add_metrics_names_missing_columns():
