@@ -11,12 +11,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from moebook.problems import Told
+
+VARIABLE = "MOEBOOK_CACHE"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
+class NoFolder(Told, OSError):
+    """A folder that is to hold models cannot be one."""
+
+
 def root() -> Path:
-    """`$MOEBOOK_CACHE`, or ~/.cache/moebook."""
-    return Path(os.environ.get("MOEBOOK_CACHE") or "~/.cache/moebook").expanduser()
+    """`$MOEBOOK_CACHE`, or ~/.cache/moebook. NoFolder where the variable names none."""
+    given = os.environ.get(VARIABLE)
+    try:
+        folder = Path(given or "~/.cache/moebook").expanduser()
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        wrong = None if nearest.is_dir() else f"{nearest} is a file"
+    except (RuntimeError, OSError) as error:  # ~ of a user that is none; a name longer than a path
+        wrong = getattr(error, "strerror", None) or str(error)
+    if given and not wrong and not folder.is_absolute():  # a kernel runs in a folder of its own
+        wrong = "it is no whole path"
+    if wrong:
+        raise NoFolder(f"{VARIABLE}: given {given!r}; {wrong}: give the path of a folder, from /")
+    return folder
+
+
+def _make(folder: Path) -> None:
+    """NoFolder where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        of = f"; {VARIABLE} names another" if folder.is_relative_to(root()) else ""
+        raise NoFolder(f"cannot write the folder {folder}: {error.strerror}{of}") from None
 
 
 @contextmanager
@@ -26,7 +53,7 @@ def building(folder: Path, replace: bool = False) -> Iterator[Path]:
 
     A process that is killed meanwhile leaves the old folder or the new one under the name, never
     a part; what it leaves beside it, the next call removes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    _make(folder.parent)
     _clean(folder)
     partial, lock = _claimed(folder)
     try:
@@ -93,7 +120,7 @@ def _exchange(new: Path, folder: Path) -> None:
 def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
     """Holds the lock of a folder's name across processes; False where another holds it and `wait`
     is False. The kernel frees the lock of a process that ends, however it ends."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    _make(folder.parent)
     with (folder.parent / f".{folder.name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -3,13 +3,16 @@
 Checked before anything is built of it, so that a slip is one message and not an error from within
 a library, nor minutes of building what nobody meant."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 MOST = {"num_hidden_layers": 2000, "experts": 100_000, "": 2**31}  # far beyond any model
+AT_LEAST_2 = ("max_position_embeddings", "max_seq_len")  # a token and the next one
 AT_LEAST_1 = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
-    *("vocab_size", "max_position_embeddings", "intermediate_size", "moe_intermediate_size"),
-    *("d_model", "n_heads", "n_layers", "max_seq_len", "kv_n_heads", "embedding_size"),
+    *("vocab_size", "intermediate_size", "moe_intermediate_size"),
+    *("d_model", "n_heads", "n_layers", "kv_n_heads", "embedding_size"),
     *("intermediate_size_mlp", "ffn_hidden_size", "decoder_sparse_step", "moe_layer_freq"),
     *("moe_layer_interval", "interleave_moe_layer_step", "state_size"),
     *("attention_chunk_size", "q_lora_rank", "linear_num_key_heads", "linear_num_value_heads"),
@@ -25,6 +28,9 @@ AT_LEAST_0 = (
     *("qk_rope_head_dim", "v_head_dim", "kv_lora_rank", "moe_layer_start_index"),
     *("head_dim", "sliding_window", "n_group", "topk_group", "additional_vocab_size"),
 )
+LEAST = {
+    key: least for least, keys in enumerate((AT_LEAST_0, AT_LEAST_1, AT_LEAST_2)) for key in keys
+}
 BY_LAYER = ("moe_topk", "moe_intermediate_size", "moe_layer_freq", "num_experts", "sliding_window")
 SIZES = (  # of an Architecture
     *("num_layers", "hidden_size", "num_heads", "num_kv_heads", "head_dim", "vocab_size"),
@@ -39,6 +45,8 @@ DTYPES = (
     *("bfloat16", "float16", "float32", "float64", "half", "float", "double", "auto"),
     *("float8_e4m3fn", "float8_e5m2"),
 )
+# Types of vLLM 0.32's own registry whose classes transformers knows by another type.
+ENGINE_TYPES = ("kimi_k2", "deepseek_v32")
 NOT_SIZES = ("quantization_config", "compression_config")  # read by quantization_config.py
 LISTS = ("layer_types", "mlp_only_layers", "no_rope_layers", "moe_layers", "vit_layers")
 
@@ -61,9 +69,21 @@ def problems(config: Any) -> list[str]:
     return found
 
 
+def unreadable_type(config: dict, known: Iterable[str]) -> str | None:
+    """What is wrong with a `model_type` that is none of transformers' (`known`): neither it nor an
+    engine reads such a config, unless code of its own lies beside it; None where they do."""
+    kind = config.get("model_type")
+    if kind in ENGINE_TYPES or config.get("auto_map"):
+        return None
+    if kind is None:
+        return "it has no model_type, by which transformers and the engine read it"
+    near = "".join(f"; nearest: {name!r}" for name in get_close_matches(kind, known, n=1))
+    return f"model_type is {_shown(kind)}, which neither transformers nor the engine reads{near}"
+
+
 def nulls(config: dict) -> list[str]:
     """Sizes that a config gives as null, those of its sub-configs included."""
-    found = [key for key in (*AT_LEAST_1, *AT_LEAST_0) if key in config and config[key] is None]
+    found = [key for key in LEAST if key in config and config[key] is None]
     for key, value in config.items():
         if isinstance(value, dict) and key.endswith("_config") and key not in NOT_SIZES:
             found += nulls(value)
@@ -92,7 +112,7 @@ def _wrong(key: str, value: Any) -> str | None:
         return f"{key} is {_shown(value)}; give true or false"
     if key in LISTS and not isinstance(value, list):
         return f"{key} is {_shown(value)}; give a list"
-    least = 1 if key in AT_LEAST_1 else 0 if key in AT_LEAST_0 else None
+    least = LEAST.get(key)
     if least is None:
         return None
     by_layer = key in BY_LAYER and isinstance(value, list) and value

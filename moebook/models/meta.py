@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from moebook.models import roles
+from moebook.models import checks, roles
 
 
 class CannotBuild(ValueError):
@@ -112,10 +112,13 @@ def _known_type(config: dict) -> str:
     import transformers
 
     kind = config.get("model_type")
+    unreadable = checks.unreadable_type(config, transformers.CONFIG_MAPPING)
     for name in config.get("architectures") or []:
         found = getattr(getattr(transformers, name, None), "config_class", None)
         known = found is not None and found.model_type in transformers.CONFIG_MAPPING
         if known and (kind not in transformers.CONFIG_MAPPING or "text_config" not in config):
+            if kind not in transformers.CONFIG_MAPPING and unreadable:
+                raise CannotBuild(unreadable)
             return found.model_type
     if kind in transformers.CONFIG_MAPPING:
         return kind

@@ -5,9 +5,10 @@ gives it; the two differ in defaults written out. What a config leaves out is it
 (defaults.py). The formulas serve edits of shape, which read hundreds of configs a second; tests
 hold them to what transformers builds, as generic.py counts it for every other family."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from moebook.models import vision
+from moebook.models import checks, vision
 from moebook.models.attention import by_formula
 from moebook.models.defaults import complete
 
@@ -87,28 +88,28 @@ def _spelled_as(config: dict) -> str | None:
 
 
 def conflict(config: dict) -> str | None:
-    """What is wrong where `model_type` and `architectures` name two families, or where the part
-    that holds the language model is null."""
+    """What is wrong where `model_type` is no family's or another's than that of `architectures`, or
+    where the part that holds the language model is null."""
     kind, classes = config.get("model_type"), config.get("architectures") or []
     inside = KEYS[kind].inside if kind in KEYS else None
     if inside in config and config[inside] is None:
         return f"{inside} is null; it holds the language model of a {kind}"
     of_class = next((CLASSES[name] for name in classes if name in CLASSES), None)
-    if kind is None or of_class in (None, kind):
+    if of_class in (None, kind):
         return None
-    if kind in KEYS or _is_known(kind):
+    known = [*KEYS, *_types_of_transformers()]
+    if kind in known:
         return (
             f"model_type is {kind!r}, and architectures {classes} are of {of_class!r}; give those "
             "of one family"
         )
-    return None
+    return checks.unreadable_type(config, known)
 
 
-def _is_known(kind: str) -> bool:
-    """Whether transformers has a family of this name with classes of its own."""
+def _types_of_transformers() -> Iterable[str]:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    return kind in CONFIG_MAPPING_NAMES
+    return CONFIG_MAPPING_NAMES
 
 
 def keys_of(config: dict) -> ConfigKeys:

@@ -13,6 +13,8 @@ from moebook import devices
 from moebook.study.estimates import engine_start_s, estimate_s
 from moebook.study.plan import Plan, Point
 
+MOST = 100_000  # jobs of an array, far beyond any scheduler's
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -21,10 +23,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        found = re.fullmatch(r"(\d+)/(\d+)", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            example = "3/8 for the third of eight jobs"
-            raise ValueError(f"no shard {text!r}: give i/n with i from 1 to n, such as {example}")
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]) <= MOST:
+            allowed = f"i/n with i from 1 to n, n at most {MOST}; 3/8 is the third of eight jobs"
+            raise ValueError(f"--shard: given {text!r}; {allowed}")
         return cls(int(found[1]), int(found[2]))
 
     @property
