@@ -66,11 +66,11 @@ def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
         (("claims", "--profile", "nowhere"), "given 'nowhere'; allowed: 2xh100"),
         (
             ("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--sweep", "gird"),
-            "it has: grid",
+            "no 'gird'; allowed: grid",
         ),
         (
             ("measure", "params/cpu/01_hyperparameter_scaling.yaml", "--retry", "faild"),
-            "statuses: ok, oom",
+            "allowed: ok, oom",
         ),
         (("figures", "--profile", "4xh100", "--section", "02"), "no reference results ship"),
         (

@@ -3,11 +3,33 @@
 import sys
 
 import typer
+from typer.core import TyperGroup
 
 from moebook.cli import catalog, models, predict, results, study
 from moebook.problems import Told, without_secrets
 
+
+class Commands(TyperGroup):
+    def invoke(self, ctx: typer.Context):
+        """A value that is none of its option's kind is told: typer tells the kind alone."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = f"given {_value(error.param.opts, ctx.args)!r}; {error.message}"
+            raise
+
+
+def _value(options: list[str], args: list[str]) -> str:
+    """What a command line gives to an option; "" where it is none of these."""
+    for option, following in zip(args, [*args[1:], ""], strict=True):
+        name, equals, value = option.partition("=")
+        if name in options:
+            return value if equals else following
+    return ""
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

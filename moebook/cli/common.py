@@ -2,7 +2,7 @@
 file or a profile is found."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,16 @@ def _checked(problem: Callable[[Any], str | None]) -> Callable:
         return value
 
     return check
+
+
+def listed(option: str, given: str, allowed: Iterable[str], names: Iterable[str] = ()) -> list[str]:
+    """The names that an option lists between commas (or `names`, where it lists them otherwise); []
+    where it is not given. ValueError where one is none of those allowed."""
+    allowed, found = list(allowed), list(names or given.split(",")) if given else []
+    for name in found:
+        if name not in allowed:
+            raise ValueError(f"{option}: given {given!r}; no {name!r}; {choices(name, allowed)}")
+    return found
 
 
 check_minutes = _checked(limits.minutes_problem)

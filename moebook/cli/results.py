@@ -14,6 +14,7 @@ from moebook.cli.common import (
     check_folder,
     file_of,
     in_profile,
+    listed,
     opened,
     whole,
 )
@@ -41,9 +42,9 @@ def figures(
     from moebook.plot import style
     from moebook.workbook import NoResults, Run
 
-    wanted = [name.strip() for name in formats.split(",")]
-    if unknown := set(wanted) - set(style.FORMATS):
-        raise ValueError(f"--formats: given {sorted(unknown)}; allowed: {', '.join(style.FORMATS)}")
+    wanted = listed("--formats", formats, style.FORMATS)
+    if not wanted:
+        raise ValueError(f"--formats: given ''; allowed: {', '.join(style.FORMATS)}")
     style.width_in(width)
     without, drawn = [], 0
     for found in in_profile(profile, section):

@@ -20,9 +20,11 @@ from moebook.cli.common import (
     check_minutes,
     file_of,
     in_profile,
+    listed,
     opened,
     whole,
 )
+from moebook.measure.records import STATUSES
 from moebook.measure.store import Store
 
 app = typer.Typer()
@@ -86,6 +88,8 @@ def measure(
 
     section, params = opened(file, output_root, notebook)
     plan = section.plan(params)
+    retried = listed("--retry", retry, STATUSES)
+    listed("--sweep", sweep, plan.sweeps, sweep.replace("+", ",").split(","))
     parts = [plan.only(names.split("+")) for names in sweep.split(",")] if sweep else [plan]
     part = Shard.parse(shard) if shard else None
     named = f"worker.{part.name}.log" if part else "worker.log"
@@ -102,7 +106,7 @@ def measure(
                 params.output_root,
                 limit_s=60 * params.point_limit_minutes,
                 stop_after_s=rest,
-                retry=[s for s in retry.split(",") if s],
+                retry=retried,
                 executor=chosen,
                 shard=part,
                 whole=plan,

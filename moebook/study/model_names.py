@@ -1,10 +1,12 @@
 """Models as parameters name them: what is wrong with a name, and what `fitting` stands for."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from moebook.models import catalog, fitting
+from moebook.models.architecture import UnknownModel
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.models.tiny import family
 from moebook.problems import Wrong, choices
@@ -40,12 +42,21 @@ def weights_of(model: str) -> str:
     return model if family.is_tiny(model) else "dummy"
 
 
-def model_problems(key: str, names: Iterable[str], length: Length | None = None) -> list[Wrong]:
-    """What is wrong with the models of a parameter: unknown, dense, or too short for the length."""
-    return [(key, name, text) for name in names if (text := _model_problem(name, length))]
+def model_problems(
+    key: str, names: Iterable[str], length: Length | None, parameters: Iterable[tuple[str, Any]]
+) -> list[Wrong]:
+    """What is wrong with the models of a parameter: unknown, dense, or too short for the length,
+    which one or more of `parameters` (keys and values) ask for."""
+    asked = [key for key, value in parameters if length in (value, *_several(value))]
+    by = f" ({', '.join(asked)})" if length and asked else ""
+    return [(key, name, text) for name in names if (text := _model_problem(name, length, by))]
 
 
-def _model_problem(name: str, length: Length | None) -> str | None:
+def _several(value: Any) -> tuple:
+    return value if isinstance(value, tuple) else ()
+
+
+def _model_problem(name: str, length: Length | None, by: str) -> str | None:
     try:
         arch = catalog.load(name)
     except ValueError as error:
@@ -54,7 +65,7 @@ def _model_problem(name: str, length: Length | None) -> str | None:
         return "is a dense model; this section needs a Mixture-of-Experts model"
     if length is None or length.total <= arch.max_positions:
         return None
-    tokens = f"{length.tokens_in} input + {length.tokens_out} output tokens"
+    tokens = f"{length.tokens_in} input + {length.tokens_out} output tokens{by}"
     return f"{tokens} exceed its {arch.max_positions} positions"
 
 
@@ -81,8 +92,9 @@ def positions_problems(key: str, tokens: int, names: Iterable[str]) -> list[Wron
     """Windows of a text that are longer than a model's positions."""
     found = []
     for name in names:
-        if tokens > (most := catalog.load(name).max_positions):
-            found.append((key, tokens, f"at most the {most} positions of {name}"))
+        with contextlib.suppress(UnknownModel):  # told of the name already
+            if tokens > (most := catalog.load(name).max_positions):
+                found.append((key, tokens, f"at most the {most} positions of {name}"))
     return found
 
 

@@ -200,13 +200,16 @@ class Plan:
             build.sort(key=lambda point: -point.architecture.top_k)
         return [point for build in builds.values() for point in build]
 
+    @property
+    def sweeps(self) -> list[str]:
+        return list(dict.fromkeys(s for p in self.points for s in p.sweeps))
+
     def only(self, sweeps: list[str]) -> "Plan":
         """The part of the plan that these sweeps need, in their order. ValueError for a sweep it
         does not have."""
-        have = list(dict.fromkeys(s for p in self.points for s in p.sweeps))
-        if unknown := [s for s in sweeps if s not in have]:
+        if unknown := [s for s in sweeps if s not in self.sweeps]:
             raise ValueError(
-                f"no sweep {', '.join(unknown)} in this plan; it has: {', '.join(have)}"
+                f"no sweep {', '.join(unknown)} in this plan; it has: {', '.join(self.sweeps)}"
             )
         chosen: dict[str, Point] = {}
         by_key = {p.key: p for p in self.points}

@@ -111,10 +111,11 @@ def test_a_missing_text_and_an_empty_library(tmp_path):
 @pytest.mark.parametrize("length", [300, 6000])
 def test_a_text_shorter_than_a_window(tmp_path, length):
     (tmp_path / "x.txt").write_text("".join(f"number {i}\n" for i in range(length)))
-    with pytest.raises(corpus.CorpusError, match="give a longer text"):
+    with pytest.raises(corpus.CorpusError, match="x.txt: .*give a longer text"):
         corpus.prepare(
             tmp_path / "corpus",
             own_text.documents([tmp_path / "x.txt"]),
+            "x.txt",
             vocab_size=300,
             window=4096,
         )

@@ -201,9 +201,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
-def prepare(folder: Path, documents: list[Document], *, vocab_size: int, window: int) -> dict:
+def prepare(
+    folder: Path, documents: list[Document], named: str, vocab_size: int, window: int
+) -> dict:
     """Writes tokenizer, training tokens by domain (uint16), held-out and calibration texts; returns
-    corpus.json.
+    corpus.json. named: the text's files, for errors.
 
     Raises CorpusError where a side has fewer tokens than a training window.
     """
@@ -213,8 +215,8 @@ def prepare(folder: Path, documents: list[Document], *, vocab_size: int, window:
     missing = set(train) ^ set(held) or (set() if train else {"all"})
     if missing:
         raise CorpusError(
-            f"too little text to hold a part out ({', '.join(sorted(missing))}); give a longer "
-            f"text, {200 * BLOCK} characters or more, that does not repeat itself"
+            f"{named}: too little text to hold a part out ({', '.join(sorted(missing))}); give a "
+            f"longer text, {200 * BLOCK} characters or more, that does not repeat itself"
         )
     tokenizer = train_tokenizer(
         (b for d in sorted(train) for t in train[d] for b in blocks(t)), vocab_size
@@ -227,7 +229,7 @@ def prepare(folder: Path, documents: list[Document], *, vocab_size: int, window:
     for domain, count in [*((d, len(t)) for d, t in tokens.items()), *lengths.items()]:
         if count <= 2 * window:
             raise CorpusError(
-                f"the text has {count} tokens in domain {domain!r} on one side of the split, and "
+                f"{named}: {count} tokens in domain {domain!r} on one side of the split, and "
                 f"training needs {2 * window + 1} or more; give a longer text, {200 * BLOCK} "
                 "characters or more"
             )

@@ -60,8 +60,13 @@ def documents(text_files: Iterable[Path | str]) -> list[Document]:
         for piece in _cut(block)
     ]
     if not found:
-        raise CorpusError("the text to train on is empty; name files that hold text")
+        raise CorpusError(f"{named(text_files)} is empty; name files that hold text")
     return found
+
+
+def named(text_files: Iterable[Path | str]) -> str:
+    """What named the files, and they."""
+    return ", ".join(map(_named, text_files)) or "the standard library's text"
 
 
 def _cut(block: str) -> list[str]:

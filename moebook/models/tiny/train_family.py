@@ -61,7 +61,8 @@ def prepare_corpus(
     with cache.locked(folder):
         if not folder.exists():
             documents = own_text.documents(texts) if texts else corpus.stdlib(found.share)
-            facts = corpus.prepare(folder, documents, vocab_size=found.vocab, window=found.window)
+            named = own_text.named(texts)
+            facts = corpus.prepare(folder, documents, named, found.vocab, found.window)
             say(
                 f"corpus: {facts['train_tokens']} tokens of {facts['modules']} modules to train "
                 f"on, {facts['heldout_tokens']} of {facts['heldout_modules']} held out; {folder}"

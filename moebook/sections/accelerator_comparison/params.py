@@ -68,8 +68,10 @@ class Params(EngineParams):
             ("reference_models", model_names.named(self.reference_models), usual),
             ("source_model", [self.source_model], self.endpoint_lengths),
         ):
-            found += model_names.model_problems(key, names, longest(lengths))
-        unknown = model_names.model_problems("common_model", common, longest(self.common_lengths))
+            found += model_names.model_problems(key, names, longest(lengths), self)
+        unknown = model_names.model_problems(
+            "common_model", common, longest(self.common_lengths), self
+        )
         found += unknown or model_names.depth_problems(
             "common_layers", [self.common_layers], common
         )

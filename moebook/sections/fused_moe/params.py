@@ -72,7 +72,7 @@ class Params(EngineParams):
             ("tuned_model", [self.tuned_model], None),
             ("ladder_model", [self.ladder_model], longest(self.engine_lengths())),
         ):
-            found += model_names.model_problems(key, model_names.named(names), length)
+            found += model_names.model_problems(key, model_names.named(names), length, self)
         depths = self.reduced_layers or ()
         found += model_names.depth_problems("reduced_layers", depths, [self.ladder_model])
         return found

@@ -62,7 +62,7 @@ class Params(EngineParams):
             ("comparison_models", self.comparison_models, longest(self.compared_lengths())),
             ("validation_model", [self.validation_model], self.validation_tokens),
         ):
-            found += model_names.model_problems(key, model_names.named(names), length)
+            found += model_names.model_problems(key, model_names.named(names), length, self)
         if found or not self.grid_model:
             return found
         if self.reduced_layers is not None:

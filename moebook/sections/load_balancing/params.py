@@ -63,7 +63,7 @@ class Params(EngineParams):
             ("skew_layer_models", model_names.named(self.skew_layer_models), None),
             ("checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)),
         ):
-            found += model_names.model_problems(key, names, length)
+            found += model_names.model_problems(key, names, length, self)
         if self.device == "cpu" and "engine" in self.capture_ways:
             allowed = "hooks alone on a CPU, whose engine does not tell the experts it chose"
             found.append(self.wrong("capture_ways", allowed))

@@ -42,15 +42,15 @@ class Params(EngineParams):
         if self.depth_formats and self.reduced_layers is None:
             found.append(("reduced_layers", None, "two or more depths, which depth_formats needs"))
         for key, names in (("llms", self.llms), ("newer_llms", self.newer_llms)):
-            found += model_names.model_problems(key, model_names.named(names), self.tokens)
+            found += model_names.model_problems(key, model_names.named(names), self.tokens, self)
         found += model_names.model_problems(
-            "vlms", model_names.named(self.vlms), self._vlm_length()
+            "vlms", model_names.named(self.vlms), self._vlm_length(), self
         )
         if self.uniform_routing != "all":
             models = model_names.nameable((*self.llms, *self.newer_llms, *self.vlms))
             found += self.unknown("uniform_routing", models)
         checked = model_names.named([self.imposing_check])
-        found += model_names.model_problems("imposing_check", checked, self.tokens)
+        found += model_names.model_problems("imposing_check", checked, self.tokens, self)
         if self.accuracy_file is not None:
             found += [
                 self.wrong("accuracy_file", problem)

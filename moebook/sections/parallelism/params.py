@@ -31,7 +31,9 @@ class Params(EngineParams):
     def problems(self) -> list[Wrong]:
         found = super().problems()
         found += self.unknown("modes", MODES)
-        found += model_names.model_problems("models", model_names.named(self.models), self.tokens)
+        found += model_names.model_problems(
+            "models", model_names.named(self.models), self.tokens, self
+        )
         if self.device_counts and 1 not in self.device_counts:
             allowed = (
                 "1 among them: it is what gains are over; or [], which leaves the engine over "

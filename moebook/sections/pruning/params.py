@@ -54,7 +54,9 @@ class Params(EngineParams):
             for r in self.ratios_pct
             if r >= 100
         ]
-        unusable = model_names.model_problems("models", model_names.named(self.models), self.tokens)
+        unusable = model_names.model_problems(
+            "models", model_names.named(self.models), self.tokens, self
+        )
         if unusable or any(key == "models" for key, *_ in found):
             return [*found, *unusable]
         bases = [catalog.load(name) for name in model_names.named(self.models)]

@@ -54,7 +54,7 @@ class Params(EngineParams):
             ("models", self.models, longest(self.compared_lengths())),
             ("formats_model", [self.formats_model], self.formats_tokens),
         ):
-            found += model_names.model_problems(key, model_names.named(names), length)
+            found += model_names.model_problems(key, model_names.named(names), length, self)
         found += self._quality_problems()
         found += model_names.depth_problems(
             "reduced_layers", self.reduced_layers or (), self.models

@@ -70,7 +70,7 @@ class Params(EngineParams):
         ):
             name = getattr(self, target)
             if name is not None:
-                found += model_names.model_problems(target, [name], length)
+                found += model_names.model_problems(target, [name], length, self)
                 found += model_names.draft_problems(drafts, name, getattr(self, drafts))
         return found
 
