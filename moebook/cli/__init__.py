@@ -1,6 +1,7 @@
 """The `moebook` command. Every command exits 0 only when what it was asked for is whole."""
 
 import sys
+from itertools import pairwise
 
 import typer
 from typer.core import TyperGroup
@@ -12,16 +13,17 @@ from moebook.problems import Told, without_secrets
 class Commands(TyperGroup):
     def invoke(self, ctx: typer.Context):
         """A value that is none of its option's kind is told: typer tells the kind alone."""
+        args = list(ctx.args)  # of the command, which takes them
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = f"given {_value(error.param.opts, ctx.args)!r}; {error.message}"
+            error.message = f"given {_value(error.param.opts, args)!r}; {error.message}"
             raise
 
 
 def _value(options: list[str], args: list[str]) -> str:
     """What a command line gives to an option; "" where it is none of these."""
-    for option, following in zip(args, [*args[1:], ""], strict=True):
+    for option, following in pairwise([*args, ""]):
         name, equals, value = option.partition("=")
         if name in options:
             return value if equals else following
@@ -53,7 +55,7 @@ def main() -> None:
     try:
         app()
     except UnknownModel as error:
-        sys.exit(f"moebook: {error}{_engine_words(error.classes)}")
+        sys.exit(without_secrets(f"moebook: {error}{_engine_words(error.classes)}"))
     except (Told, ValueError, NoWorker, TrainingFailed) as error:
         sys.exit(without_secrets(f"moebook: {error}"))
     except OSError as error:  # a disk, a limit or a file of this machine

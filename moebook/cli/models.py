@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from moebook.cli.common import check_percent
+from moebook.cli.common import check_percent, listed
 
 app = typer.Typer()
 
@@ -93,10 +93,8 @@ def train(
 
     if family != "tiny":
         raise ValueError(f"{family!r} is no family that moebook trains; allowed: tiny")
-    wanted = [name for name in members.split(",") if name]
+    wanted = listed("--members", members, references.preset(preset).members)
     texts = tuple(map(str, text or ())) or own_text.files()
-    for member in wanted or references.preset(preset).members:
-        references.check_member(preset, member)
     folder = tiny.family_folder(preset, texts)
     from moebook.models.tiny.train_family import table, train_family
 
@@ -129,7 +127,7 @@ def quality(
         raise ValueError(f"--quantization: given {quantization!r}; {allowed}")
     found = scoring.evaluate(
         checkpoint,
-        tuple(filter(None, tasks.split(","))) or scoring.TASKS,
+        tuple(tasks.split(",")) if tasks else scoring.TASKS,
         limit=limit,
         engine_arguments=engine_arguments(quantization),
     )

@@ -18,6 +18,7 @@ from moebook.cli.common import (
     opened,
     whole,
 )
+from moebook.problems import choices
 
 app = typer.Typer()
 
@@ -88,6 +89,9 @@ def report(
     in_profile(profile)
     root = paths.output_root(whole(output_root) or "outputs")
     file = root / profile / "report.html" if output is None else Path.cwd() / output
+    if file.resolve().is_relative_to(paths.reference().resolve()):
+        allowed = "a file elsewhere: nothing writes into the results that ship with moebook"
+        raise ValueError(f"--output: given {str(output)!r}; {allowed}")
     if file.suffix not in (".html", ".htm") or file.is_dir():
         raise ValueError(f"--output: given {str(output)!r}; the name of a file that ends in .html")
     write_atomic(file, html_report.build(profile, whole(output_root)).encode())
@@ -138,6 +142,8 @@ def results_of(
     beside them."""
     from moebook.results import inventory
 
+    if profile and profile not in (here := inventory.profiles(output_root)):
+        raise ValueError(f"--profile: given {profile!r}; {choices(profile, here)}")
     if discard and not profile:
         raise ValueError(
             f"--discard {discard!r}: say which profile's with --profile; those here: "

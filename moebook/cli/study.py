@@ -128,7 +128,9 @@ def run_notebook(
     section: Annotated[
         str, typer.Argument(help="a notebook (02, 02_quantization) or a parameter file")
     ],
-    profile: Profile = "cpu",
+    profile: Annotated[
+        str | None, typer.Option(help="of a notebook: folder of params/ to use; by default cpu")
+    ] = None,
     notebook: Notebook = "",
     output_root: OutputRoot = None,
     limit_minutes: Annotated[
@@ -140,10 +142,13 @@ def run_notebook(
     from moebook.execute import execute
 
     if section.endswith((".yaml", ".yml")):
+        if profile is not None:
+            raise ValueError(f"--profile: given {profile!r}; the file {section} names its own")
         file = Path(paths.given(section))
         found = sections.of_file(file, notebook)
     else:
         found = sections.find(section)
+        profile = "cpu" if profile is None else profile
         in_profile(profile, found.stem)
         file = file_of(profile, found.stem)
     outcome = execute(

@@ -77,7 +77,14 @@ def edit(
 def _edited(base: Architecture, new: tuple[int, ...]) -> Architecture:
     config = base.hf_config()
     _write(language_config(config), keys_of(config), new)
-    return from_config(config, _name(base, new), base.source)
+    return _read(config, base, new)
+
+
+def _read(config: dict, base: Architecture, new: tuple[int, ...]) -> Architecture:
+    try:
+        return from_config(config, _name(base, new), base.source)
+    except UnknownModel as error:
+        raise ImpossibleEdit(f"{base.name}: the edited config builds no model: {error}") from error
 
 
 def _edited_generic(base: Architecture, new: tuple[int, ...]) -> Architecture:
@@ -97,10 +104,7 @@ def _edited_generic(base: Architecture, new: tuple[int, ...]) -> Architecture:
             keys.write(text, path, new[list(QUANTITIES).index(what)])
     if "layers" in changed:
         keys.resize(text, base.num_layers, new[3])
-    try:
-        edited = from_config(config, _name(base, new), base.source)
-    except UnknownModel as error:
-        raise ImpossibleEdit(f"{base.name}: the edited config builds no model: {error}") from error
+    edited = _read(config, base, new)
     if edited.shape != new:
         raise ImpossibleEdit(
             f"{base.name}: its config gives I, E, K, L of {edited.shape} where {new} was written; "

@@ -55,7 +55,7 @@ def of_file(file: Path, notebook: str = "") -> Section:
     section."""
     wanted = notebook or read_yaml(file).get("notebook") or file.stem
     try:
-        return find(str(wanted))
+        section = find(str(wanted))
     except ValueError:
         key = "--notebook" if notebook else "notebook"
         allowed = (
@@ -63,6 +63,10 @@ def of_file(file: Path, notebook: str = "") -> Section:
             f"{choices(wanted, stems())}"
         )
         raise ParameterError([Problem(str(file), key, wanted, allowed)]) from None
+    if file.stem in stems() and section.stem != file.stem and not notebook:
+        allowed = "that of the file's name; or give the file another name"
+        raise ParameterError([Problem(str(file), "notebook", wanted, allowed)])
+    return section
 
 
 def parameters_of(section: Section, file: Path) -> tuple[NotebookParams, Plan]:

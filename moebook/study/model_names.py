@@ -1,6 +1,7 @@
 """Models as parameters name them: what is wrong with a name, and what `fitting` stands for."""
 
 import contextlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,14 @@ def model_problems(
 ) -> list[Wrong]:
     """What is wrong with the models of a parameter: unknown, dense, or too short for the length,
     which one or more of `parameters` (keys and values) ask for."""
-    asked = [key for key, value in parameters if length in (value, *_several(value))]
+    asked = [key for key, value in parameters if length in several(value)]
     by = f" ({', '.join(asked)})" if length and asked else ""
     return [(key, name, text) for name in names if (text := _model_problem(name, length, by))]
 
 
-def _several(value: Any) -> tuple:
-    return value if isinstance(value, tuple) else ()
+def several(value: Any) -> tuple:
+    """A parameter's values: those of a list, or the one."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _model_problem(name: str, length: Length | None, by: str) -> str | None:
@@ -155,7 +157,7 @@ def checkpoint_problems(
 
 
 def _folder_problem(folder: Path) -> str | None:
-    if not (folder / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json"):
         return "a folder with a Hugging Face checkpoint (config.json is missing), or 'dummy'"
     if not any(folder.glob("tokenizer*")):
         return "a checkpoint with its tokenizer: none lies in the folder"
@@ -170,7 +172,7 @@ def _folder_problem(folder: Path) -> str | None:
 
 
 def _text_problems(path: str | None, tokens: int) -> list[str]:
-    if path is None or not Path(path).is_file():
+    if path is None or not os.path.isfile(path):
         return ["a file of held-out text, which a trained checkpoint needs"]
     data = Path(path).read_bytes()
     if not data.strip():

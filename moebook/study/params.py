@@ -39,8 +39,11 @@ def as_models(value: Any) -> Any:
     return (value,) if isinstance(value, str) and fitting.is_word(value) else as_tuple(value)
 
 
-Count = Annotated[int, Field(strict=True, gt=0)]
-WindowTokens = Annotated[int, Field(strict=True, ge=2)]  # a text's first token is not predicted
+MOST = 2**31  # of anything that is counted; engines count in 32 bits
+Count = Annotated[int, Field(strict=True, gt=0, le=MOST)]
+WindowTokens = Annotated[
+    int, Field(strict=True, ge=2, le=MOST)
+]  # a text's first token is not predicted
 Flag = Annotated[bool, Field(strict=True)]
 Fraction = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -74,7 +77,7 @@ class NotebookParams(BaseModel):
     num_devices: Count = 1
     output_root: str = "outputs"
     repeats: Annotated[int, Field(strict=True, ge=3, le=100)] = 3
-    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
     point_limit_minutes: Annotated[Fraction, Field(le=limits.MOST_MINUTES)] = 10.0
     dry_run: Flag = False
     measures: ClassVar[bool] = True  # False: a notebook that only reads

@@ -3,6 +3,7 @@ never a traceback or a success."""
 
 import json
 
+import inputs
 import pytest
 import yaml
 from made_up import write_checkpoint
@@ -40,6 +41,27 @@ PAIRS = [
     ("08", "common_layers", {"common_layers": 99, "common_model": "tiny-mixtral"}),
     ("08", "endpoint", {"endpoint": "https://user:hush@host.example/v1"}),
     ("08", "endpoint", {"endpoint": "x" * 500}),
+    ("01", "validation_tokens", {"validation_tokens": 4096}),
+    ("01", "ffn_dims", {"ffn_dims": [10**30]}),
+    ("01", "seed", {"seed": 2**63}),
+    ("02", "weights", {"weights": "x" * 5000}),
+    ("02", "weights", {"weights": "tiny:cpu/aux-0.01/inter-100-norm"}),
+    ("02", "notebook", {"notebook": 1}),
+    ("04", "draft_tokens_fixed", {"draft_tokens_fixed": 99}),
+    ("04", "trained_prompt_tokens", {"trained_prompt_tokens": 10**6}),
+    ("07", "checkpoint_texts", {"checkpoint_texts": ["/no/such"]}),
+    ("09", "vlm_image_tokens", {"vlm_image_tokens": 10**6}),
+]
+OPTIONS = [
+    (("measure", "params/cpu/00_overview.yaml", "--sweep", ","), "--sweep: given ','"),
+    (("measure", "params/cpu/00_overview.yaml", "--retry", "failed, oom"), "'failed, oom'"),
+    (("measure", "params/cpu/00_overview.yaml", "--shard", "1/100000000"), "'1/100000000'"),
+    (("measure", "params/cpu/00_overview.yaml", "--stop-after-minutes", "8m"), "given '8m'"),
+    (("quality", "x", "--limit=-1"), "given '-1'"),
+    (("train", "tiny", "--members", "aux-0.01, draft-small"), "'aux-0.01, draft-small'"),
+    (("figures", "--formats", ""), "--formats: given ''"),
+    (("results", "--profile", "no-such"), "--profile: given 'no-such'"),
+    (("report", "--output", "outputs/reference/x.html"), "nothing writes"),
 ]
 CONFIGS = {
     "num_hidden_layers": [0, -1, 1.5, True, "two", 10**9, 3],
@@ -48,9 +70,11 @@ CONFIGS = {
     "num_key_value_heads": [0, 3, -1],
     "head_dim": [0, -1, 17, "16"],
     "vocab_size": [0, -1, 100],
-    "model_type": ["bert", "llama", 3],
+    "model_type": ["bert", "llama", 3, "mixtrall", None],
+    "max_position_embeddings": [1],
     "torch_dtype": ["float8", 3],
 }
+WRONG = ("traceback", "silent", "shown", "unclear")
 FORMATS = [
     ({"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 32}, "group_size"),
     (
@@ -102,6 +126,25 @@ def test_a_config_that_its_weights_do_not_fit_is_told(key, value, tmp_path, monk
         yaml.safe_dump({"weights": str(folder), "quality_text": str(tmp_path / "text.txt")})
     )
     assert "weights: given" in refused(monkeypatch, capsys, "plan", file)
+
+
+@pytest.mark.parametrize("args, said", OPTIONS)
+def test_an_option_is_told_with_what_was_given(args, said, monkeypatch, capsys):
+    assert said in refused(monkeypatch, capsys, *args)
+
+
+@pytest.mark.parametrize("name", ["relative", "/proc/x", "{file}", "{file}/below", "x" * 5000])
+def test_a_folder_for_models_that_is_none_is_told(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / "text").write_text("words " * 60_000)
+    monkeypatch.setenv("MOEBOOK_CACHE", name.format(file=tmp_path / "text"))
+    args = ("train", "tiny", "--members", "draft-small", "--text", tmp_path / "text")
+    assert "MOEBOOK_CACHE" in refused(monkeypatch, capsys, *args)
+
+
+def test_inputs_at_random_are_refused_by_name_or_taken_as_given(tmp_path):
+    seen = list(inputs.answers(60, 0, inputs.prepared(tmp_path)))
+    wrong = [inputs.told(case, answer) for _, found, case, answer in seen if found in WRONG]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("raw", ["", "{", "[]", "null", "3", "{}", b"\xe9"])

@@ -78,6 +78,8 @@ class Params(EngineParams):
         if self.checkpoints and not self.checkpoint_texts:
             allowed = "text files that the checkpoints are to read"
             found.append(("checkpoint_texts", self.checkpoint_texts, allowed))
+        if self.checkpoint_texts and not self.checkpoints:
+            found.append(self.wrong("checkpoint_texts", "[] where no checkpoints read them"))
         keys = ("checkpoints", "checkpoint_texts")
         tokens = self.capture_sequences * self.capture_tokens
         for checkpoint in self.checkpoints:

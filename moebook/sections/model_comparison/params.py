@@ -44,7 +44,10 @@ class Params(EngineParams):
         for key, names in (("llms", self.llms), ("newer_llms", self.newer_llms)):
             found += model_names.model_problems(key, model_names.named(names), self.tokens, self)
         found += model_names.model_problems(
-            "vlms", model_names.named(self.vlms), self._vlm_length(), self
+            "vlms",
+            model_names.named(self.vlms),
+            (length := self._vlm_length()),
+            [(key, length) for key in ("vlm_text_tokens", "vlm_image_tokens")],
         )
         if self.uniform_routing != "all":
             models = model_names.nameable((*self.llms, *self.newer_llms, *self.vlms))

@@ -79,7 +79,8 @@ class Params(EngineParams):
         """The held-out text; of a member of the tiny family its family's own, where none is
         given."""
         if self.quality_text is None and self.weights and family.is_tiny(self.weights):
-            return f"tiny:{family.parse(self.weights).preset}/heldout/all"
+            preset = self.weights.removeprefix(family.PREFIX).partition("/")[0]
+            return f"{family.PREFIX}{preset}/heldout/all"
         return self.quality_text
 
     def quality_model(self) -> str | None:

@@ -55,8 +55,9 @@ class Params(EngineParams):
         found += self.unknown("texts", family.DOMAINS)
         found += self.unknown("trained_dtype", points.DTYPES)
         found += [
-            ("draft_tokens", k, f"at most {MOST_DRAFT_TOKENS}")
-            for k in (*self.draft_tokens, self.draft_tokens_fixed)
+            (key, k, f"at most {MOST_DRAFT_TOKENS}")
+            for key in ("draft_tokens", "draft_tokens_fixed")
+            for k in model_names.several(getattr(self, key))
             if k > MOST_DRAFT_TOKENS
         ]
         if self.trained_target is not None:
@@ -64,13 +65,14 @@ class Params(EngineParams):
         if self.device == "cpu":
             found += self._cpu_problems()
         trained = Length(self.trained_prompt_tokens, self.trained_output_tokens)
-        for target, drafts, length in (
-            ("target", "drafts", longest([self.tokens, *self.lengths])),
-            ("trained_target", "trained_drafts", trained),
+        keys = ("trained_prompt_tokens", "trained_output_tokens")
+        for target, drafts, length, asked in (
+            ("target", "drafts", longest([self.tokens, *self.lengths]), self),
+            ("trained_target", "trained_drafts", trained, [(key, trained) for key in keys]),
         ):
             name = getattr(self, target)
             if name is not None:
-                found += model_names.model_problems(target, [name], length, self)
+                found += model_names.model_problems(target, [name], length, asked)
                 found += model_names.draft_problems(drafts, name, getattr(self, drafts))
         return found
 
