@@ -88,7 +88,7 @@ def test_all_problems_of_a_bad_file_and_no_traceback(tmp_path):
         (("results", "--discard", "vllm 0.1"), "say which profile's"),
         (
             ("results", "--profile", "cpu", "--discard", "vllm 0.1", "--output-root", "no/such"),
-            "has points of: nothing",
+            "given 'cpu'; nothing is measured yet",
         ),
     ],
 )

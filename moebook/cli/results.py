@@ -143,7 +143,8 @@ def results_of(
     from moebook.results import inventory
 
     if profile and profile not in (here := inventory.profiles(output_root)):
-        raise ValueError(f"--profile: given {profile!r}; {choices(profile, here)}")
+        there = choices(profile, here) if here else "nothing is measured yet"
+        raise ValueError(f"--profile: given {profile!r}; {there}")
     if discard and not profile:
         raise ValueError(
             f"--discard {discard!r}: say which profile's with --profile; those here: "
