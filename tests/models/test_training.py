@@ -3,6 +3,8 @@ something is learnt."""
 
 import json
 import math
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import tiny_family
 torch = pytest.importorskip("torch")
 from moebook.models import sizes  # noqa: E402
 from moebook.models.tiny import family as tiny  # noqa: E402
-from moebook.models.tiny import train_family, train_member  # noqa: E402
+from moebook.models.tiny import train_family, train_member, whole  # noqa: E402
 from moebook.models.tiny.recipes import PRESETS  # noqa: E402
 
 
@@ -125,6 +127,45 @@ def test_a_gpu_preset_needs_a_gpu():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ValueError, match="preset 'gpu' trains on a CUDA device.*--preset cpu"):
         train_family.train_family("gpu")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        ("training.json", b'{"loss": [', "JSONDecodeError"),
+        ("training.json", b"{}", "has no loss"),
+        ("training.json", None, "FileNotFoundError"),
+        ("config.json", None, "FileNotFoundError"),
+        ("model.safetensors", b"half", "SafetensorError"),
+        ("model.safetensors", None, "no weights"),
+    ],
+)
+def test_a_damaged_member_is_seen(tmp_path, file, content, why):
+    member = tmp_path / "aux-0.01"
+    shutil.copytree(tiny.folder("tiny:test/aux-0.01"), member)
+    assert whole.damage(member) is None
+    (member / file).unlink() if content is None else (member / file).write_bytes(content)
+    assert re.search(why, whole.damage(member))
+
+
+def test_a_damaged_member_is_set_aside_and_trained_again(monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(train_member.Training, "run", lambda self: told.append(self.member))
+    (tmp_path / "corpus").symlink_to(tiny.family_folder("test") / "corpus")
+    (tmp_path / "aux-0.01").mkdir()
+    train_family.train_members("test", ["aux-0.01"], tmp_path, told.append)
+    assert "is damaged" in told[0] and told[1] == "aux-0.01"
+    assert (tmp_path / "aux-0.01.damaged").is_dir() and not (tmp_path / "aux-0.01").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04" + b"x" * 99])
+def test_a_damaged_checkpoint_of_a_training_is_removed_and_it_begins_again(tmp_path, content):
+    (tmp_path / "corpus").symlink_to(tiny.family_folder("test") / "corpus")
+    told = []
+    training = train_member.Training("test", "aux-0.01", tmp_path, told.append)
+    training.checkpoint.write_bytes(content)
+    assert training._kept() is None and "is damaged" in told[0]
+    assert not training.checkpoint.exists()
 
 
 def test_what_is_there_is_not_trained_again():

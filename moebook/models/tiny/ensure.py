@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from moebook import paths
-from moebook.models.tiny import own_text
-from moebook.models.tiny.family import RECORD, family_folder
+from moebook.models.tiny import own_text, whole
+from moebook.models.tiny.family import family_folder
 from moebook.models.tiny.references import is_tiny, parse
 
 
@@ -19,8 +19,8 @@ class TrainingFailed(RuntimeError):
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """References to members (of pruned ones, their parents) that are not in the cache, each once;
-    others are ignored.
+    """References to members (of pruned ones, their parents) that are not in the cache or damaged
+    there, each once; others are ignored.
 
     A held-out text stands for the family's main target, whose training makes the corpus.
     """
@@ -36,7 +36,7 @@ def _needed(name: str) -> str:
 
 def _is_trained(parent: str) -> bool:
     ref = parse(parent)
-    return (family_folder(ref.preset) / ref.member / RECORD).is_file()
+    return whole.damage(family_folder(ref.preset) / ref.member) is None
 
 
 def trained(

@@ -37,8 +37,8 @@ from moebook.models.tiny.references import (
     parse,
     preset,
 )
+from moebook.models.tiny.whole import RECORD, damage
 
-RECORD = "training.json"
 DOMAINS = corpus.DOMAINS
 TARGETS = tuple(member for member, recipe in PRESETS["cpu"].members.items() if recipe.shape.experts)
 CALIBRATION_WINDOWS = 64
@@ -92,11 +92,9 @@ def folder(name: str, forks_engines: bool = False) -> Path:
     """
     ref = parse(name)
     whole = family_folder(ref.preset) / ref.member
-    if not (whole / RECORD).is_file():
-        raise NotTrained(
-            f"{ref.parent} is not trained yet (no {whole}); run `moebook train tiny --preset "
-            f"{ref.preset}`"
-        )
+    if not whole.exists() or (why := damage(whole)):
+        state = f"damaged ({why})" if whole.exists() else f"not trained yet (no {whole})"
+        raise NotTrained(f"{ref.parent} is {state}; run `moebook train tiny --preset {ref.preset}`")
     if ref.pruning is None:
         return whole
     return _pruned(whole, ref.pruning, PRESETS[ref.preset].window, forks_engines)
@@ -153,8 +151,8 @@ def training_id(name: str) -> str:
 
 
 def training_facts(name: str) -> dict:
-    """What a point of method `training` tells: its `repeats` and `facts` (results.POINT_NUMBERS,
-    POINT_TEXTS)."""
+    """What a point of method `training` tells: its `repeats` and `facts` (columns of the
+    groups point_number and point_text of results/columns.yaml)."""
     found = record(name)
     perplexity = found["perplexity"]
     by_domain = {f"perplexity_{d}": perplexity.get(d) for d in DOMAINS if d != "all"}

@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from moebook.models import cache, sizes
-from moebook.models.tiny import balancing, corpus, ensure, family, own_text
+from moebook.models.tiny import balancing, corpus, ensure, family, own_text, whole
 from moebook.models.tiny.recipes import PRESETS
 from moebook.models.tiny.references import check_member
 from moebook.models.tiny.train_member import Training
@@ -45,7 +46,7 @@ def train_family(
         )
     folder = family.family_folder(preset, texts)
     prepare_corpus(preset, texts, say)
-    left = [m for m in members if not (folder / m / family.RECORD).is_file()]
+    left = [m for m in members if whole.damage(folder / m)]
     workers = min(len(left), GPU_PROCESSES if found.device == "cuda" else cores)
     if workers > 1:
         _in_processes(workers, preset, sorted(left, key=lambda m: -_cost(preset, m)), texts, say)
@@ -59,6 +60,8 @@ def prepare_corpus(
     """The family's corpus folder, made where it is missing."""
     found, folder = PRESETS[preset], family.family_folder(preset, texts) / "corpus"
     with cache.locked(folder):
+        if folder.exists() and (why := whole.corpus_damage(folder)):
+            whole.set_aside(folder, why, say)
         if not folder.exists():
             documents = own_text.documents(texts) if texts else corpus.stdlib(found.share)
             named = own_text.named(texts)
@@ -97,8 +100,15 @@ def train_members(
     """One after another. wait False: a member that another process is training is left to it."""
     for member in members:
         with cache.locked(folder / member, wait) as mine:
-            if mine and not (folder / member / family.RECORD).is_file():
+            if not mine or not (why := whole.damage(folder / member)):
+                continue
+            if (folder / member).exists():
+                whole.set_aside(folder / member, why, say)
+            try:
                 Training(preset, member, folder, say).run()
+            except (OSError, SafetensorError) as error:
+                told = f"{member} cannot be kept in {folder}: {error}"
+                raise ensure.TrainingFailed(told) from error
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from moebook.models.tiny.evaluation import perplexities, windows
 from moebook.models.tiny.recipes import PRESETS, Preset, Recipe, hf_config
 
 LOG_LINES = 20
+STATE = {"step", "seconds", "loss", "load", "master", "model", "optimizer"}  # of a checkpoint
 LOAD_RECORDS = 9
 
 
@@ -147,13 +149,35 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        torch.save(state, self.checkpoint.with_suffix(".new"))
-        self.checkpoint.with_suffix(".new").replace(self.checkpoint)
+        new = self.checkpoint.with_suffix(".new")
+        try:
+            torch.save(state, new)
+            new.replace(self.checkpoint)
+        except (OSError, RuntimeError) as error:  # torch's own of a full disk
+            new.unlink(missing_ok=True)
+            self.say(f"{self.member}: step {self.step} is not kept ({error}); training goes on")
+
+    def _kept(self) -> dict | None:
+        """The state of a training that was cut short; one that cannot be read is removed."""
+        self.checkpoint.with_suffix(".new").unlink(missing_ok=True)
+        if not self.checkpoint.is_file():
+            return None
+        try:
+            state = torch.load(self.checkpoint, map_location=self.preset.device, weights_only=True)
+            if set(state) >= STATE:
+                return state
+            why = f"it lacks {', '.join(sorted(STATE - set(state)))}"
+        except (OSError, RuntimeError, EOFError, ValueError, TypeError, UnpicklingError) as error:
+            why = (
+                f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+            )
+        self.say(f"{self.member}: {self.checkpoint.name} is damaged ({why}); it begins again")
+        self.checkpoint.unlink()
+        return None
 
     def _resume(self) -> None:
-        if not self.checkpoint.is_file():
+        if (state := self._kept()) is None:
             return
-        state = torch.load(self.checkpoint, map_location=self.preset.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         with torch.no_grad():
