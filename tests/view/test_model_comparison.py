@@ -16,7 +16,7 @@ from moebook.sections.model_comparison import figures as view
 from moebook.sections.model_comparison.pareto import accuracy_rows
 
 TABLES = {"gpu": everything(), "cpu": small()}
-LATENCY, ACCURACY = ("llms", "vlms"), ("throughput", "latency")
+LATENCY, ACCURACY = ("llms", "vlms"), ("llm_accuracy", "vlm_accuracy")
 DRAWN = [(n, d) for n in (*LATENCY, *ACCURACY) for d in TABLES if d == "gpu" or n in LATENCY]
 READINGS = [
     ("llms",),
@@ -24,8 +24,8 @@ READINGS = [
     ("imposing",),
     ("headline",),
     ("sources",),
-    ("throughput",),
-    ("latency",),
+    ("llm_accuracy",),
+    ("vlm_accuracy",),
 ]
 
 
@@ -47,8 +47,8 @@ def test_every_figure_of_the_section_is_drawn_here_or_elsewhere():
         "fig01_parameter_breakdown",
         "fig03_llms",
         "fig04_vlms",
-        "fig17_throughput",
-        "fig18_latency",
+        "fig17_llms",
+        "fig18_vlms",
         "predicted_vs_measured",
     ]
 
@@ -107,25 +107,38 @@ def test_two_rows_of_one_model_and_format_are_refused():
         view.llms(pd.concat([models(), models().assign(key="again")], ignore_index=True))
 
 
+SPEEDS = (("throughput_tok_s", False), ("e2e_s", True))
+
+
 @pytest.mark.parametrize(
-    ("name", "metric", "rising"),
-    [("throughput", "throughput_tok_s", False), ("latency", "e2e_s", True)],
+    ("name", "formats"),
+    [
+        ("llm_accuracy", {"zero-shot": ["fp8"], "chat": ["fp8"], "mmlu": ["fp8"]}),
+        ("vlm_accuracy", {"vision": ["bf16"]}),
+    ],
 )
-def test_points_and_front_against_accuracy(name, metric, rising):
+def test_points_and_fronts_against_accuracy(name, formats):
     fig, rows = draw(name)
-    assert len(fig.axes) == 4 == rows["suite"].nunique()
-    assert rows.groupby("suite")["series"].unique().map(list).to_dict() == {
-        "zero-shot": ["fp8"],
-        "chat": ["fp8"],
-        "mmlu": ["fp8"],
-        "vision": ["bf16"],
-    }
-    for ax, (_, own) in zip(fig.axes, rows.groupby("suite", sort=False), strict=True):
-        assert own["tasks"].iloc[0] == ax.get_title().split("\n", 1)[1].replace("\n", " ")
-        (line,) = named(ax, "front")
-        steps = np.diff(line.get_ydata())
-        assert (steps > 0).all() if rising else (steps < 0).all()
-        assert set(line.get_ydata()) <= set(own[metric]) and (np.diff(line.get_xdata()) > 0).all()
+    assert rows.groupby("suite")["series"].unique().map(list).to_dict() == formats
+    panels = iter(fig.axes)
+    for metric, rising in SPEEDS:
+        limits = []
+        for _, own in rows.groupby("suite", sort=False):
+            ax = next(panels)
+            limits.append(ax.get_ylim())
+            assert own["tasks"].iloc[0] == ax.get_title().split("\n", 1)[1].replace("\n", " ")
+            (line,) = named(ax, "front")
+            steps = np.diff(line.get_ydata())
+            assert (steps > 0).all() if rising else (steps < 0).all()
+            assert set(line.get_ydata()) <= set(own[metric])
+            assert (np.diff(line.get_xdata()) > 0).all()
+            assert len([t for t in ax.texts if t.get_gid() == "name"]) == len(own)
+        assert len(set(limits)) == 1, "suites of one metric share their scale"
+    assert next(panels, None) is None
+
+
+def test_a_model_beaten_in_both_is_not_on_the_front():
+    fig, rows = draw("llm_accuracy")
     four = rows[rows["suite"] == "zero-shot"]
     best = four.loc[four["model"] != "Qwen1.5-MoE-A2.7B", "accuracy_pct"]
     assert set(named(fig.axes[0], "front")[0].get_xdata()) == set(best)
@@ -135,10 +148,9 @@ def test_points_and_front_against_accuracy(name, metric, rising):
 def test_without_accuracies_the_figure_says_what_adds_them(name):
     with pytest.raises(ValueError, match="`accuracy_file` adds measured ones"):
         getattr(view, name)(TABLES["cpu"])
-    with pytest.raises(
-        ValueError, match=r"needs sweep 'llms\|newer', of which the table has no row"
-    ):
-        getattr(view, name)(vision())
+    other, sweep = (vision(), r"llms\|newer") if name == "llm_accuracy" else (models(), "vlms")
+    with pytest.raises(ValueError, match=f"needs sweep '{sweep}', of which the table has no row"):
+        getattr(view, name)(other)
 
 
 def test_the_fastest_and_its_lead_are_told_format_by_format():
@@ -167,11 +179,11 @@ def test_a_model_under_its_floor_is_no_measure():
     table = models()
     qwen = (table["model"] == "Qwen3-30B-A3B") & (table["series"] == "fp8")
     table = table.assign(floor_tpot_s=table["floor_tpot_s"].mask(qwen, 2 * table["tpot_s"]))
-    for text in (r.llms(table), r.latency(table)):
+    for text in (r.llms(table), r.llm_accuracy(table)):
         assert text.endswith("no measure of the model: Qwen3-30B-A3B in fp8.")
     assert "Faster than its physical limit" not in r.llms(models())
-    fig, rows = view.throughput(table)
-    for ax, (_, own) in zip(fig.axes, rows.groupby("suite", sort=False), strict=True):
+    fig, rows = view.llm_accuracy(table)
+    for ax, (_, own) in zip(fig.axes, [*rows.groupby("suite", sort=False)] * 2, strict=True):
         under = own.loc[own["model"] == "Qwen3-30B-A3B", "accuracy_pct"]
         assert not set(under) & set(named(ax, "front")[0].get_xdata())
         told = [t.get_text() for t in ax.texts if t.get_gid() != "name"]
@@ -184,15 +196,6 @@ def test_samples_a_second_are_batch_over_latency():
     assert f"second: {VLMS[0]} {rate:.3g}," in r.vlms(table) and "2048 tokens in" in r.vlms(table)
 
 
-def test_every_point_against_accuracy_has_its_models_name_and_vision_its_own_axis():
-    fig, rows = draw("throughput")
-    for ax, (_, own) in zip(fig.axes, rows.groupby("suite", sort=False), strict=True):
-        assert len([t for t in ax.texts if t.get_gid() == "name"]) == len(own)
-    tops = rows.groupby("suite", sort=False)["kind"].first().to_numpy()
-    limits = [ax.get_ylim() for ax in fig.axes]
-    assert len({x for x, kind in zip(limits, tops, strict=True) if kind == "llm"}) == 1
-
-
 def test_what_imposing_costs():
     assert "E2E +3.1 %. This" in r.imposing(imposing(1 / 1.031))
     assert "E2E +1.0 % (the intervals of both overlap)." in r.imposing(imposing(1 / 1.01))
@@ -202,14 +205,14 @@ def test_what_imposing_costs():
 
 
 def test_who_stands_on_the_front_is_said_with_tasks_format_and_caution():
-    text = r.latency(models())
+    text = r.llm_accuracy(models())
     tasks = "ARC-c, ARC-e, BoolQ, HellaSwag, WinoGrande"
     row = next(line for line in text.splitlines() if tasks in line)
     assert row.startswith(f"| zero-shot, published ({tasks}) | fp8 |")
     assert row.endswith("| Qwen1.5-MoE-A2.7B |"), "the one that is beaten in both"
     suites = accuracy_rows(models()).query("not alike")["title"].unique()
     assert f"no difference: {', '.join(suites)}." in text and len(suites) == 2
-    assert "No accuracy is known of tiny-mixtral" in r.latency(small())
+    assert "No accuracy is known of tiny-mixtral" in r.llm_accuracy(small())
 
 
 def test_sources_name_each_report_and_what_was_not_found():

@@ -1,5 +1,7 @@
 """Section 9 in words; a function speaks of the figure of its name where there is one."""
 
+from itertools import product
+
 import pandas as pd
 
 from moebook.plot.markdown import markdown
@@ -186,25 +188,31 @@ def imposing(table: pd.DataFrame) -> str:
     )
 
 
-@commentary
-def throughput(table: pd.DataFrame) -> str:
-    return _fronts(table, T, "{:,.0f} tokens/s".format)
+WORDS = {T: "{:,.0f} tokens/s".format, "e2e_s": _seconds}
 
 
 @commentary
-def latency(table: pd.DataFrame) -> str:
-    return _fronts(table, "e2e_s", _seconds)
+def llm_accuracy(table: pd.DataFrame) -> str:
+    """Which language models stand on the fronts of speed and accuracy."""
+    return _fronts(table, "llm")
 
 
-def _fronts(table: pd.DataFrame, metric: str, words) -> str:
-    """Which models stand on the front of speed (`metric`) and accuracy, a row per suite."""
+@commentary
+def vlm_accuracy(table: pd.DataFrame) -> str:
+    """The same of vision-language models."""
+    return _fronts(table, "vlm")
+
+
+def _fronts(table: pd.DataFrame, kind: str) -> str:
+    """Which models stand on the front of speed and accuracy, a row per suite and metric."""
     rows = accuracy_rows(table)
+    rows = rows[rows["kind"] == kind] if len(rows) else rows
     if rows.empty:
-        why = _why_none(table)
-        nothing_at_all = measured(table, ALL_LLMS).empty
-        return nothing(table, ALL_LLMS, f"{NOTHING} {why}") if nothing_at_all else why
+        why, sweep = _why_none(table), ALL_LLMS if kind == "llm" else "vlms"
+        nothing_at_all = measured(table, sweep).empty
+        return nothing(table, sweep, f"{NOTHING} {why}") if nothing_at_all else why
     found, cautious = [], []
-    for _, own in rows.groupby("suite", sort=False):
+    for (_, own), (metric, words) in product(rows.groupby("suite", sort=False), WORDS.items()):
         first, best = own.iloc[0], on_front(own, metric, metric == T)
         shown = own[best].sort_values("accuracy_pct")
         points = zip(shown["model"], shown["accuracy_pct"], shown[metric], strict=True)
@@ -218,13 +226,13 @@ def _fronts(table: pd.DataFrame, metric: str, words) -> str:
             }
         )
     text = f"The Pareto fronts of speed and accuracy:{markdown(pd.DataFrame(found))}"
-    text += "".join(f"{f['accuracies']}: on the front {f['on the front']}. " for f in found[:1])
+    text += f"{found[0]['accuracies']}: on the front {found[0]['on the front']}. "
     if cautious:
         text += (
             f"Values of several reports, so that a few points are no difference: "
-            f"{', '.join(cautious)}."
+            f"{', '.join(dict.fromkeys(cautious))}."
         )
-    if "vlm" in set(rows["kind"]):
+    if kind == "vlm":
         text += " Of vision tasks the accuracy is the whole model's, the speed its language part's."
     return text + _under(rows.drop_duplicates(["model", "series"]))
 

@@ -23,6 +23,18 @@ from moebook.sections.model_comparison.pareto import accuracy_rows, on_front
 __all__ = ["parameter_breakdown", "predicted_vs_measured"]
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
+SPEEDS = {
+    "throughput_tok_s": "throughput (tokens/s,\ninput + output)",
+    "e2e_s": "end-to-end latency (s)",
+}
+PLACES = {  # of a point's name: offset in points -> its sides that stand there
+    (0, 5): ("center", "bottom"),
+    (6, 3): ("left", "bottom"),
+    (-6, 3): ("right", "bottom"),
+    (0, -5): ("center", "top"),
+    (6, -3): ("left", "top"),
+    (-6, -3): ("right", "top"),
+}
 BAR_IN, GAP = 0.13, 0.7  # height of one bar in inches; bars of room between two models
 IMPOSED = "////"
 # prefix of a latency's column -> (what the mark on its bar means, its look)
@@ -58,18 +70,17 @@ def vlms(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     return _latencies(table, "vlms", width)
 
 
-@figure("fig17_throughput")
-def throughput(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Fig 17: throughput (tokens/s) against accuracy (%), a panel per suite of accuracies, the
-    Pareto front joined."""
-    label = "throughput (tokens/s,\ninput + output)"
-    return _against_accuracy(table, "fig17_throughput", "throughput_tok_s", label, width)
+@figure("fig17_llms")
+def llm_accuracy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Fig 17: throughput (tokens/s) and E2E latency (s) of language models against accuracy (%), a
+    panel per suite of accuracies, the Pareto front joined; in a column throughput alone."""
+    return _against_accuracy(table, "fig17_llms", "llm", width)
 
 
-@figure("fig18_latency")
-def latency(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Fig 18: E2E latency (s) against accuracy (%)."""
-    return _against_accuracy(table, "fig18_latency", "e2e_s", "end-to-end latency (s)", width)
+@figure("fig18_vlms")
+def vlm_accuracy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Fig 18: the same of vision-language models, the speed that of their language parts."""
+    return _against_accuracy(table, "fig18_vlms", "vlm", width)
 
 
 def _latencies(table: pd.DataFrame, sweep: str, width: str) -> Drawing:
@@ -158,43 +169,45 @@ def _notes(rows: pd.DataFrame, ok: pd.DataFrame, sweep: str) -> tuple[list, list
     return handles, labels
 
 
-def _against_accuracy(
-    table: pd.DataFrame, name: str, metric: str, label: str, width: str
-) -> Drawing:
-    """A panel per suite, on axes of its own: each has its own accuracies and its front."""
-    rows_of(table, name, ALL_LLMS, ("model", "series", "method", metric, "e2e_s"))
+def _against_accuracy(table: pd.DataFrame, name: str, kind: str, width: str) -> Drawing:
+    """A column of panels per suite of a kind of model, a row per metric, on axes of their own: each
+    suite has its own accuracies and its front."""
+    rows_of(table, name, ALL_LLMS if kind == "llm" else "vlms", ("model", "series", *SPEEDS))
     rows = accuracy_rows(table)
+    rows = rows[rows["kind"] == kind] if len(rows) else rows
     if rows.empty:
         raise ValueError(
             f"{name}: no row of two or more measured models that have an accuracy in one suite "
             f"and format; published ones are of the study's models, and `accuracy_file` adds "
             f"measured ones"
         )
-    models, suites = list(dict.fromkeys(rows["model"])), list(dict.fromkeys(rows["suite"]))
-    looks = lines.looks_of(models)
-    spec = Spec(name, None, "suite", "model", "accuracy_pct", metric, marker_scale=1.2)
-    most = 1 if width == "column" else 3 if len(suites) <= 3 else 2
+    looks = lines.looks_of(list(dict.fromkeys(rows["model"])))
+    suites, on_page = list(rows.groupby("suite", sort=False)), width == "page"
+    metrics = list(SPEEDS)[: 1 if not on_page and len(suites) > 1 else 2]
+    shape = (len(metrics), len(suites)) if on_page else (len(metrics) * len(suites), 1)
+    shape = (1, 2) if on_page and len(suites) == 1 else shape
     with style.paper_style(width) as inches:
-        high, _ = lines.shape_of(len(suites), width, most)
-        fig = Figure(figsize=(inches, 2.6 if high == 1 else 1.9 * high), layout="constrained")
-        axes = lines.grid_of_axes(fig, len(suites), width, most)
-        for ax, suite in zip(axes, suites, strict=True):
-            _suite(ax, rows[rows["suite"] == suite], spec, looks)
-        for kind in rows["kind"].unique():  # vision models have an axis of their own
-            own = rows[rows["kind"] == kind]
-            same = [
-                ax for ax, suite in zip(axes, suites, strict=True) if suite in set(own["suite"])
-            ]
-            highest = own[[c for c in (metric, f"{metric}_hi") if c in own]].max().max()
-            style.value_axis(same, 0.0, highest)
-        fig.supylabel(label)
+        size = (inches, (2.3 if shape[0] == 1 else 1.9 if on_page else 1.6) * shape[0])
+        fig = Figure(figsize=size, layout="constrained")
+        panels = iter(fig.subplots(*shape, squeeze=False).flat)
+        for metric in metrics:
+            axes = [next(panels) for _ in suites]
+            spec = Spec(name, None, "suite", "model", "accuracy_pct", metric, marker_scale=1.2)
+            for ax, (_, own) in zip(axes, suites, strict=True):
+                _suite(ax, own, spec, looks)
+            highest = rows[[c for c in (metric, f"{metric}_hi") if c in rows]].max().max()
+            style.value_axis(axes, 0.0, highest)
+            for ax, (_, own) in zip(axes, suites, strict=True):
+                _names(ax, own, metric, (72 * inches / shape[1] - 40, 72 * size[1] / shape[0] - 60))
+            for ax in axes if not on_page else axes[:1]:
+                ax.set_ylabel(SPEEDS[metric])
         fig.supxlabel("accuracy, mean over the tasks named (%)")
         notes, words = lines.method_handles([method_kind(m) for m in rows["method"]])
         dashes = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, linewidth=0.8)
         fronts = [*notes, dashes], [*words, "Pareto front"]
         layout.settle(fig, fronts, handler_map=lines.HANDLERS)
     more = ["suite", "kind", "series", "tasks", "accuracy_pct", "evidence", "alike", "skew"]
-    return fig, plotted(rows, [metric], more)
+    return fig, plotted(rows, metrics, more)
 
 
 def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None:
@@ -204,10 +217,6 @@ def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None
         where = {"xytext": (0, -7), "textcoords": "offset points", "ha": "center", "va": "top"}
         place = (row["accuracy_pct"], row[spec.metric])
         ax.annotate("under its limit", place, fontsize=6.5, color=style.GREY, **where)
-    for _, row in rows.iterrows():
-        where = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        name = _short(row["model"])
-        ax.annotate(name, (row["accuracy_pct"], row[spec.metric]), fontsize=6, gid="name", **where)
     best = rows[on_front(rows, spec.metric, spec.metric == "throughput_tok_s")]
     best = best.sort_values("accuracy_pct")
     dashed = {"linestyle": lines.DASHES, "linewidth": 0.8, "zorder": 1.5, "gid": "front"}
@@ -218,6 +227,40 @@ def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None
     first = rows.iloc[0]
     title = f"{first['title']}, {first['evidence']}, all in {first['series']}"
     ax.set_title(f"{title}\n{_two_lines(first['tasks'])}", fontsize=7)
+
+
+def _names(ax: Axes, rows: pd.DataFrame, metric: str, size: tuple[float, float]) -> None:
+    """Each point's name at that of PLACES where it hides least of what stands there; `size` of the
+    panel in points, nearly."""
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    values = rows[["accuracy_pct", metric]].to_numpy(float)
+    at = (values - (x0, y0)) / (x1 - x0, y1 - y0) * size
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
+    for (x, y), value, model in zip(at, values, rows["model"], strict=True):
+        name = _short(model)
+        wide, boxes = 3.8 * len(name), []
+        for (dx, dy), (side, level) in PLACES.items():
+            left = x + dx - wide * {"left": 0, "center": 0.5, "right": 1}[side]
+            low = y + dy - 7 * {"bottom": 0, "center": 0.5, "top": 1}[level]
+            boxes.append((left, low, left + wide, low + 7))
+        costs = [_hidden(box, taken) + 9 * _outside(box, size) for box in boxes]
+        best = int(np.argmin(costs))
+        taken.append(boxes[best])
+        (offset, (side, level)) = list(PLACES.items())[best]
+        where = {"xytext": offset, "textcoords": "offset points", "ha": side, "va": level}
+        ax.annotate(name, value, fontsize=6, gid="name", **where)
+
+
+def _hidden(box: tuple, others: list[tuple]) -> float:
+    """Area that a box (left, low, right, high) shares with others."""
+    found = np.minimum(box[2:], np.array(others)[:, 2:]) - np.maximum(
+        box[:2], np.array(others)[:, :2]
+    )
+    return float(found.clip(min=0).prod(axis=1).sum())
+
+
+def _outside(box: tuple, size: tuple[float, float]) -> float:
+    return max(-box[0], 0) + max(box[2] - size[0], 0) + max(-box[1], 0) + max(box[3] - size[1], 0)
 
 
 def _short(model: str) -> str:
