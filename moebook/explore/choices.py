@@ -47,11 +47,11 @@ def offers(rows: pd.DataFrame, view: View, wish: Choice) -> Offers:
     and of the x axis, where all numbers are above zero."""
     own = (view.x, view.line, view.panel)
     columns = [c for c in COLUMNS if c in rows and (c in own or rows[c].nunique(dropna=False) > 1)]
-    found = numbers(rows, wish.metric)
+    ends = [c for c in (wish.metric, f"{wish.metric}_lo") if c in rows]
+    found = numbers(rows[list({*columns, "status", *ends})], wish.metric)
     vary = [c for c in columns if found[c].nunique() > 1]
     only = [(c, value) for c in vary for value in values_of(found, c)]
     kept = _kept(found, wish.only)
-    ends = [c for c in (wish.metric, f"{wish.metric}_lo") if c in kept]
     positive = not (kept[ends].astype(float) <= 0).any(axis=None)
     bases = [c for c in dict.fromkeys((wish.line, wish.x)) if positive and c in vary]
     over = [(c, value) for c in bases for value in values_of(kept, c)]

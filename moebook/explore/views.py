@@ -46,8 +46,9 @@ def _plain(rows: pd.DataFrame) -> pd.DataFrame:
 
 def metrics_of(rows: pd.DataFrame) -> list[str]:
     """The metrics of which some row has a number."""
-    ok = rows[rows["status"] == "ok"]
-    return [metric for metric in METRICS if metric in ok and ok[metric].notna().any()]
+    own = [metric for metric in METRICS if metric in rows]
+    has = rows.loc[rows["status"] == "ok", own].notna().any()
+    return [metric for metric in own if has[metric]]
 
 
 def with_rows(
