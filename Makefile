@@ -1,6 +1,6 @@
 # make study   measure every notebook's plan on this machine's CPU, execute the notebooks, print where figures lie
 # make test    lint and all tests
-# make campaign  all faults of tests/campaign, and a table of what they cost (under an hour)
+# make campaign  all faults and random inputs of tests/campaign, and tables of what they cost (under an hour)
 # make lab     JupyterLab on the notebooks
 PYTHON ?= python3
 VENV := .venv
@@ -42,6 +42,7 @@ test: venv
 
 campaign: venv
 	nice $(BIN)/python tests/campaign/run.py
+	nice $(BIN)/python tests/campaign/inputs.py
 
 lab: venv
 	$(BIN)/jupyter lab --notebook-dir=.
