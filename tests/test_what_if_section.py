@@ -75,6 +75,8 @@ def test_measured_points_nearby_stand_beside_with_their_record():
     points = TABLE[TABLE["got"] == "measured"]
     assert set(points["setup"]) == {"A", "B"} and points["point_id"].notna().all()
     assert points["what"].str.contains("Mixtral-8x7B-v0.1").all()
+    own = points["setup"].map({"A": ", 16-bit, ", "B": ", FP8 per tensor, "})
+    assert all(word in what for word, what in zip(own, points["what"], strict=True))
     line = TABLE[(TABLE["got"] == "predicted") & (TABLE["setup"] == "A")].set_index("batch")
     for row in points[(points["setup"] == "A") & (points["batch"] > 1)].itertuples():
         assert row.tpot_s == pytest.approx(line.loc[row.batch, "tpot_s"], rel=0.3)

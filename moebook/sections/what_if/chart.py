@@ -7,7 +7,7 @@ import pandas as pd
 from moebook.explore.chart import FONT, GRID, axis, log_ticks, pale
 from moebook.explore.hover import records
 from moebook.plot import style
-from moebook.sections.what_if.figures import COLOURS, LIMITS, PARTS, terms
+from moebook.sections.what_if.figures import COLOURS, LIMITS, PARTS, hues_of, terms
 from moebook.sections.what_if.table import CURVES, NAMES, chosen
 
 SYMBOLS = dict(zip(NAMES, ("circle", "square"), strict=True))
@@ -88,7 +88,7 @@ def _bars(rows: pd.DataFrame, parts: dict, marks: dict, number: int, unit: str) 
             "hovertemplate": f"{word}: %{{x:.3g}} {unit}<extra></extra>",
             **axes,
         }
-        for (column, word), colour in zip(parts.items(), style.colours(len(parts)), strict=True)
+        for (column, word), colour in zip(parts.items(), hues_of(parts), strict=True)
     ]
     for (word, at), colour in zip(marks.items(), ("black", "#888888"), strict=False):
         look = {"symbol": "line-ns", "size": 26, "line": {"color": colour, "width": 3}}

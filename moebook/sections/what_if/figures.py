@@ -35,10 +35,11 @@ def curves(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             style.value_axis([ax], known.min(), known.max(), log=True)
             ax.set(xlabel="batch size (sequences)", ylabel=METRICS[metric].replace(" (", "\n(", 1))
         lines = [Line2D([], [], color=COLOURS[n], marker="none") for n in NAMES]
-        marks = [Line2D([], [], color=COLOURS[n], marker=MARKERS[n], ls="none") for n in NAMES]
+        seen = [n for n in NAMES if n in set(table.loc[table["got"] == "measured", "setup"])]
+        marks = [Line2D([], [], color=COLOURS[n], marker=MARKERS[n], ls="none") for n in seen]
         limit = Line2D([], [], color=style.GREY, linestyle="--", linewidth=0.8)
         band = Patch(color=style.GREY, alpha=0.2)
-        words = ["A", "B", "A, measured nearby", "B, measured nearby"]
+        words = [*NAMES, *(f"{name}, measured nearby" for name in seen)]
         words += ["physical limit of decode steps", "95 % of the prediction"]
         layout.settle(fig, ([*lines, *marks, limit, band], words))
         return fig, table.drop(columns=[c for c in table if c.startswith("term_")])
@@ -79,6 +80,11 @@ def terms(rows: pd.DataFrame) -> dict[str, str]:
     return {c: words for c, words in found.items() if c in rows and rows[c].max() > 0}
 
 
+def hues_of(parts: dict) -> list[str]:
+    """A colour for each part of a bar; none is black, which marks have."""
+    return ["#737373" if hue in ("black", "#000000") else hue for hue in style.colours(len(parts))]
+
+
 def _bars(
     rows: pd.DataFrame, parts: dict[str, str], marks: dict, label: str, width: str
 ) -> Drawing:
@@ -88,9 +94,10 @@ def _bars(
         fig = Figure(figsize=(style.width_in(width), 1.3), layout="constrained")
         ax = fig.subplots()
         left = pd.Series(0.0, rows.index)
-        hues = style.colours(len(parts))
+        hues = hues_of(parts)
+        look = {"height": 0.6, "edgecolor": "white", "linewidth": 0.4}
         for column, colour in zip(parts, hues, strict=True):
-            ax.barh(rows.index, rows[column], left=left, color=colour, height=0.6)
+            ax.barh(rows.index, rows[column], left=left, color=colour, **look)
             left = left + rows[column]
         looks = dict(zip(marks, ("black", style.GREY), strict=False))
         for name, look in looks.items():

@@ -21,7 +21,7 @@ from moebook.study.params import Count, Flag
 from moebook.study.routing import UNIFORM, Routing, imposed
 from moebook.study.settings import EngineSettings, Workload
 
-NEAR = 0.99  # doublings from a case to a measured point that is shown beside; a format apart is 1
+NEAR = 0.9  # doublings from a case to a measured point that is shown beside; a format apart is 1
 BATCHES = tuple(2**n for n in range(10))
 
 
