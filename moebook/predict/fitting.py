@@ -6,6 +6,7 @@ differs by a few percent (APART) where its points say so. TTFT counts SHARE_TTFT
 nothing else of it is told by so noisy a number. A model with many points does not outvote others:
 its points weigh by the fourth root of their number."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ SCALE = 0.03  # an error that counts in full; larger ones count linearly
 SHARE_TTFT = 0.7
 APART, HOST_APART = 0.05, 0.2  # logarithms by which two devices' factors may differ at that cost
 EVALUATIONS = 60
+TOLERANCE = 1e-5  # of the sum of squares, at which the fit has settled
+STEP = 1e-5  # of a logarithm, for slopes
 LEAST_POINTS = 30
 
 
@@ -31,12 +34,16 @@ class Fitted:
     def seconds(self, batch: Batch, devices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N,) TTFT and (N,) TPOT of cases measured on `devices`. A format that was not fitted is
         taken at its start, which is 16-bit's efficiency."""
-        ttft, tpot = np.full(len(devices), np.nan), np.full(len(devices), np.nan)
-        for device, factors in self.factors.items():
-            own = devices == device
-            told = batch.seconds(of_rows(factors, self.formats[device], batch.formats))
-            ttft[own], tpot[own] = told[0][own], told[1][own]
-        return ttft, tpot
+        kinds = sorted(self.factors)
+        at = np.searchsorted(kinds, devices)
+        shared = {n: np.array([self.factors[k][n] for k in kinds])[at] for n in FACTORS}
+        known = sorted({name for k in kinds for name in self.formats[k]})
+        own = {f: [self.formats[k].get(f) for k in kinds] for f in known}
+        rows = {
+            f: {n: np.array([each[n] for each in by])[at] for n in OF_FORMAT}
+            for f, by in own.items()
+        }
+        return batch.seconds(of_rows(shared, rows, batch.formats))
 
 
 class Fit:
@@ -54,6 +61,8 @@ class Fit:
         self.names = [name for name, _ in given]
         given += [((kind, n), v) for kind in self.formats for n, v in OF_FORMAT.items()]
         self.keys = [key for key, _ in given]
+        names = [key if isinstance(key, str) else f"{key[1]} of format" for key in self.keys]
+        self.alike = {n: [i for i, other in enumerate(names) if other == n] for n in names}
         self.start = np.log([start for _, (start, _) in given])
         self.free = np.array([width for _, (_, width) in given])
         host = np.array(["host" in str(k) and not isinstance(k, tuple) for k in self.keys])
@@ -67,25 +76,53 @@ class Fit:
         size, others = len(self.keys), len(self.kinds)
         keep = keep & self.calibrates
         weight = self._weights(keep)
+        weight = np.concatenate([SHARE_TTFT * weight, weight]) / SCALE
         top = np.full(size * (1 + others), 30.0)
         for i, key in enumerate(self.keys):  # no rate is over what is published
             if isinstance(key, str) and key.startswith(("b_", "f_", "prefill_b", "prefill_f")):
                 top[i] = 0.0
+        held = np.diag(1 / np.concatenate([self.free, np.tile(self.apart, others)]))
+        start = np.concatenate([self.start, np.zeros(size * others)])
+
+        def errors(x: np.ndarray) -> np.ndarray:
+            told = self.seconds(x)
+            error = [np.log(t / m)[keep] for t, m in zip(told, self.measured, strict=True)]
+            return np.concatenate(error)
 
         def residuals(x: np.ndarray) -> np.ndarray:
-            told = self.seconds(x)
-            error = [np.log(t / m)[keep] * weight for t, m in zip(told, self.measured, strict=True)]
-            e = np.concatenate([SHARE_TTFT * error[0], error[1]]) / SCALE
-            e = np.sign(e) * np.sqrt(2 * (np.sqrt(1 + e * e) - 1))
-            moved = (x[:size] - self.start) / self.free
-            apart = (x[size:].reshape(others, size) / self.apart).ravel()
-            return np.concatenate([e, moved, apart])
+            e = errors(x) * weight
+            return np.concatenate([np.sign(e) * _softened(e), held @ (x - start)])
 
-        x = np.concatenate([self.start, np.zeros(size * others)]) if near is None else near
-        x = np.minimum(x, top - 1e-6)
+        def slopes(x: np.ndarray) -> np.ndarray:
+            e = errors(x) * weight
+            soft = np.abs(e) / np.maximum(_softened(e), 1e-12) / np.sqrt(1 + e * e)
+            soft = np.where(np.abs(e) < 1e-6, 1.0, soft)
+            return np.vstack([self._moved(x, keep, errors) * (weight * soft)[:, None], held])
+
+        x = np.minimum(start if near is None else near, top - 1e-6)
+        low = np.full(len(x), -30.0)
         return least_squares(
-            residuals, x, bounds=(np.full(len(x), -30.0), top), max_nfev=EVALUATIONS
+            residuals, x, slopes, bounds=(low, top), max_nfev=EVALUATIONS, ftol=TOLERANCE
         ).x
+
+    def _moved(self, x: np.ndarray, keep: np.ndarray, errors: Callable) -> np.ndarray:
+        """(2 N, factors) by how much the errors of the kept points move with each. A device's
+        difference moves its own rows as the shared factor does, and a format's its own, so that one
+        step tells of all devices and formats."""
+        size, base = len(self.keys), errors(x)
+        formats, devices = (np.tile(a[keep], 2) for a in (self.batch.formats, self.devices))
+        found = np.zeros((len(base), len(x)))
+        for own in self.alike.values():
+            there = x.copy()
+            there[own] += STEP
+            moved = (errors(there) - base) / STEP
+            for i in own:
+                key = self.keys[i]
+                found[:, i] = moved if isinstance(key, str) else moved * (formats == key[0])
+        for d, kind in enumerate(self.kinds):
+            rows = (devices == kind)[:, None]
+            found[:, size * (d + 1) : size * (d + 2)] = found[:, :size] * rows
+        return found
 
     def seconds(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N,) TTFT, (N,) TPOT of all points with the factors x."""
@@ -105,3 +142,8 @@ class Fit:
         count = self.groups[keep].map(self.groups[keep].value_counts()).to_numpy(float)
         weight = count**-0.25
         return weight / np.median(weight)
+
+
+def _softened(e: np.ndarray) -> np.ndarray:
+    """Sizes of errors: squares of small ones, and of large ones their size, sum up."""
+    return np.sqrt(2 * (np.sqrt(1 + e * e) - 1))

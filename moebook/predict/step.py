@@ -197,7 +197,7 @@ class Batch:
         gpu = sum(v for k, v in step.items() if k not in beside)
         ttft = self._prefill_s(f, fill)
         if self.drafts:
-            ttft[self.drafting] += self.drafts.seconds(_plain(f))[0]
+            ttft[self.drafting] += self.drafts.seconds(_plain(f, self.drafting))[0]
         whole = _greater(gpu, step["host"]) + step.get("draft", 0.0)
         return ttft, whole / self.gained
 
@@ -210,7 +210,9 @@ class Batch:
         terms["host"] = f["host_s"] * ranks + f["host_sequence_s"] * self.batch
         if self.drafts:
             terms["draft"] = np.zeros_like(self.batch)
-            terms["draft"][self.drafting] = self.drafted * self.drafts.seconds(_plain(f))[1]
+            terms["draft"][self.drafting] = (
+                self.drafted * self.drafts.seconds(_plain(f, self.drafting))[1]
+            )
         return terms
 
     def prefill_terms(self, f: Mapping) -> dict[str, np.ndarray]:
@@ -300,7 +302,7 @@ class _Arrays:
 
 def of_rows(factors: Mapping, formats: Mapping[str, Mapping], rows: np.ndarray) -> dict:
     """Factors with each row's format's own chosen. formats: class -> OF_FORMAT's factors; 16-bit
-    has none."""
+    has none. Each factor is a number, or (N,) with one a row."""
     chosen = dict(factors)
     for name in OF_FORMAT:
         plain = 0.0 if name.endswith("_s") else 1.0
@@ -311,10 +313,10 @@ def of_rows(factors: Mapping, formats: Mapping[str, Mapping], rows: np.ndarray) 
     return chosen
 
 
-def _plain(factors: Mapping) -> dict:
-    """Factors for rows that are all 16-bit."""
-    plain = {f"{name} of format": float(not name.endswith("_s")) for name in OF_FORMAT}
-    return {**factors, **plain}
+def _plain(factors: Mapping, rows: np.ndarray) -> dict:
+    """Factors of `rows`, all of them taken as 16-bit."""
+    own = {k: v[rows] if np.ndim(v) else v for k, v in factors.items()}
+    return own | {f"{name} of format": float(not name.endswith("_s")) for name in OF_FORMAT}
 
 
 def _greater(a: np.ndarray, b: np.ndarray) -> np.ndarray:
