@@ -88,6 +88,8 @@ def execute(
         section, given, folder / "notebook.ipynb", 60 * limit_minutes, stop or Event()
     )
     minutes = (time.monotonic() - started) / 60
+    if code == 0:
+        fold_parameters(folder / "notebook.ipynb")
     done = completion(folder / "DONE.json")
     ended = Outcome(section.stem, "ok", (done or {}).get("points", {}), minutes, folder / "figures")
     if code != 0 or (done is None and not params.dry_run):
@@ -106,6 +108,18 @@ def execute(
             f"{','.join(left)}` tries again",
         )
     return ended
+
+
+def fold_parameters(executed: Path) -> None:
+    """Hide the source of its parameters cells, which JupyterLab and VS Code then show folded: the
+    notebook itself shows each value with where it came from."""
+    import nbformat
+
+    notebook = nbformat.read(executed, 4)
+    for cell in notebook.cells:
+        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+            cell.metadata["jupyter"] = {"source_hidden": True}
+    files.write_atomic(executed, nbformat.writes(notebook).encode())
 
 
 def _prepared(section: Section, file: Path, output_root: str | None) -> tuple[NotebookParams, Plan]:

@@ -212,7 +212,7 @@ class Run:
             try:
                 body = pages.picture(self._picture(part), part.name) + body
             except ValueError as error:
-                title += f" *Not drawn: {error}*"
+                title += f" Not drawn: {error}."
         return pages.Html(pages.fold(title, body, "none"), text or title)
 
     @contextmanager

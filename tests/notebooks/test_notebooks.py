@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from papermill.cli import papermill as papermill_command
 
 from moebook import sections
-from moebook.execute import execute
+from moebook.execute import execute, fold_parameters
 from moebook.study import params as parameters
 from moebook.workbook import Run
 
@@ -76,6 +76,15 @@ def test_the_parameters_cell_names_every_parameter_and_leaves_it_to_the_profile(
         parameters.from_notebook(section.params, names, "nb", headless=True).model_dump()
         == shipped.model_dump()
     )
+
+
+def test_an_executed_notebook_folds_its_parameters_and_nothing_else(tmp_path):
+    file = tmp_path / "notebook.ipynb"
+    file.write_bytes(NOTEBOOKS[1].read_bytes())
+    fold_parameters(file)
+    folded = [c for c in code_cells(file) if c.metadata.get("jupyter", {}).get("source_hidden")]
+    assert [c.metadata["tags"] for c in folded] == [["parameters"]]
+    assert [c.source for c in code_cells(file)] == [c.source for c in code_cells(NOTEBOOKS[1])]
 
 
 def test_every_section_has_a_notebook_and_parameters_and_they_have_a_section():

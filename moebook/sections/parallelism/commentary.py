@@ -69,7 +69,7 @@ def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
     for model, own in rows.groupby("model", sort=False):
         for at in dict.fromkeys([own["times"].idxmax(), own["times"].idxmin()]):
             r = own.loc[at]
-            of = f"one device, {model}, {r['series']} over {r['devices']} ({r['how']})"
+            of = f"one device: {model}, {r['series']} {r['devices']} ({r['how']})"
             told.append(Number(f"{r['times']:.2f}×", of))
     return tuple(told[:4])
 

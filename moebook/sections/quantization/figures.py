@@ -4,6 +4,7 @@ quality: its own module.
 Each function: (table, *, width) -> (Figure, plotted rows); ValueError says which sweep or columns
 are missing."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -185,9 +186,11 @@ def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str) -> None:
     rows = rows.assign(place=rows["series"].map(series.index))
     ok = rows[(rows["status"] == "ok") & rows[metric].notna()]
     y, values = ok["place"].to_numpy(), ok[metric].to_numpy(float)
-    drawn = ax.barh(y, values, height=0.55, color=colour, alpha=0.35, linewidth=0)
-    numbers = [style.cell_number(value) if value else "0" for value in values]
-    ax.bar_label(drawn, numbers, padding=4, fontsize=7)
+    ax.barh(y, values, height=0.55, color=colour, alpha=0.35, linewidth=0)
+    ends = np.fmax(values, ok[f"{metric}_hi"].to_numpy(float)) if f"{metric}_hi" in ok else values
+    beyond = {"textcoords": "offset points", "xytext": (5, 0), "va": "center", "fontsize": 7}
+    for place, value, end in zip(y, values, ends, strict=True):
+        ax.annotate(style.cell_number(value) if value else "0", (end, place), **beyond)
     bars = style.error_bars(ok, metric)
     if bars is not None:
         ax.errorbar(values, y, xerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
@@ -202,7 +205,7 @@ def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str) -> None:
         ax.text(0.06, row.place, word, va="center", fontsize=7, **grey)
     columns = ax.get_subplotspec().get_gridspec().ncols
     panel_in = (ax.figure.get_figwidth() - 1.1) / columns - 0.1  # the rows' names taken off
-    reach = max(values.max(initial=0.0), 1e-9)
+    reach = max(ends.max(initial=0.0), 1e-9)
     ax.set(
         ylim=(len(series) - 0.5, -0.5),
         xlim=(0, reach / (1 - NUMBER_IN / panel_in)),
