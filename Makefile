@@ -1,6 +1,6 @@
 # make study   measure every notebook's plan on this machine's CPU, execute the notebooks, print where figures lie
 # make test    lint and all tests
-# make campaign  all faults and random inputs of tests/campaign, and tables of what they cost (under an hour)
+# make campaign  all faults and random inputs of tests/campaign, 200 random picks of each explorer, and tables of what they cost (an hour)
 # make lab     JupyterLab on the notebooks
 PYTHON ?= python3
 VENV := .venv
@@ -43,6 +43,7 @@ test: venv
 campaign: venv
 	nice $(BIN)/python tests/campaign/run.py
 	nice $(BIN)/python tests/campaign/inputs.py
+	MOEBOOK_TEST_PICKS=200 nice $(BIN)/python -m pytest tests/view/test_exploring.py tests/test_what_if_section.py -k any_pick
 
 lab: venv
 	$(BIN)/jupyter lab --notebook-dir=.

@@ -2,6 +2,7 @@
 sliders."""
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from moebook.study.params import build
 
 SECTION = sections.find("10_what_if")
 A, B = Setup(), Setup(number_format="fp8")
-PICKS = 200
+PICKS = int(os.environ.get("MOEBOOK_TEST_PICKS", 60))  # `make campaign`: 200
 TABLE = table.table_of((A, B))
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import re
 import warnings
@@ -21,7 +22,7 @@ from moebook.results.deciding import UNEVEN
 GRID = View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts")
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 STEMS = [section.stem for section in sections.every() if section.views]
-PICKS = 200
+PICKS = int(os.environ.get("MOEBOOK_TEST_PICKS", 30))  # of each section; `make campaign`: 200
 PAPER_PICKS = 2  # a paper figure takes half a second, one for the browser a twentieth
 
 
