@@ -28,6 +28,7 @@ from IPython.display import display
 from moebook import devices, paths
 from moebook.engine import installed
 from moebook.explore import live, widgets
+from moebook.explore.source import Source
 from moebook.measure import records
 from moebook.measure import run as measuring
 from moebook.measure.files import Unwritable, write_atomic
@@ -269,7 +270,7 @@ class Run:
         that is asked for, its picture. choice: fields of explore/choices.py's Choice."""
         res = self.results
         out, others = res.folder / "explorer", others_of(self)
-        source = widgets.Source(self.params.profile, self.table, res.source_folder, others, out)
+        source = Source(self.params.profile, self.table, res.source_folder, others, out)
         wish = choice if view is None else {"view": view, **choice}
         return widgets.explorer(source, self.section.views, wish)
 

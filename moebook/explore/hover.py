@@ -1,5 +1,5 @@
 """What a point of the explorer tells: by a hover its value, by a click how to get it again, by two
-clicks the difference."""
+clicks the difference; and all rows as a table."""
 
 import html
 import json
@@ -14,6 +14,7 @@ from moebook.explore.choices import COLUMNS
 from moebook.plot.lines import Spec
 from moebook.plot.rows import reading
 from moebook.plot.style import cell_number
+from moebook.results import page
 from moebook.results.comparison import percent
 from moebook.results.intervals import Values, estimate, log_ratio
 from moebook.results.kinds import WORDS
@@ -107,6 +108,17 @@ def _record(row: dict, folder: Path | None) -> str:
         f"<details><summary>record {html.escape(paths.shown(file))}</summary>"
         f"<pre style='max-height:20em;overflow:auto'>{html.escape(text)}</pre></details>"
     )
+
+
+def table(rows: pd.DataFrame, columns: list[str], metric: str) -> str:
+    """HTML: the rows of a picture, these columns of them, and what is known of the metric."""
+    own = [metric, f"{metric}_lo", f"{metric}_hi"]
+    wanted = [*columns, *own, "status", "got", "n_records", "point_id"]
+    shown = pd.DataFrame(records(rows))[[c for c in wanted if c in rows]].astype(object)
+    for column in set(own) & set(shown):
+        shown[column] = shown[column].map(lambda v: cell_number(v, 4), na_action="ignore")
+    cells = page.table(shown.where(shown.notna(), ""))
+    return f"<div style='overflow:auto;max-height:30em'>{cells}</div>"
 
 
 def difference(two: pd.DataFrame, metric: str) -> str:

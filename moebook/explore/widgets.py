@@ -2,9 +2,8 @@
 and ways to take a view along."""
 
 import html
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import fields, replace
 
 import pandas as pd
 
@@ -12,50 +11,16 @@ from moebook.explore import arranged, choices, hover
 from moebook.explore.chart import LAYERS, chart
 from moebook.explore.choices import ROLES, Choice
 from moebook.explore.live import HEADLESS, is_live
+from moebook.explore.source import Source
 from moebook.explore.views import View, with_rows
 from moebook.plot import style
 from moebook.plot.rows import METRICS
 from moebook.problems import Told
-from moebook.problems import choices as allowed
-from moebook.results import page
 
 NAMES = {"x": "x axis", "line": "lines", "panel": "panels", "over": "ratio to"}
 ALL, NONE, VALUES = ("all", ""), ("–", ""), ("– (values)", "")  # "" stands for None
 EXPORTS = ("pdf", "svg", "csv")
 WIDE = {"layout": {"width": "232px"}, "style": {"description_width": "56px"}}  # four in a row
-
-
-@dataclass(frozen=True)
-class Source:
-    """Tables to explore, by name of their profile: the notebook's own, and others with the folder
-    of their records, read when they are first chosen. out: where exports are written."""
-
-    profile: str
-    table: pd.DataFrame
-    folder: Path | None = None
-    others: Mapping[str, Callable[[], tuple[pd.DataFrame, Path]]] = field(default_factory=dict)
-    out: Path | None = None
-    read: dict[str, tuple[pd.DataFrame, Path]] = field(default_factory=dict)
-
-    def rows(self, profiles: tuple[str, ...]) -> pd.DataFrame:
-        """The rows of these profiles, one below the other. ValueError names those there are."""
-        known = (self.profile, *self.others)
-        if unknown := [name for name in profiles if name not in known]:
-            raise ValueError(
-                f"no results of {unknown[0]!r} to explore; {allowed(unknown[0], known)}"
-            )
-        tables = [self._of(name)[0].assign(profile=name) for name in profiles]
-        return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
-
-    def folder_of(self, profile: str) -> Path | None:
-        return self._of(profile)[1]
-
-    def _of(self, profile: str) -> tuple[pd.DataFrame, Path | None]:
-        if profile == self.profile:
-            return self.table, self.folder
-        if profile not in self.read:
-            self.read[profile] = self.others[profile]()
-        return self.read[profile]
 
 
 def explorer(
@@ -261,17 +226,8 @@ class Explorer:
         self.told.value = f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{cells}</div>"
 
     def _show_rows(self, _button) -> None:
-        """The rows of the picture as a table, what never varies left out."""
-        metric = self.spec.metric
-        own = [metric, f"{metric}_lo", f"{metric}_hi"]
-        words = ["status", "got", "n_records", "point_id"]
         vary = [c for c in choices.COLUMNS if c in self.rows and self.drawn[c].nunique() > 1]
-        rows = pd.DataFrame(hover.records(self.drawn))
-        rows = rows[[c for c in (*vary, *own, *words) if c in rows]].astype(object)
-        for column in set(own) & set(rows):
-            rows[column] = rows[column].map(lambda v: style.cell_number(v, 4), na_action="ignore")
-        table = page.table(rows.where(rows.notna(), ""))
-        self.told.value = f"<div style='overflow:auto;max-height:30em'>{table}</div>"
+        self.told.value = hover.table(self.drawn, vary, self.spec.metric)
 
     def _exporter(self, name: str) -> Callable:
         def export(_button) -> None:

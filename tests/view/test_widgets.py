@@ -13,8 +13,8 @@ from jupyter_client.manager import start_new_kernel
 from moebook import sections, workbook
 from moebook.explore import choices, hover, widgets
 from moebook.explore.live import HEADLESS
+from moebook.explore.source import Source
 from moebook.explore.views import View, with_rows
-from moebook.explore.widgets import Source
 
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 GRID = ("expert_ffn_dim", "top_k", "num_experts")
