@@ -63,8 +63,9 @@ def card(v: Verdict) -> str:
 
 def in_short(v: Verdict) -> list[str]:
     """What was measured, and where one half holds and the other does not, which is which."""
-    if v.effect is None:
-        return [v.reason]
+    if v.effect is None:  # parts of one reason say it once
+        told = {part.text for part in v.parts if part.text}
+        return [told.pop() if len(told) == 1 else v.reason]
     robust = f"; robust in {v.robust} checks" if v.robust else ""
     where = f" at {v.at}" if v.at else ""
     head = f"Measured {effect_of(v)}{where}; {v.met} of {v.n} cells hold{robust}"

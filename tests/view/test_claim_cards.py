@@ -46,6 +46,13 @@ def test_an_untested_card_gives_the_reason_in_place_of_a_number():
     assert "– untested" in html and "needs 4 GPUs" in html and "Measured" not in html
 
 
+def test_parts_untested_for_one_reason_say_it_once():
+    parts = [PartResult(n, "untested", None, None, None, "%", 0, "needs weights") for n in "xy"]
+    reason = "x: needs weights; y: needs weights"
+    v = Verdict("b", 6, "06", "B.", "untested", reason=reason, parts=tuple(parts))
+    assert claim_cards.in_short(v) == ["needs weights"]
+
+
 @pytest.mark.parametrize("word", page.VERDICTS)
 def test_every_verdict_has_a_colour_and_a_mark_of_its_own(word):
     colour, mark = page.VERDICTS[word]
