@@ -4,12 +4,17 @@ take its share, told before it starts.
 
 The lock is `flock` on a file named by the card's UUID, or `cpu`, in a folder of the machine:
 `moebook-locks` among the temporary files, or what MOEBOOK_LOCKS names. It ends with its holder,
-however that ends; what the file says of a holder is only told while the file is locked.
+however that ends; what the file says of a holder is only told while the file is locked. On Linux a
+name that no file stands for (unix(7), abstract sockets) is held beside it, so that a file which was
+removed opens the device to nobody.
 """
 
 import fcntl
+import hashlib
 import json
 import os
+import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,6 +46,7 @@ class DeviceLock:
 
     def __init__(self) -> None:
         self.handles: dict[str, int] = {}
+        self.names: dict[str, socket.socket] = {}
 
     def take(self, device: Device, what: str | Path, used: int = 1) -> None:
         """The device's first `used` cards, or the CPU. what: the folder measured into. DeviceInUse,
@@ -50,6 +56,7 @@ class DeviceLock:
             for name in device.uuids[:used] or ("cpu",):
                 if name not in self.handles:
                     self.handles[name] = _locked(name, device)
+                    self.names[name] = _named(name, device)
                 _write(self.handles[name], what)
         except DeviceInUse:
             self.release(set(self.handles) - before)
@@ -60,6 +67,8 @@ class DeviceLock:
             handle = self.handles.pop(name)
             os.ftruncate(handle, 0)
             os.close(handle)
+            if name in self.names:
+                self.names.pop(name).close()
 
 
 @contextmanager
@@ -77,8 +86,24 @@ def folder() -> Path:
     return Path(os.environ.get(VARIABLE) or Path(tempfile.gettempdir()) / "moebook-locks")
 
 
+def _path(name: str) -> Path:
+    return folder() / name.replace("/", "_")
+
+
+def _named(name: str, device: Device) -> socket.socket:
+    """DeviceInUse where another process has the name of this lock."""
+    path, found = _path(name), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    if sys.platform == "linux":
+        try:
+            found.bind(f"\0moebook {hashlib.sha256(os.fsencode(path)).hexdigest()}")
+        except OSError:
+            found.close()
+            raise DeviceInUse(_in_use(path, device, name)) from None
+    return found
+
+
 def _locked(name: str, device: Device) -> int:
-    path = folder() / name.replace("/", "_")
+    path = _path(name)
     try:
         handle = _open(path)
     except OSError as error:

@@ -140,9 +140,10 @@ def state(uuid: str) -> dict:
             return None
 
     limit_mw = told(pynvml.nvmlDeviceGetEnforcedPowerLimit)
-    reasons = told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons) or 0
+    mask = told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons)
+    throttled = None if mask is None else [name for bit, name in THROTTLES.items() if mask & bit]
     return {
-        "throttled": [name for bit, name in THROTTLES.items() if reasons & bit],
+        "throttled": throttled,
         "sm_clock_mhz": told(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM),
         "memory_clock_mhz": told(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM),
         "power_limit_w": None if limit_mw is None else limit_mw / 1000,

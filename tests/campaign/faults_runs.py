@@ -187,6 +187,19 @@ def one_device(s):
     beside(s, "--output-root", "other_outputs", say="is in use by process")
 
 
+@injection("device's lock file removed under a run")
+def device_lock_removed(s):
+    s.tell(measure={"*": {"slow": 0.5}})
+    pid = s.start(*s.command())
+    s.asked("measure", 1)
+    (s.root / "cpu").unlink()
+    second = s.end(s.start(*s.command("--output-root", "elsewhere"), said="other"), said="other")
+    s.judge(s.end(pid))
+    if second.code == 0 or "is in use by" not in second.said:
+        s.seen["doubled"].append(f"two runs on one device: {second.last}")
+    s.rerun()
+
+
 @injection("lock file removed under a run")
 def lock_removed(s):
     s.tell(measure={"*": {"slow": 0.2}})

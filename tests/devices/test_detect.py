@@ -139,11 +139,13 @@ def test_the_state_is_that_of_the_card_in_use(machine):
             "clocks": clocks,
             "temperature": t,
             "power_mw": 700_000,
+            "throttled": mask,
         }
-        for clocks, t in (([1980, 3201], 70), ([345, 3201], 30))
+        for clocks, t, mask in (([1980, 3201], 70, 0), ([345, 3201], 30, 0x4 | 0x40 | 0x1))
     )
     machine(busy, idle, visible="1")
     assert devices.gpu_state(devices.detect("h200")) == {
+        "throttled": ["power cap", "temperature (hardware)"],
         "sm_clock_mhz": 345,
         "memory_clock_mhz": 3201,
         "power_limit_w": 700.0,
