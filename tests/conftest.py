@@ -20,12 +20,8 @@ from moebook import devices
 os.chdir(Path(__file__).parents[1])
 STAND_IN = Path("tests/stand_in").resolve()
 os.environ["MOEBOOK_LOCKS"] = tempfile.mkdtemp(prefix="moebook-test-locks-")  # of these tests alone
-LONGEST = (
-    "engine",
-    "test_ray_cluster",
-    "test_notebooks_in_jupyterlab",
-    "test_notebooks",
-)  # groups of few tests
+# groups of few tests
+LONGEST = ("engine", "browser", "test_ray_cluster", "test_faults", "test_notebooks")
 SIDE_BY_SIDE = (
     "PYTEST_XDIST_WORKER" in os.environ
 )  # one of several processes, each of which has its share of the tests
@@ -68,10 +64,13 @@ def pytest_xdist_make_scheduler(config, log):
 
 @cache
 def _group(file: Path, test: str) -> str:
-    """What one process runs: all that starts engines, which would slow each other down, the files
-    that load the shipped results of every profile, or what else a file has."""
+    """What one process runs: all that starts engines, which would slow each other down, all that
+    opens one JupyterLab, the files that load the shipped results of every profile, or what else a
+    file has."""
     if test in _engine_tests(file):
         return "engine"
+    if file.parent.name == "browser":
+        return "browser"
     return "shipped" if "\nimport shipped\n" in file.read_text() else file.stem
 
 
