@@ -63,23 +63,28 @@ def output_root(text: str | Path) -> Path:
     return root() / Path(text).expanduser()
 
 
+def is_address(text: str) -> bool:
+    """Whether it is meant for a place elsewhere: a URL, a drive of Windows."""
+    return bool(_URL.match(text) or re.match(r"[A-Za-z]:\\", text))
+
+
 def from_here(text: str) -> str:
     """An outputs folder given on the command line, which lies where the command was called; an
     address as it stands."""
-    if _URL.match(text) or not text.strip():
+    if is_address(text) or not text.strip():
         return text
     return str(Path.cwd() / Path(text).expanduser())
 
 
 def output_root_problem(text: str, profile: str = "") -> str | None:
     """What is wrong with an outputs folder, or with a profile's folder in it; or None."""
-    if _URL.match(text) or re.match(r"[A-Za-z]:\\", text):
+    if is_address(text):
         return "is an address; results are written to a folder of this machine: give its path"
     if not text.strip() or "\0" in text or "$" in text:
         return "give the path of a folder, without variables"
     try:
         folder = output_root(text).resolve()
-        is_file = folder.is_file()
+        is_file = folder.exists() and not folder.is_dir()
     except RuntimeError as error:  # ~ of a user that is none
         return f"{error}; give the path of a folder"
     except OSError as error:  # a name longer than any file's

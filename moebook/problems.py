@@ -22,8 +22,9 @@ class Problem:
 
 
 def without_secrets(text: str) -> str:
-    """A text without the names and passwords that stand in addresses (`https://…@host`)."""
-    return re.sub(r"://\S*@", "://…@", text)
+    """A text without the names and passwords that stand in addresses (`https://…@host`), those too
+    that were taken for a path (`https:/…@host`)."""
+    return re.sub(r":/+\S*@", "://…@", text)
 
 
 class Told(Exception):
@@ -31,7 +32,11 @@ class Told(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows this in place of a traceback."""
-        return str(self).splitlines()
+        return without_secrets(str(self)).splitlines()
+
+
+class Refused(Told, ValueError):
+    """What was asked cannot be done on this machine, or as it was asked."""
 
 
 class ParameterError(Told, ValueError):

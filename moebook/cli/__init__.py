@@ -45,9 +45,7 @@ for group in (study, results, models, catalog, predict):
 def main() -> None:
     """Entry point: errors a user can mend are one message on standard error, without a
     traceback."""
-    from moebook.measure.worker_handle import NoWorker
     from moebook.models.architecture import UnknownModel
-    from moebook.models.tiny.ensure import TrainingFailed
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal has no sign for is spelled out
@@ -56,7 +54,7 @@ def main() -> None:
         app()
     except UnknownModel as error:
         sys.exit(without_secrets(f"moebook: {error}{_engine_words(error.classes)}"))
-    except (Told, ValueError, NoWorker, TrainingFailed) as error:
+    except (Told, ValueError) as error:
         sys.exit(without_secrets(f"moebook: {error}"))
     except OSError as error:  # a disk, a limit or a file of this machine
         sys.stdout = None

@@ -1,6 +1,7 @@
 """`moebook predict`: times, rates and memory of a model on a device, with intervals."""
 
 import json
+import re
 from typing import Annotated
 
 import typer
@@ -62,8 +63,8 @@ def predict(
 
 def _batches(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        allowed = "whole numbers from 1 on, with commas between, e.g. 1,16,64"
+    if not all(re.fullmatch("[1-9][0-9]{0,6}", part) for part in parts):
+        allowed = "whole numbers from 1 to 9999999, with commas between, e.g. 1,16,64"
         raise ValueError(f"--batch: given {text!r}; allowed: {allowed}")
     return [int(part) for part in parts]
 

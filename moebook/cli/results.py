@@ -89,8 +89,9 @@ def report(
     in_profile(profile)
     root = paths.output_root(whole(output_root) or "outputs")
     file = root / profile / "report.html" if output is None else Path.cwd() / output
-    if file.resolve().is_relative_to(paths.reference().resolve()):
-        allowed = "a file elsewhere: nothing writes into the results that ship with moebook"
+    shipped = file.resolve().is_relative_to(paths.reference().resolve())
+    if shipped or paths.is_address(str(output)):
+        allowed = "a file of this machine, not below the results that ship with moebook"
         raise ValueError(f"--output: given {str(output)!r}; {allowed}")
     if file.suffix not in (".html", ".htm") or file.is_dir():
         raise ValueError(f"--output: given {str(output)!r}; the name of a file that ends in .html")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from moebook.devices import facts, host, nvml
 from moebook.devices.visible import VARIABLE
+from moebook.problems import Refused
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def require(kind: str) -> Device:
     found = detect(kind)
     if found is None:
         wanted = repr(kind) + " (an NVIDIA card of 16 GB or more)" * (kind == facts.ANY)
-        raise ValueError(
+        raise Refused(
             f"this plan is for device {wanted}, this machine has {here()}: use a "
             "profile of this machine; its notebook shows the reference results"
         )

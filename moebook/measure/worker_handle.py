@@ -19,6 +19,7 @@ from moebook import devices, paths
 from moebook.devices import host
 from moebook.measure import scratch
 from moebook.measure.files import Unwritable
+from moebook.problems import Told
 
 LOG_BYTES = 32 << 20  # a log that has grown past this keeps its end alone
 TIMED = ("measure", "layer", "read", "endpoint")
@@ -29,7 +30,7 @@ MOST_PENDING = 64 << 20  # bytes of one answer
 START_LIMIT_S = 600.0  # worker import, or one engine; compilation with default graphs takes minutes
 
 
-class NoWorker(RuntimeError):
+class NoWorker(Told, RuntimeError):
     """The worker process ends before it is ready: no point of any plan could be measured here."""
 
 

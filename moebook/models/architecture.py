@@ -13,9 +13,10 @@ from moebook.models.meta import CannotBuild, UnknownClass
 from moebook.models.number_format import NumberFormat
 from moebook.models.quantization_groups import BadNumberFormat
 from moebook.models.shapes import conflict, family_of, language_config, read_shape
+from moebook.problems import Told
 
 
-class UnknownModel(ValueError):
+class UnknownModel(Told, ValueError):
     """The name is no catalog model, checkpoint folder or Hugging Face id, or its config cannot be
     read. classes: the model classes that it names, where transformers knows none of them."""
 

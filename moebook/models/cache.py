@@ -23,18 +23,27 @@ class NoFolder(Told, OSError):
 
 def root() -> Path:
     """`$MOEBOOK_CACHE`, or ~/.cache/moebook. NoFolder where the variable names none."""
+    if wrong := problem():
+        raise NoFolder(f"{VARIABLE}: given {os.environ.get(VARIABLE)!r}; {wrong}")
+    return _folder()
+
+
+def _folder() -> Path:
+    return Path(os.environ.get(VARIABLE) or "~/.cache/moebook").expanduser()
+
+
+def problem() -> str | None:
+    """What is wrong with the variable's folder."""
     given = os.environ.get(VARIABLE)
     try:
-        folder = Path(given or "~/.cache/moebook").expanduser()
+        folder = _folder()
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
         wrong = None if nearest.is_dir() else f"{nearest} is a file"
     except (RuntimeError, OSError) as error:  # ~ of a user that is none; a name longer than a path
         wrong = getattr(error, "strerror", None) or str(error)
     if given and not wrong and not folder.is_absolute():  # a kernel runs in a folder of its own
         wrong = "it is no whole path"
-    if wrong:
-        raise NoFolder(f"{VARIABLE}: given {given!r}; {wrong}: give the path of a folder, from /")
-    return folder
+    return wrong and f"{wrong}: give the path of a folder, from /"
 
 
 def _make(folder: Path) -> None:

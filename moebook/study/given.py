@@ -5,6 +5,7 @@ and numpy's numbers become lists and numbers; what has no order or no value to r
 
 import ast
 import difflib
+import math
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 from types import ModuleType
@@ -16,6 +17,7 @@ from moebook.problems import ParameterError, Problem
 
 _OF_IPYTHON = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
 _INJECTED = "# Parameters"  # papermill's injected cell begins so, our own does not
+MOST_VALUES = 100_000
 _PLAIN = (bool, int, float, str)
 
 
@@ -54,18 +56,24 @@ def read_yaml(path: str | Path) -> dict:
         raise fail(path.name, f"not a valid YAML mapping: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise fail(path.name, "nested too deeply; a value is a number, text or a list") from None
-    if _holds_itself(data):
-        raise fail(path.name, "a value holds itself by an anchor; write the values out")
+    if (values := _written_out(data, {})) > MOST_VALUES:
+        endless = "a value holds itself" if values == math.inf else f"it holds {values} values"
+        raise fail(path.name, f"{endless} by anchors; write the values out, {MOST_VALUES} at most")
     if not isinstance(data, dict):
         raise fail(data, "a parameter file is a mapping `name: value`")
     return data
 
 
-def _holds_itself(value: Any, above: tuple[int, ...] = ()) -> bool:
+def _written_out(value: Any, counts: dict[int, float]) -> float:
+    """How many values a value is with its anchors written out; infinite where it holds itself.
+    counts: of lists and mappings that are known, by id."""
     if not isinstance(value, (list, dict)):
-        return False
-    inside = value.values() if isinstance(value, dict) else value
-    return id(value) in above or any(_holds_itself(one, (*above, id(value))) for one in inside)
+        return 1
+    if id(value) not in counts:
+        counts[id(value)] = math.inf  # until it is counted: where it stands in itself
+        inside = value.values() if isinstance(value, dict) else value
+        counts[id(value)] = 1 + sum(_written_out(one, counts) for one in inside)
+    return counts[id(value)]
 
 
 def of_notebook(names: dict, fields: Iterable[str], source: str, headless: bool) -> dict[str, Any]:
@@ -115,7 +123,7 @@ def _is_unknown(name: str, value: Any, fields: list[str], headless: bool) -> boo
         return False
     if callable(value) or isinstance(value, ModuleType):
         return False
-    return headless or bool(difflib.get_close_matches(name, fields, n=1, cutoff=0.8))
+    return headless or bool(difflib.get_close_matches(name.lower(), fields, n=1, cutoff=0.8))
 
 
 def _injected_nones(cells: Iterable[str]) -> set[str]:

@@ -5,6 +5,7 @@ them (`from_notebook`); what neither names is the profile's. Both ways end in th
 model, so the same input gives the same problems."""
 
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
@@ -21,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from moebook import devices, paths
-from moebook.models import fitting
+from moebook.models import cache, fitting
 from moebook.problems import ParameterError, Problem, Wrong, choices
 from moebook.study import limits
 from moebook.study.given import of_notebook, read_yaml
@@ -93,6 +94,8 @@ class NotebookParams(BaseModel):
         found = self.unknown("device", devices.allowed())
         if wrong := paths.output_root_problem(self.output_root, self.profile):
             found.append(self.wrong("output_root", wrong))
+        if wrong := cache.problem():
+            found.append((cache.VARIABLE, os.environ.get(cache.VARIABLE), wrong))
         return found
 
     def wrong(self, key: str, allowed: str) -> Wrong:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moebook import devices
+from moebook.problems import Refused
 from moebook.study.plan import Point
 
 NAMES = ("local", "ray")
@@ -67,7 +68,7 @@ def cards_for(points: Iterable[Point], device: devices.Device) -> int:
     """Cards of the device that these points are measured on. ValueError where it has fewer."""
     need = max([1, *map(gpus, points)])
     if device.on_gpu and need > device.count:
-        raise ValueError(
+        raise Refused(
             f"these points need {need} of {device.name}, and {device.count} can be seen "
             "here: plan for as many, or show more of them in CUDA_VISIBLE_DEVICES"
         )

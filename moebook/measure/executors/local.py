@@ -10,6 +10,7 @@ from moebook.measure.executors import Job, Measured, cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import WorkerHandle
 from moebook.models.tiny import ensure
+from moebook.problems import Refused
 from moebook.study.plan import Point
 
 
@@ -40,7 +41,7 @@ class Local:
         """Before the first point: an engine for the device is installed, the device is here, free,
         and from now on ours."""
         if problem := installed.problem(self.device.kind):
-            raise ValueError(problem)
+            raise Refused(problem)
         used = cards_for(points, self.device)
         self.lock.take(self.device, folder, used)
         if self.worker is None:  # its first engine is yet to come

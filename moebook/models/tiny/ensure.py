@@ -12,9 +12,10 @@ from moebook import paths
 from moebook.models.tiny import own_text, whole
 from moebook.models.tiny.family import family_folder
 from moebook.models.tiny.references import is_tiny, parse
+from moebook.problems import Told
 
 
-class TrainingFailed(RuntimeError):
+class TrainingFailed(Told, RuntimeError):
     """The training process ended without all members; the message ends in its last lines."""
 
 
