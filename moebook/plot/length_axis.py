@@ -41,7 +41,8 @@ def conditions(fig: Figure, rows: pd.DataFrame) -> str:
     shared = [c for c in HELD if c in rows and rows[c].nunique() == 1]
     found = [reading(c, values_of(rows, c)[0]) for c in shared]
     lengths = [INPUT, "output_tokens"]
-    if set(lengths) <= set(rows) and rows[lengths].notna().all(axis=None):
+    is_layer = "method" in rows and (rows["method"] == "layer").any()  # which has tokens alone
+    if set(lengths) <= set(rows) and rows[lengths].notna().all(axis=None) and not is_layer:
         words = words_of(rows)
         found += words if len(words) == 1 else []
     drawn = [c for ax in fig.axes for c in ax.containers if isinstance(c, ErrorbarContainer)]

@@ -5,8 +5,10 @@ import base64
 import pandas as pd
 import pytest
 import shipped
+from matplotlib.figure import Figure
 
 from moebook import paths, sections
+from moebook.plot import length_axis
 from moebook.results import claim_cards, page
 from moebook.results.findings import Verdict
 from moebook.workbook import Run
@@ -78,6 +80,13 @@ def test_a_figure_without_rows_says_so_on_its_line():
     run._results = type("R", (), {"shown": run._results.shown.head(0), "footer": ""})()
     html = run.fold(of).html
     assert "Not drawn" in html and "<img" not in html and run.drawn == {}
+
+
+def test_a_figure_of_layers_names_no_length_and_of_engines_its_own():
+    rows = pd.DataFrame({"model": ["A"], "method": ["layer"], "input_tokens": [1]})
+    rows = rows.assign(output_tokens=1)
+    assert length_axis.conditions(Figure(), rows) == "A"
+    assert length_axis.conditions(Figure(), rows.assign(method="full")) == "A; 1 in + out"
 
 
 def test_cards_are_folded_by_section_with_their_counts():

@@ -221,6 +221,7 @@ def test_formats_without_a_number_are_marked_and_memory_counts_whole_sequences()
     )
     assert len(fig.axes) == 3
     _, rows = draw("quantization", "memory")
+    assert "batch" not in rows, "the memory of an engine is that of any batch"
     assert list(rows["series"]) == list(t.LADDER_OF_FORMATS)
     fitting = rows.set_index("series")["fitting_batch"]
     assert fitting["bf16"] == 300_000 // 1024 and fitting["fp8 + fp8 KV"] == 600_000 // 1024
