@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,12 +36,15 @@ def predict(
     graphs: Annotated[
         str, typer.Option(help="default (the engine's own), compiled, pieces, light")
     ] = "default",
+    calibration: Annotated[
+        Path | None, typer.Option(help="a file of `moebook calibrate`; its card is the device")
+    ] = None,
     as_json: AsJson = False,
     explain: Annotated[bool, typer.Option("--explain", help="the sum, term by term")] = False,
 ) -> None:
     """Predict TTFT, TPOT, rates and memory of a model on a device, with 80 and 95 % intervals."""
     from moebook.models import catalog
-    from moebook.predict import what_if
+    from moebook.predict import shipped, what_if
     from moebook.study.settings import Workload
 
     sizes = _batches(batch)
@@ -50,7 +54,9 @@ def predict(
     arch = catalog.load(model)
     settings = _settings(gpus, tp, pp, ep, format_, routing, graphs)
     works = [Workload(size, tokens_in, tokens_out) for size in sizes]
-    told = [what_if.predict(arch, settings, work, device) for work in works]
+    known = shipped.read(calibration) if calibration else shipped.load(device)
+    device = known.device_kind
+    told = [what_if.predict(arch, settings, work, device, known) for work in works]
     if as_json:
         rows = [_row(arch, settings, w, p, device) for w, p in zip(works, told, strict=True)]
         typer.echo(json.dumps(rows, indent=1))

@@ -30,18 +30,21 @@ def intervals(points: pd.DataFrame, kind: str) -> dict:
     """Split conformal half widths on the logarithm, of errors of left-out points."""
     found: dict = {}
     for name, rows in points.groupby("class"):
-        found[name] = {}
-        for metric in METRICS:
-            own = _errors(rows[rows["device_kind"] == kind], metric)
-            if len(own) < LEAST_ERRORS:
-                own = _errors(rows, metric)
-            widths = {level: _quantile(own["error"], level) for level in LEVELS}
-            found[name][metric] = {
-                **rounded(widths),
-                "n": len(own),
-                "coverage": coverage(own),
-            }
+        own = {metric: _enough(rows, kind, metric) for metric in METRICS}
+        if all(map(len, own.values())):  # else the widest class's count
+            found[name] = {metric: _widths(errors) for metric, errors in own.items()}
     return found
+
+
+def _enough(rows: pd.DataFrame, kind: str, metric: str) -> pd.DataFrame:
+    """The errors of a class on one card, or on all where those are few."""
+    own = _errors(rows[rows["device_kind"] == kind], metric)
+    return own if len(own) >= LEAST_ERRORS else _errors(rows, metric)
+
+
+def _widths(own: pd.DataFrame) -> dict:
+    widths = {level: _quantile(own["error"], level) for level in LEVELS}
+    return {**rounded(widths), "n": len(own), "coverage": coverage(own)}
 
 
 def _errors(rows: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What ships of a fit: one file a kind of card, written by benchmarks/calibrate.py and read here.
+"""What ships of a fit: one file a kind of card, written by results/calibrating.py and read here.
 
 device_kind, engine, built, inputs    what it rests on: points, profiles, a digest of both
 rates                                 the card's published rates that efficiencies are shares of
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import yaml
 
@@ -85,8 +86,22 @@ def load(device_kind: str) -> Calibration:
     if device_kind not in known:
         raise NotCalibrated(
             f"no calibration for device {device_kind!r}; {choices(device_kind, known)}. Measured "
-            "points of a device make one: python benchmarks/calibrate.py --help"
+            "points of a device make one: moebook calibrate --help"
         )
     file = resources.files("moebook.predict").joinpath(FOLDER, f"{device_kind}.yaml")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return Calibration.from_dict(yaml.load(file.read_text(), loader))
+    return _parsed(file.read_text())
+
+
+def read(file: Path) -> Calibration:
+    """One's own, of `moebook calibrate`. ValueError for a file that is none."""
+    try:
+        return _parsed(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, TypeError, KeyError, yaml.YAMLError) as error:
+        told = str(error).splitlines()[0]
+        raise ValueError(
+            f"--calibration: {file} is no file of `moebook calibrate` ({told})"
+        ) from None
+
+
+def _parsed(text: str) -> Calibration:
+    return Calibration.from_dict(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))

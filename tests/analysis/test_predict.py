@@ -2,6 +2,7 @@
 rows of a summary."""
 
 import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -220,3 +221,30 @@ def test_a_model_under_its_floor_neither_calibrates_nor_is_predicted():
     )
     assert under_the_floor(rows) == ["A"]
     assert under_the_floor(rows.drop(columns="floor_tpot_s")) == []
+
+
+def test_ones_own_results_make_a_calibration_that_the_command_reads(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from moebook import cli
+    from moebook.results import calibrating
+
+    table = points(models=MODELS[:3]).assign(
+        point_id=lambda t: t.index.astype(str), profile="mine", engine_version="vllm 0.26.0"
+    )
+    monkeypatch.setattr(calibrating, "read", lambda root: table)
+    monkeypatch.setattr(calibrating, "fit_reserve", lambda points: shipped.load("h200").reserve)
+    monkeypatch.setattr(calibrating, "_shipped", lambda points: points[["point_id", "model"]])
+    run = CliRunner().invoke
+    done = run(cli.app, ["calibrate", "--to", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0 and "models left out of the fit" in done.stdout
+    own = ["predict", MODELS[0], "--calibration", str(tmp_path / "h100.yaml"), "--json"]
+    rows = json.loads(run(cli.app, own, catch_exceptions=False).stdout)
+    assert {row["device"] for row in rows} == {"h100"} and rows[0]["tpot_s"] > 0
+    monkeypatch.setattr(calibrating, "read", lambda root: table[table["model"] == MODELS[0]])
+    with pytest.raises(ValueError, match="measured points of 1 model"):
+        calibrating.calibrate(tmp_path, tmp_path)
+    with pytest.raises(ValueError, match="is no file of `moebook calibrate`"):
+        shipped.read(tmp_path / "points.csv")
+    with pytest.raises(ValueError, match="is no file of `moebook calibrate`"):
+        shipped.read(tmp_path / "none.yaml")
