@@ -36,12 +36,12 @@ def prune(
     seed: int = 0,
 ) -> None:
     """Prune a checkpoint: a folder that vLLM and transformers load unchanged."""
-    from moebook.models.pruning import amount, calibration, checkpoint, saliency
+    from moebook.models.pruning import calibration, checkpoint, saliency, selection
     from moebook.models.pruning import prune as pruning
     from moebook.models.pruning import target as targets
 
     targets.check_target(source, target, overwrite)
-    amount.check(str(source), kind, ratio_pct / 100)
+    selection.check(str(source), kind, ratio_pct / 100)
     checkpoint.open_checkpoint(source)
     scores = None
     if criterion in saliency.CALIBRATED:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from moebook.models.architecture import Architecture, UnknownModel, from_config
 from moebook.models.cache import building
 from moebook.models.edit import ImpossibleEdit, edit, group_problem
-from moebook.models.pruning import amount, config_keys, held
+from moebook.models.pruning import config_keys, held, selection
 from moebook.models.pruning import target as targets
 from moebook.models.pruning.checkpoint import (
     MAX_SHARD_BYTES,
@@ -71,7 +71,7 @@ def prune_architecture(
 
     inter: E falls by round(ratio * E). intra: I is rounded to the nearest multiple of 16. Raises
     ImpossibleEdit."""
-    amount.check(arch.name, kind, ratio)
+    selection.check(arch.name, kind, ratio)
     if not arch.is_moe:
         raise ImpossibleEdit(
             f"{arch.name} is a dense model without experts to prune; choose a Mixture-of-Experts "
@@ -80,9 +80,9 @@ def prune_architecture(
     if ratio == 0:
         return arch, []
     if kind == "inter":
-        count, notes = amount.experts_left(arch.name, arch.num_experts, arch.top_k, ratio)
+        count, notes = selection.experts_left(arch.name, arch.num_experts, arch.top_k, ratio)
         return edit(arch, num_experts=count), notes
-    width, notes = amount.width_left(arch.name, arch.expert_ffn_dim, ratio)
+    width, notes = selection.width_left(arch.name, arch.expert_ffn_dim, ratio)
     pruned = edit(arch, ffn_dim=width)
     if pruned.shared_ffn_dim != arch.shared_ffn_dim:
         notes.append(
@@ -113,7 +113,7 @@ def prune_checkpoint(
     pruning there. Raises CheckpointError and ImpossibleEdit."""
     source, target = Path(source), Path(target)
     targets.check_target(source, target, overwrite)
-    amount.check(str(source), kind, ratio)
+    selection.check(str(source), kind, ratio)
     checkpoint = open_checkpoint(source)
     held.check_not_quantized(checkpoint)
     arch = _architecture(checkpoint)
@@ -190,17 +190,17 @@ def _left(
     """Experts or channels that stay, and notes."""
     name = arch.name
     if kind == "inter":
-        count, notes = amount.experts_left(name, roles.experts, arch.top_k, ratio)
+        count, notes = selection.experts_left(name, roles.experts, arch.top_k, ratio)
         if problem := group_problem(count, arch.top_k, *groups):
             raise ImpossibleEdit(f"{name}: {problem}")
-        amount.check_some(name, "experts", roles.experts, count, ratio)
+        selection.check_some(name, "experts", roles.experts, count, ratio)
     else:
         if not roles.width:
             raise CheckpointError(
                 f"{name}: no key of config.json sets the width of the experts; use kind inter"
             )
-        count, notes = amount.width_left(name, roles.width, ratio)
-        amount.check_some(name, "channels", roles.width, count, ratio)
+        count, notes = selection.width_left(name, roles.width, ratio)
+        selection.check_some(name, "channels", roles.width, count, ratio)
         notes += _of_units(roles, count)
     if roles.unused:
         layers = ", ".join(sorted(roles.unused))
