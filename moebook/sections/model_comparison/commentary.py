@@ -259,4 +259,5 @@ def sources(table: pd.DataFrame) -> str:
     names = {accuracies.published_name(model) for model in models}
     found += [f"- {name}: {why}" for name, why in accuracies.missing().items() if name in names]
     none = "Nothing is published of the models of this profile; `accuracy_file` adds measured ones."
-    return "\n".join(found) or none
+    head = f"Accuracies were read in {len(read)} sources."
+    return "\n".join([head, "", *found]) if found else none

@@ -65,8 +65,8 @@ def llms(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 @figure("fig04_vlms")
 def vlms(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Fig 4: the same of the language parts of vision-language models, image tokens in the
-    prompt."""
+    """Fig 4: TTFT, TPOT and E2E latency (s) of the language parts of vision-language models, image
+    tokens in the prompt."""
     return _latencies(table, "vlms", width)
 
 
@@ -79,7 +79,8 @@ def llm_accuracy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 @figure("fig18_vlms")
 def vlm_accuracy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """Fig 18: the same of vision-language models, the speed that of their language parts."""
+    """Fig 18: throughput (tokens/s) and E2E latency (s) of the language parts of vision-language
+    models against the whole models' accuracy (%), the Pareto front joined."""
     return _against_accuracy(table, "fig18_vlms", "vlm", width)
 
 
