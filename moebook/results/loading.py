@@ -92,7 +92,7 @@ class Results:
     @cached_property
     def shown(self) -> pd.DataFrame:
         """What figures and commentary take: the summary, or what the section makes of it."""
-        return self.enrich.shown(self).copy()  # in one piece, where columns were added one by one
+        return self.enrich.shown(self)
 
     def counts(self) -> dict[str, int]:
         """Points by status; what was composed of others is no point."""
