@@ -135,7 +135,7 @@ class WorkerHandle:
             )
         os.close(theirs_in)
         os.close(theirs_out)
-        self.pending = b""
+        self.pending, self.searched = bytearray(), 0
         self.count += 1
         self.asked = 0
         try:
@@ -156,21 +156,28 @@ class WorkerHandle:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     raise self._late(limit_s)
                 chunk = os.read(self.replies, 1 << 16)
-                if not chunk or len(self.pending) > MOST_PENDING:
+                if not chunk:
                     raise self._died()
+                if len(self.pending) > MOST_PENDING:
+                    self.kill()
+                    most = f"over {MOST_PENDING >> 20} MiB"
+                    raise WorkerDied(f"the worker's answer has no end ({most}); it was killed")
                 self.pending += chunk
         return reply
 
     def _answer(self) -> dict | None:
         """The answer to the last request, where it is among the lines that have come."""
-        while b"\n" in self.pending:
-            line, self.pending = self.pending.split(b"\n", 1)
+        while (end := self.pending.find(b"\n", self.searched)) >= 0:
+            line = bytes(self.pending[:end])
+            del self.pending[: end + 1]
+            self.searched = 0
             try:
                 reply = json.loads(line)
             except (ValueError, RecursionError):
                 continue
             if isinstance(reply, dict) and reply.pop("id", None) == self.asked:
                 return reply
+        self.searched = len(self.pending)
         return None
 
     def _late(self, limit_s: float) -> WorkerTimeout:

@@ -1,5 +1,6 @@
 """All injections: a module for each room of faults."""
 
+import faults_around  # noqa: F401
 import faults_engine  # noqa: F401
 import faults_files  # noqa: F401
 import faults_machine  # noqa: F401

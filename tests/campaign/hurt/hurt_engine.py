@@ -58,6 +58,9 @@ def act(op: str) -> dict:
                 print("x" * 999 * 1000, flush=True)
         case "reply":
             os.write(ANSWERS, what["text"].encode())
+        case "endless":
+            for _ in range(what["mb"]):
+                os.write(ANSWERS, b"x" * 1_000_000)
         case "partial":
             os.write(ANSWERS, b'{"ok": true, "rep')
             os._exit(3)
