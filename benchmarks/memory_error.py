@@ -5,18 +5,13 @@
 The reserve's factors are fitted to starts of other skeletons than the one that is predicted. Prints
 the median and the worst, and how far weights are from what the engine held."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
 from moebook import paths
 from moebook.predict.memory import memory
 from moebook.predict.reserve import fit_reserve, starts
-
-sys.path.insert(0, str(Path(__file__).parent))
-from calibrate import read  # noqa: E402
+from moebook.results.calibrating import read
 
 
 def errors(points: pd.DataFrame) -> pd.DataFrame:

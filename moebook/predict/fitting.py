@@ -18,6 +18,8 @@ from moebook.predict.step import FACTORS, OF_FORMAT, PLAIN, Batch, Rates, of_row
 SCALE = 0.03  # an error that counts in full; larger ones count linearly
 SHARE_TTFT = 0.7
 APART, HOST_APART = 0.05, 0.2  # logarithms by which two devices' factors may differ at that cost
+# Factors that are at most 1: no rate is over what is published, and no compiled layer slower.
+CAPPED = ("b_", "f_", "prefill_b", "prefill_f", "compiled")
 EVALUATIONS = 60
 TOLERANCE = 1e-5  # of the sum of squares, at which the fit has settled
 STEP = 1e-5  # of a logarithm, for slopes
@@ -63,6 +65,8 @@ class Fit:
         self.keys = [key for key, _ in given]
         names = [key if isinstance(key, str) else f"{key[1]} of format" for key in self.keys]
         self.alike = {n: [i for i, other in enumerate(names) if other == n] for n in names}
+        told = [key if isinstance(key, str) else "" for key in self.keys]
+        self.capped = np.array([key.startswith(CAPPED) for key in told])
         self.start = np.log([start for _, (start, _) in given])
         self.free = np.array([width for _, (_, width) in given])
         host = np.array(["host" in str(k) and not isinstance(k, tuple) for k in self.keys])
@@ -78,9 +82,7 @@ class Fit:
         weight = self._weights(keep)
         weight = np.concatenate([SHARE_TTFT * weight, weight]) / SCALE
         top = np.full(size * (1 + others), 30.0)
-        for i, key in enumerate(self.keys):  # no rate is over what is published
-            if isinstance(key, str) and key.startswith(("b_", "f_", "prefill_b", "prefill_f")):
-                top[i] = 0.0
+        top[:size][self.capped] = 0.0
         held = np.diag(1 / np.concatenate([self.free, np.tile(self.apart, others)]))
         start = np.concatenate([self.start, np.zeros(size * others)])
 
@@ -132,7 +134,8 @@ class Fit:
         size = len(self.keys)
         factors, formats = {}, {}
         for i, device in enumerate(self.kinds):
-            own = np.exp(x[:size] + x[size * (i + 1) : size * (i + 2)])
+            own = x[:size] + x[size * (i + 1) : size * (i + 2)]
+            own = np.exp(np.where(self.capped, np.minimum(own, 0.0), own))
             by = dict(zip(self.keys, map(float, own), strict=True))
             factors[device] = {name: by[name] for name in self.names}
             formats[device] = {f: {n: by[f, n] for n in OF_FORMAT} for f in self.formats}

@@ -61,6 +61,7 @@ FACTORS = {
     "layer_s": (12e-6, 0.7),
     "moe_layer_s": (10e-6, 0.7),
     "shared_layer_s": (8e-6, 0.7),
+    "scaled_layer_s": (2e-5, 1.0),
     "mla_layer_s": (10e-6, 1.0),
     "state_layer_s": (20e-6, 1.0),
     "qk_norm_layer_s": (4e-6, 0.7),
@@ -69,7 +70,7 @@ FACTORS = {
     "compiled": (0.7, 0.3),  # of the latencies of layers
     "host_s": (2e-3, 0.5),
     "host_sequence_s": (5e-6, 1.0),
-    "host_ranks": (1.5, 0.3),  # of host times, over several ranks
+    "host_ranks_s": (5e-4, 0.7),  # messages to other processes, with several ranks
     "prefill_s": (1e-3, 1.0),
     "prefill_host_s": (3e-3, 1.0),
     "prefill_layer_s": (3e-4, 1.0),
@@ -206,8 +207,10 @@ class Batch:
         a draft model before it."""
         terms = self._gpu(self.decode, f, "")
         terms["step"] = f["pass_s"] + np.zeros_like(self.batch)
-        ranks = np.where(self.tensor * self.pipeline > 1, f["host_ranks"], 1.0)
-        terms["host"] = f["host_s"] * ranks + f["host_sequence_s"] * self.batch
+        several = self.tensor * self.pipeline > 1
+        terms["host"] = (
+            f["host_s"] + several * f["host_ranks_s"] + f["host_sequence_s"] * self.batch
+        )
         if self.drafts:
             terms["draft"] = np.zeros_like(self.batch)
             terms["draft"][self.drafting] = (
@@ -226,9 +229,9 @@ class Batch:
         )
         layers = layers + n("mla_layer") * f["prefill_mla_layer_s"]
         layers = layers + n("state_layer") * f["prefill_state_layer_s"]
-        ranks = np.where(self.tensor * self.pipeline > 1, f["host_ranks"], 1.0)
+        several = self.tensor * self.pipeline > 1
         launched = np.where(self.compiled, f["prefill_compiled"], 1.0)
-        terms["host"] = f["prefill_host_s"] * ranks + layers * launched
+        terms["host"] = f["prefill_host_s"] + several * f["host_ranks_s"] + layers * launched
         return terms
 
     def _prefill_s(self, f: Mapping, terms: dict[str, np.ndarray]) -> np.ndarray:
@@ -260,7 +263,7 @@ class Batch:
         logits = a.bytes["logits"] / (self.bandwidth * f["b_logits"])
         layers = n("layer") * (f["layer_s"] + of["layer_s"] + self.qk_norm * f["qk_norm_layer_s"])
         layers = layers + n("moe_layer") * (f["moe_layer_s"] + self.imposed * f["imposed_layer_s"])
-        for kind in ("shared", "state"):
+        for kind in ("shared", "scaled", "state"):
             layers = layers + n(f"{kind}_layer") * f[f"{kind}_layer_s"]
         fused = np.where(self.compiled, FUSED_MLA_S, 0.0)
         mla = n("mla_layer") * np.maximum(0.0, f["mla_layer_s"] - fused)

@@ -228,7 +228,8 @@ def measures(case: Case) -> dict[str, float]:
         "layers": arch.num_layers,
         "devices": case.settings.num_devices,
     }
-    return found | ({"experts": arch.num_experts} if arch.is_moe else {})
+    experts = {"experts": arch.num_experts, "expert width": arch.expert_ffn_dim}
+    return found | (experts if arch.is_moe else {})
 
 
 def _unmeasured(case: Case, known: Calibration) -> list[str]:

@@ -30,7 +30,16 @@ from moebook.study.settings import EngineSettings
 
 PARTS = ("experts", "dense", "softmax", "latent", "state")
 STREAMS = ("stream", "logits")
-COUNTS = ("pass", "layer", "moe_layer", "shared_layer", "mla_layer", "state_layer", "sequence")
+COUNTS = (
+    "pass",
+    "layer",
+    "moe_layer",
+    "shared_layer",
+    "scaled_layer",  # its router scales an expert's input, by plain kernels
+    "mla_layer",
+    "state_layer",
+    "sequence",
+)
 MAX_TOKENS = 16384  # of one pass: the engine's default for offline use on a card of 70 GB and more
 ZIPF_DRAWS = 512  # tokens drawn to find the shares of experts under a skewed routing
 
@@ -112,6 +121,7 @@ def _pass(
         "layer": arch.num_layers,
         "moe_layer": moe,
         "shared_layer": moe * (arch.shared_ffn_dim > 0),
+        "scaled_layer": moe * arch.family.startswith("llama4"),
         "mla_layer": kinds["mla"],
         "state_layer": kinds["linear"],
         "sequence": sequences,
