@@ -105,7 +105,7 @@ def test_training_tells_size_tokens_and_perplexities():
 
 def test_heat_maps_name_the_level_of_chance():
     text = r.heatmaps(gpu())
-    assert "Of 73,728 tokens" in text and "coefficient of variation of 0.010" in text
+    assert "of 73,728 tokens" in text and "coefficient of variation of 0.010" in text
     most = max(float(line[0]) for line in cells(text).values())
     assert cells(text)["no-balance"][0] == f"{most:.1f}"
 
