@@ -161,9 +161,12 @@ class Notebook:
         before = file.stat().st_mtime_ns
         self.page.keyboard.press("Control+s")
         end = time.monotonic() + 20
-        while file.stat().st_mtime_ns == before and time.monotonic() < end:
+        while time.monotonic() < end:
             self.page.wait_for_timeout(200)
-        return nbformat.read(file, 4)
+            text = file.read_text()
+            if file.stat().st_mtime_ns != before and text.endswith("}\n"):  # written whole
+                break
+        return nbformat.reads(text, 4)
 
     def figures(self) -> list[int]:
         """Widths in pixels of the pictures that the browser has as outputs, also folded ones."""
