@@ -213,7 +213,7 @@ def test_a_failed_training_gives_its_last_lines():
     [
         (["huge"], "'huge' is no family"),
         (["tiny", "--preset", "cup"], "nearest: cpu"),
-        (["tiny", "--members", "aux-0.01,draft-smal"], "nearest: draft-small"),
+        (["tiny", "--members", "aux-0.01,draft-smal"], "nearest: 'draft-small'"),
         (["tiny", "--text", "none.txt"], "none.txt: there is no file"),
     ],
 )
