@@ -132,6 +132,12 @@ def places_of_series(frame: pd.DataFrame) -> pd.Series:
     return series_keys(frame, schema.identity("series"))
 
 
+def _words(column: pd.Series) -> np.ndarray:
+    """A column as text, nulls as none; each value is put into words once."""
+    codes, values = pd.factorize(column.to_numpy(object))
+    return np.append(values.astype(str), "").astype(object)[codes]
+
+
 def series_keys(frame: pd.DataFrame, without: tuple[str, ...]) -> pd.Series:
     """A label per cell, equal for cells that differ in nothing but the columns `without` and what
     the engine was built for."""
@@ -140,6 +146,6 @@ def series_keys(frame: pd.DataFrame, without: tuple[str, ...]) -> pd.Series:
     columns = [c for c in schema.identity("place", "series") if c in frame and c not in without]
     if not columns:
         return pd.Series("", index=frame.index, dtype=object)
-    words = [np.where(frame[c].isna(), "", frame[c].to_numpy(object).astype(str)) for c in columns]
+    words = [_words(frame[c]) for c in columns]
     labels = ["|".join(row) for row in zip(*words, strict=True)]
     return pd.Series(labels, index=frame.index, dtype=object)

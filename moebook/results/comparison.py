@@ -267,9 +267,11 @@ def pair(
 
 def series(cells: Cells, without: tuple[str, ...], axis: str) -> list[np.ndarray]:
     """Row numbers of each series of cells that differ only in `without`, ordered along `axis`."""
-    frame = cells.ok[cells.ok[axis].notna()]
-    groups = frame.groupby(series_keys(frame, without), sort=True)
-    return [group.sort_values(axis).index.to_numpy() for _, group in groups]
+    there = np.flatnonzero(cells.ok[axis].notna())
+    frame = cells.ok.iloc[there]
+    kind = np.unique(series_keys(frame, without).to_numpy(str), return_inverse=True)[1]
+    order = np.lexsort((frame[axis].to_numpy(float), kind))
+    return np.split(there[order], np.flatnonzero(np.diff(kind[order])) + 1) if len(order) else []
 
 
 def breakdown(
