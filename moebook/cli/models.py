@@ -51,6 +51,11 @@ def prune(
                 "file"
             )
         scores = calibration.collect_from_text(source, text)
+    elif text is not None:
+        raise ValueError(
+            f"--text: given {str(text)!r}; criterion {criterion!r} reads no text: leave it out, or "
+            f"give --criterion {' or '.join(saliency.CALIBRATED)}"
+        )
     report = pruning.prune_checkpoint(
         source,
         target,

@@ -1,6 +1,7 @@
 """Models as parameters name them: what is wrong with a name, and what `fitting` stands for."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,8 @@ from moebook.models.edit import ImpossibleEdit, edit
 from moebook.models.tiny import family
 from moebook.problems import Wrong, choices
 from moebook.study.lengths import Length
+
+TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tokenization_*.py")
 
 
 def named(names: Iterable[str | None]) -> list[str]:
@@ -159,8 +162,8 @@ def checkpoint_problems(
 def _folder_problem(folder: Path) -> str | None:
     if not os.path.isfile(folder / "config.json"):
         return "a folder with a Hugging Face checkpoint (config.json is missing), or 'dummy'"
-    if not any(folder.glob("tokenizer*")):
-        return "a checkpoint with its tokenizer: none lies in the folder"
+    if wrong := _tokenizer_problem(folder):
+        return wrong
     from moebook.models.pruning import held  # which imports transformers, for folders alone
     from moebook.models.pruning.checkpoint import open_checkpoint
 
@@ -169,6 +172,18 @@ def _folder_problem(folder: Path) -> str | None:
         return held.weights_problem(open_checkpoint(folder), experts)
     except ValueError as error:
         return str(error)
+
+
+def _tokenizer_problem(folder: Path) -> str | None:
+    """What is wrong with a folder's tokenizer, as far as its files alone can tell."""
+    if not any(file for kind in TOKENIZERS for file in folder.glob(kind)):
+        return f"a checkpoint with its tokenizer: the folder has none of {', '.join(TOKENIZERS)}"
+    file = folder / "tokenizer.json"
+    try:
+        whole = not file.exists() or isinstance(json.loads(file.read_text()), dict)
+    except (OSError, ValueError):
+        whole = False
+    return None if whole else "a checkpoint with its tokenizer: its tokenizer.json cannot be read"
 
 
 def _text_problems(path: str | None, tokens: int) -> list[str]:

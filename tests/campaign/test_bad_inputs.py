@@ -166,6 +166,23 @@ def test_a_config_that_is_none_is_told(raw, tmp_path, monkeypatch, capsys):
     assert "config.json" in refused(monkeypatch, capsys, "prune", folder, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name, text", [("tokenizer.json", ""), ("tokenizer_config.json", "{}")])
+def test_a_tokenizer_that_is_none_is_told(name, text, tmp_path, monkeypatch, capsys):
+    folder = write_checkpoint(tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    (folder / name).write_text(text)
+    (tmp_path / "text.txt").write_text("words " * 2000)
+    file = tmp_path / "02_quantization.yaml"
+    file.write_text(
+        yaml.safe_dump({"weights": str(folder), "quality_text": str(tmp_path / "text.txt")})
+    )
+    assert "with its tokenizer" in refused(monkeypatch, capsys, "plan", file)
+    args = ("--text", tmp_path / "text.txt", "--criterion")
+    prune = ("prune", folder, tmp_path / "out", *args)
+    assert "no tokenizer" in refused(monkeypatch, capsys, *prune, "frequency")
+    assert "reads no text" in refused(monkeypatch, capsys, *prune, "norm")
+
+
 @pytest.mark.parametrize("entry, told", FORMATS)
 def test_a_number_format_that_cannot_be_is_told(entry, told, tmp_path):
     config = json.loads((write_checkpoint(tmp_path) / "config.json").read_text())

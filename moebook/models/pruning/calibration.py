@@ -34,9 +34,11 @@ def collect_from_text(
     from transformers import AutoTokenizer
 
     words = _read(Path(text))
+    if not words.strip():
+        raise CheckpointError(f"{text} holds no words; give a text such as the model is used on")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # the tokenizers library raises its errors without a kind
         raise CheckpointError(
             f"{folder} has no tokenizer that transformers can load "
             f"({' '.join(str(error).split())[:200]}); the text needs one: add the model's own"
