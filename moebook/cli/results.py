@@ -117,6 +117,8 @@ def compare(
         params = opened(file_of(profile, one.stem), output_root)[1]
         if one.params.measures:
             found.append(comparing.compare(params, one.plan(params), one.enrich))
+    if not found:
+        raise ValueError(f"--section: given {section!r}, which measures nothing to compare")
     tables = [c.table for c in found if not c.table.empty]
     if as_json:
         none = pd.DataFrame(columns=list(comparing.COLUMNS))

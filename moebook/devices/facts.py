@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ANY = "gpu"  # the kind of a plan for any one NVIDIA card from LEAST_BYTES on
+GIGA = 10**9  # less of any rate or memory was meant in another unit
 LEAST_BYTES = 16 * 10**9  # 16 GB as vendors count
 ANY_BYTES = 16 * 2**30  # what a plan for ANY takes where no such card is
 UNLISTED = "nvidia-"  # how the kind of a card that devices.yaml does not list begins
@@ -39,9 +40,9 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     names: list[str]
-    memory_bytes: int | None = Field(gt=0)
-    bandwidth_bytes_per_s: float | None = Field(gt=0)
-    bf16_flops_per_s: float | None = Field(gt=0)
+    memory_bytes: int | None = Field(ge=GIGA)
+    bandwidth_bytes_per_s: float | None = Field(ge=GIGA, allow_inf_nan=False)
+    bf16_flops_per_s: float | None = Field(ge=GIGA, allow_inf_nan=False)
     compute_capability: float | None = Field(ge=0)
     source: str = Field(min_length=1)
 
@@ -54,12 +55,15 @@ def parse(text: str, source: str = "devices.yaml") -> dict[str, Entry]:
     """Entries by kind. BadFacts with all that is wrong."""
     try:
         entries = yaml.safe_load(text) or {}
+        root = yaml.compose(text)
     except yaml.YAMLError as error:
         words = " ".join(str(error).split())
         raise BadFacts(f"{source} is not right: no valid YAML: {words}") from None
     if not isinstance(entries, dict):
         raise BadFacts(f"{source} is not right: it must be a mapping of kinds")
-    found, problems = {}, []
+    kinds = [key.value for key, _ in root.value] if root else []
+    twice = dict.fromkeys(kind for kind in kinds if kinds.count(kind) > 1)
+    found, problems = {}, [f"{kind}: stands twice" for kind in twice]
     for kind, entry in entries.items():
         if not isinstance(kind, str) or slug(kind) != kind:
             problems.append(f"{kind!r}: a kind is a name of small letters, digits and hyphens")

@@ -8,7 +8,7 @@ from moebook.devices import facts
 
 WHOLE = {
     "names": "[X]",
-    "memory_bytes": "80",
+    "memory_bytes": "80000000000",
     "bandwidth_bytes_per_s": "1.0e+12",
     "bf16_flops_per_s": "null",
     "compute_capability": "null",
@@ -112,7 +112,9 @@ def test_a_right_file():
             text(memory_bytes="'80GB'"),
             "x1.memory_bytes: given '80GB'; input should be a valid integer",
         ),
-        (text(memory_bytes="0"), "x1.memory_bytes: given 0; input should be greater than 0"),
+        (text(memory_bytes="80"), "x1.memory_bytes: given 80; input should be greater than or"),
+        (text(bandwidth_bytes_per_s=".inf"), "x1.bandwidth_bytes_per_s: given inf"),
+        (text() + text(), "x1: stands twice"),
         (text(bandwith="1"), "x1.bandwith: unknown key; allowed: names, memory_bytes"),
         (text(names="X"), "x1.names: given 'X'; input should be a valid list"),
         (text(source="''"), "x1.source"),
