@@ -210,7 +210,13 @@ class RayCluster:
         return Measured(point, record)
 
     def _submit(self, build: Build, job: Job) -> None:
-        remote = self._remote(node.measure, build.need, max_retries=0, num_returns="streaming")
+        remote = self._remote(
+            node.measure,
+            build.need,
+            max_retries=0,
+            num_returns="streaming",
+            _generator_backpressure_num_objects=1,  # none begins before the last one is home
+        )
         self.running[remote.remote(list(build.points.values()), self._task(job))] = build
 
     def _task(self, job: Job) -> node.Task:
