@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 from moebook.problems import Wrong
 from moebook.study import model_names, params
 from moebook.study.lengths import Length, Lengths, both, longest
-from moebook.study.points import EngineParams
+from moebook.study.points import ComparedParams
 
 NOTEBOOK = "01_hyperparameter_scaling"
 LEAST_VALIDATED = 128  # tokens out that sampling needs
@@ -19,7 +19,7 @@ def _long_enough(length: Length) -> Length:
     return length
 
 
-class Params(EngineParams):
+class Params(ComparedParams):
     """Four groups, each left out where its models are null or empty.
 
     grid: one model's skeleton with every FFN dim I (channels) x expert count E x active experts K,
@@ -29,7 +29,7 @@ class Params(EngineParams):
     (moebook/study/routing.py).
     routing: models in their published shape at `grid_batch`, over active experts and `routings`;
     beside them the routers' own choices, for distinct and for identical prompts.
-    comparison: published models over batches, by active experts and by length.
+    comparison: published models over batches, by active experts and by length, all routed alike.
     validation: one model in full, sampled and by depth."""
 
     notebook: Literal[NOTEBOOK] = NOTEBOOK
@@ -49,6 +49,7 @@ class Params(EngineParams):
     comparison_models: params.Models = ("tiny-deepseek-v2", "tiny-qwen2-moe")
     comparison_active_experts: params.Counts = (1, 4)
     comparison_tokens: Length = Length(8, 8)
+    comparison_routing: params.Routing = "model"
     batches: params.Counts = (1, 4, 16)
     lengths: Lengths = both(8, 16)
     validation_model: str | None = "tiny-mixtral"
@@ -63,6 +64,8 @@ class Params(EngineParams):
             ("validation_model", [self.validation_model], self.validation_tokens),
         ):
             found += model_names.model_problems(key, model_names.named(names), length, self)
+        compared = model_names.nameable(self.comparison_models)
+        found += self.unknown("default_graphs", compared)
         if found or not self.grid_model:
             return found
         if self.reduced_layers is not None:

@@ -120,7 +120,8 @@ def _batch_sweeps(p: Params) -> list[Point]:
     found, most = [], longest(p.compared_lengths())
     for name in p.comparison_models if most else ():
         base = catalog.load(name)
-        engine = settings(p, p.batches, most.total)
+        own = {"routing": imposed(p.comparison_routing), "graphs": p.graphs_of(name)}
+        engine = settings(p, p.batches, most.total, **own)
         for batch, length in product(p.batches, p.lengths):
             found.append(points.point(p, NOTEBOOK, base, engine, batch, length, "batch_length"))
         for active, batch in product(p.comparison_active_experts, p.batches):

@@ -10,14 +10,15 @@ from moebook.problems import Wrong
 from moebook.sections.model_comparison import accuracies
 from moebook.study import model_names, params
 from moebook.study.lengths import Length
-from moebook.study.points import EngineParams
+from moebook.study.points import ComparedParams
 
 NOTEBOOK = "09_model_comparison"
 LLMS, NEWER = "llms", "newer"  # sweeps: the models that the study's claims are of, and models since
 ALL_LLMS = f"{LLMS}|{NEWER}"
+GRAPHS = "graphs"  # sweep: models under the profile's graphs and under the engine's own
 
 
-class Params(EngineParams):
+class Params(ComparedParams):
     notebook: Literal[NOTEBOOK] = NOTEBOOK
     llms: params.Models = ("tiny-mixtral", "tiny-qwen2-moe", "tiny-deepseek-v2")
     newer_llms: params.Models = ()
@@ -33,6 +34,7 @@ class Params(EngineParams):
     vlm_image_tokens: params.Count = 24
     uniform_routing: Literal["all"] | params.Names = "all"
     imposing_check: str | None = "tiny-mixtral"
+    graphs_check: params.Names = ()  # models measured under `graphs` and the engine's own
     accuracy_file: str | None = None
 
     def problems(self) -> list[Wrong]:
@@ -49,9 +51,10 @@ class Params(EngineParams):
             (length := self._vlm_length()),
             [(key, length) for key in ("vlm_text_tokens", "vlm_image_tokens")],
         )
-        if self.uniform_routing != "all":
-            models = model_names.nameable((*self.llms, *self.newer_llms, *self.vlms))
-            found += self.unknown("uniform_routing", models)
+        models = model_names.nameable((*self.llms, *self.newer_llms, *self.vlms))
+        for key in ("uniform_routing", "default_graphs", "graphs_check"):
+            if getattr(self, key) != "all":
+                found += self.unknown(key, models)
         checked = model_names.named([self.imposing_check])
         found += model_names.model_problems("imposing_check", checked, self.tokens, self)
         if self.accuracy_file is not None:

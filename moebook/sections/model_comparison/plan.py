@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from moebook.models import catalog, fitting
 from moebook.models.formats import OWN, SERIES, series_name
-from moebook.sections.model_comparison.params import LLMS, NEWER, NOTEBOOK, Params
+from moebook.sections.model_comparison.params import GRAPHS, LLMS, NEWER, NOTEBOOK, Params
 from moebook.study import model_names, points, routing
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -18,12 +18,13 @@ def plan(p: Params) -> Plan:
         for series in p.formats
         for sweep, names in ((LLMS, p.llms), (NEWER, p.newer_llms))
         for name in names
-        for point in [_language_model(p, name, series, p.imposes(name), sweep)]
+        for point in [_language_model(p, name, series, sweep)]
         for q in full_or_by_depth(
             point, p.device, p.reduced_layers if series in p.depth_formats else None
         )
     ]
-    found += [check(point, p.device) for point in [*_vision_language_models(p), *_imposing(p)]]
+    beside = [*_vision_language_models(p), *_imposing(p), *_graphs(p)]
+    found += [check(point, p.device) for point in beside]
     return Plan(NOTEBOOK, p.profile, p.device, merge(found))
 
 
@@ -52,8 +53,12 @@ def _with_models(p: Params) -> Params:
     return p.model_copy(update={"imposing_check": fit[-1] if fit else None})
 
 
-def _settings(p: Params, series: str, longest: int, imposed: bool) -> EngineSettings:
+def _settings(p: Params, name: str, series: str, longest: int, **given) -> EngineSettings:
     dtype, quantization, kv = SERIES[series]
+    own = {
+        "routing": routing.UNIFORM if p.imposes(name) else None,
+        "graphs": p.graphs_of(name),
+    }
     return points.settings(
         p,
         {p.batch},
@@ -61,13 +66,14 @@ def _settings(p: Params, series: str, longest: int, imposed: bool) -> EngineSett
         dtype=dtype,
         quantization=quantization,
         kv_cache_dtype=kv,
-        routing=routing.UNIFORM if imposed else None,
         gpu_memory_utilization=p.gpu_memory_utilization,
+        **{**own, **given},
     )
 
 
-def _language_model(p: Params, name: str, series: str, imposed: bool, sweep: str) -> Point:
-    engine, arch = _settings(p, series, p.tokens.total, imposed), catalog.load(name)
+def _language_model(p: Params, name: str, series: str, sweep: str, **given) -> Point:
+    arch = catalog.load(name)
+    engine = _settings(p, name, series, p.tokens.total, **given)
     called = series_name(arch, series)
     return points.point(p, NOTEBOOK, arch, engine, p.batch, p.tokens, sweep, series=called)
 
@@ -79,9 +85,9 @@ def _vision_language_models(p: Params) -> list[Point]:
     work = Workload(p.batch, length.tokens_in, length.tokens_out, p.seed)
     return [
         replace(
-            _language_model(p, name, p.vlm_format, p.imposes(name), "vlms"),
+            _language_model(p, name, p.vlm_format, "vlms"),
             workload=work,
-            engine=_settings(p, p.vlm_format, length.total, p.imposes(name)),
+            engine=_settings(p, name, p.vlm_format, length.total),
         )
         for name in p.vlms
     ]
@@ -92,6 +98,16 @@ def _imposing(p: Params) -> list[Point]:
     if p.imposing_check is None or not p.formats:
         return []
     return [
-        _language_model(p, p.imposing_check, p.formats[0], imposed, "imposing")
-        for imposed in (False, True)
+        _language_model(p, p.imposing_check, p.formats[0], "imposing", routing=imposed)
+        for imposed in (None, routing.UNIFORM)
+    ]
+
+
+def _graphs(p: Params) -> list[Point]:
+    """Models under the profile's graphs and under the engine's own, as its users run it."""
+    return [
+        _language_model(p, name, series, GRAPHS, graphs=graphs)
+        for name in p.graphs_check
+        for series in p.formats
+        for graphs in dict.fromkeys((p.graphs, "default"))
     ]
