@@ -54,7 +54,7 @@ def test_every_shipped_file_plans_without_double_keys_and_costs_what_it_may(prof
         and made.notebook == STEM
         and len({p.key for p in made.points}) == len(made.points)
     )
-    most = {"cpu": 100, "h100": 360, "h200": 500, "4xh100": 3600}[profile]
+    most = {"cpu": 100, "h100": 360, "h200": 700, "4xh100": 3600}[profile]
     assert estimates.plan_s(made, devices.published(params.device)) < most
 
 
@@ -113,8 +113,15 @@ def test_routing_is_imposed_where_named_on_all_of_the_deepseek_family_and_on_one
 
 
 def test_the_check_shares_its_point_with_the_comparison():
-    (own,) = (p for p in points("h200", "imposing") if p.engine.routing is None)
-    assert set(own.sweeps) == {"llms", "imposing"}
+    (routed,) = (p for p in points("h200", "imposing") if p.engine.routing == "uniform")
+    assert set(routed.sweeps) == {"llms", "imposing", "graphs"}
+
+
+def test_a_series_runs_under_the_engines_own_graphs_where_those_are_faster():
+    checked = {(model(p), p.engine.graphs) for p in points("h200", "graphs")}
+    assert len(checked) == 2 * len({name for name, _ in checked}) == 12
+    used = {model(p): p.engine.graphs for p in points("h200", "llms")}
+    assert {name for name, graphs in used.items() if graphs == "default"} == {"DeepSeek-V2-Lite"}
 
 
 def test_image_tokens_are_part_of_the_prompt():

@@ -14,8 +14,10 @@ from moebook.devices import host
 from moebook.devices.visible import VARIABLE, Card, Visible, visible
 
 # nvml.h, nvmlClocksEventReason*: those by which a card runs slower than it was asked to.
+# A card at its power limit does what it is built for; the others are disturbances.
+POWER_CAP = "power cap"
 THROTTLES = {
-    0x4: "power cap",
+    0x4: POWER_CAP,
     0x8: "hardware slowdown",
     0x20: "temperature (software)",
     0x40: "temperature (hardware)",

@@ -23,6 +23,8 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from moebook.devices.nvml import POWER_CAP
+
 VERSION = 1  # of these files; raise it where an older moebook would misread them
 STATUSES = ("ok", "oom", "failed", "timeout", "infeasible", "not_run")
 IMPOSSIBLE = "impossible measurement"
@@ -114,8 +116,11 @@ def marks(record: dict) -> dict[str, str]:
                     "held_up",
                     f"repeat {number} was held up: {name} {seconds:.3g} of {middle:.3g} s",
                 )
-    if throttled := record["provenance"].get("throttled"):
-        found["throttled"] = f"the driver throttled the card: {', '.join(throttled)}"
+    reasons = record["provenance"].get("throttled") or []
+    if POWER_CAP in reasons:
+        found["power_cap"] = "the card ran at its power limit"
+    if others := [reason for reason in reasons if reason != POWER_CAP]:
+        found["throttled"] = f"the driver throttled the card: {', '.join(others)}"
     if (others := record.get("other_cores") or 0) > max(0.5, LOAD * (os.cpu_count() or 1)):
         found["load"] = f"other processes kept {others:.1f} cores of the host busy"
     return found

@@ -294,15 +294,21 @@ def old_done(s, how):
         s.seen["wrong"].append("DONE.json of an earlier run stands over a failed one")
 
 
-@injection("throttled by the driver", power=["power cap"], heat=["temperature (hardware)"])
-def throttled(s, reasons):
+@injection(
+    "throttled by the driver",
+    power=(["power cap"], "power_cap", "at its power limit"),
+    heat=(["temperature (hardware)"], "throttled", "throttled the card: temperature"),
+)
+def throttled(s, told):
+    reasons, mark, words = told
+
     def prepare():
         from moebook import devices
 
         devices.gpu_state = lambda device: {"throttled": reasons}
 
-    s.hurt(say=f"throttled the card: {re.escape(reasons[0])}", prepare=prepare)
-    if any("throttled" not in r["marks"] for r in s.records().values()):
+    s.hurt(say=words, prepare=prepare)
+    if any(mark not in r["marks"] for r in s.records().values()):
         s.seen["wrong"].append("a throttled point is not marked")
 
 

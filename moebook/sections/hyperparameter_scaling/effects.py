@@ -11,8 +11,8 @@ from moebook.results.effects import joined
 
 def _versus(cells: Cells, model: str, like: str, other: str, other_like: str) -> Comparison:
     """Cells of two models at equal batch and lengths: each as published, and at equal active
-    experts."""
-    shape = ("model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts")
+    experts; each under the graphs that its series is measured with."""
+    shape = ("graphs", "model", "num_layers", "hidden_size", "expert_ffn_dim", "num_experts")
     mine, differs = of_model(cells, model, like)
     theirs, more = of_model(cells, other, other_like)
     names = [side.ok["model"].iloc[0] for side in (mine, theirs)]
