@@ -128,6 +128,16 @@ def memory_use(uuid: str) -> MemoryUse:
     return _memory(handle)._replace(pids=pids)
 
 
+def energy_j(uuid: str) -> float | None:
+    """What a card has taken since its driver was loaded, J; None where that is not counted."""
+    import pynvml
+
+    try:
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(_found()[uuid][1]) / 1000
+    except pynvml.NVMLError:
+        return None
+
+
 def state(uuid: str) -> dict:
     """Clocks (MHz), power limit (W), temperature (°C), None for what a card does not tell; and by
     what it is throttled."""

@@ -13,6 +13,8 @@ A repeat of a measurement is a dict of metrics:
                                       step_last_context, in tokens (`sampled`)
     tokens_per_step                   tokens a sequence gains in a step: 1 without speculation
     acceptance_rate, accepted_pos1 …  shares of draft tokens accepted, in all and by position
+    energy_per_request_j, …           of the method `energy`, with the powers (W) and the windows
+                                      (s) that they were measured over
 """
 
 from pathlib import Path
@@ -70,8 +72,8 @@ class Engine(Protocol):
         measured is what a fresh engine of that kind would give."""
 
     def measure(self, workload: Workload, method: str, repeats: int) -> list[dict]:
-        """One dict of metrics per repeat. method: `full` (every token is generated) or `sampled`
-        (decode steps at the first and the last contexts)."""
+        """One dict of metrics per repeat. method: `full` (every token is generated), `sampled`
+        (decode steps at the first and the last contexts) or `energy`."""
 
     def read(self, method: str, **request) -> dict:
         """What trained weights make of a text: `repeats`, and `facts` of all of them. method:

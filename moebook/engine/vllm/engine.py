@@ -13,7 +13,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from moebook.engine.base import EngineFailed
-from moebook.engine.vllm import patches, patches_routers, texts
+from moebook.engine.vllm import energy, patches, patches_routers, texts
 from moebook.engine.vllm.arguments import (
     engine_arguments,
     engine_environment,
@@ -54,6 +54,7 @@ class VllmEngine:
     ):
         self.log, self._log_from = log, log.stat().st_size if log and log.exists() else 0
         self.settings, self.llm, self._environment = settings, None, ExitStack()
+        self.on_gpu = on_gpu
         self._environment.enter_context(environment_of(engine_environment(settings, config)))
         started = time.perf_counter()
         try:
@@ -129,6 +130,9 @@ class VllmEngine:
     def measure(self, workload: Workload, method: str, repeats: int) -> list[dict]:
         def timed() -> list[dict]:
             timer = WorkloadTimer(self, workload)
+            if method == "energy":
+                meter = energy.Meter.of(self.settings.num_devices, self.on_gpu)
+                return [energy.measure(timer, meter) for _ in range(repeats)]
             return timer.sampled(repeats) if method == "sampled" else timer.full(repeats)
 
         return self._in_own_words(timed)

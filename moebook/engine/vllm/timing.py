@@ -52,9 +52,9 @@ class WorkloadTimer:
         self._run(self.input_tokens, min(self.output_tokens, 2 * STEPS_PER_WINDOW))
         rows = [self._ttft() for _ in range(repeats)]
         for row in rows:
-            before = Counters.of(self.engine.llm)
+            before = self.counters()
             seconds, requests, trace = self._run(self.input_tokens, self.output_tokens)
-            gained = Counters.of(self.engine.llm).since(before)
+            gained = self.counters().since(before)
             row |= {"e2e_s": seconds, **percentiles("request_e2e", requests["e2e_s"]), **gained}
             if len(steps := trace.steady_steps(self.batch)):
                 row |= percentiles("step", steps)
@@ -66,10 +66,10 @@ class WorkloadTimer:
         both windows."""
         steps = STEPS_DISCARDED + STEPS_PER_WINDOW * repeats
         outputs = self._outputs_for(steps + self._lead(self.total_tokens) + 2)
-        before = Counters.of(self.engine.llm)
+        before = self.counters()
         early = self._windows(self.input_tokens, outputs, repeats)
         late = self._windows(max(1, self.total_tokens - outputs), outputs, repeats)
-        gained = Counters.of(self.engine.llm).since(before)
+        gained = self.counters().since(before)
         self._ttft()  # the first run to one token of a fresh engine can be seconds slower
         return [
             self._integrated(first, last, gained) for first, last in zip(early, late, strict=True)
@@ -109,9 +109,9 @@ class WorkloadTimer:
 
     def _windows(self, context: int, outputs: int, count: int) -> list[tuple[float, float]]:
         """`count` pairs (context of the window's middle in tokens, mean step in s)."""
-        before = Counters.of(self.engine.llm)
+        before = self.counters()
         _, _, trace = self._run(context, outputs)
-        per_step = Counters.of(self.engine.llm).since(before)["tokens_per_step"]
+        per_step = self.counters().since(before)["tokens_per_step"]
         need = STEPS_PER_WINDOW * count
         steps = trace.steady_steps(self.batch)[:need]
         if len(steps) < need:
@@ -129,9 +129,14 @@ class WorkloadTimer:
         seconds, requests, _ = self._run(self.input_tokens, 1)
         return {"ttft_s": seconds, **percentiles("request_ttft", requests["ttft_s"])}
 
-    def _run(self, input_tokens: int, output_tokens: int) -> tuple[float, dict, "Trace"]:
+    def counters(self) -> "Counters":
+        return Counters.of(self.engine.llm)
+
+    def _run(
+        self, input_tokens: int, output_tokens: int, trace: "Trace | None" = None
+    ) -> tuple[float, dict, "Trace"]:
         """Generate for fresh prompts: (seconds, per-request seconds, step trace)."""
-        trace, shape = Trace(), (self.batch, input_tokens)
+        trace, shape = trace or Trace(), (self.batch, input_tokens)
         with patches.delivering_to(self.engine.llm, trace.add):
             prompts = self.rng.integers(0, self.engine.vocab_size, shape)
             if self.identical:

@@ -5,7 +5,7 @@ from itertools import product
 
 from moebook.models import catalog, sizes
 from moebook.sections.hyperparameter_scaling.params import NOTEBOOK, Params
-from moebook.study import model_names, points
+from moebook.study import energy, model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import Plan, Point, merge
@@ -26,7 +26,9 @@ def plan(p: Params) -> Plan:
         validation_model=points.fits(p, [p.grid_batch], [p.validation_tokens]),
     )
     grids = [point for word in p.grid_routings for point in _grid(p, word)]
-    planned = [*grids, *_routing(p), *_batch_sweeps(p), *_validation(p)]
+    compared = _batch_sweeps(p)
+    metered = energy.twins(p, _at_longest(p, compared))
+    planned = [*grids, *_routing(p), *compared, *metered, *_validation(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 
 
@@ -130,6 +132,18 @@ def _batch_sweeps(p: Params) -> list[Point]:
             point = points.point(p, NOTEBOOK, arch, engine, batch, length, "batch_topk")
             found.append(unless(point, reason))
     return found
+
+
+def _at_longest(p: Params, compared: list[Point]) -> list[Point]:
+    """The published models over batch at the longest length."""
+    most = longest(p.lengths)
+    return [
+        point
+        for point in compared
+        if "batch_length" in point.sweeps
+        and (point.workload.input_tokens, point.workload.output_tokens)
+        == (most.tokens_in, most.tokens_out)
+    ]
 
 
 def _validation(p: Params) -> list[Point]:

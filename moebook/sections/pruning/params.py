@@ -10,14 +10,14 @@ from moebook.models.tiny import family
 from moebook.problems import Wrong
 from moebook.sections.pruning.pruned import KINDS
 from moebook.study import limits, model_names, params, points
+from moebook.study.energy import EnergyParams
 from moebook.study.lengths import Length
-from moebook.study.points import EngineParams
 
 NOTEBOOK = "03_pruning"
 SHAPE = {"inter": "num_experts", "intra": "expert_ffn_dim"}  # what a kind of pruning shrinks
 
 
-class Params(EngineParams):
+class Params(EnergyParams):
     """Speed: each model whole and pruned by `ratios_pct` (percent of its experts, or of their FFN
     dim), at `active_experts` (None: powers of two up to the model's own, and that), a `batch` of
     sequences and `tokens` in and out.

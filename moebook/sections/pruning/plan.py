@@ -4,7 +4,7 @@ from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.sections.pruning.params import NOTEBOOK, Params, pruned_shape
 from moebook.sections.pruning.pruned import BASELINE, KINDS, SWEEP, series_name
-from moebook.study import model_names, points
+from moebook.study import energy, model_names, points
 from moebook.study.estimates import check
 from moebook.study.plan import Plan, Point, Workload, merge
 
@@ -14,6 +14,10 @@ def plan(p: Params) -> Plan:
     perplexity of the trained target, whole and pruned."""
     p = model_names.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
     found = [point for name in p.models for point in _of_model(p, catalog.load(name))]
+    own = {name: catalog.load(name).top_k for name in p.models}
+    found += energy.twins(
+        p, [q for q in found if q.architecture.top_k == own[q.architecture.unedited_name]]
+    )
     return Plan(
         NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*found, *_quality(p)])
     )

@@ -6,13 +6,13 @@ from moebook.models.formats import SERIES
 from moebook.models.tiny import family
 from moebook.problems import Wrong
 from moebook.study import model_names, params
+from moebook.study.energy import EnergyParams
 from moebook.study.lengths import Length, Lengths, both, longest
-from moebook.study.points import EngineParams
 
 NOTEBOOK = "02_quantization"
 
 
-class Params(EngineParams):
+class Params(EnergyParams):
     """Pair: the second format of `pair` against the first on each of `models`, over `batches`
     (sequences) at `batch_tokens` in and out, and over `lengths` at the largest batch. Models of
     which a device holds too few layers are extrapolated from `reduced_layers`; `uniform_routing`

@@ -7,8 +7,8 @@ from pydantic import Field
 from moebook.models.tiny import family
 from moebook.problems import Wrong
 from moebook.study import model_names, params, points
+from moebook.study.energy import EnergyParams
 from moebook.study.lengths import Length, Lengths, both, longest
-from moebook.study.points import EngineParams
 
 NOTEBOOK = "04_speculative_decoding"
 MOST_DRAFT_TOKENS = 8  # columns accepted_pos1 ... of the table
@@ -16,7 +16,7 @@ MOST_DRAFT_TOKENS = 8  # columns accepted_pos1 ... of the table
 Acceptance = Annotated[float, Field(strict=True, gt=0, lt=1)]
 
 
-class Params(EngineParams):
+class Params(EnergyParams):
     """What it costs: `target` with each of `drafts`, smallest first, and alone, over
     `draft_tokens`, and at `draft_tokens_fixed` over `lengths` and `batches`; `batch` (sequences)
     and `tokens` (in and out) hold where they do not vary. `acceptance` (share) is set in the
