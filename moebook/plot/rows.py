@@ -55,6 +55,7 @@ METRICS = {
     "tpot_s": "time per output token (s)",
     "e2e_s": "end-to-end latency (s)",
     "itl_paper_s": "ITL as the paper defines it (s)",
+    "energy_per_output_token_j": "energy per output token (J)",
     "request_ttft_p99_s": "TTFT of requests, p99 (s)",
     "request_e2e_p99_s": "E2E of requests, p99 (s)",
     "step_p99_s": "decode step, p99 (s)",

@@ -17,6 +17,7 @@ from moebook.results.commentary import (
     planned,
     with_length,
 )
+from moebook.results.energy import energy, price
 from moebook.results.kinds import word
 from moebook.results.page import Number
 from moebook.results.prediction import predicted_vs_measured
@@ -32,7 +33,7 @@ from moebook.sections.hyperparameter_scaling.regimes import (
 )
 from moebook.sections.hyperparameter_scaling.validation import validation_table
 
-__all__ = ["predicted_vs_measured"]
+__all__ = ["energy", "predicted_vs_measured", "price"]
 
 MISS_PCT = 3  # an error over this is called a miss
 

@@ -4,6 +4,7 @@ import pandas as pd
 
 from moebook.plot import length_axis
 from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.energy import energy
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec, grey_out, lines
 from moebook.plot.rows import one_per_place, plotted, reading, rows_of, with_numbers
@@ -12,7 +13,7 @@ from moebook.results.commentary import T
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL, grid_heatmap, grid_over_floor
 from moebook.sections.hyperparameter_scaling.regimes import FROM_K, OVER, regime_rows
 
-__all__ = ["grid_heatmap", "grid_over_floor", "predicted_vs_measured"]
+__all__ = ["energy", "grid_heatmap", "grid_over_floor", "predicted_vs_measured"]
 
 
 @figure("fig05_batch_topk")

@@ -17,6 +17,7 @@ from moebook.results.commentary import (
     nothing,
     planned,
 )
+from moebook.results.energy import energy, price
 from moebook.results.page import Number
 from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.model_comparison import accuracies, breakdown
@@ -28,7 +29,7 @@ from moebook.sections.model_comparison.pareto import (
     suites_of,
 )
 
-__all__ = ["predicted_vs_measured"]
+__all__ = ["energy", "predicted_vs_measured", "price"]
 
 KINDS = ("all parameters", "those active for one token")
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}

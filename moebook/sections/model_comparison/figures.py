@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from moebook.plot import layout, lines, style
 from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.energy import energy
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
@@ -20,7 +21,7 @@ from moebook.sections.model_comparison.breakdown import parameter_breakdown
 from moebook.sections.model_comparison.params import ALL_LLMS
 from moebook.sections.model_comparison.pareto import accuracy_rows, on_front
 
-__all__ = ["parameter_breakdown", "predicted_vs_measured"]
+__all__ = ["energy", "parameter_breakdown", "predicted_vs_measured"]
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 SPEEDS = {

@@ -15,6 +15,7 @@ from moebook.results.commentary import (
     planned,
     with_gain,
 )
+from moebook.results.energy import energy, price
 from moebook.results.gains import gains
 from moebook.results.page import Number
 from moebook.results.prediction import predicted_vs_measured
@@ -30,7 +31,7 @@ from moebook.sections.pruning.pruned import (
     with_speed,
 )
 
-__all__ = ["predicted_vs_measured"]
+__all__ = ["energy", "predicted_vs_measured", "price"]
 
 MOST_NAMED = 3
 SMALL = (

@@ -12,6 +12,7 @@ import pandas as pd
 
 from moebook.plot import style
 from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.energy import energy
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.gains import NEEDED, gain_label, gain_rows
 from moebook.plot.lines import Looks, Spec, lines
@@ -19,7 +20,7 @@ from moebook.plot.rows import rows_of, with_numbers
 from moebook.sections.pruning.pruned import BASELINE, SWEEP, by_ratio, with_ratio
 from moebook.sections.pruning.quality_figures import quality, quality_and_speed
 
-__all__ = ["predicted_vs_measured", "quality", "quality_and_speed"]
+__all__ = ["energy", "predicted_vs_measured", "quality", "quality_and_speed"]
 
 HUES = {"inter": ("Blues", "s"), "intra": ("Oranges", "v")}  # of a kind; darker: more pruned
 SHADES = (0.45, 0.95)

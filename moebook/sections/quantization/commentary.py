@@ -17,12 +17,13 @@ from moebook.results.commentary import (
     with_gain,
     with_length,
 )
+from moebook.results.energy import energy, price
 from moebook.results.gains import gains, ratios
 from moebook.results.increases import increases
 from moebook.results.page import Number
 from moebook.results.prediction import predicted_vs_measured
 
-__all__ = ["predicted_vs_measured"]
+__all__ = ["energy", "predicted_vs_measured", "price"]
 
 AXES = {"quant_batch": "batch", "quant_length": "length"}  # sweep of the pair -> what it is over
 SMALL = (

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from moebook.plot import layout, length_axis, style
 from moebook.plot import lines as panels
 from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.energy import energy
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.gains import gain_label, gain_rows, series_of
 from moebook.plot.lines import Spec, lines
@@ -32,7 +33,7 @@ from moebook.plot.rows import (
 from moebook.results.kinds import method_kind
 from moebook.sections.quantization.quality_figures import quality_and_speed
 
-__all__ = ["predicted_vs_measured", "quality_and_speed"]
+__all__ = ["energy", "predicted_vs_measured", "quality_and_speed"]
 
 SIDES = {  # of `gain`: sweep -> (x, title, the source's range in %)
     "quant_batch": ("batch", "over batch", (25, 30)),  # at its largest batch

@@ -18,6 +18,7 @@ from moebook.results.commentary import (
     with_gain,
     with_length,
 )
+from moebook.results.energy import energy, price
 from moebook.results.gains import gains
 from moebook.results.page import Number
 from moebook.results.prediction import predicted_vs_measured
@@ -25,7 +26,7 @@ from moebook.sections.speculative_decoding import acceptance as accepted
 from moebook.sections.speculative_decoding import cost
 from moebook.sections.speculative_decoding.plan import PLAIN
 
-__all__ = ["predicted_vs_measured"]
+__all__ = ["energy", "predicted_vs_measured", "price"]
 
 COMPARED_AT = 0.7  # acceptance at which drafts are compared where none was set
 WINNER, SMALLEST = "1.7B", "0.6B"  # drafts of the source

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from moebook.plot import layout, style
 from moebook.plot import lines as panels
 from moebook.plot.checks import predicted_vs_measured
+from moebook.plot.energy import energy
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.gains import gain_rows
 from moebook.plot.lines import Spec, lines
@@ -40,14 +41,15 @@ from moebook.sections.speculative_decoding.acceptance_figures import (
 from moebook.sections.speculative_decoding.plan import PLAIN
 
 __all__ = [
-    "predicted_vs_measured",
     "acceptance",
     "break_even",
     "by_position",
+    "energy",
     "experts_hit",
     "over_batch",
     "over_draft_tokens",
     "over_length",
+    "predicted_vs_measured",
     "speedup",
 ]
 
