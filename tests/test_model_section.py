@@ -54,7 +54,7 @@ def test_every_shipped_file_plans_without_double_keys_and_costs_what_it_may(prof
         and made.notebook == STEM
         and len({p.key for p in made.points}) == len(made.points)
     )
-    most = {"cpu": 100, "h100": 360, "h200": 700, "4xh100": 3600}[profile]
+    most = {"cpu": 100, "h100": 360, "h200": 1100, "4xh100": 3600}[profile]
     assert estimates.plan_s(made, devices.published(params.device)) < most
 
 
@@ -92,7 +92,8 @@ def test_an_h100_has_all_six_in_fp8_and_those_in_bf16_that_fit_with_their_cache(
 def test_an_h200_has_everything_whole_in_bf16():
     made = shipped("h200")[1].points
     assert {p.status for p in made} == {"ready"} and not any(p.is_derived for p in made)
-    assert {p.series for p in made if "newer" not in p.sweeps} == {"bf16"}
+    newer_ones = {model(p) for p in made if "newer" in p.sweeps}
+    assert {p.series for p in made if model(p) not in newer_ones} == {"bf16"}
     newer = {model(p): p.series for p in made if "newer" in p.sweeps}
     assert newer["gpt-oss-120b"] == "MXFP4" and newer["ERNIE-4.5-21B-A3B-PT"] == "bf16"
     assert newer["Qwen3-Next-80B-A3B-Instruct-FP8"] == "FP8 blocks 128x128"
