@@ -87,11 +87,17 @@ def measured(params, plan) -> loading.Results:
 
 
 def said(stem: str) -> list[tuple[str, ...]]:
-    """(commentary, its arguments) that a notebook's cells show."""
+    """(commentary, its arguments) that a notebook's cells show, folded ones too."""
     cells = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text())["cells"]
     code = "\n".join("".join(c["source"]) for c in cells)
     calls = re.findall(r"\bcommentary\.(\w+)\(run(.*?)\)", code)
-    return [(name, *re.findall(r'"([^"]*)"', given)) for name, given in calls]
+    folded = re.findall(r"\brun\.fold\((.*?)\)", code, re.DOTALL)
+    parts = [name for given in folded for name in re.findall(r"\.(\w+)", given)]
+    said_of = [name for name in parts if hasattr(sections.find(stem).commentary, name)]
+    return [
+        *((name, *re.findall(r'"([^"]*)"', given)) for name, given in calls),
+        *((name,) for name in said_of),
+    ]
 
 
 def build(stem: str, profile: str = "cpu", **changes):
