@@ -24,7 +24,9 @@ MEANINGS = {
 
 def method_kind(method: str) -> str:
     """The kind of a method, a key of WORDS where it has a word: everything extrapolated over depth
-    is `depth`."""
+    is `depth`, and times of points of energy are measured."""
+    if method == "energy":
+        return "full"
     return "depth" if str(method).startswith("depth") else str(method)
 
 

@@ -1,0 +1,55 @@
+"""Energy as a figure and in words, of the shipped points and of none."""
+
+import matplotlib.pyplot as plt
+import pytest
+import shipped
+
+from moebook.plot.energy import energy as drawn
+from moebook.results.energy import energy, price
+
+
+@pytest.fixture(scope="module")
+def table():
+    return shipped.results("h200", "02_quantization").shown
+
+
+def rows_of(table, series):
+    rows = table[(table["method"] == "energy") & (table["status"] == "ok")]
+    return rows[rows["series"] == series].set_index("batch").sort_index()
+
+
+def test_a_line_per_format_with_its_batches_and_both_energies(table):
+    fig, rows = drawn(table)
+    (ax,) = fig.axes
+    assert [line.get_label() for line in ax.lines[::2]] == ["bf16", "fp8"]
+    assert sorted(text.get_text() for text in ax.texts) == sorted(2 * ["B 1", "B 16", "B 64"])
+    for gross, net in zip(ax.lines[::2], ax.lines[1::2], strict=True):
+        assert (gross.get_ydata() > net.get_ydata()).all()
+    assert len(rows) == 6 and (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    plt.close(fig)
+
+
+def test_what_a_format_saves_is_told_with_the_time_it_saves(table):
+    text = energy(table)
+    base, other = rows_of(table, "bf16"), rows_of(table, "fp8")
+    column = "energy_per_output_token_j"
+    saved = 100 * (other[column] / base[column] - 1)
+    assert f"fp8 over bf16 at batch 64: energy {saved[64]:+.0f} %" in text
+    assert f"fp8 over bf16 at batch 1: energy {saved[1]:+.0f} %" in text
+    assert "energy is saved by time alone" in text.split("\n\n")[0]
+    assert "the mean power changes by -17 %" in text.split("\n\n")[1]
+
+
+def test_a_price_is_of_throughput_and_of_none_without_one(table):
+    dear = rows_of(table, "bf16").loc[1]
+    assert f"{1e6 * 3 / 3600 / dear['throughput_tok_s']:.3g} (Mixtral-8x7B-v0.1 bf16, batch 1)" in (
+        price(table, 3.0)
+    )
+    assert price(table) == "No cost is told: `device_hour_price` is null."
+
+
+def test_a_plan_without_points_of_energy_says_so(table):
+    without = table[table["method"] != "energy"]
+    assert energy(without) == price(without, 3.0) == "Not part of this plan: sweep `energy`."
+    with pytest.raises(ValueError, match="energy"):
+        drawn(without)
