@@ -16,8 +16,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 Kind = Literal["full", "window", "chunk", "mla", "linear", "none"]
 
 
@@ -44,8 +42,11 @@ class AttentionGroup:
         taken as a window, its greatest reach."""
         if not self.kv_values:
             return 0 * context
-        least = np.minimum if isinstance(context, np.ndarray) else min
-        return least(context, self.window) if self.window else context
+        if self.window is None:
+            return context
+        if hasattr(context, "clip"):  # an array
+            return context.clip(max=self.window)
+        return min(context, self.window)
 
     def score_width(self, absorbed: bool) -> int:
         """Multiply-adds per query token and attended token. absorbed: MLA's heads attend to the

@@ -211,7 +211,7 @@ def test_the_executed_notebook_reads_its_figures_with_numbers(executed):
         if o.output_type == "display_data" or o.output_type == "execute_result"
     ]
     said = " ".join(texts)
-    assert "From FFN 128 to 256 throughput changes by" in said and "not drawn" in said
+    assert "From FFN 128 to 256 throughput changes by" in said and "Not drawn" in said
     assert "Nothing was measured" in said, (
         "the small file has no validation model, and the text must say so"
     )
