@@ -7,7 +7,8 @@ from lab import Notebook
 
 MOST_MS = 300
 CLICKS = (("metric", 3), ("metric", 0), ("x axis", 1), ("lines", 2), ("panels", 0))
-# to an entry of a dropdown (the next one, where it is chosen already), and back with the milliseconds until plotly has drawn again
+# to an entry of a dropdown (the next one, where it is chosen already), and back with the
+# milliseconds until plotly has drawn again
 CHANGE = """async ([text, index]) => {
   const label = [...document.querySelectorAll('.widget-dropdown')].filter(
     box => box.querySelector('label')?.textContent === text).at(-1);

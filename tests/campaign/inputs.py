@@ -62,7 +62,7 @@ ARGUMENTS = {
     "quality": ["{model}"],
     "predict": ["Mixtral-8x7B-v0.1"],
 }
-FREE = ("output", "output_root", "text", "address", "seed", "tasks")  # any text may be one
+FREE = ("output", "output_root", "to", "text", "address", "seed", "tasks")  # any text may be one
 VARIABLES = ("MOEBOOK_CACHE", "MOEBOOK_TEXT", "CUDA_VISIBLE_DEVICES", "MOEBOOK_ENDPOINT_URL")
 
 

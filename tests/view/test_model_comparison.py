@@ -44,6 +44,7 @@ def words(fig):
 
 def test_every_figure_of_the_section_is_drawn_here_or_elsewhere():
     assert sorted(sections.find("09").figures) == [
+        "energy",
         "fig01_parameter_breakdown",
         "fig03_llms",
         "fig04_vlms",

@@ -48,6 +48,7 @@ def words(fig):
 def test_every_figure_of_the_section_is_drawn_here():
     assert {f.__name__ for f in sections.find("04").figures.values()} == {
         *FIGURES,
+        "energy",
         "predicted_vs_measured",
     }
 
