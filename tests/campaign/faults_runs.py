@@ -299,8 +299,7 @@ def old_done(s, how):
     power=(["power cap"], "power_cap", "at its power limit"),
     heat=(["temperature (hardware)"], "throttled", "throttled the card: temperature"),
 )
-def throttled(s, told):
-    reasons, mark, words = told
+def throttled(s, reasons, mark, words):
 
     def prepare():
         from moebook import devices

@@ -337,9 +337,10 @@ def test_points_that_no_node_can_hold_are_left_to_another_run(
     )
 
 
-def test_an_address_where_nothing_answers_is_told_at_once():
+def test_an_address_where_nothing_answers_is_told_at_once(tmp_path):
     file = "params/cpu/01_hyperparameter_scaling.yaml"
     command = ["measure", file, "--executor", "ray", "--address", "127.0.0.1:1"]
+    command += ["--output-root", str(tmp_path)]
     done = CliRunner().invoke(app, command)
     assert isinstance(done.exception, ValueError)
     assert "no Ray cluster at 127.0.0.1:1" in str(done.exception)

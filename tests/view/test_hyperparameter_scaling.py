@@ -52,13 +52,16 @@ def test_growth_with_batch_and_what_lines_cost_are_a_row_per_model():
     table = t.batches()
     table = table.assign(throughput_tok_s=table["batch"] * table["top_k"] ** -0.5)
     text = commentary.batch_topk(table)
-    each = "128.0 to 128.0 times, batch 1 to 128 | 1 to 32: -82 % at batch 1, -82 % at batch 128 |"
-    assert f"| synthetic-A | {each}" in text and f"| synthetic-B | {each}" in text
+    each = (
+        "throughput grows 128.0 to 128.0 times from batch 1 to 128; from 1 to 32 active experts it "
+        "changes by -82 % at batch 1, -82 % at batch 128"
+    )
+    assert f"**synthetic-A**: {each}" in text and f"**synthetic-B**: {each}" in text
 
 
 def test_times_are_in_multiples_of_their_bound():
     text = commentary.over_floor(t.tiny_grid())
-    assert text.count("| 1.67 | 1.67 | 1.67 |") == 2
+    assert text.count("1.67 (1.67 to 1.67)") == 2
 
 
 def test_a_method_is_compared_with_the_best_one_and_misses_are_counted():
