@@ -1,8 +1,8 @@
 """AIConfigurator (NVIDIA, on PyPI) on this project's measured points, beside this project's own
 predictions of them. Run it with the Python of an environment of its own:
 
-    python3 -m venv /tmp/aic && /tmp/aic/bin/pip install aiconfigurator
-    /tmp/aic/bin/python benchmarks/aiconfigurator_points.py
+    python3 -m venv ~/aic && ~/aic/bin/pip install aiconfigurator
+    ~/aic/bin/python benchmarks/aiconfigurator_points.py
 
 It reads calibrations/points.csv alone, and nothing that it says enters a fit. Compared are whole
 models, as published, near-uniform routing, without a draft; AIConfigurator estimates static batches
