@@ -11,10 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
 from moebook import sections
-from moebook.cli import app
 from moebook.measure import run
 from moebook.measure.executors import choose, node, ray_cluster, ray_nodes
 from moebook.measure.executors.ray_cluster import RayCluster
@@ -337,13 +335,10 @@ def test_points_that_no_node_can_hold_are_left_to_another_run(
     )
 
 
-def test_an_address_where_nothing_answers_is_told_at_once(tmp_path):
-    file = "params/cpu/01_hyperparameter_scaling.yaml"
-    command = ["measure", file, "--executor", "ray", "--address", "127.0.0.1:1"]
-    command += ["--output-root", str(tmp_path)]
-    done = CliRunner().invoke(app, command)
-    assert isinstance(done.exception, ValueError)
-    assert "no Ray cluster at 127.0.0.1:1" in str(done.exception)
+def test_an_address_where_nothing_answers_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # this process has a cluster
+    with pytest.raises(ValueError, match="no Ray cluster at 127.0.0.1:1: "):
+        RayCluster("127.0.0.1:1").__enter__()
 
 
 def test_a_client_address_is_refused_with_what_to_give(monkeypatch):
