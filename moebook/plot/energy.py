@@ -28,7 +28,9 @@ def energy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         handles = []
         for name, (colour, marker) in looks.items():
             own = ok[ok["line_label"] == name]
-            handles += ax.plot(own[X], own[Y], marker=marker, color=colour, label=name)
+            handles += ax.plot(own[X], own[Y], color=colour, label=name)
+            places = own[X].to_numpy(float), own[Y].to_numpy(float)
+            lines.draw_points(ax, *places, ["sampled"] * len(own), colour, marker)
             ax.plot(own[X], own[NET], linestyle=lines.DASHES, color=colour, linewidth=0.8)
             for x, y, batch in zip(own[X], own[Y], own["batch"], strict=True):
                 ax.annotate(
@@ -44,7 +46,8 @@ def energy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             axis.set_major_formatter(FuncFormatter(style.short_number))
             axis.set_minor_locator(NullLocator())
         net = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, linewidth=0.8)
-        notes = ([net], ["without idle power"])
+        kinds, words = lines.method_handles(["sampled"])
+        notes = ([*kinds, net], [*words, "without idle power"])
         layout.settle(fig, (handles, list(looks)), notes, handler_map=lines.HANDLERS)
         return fig, plotted(ok, [X, Y, NET, "idle_power_w", "decode_power_w"], ["series"])
 

@@ -14,7 +14,8 @@ WORDS = {  # a method, or what is drawn of it -> the word of its kind
 }
 MEANINGS = {
     "measured": "every step was run",
-    "sampled": "decode steps were timed at the first and last contexts of a run",
+    "sampled": "decode steps were timed in windows: at the first and last contexts of a run, of "
+    "energy around the middle",
     "extrapolated": "from engines of fewer layers",
     "composed": "of other measured parts",
     "predicted": "by the calibrated model",
@@ -24,9 +25,9 @@ MEANINGS = {
 
 def method_kind(method: str) -> str:
     """The kind of a method, a key of WORDS where it has a word: everything extrapolated over depth
-    is `depth`, and times of points of energy are measured."""
+    is `depth`, and energy is of windows of steps."""
     if method == "energy":
-        return "full"
+        return "sampled"
     return "depth" if str(method).startswith("depth") else str(method)
 
 
