@@ -6,13 +6,13 @@ import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from moebook.models import checks, counted, own_format, quantization_config
+from moebook.models import checks, generic, own_format, quantization_config
 from moebook.models.attention import AttentionGroup
-from moebook.models.counts import Counts
 from moebook.models.meta import CannotBuild, UnknownClass
 from moebook.models.number_format import NumberFormat
 from moebook.models.quantization_groups import BadNumberFormat
 from moebook.models.shapes import conflict, family_of, language_config, read_shape
+from moebook.models.tensors import Counts
 from moebook.problems import Told
 
 
@@ -124,7 +124,7 @@ def from_config(config: dict, name: str, source: str, trusted: str | None = None
     try:
         quantization_config.read(config)
         by_formula = family_of(config) is not None
-        shape = read_shape(config) if by_formula else counted.read_shape(config, trusted)
+        shape = read_shape(config) if by_formula else generic.read_shape(config, trusted)
     except BadNumberFormat as error:
         raise UnknownModel(f"{name}: its number format cannot be read: {error}") from error
     except KeyError as error:

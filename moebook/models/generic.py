@@ -4,31 +4,88 @@ tensors tell their sizes by name and shape.
 What is counted is what transformers' class holds, to the last parameter, and the biases that
 balance a router, which it keeps outside the parameters. Multi-token-prediction layers that the
 class leaves out are left out; what only the class has is in, as the projections of LongCat-Flash's
-experts that compute nothing (741 billion parameters, of which its authors count 560)."""
+experts that compute nothing (741 billion parameters, of which its authors count 560).
 
+Shapes once counted are kept: in this process, and those of the catalog in counted.json, so that
+reading them imports neither torch nor transformers. `python -m moebook.models.generic` counts the
+catalog again, after configs were added or a release of transformers counts otherwise."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from moebook.models import meta
-from moebook.models.counts import Layer, count, layers_of, num_experts
-from moebook.models.groups import attention_groups
+from moebook.models.attention import AttentionGroup, attention_groups
 from moebook.models.keys import find
-from moebook.models.meta import Tensor
+from moebook.models.shapes import family_of
+from moebook.models.tensors import Counts, Layer, Tensor, count, layers_of, num_experts
+
+SHIPPED = Path(__file__).parent / "counted.json"
+_counted: dict[str, dict] = {}
 
 
-def read_shape(config: dict, remote: str | None = None) -> dict:
-    """Keyword arguments of `architecture.Architecture` (without name, source, config).
+def read_shape(config: dict, trusted: str | None = None) -> dict:
+    """Keyword arguments of `architecture.Architecture` (without name, source, config); a config
+    that was counted is not built again.
 
-    remote: a folder or Hugging Face id whose own code may be run. Raises meta.CannotBuild."""
-    built = meta.build(config, remote)
-    layers, outside = layers_of(meta.text_part(built.tensors))
+    trusted: a folder or Hugging Face id whose own code may be run. Raises meta.CannotBuild."""
+    if trusted is not None:
+        return _built_shape(config, trusted)
+    key = digest(config)
+    if key not in _counted:
+        held = _shipped().get(key)
+        _counted[key] = _from_json(held) if held else _built_shape(config)
+    return dict(_counted[key])
+
+
+def digest(config: dict) -> str:
+    """Of all of a config that can change its shape."""
+    shaping = {key: value for key, value in config.items() if key != "quantization_config"}
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _shipped() -> dict[str, dict]:
+    return json.loads(SHIPPED.read_text())
+
+
+def _from_json(held: dict) -> dict:
+    groups = tuple(AttentionGroup(**group) for group in held["attention_groups"])
+    pairs = {key: held["counts"][key] for key in ("matrices", "vectors")}
+    tuples = {key: tuple(map(tuple, value)) for key, value in pairs.items()}
+    counts = Counts(**{**held["counts"], **tuples})
+    return {**held, "attention_groups": groups, "counts": counts}
+
+
+def _to_json(shape: dict) -> dict:
+    groups = [asdict(group) for group in shape["attention_groups"]]
+    made = {**shape, "attention_groups": groups, "counts": asdict(shape["counts"])}
+    return json.loads(json.dumps(made))
+
+
+def count_catalog() -> dict[str, dict]:
+    """What counted.json is to hold: by digest, a shape for each config without formulas."""
+    from moebook.models.catalog import CONFIGS
+
+    configs = [json.loads(path.read_text()) for path in sorted(CONFIGS.glob("*.json"))]
+    generics = {digest(config): config for config in configs if family_of(config) is None}
+    return {key: _to_json(_built_shape(config)) for key, config in generics.items()}
+
+
+def _built_shape(config: dict, remote: str | None = None) -> dict:
+    tensors, text = meta.build(config, remote)
+    layers, outside = layers_of(tensors)
     if not layers:
         raise meta.CannotBuild("transformers builds it without numbered layers")
     try:
         with meta.quiet():
-            return _shape(config, built.config, layers, outside)
+            return _shape(config, text, layers, outside)
     except (AttributeError, IndexError, TypeError, ZeroDivisionError) as error:
         raise meta.CannotBuild(
-            f"what its {built.config.model_type} layers are for cannot be told from their tensors "
+            f"what its {text.model_type} layers are for cannot be told from their tensors "
             f"and its config ({error})"
         ) from error
 
@@ -127,3 +184,7 @@ def _expert_width(layer: Layer, text: Any) -> int:
     if not isinstance(width, int):
         raise meta.CannotBuild("neither its tensors nor its config tell the width of an expert")
     return width
+
+
+if __name__ == "__main__":
+    SHIPPED.write_text(json.dumps(count_catalog(), indent=1, sort_keys=True) + "\n")

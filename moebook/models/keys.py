@@ -1,6 +1,14 @@
-"""How configs of any family spell a quantity; the first that is there counts."""
+"""How configs spell a quantity (of several spellings the first that is there counts), and what
+transformers' config classes take for a key that a config leaves out.
 
+defaults.json holds those defaults of the families that have formulas, so that reading a config
+imports no transformers; `python -m moebook.models.keys` reads them from the classes again, and a
+test holds them to the installed release."""
+
+import json
 import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 SPELLINGS = {
@@ -91,3 +99,55 @@ def resize(text: dict, old: int, new: int) -> None:
             text[key] = "".join(longer) if isinstance(value, str) else longer
         elif isinstance(value, list) and key.endswith("_layers"):
             text[key] = [i for i in value if not isinstance(i, int) or i <= new]
+
+
+DEFAULTS = Path(__file__).parent / "defaults.json"
+FAMILIES = (
+    *("mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "qwen3", "gpt_oss"),
+    *("deepseek_v2", "deepseek_v3", "ernie4_5_moe", "llama4_text", "llama4_vision_model"),
+)
+NO_SHAPE = ("_token_id", "output_", "return_dict", "use_cache", "id2label", "label2id", "dtype")
+
+
+@cache
+def _defaults() -> dict[str, dict]:
+    return json.loads(DEFAULTS.read_text())
+
+
+def complete(config: dict, family: str) -> dict:
+    """The config with its class' defaults for what it leaves out; a key that the class knows by
+    another name, under both."""
+    known = _defaults().get(family)
+    if known is None:
+        return config
+    given = dict(config)
+    for one, other in known["aliases"].items():
+        for name, alias in ((one, other), (other, one)):
+            if name in config:
+                given.setdefault(alias, config[name])
+    return {**known["fields"], **given}
+
+
+def read_classes() -> dict[str, dict]:
+    """What defaults.json is to hold: by family the plain defaults of its class' fields, and the
+    other names that it takes for some."""
+    from dataclasses import fields
+
+    from transformers import CONFIG_MAPPING, Llama4VisionConfig
+
+    found = {}
+    for family in FAMILIES:
+        vision = family == Llama4VisionConfig.model_type
+        made = Llama4VisionConfig if vision else CONFIG_MAPPING[family]
+        plain = {
+            field.name: field.default
+            for field in fields(made)
+            if isinstance(field.default, int | float | None)
+            and not any(word in field.name for word in NO_SHAPE)
+        }
+        found[family] = {"aliases": dict(made.attribute_map), "fields": plain}
+    return found
+
+
+if __name__ == "__main__":
+    DEFAULTS.write_text(json.dumps(read_classes(), indent=1, sort_keys=True) + "\n")

@@ -6,10 +6,10 @@ nothing here is imported before a model is asked for that no formula covers."""
 
 import contextlib
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
-from moebook.models import checks, roles
+from moebook.models import checks
+from moebook.models.tensors import Tensor
 
 
 class CannotBuild(ValueError):
@@ -21,33 +21,9 @@ class UnknownClass(CannotBuild):
     """transformers knows neither the config's model_type nor its classes."""
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """A parameter of a model, or (`buffer`) a tensor that a checkpoint holds beside them."""
-
-    name: str
-    shape: tuple[int, ...]
-    buffer: bool = False
-
-    @property
-    def count(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
-
-
-@dataclass(frozen=True)
-class Built:
-    """tensors: those of the text part; config: transformers' own config object of it, with its
-    class defaults."""
-
-    tensors: tuple[Tensor, ...]
-    config: Any
-
-
-def build(config: dict, remote: str | None = None) -> Built:
-    """The text part of the model that a Hugging Face config describes.
+def build(config: dict, remote: str | None = None) -> tuple[list[Tensor], Any]:
+    """Tensors of the model that a Hugging Face config describes, and transformers' own config
+    object of its text part, with its class defaults.
 
     remote: a folder or Hugging Face id whose own code may be run. Raises CannotBuild."""
     import torch
@@ -62,7 +38,7 @@ def build(config: dict, remote: str | None = None) -> Built:
             raise CannotBuild(_first_words(error)) from error
     if getattr(text, "is_heterogeneous", False):
         text.allow_global_per_layer_attribute_access = True
-    return Built(tuple(_tensors(model)), text)
+    return list(_tensors(model)), text
 
 
 def class_config(config: dict, remote: str | None = None):
@@ -160,12 +136,6 @@ def _tensors(model):
     for name, buffer in model.named_buffers():
         if name in kept:
             yield Tensor(name, tuple(buffer.shape), buffer=True)
-
-
-def text_part(tensors) -> list[Tensor]:
-    """Without towers and projectors of other modalities."""
-    nothing = roles.Block()
-    return [t for t in tensors if roles.role(t.name, t.shape, nothing) != "vision"]
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 A config may come as published (`config.json`) or as `AutoConfig(...).to_dict()` of transformers 5
 gives it; the two differ in defaults written out. What a config leaves out is its class' default
-(defaults.py). The formulas serve edits of shape, which read hundreds of configs a second; tests
+(keys.py). The formulas serve edits of shape, which read hundreds of configs a second; tests
 hold them to what transformers builds, as generic.py counts it for every other family."""
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from moebook.models import checks, vision
 from moebook.models.attention import by_formula
-from moebook.models.defaults import complete
+from moebook.models.keys import complete
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Parameters of the vision towers and projectors of multimodal models, by formula."""
 
-from moebook.models.defaults import complete
+from moebook.models.keys import complete
 
 
 def count(config: dict) -> int:

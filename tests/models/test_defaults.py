@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from moebook.models import catalog, counted, defaults, shapes, sizes
+from moebook.models import catalog, generic, keys, shapes, sizes
 from moebook.models.architecture import from_config
 from moebook.models.edit import language_part
 
@@ -21,12 +21,12 @@ def total(config: dict) -> float:
 
 def test_the_shipped_defaults_are_those_of_the_installed_classes():
     pytest.importorskip("transformers")
-    assert json.loads(defaults.SHIPPED.read_text()) == defaults.read_classes()
+    assert json.loads(keys.DEFAULTS.read_text()) == keys.read_classes()
 
 
 def test_the_shipped_counts_are_those_of_the_installed_classes():
     pytest.importorskip("transformers")
-    assert json.loads(counted.SHIPPED.read_text()) == counted.count_catalog()
+    assert json.loads(generic.SHIPPED.read_text()) == generic.count_catalog()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_key_that_is_left_out(name, key, billions):
     assert total(without(name, key)) == pytest.approx(billions, rel=0, abs=0.51e-3)
 
 
-@pytest.mark.parametrize("family", sorted(set(defaults.FAMILIES) - {"llama4_vision_model"}))
+@pytest.mark.parametrize("family", sorted(set(keys.FAMILIES) - {"llama4_vision_model"}))
 def test_nothing_but_the_family(family, meta_parameters):
     """A config that says its family alone is the model that its class builds by default."""
     config = {"model_type": family}
