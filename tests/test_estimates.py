@@ -12,6 +12,8 @@ from moebook.study.plan import EngineSettings, Plan, Point, Workload
 from moebook.study.settings import Speculation
 
 MIXTRAL, DSV2 = load("Mixtral-8x7B-v0.1"), load("DeepSeek-V2-Lite")
+SCOUT = load("Llama-4-Scout-17B-16E-Instruct")
+EVERY_OTHER = replace(SCOUT, name="every other", num_dense_layers=SCOUT.num_layers // 2)
 H100, CPU = devices.published("h100"), devices.published("cpu")
 MIXTRAL_EXPERTS = 8 * 3 * 4096 * 14336  # elements of one layer
 DSV2_EXPERTS = 64 * 3 * 2048 * 1408
@@ -34,7 +36,11 @@ def plan(*points: Point) -> Plan:
 
 @pytest.mark.parametrize(
     ("arch", "experts"),
-    [(MIXTRAL, MIXTRAL_EXPERTS), (DSV2, DSV2_EXPERTS)],
+    [
+        (MIXTRAL, MIXTRAL_EXPERTS),
+        (DSV2, DSV2_EXPERTS),
+        (EVERY_OTHER, 16 * 3 * 5120 * 8192),  # dense layers between, as Llama 4 Maverick's
+    ],
     ids=lambda v: str(v)[:9],
 )
 def test_a_layer_point_takes_the_experts_of_one_layer(arch, experts):

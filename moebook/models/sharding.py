@@ -148,6 +148,14 @@ def kv_share(group: AttentionGroup, ranks: int) -> float:
     return max(1, group.kv_heads // ranks) / group.kv_heads
 
 
+def least_kv_share(arch: Architecture, ranks: int) -> float:
+    """The least part of any layer's cache and states that a rank holds; 1 with MLA alone."""
+    if ranks == 1 or not arch.attention_groups:
+        return 1 / ranks
+    split = (kv_share(g, ranks) if g.kv_values else 1 / ranks for g in arch.attention_groups)
+    return min(split)
+
+
 def kv_bytes_per_token(arch: Architecture, split: Split, kv_dtype: str = "bfloat16") -> float:
     """Bytes that one token adds to the cache of the fullest rank, as sizes.kv_bytes_per_token
     counts them."""

@@ -12,8 +12,9 @@ that of both. n-gram lookup costs nothing.
 
 Step j of S_out - 1 attends to S_in + j tokens. Experts are read sparsely
 (`shapes.distinct_experts`). Several devices share bytes and FLOPs evenly and communicate for
-nothing, which no split can beat. Measured over floor is the figure of merit. Letters: B batch, S
-tokens."""
+nothing; under tensor parallelism a cache that every rank holds whole (MLA's, or of KV heads that
+repeat) is read by each. No such split can beat that. Measured over floor is the figure of merit.
+Letters: B batch, S tokens."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 
-from moebook.models import catalog, costs
+from moebook.models import catalog, costs, sharding
 from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS, OWN, cache_dtype, rate
 from moebook.predict.speculation import expected_tokens
@@ -85,8 +86,9 @@ class Floor:
 class Case:
     """What a row says about the work to be done; `num_devices` = tensor x pipeline parallel.
 
-    draft_tokens: k that a step proposes by the model `draft` (None: by lookup). tokens_per_step:
-    tokens a sequence gains. alike: all tokens of a step take the same experts."""
+    tensor_parallel: ranks that split each layer, 1 where that is not known. draft_tokens: k that a
+    step proposes by the model `draft` (None: by lookup). tokens_per_step: tokens a sequence gains.
+    alike: all tokens of a step take the same experts."""
 
     arch: Architecture
     batch: int
@@ -96,6 +98,7 @@ class Case:
     quantization: str | None = None
     kv_dtype: str = "bfloat16"
     num_devices: int = 1
+    tensor_parallel: int = 1
     draft: Architecture | None = None
     draft_tokens: int = 0
     tokens_per_step: float = 1.0
@@ -201,15 +204,22 @@ def peak_flops(case: Case, ceilings: Ceilings) -> float:
 def _floor(case: Case, ceilings: Ceilings) -> Floor:
     peak = peak_flops(case, ceilings)
 
-    def seconds(cost: costs.Cost):
-        bound = np.maximum(cost.total_bytes / ceilings.copy_bytes_per_s, cost.total_flops / peak)
+    def seconds(cost: costs.Cost, arch: Architecture = case.arch):
+        ranks = case.tensor_parallel
+        repeated = sharding.least_kv_share(arch, ranks) * ranks - 1
+        moved = cost.total_bytes + repeated * cost.bytes["kv_cache"]
+        bound = np.maximum(moved / ceilings.copy_bytes_per_s, cost.total_flops / peak)
         return bound / case.num_devices
 
     drafting, tpot_s = case.drafting, None
-    ttft_s = float(seconds(case.prefill()) + (seconds(drafting.prefill()) if drafting else 0.0))
+    ttft_s = float(seconds(case.prefill()))
+    if drafting:
+        ttft_s += float(seconds(drafting.prefill(), case.draft))
     if len(contexts := case.contexts()):
-        drafted = case.draft_tokens * seconds(drafting.decode(contexts)) if drafting else 0.0
-        steps = (seconds(case.decode(contexts)) + drafted) / case.tokens_per_step
+        steps = seconds(case.decode(contexts))
+        if drafting:
+            steps = steps + case.draft_tokens * seconds(drafting.decode(contexts), case.draft)
+        steps = steps / case.tokens_per_step
         tpot_s = _mean_over(contexts, steps)
     e2e_s = ttft_s + (case.output_tokens - 1) * (tpot_s or 0.0)
     return Floor(
@@ -249,6 +259,7 @@ def case_of(row: pd.Series | Mapping, architecture_of: ArchitectureOf) -> Case:
         quantization,
         kv_dtype,
         count("tensor_parallel") * count("pipeline_parallel"),
+        count("tensor_parallel"),
         alike=row.get("routing") == SAME,
         **_speculation(row, text("draft")),
     )

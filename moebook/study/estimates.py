@@ -6,7 +6,6 @@ from dataclasses import replace
 from moebook import devices
 from moebook.devices import Published
 from moebook.models import catalog, costs, engine_rules, formats, sharding, sizes
-from moebook.models.edit import edit
 from moebook.models.sharding import Split
 from moebook.study.plan import Plan, Point, describe
 from moebook.study.settings import EngineSettings
@@ -54,11 +53,11 @@ def memory_bytes(point: Point) -> dict[str, int]:
 def _layer_bytes(point: Point) -> dict[str, int]:
     """One layer's experts in their format and as drawn, and its activations."""
     arch, engine = point.architecture, point.engine
-    one = edit(arch, num_layers=arch.num_dense_layers + 1)
     held = {None, engine.quantization}
-    experts = sum(sizes.component_bytes(one, engine.dtype, q)["experts"] for q in held)
-    tokens = sizes.activation_bytes(one, point.workload.batch, engine.dtype)
-    return {"weights_bytes": round(experts), "kv_bytes": 0, "activation_bytes": tokens}
+    experts = sum(sizes.component_bytes(arch, engine.dtype, q)["experts"] for q in held)
+    tokens = sizes.activation_bytes(arch, point.workload.batch, engine.dtype)
+    one = round(experts / arch.num_moe_layers)
+    return {"weights_bytes": one, "kv_bytes": 0, "activation_bytes": tokens}
 
 
 def _kv_dtype(point: Point) -> str:

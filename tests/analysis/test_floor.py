@@ -50,6 +50,19 @@ def test_one_output_token_and_several_devices():
     assert four.floor_e2e_s == pytest.approx(one.floor_e2e_s / 4)
 
 
+def test_each_rank_reads_a_cache_that_tensor_parallelism_does_not_split():
+    """MLA's is whole on every rank; of two KV heads four ranks repeat each twice."""
+    latent, grouped = load("DeepSeek-V2-Lite"), edit(MIXTRAL, num_layers=4)
+    row = {"batch": 64, "input_tokens": 2048, "output_tokens": 2, "dtype": "bfloat16"}
+    for arch, ranks, held in ((latent, 4, 1), (grouped, 4, 1 / 4), (grouped, 16, 1 / 8)):
+        cost = costs.decode_cost(arch, 64, 2049)
+        kv = cost.bytes["kv_cache"]
+        split = pd.DataFrame([row | {"tensor_parallel": ranks, "pipeline_parallel": 1}])
+        floor = add_floor(split, CEILINGS, lambda _, arch=arch: arch).iloc[0]
+        moved = (cost.total_bytes - kv) / ranks + kv * held
+        assert floor["floor_tpot_s"] == pytest.approx(moved / 3.0e12)
+
+
 def test_fp8_reads_less_and_multiplies_twice_as_fast():
     plain, fp8 = (
         floor_row(MIXTRAL, 16, 2048, 2048, CEILINGS, quantization=q) for q in (None, "fp8")
