@@ -23,7 +23,7 @@ from moebook.measure.files import Unwritable
 from moebook.measure.schedule import references
 from moebook.measure.store import Store
 from moebook.measure.store import done as completion
-from moebook.models.tiny import ensure
+from moebook.models.tiny import train_family
 from moebook.problems import aligned
 from moebook.section import Section
 from moebook.sections import parameters_of
@@ -219,7 +219,9 @@ def _train(plans: list[tuple[NotebookParams, Plan]]) -> None:
     side."""
     left = [point for params, plan in plans for point in run.pending(plan, params.output_root)]
     if left:
-        ensure.trained(references(left), _say, devices.require(plans[0][1].device).environment())
+        train_family.trained(
+            references(left), _say, devices.require(plans[0][1].device).environment()
+        )
 
 
 def _measure(plans: list[tuple[Section, NotebookParams, Plan]], log: Path) -> None:

@@ -152,7 +152,7 @@ def test_the_worker_sees_the_chosen_cards_alone(gpu, monkeypatch, tmp_path):
 def test_training_for_a_cpu_plan_sees_no_card(gpu, plan_for, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "moebook.measure.executors.local.ensure.trained",
+        "moebook.measure.executors.local.train_family.trained",
         lambda names, say, environment: asked.append(environment),
     )
     run.measure(plan_for("cpu"), tmp_path, worker=Scripted())

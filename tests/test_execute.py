@@ -89,7 +89,7 @@ def test_what_a_study_trains_is_what_points_without_a_result_need(tmp_path, monk
     plan = section.plan(section.params(output_root=str(tmp_path)))
     asked = []
     monkeypatch.setattr(
-        execute.ensure, "trained", lambda names, say, environment: asked.append(list(names))
+        execute.train_family, "trained", lambda names, say, environment: asked.append(list(names))
     )
     execute._train([(section.params(output_root=str(tmp_path)), plan)])
     assert {"tiny:cpu/aux-0.01", "tiny:cpu/draft-small", "tiny:cpu/draft-large"} <= set(asked[0])

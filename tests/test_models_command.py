@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from moebook import cli, engine
-from moebook.models import catalog, facts, sharding, sizes
+from moebook.models import catalog, fitting, sharding, sizes
 from moebook.models.sharding import Split
 
 KEYS = {"total_parameters", "active_parameters", "by_role", "kv_bytes_per_token"}
@@ -66,14 +66,14 @@ def test_a_folder_and_its_config_are_the_same_model(tmp_path):
 
 def test_what_fits_is_the_most_that_the_sharding_rule_lets_in():
     arch = catalog.load("gpt-oss-120b")
-    rows = {(row["device"], row["tensor_parallel"]): row for row in facts.fits(arch)}
+    rows = {(row["device"], row["tensor_parallel"]): row for row in fitting.fits(arch)}
     assert rows["l4", 1]["sequences"] == 0 < rows["h200", 1]["sequences"]
     row = rows["h200", 2]
     split = Split(tensor=2)
     room = 150754820096 * 0.9 - row["weight_bytes"] - sizes.activation_bytes(arch, 8192) // 2
     held, more = (sharding.cache_bytes(arch, split, row["sequences"] + n, 4096) for n in (0, 1))
     assert held <= room < more
-    refused = [row for row in facts.fits(catalog.load("Phi-3.5-MoE-instruct")) if row["refused"]]
+    refused = [row for row in fitting.fits(catalog.load("Phi-3.5-MoE-instruct")) if row["refused"]]
     assert all(row["weight_bytes"] is None and row["sequences"] == 0 for row in refused)
 
 

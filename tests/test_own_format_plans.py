@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from moebook import devices, sections
-from moebook.models import catalog, facts
+from moebook.models import catalog, fitting
 from moebook.study import estimates
 from moebook.study.params import build
 from moebook.study.plan import EngineSettings, Plan, Point, Workload
@@ -143,7 +143,7 @@ def test_a_format_that_is_not_asked_for_refuses_no_split():
 def test_what_is_told_of_a_model_has_its_format_and_the_devices_that_lack_it(tmp_path):
     config = catalog.load("Qwen3-30B-A3B").hf_config()
     arch = catalog.load(folder(tmp_path, "fp4", config, hf_quant_config=MODELOPT))
-    told = facts.facts(arch)
+    told = fitting.facts(arch)
     assert told["number_format"] == "NVFP4" and 16e9 < told["weight_bytes"] < 20e9
-    refused = {row["device"]: row["refused"] for row in facts.fits(arch)}
+    refused = {row["device"]: row["refused"] for row in fitting.fits(arch)}
     assert "tensor cores" in refused["h200"] and refused["b200"] is None

@@ -30,18 +30,18 @@ def models(
 ) -> None:
     """List the models that ship, or show one: parameters by role, number format, cache, and what it
     fits on."""
-    from moebook.models import catalog, facts
+    from moebook.models import catalog, fitting
 
     if name is None:
-        every = [facts.facts(catalog.load(each)) for each in catalog.names()]
+        every = [fitting.facts(catalog.load(each)) for each in catalog.names()]
         typer.echo(json.dumps(every, indent=1) if as_json else _list(every))
         return
     arch = catalog.load(name, trust_remote_code or None)
-    known, rows = facts.facts(arch), list(facts.fits(arch))
+    known, rows = fitting.facts(arch), list(fitting.fits(arch))
     if as_json:
         typer.echo(json.dumps({**known, "fits": rows}, indent=1))
     else:
-        typer.echo("\n".join([*_one(known), "", *_fits(rows, facts.SEQUENCE)]))
+        typer.echo("\n".join([*_one(known), "", *_fits(rows, fitting.SEQUENCE)]))
 
 
 def _list(every: list[dict]) -> str:

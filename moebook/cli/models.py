@@ -94,11 +94,11 @@ def train(
     load them unchanged."""
     from moebook import devices
     from moebook.models.tiny import family as tiny
-    from moebook.models.tiny import own_text, references
+    from moebook.models.tiny import own_text, recipes
 
     if family != "tiny":
         raise ValueError(f"{family!r} is no family that moebook trains; allowed: tiny")
-    wanted = listed("--members", members, references.preset(preset).members)
+    wanted = listed("--members", members, recipes.preset(preset).members)
     texts = tuple(map(str, text or ())) or own_text.files()
     folder = tiny.family_folder(preset, texts)
     from moebook.models.tiny.train_family import table, train_family

@@ -16,7 +16,7 @@ from frame import POINTS, injection, limit
 from safetensors.numpy import save_file
 
 from moebook.models import cache
-from moebook.models.tiny import whole
+from moebook.models.tiny import family
 from moebook.results import table
 
 
@@ -139,16 +139,16 @@ def table_damaged(s, change):
 
 def member(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    (folder / whole.RECORD).write_text(json.dumps(dict.fromkeys(whole.RECORDED, 1)))
+    (folder / family.RECORD).write_text(json.dumps(dict.fromkeys(family.RECORDED, 1)))
     (folder / "config.json").write_text("{}")
     save_file({"a": np.zeros(100, np.float32)}, folder / "model.safetensors")
     return folder
 
 
 HALF = {
-    "record_truncated": (whole.RECORD, lambda d: d[: len(d) // 2]),
-    "record_gone": (whole.RECORD, None),
-    "record_list": (whole.RECORD, lambda d: b"[]"),
+    "record_truncated": (family.RECORD, lambda d: d[: len(d) // 2]),
+    "record_gone": (family.RECORD, None),
+    "record_list": (family.RECORD, lambda d: b"[]"),
     "config_gone": ("config.json", None),
     "config_truncated": ("config.json", lambda d: b"{"),
     "weights_gone": ("model.safetensors", None),
@@ -161,11 +161,11 @@ HALF = {
 @injection("trained member damaged", **HALF)
 def member_damaged(s, file, change):
     folder = member(s.root / "member")
-    if why := whole.damage(folder):
+    if why := family.damage(folder):
         s.seen["lost"].append(f"a whole member counts as damaged: {why}")
     path = folder / file
     path.unlink() if change is None else path.write_bytes(change(path.read_bytes()))
-    if whole.damage(folder) is None:
+    if family.damage(folder) is None:
         s.seen["silent"].append("a damaged member counts as whole")
 
 

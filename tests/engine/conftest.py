@@ -1,6 +1,6 @@
 import pytest
 
-from moebook.models.tiny import ensure
+from moebook.models.tiny import train_family
 
 MEMBERS = ("aux-0.01", "loss-free", "draft-small", "draft-large")
 
@@ -13,5 +13,5 @@ def tiny_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOEBOOK_CACHE", str(folder))
         patch.delenv("MOEBOOK_TEXT", raising=False)
-        ensure.trained([f"tiny:test/{member}" for member in MEMBERS], lambda line: None)
+        train_family.trained([f"tiny:test/{member}" for member in MEMBERS], lambda line: None)
     return folder

@@ -15,10 +15,9 @@ from moebook.models import catalog
 from moebook.models import sizes as shapes
 from moebook.models.architecture import UnknownModel
 from moebook.models.edit import ImpossibleEdit, edit
-from moebook.models.tiny import ensure
 from moebook.models.tiny import family as tiny
-from moebook.models.tiny.recipes import PRESETS
-from moebook.models.tiny.references import Ref
+from moebook.models.tiny import train_family
+from moebook.models.tiny.recipes import PRESETS, Ref
 
 _PRUNE = tiny._prune
 MODELS = [
@@ -135,7 +134,7 @@ def test_what_is_missing(empty_cache):
         "a.txt",
         "tiny:cpu/heldout/code",
     ]
-    assert ensure.missing(names) == ["tiny:cpu/aux-0.01", "tiny:test/draft-small"]
+    assert train_family.missing(names) == ["tiny:cpu/aux-0.01", "tiny:test/draft-small"]
 
 
 def test_another_text_is_another_folder(empty_cache, monkeypatch):
@@ -164,7 +163,7 @@ def test_trained_files(family):
     assert tokenizer.decode(tokenizer(text[:500])["input_ids"]) == text[:500]
     assert len(tokenizer) == 1024 and tokenizer.eos_token_id == 0
     assert catalog.load(str(folder)).config == tiny.architecture("tiny:test/aux-0.01").config
-    assert (folder.parent / "corpus" / "calibration.txt").read_text() and ensure.missing(
+    assert (folder.parent / "corpus" / "calibration.txt").read_text() and train_family.missing(
         ["tiny:test/aux-0.01"]
     ) == []
 
@@ -195,15 +194,15 @@ def _as_elsewhere(*arguments):
 
 def test_ensure_trains_what_is_missing_in_a_process(family):
     said = []
-    ensure.trained(["tiny:test/aux-0.01", "tiny:test/draft-small"], said.append)
+    train_family.trained(["tiny:test/aux-0.01", "tiny:test/draft-small"], said.append)
     assert any("draft-small: held-out perplexity" in line for line in said)
     assert not any(line.startswith("aux-0.01: step") for line in said)
     assert (tiny.folder("tiny:test/draft-small") / "model.safetensors").is_file()
 
 
 def test_a_failed_training_gives_its_last_lines():
-    with pytest.raises(ensure.TrainingFailed, match="exit code 3:\n  broken"):
-        ensure.run(
+    with pytest.raises(train_family.TrainingFailed, match="exit code 3:\n  broken"):
+        train_family.run(
             [sys.executable, "-c", "print('broken'); raise SystemExit(3)"], lambda line: None
         )
 

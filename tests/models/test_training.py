@@ -13,7 +13,7 @@ import tiny_family
 torch = pytest.importorskip("torch")
 from moebook.models import sizes  # noqa: E402
 from moebook.models.tiny import family as tiny  # noqa: E402
-from moebook.models.tiny import train_family, train_member, whole  # noqa: E402
+from moebook.models.tiny import train_family, train_member  # noqa: E402
 from moebook.models.tiny.recipes import PRESETS  # noqa: E402
 
 
@@ -143,9 +143,9 @@ def test_a_gpu_preset_needs_a_gpu():
 def test_a_damaged_member_is_seen(tmp_path, file, content, why):
     member = tmp_path / "aux-0.01"
     shutil.copytree(tiny.folder("tiny:test/aux-0.01"), member)
-    assert whole.damage(member) is None
+    assert tiny.damage(member) is None
     (member / file).unlink() if content is None else (member / file).write_bytes(content)
-    assert re.search(why, whole.damage(member))
+    assert re.search(why, tiny.damage(member))
 
 
 def test_a_damaged_member_is_set_aside_and_trained_again(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from moebook.engine import installed
 from moebook.measure.executors import Job, Measured, cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import WorkerHandle
-from moebook.models.tiny import ensure
+from moebook.models.tiny import train_family
 from moebook.problems import Refused
 from moebook.study.plan import Point
 
@@ -54,7 +54,7 @@ class Local:
     def run(self, points: list[Point], job: Job) -> Iterator[Measured]:
         """Counts of expert choices are written where the job wants them, so none come with the
         records."""
-        ensure.trained(references(points), job.say, self.device.environment())
+        train_family.trained(references(points), job.say, self.device.environment())
         for point, record in self._sweep(job).records(points, job.stop_at):
             yield Measured(point, record)
 

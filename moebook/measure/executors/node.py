@@ -23,7 +23,7 @@ from moebook.engine import installed
 from moebook.measure.executors import cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
-from moebook.models.tiny import ensure
+from moebook.models.tiny import train_family
 from moebook.study.plan import Point
 
 # Of what the user set where the sweep was started.
@@ -97,7 +97,7 @@ def measure(points: list[Point], task: Task) -> Iterator[Message]:
         tempfile.TemporaryDirectory(prefix="moebook-node-") as folder,
         _killed_after_error(worker),
     ):
-        ensure.trained(references(points), said.append, device.environment())
+        train_family.trained(references(points), said.append, device.environment())
         sweep = Sweep(
             worker, device, task.limit_s, lambda key: Path(folder) / f"{key}.npz", said.append
         )

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from moebook.models.pruning.built import class_of
+from moebook.models.pruning.built import class_of, parsed
 from moebook.models.pruning.checkpoint import CheckpointError, open_checkpoint
-from moebook.models.pruning.config_keys import parsed
 from moebook.models.pruning.roles import layer_and_part
 from moebook.models.pruning.saliency import Scores
 

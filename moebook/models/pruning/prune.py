@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from moebook.models.architecture import Architecture, UnknownModel, from_config
 from moebook.models.cache import building
 from moebook.models.edit import ImpossibleEdit, edit, group_problem
-from moebook.models.pruning import config_keys, held, selection
+from moebook.models.pruning import built, held, selection
 from moebook.models.pruning import target as targets
 from moebook.models.pruning.checkpoint import (
     MAX_SHARD_BYTES,
@@ -118,7 +118,7 @@ def prune_checkpoint(
     held.check_not_quantized(checkpoint)
     arch = _architecture(checkpoint)
     try:
-        roles, groups = find(checkpoint, arch), config_keys.groups_of(checkpoint.config)
+        roles, groups = find(checkpoint, arch), built.groups_of(checkpoint.config)
     except ConfigError as error:
         raise CheckpointError(f"{source / 'config.json'}: {error}") from error
     held.check_stored(checkpoint, roles.by_name, roles.sites if kind == "inter" else [])
@@ -221,8 +221,8 @@ def _of_units(roles: Roles, count: int) -> list[str]:
 def _config(checkpoint: Checkpoint, roles: Roles, kind: str, count: int) -> dict:
     config, places = checkpoint.config, roles.width_places
     if kind == "inter":
-        places = config_keys.expert_keys(config, roles.experts)
-    return config_keys.changed(config, places, count)
+        places = built.expert_keys(config, roles.experts)
+    return built.changed(config, places, count)
 
 
 def _old_names(checkpoint: Checkpoint, keep: Keep) -> dict[str, str]:

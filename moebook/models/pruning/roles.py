@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from moebook.models.architecture import Architecture
-from moebook.models.pruning import config_keys as keys
+from moebook.models.pruning import built as keys
 from moebook.models.pruning.built import build
 from moebook.models.pruning.checkpoint import Checkpoint, CheckpointError, ConfigError
 from moebook.models.pruning.held import agree

@@ -8,17 +8,19 @@ A reference names one:
                                                         first asked for
     tiny:<preset>/heldout/<domain>                      a held-out text: all, code, prose or numbers
 
-Config and shapes need no training; `folder` needs it, and `ensure.trained` does it. Trained folders
-lie in the cache (`$MOEBOOK_CACHE` or ~/.cache/moebook) under a digest of all that changes the
-weights, so a changed recipe never meets old weights. `MOEBOOK_TEXT` names text files to train on in
-place of the standard library (own_text.py)."""
+Config and shapes need no training; `folder` needs it, and `train_family.trained` does it. Trained
+folders lie in the cache (`$MOEBOOK_CACHE` or ~/.cache/moebook) under a digest of all that changes
+the weights, so a changed recipe never meets old weights; what lies there damaged, as far as can be
+seen without reading weights, is set aside with a word and made again. `MOEBOOK_TEXT` names text
+files to train on in place of the standard library (own_text.py)."""
 
 import hashlib
 import json
 import multiprocessing
 import re
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -27,17 +29,17 @@ from moebook.models import cache
 from moebook.models.architecture import Architecture, from_config
 from moebook.models.pruning import saliency
 from moebook.models.tiny import corpus, own_text
-from moebook.models.tiny.recipes import PRESETS, hf_config
-from moebook.models.tiny.references import (
+from moebook.models.tiny.recipes import (
     PREFIX,
+    PRESETS,
     PRUNING,
     UnknownTiny,
+    hf_config,
     is_tiny,
     one_of,
     parse,
     preset,
 )
-from moebook.models.tiny.whole import RECORD, damage
 
 DOMAINS = corpus.DOMAINS
 TARGETS = tuple(member for member, recipe in PRESETS["cpu"].members.items() if recipe.shape.experts)
@@ -211,3 +213,51 @@ def text_path(ref: str | Path) -> Path:
             f"{', '.join(corpus.DOMAINS)}, such as tiny:cpu/heldout/all"
         )
     return heldout(*found.groups())
+
+
+RECORD = "training.json"
+RECORDED = ("loss", "perplexity", "unigram_perplexity", "parameters", "steps", "tokens", "load")
+CORPUS = "corpus.json"
+ASIDE = ".damaged"
+
+
+def damage(member: Path) -> str | None:
+    """What is wrong with a trained member's folder; None of a whole one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        record = _object(member / RECORD)
+        if lacking := [name for name in RECORDED if name not in record]:
+            return f"{RECORD} has no {', '.join(lacking)}"
+        _object(member / "config.json")
+        weights = sorted(member.glob("*.safetensors"))
+        for path in weights:
+            with safe_open(path, framework="np"):  # its header, held against its size
+                pass
+    except (OSError, ValueError, SafetensorError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None if weights else "it has no weights"
+
+
+def corpus_damage(corpus: Path) -> str | None:
+    """What is wrong with a corpus folder; None of a whole one."""
+    try:
+        _object(corpus / CORPUS)
+    except (OSError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None if any(corpus.glob("train-*.npy")) else "it has no tokens to train on"
+
+
+def _object(path: Path) -> dict:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} holds no object")
+    return found
+
+
+def set_aside(folder: Path, why: str, say: Callable[[str], object]) -> None:
+    """Move a damaged folder to NAME.damaged, in the place of an earlier one."""
+    aside = folder.with_name(folder.name + ASIDE)
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    say(f"{folder} is damaged ({why}); set aside as {aside.name} and made again")

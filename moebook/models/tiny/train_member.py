@@ -21,8 +21,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from moebook.models import cache, sizes
-from moebook.models.tiny import balancing, corpus, family
-from moebook.models.tiny.evaluation import perplexities, windows
+from moebook.models.tiny import corpus, family, losses
+from moebook.models.tiny.losses import perplexities, windows
 from moebook.models.tiny.recipes import PRESETS, Preset, Recipe, hf_config
 
 LOG_LINES = 20
@@ -60,12 +60,12 @@ class Training:
             )
             to_dtype(self.model, getattr(torch, self.preset.dtype))
             self._resume()
-            with balancing.Watch(self.model) as watch:
+            with losses.Watch(self.model) as watch:
                 self._steps(watch)
             self._save()
         self.checkpoint.unlink(missing_ok=True)
 
-    def _steps(self, watch: balancing.Watch) -> None:
+    def _steps(self, watch: losses.Watch) -> None:
         recorded, started = load_steps(self.recipe.steps), time.monotonic() - self.seconds
         for step in range(self.step, self.recipe.steps):
             if watch.routers and step in recorded and step not in self.load["steps"]:
@@ -82,7 +82,7 @@ class Training:
         if watch.routers:
             self._record_load(watch, self.recipe.steps)
 
-    def _one_step(self, watch: balancing.Watch, step: int) -> torch.Tensor:
+    def _one_step(self, watch: losses.Watch, step: int) -> torch.Tensor:
         """Forward, backward, AdamW on the masters, masters to the model, selection biases; returns
         the loss."""
         for group in self.optimizer.param_groups:
@@ -113,7 +113,7 @@ class Training:
         return torch.from_numpy(np.stack(rows).astype(np.int64)).to(self.preset.device)
 
     @torch.no_grad()
-    def _record_load(self, watch: balancing.Watch, step: int) -> None:
+    def _record_load(self, watch: losses.Watch, step: int) -> None:
         """Expert counts on the fixed held-out batch."""
         watch.clear()
         self.model(input_ids=self._load_batch(), use_cache=False)
@@ -128,12 +128,12 @@ class Training:
             self._held = torch.from_numpy(ids).to(self.preset.device)
         return self._held
 
-    def _log(self, watch: balancing.Watch) -> None:
+    def _log(self, watch: losses.Watch) -> None:
         speed = self.step * self.preset.batch * self.preset.window / self.seconds
         left = self.seconds / self.step * (self.recipe.steps - self.step)
         balance = ""
         if watch.routers:
-            balance = f", busiest expert {balancing.imbalance(watch.counts()):.2f} of the mean"
+            balance = f", busiest expert {losses.imbalance(watch.counts()):.2f} of the mean"
         self.say(
             f"{self.member}: step {self.step}/{self.recipe.steps}, loss "
             f"{self.loss[-1][1]:.3f}{balance}, {speed:,.0f} tokens/s, {left:.0f} s left"
