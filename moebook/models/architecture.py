@@ -47,6 +47,7 @@ class Architecture:
     shared_ffn_dim: int = 0  # of all shared experts together
     dense_ffn_dim: int = 0  # of the layers without experts
     num_dense_layers: int = 0
+    dense_at: tuple[int, ...] = ()  # where they lie; (): they come first
     q_lora_rank: int | None = None  # MLA; None with kv_lora_rank set: queries are not compressed
     kv_lora_rank: int | None = None  # None: no MLA
     qk_nope_head_dim: int | None = None
@@ -82,6 +83,11 @@ class Architecture:
     @property
     def num_moe_layers(self) -> int:
         return self.num_layers - self.num_dense_layers
+
+    @property
+    def dense_layers(self) -> tuple[int, ...]:
+        """The layers without experts, counted from 0."""
+        return self.dense_at or tuple(range(self.num_dense_layers))
 
     @cached_property
     def number_format(self) -> NumberFormat | None:

@@ -21,7 +21,7 @@ from moebook.models import meta
 from moebook.models.attention import AttentionGroup, attention_groups
 from moebook.models.keys import find
 from moebook.models.shapes import family_of
-from moebook.models.tensors import Counts, Layer, Tensor, count, layers_of, num_experts
+from moebook.models.tensors import Counts, Layer, Module, Tensor, count, layers_of, num_experts
 
 SHIPPED = Path(__file__).parent / "counted.json"
 _counted: dict[str, dict] = {}
@@ -56,8 +56,10 @@ def _from_json(held: dict) -> dict:
     groups = tuple(AttentionGroup(**group) for group in held["attention_groups"])
     pairs = {key: held["counts"][key] for key in ("matrices", "vectors")}
     tuples = {key: tuple(map(tuple, value)) for key, value in pairs.items()}
-    counts = Counts(**{**held["counts"], **tuples})
-    return {**held, "attention_groups": groups, "counts": counts}
+    modules = tuple(Module(**m | {"layers": tuple(m["layers"])}) for m in held["counts"]["modules"])
+    counts = Counts(**{**held["counts"], **tuples, "modules": modules})
+    dense = tuple(held["dense_at"])
+    return {**held, "attention_groups": groups, "counts": counts, "dense_at": dense}
 
 
 def _to_json(shape: dict) -> dict:
@@ -139,6 +141,7 @@ def _experts(layers: list[Layer], text: Any, top_k: int) -> dict:
         "shared_ffn_dim": _inner(shared, text.hidden_size),
         "dense_ffn_dim": _inner(dense[0].of("dense_ffn"), text.hidden_size) if dense else 0,
         "num_dense_layers": len(layers) - len(sparse),
+        "dense_at": tuple(i for i, layer in enumerate(layers) if not layer.is_sparse),
     }
 
 

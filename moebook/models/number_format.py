@@ -15,10 +15,13 @@ vLLM's ModelOpt reader has it (16 elements share an FP8 scale); FP8 as DeepSeek-
 import math
 import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from functools import cached_property
 
-PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.")
+PREFIXES = (
+    *("model.language_model.", "language_model.model.", "language_model.", "model."),
+    *("backbone.", "transformer."),
+)
 FP4_CAPABILITY = 10.0  # NVIDIA's Blackwell is the first whose tensor cores multiply FP4
 
 
@@ -80,8 +83,12 @@ class Patterns:
         return tuple(re.compile(p[3:]) for p in self.given if p.startswith("re:"))
 
     @cached_property
-    def _wild(self) -> tuple[str, ...]:
-        return tuple(bare(p) for p in self.given if "*" in p and not p.startswith("re:"))
+    def _wild(self) -> re.Pattern:
+        """All that have wildcards; of a module that one names, what lies inside of it too."""
+        given = [bare(p) for p in self.given if "*" in p and not p.startswith("re:")]
+        return re.compile(
+            "|".join(translate(end) for p in given for end in (p, f"{p}.*")) or "(?!)"
+        )
 
     def problem(self) -> str | None:
         """What is wrong with a regular expression among them, or None."""
@@ -101,7 +108,7 @@ class Patterns:
         )
         if any(part in self._plain for part in inside):
             return True
-        if any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}.*") for p in self._wild):
+        if self._wild.match(name):
             return True
         spelled = (name, *(prefix + name for prefix in PREFIXES))
         return any(regex.match(one) for regex in self._compiled for one in spelled)

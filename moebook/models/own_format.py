@@ -9,16 +9,28 @@ Letters: H hidden, I expert FFN dim, E experts."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 from moebook.models.number_format import Stored
+from moebook.models.tensors import Module
 
 if TYPE_CHECKING:
     from moebook.models.architecture import Architecture
 
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
-MIXTRAL = dict(zip(PROJECTIONS, ("w1", "w3", "w2"), strict=True))
-LINEAR = ("in_proj_qkvz", "out_proj")
+# What checkpoints and transformers call a part of a module's path.
+ALIASES = (
+    ("mlp", "feed_forward", "block_sparse_moe", "ffn", "moe"),
+    ("self_attn", "attn", "attention"),
+    ("shared_experts", "shared_expert", "share_expert"),
+    ("gate_proj", "w1", "gate_up_proj"),
+    ("up_proj", "w3", "gate_up_proj"),
+    ("down_proj", "w2"),
+    ("input_linear", "gate_up_proj"),
+    ("output_linear", "down_proj"),
+    *((name, "qkv_proj") for name in ("q_proj", "k_proj", "v_proj")),
+)
 # In the order of a format's name.
 NAMED = ("experts", "attention", "shared_experts", "dense_ffn", "linear_attention")
 
@@ -39,36 +51,38 @@ class Matrix:
 
 
 def matrices(arch: "Architecture") -> Iterator[Matrix]:
-    """The matrices that a number format may cover. Layers without experts are taken to come first;
-    matrices of linear attention to be square."""
-    projections, hidden = list(_attention(arch)), arch.hidden_size
-    linear = any(group.kind == "linear" for group in arch.attention_groups)
-    for layer in range(arch.num_layers):
-        for name in LINEAR if linear else ():
-            path = f"layers.{layer}.linear_attn.{name}"
-            yield Matrix("linear_attention", (path,), hidden, hidden)
-        for name, rows, columns in projections:
-            yield Matrix("attention", (f"layers.{layer}.self_attn.{name}",), rows, columns)
-        if layer < arch.num_dense_layers:
-            yield from _ffn(arch, "dense_ffn", layer, ("mlp",), arch.dense_ffn_dim)
-            continue
-        paths = ("mlp.experts.0", "block_sparse_moe.experts.0", "feed_forward.experts.0")
-        yield from _ffn(arch, "experts", layer, paths, arch.expert_ffn_dim, arch.num_experts)
-        if arch.shared_ffn_dim:
-            paths = ("mlp.shared_expert", "mlp.shared_experts", "feed_forward.shared_expert")
-            yield from _ffn(arch, "shared_experts", layer, paths, arch.shared_ffn_dim)
-    yield Matrix("lm_head", ("lm_head",), arch.vocab_size, hidden)
+    """The matrices that a number format may cover."""
+    for module in arch.counts.modules if arch.counts else _by_formula(arch):
+        spelled = _spellings(module.path)
+        for layer in module.layers:
+            names = tuple(f"layers.{layer}.{path}" for path in spelled)
+            yield Matrix(module.component, names, module.rows, module.columns, module.count)
+    yield Matrix("lm_head", ("lm_head",), arch.vocab_size, arch.hidden_size)
 
 
-def _ffn(
-    arch: "Architecture", component: str, layer: int, paths: tuple[str, ...], width: int, count=1
-) -> Iterator[Matrix]:
-    for name in PROJECTIONS:
-        spelled = [f"layers.{layer}.{path}.{name}" for path in paths]
-        if component == "experts":
-            spelled.append(f"layers.{layer}.{paths[1]}.{MIXTRAL[name]}")
-        shape = (width, arch.hidden_size) if name != "down_proj" else (arch.hidden_size, width)
-        yield Matrix(component, tuple(spelled), *shape, count)
+def _spellings(path: str) -> list[str]:
+    """A path within a layer as checkpoints may spell it."""
+    parts = [
+        next((names for names in ALIASES if part in names), (part,)) for part in path.split(".")
+    ]
+    return [".".join(spelled) for spelled in product(*parts)]
+
+
+def _by_formula(arch: "Architecture") -> Iterator[Module]:
+    dense, every = arch.dense_layers, tuple(range(arch.num_layers))
+    sparse = tuple(sorted(set(every) - set(dense)))
+    for name, rows, columns in _attention(arch):
+        yield Module("attention", f"self_attn.{name}", rows, columns, every)
+    for component, path, width, layers, count in (
+        ("dense_ffn", "mlp", arch.dense_ffn_dim, dense, 1),
+        ("experts", "mlp.experts.0", arch.expert_ffn_dim, sparse, arch.num_experts),
+        ("shared_experts", "mlp.shared_experts", arch.shared_ffn_dim, sparse, 1),
+    ):
+        for name in PROJECTIONS if width else ():
+            into, out = (
+                (width, arch.hidden_size) if name == "down_proj" else (arch.hidden_size, width)
+            )
+            yield Module(component, f"{path}.{name}", out, into, layers, count)
 
 
 def _attention(arch: "Architecture") -> Iterator[tuple[str, int, int]]:
@@ -128,7 +142,8 @@ def number_format(arch: "Architecture") -> str:
     if arch.is_moe and "experts" not in by_component:
         words = ", ".join(c.replace("_", " ") for c in by_component)
         return f"{', '.join(names)} ({words} only)"
-    others = [f"{name} {c}" for c, name in by_component.items() if name != names[0]]
+    parts = {name: [c for c, of in by_component.items() if of == name] for name in names[1:]}
+    others = [f"{name} {' and '.join(of)}".replace("_", " ") for name, of in parts.items()]
     return ", ".join([names[0], *others])
 
 

@@ -13,6 +13,7 @@ from moebook.models.number_format import (
     FP8_TENSOR,
     MXFP4,
     NumberFormat,
+    Patterns,
     Rule,
     Stored,
     fp8_blocks,
@@ -20,6 +21,7 @@ from moebook.models.number_format import (
 )
 from moebook.models.quantization_groups import (
     BadNumberFormat,
+    algorithm,
     compressed_rules,
     group_size,
     mapping,
@@ -34,6 +36,8 @@ KEYS = ("quantization_config", "compression_config")
 PARTS = ("text_config", "language_config", "llm_config", "thinker_config")  # of multimodal ones
 HF_QUANT_CONFIG = "hf_quant_config.json"
 CACHE_STRATEGIES = ("tensor", "attn_head")  # of compressed-tensors' scales of a KV cache
+EXPERTS_FP4 = ("deepseek_v4", "deepseek_v41")  # where their config does not say expert_dtype
+EXPERTS = Patterns((r"re:.*\.experts\.",))
 NOT_READ = "or remove the entry from a copy of the config, to measure the model with plain weights"
 
 
@@ -67,16 +71,17 @@ def read(config: dict) -> NumberFormat | None:
         raise BadNumberFormat(
             f"quant_method: given {method!r}; known: {', '.join(READERS)}; {NOT_READ}"
         )
-    return READERS[method](entry)
+    experts = config.get("expert_dtype", "fp4" if config.get("model_type") in EXPERTS_FP4 else None)
+    return READERS[method]({"expert_dtype": experts, **entry})
 
 
 def _method(entry: dict) -> str:
-    """`quant_method` as vLLM spells it; of a ModelOpt file, which has a producer in its place,
-    `modelopt`."""
-    producer = entry.get("producer")
-    if isinstance(producer, dict) and producer.get("name") == "modelopt":
+    """`quant_method` as vLLM spells it; of a ModelOpt file, which has a producer or the part
+    `quantization` in its place, `modelopt`."""
+    producer, method = entry.get("producer"), entry.get("quant_method")
+    by_modelopt = isinstance(producer, dict) and producer.get("name") == "modelopt"
+    if method is None and (by_modelopt or isinstance(entry.get("quantization"), dict)):
         return "modelopt"
-    method = entry.get("quant_method")
     if not isinstance(method, str) or not method:
         raise BadNumberFormat(
             f"quantization_config without quant_method (given {sorted(entry)}); known: "
@@ -96,7 +101,7 @@ def _mxfp4(entry: dict) -> NumberFormat:
 
 def _fp8(entry: dict) -> NumberFormat:
     """DeepSeek's and Qwen's FP8: a scale for each block of `weight_block_size`, else one for each
-    matrix."""
+    matrix. DeepSeek-V4's experts are in MXFP4 or NVFP4 (vLLM 0.32: deepseek_v4's quant_config)."""
     stored, block = FP8_TENSOR, entry.get("weight_block_size")
     if block is not None:
         stored = fp8_blocks(*pair("weight_block_size", block))
@@ -104,7 +109,14 @@ def _fp8(entry: dict) -> NumberFormat:
     if scheme not in ("dynamic", "static"):
         raise BadNumberFormat(f"activation_scheme: given {scheme!r}; dynamic or static")
     ignored = names_of(entry, "modules_to_not_convert", "ignored_layers")
-    return NumberFormat("fp8", ("fp8", "deepseek_v4_fp8"), (Rule(stored),), ignored)
+    experts, needs = [], None
+    if (given := entry.get("moe_quant_algo")) is not None:
+        packed, needs = algorithm(given), FP4_CAPABILITY
+        experts = [Rule(packed, EXPERTS)]
+    elif entry["expert_dtype"] == "fp4":
+        experts = [Rule(MXFP4, EXPERTS)]
+    rules, names = (*experts, Rule(stored)), ("fp8", "deepseek_v4_fp8")
+    return NumberFormat("fp8", names, rules, ignored, needs_capability=needs)
 
 
 def _fbgemm(entry: dict) -> NumberFormat:

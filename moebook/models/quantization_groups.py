@@ -164,14 +164,14 @@ def modelopt_rules(told: dict) -> tuple[tuple[Rule, ...], bool]:
         layers = mapping("quantized_layers", told.get("quantized_layers"), "algorithms by layer")
         found: dict[Stored, list[str]] = {}
         for layer, own in layers.items():
-            found.setdefault(_algorithm(own), []).append(layer)
+            found.setdefault(algorithm(own), []).append(layer)
         rules = tuple(Rule(stored, Patterns(tuple(names))) for stored, names in found.items())
     else:
-        rules = (Rule(_algorithm(told)),)
+        rules = (Rule(algorithm(told)),)
     return rules, any(rule.stored is NVFP4 for rule in rules)
 
 
-def _algorithm(told: object) -> Stored:
+def algorithm(told: object) -> Stored:
     given = told.get("quant_algo") if isinstance(told, dict) else told
     if (name := str(given).upper()) not in ALGORITHMS:
         raise BadNumberFormat(f"quant_algo: given {given!r}; known: {', '.join(ALGORITHMS)}")

@@ -179,7 +179,14 @@ def _qwen_dense_layers(c: dict) -> dict:
     """Every `decoder_sparse_step`-th layer has experts, and none of `mlp_only_layers`."""
     step, dense_only = c.get("decoder_sparse_step") or 1, c.get("mlp_only_layers") or []
     dense = [i for i in range(c["num_hidden_layers"]) if (i + 1) % step or i in dense_only]
-    return {"dense_ffn_dim": c["intermediate_size"], "num_dense_layers": len(dense)}
+    return {"dense_ffn_dim": c["intermediate_size"], **_dense_at(dense)}
+
+
+def _dense_at(layers: Iterable[int]) -> dict:
+    """Of the layers without experts: how many, and where, unless they come first."""
+    found = tuple(layers)
+    first = found == tuple(range(len(found)))
+    return {"num_dense_layers": len(found), "dense_at": () if first else found}
 
 
 def _qwen2_moe(c: dict) -> dict:
@@ -228,7 +235,7 @@ def _deepseek(c: dict) -> dict:
     shape = {
         **_shared_of_width(c, c.get("n_shared_experts") or 0),
         "dense_ffn_dim": c["intermediate_size"],
-        "num_dense_layers": len(dense),
+        **_dense_at(dense),
         "router_bias": family_of(c) == "deepseek_v3" or c.get("topk_method") == "noaux_tc",
     }
     nope, rope = c["qk_nope_head_dim"], c["qk_rope_head_dim"]
@@ -253,7 +260,7 @@ def _llama4(c: dict) -> dict:
         "shared_ffn_dim": c["intermediate_size"],
         **_biases(c),
         "dense_ffn_dim": c["intermediate_size_mlp"],
-        "num_dense_layers": layers - sum(i < layers for i in moe),
+        **_dense_at(i for i in range(layers) if i not in moe),
     }
 
 
@@ -273,10 +280,11 @@ def _ernie(c: dict) -> dict:
     layers, step = c["num_hidden_layers"], c.get("moe_layer_interval") or 1
     first, last = c.get("moe_layer_start_index", 1), c.get("moe_layer_end_index", -1)
     within = range(first, layers if last == -1 else min(last + 1, layers))
+    moe = [i for i in within if (i + 1) % step == 0]
     return {
         **_shared_of_width(c, c.get("moe_num_shared_experts") or 0),
         "dense_ffn_dim": c["intermediate_size"],
-        "num_dense_layers": layers - sum((i + 1) % step == 0 for i in within),
+        **_dense_at(i for i in range(layers) if i not in moe),
         "router_bias": True,
         **_biases(c, "use_bias"),
     }

@@ -26,7 +26,6 @@ from moebook.models.formats import OWN, dtype_bytes
 VOCABULARY_MULTIPLE = 64  # that embedding and head are padded to
 BLOCK = 16  # tokens that the cache is handed out in; 128 with the CPU's own attention
 WHOLE = ("router", "norms", "vision", "other")  # components that every tensor rank has
-DENSE_FIRST = ("first_k_dense_replace", "moe_layer_start_index")  # keys of leading dense layers
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,8 @@ def stages(arch: Architecture, count: int) -> list[Stage]:
 
 
 def _moe_layers_before(arch: Architecture, layer: int) -> int:
-    """Layers with experts among the first `layer`: dense ones lead, or are spread evenly."""
-    if any(key in arch.config for key in DENSE_FIRST):
-        return max(0, layer - arch.num_dense_layers)
-    return round(layer * arch.num_moe_layers / arch.num_layers)
+    """Layers with experts among the first `layer`."""
+    return layer - sum(i < layer for i in arch.dense_layers)
 
 
 def weight_bytes(

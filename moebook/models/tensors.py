@@ -11,7 +11,7 @@ only from the block's other tensors, such as a convolution that makes an attenti
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 
@@ -99,6 +99,8 @@ def role(name: str, shape: tuple[int, ...], block: Block) -> str:
     inside = path.split(".")
     if is_expert(path, shape):
         return "experts"
+    if inside[0].endswith("_hc"):  # DeepSeek-V4 mixes several residual streams
+        return "other"
     if block.sparse and any(part in ROUTERS or "router" in part for part in inside):
         return "router"
     if "norm" in path and len(shape) == 1:
@@ -134,15 +136,30 @@ def expert_number(path: str) -> int | None:
 
 
 @dataclass(frozen=True)
+class Module:
+    """A matrix that `layers` have alike (none: it lies outside of them), `count` times in each:
+    once for each expert. path: within the layer, of the first expert."""
+
+    component: str
+    path: str
+    rows: int
+    columns: int
+    layers: tuple[int, ...] = ()
+    count: int = 1
+
+
+@dataclass(frozen=True)
 class Counts:
     """Pairs of component and elements. vectors: biases, norms, convolutions, what is not
     multiplied as a matrix; buffers: elements among them that transformers keeps outside the
-    parameters (biases that balance a router); active_experts: of the routed experts, per token."""
+    parameters (biases that balance a router); active_experts: of the routed experts, per token;
+    modules: the matrices of the layers one by one."""
 
     matrices: tuple[tuple[str, int], ...]
     vectors: tuple[tuple[str, int], ...]
     active_experts: int = 0
     buffers: int = 0
+    modules: tuple[Module, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -203,7 +220,33 @@ def count(layers: list[Layer], outside: list[tuple[str, Tensor]], top_k: int) ->
         if experts:
             number = num_experts(layer)
             active += sum(t.count // number * top_k for t in experts.values())
-    return Counts(tuple(matrices.items()), tuple(vectors.items()), active, buffers)
+    pairs = tuple(matrices.items()), tuple(vectors.items())
+    return Counts(*pairs, active, buffers, tuple(_modules(layers)))
+
+
+def _modules(layers: list[Layer]) -> Iterator[Module]:
+    """The matrices of the layers, those alike together."""
+    number: dict[tuple, Counter] = defaultdict(Counter)
+    for i, layer in enumerate(layers):
+        for path, tensor in layer.tensors.items():
+            if _is_matrix(tensor) and not tensor.buffer:
+                for name, rows, columns, count in _matrices(path, tensor.shape):
+                    number[layer.roles[path], name, rows, columns][i] += count
+    for told, by_layer in number.items():
+        for count in sorted(set(by_layer.values())):
+            yield Module(*told, tuple(i for i, n in by_layer.items() if n == count), count)
+
+
+def _matrices(path: str, shape: tuple[int, ...]) -> Iterator[tuple[str, int, int, int]]:
+    """Path, rows, columns and number of the matrices of a tensor; transformers fuses experts, and
+    their gate and up projections."""
+    path = re.sub(r"experts\.(\d+\.)?", "experts.0.", path.removesuffix(".weight"))
+    *fused, rows, columns = shape
+    if "gate_up_proj" not in path:
+        yield path, rows, columns, prod(fused)
+        return
+    for name in ("gate_proj", "up_proj"):
+        yield path.replace("gate_up_proj", name), rows // 2, columns, prod(fused)
 
 
 def _is_matrix(tensor: Tensor) -> bool:

@@ -5,8 +5,10 @@ import copy
 import json
 import random
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from moebook.models import catalog, formats, own_format, sizes
 from moebook.models.architecture import UnknownModel, from_config
@@ -282,6 +284,73 @@ def test_the_published_checkpoint_of_deepseek_v3_is_as_large():
     one = counts["experts"] / 58 + counts["shared_experts"] / 58 + counts["attention"] / 61
     layer = one * (1 + 4 / 128**2) + 2 * (2 * h * h + 2 * arch.vocab_size * h + 256 * h)
     assert (sizes.weight_bytes(arch) + layer) / 2**30 == pytest.approx(641.30, rel=2e-4)
+
+
+def published(name):
+    """A config of tests/models/configs.yaml."""
+    return yaml.safe_load((Path(__file__).parent / "configs.yaml").read_text())[name]["config"]
+
+
+def test_experts_of_deepseek_v4_are_stored_apart_from_its_other_matrices():
+    """Its fp8 entry says nothing of them: `expert_dtype` does, fp4 where it is absent, and
+    moe_quant_algo of NVIDIA's copy (aiconfigurator-core 0.12.0 model_configs)."""
+    config = published("DeepSeek-V4-Flash")
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    asked = (
+        ({}, fp8, "MXFP4, FP8 blocks 128x128 attention and shared experts", 155.6),
+        ({"expert_dtype": "fp8"}, fp8, "FP8 blocks 128x128", 285.5),
+        (
+            {"expert_dtype": "fp4"},
+            {**fp8, "moe_quant_algo": "NVFP4", "producer": {"name": "modelopt"}},
+            "NVFP4, FP8 blocks 128x128 attention and shared experts",
+            164.2,
+        ),
+    )
+    for told, entry, name, gb in asked:
+        arch = arch_of(entry, {**config, **told})
+        assert own_format.number_format(arch) == name
+        assert sizes.weight_bytes(arch) / 1e9 == pytest.approx(gb, abs=0.1)
+
+
+def test_layers_that_a_mixed_checkpoint_names_are_found_where_they_lie():
+    """Nemotron's Mamba, experts and attention lie between each other, in a `backbone`; NVIDIA's
+    Lightning copy names each of their matrices."""
+    config = published("Nemotron-3-Nano-30B-A3B")
+    pattern = config["hybrid_override_pattern"]
+    named = {"M": ("in_proj", "out_proj"), "E": ("experts.0.up_proj", "experts.0.down_proj")}
+    algorithm = {"M": "FP8", "E": "W4A16_NVFP4"}
+    layers = {
+        f"backbone.layers.{i}.mixer.{matrix}": {"quant_algo": algorithm[kind]}
+        for i, kind in enumerate(pattern)
+        for matrix in named.get(kind, ())
+    }
+    arch = arch_of(modelopt("MIXED_PRECISION", quantized_layers=layers), config)
+    assert own_format.number_format(arch) == (
+        "NVFP4, weights only, FP8 per tensor linear attention"
+    )
+    held, counts = sizes.component_bytes(arch), sizes.matrix_counts(arch)
+    assert held["experts"] == pytest.approx(counts["experts"] * 4.5 / 8)
+    assert held["linear_attention"] < 1.01 * counts["linear_attention"]
+    assert held["attention"] == 2 * counts["attention"]
+
+
+def test_layers_of_llama_4_maverick_lie_where_its_config_says():
+    """Every second layer is dense; what a list leaves out of one of them is a 24th of all."""
+    config = published("Llama-4-Maverick-17B-128E-Instruct")
+    parts = {}
+    for layer in (0, 1):
+        out = [f"language_model.model.layers.{layer}.feed_forward"]
+        arch = arch_of({"quant_method": "fbgemm_fp8", "modules_to_not_convert": out}, config)
+        parts[layer] = sizes.component_bytes(arch)
+    whole = sizes.component_bytes(arch_of({"quant_method": "fbgemm_fp8"}, config))
+    assert parts[0]["experts"] == whole["experts"] and parts[1]["dense_ffn"] == whole["dense_ffn"]
+    assert parts[0]["dense_ffn"] / whole["dense_ffn"] == pytest.approx(25 / 24, rel=1e-3)
+    assert parts[1]["experts"] / whole["experts"] == pytest.approx(25 / 24, rel=1e-3)
+
+
+def test_a_modelopt_file_without_a_producer_is_one_all_the_same():
+    entry = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
+    assert own_format.number_format(arch_of(entry)) == "FP8 per tensor"
 
 
 def test_what_a_config_ignores_stays_in_the_models_dtype():

@@ -1,0 +1,5 @@
+"""`python -m moebook.cli`, as `python -m moebook`."""
+
+from moebook.cli import main
+
+main()
