@@ -135,7 +135,8 @@ def number_format(arch: "Architecture") -> str:
     (attention only)`; the dtype of its config where its weights are plain."""
     if arch.number_format is None:
         return arch.dtype
-    by_component = {c: name for c in NAMED if (name := _mostly(arch, c))}
+    named = [c for c in NAMED if c != "dense_ffn" or arch.dense_ffn_dim]
+    by_component = {c: name for c in named if (name := _mostly(arch, c))}
     if not by_component:
         return arch.dtype
     names = list(dict.fromkeys(by_component.values()))

@@ -99,8 +99,6 @@ def role(name: str, shape: tuple[int, ...], block: Block) -> str:
     inside = path.split(".")
     if is_expert(path, shape):
         return "experts"
-    if inside[0].endswith("_hc"):  # DeepSeek-V4 mixes several residual streams
-        return "other"
     if block.sparse and any(part in ROUTERS or "router" in part for part in inside):
         return "router"
     if "norm" in path and len(shape) == 1:
