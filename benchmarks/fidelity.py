@@ -17,8 +17,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from moebook import devices
-from moebook.engine import installed
+from moebook import devices, engine
 from moebook.engine.vllm.arguments import set_environment
 from moebook.measure.run import WorkerHandle
 from moebook.models import catalog
@@ -150,7 +149,7 @@ def main() -> None:
                 "benchmark": "fidelity",
                 **vars(given),
                 "device": device.name,
-                "engine": installed.version(device.kind),
+                "engine": engine.version(device.kind),
                 "vllm_bench_e2e_s": theirs,
                 "moebook_e2e_s": ours,
                 "difference_pct": round(difference, 2),

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from moebook import devices, paths
+from moebook import devices, engine, paths
 from moebook.devices import nvml
 from moebook.devices.visible import VARIABLE, Card
-from moebook.engine import installed
 
 NEEDED = (
     "papermill",
@@ -60,10 +59,10 @@ def checks() -> list[Check]:
 def _engines() -> list[Check]:
     """The build of the engine for each device here. A machine that can measure on one is whole."""
     kinds = dict.fromkeys([*(devices.kind_of(card.name) for card in nvml.seen().cards), "cpu"])
-    problems = {kind: installed.problem(kind) for kind in kinds}
+    problems = {kind: engine.problem(kind) for kind in kinds}
     whole = not all(problems.values())
     return [
-        Check("engine", whole, f"{kind}: {problem or installed.version(kind)}")
+        Check("engine", whole, f"{kind}: {problem or engine.version(kind)}")
         for kind, problem in problems.items()
     ]
 
@@ -122,7 +121,7 @@ def _ray() -> Check:
 
 
 def _torch_companions() -> list[Check]:
-    if installed.problem("cpu") is not None:
+    if engine.problem("cpu") is not None:
         return []
     wrong = [m for m in BREAKS_TORCH_CPU if importlib.util.find_spec(m) is not None]
     detail = "none of those that break a CPU torch"

@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
-from moebook import devices, paths
-from moebook.engine import installed
+from moebook import devices, engine, paths
 from moebook.measure import files, run
 from moebook.measure.executors.local import Local
 from moebook.measure.files import Unwritable
@@ -30,7 +29,7 @@ from moebook.sections import parameters_of
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
 
-PAPERMILL = "import moebook.engine.imports; from papermill.__main__ import papermill; papermill()"
+PAPERMILL = "import moebook.engine; from papermill.__main__ import papermill; papermill()"
 MOST_AT_ONCE = 4  # notebooks: a kernel takes about half a gigabyte
 POLL_S = 0.5  # between looks at whether to stop
 
@@ -203,7 +202,7 @@ def run_study(
         if plan.measured and devices.detect(plan.device) is not None
     ]
     for kind in dict.fromkeys(plan.device for _, _, plan in measured):
-        if problem := installed.problem(kind):
+        if problem := engine.problem(kind):
             raise ValueError(problem)
     _train([(params, plan) for _, params, plan in measured])
     for kind in dict.fromkeys(plan.device for _, _, plan in measured):

@@ -25,8 +25,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from moebook import devices, paths
-from moebook.engine import installed
+from moebook import devices, engine, paths
 from moebook.explore import live, widgets
 from moebook.explore.source import Source
 from moebook.measure import records
@@ -304,7 +303,7 @@ class Run:
         here = devices.detect(self.plan.device) or devices.detect()
         return {
             "origin": self.results.origin,
-            "here": installed.provenance(here),
+            "here": engine.provenance(here),
             "python": sys.version.split()[0],
             "parameters": self.params.model_dump(mode="json"),
         }

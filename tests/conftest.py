@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import moebook.engine.imports  # noqa: F401  first, for what tests import
+import moebook.engine  # noqa: F401  first, for what tests import
 from moebook import devices
 
 os.chdir(Path(__file__).parents[1])

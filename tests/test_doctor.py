@@ -19,7 +19,7 @@ def told(machine, monkeypatch):
 
         def version(package):
             if package not in builds:
-                raise doctor.installed.importlib.metadata.PackageNotFoundError(package)
+                raise doctor.engine.importlib.metadata.PackageNotFoundError(package)
             return "1.0"
 
         monkeypatch.setattr("importlib.metadata.version", version)

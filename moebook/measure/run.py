@@ -11,8 +11,7 @@ from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 
-from moebook import devices
-from moebook.engine import installed
+from moebook import devices, engine
 from moebook.measure.executors import Job, Measured
 from moebook.measure.executors.local import Local
 from moebook.measure.files import write_atomic
@@ -96,7 +95,7 @@ def measure(
 
 def pending(plan: Plan, output_root: str | Path) -> list[Point]:
     """Points of a plan for this machine that have no result yet."""
-    source = devices.require(plan.device).name, installed.version(plan.device)
+    source = devices.require(plan.device).name, engine.version(plan.device)
     return _pending(plan, Store(output_root, plan), set(), source)[0]
 
 

@@ -11,8 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from moebook import devices
-from moebook.engine import installed
+from moebook import devices, engine
 from moebook.measure.format_run import other_format
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.models import catalog
@@ -75,7 +74,7 @@ class Sweep:
             )
 
     def _provenance(self, point: Point, started: datetime) -> dict:
-        origin = installed.provenance(self.device, point.engine.num_devices)
+        origin = engine.provenance(self.device, point.engine.num_devices)
         return {**origin, **devices.gpu_state(self.device), "started_at": started.isoformat()}
 
     def ceilings(self, dtype: str) -> dict | None:

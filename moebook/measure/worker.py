@@ -26,8 +26,6 @@ import tempfile
 import traceback
 from pathlib import Path
 
-# First, also in ranks of an engine and the process of layers, which begin here.
-import moebook.engine.imports  # noqa: F401
 from moebook import engine as engines
 from moebook.engine.base import Engine, EngineFailed
 from moebook.study.settings import EngineSettings, Speculation, Workload
@@ -73,7 +71,7 @@ class Worker:
 
     def endpoint(self, workload: dict, repeats: int) -> dict:
         """A server elsewhere under load, without an engine here."""
-        from moebook.engine.endpoint.bench import bench
+        from moebook.engine.endpoint import bench
 
         self.close()
         return bench(Workload(**workload), repeats, self.folder)
@@ -82,7 +80,7 @@ class Worker:
         """One MoE layer alone, without an engine beside it."""
         self.stop()
         if self.layers is None:
-            from moebook.engine.layer.process import LayerProcess
+            from moebook.engine.layer import LayerProcess
 
             self.layers = LayerProcess(self.on_gpu)
         return self.layers.ask(request)

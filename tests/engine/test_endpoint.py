@@ -26,9 +26,9 @@ from endpoint_servers import (
 )
 
 from moebook import engine
+from moebook.engine import endpoint
 from moebook.engine.base import EngineFailed
 from moebook.engine.endpoint import access as endpoint_access
-from moebook.engine.endpoint import bench
 from moebook.engine.endpoint.access import KEY, MODEL, TOKENIZER, URL, Access
 from moebook.engine.vllm import bench_serve
 from moebook.measure import run, store
@@ -66,7 +66,7 @@ def wave() -> dict:
 
 def refused(tmp_path) -> EngineFailed:
     with pytest.raises(EngineFailed) as error:
-        bench.bench(WORK, 2, tmp_path)
+        endpoint.bench(WORK, 2, tmp_path)
     return error.value
 
 
@@ -223,8 +223,8 @@ def test_a_model_that_no_api_knows_fails_and_a_chat_server_is_found(at, tmp_path
 
 
 def test_a_wave_says_the_same_as_the_benchmarks_own_percentiles(wave):
-    assert bench.problem_of(wave, WAVE_WORK) is None
-    row = bench.row(wave)
+    assert endpoint.problem_of(wave, WAVE_WORK) is None
+    row = endpoint.row(wave)
     for ours, theirs in {"request_ttft": "ttft", "request_e2e": "e2el", "step": "itl"}.items():
         for q in (50, 99):
             assert row[f"{ours}_p{q}_s"] == pytest.approx(wave[f"p{q}_{theirs}_ms"] / 1e3)
@@ -235,12 +235,12 @@ def test_a_wave_says_the_same_as_the_benchmarks_own_percentiles(wave):
 
 def test_a_first_request_sent_late_counts_from_the_waves_start(wave):
     late = {**wave, "start_times": [7.0, 7.0, 9.0, 7.0]}
-    assert bench.row(late)["ttft_s"] == pytest.approx(2 + wave["ttfts"][2])
-    assert bench.row(late)["request_ttft_p50_s"] == bench.row(wave)["request_ttft_p50_s"]
+    assert endpoint.row(late)["ttft_s"] == pytest.approx(2 + wave["ttfts"][2])
+    assert endpoint.row(late)["request_ttft_p50_s"] == endpoint.row(wave)["request_ttft_p50_s"]
 
 
 def test_one_token_has_no_steps(wave):
-    row = bench.row({**wave, "itls": [[]] * 4, "output_lens": [1] * 4})
+    row = endpoint.row({**wave, "itls": [[]] * 4, "output_lens": [1] * 4})
     assert (
         row["e2e_s"] == row["ttft_s"] and "step_p50_s" not in row and "tokens_per_step" not in row
     )
@@ -266,7 +266,7 @@ def test_one_token_has_no_steps(wave):
     ],
 )
 def test_a_wave_that_is_not_the_workloads_is_refused_with_its_reason(wave, changes, words):
-    assert words in bench.problem_of({**wave, **changes}, WAVE_WORK)
+    assert words in endpoint.problem_of({**wave, **changes}, WAVE_WORK)
 
 
 def test_another_label_is_another_point_and_no_engine_point_changes():
@@ -311,7 +311,9 @@ def warm_waves(monkeypatch):
         assert command[:2] == [sys.executable, "-m"]
         return warm.run(command[1:], "warm_engine", input=input, env=env, stderr=stderr)
 
-    monkeypatch.setattr(bench, "subprocess", SimpleNamespace(**{**vars(subprocess), "run": forked}))
+    monkeypatch.setattr(
+        endpoint, "subprocess", SimpleNamespace(**{**vars(subprocess), "run": forked})
+    )
 
 
 @pytest.mark.engine
@@ -341,10 +343,10 @@ def test_what_goes_wrong_in_a_wave_is_the_rows_reason(
 @pytest.mark.engine
 def test_a_chat_server_of_known_speed(at, model, warm_waves, tmp_path, monkeypatch):
     seeds = itertools.count(1)
-    monkeypatch.setattr(bench.secrets, "randbelow", lambda _: next(seeds))
+    monkeypatch.setattr(endpoint.secrets, "randbelow", lambda _: next(seeds))
     with serving("chat_only") as server:
         at(server.url, tokenizer=str(model))
-        found = bench.bench(WORK, 2, tmp_path)
+        found = endpoint.bench(WORK, 2, tmp_path)
     assert (
         found["facts"]["endpoint_api"] == "chat/completions" and found["facts"]["requests_ok"] == 6
     )

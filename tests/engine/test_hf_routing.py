@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
 from moebook.engine.counts import CountsWriter, read
-from moebook.engine.hf.hooks import RouterHooks, RoutingError, write_sequence
+from moebook.engine.hf import RouterHooks, RoutingError, write_sequence
 from moebook.engine.hf.routing import capture_multimodal, split_paths
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from moebook import devices
-from moebook.engine import installed as build
+from moebook import engine as build
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ import torch
 import warm
 
 from moebook.engine.base import EngineFailed
-from moebook.engine.layer.moe_layer import LayerBench
-from moebook.engine.layer.process import LayerProcess
-from moebook.engine.layer.timing import calls_per_repeat
+from moebook.engine.layer import LayerProcess
+from moebook.engine.layer.moe_layer import LayerBench, calls_per_repeat
 from moebook.engine.layer.tuning import (
     SPACE,
     candidates,

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from moebook import devices
-from moebook.engine import installed
+from moebook import devices, engine
 from moebook.engine.vllm import patches
 
 MODULES = ("patches", "patches_routers", "patches_variants", "patches_layer")
@@ -82,7 +81,7 @@ def test_every_function_that_imports_it_says_where_it_was_seen(name):
 
 
 def test_the_installed_version_is_one_that_every_patch_was_seen_in():
-    package, _, version = installed.version(devices.detect().kind).partition(" ")
+    package, _, version = engine.version(devices.detect().kind).partition(" ")
     assert version, "no vLLM is installed, so nothing says that its patches hold"
     series = ".".join(version.split(".")[:2])
     unknown = [name for name, seen in patches.SEEN.items() if series not in seen]

@@ -10,8 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from moebook import devices, sections
-from moebook.engine import installed
+from moebook import devices, engine, sections
 from moebook.measure.executors import node
 from moebook.measure.worker_handle import WorkerDied
 from moebook.study.params import build
@@ -60,7 +59,7 @@ def task(workers):
             workers.append(Recorded(log, dict(told)))
             return workers[-1]
 
-        here = devices.detect("cpu").name, installed.version("cpu")
+        here = devices.detect("cpu").name, engine.version("cpu")
         return node.Task(
             "cpu", source or here, 10.0, stop_at, start, "outputs/here", dict(environment)
         )

@@ -1,8 +1,8 @@
 """Expert choices of models that run in transformers, for text and images: captured by hooks,
 written by CountsWriter.
 
-For checkpoints that vLLM cannot run and for images; hooks.py says which models can be
-hooked.
+For checkpoints that vLLM cannot run and for images; the hooks (`moebook.engine.hf`) say which
+models can be hooked.
 
 transformers 5.19 has neither MolmoE nor DeepSeek-VL2: both need their own code beside their
 weights. MolmoE-1B brings it (trust_remote_code=True); DeepSeek-VL2's is the package `deepseek_vl2`,
@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from moebook.engine.counts import CountsWriter
-from moebook.engine.hf.hooks import RouterHooks, RoutingError, write_sequence
+from moebook.engine.hf import RouterHooks, RoutingError, write_sequence
 
 
 def capture_multimodal(

@@ -6,12 +6,13 @@ the weighted sum. `layer_s` counts the host's launches, which is all of an exper
 tokens; `layer_graph_s` replays a captured graph, as an engine decodes. Routing is near uniform,
 drawn once per token count and given to every backend."""
 
+import math
+import time
 from contextlib import contextmanager, nullcontext
 
 import torch
 
 from moebook.engine.base import EngineFailed
-from moebook.engine.layer.timing import Timer
 from moebook.engine.layer.tuning import search
 from moebook.engine.layer.variants import OWN, Inputs, draw, draw_weights, reference, relative_error
 from moebook.engine.vllm.failures import OOM_TEXTS, UNSUPPORTED_TEXTS, clean
@@ -26,6 +27,9 @@ from moebook.engine.vllm.patches_layer import (
 # inputs in turn: equal group sizes on other experts, so an L2 cache of 50 MB helps none
 ROTATION = 4
 REFERENCE_ROWS = 64
+REPEAT_S = 0.02  # one repeat lasts about this long
+CALLS = (3, 200)  # and has at least and at most so many calls
+WARM_UP = 3
 DTYPES = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32")}
 OOM = (*OOM_TEXTS, "can't allocate memory", "not enough memory")
 
@@ -44,6 +48,72 @@ class OwnLayer:
 
     def triton_facts(self, tokens: int) -> dict:
         return {"moe_config_tuned": None, "kernel_config": None}
+
+
+class Timer:
+    """Times `call(inputs)`, rotating over a list of inputs, so that no call finds the weights of
+    the one before in a cache. `per_call_s` is the estimate from which the number of calls
+    follows."""
+
+    def __init__(self, call, inputs: list, on_gpu: bool):
+        self.call, self.inputs, self.on_gpu = call, inputs, on_gpu
+        for i in range(max(WARM_UP, len(inputs))):  # compilation, workspaces, allocator
+            call(inputs[i % len(inputs)])
+        self.calls = calls_per_repeat(self._run(WARM_UP))
+
+    def repeat_s(self) -> float:
+        """Mean of one repeat's calls."""
+        return self._run(self.calls)
+
+    def _run(self, calls: int) -> float:
+        def run():
+            for i in range(calls):
+                self.call(self.inputs[i % len(self.inputs)])
+
+        return self._clock(run) / calls
+
+    def _clock(self, run) -> float:
+        """By events on the GPU, by the host's clock on a CPU."""
+        if not self.on_gpu:
+            started = time.perf_counter()
+            run()
+            return time.perf_counter() - started
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        start.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        return start.elapsed_time(end) / 1e3
+
+    def graph_repeats(self, repeats: int) -> list[float]:
+        """Mean seconds per call of each repeat, replayed from one graph of a call per input. Raises
+        what capture does."""
+        graph = self._capture()
+        per_replay = len(self.inputs)
+        self._clock(graph.replay)
+        replays = max(1, calls_per_repeat(self._clock(graph.replay) / per_replay) // per_replay)
+        return [
+            self._clock(lambda: [graph.replay() for _ in range(replays)]) / (replays * per_replay)
+            for _ in range(repeats)
+        ]
+
+    def _capture(self):
+        graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for inputs in self.inputs:
+                self.call(inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.graph(graph):
+            for inputs in self.inputs:
+                self.call(inputs)
+        return graph
+
+
+def calls_per_repeat(seconds: float) -> int:
+    least, most = CALLS
+    return min(most, max(least, math.ceil(REPEAT_S / seconds)))
 
 
 class LayerBench:

@@ -8,7 +8,6 @@ import json
 import sys
 from pathlib import Path
 
-import moebook.engine.imports  # noqa: F401  before vLLM
 from moebook.engine import die_with_parent
 from moebook.engine.endpoint.access import Access, described
 from moebook.study.settings import Workload

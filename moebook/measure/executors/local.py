@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from moebook import devices
+from moebook import devices, engine
 from moebook.devices import lock
-from moebook.engine import installed
 from moebook.measure.executors import Job, Measured, cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import WorkerHandle
@@ -35,12 +34,12 @@ class Local:
 
     def source(self, kind: str) -> tuple[str, str]:
         self.device = devices.require(kind)
-        return self.device.name, installed.version(kind)
+        return self.device.name, engine.version(kind)
 
     def claim(self, points: list[Point], folder: Path) -> None:
         """Before the first point: an engine for the device is installed, the device is here, free,
         and from now on ours."""
-        if problem := installed.problem(self.device.kind):
+        if problem := engine.problem(self.device.kind):
             raise Refused(problem)
         used = cards_for(points, self.device)
         self.lock.take(self.device, folder, used)

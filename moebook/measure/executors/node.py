@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moebook import devices
+from moebook import devices, engine
 from moebook.devices import lock
-from moebook.engine import installed
 from moebook.measure.executors import cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
@@ -27,11 +26,11 @@ from moebook.models.tiny import train_family
 from moebook.study.plan import Point
 
 # Of what the user set where the sweep was started.
-FORWARDED = ("MOEBOOK_", installed.VARIABLES, "HF_HUB_OFFLINE")
+FORWARDED = ("MOEBOOK_", engine.VARIABLES, "HF_HUB_OFFLINE")
 # Secrets, and what is true of one machine only; nor any *_KEY.
-KEPT_BACK = ("MOEBOOK_ENDPOINT_", lock.VARIABLE, installed.OF_ONE_HOST)
+KEPT_BACK = ("MOEBOOK_ENDPOINT_", lock.VARIABLE, engine.OF_ONE_HOST)
 # Set for this node, so they stand.
-_own = frozenset(name for name in os.environ if name.startswith(installed.VARIABLES))
+_own = frozenset(name for name in os.environ if name.startswith(engine.VARIABLES))
 _kept: dict[str, WorkerHandle] = {}  # by the devices that its process sees
 
 
@@ -82,7 +81,7 @@ def provenance(taken_over: dict[str, str | None], kind: str) -> dict:
     """What every record of this node says of it: of the device for plans of this kind, or of
     another where it has none."""
     _take_over(taken_over)
-    return installed.provenance(devices.detect(kind) or devices.detect())
+    return engine.provenance(devices.detect(kind) or devices.detect())
 
 
 def measure(points: list[Point], task: Task) -> Iterator[Message]:
@@ -149,13 +148,13 @@ def _device(task: Task) -> devices.Device:
     come from the task's source, ValueError where no engine for it is installed."""
     _take_over(task.environment)
     device = devices.detect(task.kind) or devices.detect()
-    here = device.name, installed.version(device.kind)
+    here = device.name, engine.version(device.kind)
     if here != task.source:
         raise WrongNode(
             f"node {socket.gethostname()} has {' with '.join(here)}, the results come from "
             f"{' with '.join(task.source)}"
         )
-    if problem := installed.problem(device.kind):
+    if problem := engine.problem(device.kind):
         raise ValueError(f"node {socket.gethostname()}: {problem}")
     return device
 
