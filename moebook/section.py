@@ -68,10 +68,10 @@ class Section:
         """What the source states of this section (results/claims.py); none of some sections."""
         if not self._has("claims"):
             return ()
-        from moebook.results import history
+        from moebook.results import claims
 
         file = Path(self._part("claims").__file__).with_name("history.yaml")
-        past = history.read(file.read_text(encoding="utf-8")) if file.exists() else {}
+        past = claims.read_history(file.read_text(encoding="utf-8")) if file.exists() else {}
         return tuple(
             replace(c, notebook=self.stem, history=past.get(c.id, ()))
             for c in self._part("claims").CLAIMS

@@ -33,7 +33,7 @@ from moebook.measure import run as measuring
 from moebook.measure.files import Unwritable, write_atomic
 from moebook.measure.progress import Progress
 from moebook.measure.store import Store
-from moebook.results import claim_cards, loading, report, table, verdicts
+from moebook.results import cards, loading, report, table, verdicts
 from moebook.results import page as pages
 from moebook.results.findings import Verdict
 from moebook.results.loading import TABLE, NoResults, Results
@@ -262,7 +262,7 @@ class Run:
 
     def judge(self) -> pages.Html:
         """The source's claims of this section, a card each."""
-        return claim_cards.cards(self.verdicts)
+        return cards.html_cards(self.verdicts)
 
     def explore(self, view: str | None = None, **choice):
         """Widgets over the table in a live kernel; headless one printed sentence and, of a view

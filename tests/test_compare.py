@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from moebook import paths, sections
-from moebook.results import agreement, inventory, loading
+from moebook.cli import results
+from moebook.results import agreement, loading
 from moebook.study.params import load
 
 SECTION = sections.find("09")
@@ -66,14 +67,14 @@ def test_where_there_is_nothing_of_ones_own_it_says_so(own, tmp_path):
 
 
 def test_sources_are_listed_and_set_aside_by_name(own, tmp_path):
-    (line,) = inventory.lines(str(tmp_path), "h200")
+    (line,) = results.inventory_lines(str(tmp_path), "h200")
     assert "of NVIDIA H200 with vllm 0.26.0" in line
     with pytest.raises(ValueError, match="has points of: NVIDIA H200, vllm 0.26.0"):
-        inventory.discard(str(tmp_path), "h200", "vllm 0.1")
-    (files,) = inventory.discard(str(tmp_path), "h200", "vllm 0.26.0").values()
-    assert files and inventory.lines(str(tmp_path), "h200") == []
+        results.set_aside(str(tmp_path), "h200", "vllm 0.1")
+    (files,) = results.set_aside(str(tmp_path), "h200", "vllm 0.26.0").values()
+    assert files and results.inventory_lines(str(tmp_path), "h200") == []
     assert loading.own_results(own, SECTION.plan(own), SECTION.enrich) is None
 
 
 def test_the_reference_is_in_no_list_of_ones_own():
-    assert not [line for line in inventory.lines(None, "") if "reference" in line]
+    assert not [line for line in results.inventory_lines(None, "") if "reference" in line]

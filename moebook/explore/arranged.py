@@ -14,7 +14,7 @@ from moebook.plot.length_axis import LENGTH
 from moebook.plot.lines import Spec
 from moebook.plot.rows import AXES, IDENTITY, METRICS, reading, values_of
 from moebook.results.intervals import Values, estimate, log_ratio
-from moebook.results.kinds import WORDS, method_kind
+from moebook.results.schema import KIND_WORDS, method_kind
 from moebook.study.lengths import Length
 
 COMPUTED = ("roofline", "composed", "computed")  # methods of rows that no engine ran
@@ -260,11 +260,11 @@ def _scales(rows: pd.DataFrame, choice: Choice, notes: list[str]) -> dict[str, b
 
 
 def _how(row: dict) -> str:
-    """How a row's number was got, as results/kinds.py has it."""
-    if row["method"] == "layer" and row.get("layer_timing") in WORDS:
+    """How a row's number was got, as results/schema.py has it."""
+    if row["method"] == "layer" and row.get("layer_timing") in KIND_WORDS:
         return row["layer_timing"]
     kind = method_kind(row["method"])
-    return kind if kind in WORDS else "computed" if kind in COMPUTED else "measured"
+    return kind if kind in KIND_WORDS else "computed" if kind in COMPUTED else "measured"
 
 
 def _rows(count: int) -> str:

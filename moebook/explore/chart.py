@@ -14,8 +14,8 @@ from moebook.explore.arranged import limit_of
 from moebook.explore.hover import records, told
 from moebook.plot import lines, style
 from moebook.plot.lines import FILLED, Spec
-from moebook.results.deciding import UNEVEN
-from moebook.results.kinds import WORDS
+from moebook.results.cells import UNEVEN
+from moebook.results.schema import KIND_WORDS
 
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down"}
 SYMBOLS |= {"P": "cross", "X": "x", "<": "triangle-left", ">": "triangle-right", "h": "hexagon"}
@@ -245,9 +245,9 @@ def _missing(own: pd.DataFrame, spec: Spec, x: str, y: str) -> list[dict]:
 def _key(rows: pd.DataFrame, spec: Spec, layers: tuple[str, ...]) -> str:
     """What marks and line styles mean, of those that are drawn."""
     ok = rows[rows["status"] == "ok"]
-    kinds = [k for k in WORDS if (ok["got"] == k).any()]
+    kinds = [k for k in KIND_WORDS if (ok["got"] == k).any()]
     marks = {k: "●" if k in FILLED else "◉" if k == "sampled" else "○" for k in kinds}
-    found = [f"{marks[k]} {WORDS[k]}" for k in kinds]
+    found = [f"{marks[k]} {KIND_WORDS[k]}" for k in kinds]
     if "note" in ok and ok["note"].fillna("").str.contains(UNEVEN).any():
         found.append("grey: under its own bound, decides nothing")
     if (rows["status"] != "ok").any():

@@ -17,7 +17,7 @@ from moebook.plot.style import cell_number
 from moebook.results import page
 from moebook.results.comparison import percent
 from moebook.results.intervals import Values, estimate, log_ratio
-from moebook.results.kinds import WORDS
+from moebook.results.schema import KIND_WORDS
 
 IN_YAML = ("profile", "notebook", "sweeps", "model", "series", "method", "dtype", "quantization")
 IN_YAML += ("num_layers", "expert_ffn_dim", "num_experts", "top_k", "tensor_parallel")
@@ -45,7 +45,7 @@ def _told(row: dict, spec: Spec, columns: list[str]) -> str:
     what = ", ".join(reading(c, row[c]) for c in columns if row[c] is not None)
     said = [f"<b>{html.escape(label)}</b>" if label else "", html.escape(what)]
     said.append(f"{cell_number(float(row[spec.metric]), 4)} {_interval(row, spec.metric)}")
-    said.append(f"{WORDS.get(row['got'], row['got'])}{_records(row)}")
+    said.append(f"{KIND_WORDS.get(row['got'], row['got'])}{_records(row)}")
     said.append(html.escape(row.get("note") or ""))
     return "<br>".join(filter(None, said))
 

@@ -16,7 +16,7 @@ import pandas as pd
 from moebook.html_report import words
 from moebook.plot import style
 from moebook.plot.figure import SectionFigure
-from moebook.results import claim_cards, page
+from moebook.results import cards, page
 from moebook.sections import profile as whole_profile
 from moebook.workbook import NoResults, Run
 
@@ -45,7 +45,7 @@ def build(profile: str, output_root: str | None = None) -> str:
         f"<p>{escape(words.ABOUT)}</p><ul>{links}</ul>",
         f"<p>Not in this report:</p><ul>{lacking}</ul>" * bool(lacking),
         "<h2>The source's claims</h2>",
-        claim_cards.cards(verdicts).html,
+        cards.html_cards(verdicts).html,
         *(f'<h2 id="{stem}">{escape(title)}</h2>{html}' for stem, title, html in parts),
         "<h2>Where the numbers are from</h2>",
         "".join(f"<p>{escape(line)}</p>" for line in origins),

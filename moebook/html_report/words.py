@@ -1,9 +1,9 @@
 """Words of the report that no result decides."""
 
-from moebook.results.kinds import MEANINGS
+from moebook.results.schema import KIND_MEANINGS
 
 ABOUT = (
     "What MoE-Inference-Bench claims of the inference of Mixture-of-Experts models, measured again "
     "with vLLM: a verdict on each claim, then each section's figures with the rows behind them."
 )
-KINDS = f"Kinds of number: {', '.join(f'{word} ({of})' for word, of in MEANINGS.items())}."
+KINDS = f"Kinds of number: {', '.join(f'{word} ({of})' for word, of in KIND_MEANINGS.items())}."

@@ -9,7 +9,7 @@ from moebook.plot import layout, lines, style
 from moebook.plot.figure import figure
 from moebook.plot.rows import plotted, rows_of, with_numbers
 from moebook.predict.columns import LEFT_OUT
-from moebook.results.kinds import method_kind
+from moebook.results.schema import method_kind
 
 
 @figure("predicted_vs_measured")

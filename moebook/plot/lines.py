@@ -26,7 +26,7 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
-from moebook.results.kinds import WORDS, method_kind
+from moebook.results.schema import KIND_WORDS, method_kind
 
 FILLED = ("full", "graph", "measured")
 FLOORS = {"throughput_tok_s": "floor_throughput_tok_s", "layer_time_us": "floor_layer_us"}
@@ -133,7 +133,7 @@ def draw_points(
 ) -> None:
     """Markers of one series by method kind."""
     kinds = np.asarray(kinds)
-    for kind in WORDS:
+    for kind in KIND_WORDS:
         at = kinds == kind
         if not at.any():
             continue
@@ -158,12 +158,12 @@ def marker_look(kind: str, colour: str, marker: str) -> list[dict]:
 
 def method_handles(kinds: list[str]) -> tuple[list, list[str]]:
     """Legend entries for the method kinds present."""
-    present = [k for k in WORDS if k in set(kinds)]
+    present = [k for k in KIND_WORDS if k in set(kinds)]
     handles = [
         tuple(Line2D([], [], linestyle="none", **look) for look in marker_look(k, style.GREY, "o"))
         for k in present
     ]
-    return handles, [WORDS[k] for k in present]
+    return handles, [KIND_WORDS[k] for k in present]
 
 
 HANDLERS = {tuple: HandlerTuple(ndivide=1, pad=0)}

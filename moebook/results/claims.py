@@ -8,13 +8,14 @@ supported, mixed when some cells or parts hold and others do not, undecided othe
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+
+import yaml
 
 from moebook.results import starts
 from moebook.results.cells import METRIC
 from moebook.results.comparison import Item
-from moebook.results.history import RuleChange
 
 INF = float("inf")
 FINEST_PCT = 0.8  # by which independent re-runs of public benchmarks differ at least
@@ -179,6 +180,41 @@ class Part:
             return "contradicted"
         open_ = met + unsure >= self.share * n or fails(failed + unsure)
         return "undecided" if open_ else "mixed"
+
+
+@dataclass(frozen=True)
+class RuleChange:
+    """until: the day (ISO) that the rule was replaced. rule: in words. after_data: whether it was
+    changed with results at hand. verdicts: profile -> verdict and effect that it gave last."""
+
+    until: str
+    rule: str
+    why: str
+    after_data: bool
+    verdicts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def short(self) -> str:
+        """When the rule was replaced and what verdict it gave where; the card has the rest."""
+        after = ", after data" if self.after_data else ""
+        told = ", ".join(f"{on}: {v.partition(',')[0]}" for on, v in self.verdicts.items())
+        return f"changed {self.until}{after}; before {told or 'none'}"
+
+    def __str__(self) -> str:
+        after = ", after data" if self.after_data else ""
+        told = "; ".join(f"{profile}: {verdict}" for profile, verdict in self.verdicts.items())
+        return (
+            f"until {self.until}{after}: {self.rule}. Changed: {self.why}. "
+            f"Verdicts: {told or 'none'}"
+        )
+
+
+def read_history(text: str) -> dict[str, tuple[RuleChange, ...]]:
+    """The changes of each claim of a history.yaml."""
+    return {
+        name: tuple(RuleChange(**{**one, "until": str(one["until"])}) for one in changes)
+        for name, changes in (yaml.safe_load(text) or {}).items()
+    }
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """A section's commentary: text whose every number is computed from the table it speaks of, and
-what the commentaries of several sections share.
+what the commentaries of several sections share: words, and whole ones on energy and on prediction.
 
     @commentary
     def over_batch(table): ...
@@ -13,11 +13,21 @@ from functools import wraps
 
 import pandas as pd
 
+from moebook.predict.columns import CALIBRATED, LEFT_OUT
+from moebook.predict.measured import METHODS
 from moebook.results.cells import of_sweep
+from moebook.study.energy import SWEEP
 from moebook.study.lengths import Length
 
 T = "throughput_tok_s"
 NOTHING = "Nothing was measured for this figure."
+PER_TOKEN = "energy_per_output_token_j"
+SAME_PCT = 3.0  # two ratios nearer than this are told as one
+MOST_ENERGY = 2  # series told
+HOW_PREDICTED = {
+    LEFT_OUT: "predicted while their model was left out of the fit",
+    CALIBRATED: "predicted by the shipped calibration, which has their model or its kin in it",
+}
 
 
 def commentary(say: Callable[..., str]) -> Callable:
@@ -104,3 +114,124 @@ def missing(summary: pd.DataFrame, sweep: str) -> str:
 def with_gain(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of `gains` that have one."""
     return rows[(rows["status"] == "ok") & rows["gain_pct"].notna()]
+
+
+@commentary
+def predicted_vs_measured(table: pd.DataFrame) -> str:
+    """The score by how predictions were made, or why there are none."""
+    if "predicted_e2e_s" not in table:  # of nothing measured
+        return "No prediction: nothing was measured."
+    ok = table["status"] == "ok"
+    measured = table[ok & table["predicted_e2e_s"].notna()]
+    if measured.empty:
+        why = table.loc[ok, "predicted_reason"].dropna()
+        return f"No prediction: {why.iloc[0] if len(why) else 'nothing was measured'}."
+    told = [_prediction_score(measured, how, words) for how, words in HOW_PREDICTED.items()]
+    none = table.loc[ok & table["method"].isin(METHODS) & table["predicted_e2e_s"].isna()]
+    whose = none.groupby("predicted_reason")["model"].agg(lambda m: ", ".join(sorted(set(m))))
+    told += [f"No prediction of {models}: {reason}." for reason, models in whose.items()]
+    return " ".join(filter(None, told))
+
+
+def _prediction_score(rows: pd.DataFrame, how: str, words: str) -> str | None:
+    own = rows[rows["predicted_how"] == how]
+    if own.empty:
+        return None
+    error = 100 * (own["predicted_e2e_s"] / own["e2e_s"].astype(float) - 1).abs()
+    inside = own["e2e_s"].between(own["predicted_e2e_s_lo95"], own["predicted_e2e_s_hi95"])
+    return (
+        f"{len(own)} points {words}: E2E off by {error.median():.1f} % in the median, "
+        f"{error.quantile(0.9):.0f} % at the 90th percentile; {100 * inside.mean():.0f} % lie in "
+        "their 95 % interval."
+    )
+
+
+@commentary
+def energy(table: pd.DataFrame) -> str:
+    """Joules a token over batch, and whether a series saves energy beyond the time it saves."""
+    rows = measured(table, SWEEP)
+    if rows.empty:
+        return nothing(table, SWEEP)
+    told = [*_over_first(rows)[:MOST_ENERGY], *_over_batch(rows)[:MOST_ENERGY]] or [
+        _energy_range(rows)
+    ]
+    idle = rows["idle_power_w"].astype(float)
+    powers = rows["decode_power_w"].astype(float)
+    told.append(
+        f"The card takes {powers.min():.0f} to {powers.max():.0f} W while decoding, "
+        f"{idle.mean():.0f} W idle with an engine loaded."
+    )
+    return "\n\n".join(told)
+
+
+@commentary
+def price(table: pd.DataFrame, device_hour_price: float | None = None) -> str:
+    """Price of a million tokens, input and output, at `device_hour_price` of one device."""
+    if device_hour_price is None:
+        return "No cost is told: `device_hour_price` is null."
+    rows = measured(table, SWEEP)
+    if rows.empty:
+        return nothing(table, SWEEP)
+    devices = rows["tensor_parallel"].astype(int) * rows["pipeline_parallel"].astype(int)
+    found = 1e6 * device_hour_price * devices / 3600 / rows["throughput_tok_s"].astype(float)
+    ends = [found.idxmin(), found.idxmax()]
+    return "A million tokens, input and output, cost " + " to ".join(
+        f"{found[i]:.3g} ({_energy_name(rows.loc[i])}, batch {rows.loc[i, 'batch']})" for i in ends
+    )
+
+
+def _energy_name(row: pd.Series) -> str:
+    return " ".join(filter(None, (str(row["model"]), str(row["series"] or ""))))
+
+
+def _over_batch(rows: pd.DataFrame) -> list[str]:
+    """A token's energy at the smallest and at the largest batch, of each line that has both."""
+    found = []
+    for _, own in rows.groupby(["model", "series"], sort=False, dropna=False):
+        own = own.sort_values("batch")
+        low, high = own.iloc[0], own.iloc[-1]
+        if low["batch"] < high["batch"]:
+            found.append(
+                f"{_energy_name(low)}: an output token takes {low[PER_TOKEN]:.3g} J at batch "
+                f"{low['batch']}, {high[PER_TOKEN]:.3g} J at batch {high['batch']}."
+            )
+    return found
+
+
+def _over_first(rows: pd.DataFrame) -> list[str]:
+    """Energy and time of each further series over the first of its model, at the largest and at the
+    smallest batch that both have."""
+    found = []
+    for model, own in rows.groupby("model", sort=False):
+        first, *others = in_order(own)
+        base = own[own["series"] == first].set_index("batch")
+        for name in others:
+            mine = own[own["series"] == name].set_index("batch")
+            shared = mine.index.intersection(base.index)
+            for batch in sorted({shared.min(), shared.max()} if len(shared) else (), reverse=True):
+                found.append(_saved(model, name, first, mine, base, batch))
+    return found
+
+
+def _saved(model: str, name: str, first: str, mine, base, batch: int) -> str:
+    energy, time = (
+        float(mine.loc[batch, column]) / float(base.loc[batch, column])
+        for column in (PER_TOKEN, "e2e_s")
+    )
+    how = (
+        "energy is saved by time alone"
+        if abs(energy / time - 1) < SAME_PCT / 100
+        else f"the mean power changes by {change(energy / time)}"
+    )
+    return (
+        f"{model}, {name} over {first} at batch {batch}: energy {change(energy)}, time "
+        f"{change(time)}; {how}."
+    )
+
+
+def _energy_range(rows: pd.DataFrame) -> str:
+    values = rows[PER_TOKEN].astype(float)
+    ends = [values.idxmin(), values.idxmax()]
+    return "An output token takes " + " to ".join(
+        f"{values[i]:.3g} J ({_energy_name(rows.loc[i])})" for i in dict.fromkeys(ends)
+    )

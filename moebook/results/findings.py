@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from moebook.results.claims import RuleChange
 from moebook.results.conditions import Condition
-from moebook.results.history import RuleChange
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,16 @@
-"""One series against another at the same place: ratios of a metric, percent gains.
+"""One series against another at the same place: ratios of a metric, percent gains, and by how much
+a perplexity exceeds that of a reference.
 
 A place is a model with its active experts, batch and lengths. A ratio has the interval that
-verdicts take (intervals.py)."""
+verdicts take (intervals.py).
+
+The repeats of a perplexity are disjoint parts of one text. Parts differ in difficulty, so their
+range is no noise of a comparison: models are compared part by part, the easiest with the easiest
+and so on, as ratios of what a summary keeps.
+
+    increase_pct      100 (median / median of `over` - 1)
+    increase_pct_lo   the least of that ratio over the easiest, median and hardest part; _hi the
+                      most. Of three repeats these are all the parts."""
 
 from collections.abc import Iterable
 
@@ -94,3 +103,36 @@ def gains(
     rows = ratios(summary, sweeps, over, metric)
     ends = [c for c in ("ratio", "ratio_lo", "ratio_hi") if c in rows]
     return rows.assign(**{c.replace("ratio", "gain_pct"): 100 * (rows[c] - 1) for c in ends})
+
+
+QUALITY = "quality"
+PARTS = ("perplexity", "perplexity_lo", "perplexity_hi")
+
+
+def increases(table: pd.DataFrame, over: str) -> pd.DataFrame:
+    """The rows of sweep `quality` with `increase_pct` (and _lo, _hi, in %) over series `over`.
+
+    Where `over` has no number every other row gets its status and reason, and no increase. Empty
+    where the sweep is; ValueError where `over` is missing or there twice."""
+    rows = of_sweep(table, QUALITY)
+    reference = rows[rows["series"] == over]
+    if len(rows) and len(reference) != 1:
+        raise ValueError(
+            f"quality over {over!r} needs that series once in sweep {QUALITY!r}, which has it "
+            f"{len(reference)} times; "
+            f"series there: {', '.join(dict.fromkeys(rows['series'].dropna()))}"
+        )
+    if len(rows) and (status := reference["status"].item()) != "ok":
+        lost = rows["status"] == "ok"
+        rows = rows.assign(
+            status=rows["status"].mask(lost, status),
+            reason=rows["reason"].mask(lost, reference["reason"].item()),
+        )
+    parts = rows[[part for part in PARTS if part in rows]].astype(float)
+    base = parts.loc[reference.index].squeeze(axis=0) if len(rows) else 1.0
+    ratios = 100 * (parts / base - 1)
+    return rows.assign(
+        increase_pct=ratios["perplexity"],
+        increase_pct_lo=ratios.min(axis=1),
+        increase_pct_hi=ratios.max(axis=1),
+    )

@@ -18,7 +18,7 @@ from moebook.predict import layers
 from moebook.predict.columns import add_predictions
 from moebook.predict.roofline import ArchitectureOf, Ceilings, add_floor
 from moebook.problems import Told
-from moebook.results import balance, deciding, derived, schema
+from moebook.results import balance, cells, derived, schema
 from moebook.results import table as results
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
@@ -97,7 +97,7 @@ class Results:
     def counts(self) -> dict[str, int]:
         """Points by status; what was composed of others is no point."""
         return (
-            self.summary.loc[self.summary["method"] != deciding.COMPOSED, "status"]
+            self.summary.loc[self.summary["method"] != cells.COMPOSED, "status"]
             .value_counts()
             .to_dict()
         )
@@ -236,11 +236,11 @@ def enriched(res: Results) -> Results:
     found = replace(
         res, summary=add_predictions(summary, architecture_of(res.plan), res.plan.device)
     )
-    return replace(found, summary=deciding.with_decisions(res.enrich.summary(found)).copy())
+    return replace(found, summary=cells.with_decisions(res.enrich.summary(found)).copy())
 
 
 def unmeasured(params: NotebookParams, plan: Plan, origin: str, enrich: Enrich) -> Results:
     """Results of a plan of which nothing is measured or read."""
     table = with_metrics(results.assemble(plan, {}), plan, None)
-    summary = deciding.with_decisions(results.summarize(table))
+    summary = cells.with_decisions(results.summarize(table))
     return Results(plan, params, table, summary, {"ceilings": None}, origin, enrich=enrich)

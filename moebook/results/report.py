@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from moebook.results import kinds, page
+from moebook.results import page, schema
 
 # shown column -> (table column, factor, format); those of seconds are shown as ms, latency in s
 QUANTITIES = {
@@ -44,7 +44,7 @@ def results_frame(summary: pd.DataFrame, limit: int = 30) -> tuple[pd.DataFrame,
         if column in shown and (column != "series" or shown[column].fillna("").any())
     }
     if "method" in data:
-        data["method"] = shown["method"].map(kinds.word, na_action="ignore").fillna("–")
+        data["method"] = shown["method"].map(schema.kind_word, na_action="ignore").fillna("–")
     data |= {
         name: [_with_spread(row, *how) for _, row in shown.iterrows()]
         for name, how in _quantities(summary).items()

@@ -3,7 +3,8 @@
 columns.yaml holds the words; the parquet schema, the pandas types and the data dictionary are made
 of it. Every results.parquet has exactly the columns of `table()`, typed also where they are empty,
 so that pyarrow datasets, polars, duckdb, pandas and R read tables of several notebooks and profiles
-as one.
+as one. Also how a number was got: the same words in tables, figures, commentary, the explorer and
+reports.
 
     python -m moebook.results.schema > docs/data_dictionary.md
 """
@@ -31,6 +32,27 @@ ALWAYS_THERE = {"integer": "int64", "flag": "bool"}  # pandas types that have no
 IDENTITIES = ("place", "series", "room")
 TIMED = ("s", "tokens/s")  # units of what has an interval between engine starts
 SUMMARISED = ("repeat", "metric")  # groups of which a summary tells the median and the range
+KIND_WORDS = {  # a method, or what is drawn of it -> the word of its kind
+    "full": "measured",
+    "sampled": "sampled",
+    "depth": "extrapolated",
+    "graph": "under a captured graph",
+    "calls": "plain calls",
+    "measured": "measured",
+    "composed": "composed",
+    "computed": "computed",
+    "published": "published",
+    "predicted": "predicted",
+}
+KIND_MEANINGS = {
+    "measured": "every step was run",
+    "sampled": "decode steps were timed in windows: at the first and last contexts of a run, of "
+    "energy around the middle",
+    "extrapolated": "from engines of fewer layers",
+    "composed": "of other measured parts",
+    "predicted": "by the calibrated model",
+    "published": "printed by others",
+}
 
 
 @dataclass(frozen=True)
@@ -185,6 +207,19 @@ def _rows(found: list[Column]) -> list[str]:
             for c in found
         ),
     ]
+
+
+def method_kind(method: str) -> str:
+    """The kind of a method, a key of KIND_WORDS where it has a word: everything extrapolated over
+    depth is `depth`, and energy is of windows of steps."""
+    if method == "energy":
+        return "sampled"
+    return "depth" if str(method).startswith("depth") else str(method)
+
+
+def kind_word(method: str) -> str:
+    """`extrapolated` of `depth+sampled`; a method without a word is its own."""
+    return KIND_WORDS.get(method_kind(method), str(method))
 
 
 HEAD = """\

@@ -11,7 +11,7 @@ from moebook.results import agreement, verdicts
 from moebook.results.claims import Claim
 from moebook.results.findings import Verdict
 from moebook.results.judge import beside
-from moebook.results.robust import check_of
+from moebook.results.verdicts import check_of
 from moebook.study.params import load
 from moebook.workbook import NoResults, Run
 

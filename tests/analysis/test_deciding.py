@@ -8,13 +8,13 @@ import shipped
 from analysis_tables import MIXTRAL, grid, row
 
 from moebook import sections
-from moebook.results import deciding, report
+from moebook.results import cells, report
 from moebook.results import verdicts as claims
 from moebook.sections.parallelism.composed import COMPOSED
 
 
 def decisions(*rows: dict) -> list[tuple]:
-    found = deciding.with_decisions(pd.DataFrame(list(rows)))
+    found = cells.with_decisions(pd.DataFrame(list(rows)))
     return [
         (d, None if pd.isna(n) else n) for d, n in zip(found["decides"], found["note"], strict=True)
     ]
@@ -83,15 +83,15 @@ def test_composed_rows_stand_beside_and_decide_nothing():
     composed = {**run, "method": COMPOSED, "sweeps": COMPOSED, "key": "c"}
     failed = {**row("modes", MIXTRAL, None, batch=1, tokens=128, status="oom"), "series": "TP"}
     rank = {**run, "series": "rank of TP 2", "sweeps": "shards"}
-    assert decisions(run, composed) == [(True, None), (False, deciding.BESIDE)]
-    assert decisions(failed, composed)[1] == (False, deciding.BESIDE)
-    assert decisions(rank) == [(False, deciding.ONE_RANK)]
+    assert decisions(run, composed) == [(True, None), (False, cells.BESIDE)]
+    assert decisions(failed, composed)[1] == (False, cells.BESIDE)
+    assert decisions(rank) == [(False, cells.ONE_RANK)]
 
 
 def test_the_notebooks_table_shows_the_note_and_counts_them():
     uneven = [{**timed(0.8, 1.0, active=k), "model": "uneven"} for k in (1, 2, 4)]
     failed = row("grid", MIXTRAL, None, batch=1, tokens=1, status="oom")
-    summary = deciding.with_decisions(pd.DataFrame([timed(2.0, 1.0), *uneven, failed]))
+    summary = cells.with_decisions(pd.DataFrame([timed(2.0, 1.0), *uneven, failed]))
     frame, line = report.results_frame(summary, 6)
     assert frame["decides"].tolist() == ["no", "no", "yes", "no", "no"]
     assert frame["note"].tolist()[1].startswith("measured under its physical limit by 20 %")
@@ -171,7 +171,7 @@ def test_without_a_row_that_it_does_not_name_a_verdict_is_the_same(summary, verd
 def test_a_claim_on_a_model_under_its_bound_is_untested(summary):
     own = summary["model"] == "DeepSeek-V2-Lite"
     under = summary["tpot_s"].where(~own, 0.88 * summary["floor_tpot_s"])
-    judged = deciding.with_decisions(summary.assign(tpot_s=under).drop(columns=["decides", "note"]))
+    judged = cells.with_decisions(summary.assign(tpot_s=under).drop(columns=["decides", "note"]))
     only = [c for c in sections.claims() if c.id == "topk-dsv2"]
     (found,) = claims.evaluate(judged, only, checks=False)
     assert found.verdict == "untested" and "near uniform" in found.reason

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.results.increases import increases
+from moebook.results.gains import increases
 from moebook.sections.pruning.pruned import perplexities, with_ratio, with_speed
 
 TARGET = "tiny:gpu/aux-0.01"

@@ -7,8 +7,9 @@ import yaml
 from analysis_tables import grid
 
 from moebook import sections
-from moebook.results import history, verdicts
+from moebook.results import verdicts
 from moebook.results.cards import card, robustness
+from moebook.results.claims import read_history
 
 
 def gap(large: float):
@@ -66,7 +67,7 @@ def test_every_claim_with_a_rule_has_its_history_and_no_other_has():
         if not section.claims:
             continue
         file = Path("moebook/sections") / section.name / "history.yaml"
-        past = history.read(file.read_text(encoding="utf-8"))
+        past = read_history(file.read_text(encoding="utf-8"))
         assert set(past) <= {claim.id for claim in section.claims}
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
         assert all(change["rule"] and change["why"] for own in raw.values() for change in own)
@@ -77,4 +78,4 @@ def test_every_claim_with_a_rule_has_its_history_and_no_other_has():
 
 def test_a_history_with_an_unknown_entry_is_refused():
     with pytest.raises(TypeError):
-        history.read("a:\n- {until: 2026-01-01, rule: r, why: w, after_data: true, mood: odd}")
+        read_history("a:\n- {until: 2026-01-01, rule: r, why: w, after_data: true, mood: odd}")

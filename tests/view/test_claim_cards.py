@@ -4,7 +4,7 @@ import pytest
 import shipped
 
 from moebook import sections
-from moebook.results import claim_cards, loading, page
+from moebook.results import cards, loading, page
 from moebook.results.findings import CellResult, PartResult, Verdict
 from moebook.workbook import Run
 
@@ -33,7 +33,7 @@ MIXED = Verdict(
 
 
 def test_a_mixed_card_says_which_half_held_and_what_would_change_it():
-    html = claim_cards.card(MIXED)
+    html = cards.html_card(MIXED)
     assert "gain: holds at batch 64 (+17)" in html
     assert "gain: does not hold at batch 1 (-12)" in html
     assert "1 of 2 cells hold" in html and "as first written" in html
@@ -42,7 +42,7 @@ def test_a_mixed_card_says_which_half_held_and_what_would_change_it():
 
 
 def test_an_untested_card_gives_the_reason_in_place_of_a_number():
-    html = claim_cards.card(Verdict("b", 6, "06", "B.", "untested", reason="needs 4 GPUs"))
+    html = cards.html_card(Verdict("b", 6, "06", "B.", "untested", reason="needs 4 GPUs"))
     assert "– untested" in html and "needs 4 GPUs" in html and "Measured" not in html
 
 
@@ -50,7 +50,7 @@ def test_parts_untested_for_one_reason_say_it_once():
     parts = [PartResult(n, "untested", None, None, None, "%", 0, "needs weights") for n in "xy"]
     reason = "x: needs weights; y: needs weights"
     v = Verdict("b", 6, "06", "B.", "untested", reason=reason, parts=tuple(parts))
-    assert claim_cards.in_short(v) == ["needs weights"]
+    assert cards.in_short(v) == ["needs weights"]
 
 
 @pytest.mark.parametrize("word", page.VERDICTS)
@@ -63,7 +63,7 @@ def test_every_verdict_has_a_colour_and_a_mark_of_its_own(word):
 
 def test_every_shipped_claim_has_a_card_without_keys_of_the_table():
     found, _ = shipped.verdicts("h200")
-    shown = claim_cards.cards(found)
+    shown = cards.html_cards(found)
     assert all(f"<b>{v.id}</b>" in shown.html for v in found)
     assert not [
         v.id

@@ -5,7 +5,7 @@ import pytest
 import shipped
 
 from moebook.plot.energy import energy as drawn
-from moebook.results.energy import energy, price
+from moebook.results.commentary import energy, price
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from moebook.explore import arranged, choices, hover
 from moebook.explore.chart import chart
 from moebook.explore.choices import Choice, moved
 from moebook.explore.views import View, metrics_of, with_rows
-from moebook.results.deciding import UNEVEN
+from moebook.results.cells import UNEVEN
 
 GRID = View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts")
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)

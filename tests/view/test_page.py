@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from moebook import paths, sections
 from moebook.plot import length_axis
-from moebook.results import claim_cards, page
+from moebook.results import cards, page
 from moebook.results.findings import Verdict
 from moebook.workbook import Run
 
@@ -92,7 +92,7 @@ def test_a_figure_of_layers_names_no_length_and_of_engines_its_own():
 def test_cards_are_folded_by_section_with_their_counts():
     found = [Verdict(i, n, f"0{n}", "S.", w, reason="r") for i, n, w in
              [("a", 1, "untested"), ("b", 2, "mixed"), ("c", 2, "untested")]]  # fmt: skip
-    html = claim_cards.by_section(found).html
+    html = cards.by_section(found).html
     assert "<b>Section 2:</b> 2 claims: 1 mixed, 1 untested" in html and "<b>c</b>" in html
 
 

@@ -12,15 +12,16 @@ from moebook.results.commentary import (
     change,
     commentary,
     ends_of,
+    energy,
     measured,
     nothing,
     planned,
+    predicted_vs_measured,
+    price,
     with_length,
 )
-from moebook.results.energy import energy, price
-from moebook.results.kinds import word
 from moebook.results.page import Number
-from moebook.results.prediction import predicted_vs_measured
+from moebook.results.schema import kind_word
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
 from moebook.sections.hyperparameter_scaling.regimes import (
     AUTHOR,
@@ -146,7 +147,7 @@ def grid_heatmap(table: pd.DataFrame) -> str:
     if ok.empty:
         return f"{len(rows)} cells, none measured ({gone})."
     methods = ", ".join(
-        f"{n} {method}" for method, n in ok["method"].map(word).value_counts().items()
+        f"{n} {method}" for method, n in ok["method"].map(kind_word).value_counts().items()
     )
     return (
         f"{len(rows)} cells: {len(ok)} with a number ({methods}); {gone}. Throughput runs from "

@@ -22,7 +22,7 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
-from moebook.results.kinds import WORDS, method_kind
+from moebook.results.schema import KIND_WORDS, method_kind
 
 CELL = ("expert_ffn_dim", "num_experts", "top_k")
 COLOUR_MAP = "cividis"
@@ -142,5 +142,5 @@ def _legend(rows: pd.DataFrame) -> tuple[list, list[str]]:
     labels = [f"{WITHOUT[status][0]}: {style.MISSING[status][1]}" for status in missing]
     if rows["text"].str.endswith("*").any():
         handles.append(Line2D([], [], linestyle="none", marker="$*$", color="black", markersize=4))
-        labels.append(WORDS["depth"])
+        labels.append(KIND_WORDS["depth"])
     return handles, labels

@@ -12,14 +12,15 @@ from moebook.results.commentary import (
     change,
     commentary,
     ends_of,
+    energy,
     in_order,
     measured,
     nothing,
     planned,
+    predicted_vs_measured,
+    price,
 )
-from moebook.results.energy import energy, price
 from moebook.results.page import Number
-from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.model_comparison import accuracies, breakdown
 from moebook.sections.model_comparison.params import ALL_LLMS
 from moebook.sections.model_comparison.pareto import (

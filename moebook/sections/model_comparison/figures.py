@@ -16,7 +16,7 @@ from moebook.plot.energy import energy
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
-from moebook.results.kinds import method_kind
+from moebook.results.schema import method_kind
 from moebook.sections.model_comparison.breakdown import parameter_breakdown
 from moebook.sections.model_comparison.params import ALL_LLMS
 from moebook.sections.model_comparison.pareto import accuracy_rows, on_front

@@ -5,6 +5,7 @@ import pandas as pd
 from moebook.models.one_rank import MODES, ONE
 from moebook.plot import markdown
 from moebook.results import gains
+from moebook.results.cells import COMPOSED
 from moebook.results.commentary import (
     NOTHING,
     change,
@@ -13,7 +14,6 @@ from moebook.results.commentary import (
     nothing,
     planned,
 )
-from moebook.results.deciding import COMPOSED
 from moebook.results.page import Number
 from moebook.sections.parallelism import scaling
 from moebook.sections.parallelism.plan import STAND_IN

@@ -35,7 +35,7 @@ from moebook.models.formats import dtype_bytes
 from moebook.predict.communication import Links, NoLinks, links_of, read_tables
 from moebook.predict.roofline import ArchitectureOf
 from moebook.results import schema
-from moebook.results.deciding import COMPOSED
+from moebook.results.cells import COMPOSED
 from moebook.sections.parallelism.scaling import ENDS, with_devices
 
 NOTEBOOK = "05_parallelism"

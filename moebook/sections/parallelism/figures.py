@@ -17,8 +17,8 @@ from moebook.models.one_rank import MODES, ONE
 from moebook.plot import layout, lines, style
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.rows import METRICS, plotted, rows_of, with_numbers
-from moebook.results.deciding import COMPOSED
-from moebook.results.kinds import method_kind
+from moebook.results.cells import COMPOSED
+from moebook.results.schema import method_kind
 from moebook.sections.parallelism import scaling
 
 NEEDED = (*scaling.SPLIT, "method", "batch", "throughput_tok_s")

@@ -4,8 +4,7 @@ one device, and against each other."""
 import pandas as pd
 
 from moebook.models.one_rank import MODES, ONE
-from moebook.results.cells import of_sweep
-from moebook.results.deciding import COMPOSED
+from moebook.results.cells import COMPOSED, of_sweep
 
 SPLIT = ["model", "series", "tensor_parallel", "pipeline_parallel"]
 PLACE = [*SPLIT, "batch", "input_tokens", "output_tokens"]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from moebook.explore.views import View
-from moebook.results.deciding import COMPOSED
+from moebook.results.cells import COMPOSED
 from moebook.sections.parallelism import scaling
 
 BY_MODE = View("Fig 13: devices", None, "devices", "series", "model", table=scaling.over_devices)

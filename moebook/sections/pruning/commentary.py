@@ -9,16 +9,17 @@ from moebook.results.commentary import (
     T,
     commentary,
     ends_of,
+    energy,
     in_order,
     measured,
     nothing,
     planned,
+    predicted_vs_measured,
+    price,
     with_gain,
 )
-from moebook.results.energy import energy, price
 from moebook.results.gains import gains
 from moebook.results.page import Number
-from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.pruning.pruned import (
     BASELINE,
     CRITERIA,

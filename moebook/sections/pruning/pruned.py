@@ -7,7 +7,7 @@ weights   `tiny:gpu/aux-0.01/inter-12.5-norm` -> criterion "norm"; null of what 
 import pandas as pd
 
 from moebook.results.cells import METHOD_ORDER
-from moebook.results.increases import increases
+from moebook.results.gains import increases
 
 SWEEP = "pruning"
 BASELINE = "baseline"

@@ -25,7 +25,7 @@ from moebook.plot.quality import (
     without_increase_failed,
 )
 from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
-from moebook.results.increases import SWEEP
+from moebook.results.gains import QUALITY
 from moebook.sections.pruning import pruned
 from moebook.sections.pruning.pruned import BASELINE, CRITERIA, KINDS
 
@@ -99,11 +99,11 @@ def quality_and_speed(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 def _rows(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, lines.Looks]:
     """The pruned rows, and a look per criterion in them."""
-    rows_of(table, name, SWEEP, ("series", "weights", "method", "perplexity"))
+    rows_of(table, name, QUALITY, ("series", "weights", "method", "perplexity"))
     rows = pruned.perplexities(table).dropna(subset=["kind", "criterion"])
     if rows.empty:
         raise ValueError(
-            f"{name}: sweep {SWEEP!r} has no row of a pruned model, which its weights name"
+            f"{name}: sweep {QUALITY!r} has no row of a pruned model, which its weights name"
         )
     rows = without_increase_failed(rows)
     one_per_place(rows, name, ("kind", "ratio_pct", "criterion"))

@@ -9,19 +9,19 @@ from moebook.results.commentary import (
     change,
     commentary,
     ends_of,
+    energy,
     in_order,
     measured,
     missing,
     nothing,
     planned,
+    predicted_vs_measured,
+    price,
     with_gain,
     with_length,
 )
-from moebook.results.energy import energy, price
-from moebook.results.gains import gains, ratios
-from moebook.results.increases import increases
+from moebook.results.gains import gains, increases, ratios
 from moebook.results.page import Number
-from moebook.results.prediction import predicted_vs_measured
 
 __all__ = ["energy", "predicted_vs_measured", "price"]
 

@@ -30,7 +30,7 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
-from moebook.results.kinds import method_kind
+from moebook.results.schema import method_kind
 from moebook.sections.quantization.quality_figures import quality_and_speed
 
 __all__ = ["energy", "predicted_vs_measured", "quality_and_speed"]

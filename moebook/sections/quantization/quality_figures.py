@@ -22,7 +22,7 @@ from moebook.plot.quality import (
     without_increase_failed,
 )
 from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
-from moebook.results.increases import increases
+from moebook.results.gains import increases
 
 GAINS = ["gain_pct", "gain_pct_lo", "gain_pct_hi"]
 

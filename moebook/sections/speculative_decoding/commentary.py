@@ -11,17 +11,18 @@ from moebook.results.commentary import (
     T,
     commentary,
     ends_of,
+    energy,
     length_of,
     measured,
     missing,
     nothing,
+    predicted_vs_measured,
+    price,
     with_gain,
     with_length,
 )
-from moebook.results.energy import energy, price
 from moebook.results.gains import gains
 from moebook.results.page import Number
-from moebook.results.prediction import predicted_vs_measured
 from moebook.sections.speculative_decoding import acceptance as accepted
 from moebook.sections.speculative_decoding import cost
 from moebook.sections.speculative_decoding.plan import PLAIN
