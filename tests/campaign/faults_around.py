@@ -86,8 +86,13 @@ def endless_answer(s):
     s.hurt(say="has no end", retry="failed")
 
 
-@injection("job array: all jobs at once", of_5=5, of_16=16)
-def whole_array(s, count):
+MANY = {"ffn_dims": [64 * n for n in range(1, 17)], "expert_counts": [4, 5, 6, 7]}
+
+
+@injection("job array: all jobs at once", of_5=(5, {}, POINTS), of_64=(64, MANY, 129))
+def whole_array(s, count, values, points):
+    s.params(**values)
+    s.limit_s = 600.0
     own = {"MOEBOOK_LOCKS": str(s.root / "tmp")}
     pids = {}
     for number in range(1, count + 1):
@@ -99,10 +104,10 @@ def whole_array(s, count):
         s.judge(ended, expect=0)
         if ended.code:
             s.seen["unclear"].append(f"{said}: exit {ended.code}: {ended.last}")
-    if s.times("measure") > POINTS:
-        s.seen["doubled"].append(f"{s.times('measure')} measurements of {POINTS} points")
+    if s.times("measure") > points:
+        s.seen["doubled"].append(f"{s.times('measure')} measurements of {points} points")
     s.environment |= own
-    s.rerun()
+    s.rerun(expect=points)
 
 
 def parquet() -> bytes:

@@ -108,6 +108,8 @@ class Site:
     environment: dict[str, str] = field(default_factory=dict)
     sessions: set[int] = field(default_factory=set)
 
+    limit_s: float = LIMIT_S
+
     def __post_init__(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
         (self.root / "tmp").mkdir(parents=True)
@@ -169,11 +171,11 @@ class Site:
             finally:
                 os._exit(code)
 
-    def end(self, pid: int, said: str = "said", limit_s: float = LIMIT_S) -> Ended:
-        deadline = time.monotonic() + limit_s
+    def end(self, pid: int, said: str = "said") -> Ended:
+        deadline = time.monotonic() + self.limit_s
         while not (found := os.waitpid(pid, os.WNOHANG))[0]:
             if time.monotonic() > deadline:
-                self.seen["hang"].append(f"no end within {limit_s:.0f} s")
+                self.seen["hang"].append(f"no end within {self.limit_s:.0f} s")
                 os.kill(pid, signal.SIGKILL)
                 found = os.waitpid(pid, 0)
                 break
@@ -227,9 +229,9 @@ class Site:
         found = sorted(self.folder.glob("points/*.json"))
         return {p.name: p.read_bytes() for p in found if p.is_file()}
 
-    def records(self) -> dict[str, dict]:
+    def records(self, files: dict[str, bytes] | None = None) -> dict[str, dict]:
         found = {}
-        for name, data in self.files().items():
+        for name, data in (self.files() if files is None else files).items():
             try:
                 record = json.loads(data)
             except (ValueError, RecursionError):
@@ -240,7 +242,7 @@ class Site:
 
     def ok(self) -> dict[str, bytes]:
         files = self.files()
-        return {n: files[n] for n, r in self.records().items() if r["status"] == "ok"}
+        return {n: files[n] for n, r in self.records(files).items() if r["status"] == "ok"}
 
     def first(self, number: int = 0) -> Path:
         return sorted(self.folder.glob("points/*.json"))[number]
@@ -322,7 +324,18 @@ class Site:
             self.seen["left"].append(f"/dev/shm/{noted.read_text()}")
         hidden = [p for p in self.root.glob("outputs/**/.*") if not p.name.startswith(".lock")]
         self.seen["left"] += [f"temporary file {path.name}" for path in hidden]
-        self.seen["left"] += [f"tmp/{p.name}" for p in (self.root / "tmp").glob("moebook*")]
+        logs = f"moebook-{os.getuid()}"  # of a node's workers, which stay to be read
+        found = [p.name for p in (self.root / "tmp").glob("moebook*") if p.name != logs]
+        self.seen["left"] += [f"tmp/{name}" for name in found]
+
+    def workers_end(self, limit_s: float = 15.0) -> None:
+        """Without the command, a worker on another machine ends, too."""
+        deadline = time.monotonic() + limit_s
+        while left := [c for c in self.mine().values() if "measure.worker" in c]:
+            if time.monotonic() > deadline:
+                self.seen["left"].append(f"goes on without its command: {left[0]}")
+                break
+            time.sleep(0.1)
 
     def end_all(self) -> None:
         for pid in self.mine():

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from moebook import devices, engine
 from moebook.devices import lock
+from moebook.measure import scratch
 from moebook.measure.executors import cards_for, largest_share
 from moebook.measure.schedule import Sweep, references
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
@@ -93,13 +94,11 @@ def measure(points: list[Point], task: Task) -> Iterator[Message]:
     worker = _worker(task, device)
     with (
         _claimed(device, points, task),
-        tempfile.TemporaryDirectory(prefix="moebook-node-") as folder,
+        _scratch() as folder,
         _killed_after_error(worker),
     ):
         train_family.trained(references(points), said.append, device.environment())
-        sweep = Sweep(
-            worker, device, task.limit_s, lambda key: Path(folder) / f"{key}.npz", said.append
-        )
+        sweep = Sweep(worker, device, task.limit_s, lambda key: folder / f"{key}.npz", said.append)
         for point, record in sweep.records(points, task.stop_at):
             provenance = {**record["provenance"], "node": socket.gethostname()}
             yield Message(
@@ -132,6 +131,16 @@ def _claimed(device: devices.Device, points: list[Point], task: Task) -> Iterato
     with lock.held(device, task.folder, used):
         lock.check_free(device, largest_share(points), used)
         yield
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder that the next worker on this node removes where this process is killed."""
+    folder = scratch.make()
+    try:
+        yield folder
+    finally:
+        scratch.remove(folder)
 
 
 @contextmanager
