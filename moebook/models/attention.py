@@ -124,7 +124,11 @@ def _chunked(c: dict) -> tuple[str, int | None, int]:
 _WINDOWED = {"gpt_oss": _sliding, "llama4": _chunked, "llama4_text": _chunked}
 
 
-KINDS: dict[str, Kind] = {"sliding_attention": "window", "chunked_attention": "chunk"}
+KINDS: dict[str, Kind] = {
+    "sliding_attention": "window",
+    "hybrid_sliding": "window",
+    "chunked_attention": "chunk",
+}
 FUSED = ("Wqkv", "qkv_proj", "query_key_value", "c_attn")  # queries, keys and values
 INDEX_SCALE = 4  # bytes of the scale that vLLM keeps with every 128 index keys in FP8
 
@@ -243,8 +247,8 @@ def _reach(config: Any, layer_type: str | None) -> tuple[Kind, int | None]:
 
 def _linear(layer: Layer, config: Any) -> list[AttentionGroup]:
     """The recurrent part of a layer: convolutions keep the inputs of all but the newest token."""
-    own = {**layer.of("linear_attention"), **layer.of("attention")}
-    convolutions = [t.shape for p, t in own.items() if "conv" in p and len(t.shape) == 3]
+    own = layer.tensors.items()
+    convolutions = [t.shape for p, t in own if "conv" in p and len(t.shape) == 3]
     conv_values = sum(channels * (width - 1) for channels, _, width in convolutions)
     linear = layer.of("linear_attention")
     heads, state = _state(linear, config)

@@ -19,8 +19,8 @@ from typing import Any
 
 from moebook.models import meta
 from moebook.models.attention import AttentionGroup, attention_groups
-from moebook.models.keys import find
-from moebook.models.shapes import family_of
+from moebook.models.keys import find, present, value
+from moebook.models.shapes import family_of, language_config
 from moebook.models.tensors import Counts, Layer, Module, Tensor, count, layers_of, num_experts
 
 SHIPPED = Path(__file__).parent / "counted.json"
@@ -84,12 +84,29 @@ def _built_shape(config: dict, remote: str | None = None) -> dict:
         raise meta.CannotBuild("transformers builds it without numbered layers")
     try:
         with meta.quiet():
-            return _shape(config, text, layers, outside)
+            shape = _shape(config, text, layers, outside)
     except (AttributeError, IndexError, TypeError, ZeroDivisionError) as error:
         raise meta.CannotBuild(
             f"what its {text.model_type} layers are for cannot be told from their tensors "
             f"and its config ({error})"
         ) from error
+    _check_read(language_config(config), shape)
+    return shape
+
+
+def _check_read(text: dict, shape: dict) -> None:
+    """CannotBuild where transformers built something else than the config says: a key that its
+    class does not read."""
+    built = {"layers": "num_layers", "experts": "num_experts", "top_k": "top_k"}
+    for what, of in built.items():
+        said = {path: value(text, path) for path in present(text, what)}
+        numbers = [n for v in said.values() for n in (v if isinstance(v, list) else [v])]
+        if numbers and shape[of] and max(numbers) > 1 and shape[of] not in numbers:
+            told = ", ".join(f"{path} {number}" for path, number in said.items())
+            raise meta.CannotBuild(
+                f"it says {told}, and transformers' class of {shape['family']} builds {shape[of]}: "
+                "the class does not read this key"
+            )
 
 
 def _shape(config: dict, text: Any, layers: list[Layer], outside: list) -> dict:

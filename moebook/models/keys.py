@@ -65,13 +65,14 @@ def find(config: Any, what: str) -> Any:
 def present(text: dict, what: str) -> list[str]:
     """Spellings of a quantity that a config's language part has a value for; dotted where they lie
     in a part of it."""
-    found = []
-    for path in SPELLINGS[what]:
-        *inside, key = path.split(".")
-        holder = text.get(inside[0]) if inside else text
-        if isinstance(holder, dict) and holder.get(key) is not None:
-            found.append(path)
-    return found
+    return [path for path in SPELLINGS[what] if value(text, path) is not None]
+
+
+def value(text: dict, path: str) -> Any:
+    """What a config's language part has under a spelling; None without it."""
+    *inside, key = path.split(".")
+    holder = text.get(inside[0]) if inside else text
+    return holder.get(key) if isinstance(holder, dict) else None
 
 
 def write(text: dict, path: str, value: int) -> None:

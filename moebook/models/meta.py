@@ -5,10 +5,13 @@ Of a multimodal model the text part is taken. Importing torch and transformers c
 nothing here is imported before a model is asked for that no formula covers."""
 
 import contextlib
+import sys
 import warnings
 from typing import Any
 
 from moebook.models import checks
+from moebook.models.keys import present
+from moebook.models.quantization_config import PARTS
 from moebook.models.tensors import Tensor
 
 
@@ -65,6 +68,11 @@ def _parsed(config: dict, remote: str | None):
             return transformers.AutoConfig.from_pretrained(remote, trust_remote_code=True)
         except Exception as error:  # code of a checkpoint may raise anything
             raise CannotBuild(_first_words(error)) from error
+    parts = transformers.CONFIG_MAPPING[given["model_type"]].sub_configs or {}
+    inner = getattr(parts.get("text_config"), "model_type", None)
+    if inner and not any(part in given for part in PARTS) and present(given, "layers"):
+        # a multimodal family's, with the language model's keys at the top
+        given = {"model_type": given["model_type"], "text_config": {**given, "model_type": inner}}
     try:
         return transformers.AutoConfig.for_model(**given)
     except Exception as error:  # validation of a config class: of its own kinds, or any
@@ -123,10 +131,25 @@ def _model(parsed, text, remote: str | None):
         return transformers.AutoModelForCausalLM.from_config(parsed, trust_remote_code=True)
     if type(parsed) in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return transformers.AutoModelForImageTextToText.from_config(parsed)
+    if whole := _around(text):
+        return transformers.AutoModelForImageTextToText.from_config(whole(text_config=text))
     named = getattr(transformers, next(iter(parsed.architectures or []), ""), None)
     if named is None:
         raise TypeError(f"transformers has no language model of model_type {parsed.model_type!r}")
     return named(parsed)
+
+
+def _around(text):
+    """The multimodal config class whose language part has no model of its own (Step-3.5-Flash is
+    the language part of Step-3.7's class); None where there is none."""
+    from transformers.models.auto import modeling_auto
+
+    classes = vars(sys.modules[type(text).__module__]).values()
+    for found in (c for c in classes if isinstance(c, type)):
+        parts = getattr(found, "sub_configs", None) or {}
+        if parts.get("text_config") is type(text):
+            return found if found in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else None
+    return None
 
 
 def _tensors(model):

@@ -17,7 +17,8 @@ from math import prod
 
 EXPERTS = frozenset({"experts"})
 ROUTERS = frozenset({"router", "gate", "expert_bias", "e_score_correction_bias", "moe_statics"})
-LINEAR = frozenset({"linear_attn", "mamba", "ssm", "conv1d", "A_log", "dt_bias", "slope_rate"})
+LINEAR = frozenset({"linear_attn", "mamba", "ssm", "A_log", "dt_bias", "slope_rate"})
+CONVOLUTIONS = frozenset({"conv", "conv1d"})
 STACKS = frozenset({"layers", "h", "blocks", "block"})
 OTHER_MODALITIES = (
     *("vision", "visual", "audio", "image", "video", "multi_modal", "resampler", "projector"),
@@ -49,9 +50,10 @@ class Block:
 
     @property
     def is_linear(self) -> bool:
-        """Linear attention, an SSM or a short convolution."""
+        """Linear attention, an SSM or a short convolution; not softmax attention to keys that one
+        has smoothed (Inkling)."""
         parts = {part for name in self.names for part in name.split(".")}
-        return bool(parts & LINEAR) or any(part == "conv" for part in parts)
+        return bool(parts & LINEAR) or bool(parts & CONVOLUTIONS and "k_proj" not in parts)
 
     @property
     def is_ffn(self) -> bool:

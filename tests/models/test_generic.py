@@ -14,6 +14,7 @@ TABLE = yaml.safe_load((Path(__file__).parent / "configs.yaml").read_text())
 BY_FORMULA = ("Llama-4-Maverick-17B-128E-Instruct", "Qwen2-57B-A14B")
 GENERIC = [name for name in TABLE if name not in BY_FORMULA]
 # Several experts' projections lie in modules of other names.
+PART_TYPE = {"step3p7": "step3p5", "qwen3_vl_moe": "qwen3_vl_moe_text"}
 NO_EXPERT_CLASS = ("DBRX", "Aria", "JetMoE-8B", "Jamba-v0.1")
 
 
@@ -35,6 +36,39 @@ def test_counts_and_caches_are_those_of_the_table(name):
     assert sizes.active_parameters(arch) / 1e9 == pytest.approx(row["active"], rel=0, abs=0.51e-3)
     assert sizes.kv_bytes_per_token(arch) == row["kv"]
     assert sizes.state_bytes_per_sequence(arch) == row["state"]
+
+
+@pytest.mark.parametrize("name", ["Step-3.7-Flash", "Qwen3-VL-30B-A3B-Instruct"])
+def test_a_language_part_is_read_with_and_without_the_model_around_it(name):
+    """Its keys at the top of the config, under the family's type and under the part's own."""
+    arch, config = load(name), TABLE[name]["config"]
+    kind, text = config["model_type"], dict(config["text_config"])
+    for given in ({**text, "model_type": kind}, {**text, "model_type": PART_TYPE[kind]}):
+        flat = from_config(given, name, "a test")
+        assert flat.counts == arch.counts and flat.attention_groups == arch.attention_groups
+
+
+def test_attention_to_smoothed_keys_keeps_them_and_the_convolutions():
+    """Inkling's keys and values (heads of 128), and its two residual streams of H, pass through
+    convolutions over 4 tokens; its layers attend to a window of 512 or to all."""
+    given = {"num_hidden_layers": 2, "layer_types": ["hybrid_sliding", "hybrid"]}
+    arch = from_config({"model_type": "inkling_text", **given}, "inkling", "a test")
+    softmax = [g for g in arch.attention_groups if g.kv_values]
+    assert [(g.kind, g.kv_heads, g.window) for g in softmax] == [
+        ("window", 16, 512),
+        ("full", 8, None),
+    ]
+    assert sizes.kv_bytes_per_token(arch) == 2 * 2 * 128 * (16 + 8)
+    smoothed = 2 * 128 * (16 + 8) + 2 * 2 * arch.hidden_size
+    assert sizes.state_bytes_per_sequence(arch) == 2 * 3 * smoothed
+
+
+def test_a_size_that_the_class_does_not_read_is_told():
+    """Step-3.7's class calls its experts otherwise; its default would be counted."""
+    config = TABLE["Step-3.7-Flash"]["config"]
+    wrong = {**config, "text_config": {**config["text_config"], "num_experts": 100}}
+    with pytest.raises(UnknownModel, match="num_experts 100.* step3p7 builds 288"):
+        from_config(wrong, "wrong", "a test")
 
 
 @pytest.mark.parametrize("name", [name for name in GENERIC if name not in NO_EXPERT_CLASS])
