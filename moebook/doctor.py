@@ -13,7 +13,7 @@ import yaml
 
 from moebook import devices, engine, paths
 from moebook.devices import nvml
-from moebook.devices.visible import VARIABLE, Card
+from moebook.devices.nvml import VARIABLE, Card
 
 NEEDED = (
     "papermill",

@@ -17,7 +17,7 @@ from threading import Event
 
 from moebook import devices, engine, paths
 from moebook.measure import files, run
-from moebook.measure.executors.local import Local
+from moebook.measure.executors import Local
 from moebook.measure.files import Unwritable
 from moebook.measure.schedule import references
 from moebook.measure.store import Store

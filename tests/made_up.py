@@ -10,8 +10,8 @@ import pandas as pd
 from moebook import sections
 from moebook.results import loading
 from moebook.results import table as results
-from moebook.study.given import read_yaml
 from moebook.study.params import build as checked
+from moebook.study.values import read_yaml
 
 ROOT = Path(__file__).parents[1]
 CEILINGS = {

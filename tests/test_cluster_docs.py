@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from moebook import sections
 from moebook.cli import app
-from moebook.study.shard import Shard
+from moebook.study.estimates import Shard
 
 TEMPLATES = [Path("docs/slurm.sh"), Path("docs/pbs.sh")]
 COMMANDS = get_command(app).commands

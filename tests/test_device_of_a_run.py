@@ -15,7 +15,7 @@ from moebook import devices, execute, sections
 from moebook.cli import app
 from moebook.devices import lock
 from moebook.measure import run, schedule
-from moebook.measure.executors.local import Local
+from moebook.measure.executors import Local
 from moebook.measure.store import Store
 from moebook.measure.worker_handle import WorkerHandle
 from moebook.study.params import build
@@ -152,7 +152,7 @@ def test_the_worker_sees_the_chosen_cards_alone(gpu, monkeypatch, tmp_path):
 def test_training_for_a_cpu_plan_sees_no_card(gpu, plan_for, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "moebook.measure.executors.local.train_family.trained",
+        "moebook.measure.executors.train_family.trained",
         lambda names, say, environment: asked.append(environment),
     )
     run.measure(plan_for("cpu"), tmp_path, worker=Scripted())

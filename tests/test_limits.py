@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from moebook import sections
 from moebook.cli import app
 from moebook.problems import ParameterError
-from moebook.study import limits
+from moebook.study import values
 from moebook.study.params import load
 
 FILE = "params/cpu/01_hyperparameter_scaling.yaml"
@@ -38,9 +38,9 @@ def test_minutes_that_are_none_are_refused_before_anything_is_touched(tmp_path, 
     assert record.read_text() == "{}" and len(list(tmp_path.rglob("*"))) == 3
 
 
-@pytest.mark.parametrize("minutes", [0.5, 1, limits.MOST_MINUTES])
+@pytest.mark.parametrize("minutes", [0.5, 1, values.MOST_MINUTES])
 def test_minutes_that_are_some(minutes):
-    assert limits.minutes_problem(minutes) is None
+    assert values.minutes_problem(minutes) is None
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_number_that_yaml_reads_otherwise_gets_the_right_hint(tmp_path, line, 
     ],
 )
 def test_hints_are_given_only_where_there_is_one(given, whole, hint):
-    assert limits.number_hint(given, whole) == hint
+    assert values.number_hint(given, whole) == hint
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from moebook import devices, paths, sections
 from moebook.measure.store import Store
 from moebook.study import estimates
-from moebook.study.given import read_yaml
 from moebook.study.params import NotebookParams, load
+from moebook.study.values import read_yaml
 
 FILES = sorted(paths.root().glob("params/*/*.yaml"))
 GPU = [f for f in FILES if f.parent.name == "gpu" and sections.find(str(f)).params.measures]

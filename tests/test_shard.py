@@ -19,8 +19,8 @@ from moebook.measure.files import Unwritable
 from moebook.measure.folder_lock import FolderInUse, locked
 from moebook.measure.store import Store
 from moebook.study import params as parameters
+from moebook.study.estimates import Shard, build_s
 from moebook.study.plan import Plan
-from moebook.study.shard import Shard, build_s
 
 FILES = [f for stem in sections.stems() for f in sorted(Path("params").glob(f"*/{stem}.yaml"))]
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import typer
 from typer.core import TyperGroup
 
-from moebook.cli import calibrate, catalog, models, predict, results, study
+from moebook.cli import models, predict, results, study
 from moebook.problems import Told, without_secrets
 
 
@@ -38,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # errors of options in one line, as all others
     help="Inference performance of Mixture-of-Experts models: plan, measure, draw, judge.",
 )
-for group in (study, results, models, catalog, predict, calibrate):
+for group in (study, results, models, predict):
     app.add_typer(group.app)
 
 

@@ -11,8 +11,8 @@ import typer
 from moebook import paths, sections
 from moebook.problems import choices
 from moebook.section import Section
-from moebook.study import limits
 from moebook.study import params as parameters
+from moebook.study import values
 from moebook.study.params import NotebookParams
 
 
@@ -37,8 +37,8 @@ def listed(option: str, given: str, allowed: Iterable[str], names: Iterable[str]
     return found
 
 
-check_minutes = _checked(limits.minutes_problem)
-check_percent = _checked(limits.percent_problem)
+check_minutes = _checked(values.minutes_problem)
+check_percent = _checked(values.percent_problem)
 check_folder = _checked(lambda path: paths.output_root_problem(paths.from_here(str(path))))
 
 ParamsFile = Annotated[

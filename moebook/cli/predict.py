@@ -1,4 +1,5 @@
-"""`moebook predict`: times, rates and memory of a model on a device, with intervals."""
+"""`moebook predict`: times, rates and memory of a model on a device, with intervals; `moebook
+calibrate`: a calibration of one's own cards from one's own results."""
 
 import json
 import re
@@ -232,3 +233,22 @@ def _sure(arch, settings, works, told, device: str) -> list[str]:
             f"TPOT {1e3 * near.tpot_s:.3g} ms (point {near.point_id})"
         )
     return lines
+
+
+@app.command()
+def calibrate(
+    outputs: Annotated[Path, typer.Option(help="outputs folder with measured results")] = Path(
+        "outputs"
+    ),
+    to: Annotated[Path, typer.Option(help="folder to write into")] = Path("calibrations"),
+) -> None:
+    """Fit the performance model to measured results; `moebook predict --calibration` reads it."""
+    from moebook.results.calibrating import calibrate as made
+
+    for file, found in made(outputs, to):
+        score = found.scores["left out"].get("all")
+        typer.echo(f"{file}: {found.inputs['points']} points of {found.device_kind}")
+        if score:
+            median, most = score["tpot_median_pct"], score["tpot_p90_pct"]
+            told = f"TPOT off by {median:.1f} % in the median, {most:.0f} % at the 90th percentile"
+            typer.echo(f"  models left out of the fit: {told}")

@@ -84,7 +84,7 @@ def measure(
 ) -> None:
     """Measure every point of a parameter file that has no result yet; notebooks then only draw."""
     from moebook.measure import executors, run
-    from moebook.study.shard import Shard
+    from moebook.study.estimates import Shard
 
     section, params = opened(file, output_root, notebook)
     plan = section.plan(params)

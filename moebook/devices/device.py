@@ -1,10 +1,13 @@
 """The device that a plan of some kind is measured on, as this machine has it."""
 
 import functools
+import os
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from moebook.devices import facts, host, nvml
-from moebook.devices.visible import VARIABLE
+from moebook.devices.nvml import VARIABLE
 from moebook.problems import Refused
 
 
@@ -107,3 +110,37 @@ def compute_capability(kind: str) -> float | None:
 def gpu_state(device: Device) -> dict:
     """Clocks (MHz), power limit (W) and temperature (°C) of the first card; empty on a CPU."""
     return nvml.state(device.uuids[0]) if device.on_gpu else {}
+
+
+def provenance(device: Device, used: int = 1) -> dict:
+    """used: cards of the device that the engine runs on, its first ones."""
+    return {
+        "device": device.name,
+        "device_kind": device.kind,
+        "device_count": device.count,
+        "device_memory_bytes": device.memory_bytes,
+        "device_uuid": ",".join(device.uuids[:used]) or None,
+        "device_cores": host.cores(),
+        "host_id": host.boot_id(),
+        "driver": device.driver,
+        "git_commit": os.environ.get("MOEBOOK_COMMIT") or git_commit(),
+    }
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, with `+` when tracked files differ; None
+    outside git."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    return commit and commit + ("+" if _git("status", "--porcelain", "-uno", "--", ".") else "")
+
+
+def _git(*args: str) -> str | None:
+    package = Path(__file__).parents[1]
+    try:
+        done = subprocess.run(
+            ["git", *args], cwd=package, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

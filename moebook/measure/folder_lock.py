@@ -17,7 +17,7 @@ from typing import IO
 
 from moebook.measure.files import Unwritable
 from moebook.problems import Told
-from moebook.study.shard import Shard
+from moebook.study.estimates import Shard
 
 
 class FolderInUse(Told, RuntimeError):

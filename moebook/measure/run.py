@@ -12,8 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from moebook import devices, engine
-from moebook.measure.executors import Job, Measured
-from moebook.measure.executors.local import Local
+from moebook.measure.executors import Job, Local, Measured
 from moebook.measure.files import write_atomic
 from moebook.measure.folder_lock import Held, locked
 from moebook.measure.progress import Progress
@@ -21,9 +20,8 @@ from moebook.measure.records import STATUSES, NotValid
 from moebook.measure.schedule import NO_PEAKS
 from moebook.measure.store import Store, device_name
 from moebook.measure.worker_handle import WorkerDied, WorkerHandle, WorkerTimeout
-from moebook.study.estimates import estimate_s
+from moebook.study.estimates import Shard, estimate_s
 from moebook.study.plan import Plan, Point
-from moebook.study.shard import Shard
 
 __all__ = ["WorkerDied", "WorkerHandle", "WorkerTimeout", "measure", "pending", "unfinished"]
 

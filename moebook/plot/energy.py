@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from moebook.plot import layout, lines, style
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, with_numbers
-from moebook.study.energy import SWEEP
+from moebook.study.points import ENERGY
 
 X, Y, NET = "throughput_tok_s", "energy_per_output_token_j", "energy_net_per_output_token_j"
 
@@ -17,7 +17,7 @@ X, Y, NET = "throughput_tok_s", "energy_per_output_token_j", "energy_net_per_out
 def energy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Energy of an output token (J) against throughput (tokens/s), both logarithmic, a line per
     model or series, its batches written beside. Dashed: without the idle card's power."""
-    rows = rows_of(table, "energy", SWEEP, ("model", "series", "batch", X, Y, NET))
+    rows = rows_of(table, "energy", ENERGY, ("model", "series", "batch", X, Y, NET))
     ok = with_numbers(rows, "energy", [X, Y, NET])
     one_per_place(rows, "energy", ("model", "series", "batch"))
     ok = ok.assign(line_label=_labels(ok)).sort_values("batch", kind="stable")

@@ -16,8 +16,8 @@ import pandas as pd
 from moebook.predict.columns import CALIBRATED, LEFT_OUT
 from moebook.predict.measured import METHODS
 from moebook.results.cells import of_sweep
-from moebook.study.energy import SWEEP
 from moebook.study.lengths import Length
+from moebook.study.points import ENERGY
 
 T = "throughput_tok_s"
 NOTHING = "Nothing was measured for this figure."
@@ -149,9 +149,9 @@ def _prediction_score(rows: pd.DataFrame, how: str, words: str) -> str | None:
 @commentary
 def energy(table: pd.DataFrame) -> str:
     """Joules a token over batch, and whether a series saves energy beyond the time it saves."""
-    rows = measured(table, SWEEP)
+    rows = measured(table, ENERGY)
     if rows.empty:
-        return nothing(table, SWEEP)
+        return nothing(table, ENERGY)
     told = [*_over_first(rows)[:MOST_ENERGY], *_over_batch(rows)[:MOST_ENERGY]] or [
         _energy_range(rows)
     ]
@@ -169,9 +169,9 @@ def price(table: pd.DataFrame, device_hour_price: float | None = None) -> str:
     """Price of a million tokens, input and output, at `device_hour_price` of one device."""
     if device_hour_price is None:
         return "No cost is told: `device_hour_price` is null."
-    rows = measured(table, SWEEP)
+    rows = measured(table, ENERGY)
     if rows.empty:
-        return nothing(table, SWEEP)
+        return nothing(table, ENERGY)
     devices = rows["tensor_parallel"].astype(int) * rows["pipeline_parallel"].astype(int)
     found = 1e6 * device_hour_price * devices / 3600 / rows["throughput_tok_s"].astype(float)
     ends = [found.idxmin(), found.idxmax()]

@@ -9,9 +9,9 @@ from pathlib import Path
 from moebook import paths
 from moebook.problems import ParameterError, Problem, choices
 from moebook.section import Section
-from moebook.study.given import read_yaml
 from moebook.study.params import NotebookParams, load
 from moebook.study.plan import Plan
+from moebook.study.values import read_yaml
 
 
 @cache

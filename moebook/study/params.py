@@ -24,9 +24,9 @@ from pydantic_core import PydanticCustomError
 from moebook import devices, paths
 from moebook.models import cache, fitting
 from moebook.problems import ParameterError, Problem, Wrong, choices
-from moebook.study import limits
-from moebook.study.given import of_notebook, read_yaml
+from moebook.study import values
 from moebook.study.routing import Routing
+from moebook.study.values import of_notebook, read_yaml
 
 PROFILE = r"[a-z0-9][a-z0-9_-]{0,63}"  # the name of a folder
 
@@ -79,7 +79,7 @@ class NotebookParams(BaseModel):
     output_root: str = "outputs"
     repeats: Annotated[int, Field(strict=True, ge=3, le=100)] = 3
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
-    point_limit_minutes: Annotated[Fraction, Field(le=limits.MOST_MINUTES)] = 10.0
+    point_limit_minutes: Annotated[Fraction, Field(le=values.MOST_MINUTES)] = 10.0
     dry_run: Flag = False
     measures: ClassVar[bool] = True  # False: a notebook that only reads
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -120,7 +120,7 @@ def build(
     try:
         params = model(**data)
     except ValidationError as error:
-        found = [limits.wrong(one, data, model.model_fields) for one in error.errors()]
+        found = [values.wrong(one, data, model.model_fields) for one in error.errors()]
     else:
         found = params.problems()
     if found:
@@ -176,7 +176,7 @@ def _resolve(
     """What was given, then the values of its profile, then those of its device's profile, then the
     class's."""
     stem = model.model_fields["notebook"].default
-    values, origins = dict(given), dict.fromkeys(given, source)
+    found, origins = dict(given), dict.fromkeys(given, source)
     own = _profile_file(stem, given.get("profile"))
     if wrong := _wrong_profile(given, own, stem):
         raise ParameterError([Problem(source, *wrong)])
@@ -184,13 +184,13 @@ def _resolve(
     def fill(path: Path | None) -> None:
         if path is not None and not (file is not None and path.samefile(file)):
             for name, value in read_yaml(path).items():
-                if name not in values:
-                    values[name], origins[name] = value, paths.shown(path)
+                if name not in found:
+                    found[name], origins[name] = value, paths.shown(path)
 
     fill(own)
-    device = str(values.get("device", "cpu"))
+    device = str(found.get("device", "cpu"))
     fill(_profile_file(stem, device if device in paths.profiles(stem) else "gpu"))
-    return build(model, values, source, origins)
+    return build(model, found, source, origins)
 
 
 def _profile_file(stem: str, profile: Any) -> Path | None:

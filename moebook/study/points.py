@@ -21,6 +21,7 @@ from moebook.study.settings import EngineSettings, Workload
 
 Graphs = Literal["light", "pieces", "compiled", "default", "eager"]
 DTYPES = ("bfloat16", "float16", "float32")
+ENERGY = "energy"  # a method, and the sweep of its points
 SAMPLED_OUTPUTS = 128  # tokens out that sampled steps take at most, one a step
 
 
@@ -159,3 +160,35 @@ def full_or_by_depth(cell: Point, device_kind: str, layers: tuple[int, ...] | No
     if any(check(o, device_kind).status != "ready" for o in own):
         return [whole]
     return [*own, derived(cell, own)]
+
+
+class EnergyParams(EngineParams):
+    """energy_batches: batches (sequences) of which energy is measured. device_hour_price: of one
+    device, in any currency; null: no cost is told."""
+
+    energy_batches: params.Counts = ()
+    device_hour_price: params.NonNegative | None = None
+
+
+class ComparedParams(EnergyParams):
+    """What notebooks take that set models beside each other. default_graphs: models whose points
+    run under the engine's own graphs, as the profile's would slow them."""
+
+    default_graphs: params.Names = ()
+
+    def graphs_of(self, model: str) -> str:
+        return "default" if model in self.default_graphs else self.graphs
+
+
+def energy_twins(p: EnergyParams, points: Iterable[Point]) -> list[Point]:
+    """A point of energy for each that runs whole at one of `energy_batches`: a timed run is too
+    short for a driver's energy counter, so it repeats prefill and decode steps for seconds, in a
+    run of its own (engine/vllm/energy.py)."""
+    return [
+        replace(point, method=ENERGY, repeats=1, sweeps=(ENERGY,))
+        for point in points
+        if point.workload.batch in p.energy_batches
+        and point.needs_engine
+        and not point.is_derived
+        and "support" not in point.sweeps
+    ]

@@ -40,8 +40,8 @@ from made_up import write_checkpoint  # noqa: E402
 from typer.main import get_command  # noqa: E402
 
 from moebook import cli, sections  # noqa: E402
-from moebook.study.given import read_yaml  # noqa: E402
 from moebook.study.params import load  # noqa: E402
+from moebook.study.values import read_yaml  # noqa: E402
 
 MOST_UNCLEAR = 5
 SECRET = "hush-hush"

@@ -26,7 +26,6 @@ import kinds  # noqa: E402
 
 from moebook import cli, sections  # noqa: E402, F401
 from moebook.measure import executors, run  # noqa: E402, F401
-from moebook.measure.executors import local  # noqa: E402, F401
 
 NONE_OF = ("lost", "changed", "doubled", "wrong", "silent", "hang", "traceback")
 MOST_LEFT = 5

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moebook.devices.visible import Card, visible
+from moebook.devices.nvml import Card, visible
 
 A, B = Card("GPU-aa11-1", "A", 1), Card("GPU-aa22-2", "B", 2)
 C = Card("GPU-cc33-3", "C", 3)

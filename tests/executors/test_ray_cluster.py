@@ -14,7 +14,7 @@ import pytest
 
 from moebook import sections
 from moebook.measure import run
-from moebook.measure.executors import choose, node, ray_cluster, ray_nodes
+from moebook.measure.executors import choose, node, ray_cluster
 from moebook.measure.executors.ray_cluster import RayCluster
 from moebook.measure.progress import Progress
 from moebook.measure.store import Store
@@ -23,7 +23,7 @@ from moebook.results import table as results
 from moebook.study.params import build
 from moebook.study.plan import EngineSettings
 
-ray = ray_nodes.import_ray()
+ray = node.import_ray()
 sys.path.insert(0, str(Path(__file__).parent))
 import scripted_worker  # noqa: E402
 
@@ -217,10 +217,10 @@ def test_a_plan_of_another_device_starts_nothing(executor, tmp_path):
 
 
 def test_a_node_with_another_device_is_left_out(executor, plan, tmp_path, monkeypatch, capsys):
-    found = ray_nodes.probe(ray, "cpu")
+    found = node.probe(ray, "cpu")
     other = next(iter(found))
     found[other] = {**found[other], "device_kind": "h100", "device": "NVIDIA H100"}
-    monkeypatch.setattr(ray_nodes, "probe", lambda ray, kind: found)
+    monkeypatch.setattr(node, "probe", lambda ray, kind: found)
     told(tmp_path, slow=0.2)
     assert run.measure(plan, tmp_path, executor=executor)["ok"] == len(plan.measured)
     assert "a node is not used: it has NVIDIA H100" in capsys.readouterr().out
@@ -243,7 +243,7 @@ def test_results_come_from_what_most_nodes_of_the_kind_have(monkeypatch):
         }
         for name, kind in kinds.items()
     }
-    monkeypatch.setattr(ray_nodes, "probe", lambda ray, kind: facts)
+    monkeypatch.setattr(node, "probe", lambda ray, kind: facts)
     assert chosen.source("h100") == ("H100", "vllm 1")
     assert set(chosen.unfit) == set("abefg")
     assert chosen.source("gpu") == ("H100", "vllm 1")
@@ -351,12 +351,12 @@ def test_a_client_address_is_refused_with_what_to_give(monkeypatch):
 def test_an_ipv6_address_is_tried_without_its_brackets(monkeypatch):
     tried = []
     monkeypatch.setattr(
-        ray_nodes.socket,
+        node.socket,
         "create_connection",
         lambda address, timeout: tried.append(address) or SimpleNamespace(close=lambda: None),
     )
-    ray_nodes.check_reachable("[::1]:6379")
-    ray_nodes.check_reachable("head:6379")
+    node.check_reachable("[::1]:6379")
+    node.check_reachable("head:6379")
     assert tried == [("::1", 6379), ("head", 6379)]
 
 
@@ -368,7 +368,7 @@ def test_without_ray_the_message_names_the_extra(monkeypatch):
 
 def test_plans_and_imports_know_nothing_of_ray():
     program = (
-        "import sys, moebook, moebook.cli, moebook.measure.run, moebook.study.shard, "
+        "import sys, moebook, moebook.cli, moebook.measure.run, moebook.study.estimates, "
         "moebook.measure.executors.ray_cluster, "
         "moebook.sections.hyperparameter_scaling.plan; print('ray' in sys.modules)"
     )

@@ -6,7 +6,7 @@ from moebook import paths, sections
 from moebook.models import catalog, fitting, sizes
 from moebook.problems import ParameterError
 from moebook.study import params
-from moebook.study.given import read_yaml
+from moebook.study.values import read_yaml
 
 SIZES = [sizes.weight_bytes(catalog.load(name), "bfloat16") for name in fitting.candidates()]
 

@@ -6,8 +6,8 @@ from pydantic import AfterValidator
 
 from moebook.problems import Wrong
 from moebook.study import model_names, params
-from moebook.study.energy import ComparedParams
 from moebook.study.lengths import Length, Lengths, both, longest
+from moebook.study.points import ComparedParams
 
 NOTEBOOK = "01_hyperparameter_scaling"
 LEAST_VALIDATED = 128  # tokens out that sampling needs

@@ -5,7 +5,7 @@ from itertools import product
 
 from moebook.models import catalog, sizes
 from moebook.sections.hyperparameter_scaling.params import NOTEBOOK, Params
-from moebook.study import energy, model_names, points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import Plan, Point, merge
@@ -27,7 +27,7 @@ def plan(p: Params) -> Plan:
     )
     grids = [point for word in p.grid_routings for point in _grid(p, word)]
     compared = _batch_sweeps(p)
-    metered = energy.twins(p, _at_longest(p, compared))
+    metered = points.energy_twins(p, _at_longest(p, compared))
     planned = [*grids, *_routing(p), *compared, *metered, *_validation(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
 

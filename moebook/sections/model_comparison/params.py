@@ -9,8 +9,8 @@ from moebook.models.formats import SERIES
 from moebook.problems import Wrong
 from moebook.sections.model_comparison import accuracies
 from moebook.study import model_names, params
-from moebook.study.energy import ComparedParams
 from moebook.study.lengths import Length
+from moebook.study.points import ComparedParams
 
 NOTEBOOK = "09_model_comparison"
 LLMS, NEWER = "llms", "newer"  # sweeps: the models that the study's claims are of, and models since

@@ -5,7 +5,7 @@ from dataclasses import replace
 from moebook.models import catalog, fitting
 from moebook.models.formats import OWN, SERIES, series_name
 from moebook.sections.model_comparison.params import GRAPHS, LLMS, NEWER, NOTEBOOK, Params
-from moebook.study import energy, model_names, points, routing
+from moebook.study import model_names, points, routing
 from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import full_or_by_depth
@@ -26,7 +26,7 @@ def plan(p: Params) -> Plan:
     beside = [*_vision_language_models(p), *_imposing(p), *_graphs(p)]
     found += [check(point, p.device) for point in beside]
     llms = [point for point in found if {LLMS, NEWER} & set(point.sweeps)]
-    found += [check(point, p.device) for point in energy.twins(p, llms)]
+    found += [check(point, p.device) for point in points.energy_twins(p, llms)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(found))
 
 

@@ -9,9 +9,9 @@ from moebook.models.pruning.saliency import CRITERIA
 from moebook.models.tiny import family
 from moebook.problems import Wrong
 from moebook.sections.pruning.pruned import KINDS
-from moebook.study import limits, model_names, params, points
-from moebook.study.energy import EnergyParams
+from moebook.study import model_names, params, points, values
 from moebook.study.lengths import Length
+from moebook.study.points import EnergyParams
 
 NOTEBOOK = "03_pruning"
 SHAPE = {"inter": "num_experts", "intra": "expert_ffn_dim"}  # what a kind of pruning shrinks
@@ -45,7 +45,7 @@ class Params(EnergyParams):
         found += [
             ("quality_ratios_pct", r, wrong)
             for r in self.quality_ratios_pct
-            if (wrong := limits.percent_problem(r))
+            if (wrong := values.percent_problem(r))
         ]
         if self.quality_target is not None:
             found += self._quality_problems(self.quality_target)

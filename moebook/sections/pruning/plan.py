@@ -4,7 +4,7 @@ from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.sections.pruning.params import NOTEBOOK, Params, pruned_shape
 from moebook.sections.pruning.pruned import BASELINE, KINDS, SWEEP, series_name
-from moebook.study import energy, model_names, points
+from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.plan import Plan, Point, Workload, merge
 
@@ -15,7 +15,7 @@ def plan(p: Params) -> Plan:
     p = model_names.with_models(p, models=points.fits(p, [p.batch], [p.tokens]))
     found = [point for name in p.models for point in _of_model(p, catalog.load(name))]
     own = {name: catalog.load(name).top_k for name in p.models}
-    found += energy.twins(
+    found += points.energy_twins(
         p, [q for q in found if q.architecture.top_k == own[q.architecture.unedited_name]]
     )
     return Plan(

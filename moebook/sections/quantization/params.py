@@ -6,8 +6,8 @@ from moebook.models.formats import SERIES
 from moebook.models.tiny import family
 from moebook.problems import Wrong
 from moebook.study import model_names, params
-from moebook.study.energy import EnergyParams
 from moebook.study.lengths import Length, Lengths, both, longest
+from moebook.study.points import EnergyParams
 
 NOTEBOOK = "02_quantization"
 

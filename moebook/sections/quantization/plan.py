@@ -5,7 +5,7 @@ from dataclasses import replace
 from moebook.models import catalog, formats
 from moebook.models.formats import SERIES, series_name
 from moebook.sections.quantization.params import NOTEBOOK, Params
-from moebook.study import energy, model_names, points, routing
+from moebook.study import model_names, points, routing
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -34,7 +34,7 @@ def plan(p: Params) -> Plan:
         for whole in [*_formats(p), *pairs]
         for point in points.full_or_by_depth(whole, p.device, p.reduced_layers)
     ]
-    planned += energy.twins(p, [point for point in pairs if "quant_batch" in point.sweeps])
+    planned += points.energy_twins(p, [point for point in pairs if "quant_batch" in point.sweeps])
     found = merge(check(point, p.device) for point in [*planned, *_quality(p)])
     return Plan(NOTEBOOK, p.profile, p.device, found)
 

@@ -7,8 +7,8 @@ from pydantic import Field
 from moebook.models.tiny import family
 from moebook.problems import Wrong
 from moebook.study import model_names, params, points
-from moebook.study.energy import EnergyParams
 from moebook.study.lengths import Length, Lengths, both, longest
+from moebook.study.points import EnergyParams
 
 NOTEBOOK = "04_speculative_decoding"
 MOST_DRAFT_TOKENS = 8  # columns accepted_pos1 ... of the table

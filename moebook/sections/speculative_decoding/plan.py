@@ -8,7 +8,7 @@ from math import ceil
 from moebook.models import catalog
 from moebook.models.tiny import family
 from moebook.sections.speculative_decoding.params import MOST_DRAFT_TOKENS, NOTEBOOK, Params
-from moebook.study import energy, labels, model_names, points
+from moebook.study import labels, model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
@@ -22,7 +22,7 @@ def plan(p: Params) -> Plan:
     """Points of cost (sweeps spec_length, spec_tokens, spec_batch, spec_check, spec_graphs) and of
     acceptance (sweep acceptance)."""
     cost = _cost(p)
-    metered = energy.twins(p, [point for point in cost if "spec_batch" in point.sweeps])
+    metered = points.energy_twins(p, [point for point in cost if "spec_batch" in point.sweeps])
     found = [*cost, *metered, *_acceptance(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 

@@ -16,10 +16,10 @@ from moebook.predict import shipped
 from moebook.predict.nearest import Near, nearest
 from moebook.predict.step import Case
 from moebook.predict.what_if import Prediction, predict
-from moebook.study.limits import wrong
 from moebook.study.params import Count, Flag
 from moebook.study.routing import UNIFORM, Routing, imposed
 from moebook.study.settings import EngineSettings, Workload
+from moebook.study.values import wrong
 
 NEAR = 0.9  # doublings from a case to a measured point that is shown beside; a format apart is 1
 BATCHES = tuple(2**n for n in range(10))
