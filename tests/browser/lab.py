@@ -137,7 +137,7 @@ class Notebook:
         for key in ["Home", *["ArrowRight"] * len(BEFORE), *["Shift+ArrowRight"] * len("cpu")]:
             self.page.keyboard.press(key)
         self.page.keyboard.type(profile)
-        lines.filter(has_text=f'{BEFORE}{profile}"').first.wait_for(timeout=10_000)
+        lines.filter(has_text=f'{BEFORE}{profile}"').first.wait_for(timeout=60_000)
 
     def run_all(self) -> None:
         """By the menu; back when every cell has run, or one has failed."""

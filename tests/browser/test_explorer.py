@@ -64,6 +64,6 @@ def click(page, chart, index: int) -> None:
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    chart.locator(".hoverlayer .hovertext").first.wait_for(timeout=10_000)
+    chart.locator(".hoverlayer .hovertext").first.wait_for(timeout=60_000)
     page.mouse.down()
     page.mouse.up()

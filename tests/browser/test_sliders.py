@@ -33,7 +33,7 @@ def test_a_slider_changes_the_picture_and_says_how_long_it_took(lab, page, capsy
     point = chart.locator(".scatterlayer .trace", has=page.locator(".points path")).nth(0)
     box = point.locator(".points path").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    chart.locator(".hoverlayer .hovertext").first.wait_for(timeout=10_000)
+    chart.locator(".hoverlayer .hovertext").first.wait_for(timeout=60_000)
     assert page.get_by_text("Predicted: B has ").last.is_visible()
     median = sorted(times)[len(times) // 2]
     with capsys.disabled():
