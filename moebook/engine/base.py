@@ -77,7 +77,8 @@ class Engine(Protocol):
 
     def read(self, method: str, **request) -> dict:
         """What trained weights make of a text: `repeats`, and `facts` of all of them. method:
-        perplexity, acceptance, routing or ablation; request: workload, text, repeats, and
+        perplexity, acceptance, step_experts, routing or
+        ablation; request: workload, text, repeats, and
         counts_file, where expert choices are counted."""
 
     def peak_memory_bytes(self) -> int | None:

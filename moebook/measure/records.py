@@ -33,6 +33,7 @@ COUNTED = ("routing", "ablation")  # methods that leave a file of expert choices
 NEEDED = {
     **dict.fromkeys(("full", "sampled", "endpoint", "energy"), ("ttft_s", "e2e_s")),
     "acceptance": ("e2e_s",),
+    "step_experts": ("step_tokens", "experts_per_step"),
     "layer": ("layer_s",),
     **dict.fromkeys(("perplexity", "ablation", "training"), ("perplexity",)),
 }

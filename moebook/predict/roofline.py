@@ -42,7 +42,7 @@ NO_MODEL = {
     **dict.fromkeys(("layer", "perplexity"), "no run of an engine was timed"),
     "training": "no engine was run",
     "endpoint": "another device answered; accelerators.py has its roofline",
-    **dict.fromkeys(("acceptance", "routing", "ablation"), TRAINED),
+    **dict.fromkeys(("acceptance", "step_experts", "routing", "ablation"), TRAINED),
 }  # method -> why it has no floor
 ArchitectureOf = Callable[[pd.Series], Architecture]
 

@@ -93,7 +93,7 @@ def estimate_s(point: Point, device: Published) -> float:
         return ENERGY_S + 4 * prefill(middle)
     if point.method == "ablation":
         return (1 + arch.num_moe_layers * arch.num_experts) * (once + 3e-3)
-    if point.method in ("full", "acceptance"):
+    if point.method in ("full", "acceptance", "step_experts"):
         return (2 * point.repeats + 1) * once + (point.repeats + 0.2) * work.output_tokens * step
     return (point.repeats + 2) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step
 

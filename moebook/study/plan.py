@@ -41,7 +41,7 @@ from moebook.study import routing
 from moebook.study.labels import Origin, labelled
 from moebook.study.settings import EngineSettings, Workload, identity
 
-TEXT_METHODS = ("perplexity", "acceptance", "routing", "ablation")
+TEXT_METHODS = ("perplexity", "acceptance", "step_experts", "routing", "ablation")
 WITHOUT_ENGINE = ("layer", "training", "endpoint")
 # The columns that a point is known by beside its model's name: of the architecture, of the engine.
 SHAPE_COLUMNS = ("num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k")

@@ -106,7 +106,7 @@ def skewed(weights: str, out: Path, routing: str) -> dict:
     engine.run_prompts([[i + 1] * 30 for i in range(4)], 30, 0.0)
     steps = engine.rpc(patches_routers.end_steps)
     engine.stop()
-    return {str(tokens): mean for tokens, mean in steps.items()}
+    return {str(tokens): sum(seen) / len(seen) for tokens, seen in steps.items()}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from moebook.study.routing import SAME, skew_of
 @dataclass
 class Tap:
     """Hooks of one model. choices: of each layer, an array (T, K) a step; steps: tokens of a step
-    -> [sum of distinct experts, calls]; removed: (layer, expert) that no token may choose."""
+    -> distinct experts of each call, layer after layer; removed: (layer, expert) that no token may choose."""
 
     routers: list
     choices: list[list] | None = None
@@ -136,9 +136,7 @@ def _watched(tap: Tap, layer: int, router):
         if tap.choices is not None:
             tap.choices[layer].append(ids.to("cpu", copy=True))
         if tap.steps is not None:
-            seen = tap.steps.setdefault(len(ids), [0, 0])
-            seen[0] += len(ids.unique())
-            seen[1] += 1
+            tap.steps.setdefault(len(ids), []).append(len(ids.unique()))
         return weights, ids
 
     return compute
@@ -183,7 +181,14 @@ def begin_steps(worker) -> None:
     worker.moebook_tap.steps = {}
 
 
-def end_steps(worker) -> dict[int, float]:
-    """tokens of a step -> mean distinct experts of a layer, since begin_steps."""
+def end_steps(worker) -> dict[int, list[float]]:
+    """tokens of a step -> distinct experts of a layer, mean over layers, of each such step in turn,
+    since begin_steps."""
+    import torch
+
     steps, worker.moebook_tap.steps = worker.moebook_tap.steps, None
-    return {tokens: total / calls for tokens, (total, calls) in steps.items()}
+    layers = len(worker.moebook_tap.routers)
+    return {
+        tokens: torch.tensor(seen, dtype=torch.float64).view(-1, layers).mean(1).tolist()
+        for tokens, seen in steps.items()
+    }

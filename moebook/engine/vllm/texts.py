@@ -1,5 +1,5 @@
 """What an engine with trained weights does with text: perplexity, draft tokens accepted, expert
-choices, experts removed.
+choices, experts of a step, experts removed.
 
 Each of METHODS takes the running engine and the fields of a request, and returns a dict with
 `repeats` (and `facts`). Text is cut into windows of S tokens by the checkpoint's own tokenizer.
@@ -98,7 +98,31 @@ def _common_step(steps: dict, most: int) -> dict:
     seldom all match)."""
     if most not in steps:
         return {}
-    return {"step_tokens": most, "experts_per_step": steps[most]}
+    return {"step_tokens": most, "experts_per_step": float(np.mean(steps[most]))}
+
+
+def step_experts(engine, workload: Workload, text: str | None, repeats: int, **_) -> dict:
+    """B prompts of S_in tokens continued greedily by S_out, `repeats` times with other prompts:
+    distinct experts of a layer, mean over layers, in each decode step that the whole batch takes
+    part in. The prompts are windows of the text, without one random ids; alike if the workload says
+    so."""
+    b, length = workload.batch, workload.input_tokens
+    if text is None:
+        rng = np.random.default_rng(workload.seed)
+        prompts = rng.integers(0, engine.vocab_size, (b * repeats, length)).tolist()
+    else:
+        prompts = text_windows(text, engine.settings.weights, b * repeats, length)
+    rows, courses = [], []
+    for i in range(0, b * repeats, b):
+        own = [prompts[i]] * b if workload.identical else prompts[i : i + b]
+        engine.rpc(patches_routers.begin_steps)
+        engine.run_prompts(own, workload.output_tokens, 0.0)
+        steps = engine.rpc(patches_routers.end_steps)
+        if not (counted := _common_step(steps, most=b)):
+            raise EngineFailed("failed", f"no step had all {b} sequences: ask for more tokens")
+        rows.append(counted)
+        courses.append([round(seen, 4) for seen in steps[b]])
+    return {"repeats": rows, "facts": {"step_experts": json.dumps(courses)}}
 
 
 def route(engine, workload: Workload, text: str, repeats: int, counts_file: str, **_) -> dict:
@@ -148,6 +172,7 @@ def ablate(engine, workload: Workload, text: str, repeats: int, counts_file: str
 METHODS = {
     "perplexity": perplexity,
     "acceptance": acceptance,
+    "step_experts": step_experts,
     "routing": route,
     "ablation": ablate,
 }

@@ -12,7 +12,9 @@ from moebook.results.commentary import commentary, ends_of, measured, missing, n
 from moebook.results.gains import METRIC
 from moebook.results.page import Number
 from moebook.sections.load_balancing import choices, skew
+from moebook.sections.load_balancing import real_batches as batches
 from moebook.sections.load_balancing.choices import BASE
+from moebook.sections.load_balancing.plan import ALIKE
 
 VARIANT = {"variant": "{variant}"}
 ABLATED = ("perplexity", "ablation_perplexity", "expert_counts")
@@ -252,6 +254,25 @@ def importance(summary: pd.DataFrame) -> str:
     )
     said += f"Rank correlation of frequency and cost, over {layers} layers of {experts} experts."
     return said + missing(summary, "importance") + table(found, heads)
+
+
+@commentary
+def real_batches(summary: pd.DataFrame) -> str:
+    """How far the experts of real batches lie from either end."""
+    found = batches.places(_known(summary, batches.SWEEP, batches.COLUMN))
+    if found.empty:
+        return nothing(summary, batches.SWEEP)
+    rows = found.groupby(["model", "batch", "series"], sort=False)["place"].mean()
+    own = rows.drop(index=ALIKE, level="series", errors="ignore").reset_index()
+    own["name"] = own["series"] + " of " + own["model"] + ", batch " + own["batch"].map(str)
+    wide = rows.unstack("series", sort=False)
+    heads = {"model": "{model}", "batch": "{batch}"} | {n: f"{{{n}:.2f}}" for n in wide}
+    return (
+        f"{ends_of(own, 'place', 'Real batches lie at', '{:.2f}', 'name')}At 0 all sequences of a "
+        "step take the same experts, at 1 experts are drawn evenly; mean over steps and prompts. "
+        "Small models that continue greedily repeat themselves, which brings sequences together."
+        f"{missing(summary, batches.SWEEP)}{table(wide.reset_index(), heads)}"
+    )
 
 
 @commentary

@@ -20,6 +20,7 @@ from moebook.results.balance import EP_DEGREES
 from moebook.results.gains import METRIC
 from moebook.sections.load_balancing import choices, skew
 from moebook.sections.load_balancing.expert_maps import domains, heatmaps, importance
+from moebook.sections.load_balancing.real_batches import real_batches
 
 __all__ = [
     "balance_and_quality",
@@ -28,6 +29,7 @@ __all__ = [
     "heatmaps",
     "importance",
     "over_training",
+    "real_batches",
     "skew_engine",
     "skew_ep",
     "skew_layer",

@@ -14,6 +14,7 @@ ALLOWED = {
     "preset": family.PRESETS,
     "variants": family.TARGETS,
     "ablated": family.TARGETS,
+    "step_variants": family.TARGETS,
     "texts": family.DOMAINS,
     "capture_ways": ("hooks", "engine"),  # at the routers, or the engine's own output (GPU only)
     "capture_dtype": points.DTYPES,
@@ -29,6 +30,9 @@ class Params(EngineParams):
     of trained models of one's own, and text files that they read. ablated, ablation_sequences:
     variants whose experts are taken out in turn, and sequences read for that, a multiple of
     repeats.
+
+    step_*: how many experts a decode step of a real batch hits: variants, sequences of a batch,
+    tokens in and out; their prompts are each text's, random ids, and one prompt for all.
 
     skews: Zipf exponents of imposed routing, 0 is uniform. skew_layer_*: single layers over so many
     tokens, and their kernels. skew_model, skew_batches, skew_tokens: whole engines, sequences of so
@@ -46,6 +50,9 @@ class Params(EngineParams):
     checkpoint_texts: params.Names = ()
     ablated: params.Names = ("no-balance", "aux-0.01")
     ablation_sequences: params.Count = 6
+    step_variants: params.Names = ("no-balance", "aux-0.01")
+    step_batches: params.Counts = (4, 16)
+    step_tokens: Length = Length(64, 64)
     skews: params.NonNegatives = (0.0, 1.0, 2.0)
     skew_layer_models: params.Models = ("tiny-mixtral",)
     skew_layer_tokens: params.Counts = (16, 256)
@@ -70,6 +77,8 @@ class Params(EngineParams):
         if not found:
             read = [f"tiny:{self.preset}/{name}" for name in self.variants]
             found += model_names.positions_problems("capture_tokens", self.capture_tokens, read)
+            read = [f"tiny:{self.preset}/{name}" for name in self.step_variants]
+            found += model_names.positions_problems("step_tokens", self.step_tokens.total, read)
         if len({f"{skew:.3g}" for skew in self.skews}) < len(self.skews):
             found.append(self.wrong("skews", "exponents that differ in three digits"))
         if self.ablation_sequences % self.repeats:

@@ -3,6 +3,7 @@
 training     what the variants' training recorded; no engine runs
 balance      expert choices of every model on every text
 capture_check  the same of one model and text, counted in every way
+real_batches   experts that a decode step hits, for prompts of several kinds
 importance   perplexity with each expert taken out in turn
 skew_layer   one layer under imposed routing
 skew_engine  whole engines under imposed routing"""
@@ -17,6 +18,8 @@ from moebook.study.estimates import check
 from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
 from moebook.study.points import settings
 
+RANDOM, ALIKE = "random ids", "one prompt for all"  # series of real batches, beside the texts
+
 
 def plan(p: Params) -> Plan:
     """Every point of the parameters, infeasible ones with their reason."""
@@ -25,7 +28,8 @@ def plan(p: Params) -> Plan:
         skew_layer_models=points.fits(p, [1], []),
         skew_model=points.fits(p, p.skew_batches, [p.skew_tokens]),
     )
-    found = [*_training(p), *_captures(p), *_ablations(p), *_skewed_layers(p), *_skewed_engines(p)]
+    trained = [*_training(p), *_captures(p), *_real_batches(p), *_ablations(p)]
+    found = [*trained, *_skewed_layers(p), *_skewed_engines(p)]
     return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
 
 
@@ -40,10 +44,11 @@ def _weights(p: Params, variant: str) -> str:
     return f"tiny:{p.preset}/{variant}"
 
 
-def _reader(p: Params, weights: str, **given) -> EngineSettings:
-    """An engine that reads `capture_tokens` of text on one device."""
+def _reader(p: Params, weights: str, total: int = 0, **given) -> EngineSettings:
+    """An engine that reads `capture_tokens` of text, or sequences of `total` tokens, on one
+    device."""
     alone = {"dtype": p.capture_dtype, "graphs": "eager", "tensor_parallel": 1}
-    return settings(p, {1}, p.capture_tokens + 1, weights=weights, **alone, **given)
+    return settings(p, {1}, max(p.capture_tokens + 1, total), weights=weights, **alone, **given)
 
 
 def _training(p: Params) -> Iterator[Point]:
@@ -70,6 +75,19 @@ def _capture(p: Params, weights: str, text: str, series: str, way: str, sweep: s
     engine = _reader(p, weights, routed_experts=way == "engine")
     work = Workload(p.capture_sequences, p.capture_tokens, 1, p.seed)
     return _point(p, weights, engine, work, "routing", sweep, series=series, text=text)
+
+
+def _real_batches(p: Params) -> Iterator[Point]:
+    """The first text's prompts also one for all, so that all sequences stay alike."""
+    length = p.step_tokens
+    texts = {name: f"tiny:{p.preset}/heldout/{name}" for name in p.texts}
+    prompts = [*((name, text, False) for name, text in texts.items()), (RANDOM, None, False)]
+    prompts += [(ALIKE, text, True) for text in list(texts.values())[:1]]
+    for variant, batch, (series, text, alike) in product(p.step_variants, p.step_batches, prompts):
+        name = _weights(p, variant)
+        work = Workload(batch, length.tokens_in, length.tokens_out, p.seed, 0.0, identical=alike)
+        what = {"method": "step_experts", "sweep": "real_batches", "series": series, "text": text}
+        yield _point(p, name, _reader(p, name, length.total), work, **what)
 
 
 def _ablations(p: Params) -> Iterator[Point]:
