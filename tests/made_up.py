@@ -60,6 +60,12 @@ def record(point) -> dict:
         }
     if point.method in ("perplexity", "ablation"):
         return made | {"repeats": [{"perplexity": 10 * k * s} for s in SPREAD]}
+    if point.method == "step_experts":
+        top_k, hit = point.architecture.top_k, {"step_tokens": 4.0, "experts_per_step": 6.0}
+        return made | {
+            "repeats": [hit for _ in SPREAD],
+            "facts": {"step_experts": json.dumps([[top_k, top_k + 1]] * len(SPREAD))},
+        }
     if point.method == "acceptance":
         return made | {
             "repeats": [

@@ -86,6 +86,21 @@ def test_a_checking_step_has_the_drafts_tokens_and_hits_more_experts(found):
 
 
 @pytest.mark.engine
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_step_of_real_batches_hits_k_experts_where_all_sequences_are_alike(found, member):
+    arch = catalog.load(f"tiny:test/{member}")
+    random, alike = (found["targets"][member]["steps"][way] for way in ("random", "alike"))
+    for one in (random, alike):
+        courses = np.array(json.loads(one["facts"]["step_experts"]))
+        means = [row["experts_per_step"] for row in one["repeats"]]
+        assert courses.shape == (2, 11) and courses.mean(1) == pytest.approx(means, abs=1e-4)
+        assert {row["step_tokens"] for row in one["repeats"]} == {4}
+        assert courses.min() >= arch.top_k and courses.max() <= arch.num_experts
+    assert {row["experts_per_step"] for row in alike["repeats"]} == {arch.top_k}
+    assert min(row["experts_per_step"] for row in random["repeats"]) > arch.top_k
+
+
+@pytest.mark.engine
 def test_imposed_routing_is_uniform_skewed_or_the_same_for_all(found):
     even, skewed, same = (found["skewed"][s]["4"] for s in ("uniform", "zipf:3", "same"))
     arch = catalog.load("tiny:test/aux-0.01")

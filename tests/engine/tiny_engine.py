@@ -80,11 +80,21 @@ def read_target(weights: str, out: Path) -> dict:
         counts_file=str(out / "a.npz"),
     )
     again = engine.read("perplexity", workload=work, text=TEXT, repeats=1)
+    drawn, alike = (
+        engine.read(
+            "step_experts",
+            workload=Workload(4, 20, 12, temperature=0.0, identical=identical),
+            text=text,
+            repeats=2,
+        )
+        for text, identical in ((None, False), (TEXT, True))
+    )
     engine.stop()
     ours = counts.read(file).counts.sum(0).tolist()
     return {
         "ours": ours,
         "ablation": removed,
+        "steps": {"random": drawn, "alike": alike},
         "after": again["repeats"][0]["perplexity"],
         "theirs": theirs(weights, texts.text_windows(TEXT, weights, WORK.batch, WORK.input_tokens)),
     }

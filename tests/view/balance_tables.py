@@ -126,6 +126,20 @@ def captured(size: dict, variants=tuple(VARIANTS)) -> list[dict]:
     ]
 
 
+def real_batches(size: dict, batches=(4, 16)) -> list[dict]:
+    """Three repeats of 16 steps at a planted place between the ends."""
+    rows = []
+    for series, place in {"code": 0.6, "random ids": 0.9, "one prompt for all": 0.0}.items():
+        for batch in batches:
+            k, e = size["top_k"], size["experts"]
+            experts = k + place * (e * (1 - (1 - k / e) ** batch) - k)
+            courses = json.dumps(np.full((3, 16), experts).tolist())
+            told = {"batch": batch, "model": "tiny-no-balance", "experts_per_step": experts}
+            told |= {"step_experts": courses, "key": f"real_batches/{series}/{batch}"}
+            rows.append(point("real_batches", series, size, "step_experts", **told))
+    return rows
+
+
 def ablated(
     size: dict, variants=("no-balance", "aux-0.01", "loss-free"), rho: float = 0.2
 ) -> list[dict]:
@@ -210,7 +224,7 @@ def engine(skew: float, batch: int, method: str = "full", status: str = "ok") ->
 
 @cache
 def gpu() -> pd.DataFrame:
-    rows = [*training(GPU), *captured(GPU), *ablated(GPU)]
+    rows = [*training(GPU), *captured(GPU), *ablated(GPU), *real_batches(GPU)]
     rows += [
         layer(m, t, s) for m in LAYERS for t in (1, 16, 64, 256, 1024, 4096, 16384) for s in SKEWS
     ]
@@ -227,6 +241,7 @@ def cpu() -> pd.DataFrame:
     """Few layers and experts, two variants ablated, one small layer by plain calls and no
     ceilings."""
     rows = [*training(CPU), *captured(CPU), *ablated(CPU, ("no-balance", "aux-0.01"))]
+    rows += real_batches(CPU)
     rows += [
         layer("synthetic-tiny", t, s, "calls", floors=False)
         for t in (16, 256)

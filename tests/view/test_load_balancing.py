@@ -24,6 +24,7 @@ SWEEPS = {
     "over_training": "training",
     "balance_and_quality": "balance",
     "importance": "importance",
+    "real_batches": "real_batches",
     "skew_layer": "skew_layer",
     "skew_ep": "skew_layer",
     "skew_engine": "skew_engine",
@@ -55,6 +56,14 @@ def maps(fig):
     """(axes, mesh) of each heat map."""
     found = [(ax, mesh) for ax in fig.axes for mesh in ax.collections if isinstance(mesh, QuadMesh)]
     return [(ax, mesh) for ax, mesh in found if ax.get_label() != "<colorbar>"]
+
+
+def test_real_batches_lie_where_they_were_planted_between_the_ends():
+    fig, rows = draw("real_batches")
+    assert titles(fig) == ["tiny-no-balance, batch 4", "tiny-no-balance, batch 16"]
+    places = rows.groupby("series", sort=False)["place"].agg(["min", "max"])
+    np.testing.assert_allclose(places, [[0.6, 0.6], [0.9, 0.9], [0, 0]], atol=1e-9)
+    assert sorted(rows["step"].unique()) == [4.5, 12.5] and "experts drawn evenly" in words(fig)
 
 
 def test_the_section_names_these_figures():

@@ -26,6 +26,7 @@ LOST = (
     "perplexity",
     "balance_",
     "expert",
+    "step_experts",
     "load_",
     "loss_",
     "ablation",
@@ -120,6 +121,13 @@ def test_training_ends_as_uneven_as_it_was_planted():
     first, last = (float(number) for number in found["no-balance"][:2])
     assert last > 5 * first and found["no-balance"][2].endswith("at step 2,000")
     assert float(found["aux-0.1"][1]) < last / 5
+
+
+def test_real_batches_lie_between_one_choice_for_all_and_even_draws():
+    text = r.real_batches(gpu())
+    code, drawn = "0.60 (code of tiny-no-balance, batch 4)", "0.90 (random ids of"
+    assert f"Real batches lie at {code} to {drawn}" in text
+    assert cells(text)["tiny-no-balance"] == ["16", "0.60", "0.90", "0.00"]
 
 
 def test_quality_is_over_no_balance():

@@ -17,7 +17,8 @@ from moebook.study.routing import SAME, skew_of
 @dataclass
 class Tap:
     """Hooks of one model. choices: of each layer, an array (T, K) a step; steps: tokens of a step
-    -> distinct experts of each call, layer after layer; removed: (layer, expert) that no token may choose."""
+    -> distinct experts of each call, layer after layer; removed: (layer, expert) that no token may
+    choose."""
 
     routers: list
     choices: list[list] | None = None

@@ -264,7 +264,7 @@ def real_batches(summary: pd.DataFrame) -> str:
         return nothing(summary, batches.SWEEP)
     rows = found.groupby(["model", "batch", "series"], sort=False)["place"].mean()
     own = rows.drop(index=ALIKE, level="series", errors="ignore").reset_index()
-    own["name"] = own["series"] + " of " + own["model"] + ", batch " + own["batch"].map(str)
+    own["name"] = own["series"] + " of " + own["model"] + ", batch " + own["batch"].astype(str)
     wide = rows.unstack("series", sort=False)
     heads = {"model": "{model}", "batch": "{batch}"} | {n: f"{{{n}:.2f}}" for n in wide}
     return (
