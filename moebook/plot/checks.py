@@ -30,13 +30,7 @@ def predicted_vs_measured(
     ok = ok.assign(error_pct=100 * (ok["predicted_e2e_s"] / ok["e2e_s"] - 1))
     kinds = ok["method"].map(method_kind)
     models = list(dict.fromkeys(ok["model"]))
-    looks = dict(
-        zip(
-            models,
-            zip(style.colours(len(models)), style.markers(len(models)), strict=True),
-            strict=True,
-        )
-    )
+    looks = lines.looks_of(models)
     with style.paper_style(width) as inches:
         shape, tall = ((1, 2), 3.1) if width == "page" else ((2, 1), 4.6)
         fig = Figure(figsize=(inches, tall), layout="constrained")
@@ -61,6 +55,9 @@ def predicted_vs_measured(
             va="top",
         )
         _errors(errors, ok)
+        errors.set_xlim(parity.get_xlim())
+        if width == "column":
+            parity.set_xlabel("")
         handles: list = [
             Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()
         ]
@@ -83,8 +80,8 @@ def error_text(rows: pd.DataFrame, held: bool) -> str:
     error = rows["error_pct"].abs()
     how = "model left out of the fit" if held else "by the shipped calibration"
     return (
-        f"{how}:\noff by {error.median():.1f} % in the median,\n{error.quantile(0.9):.0f} % at the "
-        f"90th percentile (n = {len(rows)})"
+        f"{how}:\nmedian error {error.median():.1f} %\n"
+        f"90th percentile {error.quantile(0.9):.0f} %\nn = {len(rows)}"
     )
 
 

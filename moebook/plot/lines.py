@@ -378,17 +378,20 @@ def y_scale(
     side of it."""
     drawn = [spec.metric, f"{spec.metric}_lo", f"{spec.metric}_hi", *([floor] if floor else [])]
     values = ok[[c for c in drawn if c in ok]].to_numpy(float)
-    gone = rows[rows["status"] != "ok"].groupby([spec.panel, spec.x]).size()
-    partly = gone[gone < rows[spec.line].nunique()]
-    marks = int(partly.max()) if len(partly) else int(len(gone) > 0)
     low, high = np.nanmin(values), np.nanmax(values)
     if spec.level is not None:
         low, high = min(low, spec.level), max(high, spec.level)
     if not log_y:
-        foot = (0.07 + style.MARK_STEP * marks) * (high - low)
-        low = min(0.0, low) if spec.level is None else low - foot
+        low = min(0.0, low) if spec.level is None else low - 0.07 * (high - low)
         high = high if high > low else low + 1  # all values are zero
-    style.value_axis(axes, low, high, log=log_y, marks=marks)
+    style.value_axis(axes, low, high, log=log_y, marks=rows_of_marks(rows, spec))
+
+
+def rows_of_marks(rows: pd.DataFrame, spec: Spec) -> int:
+    """How many rows of marks stand above one another at the foot of a panel."""
+    gone = rows[rows["status"].isin(style.MISSING)].groupby([spec.panel, spec.x]).size()
+    partly = gone[gone < rows[spec.line].nunique()]
+    return int(partly.max()) if len(partly) else int(len(gone) > 0)
 
 
 def series_legend(spec: Spec, looks: Looks) -> tuple[list, list[str]]:

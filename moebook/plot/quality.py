@@ -42,10 +42,11 @@ def increase_axis(axes: list[Axes], rows: pd.DataFrame, columns=INCREASES) -> No
     distances."""
     ok = rows["status"] == "ok"
     low, high = _span(rows[ok], columns)
-    high, foot = max(high, low + LEAST_SPAN), 0.07 + style.MARK_STEP * (not ok.all())
+    high, marks = max(high, low + LEAST_SPAN), int(not ok.all())
     if high < LINEAR_UNDER:
-        style.value_axis(axes, low - foot * (high - low), high)
+        style.value_axis(axes, low - 0.07 * (high - low), high, marks=marks)
         return
+    foot = 0.07 + style.MARK_STEP * marks
     left, right = _log(low), _log(high)
     limits = left - foot * (right - left), right + 0.07 * (right - left)
     ticks: list[float] = []
@@ -57,6 +58,7 @@ def increase_axis(axes: list[Axes], rows: pd.DataFrame, columns=INCREASES) -> No
         ax.set_ylim(*map(_percent, limits))
         ax.yaxis.set_major_locator(FixedLocator(sorted(ticks)))
         ax.yaxis.set_major_formatter(FuncFormatter(style.short_number))
+        style.foot_band(ax, marks)
 
 
 def gain_axis(ax: Axes, rows: pd.DataFrame, columns=("gain_pct",)) -> None:

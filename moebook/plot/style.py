@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import (
     FixedLocator,
     FuncFormatter,
@@ -140,7 +141,9 @@ def colours(count: int) -> Sequence[str]:
 
 
 def markers(count: int) -> Sequence[str]:
-    return [MARKERS[i % len(MARKERS)] for i in range(count)]
+    """`count` markers for series; those whose colour comes again have another."""
+    every = len(MARKERS)
+    return [MARKERS[(i + i // every) % every] for i in range(count)]
 
 
 def log2_axis(ax: Axes, values: Iterable[float] | None = None, axis: str = "x") -> None:
@@ -186,8 +189,8 @@ def value_axis(
     marks: int = 0,
 ) -> None:
     """Limits and ticks of a measured quantity that runs from `low` to `high`: a linear axis starts
-    at `low` exactly, a log one has ticks at 1, 2, 5 or 1, 3 or 1 per decade and room at its foot
-    for `marks` rows of missing points."""
+    at `low` exactly, a log one has ticks at 1, 2, 5 or 1, 3 or 1 per decade. `marks` rows of
+    missing points have a band of their own under the scale."""
     for ax in axes:
         one = getattr(ax, f"{axis}axis")
         if log:
@@ -200,10 +203,22 @@ def value_axis(
             span = (1.2 * high / low) ** (1 / (0.93 - foot))
             limits = low / (1.1 * span**foot), high * 1.1 * span**0.07
         else:
-            one.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-            limits = low, high + 0.07 * (high - low)
+            locator, top = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), high + 0.07 * (high - low)
+            foot = MARK_STEP * marks
+            limits = low - foot / (1 - foot) * (top - low), top
+            ticks = [t for t in locator.tick_values(low, top) if low <= t <= top]
+            one.set_major_locator(FixedLocator(ticks) if marks else locator)
         getattr(ax, f"set_{axis}lim")(*limits)
         one.set_major_formatter(FuncFormatter(short_number))
+        foot_band(ax, marks)
+
+
+def foot_band(ax: Axes, marks: int) -> None:
+    """A grey band at the foot of the panel, so that `marks` rows of missing points stand on no
+    scale."""
+    if marks:
+        whole = {"transform": ax.transAxes, "linewidth": 0, "zorder": 0.6, "gid": "foot"}
+        ax.add_patch(Rectangle((0, 0), 1, MARK_STEP * marks, color="0.92", **whole))
 
 
 def mark_missing(
@@ -220,7 +235,7 @@ def mark_missing(
     if not xs:
         return None
     marker, label = MISSING[status]
-    foot = 0.015 + MARK_STEP * level
+    foot = MARK_STEP * (level + 0.5)
     return ax.plot(
         xs,
         [foot] * len(xs),

@@ -209,8 +209,9 @@ def test_predicted_vs_measured_prints_the_error_of_measured_points_only():
     n = ((extra["status"] == "ok") & (extra["method"] == "sampled")).sum()
     assert text.splitlines() == [
         "by the shipped calibration:",
-        "off by 10.0 % in the median,",
-        f"10 % at the 90th percentile (n = {n})",
+        "median error 10.0 %",
+        "90th percentile 10 %",
+        f"n = {n}",
     ]
     drawn = [
         line

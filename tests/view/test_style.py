@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from moebook.plot import layout, style
+from moebook.plot.names import name_points
 from moebook.sections.hyperparameter_scaling import figures
 
 
@@ -146,11 +147,41 @@ def test_mark_missing_knows_each_status_once():
         len({line.get_marker() for line in lines}) == len({line.get_label() for line in lines}) == 5
     )
     assert (
-        set(lines[0].get_ydata()) == {0.015}
+        set(lines[0].get_ydata()) == {style.MARK_STEP / 2}
         and lines[0].get_transform() == ax.get_xaxis_transform()
     )
     with pytest.raises(ValueError, match="'lost' of a missing point; known: oom, infeasible"):
         style.mark_missing(ax, [1], "lost")
+
+
+def test_missing_points_stand_in_a_band_under_the_scale():
+    for log in (False, True):
+        ax = Figure().subplots()
+        style.value_axis([ax], 1.0, 10.0, log=log, marks=2)
+        to_axes = ax.transData + ax.transAxes.inverted()
+        assert to_axes.transform((0, 1.0))[1] >= 2 * style.MARK_STEP - 1e-9
+        (band,) = [patch for patch in ax.patches if patch.get_gid() == "foot"]
+        assert band.get_height() == 2 * style.MARK_STEP
+        assert log or min(ax.get_yticks()) >= 1.0
+
+
+def test_no_two_of_twenty_series_share_colour_and_marker():
+    looks = list(zip(style.colours(20), style.markers(20), strict=True))
+    assert len(set(looks)) == 20
+
+
+def test_names_hide_neither_points_nor_one_another():
+    fig = Figure(figsize=(3, 2))
+    ax = fig.subplots()
+    points = [(1.0, 1.0), (1.1, 1.1), (2.0, 1.0), (2.0, 1.2)]
+    ax.plot(*zip(*points, strict=True), "o", markersize=4)
+    ax.set(xlim=(0.5, 2.5), ylim=(0.5, 1.7))
+    name_points(ax, points, ["first", "second", "third", "fourth"])
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert [text.get_text() for text in ax.texts] == ["first", "second", "third", "fourth"]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    at = ax.transData.transform(points)
+    assert not any(box.contains(*point) for box in boxes for point in at)
 
 
 def test_series_differ_in_colour_and_marker():

@@ -49,13 +49,14 @@ FIRST = ("H100", "H200", CPU)  # devices that keep their colours whatever stands
 @figure("ceilings")
 def peaks(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Copy bandwidth (TB/s) and matrix rate (TFLOP/s) as measured (dots) and as published
-    (diamonds), a row per device."""
+    (diamonds), a row per device that was measured; of a GPU's profile, per GPU. Devices that are
+    published of alone stand in the text."""
     columns = [*RATES, *(published for published, _ in RATES.values())]
     rows = rows_of(table, "ceilings", None, (*LABELS, *columns))
     found = rows[rows["source_kind"] != "endpoint"].groupby("device_label", sort=False)[columns]
-    rates = found.first().dropna(how="all").reset_index()
+    rates = _of_a_kind(found.first().dropna(how="all", subset=list(RATES)).reset_index())
     if rates.empty:
-        raise ValueError("ceilings: no device of the table has measured or published rates")
+        raise ValueError("ceilings: no device of the table has measured rates")
     looks = {"marker": "o", "color": style.OKABE_ITO[0]}, {"marker": "D", **BLACK}
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 0.2 * len(rates) + 0.75), layout="constrained")
@@ -70,12 +71,15 @@ def peaks(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 
 
 def _dots(ax: Axes, values: pd.DataFrame, looks) -> None:
-    """A row per row, a mark per column, over a logarithmic axis."""
+    """A row per row, a mark per column, over an axis that is logarithmic where they lie far
+    apart."""
     for column, look in zip(values, looks, strict=True):
         ax.plot(values[column], range(len(values)), linestyle="none", gid=column, **look)
     ax.set_ylim(len(values) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
-    style.value_axis([ax], ax.dataLim.x0, ax.dataLim.x1, axis="x", log=True)
+    low, high = ax.dataLim.x0, ax.dataLim.x1
+    log = high > panels.LOG_OVER * low
+    style.value_axis([ax], low if log else 0.0, high, axis="x", log=log)
 
 
 @figure("common")
@@ -136,13 +140,16 @@ def shares(rows: pd.DataFrame, phase: str) -> pd.Series:
 
 def _present(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
     """The sweep's rows, without those of devices that have measured none of it."""
-    rows = of_sweep(table, sweep)
-    if (
-        len(rows) and rows["device_label"].iloc[0] != CPU
-    ):  # a CPU's numbers would press GPUs into one line
-        rows = rows[rows["device_label"] != CPU]
+    rows = _of_a_kind(of_sweep(table, sweep))
     measured = rows["device_label"].isin(rows.loc[rows["status"] != "not_run", "device_label"])
     return rows[measured] if measured.any() else rows
+
+
+def _of_a_kind(rows: pd.DataFrame) -> pd.DataFrame:
+    """Beside a GPU, whose row is first, no CPU: its numbers would press GPUs into one line."""
+    if len(rows) and rows["device_label"].iloc[0] != CPU:
+        return rows[rows["device_label"] != CPU]
+    return rows
 
 
 def named(rows: pd.DataFrame, short: bool = False) -> pd.DataFrame:
@@ -199,9 +206,10 @@ def _device_looks(rows: pd.DataFrame) -> panels.Looks:
 
 
 def _line_looks(rows: pd.DataFrame) -> panels.Looks:
-    """Lines in their device's colour, told apart by markers."""
+    """Lines in their device's colour; a model in a format has one marker on every device."""
     devices = _device_looks(rows)
     lines = rows.drop_duplicates("line")
-    nth = lines.groupby("device_label").cumcount() % len(style.MARKERS)
+    what = lines["model"] + lines["series"].where(lines["source_kind"] != "endpoint", "")
+    nth = pd.factorize(what, sort=True)[0] % len(style.MARKERS)
     every = zip(lines["line"], lines["device_label"], nth, strict=True)
     return {line: (devices[device][0], style.MARKERS[i]) for line, device, i in every}

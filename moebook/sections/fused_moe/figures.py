@@ -170,7 +170,7 @@ def roofline(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             _note_tokens(ax, own)
             ax.set_title(model)
         style.value_axis(axes, ok["intensity"].min(), ok["intensity"].max(), axis="x", log=True)
-        style.value_axis(axes, ok["tflops"].min(), rates, log=True, marks=1)
+        style.value_axis(axes, ok["tflops"].min() / 1.5, rates, log=True)
         for ax in axes:
             ax.xaxis.set_major_locator(LogLocator(numticks=12))
             _roof(ax, slope, peak)
@@ -213,12 +213,12 @@ def _roof(ax: Axes, slope: float, peak: float) -> None:
 
 
 def _note_tokens(ax: Axes, rows: pd.DataFrame) -> None:
-    """Token counts at the markers of the lowest line, the largest first."""
+    """Token counts under the markers of the lowest line, which rises: to their right it is free."""
     last, look = np.inf, {"fontsize": 7, "color": style.GREY, "gid": "tokens"}
     for tokens, own in sorted(rows.groupby("tokens"), reverse=True, key=lambda group: group[0]):
         at = own["intensity"].iloc[0], own["tflops"].min()
         if at[0] * NOTE_GAP > last:
             continue
-        where = {"ha": "center", "va": "top", "xytext": (0, -4), "textcoords": "offset points"}
+        where = {"ha": "left", "va": "top", "xytext": (2.5, -2), "textcoords": "offset points"}
         ax.annotate(f"{tokens}", at, **where, **look)
         last = at[0]

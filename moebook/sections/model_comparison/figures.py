@@ -15,6 +15,7 @@ from moebook.plot.checks import predicted_vs_measured
 from moebook.plot.energy import energy
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec
+from moebook.plot.names import name_points
 from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
 from moebook.results.schema import method_kind
 from moebook.sections.model_comparison.breakdown import parameter_breakdown
@@ -27,14 +28,6 @@ LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 SPEEDS = {
     "throughput_tok_s": "throughput (tokens/s,\ninput + output)",
     "e2e_s": "end-to-end latency (s)",
-}
-PLACES = {  # of a point's name: offset in points -> its sides that stand there
-    (0, 5): ("center", "bottom"),
-    (6, 3): ("left", "bottom"),
-    (-6, 3): ("right", "bottom"),
-    (0, -5): ("center", "top"),
-    (6, -3): ("left", "top"),
-    (-6, -3): ("right", "top"),
 }
 BAR_IN, GAP = 0.13, 0.7  # height of one bar in inches; bars of room between two models
 IMPOSED = "////"
@@ -191,7 +184,7 @@ def _against_accuracy(table: pd.DataFrame, name: str, kind: str, width: str) -> 
     with style.paper_style(width) as inches:
         size = (inches, (2.3 if shape[0] == 1 else 1.9 if on_page else 1.6) * shape[0])
         fig = Figure(figsize=size, layout="constrained")
-        panels = iter(fig.subplots(*shape, squeeze=False).flat)
+        panels, drawn = iter(fig.subplots(*shape, squeeze=False).flat), []
         for metric in metrics:
             axes = [next(panels) for _ in suites]
             spec = Spec(name, None, "suite", "model", "accuracy_pct", metric, marker_scale=1.2)
@@ -199,8 +192,7 @@ def _against_accuracy(table: pd.DataFrame, name: str, kind: str, width: str) -> 
                 _suite(ax, own, spec, looks)
             highest = rows[[c for c in (metric, f"{metric}_hi") if c in rows]].max().max()
             style.value_axis(axes, 0.0, highest)
-            for ax, (_, own) in zip(axes, suites, strict=True):
-                _names(ax, own, metric, (72 * inches / shape[1] - 40, 72 * size[1] / shape[0] - 60))
+            drawn += [(ax, own, metric) for ax, (_, own) in zip(axes, suites, strict=True)]
             for ax in axes if not on_page else axes[:1]:
                 ax.set_ylabel(SPEEDS[metric])
         fig.supxlabel("accuracy, mean over the tasks named (%)")
@@ -208,6 +200,8 @@ def _against_accuracy(table: pd.DataFrame, name: str, kind: str, width: str) -> 
         dashes = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, linewidth=0.8)
         fronts = [*notes, dashes], [*words, "Pareto front"]
         layout.settle(fig, fronts, handler_map=lines.HANDLERS)
+        for ax, own, metric in drawn:
+            name_points(ax, own[["accuracy_pct", metric]], own["model"].map(_short), 6)
     more = ["suite", "kind", "series", "tasks", "accuracy_pct", "evidence", "alike", "skew"]
     return fig, plotted(rows, metrics, more)
 
@@ -224,45 +218,11 @@ def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None
     dashed = {"linestyle": lines.DASHES, "linewidth": 0.8, "zorder": 1.5, "gid": "front"}
     values = best[spec.metric].to_numpy(float)
     ax.plot(best["accuracy_pct"], values, color=style.GREY, **dashed)
-    ax.margins(x=0.12)
+    ax.margins(x=0.2)
     ax.tick_params(labelbottom=True, labelleft=True)
     first = rows.iloc[0]
     title = f"{first['title']}, {first['evidence']}, all in {first['series']}"
     ax.set_title(f"{title}\n{_two_lines(first['tasks'])}", fontsize=7)
-
-
-def _names(ax: Axes, rows: pd.DataFrame, metric: str, size: tuple[float, float]) -> None:
-    """Each point's name at that of PLACES where it hides least of what stands there; `size` of the
-    panel in points, nearly."""
-    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
-    values = rows[["accuracy_pct", metric]].to_numpy(float)
-    at = (values - (x0, y0)) / (x1 - x0, y1 - y0) * size
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
-    for (x, y), value, model in zip(at, values, rows["model"], strict=True):
-        name = _short(model)
-        wide, boxes = 3.8 * len(name), []
-        for (dx, dy), (side, level) in PLACES.items():
-            left = x + dx - wide * {"left": 0, "center": 0.5, "right": 1}[side]
-            low = y + dy - 7 * {"bottom": 0, "center": 0.5, "top": 1}[level]
-            boxes.append((left, low, left + wide, low + 7))
-        costs = [_hidden(box, taken) + 9 * _outside(box, size) for box in boxes]
-        best = int(np.argmin(costs))
-        taken.append(boxes[best])
-        (offset, (side, level)) = list(PLACES.items())[best]
-        where = {"xytext": offset, "textcoords": "offset points", "ha": side, "va": level}
-        ax.annotate(name, value, fontsize=6, gid="name", **where)
-
-
-def _hidden(box: tuple, others: list[tuple]) -> float:
-    """Area that a box (left, low, right, high) shares with others."""
-    found = np.minimum(box[2:], np.array(others)[:, 2:]) - np.maximum(
-        box[:2], np.array(others)[:, :2]
-    )
-    return float(found.clip(min=0).prod(axis=1).sum())
-
-
-def _outside(box: tuple, size: tuple[float, float]) -> float:
-    return max(-box[0], 0) + max(box[2] - size[0], 0) + max(-box[1], 0) + max(box[3] - size[1], 0)
 
 
 def _short(model: str) -> str:

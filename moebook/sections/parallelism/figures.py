@@ -56,8 +56,10 @@ def over_devices(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             ax.tick_params(labelleft=True)
             title = f"{model}, batch {rows['batch'].iloc[0]:g}"
             ax.set_title(lines.panel_title(title, len(models), width))
+        gone = rows["status"].isin(style.MISSING)
+        marks = max(1, len(modes) * (rows["series"] != ONE)[gone].any()) * gone.any()
         for ax in axes:
-            style.value_axis([ax], 0.0, ax.dataLim.y1)
+            style.value_axis([ax], 0.0, ax.dataLim.y1, marks=marks)
         fig.supxlabel("devices (count)")
         fig.supylabel(METRICS[spec.metric])
         handles = [Line2D([], [], color=LOOKS[m][0], marker=LOOKS[m][1]) for m in modes]
@@ -159,6 +161,9 @@ def step_parts(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         legend["as run over the devices"] = Line2D([], [], **RUN)
         have = rows[[*parts, "measured_tpot_s"]].notna().any()
         legend = {text: legend[text] for text, has in zip(legend, have, strict=True) if has}
+        piped = bool(rows["series"].str.startswith("PP").any())
+        ends = "range between engine starts" + "; PP: filled to serial" * piped
+        legend[ends] = Line2D([], [], color="black", linewidth=0.8)
         layout.settle(fig, (list(legend.values()), list(legend)))
         more = ["series", "devices", *parts, "measured_tpot_s", "comm_from"]
         return fig, plotted(rows, ["tpot_s"], more)

@@ -1,14 +1,12 @@
 """What number formats cost in quality: perplexity of a trained checkpoint in each, against its
 speed. Axes of its own: a named mark per format, and a scale of perplexity."""
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.transforms import Bbox
 
 from moebook.plot import layout, lines, style
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.gains import gain_rows, series_of
+from moebook.plot.names import name_points
 from moebook.plot.quality import (
     INCREASES,
     PARTS,
@@ -63,43 +61,9 @@ def quality_and_speed(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         fig.supxlabel(f"throughput gain of {at} (%)")
         fig.supylabel(f"perplexity increase of\n{trained_name(rows)} (%)")
         layout.settle(fig, _notes(gone))
-        _name_points(ax, ok)
+        name_points(ax, ok[["gain_pct", "increase_pct"]], ok["series"])
         shown = ["perplexity", "increase_pct", "gain_pct"]
         return fig, plotted(rows, shown, ["series", "weights", *GAINS, *of[-2:]])
-
-
-def _name_points(ax: Axes, rows: pd.DataFrame) -> None:
-    """Each format's name beside its mark, in the corner where it touches least of the other names
-    and marks."""
-    marks = ax.transData.transform(rows[["gain_pct", "increase_pct"]].to_numpy(float))
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in marks]
-    for row, at in zip(
-        rows["series"], rows[["gain_pct", "increase_pct"]].to_numpy(float), strict=True
-    ):
-        corners = [
-            ax.annotate(
-                row,
-                at,
-                (5 * right, 3 * up),
-                textcoords="offset points",
-                ha="left" if right > 0 else "right",
-                va="bottom" if up > 0 else "top",
-                fontsize=7,
-            )
-            for up in (1, -1)
-            for right in (1, -1)
-        ]
-        boxes = [text.get_window_extent() for text in corners]
-        lost = [
-            sum(box.overlaps(other) for other in taken)
-            + 9 * (box.x1 > ax.figure.bbox.x1 or box.x0 < ax.bbox.x0 or box.y0 < ax.bbox.y0)
-            for box in boxes
-        ]
-        best = int(np.argmin(lost))
-        taken.append(boxes[best].padded(4))
-        for i, text in enumerate(corners):
-            if i != best:
-                text.remove()
 
 
 def _perplexities(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -193,6 +193,7 @@ def break_even(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     rows = pd.concat([_ratios(table, "break_even", s) for s in sides], ignore_index=True)
     ok = rows.index.isin(with_numbers(rows, "break_even", ["cost_ratio"]).index)
     rows = rows.assign(never=ok & rows["break_even"].isna())
+    rows = rows[rows["series"].isin(rows.loc[ok, "series"])]  # a draft that ran nowhere has no line
     drawn = rows.assign(status=rows["status"].mask(rows["never"], "never"))
     looks, given = looks_of(values_of(rows, "series")), rows["set_acceptance"].dropna()
     spec = EVEN
@@ -211,7 +212,10 @@ def break_even(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             ax.set_xlabel(AXES[x][0].replace(" (", "\n(" if width == "column" else " ("))
             held = "batch" if x == "draft_tokens" else "draft_tokens"
             ax.set_title(", ".join(reading(held, v) for v in values_of(own, held)))
-        axes[0].set_ylim(0, 1.1)
+        marks = max(
+            panels.rows_of_marks(drawn, replace(spec, panel="sweep", x=x)) for x in sides.values()
+        )
+        style.value_axis(axes, 0, NEVER_AT, marks=marks)
         fig.supylabel("break-even acceptance (share)")
         handles, labels = panels.notes_legend(rows, rows[rows["break_even"].notna()], spec, None)
         if rows["never"].any():

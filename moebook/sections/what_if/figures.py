@@ -1,6 +1,9 @@
 """Section 10 as paper figures: curves over batch with bands, limits and measured points; where a
 step's time goes; memory against the card."""
 
+import re
+from itertools import cycle
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +19,8 @@ from moebook.sections.what_if.table import CURVES, MEMORY, NAMES, chosen
 
 COLOURS = dict(zip(NAMES, style.colours(2), strict=True))
 MARKERS = dict(zip(NAMES, style.markers(2), strict=True))
+ENDS = ("lo", "hi")
+HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----")  # bars differ in grey, too
 PARTS = dict(zip(MEMORY, ("weights", "cache of the batch", "reserve"), strict=True))
 LIMITS = {"usable_bytes": "the engine may use", "card_bytes": "the card"}
 
@@ -29,10 +34,10 @@ def curves(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         for ax, metric in zip(axes, CURVES, strict=True):
             for name in NAMES:
                 _curve(ax, table[table["setup"] == name], metric, name)
-            known = table[metric].dropna()
+            known = table[[metric, f"bound_{metric}", *(f"{metric}_{end}95" for end in ENDS)]]
             style.log2_axis(ax, sorted({2**n for n in range(0, 10, 3)}))
             ax.set_xlim(0.8, 1.25 * table["batch"].max())
-            style.value_axis([ax], known.min(), known.max(), log=True)
+            style.value_axis([ax], known.min(axis=None), known.max(axis=None), log=True)
             ax.set(xlabel="batch size (sequences)", ylabel=METRICS[metric].replace(" (", "\n(", 1))
         lines = [Line2D([], [], color=COLOURS[n], marker="none") for n in NAMES]
         seen = [n for n in NAMES if n in set(table.loc[table["got"] == "measured", "setup"])]
@@ -42,12 +47,13 @@ def curves(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         words = [*NAMES, *(f"{name}, measured nearby" for name in seen)]
         words += ["physical limit of decode steps", "95 % of the prediction"]
         layout.settle(fig, ([*lines, *marks, limit, band], words))
+        layout.footer(fig, re.sub(r", batch \d+", "", _told(table)))
         return fig, table.drop(columns=[c for c in table if c.startswith("term_")])
 
 
 def _curve(ax: Axes, own: pd.DataFrame, metric: str, name: str) -> None:
     line, points = (own[own["got"] == got] for got in ("predicted", "measured"))
-    ends = (line[f"{metric}_{end}95"].to_numpy(float) for end in ("lo", "hi"))
+    ends = (line[f"{metric}_{end}95"].to_numpy(float) for end in ENDS)
     ax.fill_between(line["batch"], *ends, color=COLOURS[name], alpha=0.18, linewidth=0)
     ax.plot(line["batch"], line[metric], color=COLOURS[name], marker="none", gid="predicted")
     limit = {"color": COLOURS[name], "linestyle": "--", "linewidth": 0.6, "marker": "none"}
@@ -62,7 +68,8 @@ def step_parts(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     rows = chosen(table)
     words = terms(rows)
     marks = {"host, beside it": 1e3 * rows["term_host_s"]}
-    return _bars(1e3 * rows[list(words)], words, marks, "decode step (ms)", width)
+    bars = 1e3 * rows[list(words)]
+    return _bars(bars, words, marks, "decode step (ms)", _told(table), width)
 
 
 @figure("memory")
@@ -71,7 +78,13 @@ def memory(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     lines are what the engine may use, and the card."""
     rows = chosen(table)
     marks = {name: rows[column] / 1e9 for column, name in LIMITS.items()}
-    return _bars(rows[list(PARTS)] / 1e9, PARTS, marks, "memory of a card (GB)", width)
+    bars = rows[list(PARTS)] / 1e9
+    return _bars(bars, PARTS, marks, "memory of a card (GB)", _told(table), width)
+
+
+def _told(table: pd.DataFrame) -> str:
+    """What A and B are."""
+    return "; ".join(f"{name}: {what}" for name, what in chosen(table)["what"].items())
 
 
 def terms(rows: pd.DataFrame) -> dict[str, str]:
@@ -86,27 +99,30 @@ def hues_of(parts: dict) -> list[str]:
 
 
 def _bars(
-    rows: pd.DataFrame, parts: dict[str, str], marks: dict, label: str, width: str
+    rows: pd.DataFrame, parts: dict[str, str], marks: dict, label: str, told: str, width: str
 ) -> Drawing:
     """A bar per configuration of stacked parts, and marks on each. marks: name -> Series by
-    configuration."""
+    configuration; told: what the configurations are."""
     with style.paper_style(width):
         fig = Figure(figsize=(style.width_in(width), 1.3), layout="constrained")
         ax = fig.subplots()
         left = pd.Series(0.0, rows.index)
-        hues = hues_of(parts)
-        look = {"height": 0.6, "edgecolor": "white", "linewidth": 0.4}
-        for column, colour in zip(parts, hues, strict=True):
-            ax.barh(rows.index, rows[column], left=left, color=colour, **look)
+        looks = [
+            {"facecolor": hue, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
+            for hue, hatch in zip(hues_of(parts), cycle(HATCHES), strict=False)
+        ]
+        for column, look in zip(parts, looks, strict=True):
+            ax.barh(rows.index, rows[column], left=left, height=0.6, **look)
             left = left + rows[column]
-        looks = dict(zip(marks, ("black", style.GREY), strict=False))
-        for name, look in looks.items():
+        handles: list = [Patch(**look) for look in looks]
+        lines = dict(zip(marks, ("black", style.GREY), strict=False))
+        for name, look in lines.items():
             for y, at in enumerate(marks[name]):
                 ax.plot([at, at], [y - 0.38, y + 0.38], color=look, marker="none", linewidth=1.6)
         ax.set(xlabel=label, xlim=(0, 1.05 * max(left.max(), *(m.max() for m in marks.values()))))
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
-        handles = [*(Patch(color=hue) for hue in hues)]
-        handles += [Line2D([], [], color=look, marker="none") for look in looks.values()]
+        handles += [Line2D([], [], color=look, marker="none") for look in lines.values()]
         layout.settle(fig, (handles, [*parts.values(), *marks]))
+        layout.footer(fig, told)
         return fig, rows.assign(**marks).reset_index()
