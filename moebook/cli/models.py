@@ -36,8 +36,8 @@ def prune(
     seed: int = 0,
 ) -> None:
     """Prune a checkpoint: a folder that vLLM and transformers load unchanged."""
+    from moebook.models import pruning
     from moebook.models.pruning import calibration, checkpoint, saliency, selection
-    from moebook.models.pruning import prune as pruning
     from moebook.models.pruning import target as targets
 
     targets.check_target(source, target, overwrite)

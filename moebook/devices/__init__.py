@@ -27,30 +27,3 @@ from moebook.devices.facts import ANY, ANY_BYTES, Published, kind_of, kinds, pub
 from moebook.devices.host import core_ids, cores
 from moebook.devices.lock import DeviceBusy, DeviceInUse, DeviceLock
 from moebook.devices.nvml import forget
-
-__all__ = [
-    "ANY",
-    "ANY_BYTES",
-    "Device",
-    "DeviceBusy",
-    "DeviceInUse",
-    "DeviceLock",
-    "Published",
-    "allowed",
-    "compute_capability",
-    "core_ids",
-    "cores",
-    "detect",
-    "forget",
-    "git_commit",
-    "gpu_state",
-    "here",
-    "kind_of",
-    "kinds",
-    "memory_bytes",
-    "provenance",
-    "published",
-    "published_here",
-    "require",
-    "suits",
-]

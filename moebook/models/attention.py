@@ -63,15 +63,6 @@ class AttentionGroup:
         return self.heads * (self.head_dim + self.value_dim)
 
 
-def softmax_groups(
-    layers: int, heads: int, kv_heads: int, head_dim: int, value_dim: int | None = None
-) -> tuple[AttentionGroup, ...]:
-    """One group of layers that attend to all tokens."""
-    value_dim = head_dim if value_dim is None else value_dim
-    held = kv_heads * (head_dim + value_dim)
-    return (AttentionGroup("full", layers, heads, kv_heads, head_dim, value_dim, held),)
-
-
 def latent_group(
     layers: int, heads: int, nope: int, rope: int, value_dim: int, latent: int
 ) -> AttentionGroup:
@@ -98,7 +89,8 @@ def by_formula(shape: dict, text: dict) -> tuple[AttentionGroup, ...]:
     if shape.get("kv_lora_rank"):
         sizes = (text[key] for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
         return (latent_group(layers, heads, *sizes, shape["kv_lora_rank"]),)
-    (full,) = softmax_groups(layers, heads, shape["num_kv_heads"], shape["head_dim"])
+    kv_heads, dim = shape["num_kv_heads"], shape["head_dim"]
+    full = AttentionGroup("full", layers, heads, kv_heads, dim, dim, 2 * kv_heads * dim)
     windowed = _WINDOWED[shape["family"]](text) if shape["family"] in _WINDOWED else None
     if windowed is None or not windowed[1]:
         return (full,)

@@ -44,14 +44,14 @@ def build(config: dict, remote: str | None = None) -> tuple[list[Tensor], Any]:
     return list(_tensors(model)), text
 
 
-def class_config(config: dict, remote: str | None = None):
+def class_config(config: dict):
     """transformers' config object of a config: what is absent takes its class' default. Raises
     CannotBuild."""
     with quiet():
-        return _parsed(config, remote)
+        return _parsed(config)
 
 
-def _parsed(config: dict, remote: str | None):
+def _parsed(config: dict, remote: str | None = None):
     import transformers
 
     given = _floats(config)

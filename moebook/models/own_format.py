@@ -52,7 +52,7 @@ class Matrix:
 
 def matrices(arch: "Architecture") -> Iterator[Matrix]:
     """The matrices that a number format may cover."""
-    for module in arch.counts.modules if arch.counts else _by_formula(arch):
+    for module in arch.counts.modules if arch.counts else by_formula(arch):
         spelled = _spellings(module.path)
         for layer in module.layers:
             names = tuple(f"layers.{layer}.{path}" for path in spelled)
@@ -68,7 +68,8 @@ def _spellings(path: str) -> list[str]:
     return [".".join(spelled) for spelled in product(*parts)]
 
 
-def _by_formula(arch: "Architecture") -> Iterator[Module]:
+def by_formula(arch: "Architecture") -> Iterator[Module]:
+    """The matrices of the layers of a model that formulas cover, but for routers."""
     dense, every = arch.dense_layers, tuple(range(arch.num_layers))
     sparse = tuple(sorted(set(every) - set(dense)))
     for name, rows, columns in _attention(arch):

@@ -9,7 +9,7 @@ Letters: S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts pe
 
 from moebook.models.architecture import Architecture
 from moebook.models.formats import OWN, dtype_bytes, matrix_bytes
-from moebook.models.own_format import bytes_per_element
+from moebook.models.own_format import by_formula, bytes_per_element
 
 COMPONENTS = (
     "embedding",
@@ -58,17 +58,16 @@ def active_parameters(arch: Architecture) -> int:
 
 def matrix_counts(arch: Architecture) -> dict[str, int]:
     """Elements of the matrices per component; the vision part counts here as a whole."""
+    held = dict.fromkeys(COMPONENTS, 0)
     if arch.counts:
-        return {**dict.fromkeys(COMPONENTS, 0), **dict(arch.counts.matrices)}
+        return held | dict(arch.counts.matrices)
+    for module in by_formula(arch):
+        held[module.component] += module.elements
     h, moe = arch.hidden_size, arch.num_moe_layers
-    return {
-        **dict.fromkeys(COMPONENTS, 0),
+    held["shared_experts"] += moe * arch.shared_expert_gate * h
+    return held | {
         "embedding": (arch.vocab_size + arch.extra_embeddings) * h,
-        "attention": arch.num_layers * _attention_matrices(arch),
         "router": moe * arch.num_experts * h,
-        "experts": moe * arch.num_experts * 3 * h * arch.expert_ffn_dim,
-        "shared_experts": moe * (3 * h * arch.shared_ffn_dim + arch.shared_expert_gate * h),
-        "dense_ffn": arch.num_dense_layers * 3 * h * arch.dense_ffn_dim,
         "lm_head": 0 if arch.tie_embeddings else arch.vocab_size * h,
         "vision": arch.vision_params,
     }
@@ -145,18 +144,6 @@ def activation_bytes(arch: Architecture, tokens: int, dtype: str = "bfloat16") -
     widest = max(qkv + arch.num_heads * arch.head_dim, moe, dense)
     logits = 2 * min(tokens, LOGIT_ROWS) * arch.vocab_size * 4
     return tokens * (3 * h + widest) * dtype_bytes(dtype) + logits
-
-
-def _attention_matrices(arch: Architecture) -> int:
-    """Elements of one layer's projections."""
-    h, heads = arch.hidden_size, arch.num_heads
-    if not arch.is_mla:
-        return 2 * h * arch.head_dim * (heads + arch.num_kv_heads)
-    q, kv = arch.q_lora_rank, arch.kv_lora_rank
-    query = h * q + q * heads * arch.head_dim if q else h * heads * arch.head_dim
-    down = h * (kv + arch.qk_rope_head_dim)
-    up = kv * heads * (arch.qk_nope_head_dim + arch.v_head_dim)
-    return query + down + up + heads * arch.v_head_dim * h
 
 
 def _inner_norms(arch: Architecture) -> int:

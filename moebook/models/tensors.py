@@ -147,6 +147,11 @@ class Module:
     layers: tuple[int, ...] = ()
     count: int = 1
 
+    @property
+    def elements(self) -> int:
+        """In all layers."""
+        return len(self.layers) * self.count * self.rows * self.columns
+
 
 @dataclass(frozen=True)
 class Counts:

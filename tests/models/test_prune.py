@@ -17,11 +17,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from moebook.models import catalog, sizes
+from moebook.models import catalog, pruning, sizes
 from moebook.models.edit import ImpossibleEdit
-from moebook.models.pruning import prune
+from moebook.models.pruning import prune_architecture, prune_checkpoint
 from moebook.models.pruning.checkpoint import INDEX, CheckpointError, open_checkpoint
-from moebook.models.pruning.prune import prune_architecture, prune_checkpoint
 from moebook.models.pruning.saliency import Scores
 from moebook.models.pruning.target import REPORT
 
@@ -310,7 +309,7 @@ def test_ties_go_by_index(saved, tmp_path):
 PEAK = """
 import sys, pathlib
 from safetensors.torch import load_file
-from moebook.models.pruning.prune import prune_checkpoint
+from moebook.models.pruning import prune_checkpoint
 def peak_mib():
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return int(next(l for l in lines if l.startswith("VmHWM")).split()[1]) / 1024
@@ -605,7 +604,7 @@ def test_a_failure_while_writing_keeps_the_old_target(editable, tmp_path, monkey
     def full(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(prune, "write_tensors", full)
+    monkeypatch.setattr(pruning, "write_tensors", full)
     with pytest.raises(CheckpointError, match="no space.*nothing was left there"):
         prune_checkpoint(source, out, kind="inter", ratio=0.5, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "source"]

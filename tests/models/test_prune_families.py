@@ -10,9 +10,8 @@ import torch
 from tiny_families import E, I
 
 from moebook.models.architecture import from_config
-from moebook.models.pruning import calibration
+from moebook.models.pruning import calibration, prune_checkpoint
 from moebook.models.pruning.checkpoint import CheckpointError, open_checkpoint
-from moebook.models.pruning.prune import prune_checkpoint
 from moebook.models.pruning.roles import find
 from moebook.models.pruning.saliency import Scores
 

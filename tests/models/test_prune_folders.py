@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from moebook.cli import app
 from moebook.models.cache import building
 from moebook.models.edit import ImpossibleEdit
+from moebook.models.pruning import prune_checkpoint
 from moebook.models.pruning.checkpoint import INDEX, CheckpointError
-from moebook.models.pruning.prune import prune_checkpoint
 from moebook.models.pruning.saliency import Scores
 
 QUARTER = {"kind": "inter", "ratio": 0.25}

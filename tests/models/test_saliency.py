@@ -12,9 +12,9 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from moebook.models.architecture import from_config
+from moebook.models.pruning import prune_checkpoint
 from moebook.models.pruning.calibration import collect, collect_from_folder, collect_from_text
 from moebook.models.pruning.checkpoint import CheckpointError, open_checkpoint
-from moebook.models.pruning.prune import prune_checkpoint
 from moebook.models.pruning.roles import find
 from moebook.models.pruning.saliency import norm_scores
 

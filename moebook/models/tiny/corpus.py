@@ -137,13 +137,13 @@ def split_docstrings(source: str) -> tuple[str, str]:
     return code, "\n\n".join(text for _, text in sorted(prose))
 
 
-def blocks(text: str, size: int = BLOCK) -> list[str]:
-    """The text in pieces of about `size` characters, cut at line ends."""
+def blocks(text: str) -> list[str]:
+    """The text in pieces of about BLOCK characters, cut at line ends."""
     found, piece, length = [], [], 0
     for line in text.splitlines(keepends=True):
         piece.append(line)
         length += len(line)
-        if length >= size:
+        if length >= BLOCK:
             found.append("".join(piece))
             piece, length = [], 0
     return [b for b in [*found, "".join(piece)] if b.strip()]

@@ -52,7 +52,7 @@ class NotTrained(ValueError):
 
 def architecture(name: str) -> Architecture:
     """The Architecture of a member or of a pruned one."""
-    from moebook.models.pruning import prune
+    from moebook.models.pruning import prune_architecture
 
     ref = parse(name)
     source = f"trained by moebook, preset {ref.preset}"
@@ -60,7 +60,7 @@ def architecture(name: str) -> Architecture:
     if ref.pruning is None:
         return arch
     kind, percent, _ = PRUNING.fullmatch(ref.pruning).groups()
-    pruned, _ = prune.prune_architecture(arch, kind=kind, ratio=float(percent) / 100)
+    pruned, _ = prune_architecture(arch, kind=kind, ratio=float(percent) / 100)
     return from_config(pruned.hf_config(), f"tiny-{ref.member}/{ref.pruning}", source)
 
 
@@ -118,7 +118,7 @@ def _pruned(whole: Path, pruning: str, window: int, forks_engines: bool) -> Path
 def _prune(whole: Path, target: Path, pruning: str, window: int) -> None:
     import torch
 
-    from moebook.models.pruning import calibration, prune
+    from moebook.models.pruning import calibration, prune_checkpoint
 
     kind, percent, criterion = PRUNING.fullmatch(pruning).groups()
     scores = None
@@ -129,7 +129,7 @@ def _prune(whole: Path, target: Path, pruning: str, window: int) -> None:
             whole, text, windows=CALIBRATION_WINDOWS, length=window, device=device
         )
     # overwrite: an earlier process, cut off, may have ended its work since.
-    prune.prune_checkpoint(
+    prune_checkpoint(
         whole,
         target,
         kind=kind,

@@ -108,7 +108,7 @@ def pruned_shape(
     base: catalog.Architecture, kind: str, ratio_pct: float
 ) -> tuple[catalog.Architecture, str | None]:
     """The pruned shape; where it cannot be, a stand-in with about that shape and the reason."""
-    from moebook.models.pruning.prune import prune_architecture
+    from moebook.models.pruning import prune_architecture
 
     try:
         return prune_architecture(base, kind=kind, ratio=ratio_pct / 100)[0], None
