@@ -18,7 +18,8 @@ DRAWN = ("notebook.ipynb", "provenance.json", "DONE.json", "results.parquet")
 
 def redraw(profile: str) -> None:
     """All notebooks of a profile; the overview, which reads the others, first of all in name."""
-    shutil.copytree(REFERENCE / profile, OUTPUTS / profile)
+    old = shutil.ignore_patterns("figures")  # of which some may not be drawn any more
+    shutil.copytree(REFERENCE / profile, OUTPUTS / profile, ignore=old)
     try:
         for folder in sorted((REFERENCE / profile).iterdir()):
             command = [sys.executable, "-m", "moebook", "run", folder.name, "--profile", profile]

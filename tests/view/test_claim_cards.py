@@ -1,11 +1,14 @@
 """A claim's card says what a reader asks of it, in words."""
 
+from dataclasses import replace
+
 import pytest
 import shipped
 
 from moebook import sections
 from moebook.results import cards, loading, page
 from moebook.results.findings import CellResult, PartResult, Verdict
+from moebook.sections.overview import commentary as overview
 from moebook.workbook import Run
 
 CELLS = (
@@ -83,3 +86,18 @@ def test_a_page_opens_on_the_finding_and_folds_the_rest(monkeypatch):
     assert "reference results that ship with moebook" in top
     assert "eager loop" in top and "NVIDIA H200" in top and "fused-batch" in top
     assert "Plan: " in folded and f"All results: {len(run.results.summary)} rows" in folded
+
+
+def test_findings_of_the_overview_are_decided_ones_of_every_section_first():
+    made = [
+        replace(MIXED, id=f"{section}-{verdict}", section=section, verdict=verdict)
+        for section in range(1, 8)
+        for verdict in ("mixed", "untested", "contradicted", "undecided")
+    ]
+    found = overview.findings(made)
+    assert [v.id for v in found if v.verdict == "mixed"] == ["1-mixed", "2-mixed", "3-mixed"]
+    assert [v.section for v in found if v.verdict == "contradicted"] == [*range(1, 8)]
+    assert [v.section for v in found] == sorted(v.section for v in found)
+    head = overview.page(made).text.splitlines()[0]
+    assert "7 undecided, 7 untested. Here 10 of the 14 decided" in head
+    assert overview.findings([replace(MIXED, verdict="untested")]) == []

@@ -1,5 +1,6 @@
 """Section 0 in words: how the source's claims fare, and Fig 1, of which section 9 speaks."""
 
+from collections import Counter
 from html import escape
 
 from moebook.results.cards import counted, effect_of
@@ -9,33 +10,43 @@ from moebook.sections.model_comparison.commentary import parameter_breakdown
 
 __all__ = ["page", "parameter_breakdown"]
 
-# a claim of each question of the study, whose findings a reader would quote
-HEADLINES = (
-    "ffn-halves",
-    "active-gap",
-    "fp8-wins",
-    "prune-half-helps",
-    "spec-length",
-    "tp-scales",
-    "fused-batch",
-    "balance-aux-loss",
-    "h100-knee",
-    "vl2-order",
-)
+MOST = 10  # findings on the page
+DECIDED = ("supported", "contradicted", "mixed")  # the surest first
 
 
 def page(verdicts: list[Verdict]) -> Html:
-    """The page a reader can quote: how the claims fare, and ten findings, each with its number,
-    95 % interval, cells, condition and verdict."""
-    found = {one.id: one for one in verdicts}
-    shown = [found[name] for name in HEADLINES if name in found]
+    """The page a reader can quote: how the claims fare, and up to ten findings, each with its
+    number, 95 % interval, cells, condition and verdict."""
+    shown = findings(verdicts)
     rows = "".join(map(_row, shown))
     table = f'<table style="font-size:90%;margin-top:8px">{rows}</table>'
     head = (
         f"Of {len(verdicts)} claims: {counted(verdicts)}." if verdicts else "No claim was judged."
     )
+    decided = sum(v.verdict in DECIDED for v in verdicts)
+    if decided < len(verdicts):
+        head += f" Here {len(shown)} of the {decided} decided; the cards of others say why not."
     text = "\n".join([head, *(f"  {v.id}: {v.label}, {effect_of(v) or v.reason}" for v in shown)])
     return Html(f'<div style="{BOX}"><div style="font-size:115%">{head}</div>{table}</div>', text)
+
+
+def findings(verdicts: list[Verdict]) -> list[Verdict]:
+    """Up to MOST decided claims, in the study's order: the surest of each section, then each
+    section's next. Surer is what holds or not over what is mixed, wholly tested over in part, under
+    more of its checks, on more cells."""
+    decided = sorted((v for v in verdicts if v.verdict in DECIDED), key=_doubt)
+    seen: Counter = Counter()
+    rounds = {}
+    for v in decided:
+        rounds[v.id] = seen[v.section]
+        seen[v.section] += 1
+    chosen = {v.id for v in sorted(decided, key=lambda v: rounds[v.id])[:MOST]}
+    return [v for v in verdicts if v.id in chosen]
+
+
+def _doubt(v: Verdict) -> tuple:
+    robust = sum(check.same for check in v.checks) / max(1, len(v.checks))
+    return v.verdict == "mixed", "in part" in v.label, -robust, -v.n
 
 
 def _row(v: Verdict) -> str:
