@@ -84,7 +84,7 @@ def output_root_problem(text: str, profile: str = "") -> str | None:
         return "give the path of a folder, without variables"
     try:
         folder = output_root(text).resolve()
-        is_file = folder.exists() and not folder.is_dir()
+        wrong = place_problem(folder)
     except RuntimeError as error:  # ~ of a user that is none
         return f"{error}; give the path of a folder"
     except OSError as error:  # a name longer than any file's
@@ -93,7 +93,18 @@ def output_root_problem(text: str, profile: str = "") -> str | None:
         return "holds the results that ship with moebook, which nothing writes; give another folder"
     if folder == root() or any(folder.is_relative_to(root() / name) for name in _OWN):
         return f"is a folder of moebook's own files; give {OUTPUTS!r} or a folder elsewhere"
-    return "is a file; give the path of a folder" if is_file else None
+    return wrong and f"{wrong}; give the path of a folder"
+
+
+def place_problem(folder: Path) -> str | None:
+    """Why nothing can lie in a folder, which need not exist; or None. OSError where its name cannot
+    be one."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        return "is a file" if nearest == folder else f"{nearest} is a file"
+    if os.statvfs(nearest).f_blocks == 0:  # /proc and its like
+        return f"{nearest} is of a file system that keeps no files"
+    return None
 
 
 def reference() -> Path:

@@ -30,9 +30,11 @@ from moebook.explore import live, widgets
 from moebook.explore.source import Source
 from moebook.measure import records
 from moebook.measure import run as measuring
+from moebook.measure.executors import cards_for
 from moebook.measure.files import Unwritable, write_atomic
 from moebook.measure.progress import Progress
 from moebook.measure.store import Store
+from moebook.problems import Refused
 from moebook.results import cards, loading, report, table, verdicts
 from moebook.results import page as pages
 from moebook.results.findings import Verdict
@@ -120,8 +122,13 @@ class Run:
         plan, root = self.plan, self.params.output_root
         if not plan.points:
             return "nothing to measure"
-        if devices.detect(plan.device) is None:
+        device = devices.detect(plan.device)
+        if device is None:
             return f"this machine is no {plan.device}: nothing can be measured here"
+        try:
+            cards_for(plan.measured, device)
+        except Refused as error:
+            return f"nothing can be measured here: {error}"
         left, folder = measuring.pending(plan, root), Store(root, plan).folder
         return (
             f"{len(plan.measured) - len(left)} points present, {len(left)} to measure, in "

@@ -167,6 +167,12 @@ def test_more_cards_than_are_here_are_refused(gpu, plan_for, tmp_path):
         ValueError, match="these points need 4 of NVIDIA H200, and 2 can be seen here"
     ):
         run.measure(plan, tmp_path, worker=Scripted())
+    file = tmp_path / f"{SECTION.stem}.yaml"
+    told = SMALL | {"device": "h200", "profile": "mine", "num_devices": 4, "tensor_parallel": 4}
+    file.write_text(json.dumps(told))
+    assert (
+        "these points need 4 of NVIDIA H200" in CliRunner().invoke(app, ["plan", str(file)]).output
+    )
     run.measure(plan_for("h200", num_devices=2, tensor_parallel=2), tmp_path, worker=Scripted())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from moebook import paths
 from moebook.problems import Told
 
 VARIABLE = "MOEBOOK_CACHE"
@@ -37,8 +38,7 @@ def problem() -> str | None:
     given = os.environ.get(VARIABLE)
     try:
         folder = _folder()
-        nearest = next(path for path in (folder, *folder.parents) if path.exists())
-        wrong = None if nearest.is_dir() else f"{nearest} is a file"
+        wrong = paths.place_problem(folder)
     except (RuntimeError, OSError) as error:  # ~ of a user that is none; a name longer than a path
         wrong = getattr(error, "strerror", None) or str(error)
     if given and not wrong and not folder.is_absolute():  # a kernel runs in a folder of its own

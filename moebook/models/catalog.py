@@ -51,11 +51,14 @@ def load(name_or_path: str, trust_remote_code: bool | None = None) -> Architectu
     if wanted.lower() in published:
         return _load_published(published[wanted.lower()])
     trusts = trusted_by_default() if trust_remote_code is None else trust_remote_code
-    path = Path(wanted).expanduser()
+    if not wanted.strip():
+        raise _unknown(wanted, "is no name")
     try:
+        path = Path(wanted).expanduser()
         folder, file = path.is_dir(), path.is_file()
-    except OSError as error:  # a name longer than any path, a folder that may not be entered
-        raise UnknownModel(f"model {wanted[:80]!r} cannot be read: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # too long a name, ~ of a user that is none
+        why = getattr(error, "strerror", None) or error
+        raise UnknownModel(f"model {wanted[:80]!r} cannot be read: {why}") from error
     if folder or file:
         return _load_file(path / CONFIG if folder else path, trusts)
     if len(wanted.split("/")) == 2 and not wanted.startswith((".", "/", "~")):

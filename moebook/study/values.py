@@ -10,6 +10,7 @@ errors in the words of a parameter file."""
 import ast
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 from types import ModuleType
@@ -22,6 +23,7 @@ from moebook.problems import ParameterError, Problem, Wrong, choices
 _OF_IPYTHON = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
 _INJECTED = "# Parameters"  # papermill's injected cell begins so, our own does not
 MOST_VALUES = 100_000
+_NOT_DECIMAL = re.compile(r"[:_xob]|^[-+]?0\d")  # of numbers in YAML 1.1
 _PLAIN = (bool, int, float, str)
 
 
@@ -40,6 +42,20 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
+    """As it is written: YAML 1.1 takes 010 for 8 and 1:30 for 90."""
+    if _NOT_DECIMAL.search(node.value):
+        odd = f"{node.value!r} is no number in decimal digits"
+        raise yaml.MarkedYAMLError(problem=odd, problem_mark=node.start_mark)
+    is_int = node.tag.endswith("int")
+    return loader.construct_yaml_int(node) if is_int else loader.construct_yaml_float(node)
+
+
+_UniqueKeys.add_constructor("tag:yaml.org,2002:int", _number)
+_UniqueKeys.add_constructor("tag:yaml.org,2002:float", _number)
+_UniqueKeys.add_constructor("tag:yaml.org,2002:set", _UniqueKeys.construct_undefined)  # no order
+
+
 def read_yaml(path: str | Path) -> dict:
     """The mapping in a parameter file; ParameterError for a missing, unreadable or ambiguous
     one."""
@@ -48,6 +64,8 @@ def read_yaml(path: str | Path) -> dict:
     def fail(value: Any, allowed: str) -> ParameterError:
         return ParameterError([Problem(str(path), "(file)", value, allowed)])
 
+    if path.exists() and not (path.is_file() or path.is_dir() or path.is_relative_to("/dev/fd")):
+        raise fail(path.name, "a file: this is a pipe or a device, whose end may never come")
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 never a traceback or a success."""
 
 import json
+import os
 from itertools import pairwise
 
 import inputs
@@ -22,6 +23,9 @@ FILES = {
     "a key twice": "repeats: 3\nrepeats: 4\n",
     "two documents": "repeats: 3\n---\nrepeats: 4\n",
     "a list": "- 1\n",
+    "an octal number": "repeats: 010\n",
+    "a number of base sixty": "point_limit_minutes: 1:30\n",
+    "a set": "batches: !!set {1, 2}\n",
 }
 PAIRS = [
     ("00", "profile", {"profile": "a" * 300}),
@@ -69,6 +73,7 @@ OPTIONS = [
     (("quality", "https://u:hush@h/x"), "https://…@h/x"),
     (("predict", "Mixtral-8x7B-v0.1", "--batch", "1,99999999999"), "--batch: given"),
     (("results", "--output-root", "/dev/null"), "is a file"),
+    (("results", "--output-root", "/proc/moebook"), "keeps no files"),
 ]
 CONFIGS = {
     "num_hidden_layers": [0, -1, 1.5, True, "two", 10**9, 3],
@@ -114,6 +119,18 @@ def test_an_odd_file_is_told_with_its_name(text, tmp_path, monkeypatch, capsys):
     assert file.name in refused(monkeypatch, capsys, "plan", file)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_never_ends_is_no_parameter_file(make, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "01_hyperparameter_scaling.yaml"
+    make(file)
+    assert "pipe or a device" in refused(monkeypatch, capsys, "plan", file)
+
+
+@pytest.mark.parametrize("name", ["~no-such-user/model", "", " "])
+def test_a_name_that_is_no_path_is_no_model(name, monkeypatch, capsys):
+    assert repr(name) in refused(monkeypatch, capsys, "models", "--", name)
+
+
 @pytest.mark.parametrize("number, key, given", PAIRS)
 def test_parameters_that_do_not_go_together_are_told(
     number, key, given, tmp_path, monkeypatch, capsys
@@ -147,9 +164,8 @@ def test_a_folder_for_models_that_is_none_is_told(name, tmp_path, monkeypatch, c
     monkeypatch.setenv("MOEBOOK_CACHE", name.format(file=tmp_path / "text"))
     args = ("train", "tiny", "--members", "draft-small", "--text", tmp_path / "text")
     assert "MOEBOOK_CACHE" in refused(monkeypatch, capsys, *args)
-    if "/proc" not in name:
-        plan = ("plan", "params/cpu/07_load_balancing.yaml")
-        assert "MOEBOOK_CACHE: given" in refused(monkeypatch, capsys, *plan)
+    plan = ("plan", "params/cpu/07_load_balancing.yaml")
+    assert "MOEBOOK_CACHE: given" in refused(monkeypatch, capsys, *plan)
 
 
 def test_inputs_at_random_are_refused_by_name_or_taken_as_given(tmp_path):

@@ -340,6 +340,15 @@ def test_an_address_where_nothing_answers_is_told_at_once(monkeypatch):
         RayCluster("127.0.0.1:1").__enter__()
 
 
+def test_another_clusters_address_is_refused_where_one_is_joined():
+    joined = SimpleNamespace(gcs_address="127.0.0.1:6379")
+    inside = SimpleNamespace(get_runtime_context=lambda: joined)
+    for same in (None, "auto", "127.0.0.1:6379", "localhost:6379"):
+        node.check_joined(inside, same)
+    with pytest.raises(ValueError, match="given '127.0.0.1:1'.* in the Ray cluster at 127.0.0.1:6"):
+        node.check_joined(inside, "127.0.0.1:1")
+
+
 def test_a_client_address_is_refused_with_what_to_give(monkeypatch):
     with pytest.raises(ValueError, match="ray://head:10001 .*give HOST:PORT"):
         RayCluster("ray://head:10001")

@@ -14,7 +14,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -248,6 +248,24 @@ def connect(ray, address: str | None) -> None:
             f"no Ray cluster at {address or 'RAY_ADDRESS, and none started here'}: {error}; start "
             "one with `ray start --head` and give its --address"
         ) from None
+
+
+def check_joined(ray, address: str | None) -> None:
+    """ValueError where this process is in another cluster than the one at an address."""
+    joined = ray.get_runtime_context().gcs_address
+    if address not in (None, "auto") and _resolved(address) != _resolved(joined):
+        raise ValueError(
+            f"--address: given {address!r}; this process is in the Ray cluster at {joined} already:"
+            " leave it out, or leave that cluster with ray.shutdown()"
+        )
+
+
+def _resolved(address: str) -> tuple[str, str]:
+    """Host, as a number where it has one, and port."""
+    host, _, port = address.rpartition(":")
+    with suppress(OSError):
+        host = socket.gethostbyname(host.strip("[]"))
+    return host, port
 
 
 def check_reachable(address: str | None) -> None:

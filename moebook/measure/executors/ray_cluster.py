@@ -73,6 +73,8 @@ class RayCluster:
         self.owned = not self.ray.is_initialized()
         if self.owned:
             node.connect(self.ray, self.address)
+        else:
+            node.check_joined(self.ray, self.address)
         return self
 
     def __exit__(self, *exc) -> None:
