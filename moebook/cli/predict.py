@@ -144,7 +144,8 @@ def _row(arch, settings, work, p, device: str) -> dict:
         "bound_tpot_s": p.bound_tpot_s,
         "binds": p.binds,
         "terms_s": p.terms,
-        "coverage_95": p.coverage,
+        "coverage": p.coverage,
+        "times_as_wide": p.wider,
         "source": p.source,
         "notes": list(p.notes),
     }
@@ -214,16 +215,9 @@ def _sure(arch, settings, works, told, device: str) -> list[str]:
     from moebook.predict.step import Case
 
     lines = [f"how sure: {told[0].source}"]
-    for coverage in dict.fromkeys(p.coverage for p in told):
-        batches = ", ".join(
-            str(w.batch) for w, p in zip(works, told, strict=True) if p.coverage == coverage
-        )
-        held = "coverage of the 95 % interval was not tested"
-        if coverage is not None:
-            unseen = "of points of models that neither fit nor width had seen"
-            held = f"95 % intervals held {100 * coverage:.0f} % {unseen}"
-        lines.append(f"  batch {batches}: {held}")
-    lines += [f"  {note}" for note in dict.fromkeys(n for p in told for n in p.notes)]
+    lines.append("  of models that neither fit nor width had seen, 80 and 95 % intervals held")
+    lines += _by_batch(works, [_covered(p.coverage) for p in told])
+    lines += _by_batch(works, ["; ".join(p.notes) for p in told])
     lines.append("nearest measured points (distance in doublings):")
     middle = works[len(works) // 2]
     for near in nearest(Case(arch, settings, middle), device):
@@ -233,6 +227,24 @@ def _sure(arch, settings, works, told, device: str) -> list[str]:
             f"TPOT {1e3 * near.tpot_s:.3g} ms (point {near.point_id})"
         )
     return lines
+
+
+def _covered(coverage: dict) -> str:
+    """`TTFT 82 and 96 %, TPOT not tested`."""
+    told = []
+    for metric, shares in coverage.items():
+        tested = None not in shares.values()
+        held = " and ".join(f"{100 * share:.0f}" for share in shares.values()) if tested else ""
+        told.append(f"{metric.upper()} {held} %" if tested else f"{metric.upper()} not tested")
+    return ", ".join(told)
+
+
+def _by_batch(works, told: list[str]) -> list[str]:
+    """Each text once, after the batches it is of; nothing for an empty one."""
+    batches: dict[str, list[str]] = {}
+    for work, text in zip(works, told, strict=True):
+        batches.setdefault(text, []).append(str(work.batch))
+    return [f"  batch {', '.join(of)}: {text}" for text, of in batches.items() if text]
 
 
 @app.command()

@@ -27,13 +27,16 @@ LEFT_OUT, CALIBRATED = "left out", "calibrated"  # what predicted_how says
 
 
 @cache
-def left_out() -> dict[str, tuple[float, float]]:
-    """point id -> (TTFT, TPOT) in s as predicted while its skeleton was left out; NaN where it
-    could not be."""
+def left_out() -> dict[str, tuple[float, float, dict[str, str]]]:
+    """point id -> (TTFT, TPOT) in s as predicted while its skeleton was left out, NaN where it
+    could not be, and each metric's class."""
     file = resources.files("moebook.predict").joinpath(FOLDER, POINTS)
     with file.open(newline="") as text:
         return {
-            row["point_id"]: tuple(float(row[f"left_out_{m}_s"] or "nan") for m in ("ttft", "tpot"))
+            row["point_id"]: (
+                *(float(row[f"left_out_{m}_s"] or "nan") for m in ("ttft", "tpot")),
+                {m: row[f"class_{m}"] for m in ("ttft", "tpot")},
+            )
             for row in csv.DictReader(text)
         }
 
@@ -74,9 +77,9 @@ def _predicted(row: dict, arch: Architecture, device: str) -> tuple[dict, str]:
         raise Unpredictable(
             f"{case.format} was measured of this model alone: nothing could be left out of its fit"
         )
-    ttft, tpot = held or of_case(case, known)[:2]
-    wider = beyond(case, known)[1]
-    sides = {m: widths(known, case, m, wider) for m in ("ttft", "tpot")}
+    ttft, tpot, classes = held or of_case(case, known)[:3]
+    wider = beyond(case, known, classes)[1]
+    sides = {m: widths(known, kind, m, wider) for m, kind in classes.items()}
     e2e = combined(ttft, tpot, case.workload.output_tokens, sides)
     tokens = case.workload.batch * (case.workload.input_tokens + case.workload.output_tokens)
     told = {

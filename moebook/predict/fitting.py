@@ -33,9 +33,9 @@ class Fitted:
     factors: dict[str, dict[str, float]]
     formats: dict[str, dict[str, dict[str, float]]]
 
-    def seconds(self, batch: Batch, devices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) TTFT and (N,) TPOT of cases measured on `devices`. A format that was not fitted is
-        taken at its start, which is 16-bit's efficiency."""
+    def of_rows(self, batch: Batch, devices: np.ndarray) -> dict:
+        """Factors of cases measured on `devices`, each its device's and its format's own. A format
+        that was not fitted is taken at its start, which is 16-bit's efficiency."""
         kinds = sorted(self.factors)
         at = np.searchsorted(kinds, devices)
         shared = {n: np.array([self.factors[k][n] for k in kinds])[at] for n in FACTORS}
@@ -45,7 +45,7 @@ class Fitted:
             f: {n: np.array([each[n] for each in by])[at] for n in OF_FORMAT}
             for f, by in own.items()
         }
-        return batch.seconds(of_rows(shared, rows, batch.formats))
+        return of_rows(shared, rows, batch.formats)
 
 
 class Fit:
@@ -128,7 +128,14 @@ class Fit:
 
     def seconds(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N,) TTFT, (N,) TPOT of all points with the factors x."""
-        return self.fitted(x).seconds(self.batch, self.devices)
+        return self.batch.seconds(self._factors(x))
+
+    def host_paced(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) whether the host paces it: a prefill, a decode step."""
+        return self.batch.host_paced(self._factors(x))
+
+    def _factors(self, x: np.ndarray) -> dict:
+        return self.fitted(x).of_rows(self.batch, self.devices)
 
     def fitted(self, x: np.ndarray) -> Fitted:
         size = len(self.keys)

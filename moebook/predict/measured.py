@@ -6,7 +6,6 @@ from moebook.models import catalog
 from moebook.models.architecture import Architecture
 from moebook.models.edit import edit
 from moebook.models.one_rank import RANK, shard, stand_in
-from moebook.predict.shipped import class_of
 from moebook.predict.step import Case
 from moebook.predict.under_bound import of_those_under
 from moebook.study import routing
@@ -16,8 +15,8 @@ METHODS = ("full", "sampled")
 
 
 def usable(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a summary that are predicted, each with its `case`, `format`, `class`, `skeleton`
-    and whether it `calibrates`: steps with a draft do not, for more than one model is in them. Left
+    """The rows of a summary that are predicted, each with its `case`, `format`, `skeleton` and
+    whether it `calibrates`: steps with a draft do not, for more than one model is in them. Left
     out: the workbook's own MoE kernels, steps without graphs, identical sequences, and models
     measured under their floor, whose routing is not known."""
     rows = rows[(rows["status"] == "ok") & rows["method"].isin(METHODS)]
@@ -30,7 +29,6 @@ def usable(rows: pd.DataFrame) -> pd.DataFrame:
     known = {
         "calibrates": alone,
         "format": [c.format for c in cases],
-        "class": [class_of(c) for c in cases],
     }
     return rows.assign(case=cases, **known, skeleton=rows["model"].map(skeleton))
 

@@ -1,38 +1,47 @@
 """How sure a calibration is: errors of points whose skeleton was left out of the fit, and the
 widths that follow from them (split conformal). Points are those of measured.usable, with
-predictions in `left_out_<metric>_s` and `fitted_<metric>_s`."""
+predictions in `left_out_<metric>_s` and `fitted_<metric>_s`, and their class in `class_<metric>`.
+
+A new model errs like a model, not like a point, so a point weighs by the inverse root of its
+model's number of points. Of the weights tried (none, root, whole number) this covers best what it
+says."""
 
 import numpy as np
 import pandas as pd
 
 from moebook.predict.fitting import Fit
-from moebook.predict.shipped import DRAFTED, LEVELS
+from moebook.predict.shipped import DRAFTED, HOST, LEVELS, class_of
 from moebook.predict.what_if import measures
 
 LEAST_ERRORS = 20  # of a class on one card; else those of all cards count together
 METRICS = ("ttft", "tpot")
 
 
-def left_out(fit: Fit, points: pd.DataFrame, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """TTFT and TPOT of every point from the fit to all other skeletons; NaN for a format that no
-    other skeleton was measured in."""
-    found = np.full((2, len(points)), np.nan)
+def left_out(fit: Fit, points: pd.DataFrame, near: np.ndarray) -> pd.DataFrame:
+    """left_out_ and class_ columns of every point from the fit to all other skeletons; times are
+    NaN for a format that no other skeleton was measured in."""
+    found, paced = np.full((2, len(points)), np.nan), np.zeros((2, len(points)), bool)
     for own in sorted(set(points["skeleton"])):
         inside = (points["skeleton"] == own).to_numpy()
-        told = fit.seconds(fit.run(~inside, near))
+        x = fit.run(~inside, near)
         known = inside & points["format"].isin(set(points["format"][~inside])).to_numpy()
-        for metric in range(2):
-            found[metric, known] = told[metric][known]
-    return found[0], found[1]
+        for to, told, rows in ((found, fit.seconds(x), known), (paced, fit.host_paced(x), inside)):
+            to[:, rows] = np.array(told)[:, rows]
+    columns = {f"left_out_{m}_s": values for m, values in zip(METRICS, found, strict=True)}
+    for metric, hosts in zip(METRICS, paced, strict=True):
+        kinds = map(class_of, points["case"], hosts)
+        columns[f"class_{metric}"] = list(kinds)
+    return pd.DataFrame(columns, points.index)
 
 
 def intervals(points: pd.DataFrame, kind: str) -> dict:
     """Split conformal half widths on the logarithm, of errors of left-out points."""
     found: dict = {}
-    for name, rows in points.groupby("class"):
-        own = {metric: _enough(rows, kind, metric) for metric in METRICS}
-        if all(map(len, own.values())):  # else the widest class's count
-            found[name] = {metric: _widths(errors) for metric, errors in own.items()}
+    for metric in METRICS:
+        for name, rows in points.groupby(f"class_{metric}"):
+            errors = _enough(rows, kind, metric)
+            if len(errors):  # else the widest class's count
+                found.setdefault(name, {})[metric] = _widths(errors)
     return found
 
 
@@ -43,8 +52,10 @@ def _enough(rows: pd.DataFrame, kind: str, metric: str) -> pd.DataFrame:
 
 
 def _widths(own: pd.DataFrame) -> dict:
-    widths = {level: _quantile(own["error"], level) for level in LEVELS}
-    return {**rounded(widths), "n": len(own), "coverage": coverage(own)}
+    counts = {"n": len(own), "models": own["skeleton"].nunique()}
+    covered = {level: coverage(own, level) for level in LEVELS}
+    widths = {level: _quantile(own, level) for level in LEVELS}
+    return {**rounded(widths), **counts, "coverage": covered}
 
 
 def _errors(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -52,20 +63,24 @@ def _errors(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return rows.assign(error=error)[["skeleton", "error"]].dropna()
 
 
-def _quantile(errors: pd.Series, level: int) -> float:
-    """The ceil((n + 1) level)-th smallest; the largest where n is too small for it."""
-    rank = int(np.ceil((len(errors) + 1) * level / 100))
-    return float(np.sort(errors)[min(rank, len(errors)) - 1])
+def _quantile(errors: pd.DataFrame, level: int) -> float:
+    """The least error up to which (n + 1) / n of the level's share of the weight lies; the largest
+    where n is too small for it."""
+    ordered = errors.sort_values("error")
+    weight = ordered["skeleton"].map(ordered["skeleton"].value_counts()).to_numpy(float) ** -0.5
+    n, up_to = len(errors), np.cumsum(weight) / weight.sum()
+    rank = int(np.searchsorted(up_to, level / 100 * (n + 1) / n - 1e-12))
+    return float(ordered["error"].iloc[min(rank, n - 1)])
 
 
-def coverage(errors: pd.DataFrame, level: int = 95) -> float | None:
+def coverage(errors: pd.DataFrame, level: int) -> float | None:
     """Share of points within the width that the other skeletons' errors give: what neither the fit
     nor the width has seen. None where there is one skeleton."""
     inside = 0
     if errors["skeleton"].nunique() < 2:
         return None
     for _, own in errors.groupby("skeleton"):
-        others = errors.drop(own.index)["error"]
+        others = errors.drop(own.index)
         inside += int((own["error"] <= _quantile(others, level)).sum())
     return round(inside / len(errors), 3)
 
@@ -76,6 +91,8 @@ def scores(own: pd.DataFrame) -> dict:
     alone = own[own["calibrates"]]
     each = {name: _score(rows, "left_out") for name, rows in alone.groupby("format")}
     each = {"all": _score(alone, "left_out"), **each}
+    each["paced by the device"] = _score(alone[alone["class_tpot"] != HOST], "left_out")
+    each[HOST] = _score(alone[alone["class_tpot"] == HOST], "left_out")
     each[DRAFTED] = _score(own[~own["calibrates"]], "left_out")
     return {
         "left out": {name: found for name, found in each.items() if found},

@@ -4,7 +4,9 @@ device_kind, engine, built, inputs    what it rests on: points, profiles, a dige
 rates                                 the card's published rates that efficiencies are shares of
 factors, formats                      of step.py
 reserve                               of memory.py
-intervals                             half widths on the logarithm, by class and metric
+intervals                             half widths on the logarithm by class and metric, how many
+                                      points and models they rest on, and what they cover of models
+                                      that neither fit nor width had seen
 scores                                errors of models left out, and of the fit's own points
 range                                 least and largest of what was measured"""
 
@@ -21,6 +23,7 @@ from moebook.problems import choices
 
 FOLDER = "calibrations"
 POINTS = "points.csv"
+HOST = "paced by the host"
 SEVERAL = "several devices"
 DRAFTED = "with a draft"
 BATCHES = ((1, "batch 1"), (31, "batch 2 to 31"), (10**9, "batch 32 and more"))
@@ -33,7 +36,7 @@ class NotCalibrated(ValueError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """One card's. Widths: class -> metric -> level -> half width, and `n`."""
+    """One card's. Intervals: class -> metric -> level -> half width, `n`, `models`, `coverage`."""
 
     device_kind: str
     engine: str
@@ -60,10 +63,13 @@ class Calibration:
         return {kind: own["factors"] for kind, own in self.formats.items() if kind != PLAIN}
 
 
-def class_of(case: Case) -> str:
-    """The class of a case whose errors are counted together."""
+def class_of(case: Case, host_paced: bool) -> str:
+    """The class of a case whose errors are counted together. host_paced: its prefill or step, as
+    predicted; hosts of one kind of card differ, and say nothing of one another."""
     if case.settings.speculation is not None:
         return DRAFTED
+    if host_paced:
+        return HOST
     if case.settings.num_devices > 1:
         return SEVERAL
     return batch_class(case.workload.batch)

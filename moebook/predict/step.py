@@ -4,12 +4,13 @@
     GPU  = sum over parts of sqrt(floor^2 + (bytes / (b BW))^2 + (FLOPs / (f peak))^2)
            + bytes between kernels / (b BW) + latencies + all-reduces
     host = a time a pass, with a share a sequence; in prefill, where kernels are launched one by
-           one, a time a layer as well
+           one, a time a layer as well, but for passes that a graph was captured for
 
 BW and peak are the card's published rates, so that an efficiency b or f lies under 1. A part's
 floor is what its kernels take however little they read: a matrix product that runs over a width of
 H takes time with H, for each block of H waits for the one before. A root of squares stands between
-perfect overlap (the maximum) and none (the sum).
+perfect overlap (the maximum) and none (the sum). Experts' products that fall into fewer than
+`blocks` blocks draw less than the whole bandwidth: where all tokens take one narrow expert.
 
 N passes are computed at once: every array below has N rows, or is a number for all."""
 
@@ -30,6 +31,7 @@ SHARPNESS = 12
 PLAIN = "16-bit"
 WIDTH = 4096  # H that floors of matrix products are given for
 COMPILED = ("compiled", "default")
+CAPTURED_TOKENS = 512  # of the largest pass with a graph under the engine's defaults
 # What compilation saves of a layer of MLA: DeepSeek-V2-Lite on one H200 (vLLM 0.26.0), the engine's
 # defaults against light graphs: 0.75, 0.85, 0.60 and 0.87 ms a step at four workloads, 27 layers.
 FUSED_MLA_S = 28e-6
@@ -38,6 +40,7 @@ FUSED_MLA_S = 28e-6
 # Starts are orders of magnitude known of such kernels; the fit moves all that the rows can tell.
 FACTORS = {
     "b_experts": (0.85, 0.3),  # of published bandwidth
+    "blocks": (66.0, 0.5),  # of experts' products that draw it all: half of the multiprocessors
     "b_dense": (0.8, 0.3),
     "b_softmax": (0.7, 0.3),
     "b_latent": (0.4, 0.3),
@@ -80,6 +83,7 @@ FACTORS = {
     "prefill_imposed_s": (1e-4, 1.0),
     "prefill_sequence_s": (1e-5, 1.0),
     "prefill_compiled": (0.5, 0.5),
+    "prefill_captured": (0.15, 0.5),  # of the layers' host time: attention alone is launched
     "all_reduce_2_s": (6e-6, 0.7),
     "all_reduce_4_s": (8e-6, 0.7),
     "link_bytes_per_s": (3e11, 0.5),
@@ -166,8 +170,11 @@ class Batch:
             for c in cases
         ]
         self.cases = cases
-        self.decode, self.prefill = _Arrays(steps), _Arrays([p for _, p in fills])
-        self.passes = np.array([n for n, _ in fills], float)
+        self.decode = _Arrays(steps)
+        self.prefills = [  # of the first sequence, and of all others
+            (np.array([n for n, _ in each], float), _Arrays([p for _, p in each]))
+            for each in zip(*fills, strict=True)
+        ]
         self.bandwidth = np.array([r.bytes_per_s for r in rates])
         self.peak = np.array([r.flops_per_s for r in rates])
         self.formats = np.array([c.format for c in cases])
@@ -176,6 +183,7 @@ class Batch:
         self.pipeline = np.array([e.pipeline_parallel for e in s])
         self.whole = np.array([e.expert_parallel and e.tensor_parallel > 1 for e in s])
         self.compiled = np.array([e.graphs in COMPILED for e in s])
+        self.graphs = np.array([e.graphs == "default" for e in s])
         self.imposed = np.array([c.imposed for c in cases])
         self.qk_norm = np.array([c.arch.qk_norm is not None for c in cases])
         self.width = np.array([c.arch.hidden_size / WIDTH for c in cases])
@@ -193,14 +201,17 @@ class Batch:
     def seconds(self, f: Mapping) -> tuple[np.ndarray, np.ndarray]:
         """(N,) of a prefill, (N,) of a decode step for each token that it gains. f: factors, with
         each row's format's own already chosen (`of_rows`)."""
-        fill, step = self.prefill_terms(f), self.step_terms(f)
-        beside = ("host", "draft")
-        gpu = sum(v for k, v in step.items() if k not in beside)
-        ttft = self._prefill_s(f, fill)
+        step = self.step_terms(f)
+        ttft = self._prefill_s(f)
         if self.drafts:
             ttft[self.drafting] += self.drafts.seconds(_plain(f, self.drafting))[0]
-        whole = _greater(gpu, step["host"]) + step.get("draft", 0.0)
+        whole = _greater(_gpu_s(step), step["host"]) + step.get("draft", 0.0)
         return ttft, whole / self.gained
+
+    def host_paced(self, f: Mapping) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) whether the host takes longer than the GPU: in prefill, and in a decode step."""
+        both = self.prefill_terms(f), self.step_terms(f)
+        return tuple(terms["host"] > _gpu_s(terms) for terms in both)
 
     def step_terms(self, f: Mapping) -> dict[str, np.ndarray]:
         """Seconds of a decode step by term; `host` runs beside all others but `draft`, the steps of
@@ -219,10 +230,13 @@ class Batch:
         return terms
 
     def prefill_terms(self, f: Mapping) -> dict[str, np.ndarray]:
-        """The same of one pass of a prefill."""
-        terms = self._gpu(self.prefill, f, "prefill_")
+        """The same of one pass of a prefill, after the first sequence's."""
+        return self._fill_terms(self.prefills[1][1], f)
+
+    def _fill_terms(self, a: "_Arrays", f: Mapping) -> dict[str, np.ndarray]:
+        terms = self._gpu(a, f, "prefill_")
         terms["step"] = f["prefill_s"] + np.zeros_like(self.batch)
-        n = self.prefill.count
+        n = a.count
         layers = n("layer") * (f["prefill_layer_s"] + f["prefill_layer_s of format"])
         layers = layers + n("moe_layer") * (
             f["prefill_moe_layer_s"] + self.imposed * f["prefill_imposed_s"]
@@ -231,14 +245,18 @@ class Batch:
         layers = layers + n("state_layer") * f["prefill_state_layer_s"]
         several = self.tensor * self.pipeline > 1
         launched = np.where(self.compiled, f["prefill_compiled"], 1.0)
+        captured = self.graphs & (a.tokens <= CAPTURED_TOKENS)
+        launched = np.where(captured, f["prefill_captured"], launched)
         terms["host"] = f["prefill_host_s"] + several * f["host_ranks_s"] + layers * launched
         return terms
 
-    def _prefill_s(self, f: Mapping, terms: dict[str, np.ndarray]) -> np.ndarray:
-        gpu = sum(v for k, v in terms.items() if k != "host")
+    def _prefill_s(self, f: Mapping) -> np.ndarray:
         stages = np.where(self.pipeline > 1, f["pipeline_prefill"], 1.0)
-        each = _greater(gpu, terms["host"]) * stages
-        return self.passes * each + f["prefill_sequence_s"] * self.batch
+        whole = f["prefill_sequence_s"] * self.batch
+        for passes, arrays in self.prefills:
+            terms = self._fill_terms(arrays, f)
+            whole = whole + passes * stages * _greater(_gpu_s(terms), terms["host"])
+        return whole
 
     def _gpu(self, a: "_Arrays", f: Mapping, phase: str) -> dict[str, np.ndarray]:
         n = a.count
@@ -252,7 +270,9 @@ class Batch:
         whole = np.where(self.whole, f["whole_experts"], 1.0)
         floor = self.width * f["floor_experts_s"] * n("moe_layer")
         attention = f["floor_attention_s"] * n("layer")
-        experts = part("experts", floor, of["b_experts"], of["f_experts"]) * whole
+        drawn = np.minimum(1.0, a.blocks / f["blocks"])  # two thirds of the bytes are the first's
+        drawn = 3 / (2 / drawn[0] + 1 / drawn[1])
+        experts = part("experts", floor, of["b_experts"] * drawn, of["f_experts"]) * whole
         dense = part(
             "dense", self.width * f["floor_dense_s"] * n("layer"), of["b_dense"], of["f_dense"]
         )
@@ -296,6 +316,8 @@ class _Arrays:
         self.bytes = {k: np.array([p.bytes[k] for p in passes]) for k in (*PARTS, *STREAMS)}
         self.flops = {k: np.array([p.flops[k] for p in passes]) for k in PARTS}
         self._counts = {k: np.array([p.counts[k] for p in passes], float) for k in COUNTS}
+        self.blocks = np.array([p.blocks for p in passes]).T
+        self.tokens = np.array([p.tokens for p in passes], float)
         self.message = np.array([p.message_bytes for p in passes])
         self.all_reduces = np.array([p.all_reduces for p in passes], float)
 
@@ -320,6 +342,10 @@ def _plain(factors: Mapping, rows: np.ndarray) -> dict:
     """Factors of `rows`, all of them taken as 16-bit."""
     own = {k: v[rows] if np.ndim(v) else v for k, v in factors.items()}
     return own | {f"{name} of format": float(not name.endswith("_s")) for name in OF_FORMAT}
+
+
+def _gpu_s(terms: Mapping[str, np.ndarray]) -> np.ndarray:
+    return sum(v for k, v in terms.items() if k not in ("host", "draft"))
 
 
 def _greater(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -6,15 +6,16 @@
     >>> p.tpot_s.lo95 < p.tpot_s.value < p.tpot_s.hi95
     True
 
-Intervals are split conformal: the half width of a class (one device by batch, or several) is the
-quantile of what models left out of the fit were wrong by. Outside the range of what was measured it
-is widened, by WIDER a doubling and for each kind of thing not measured, and `notes` says so."""
+Intervals are split conformal: the half width of a class (one device by batch, several, or a host
+that takes longer than the GPU) is the quantile of what models left out of the fit were wrong by.
+Outside the range of what was measured it is widened, by WIDER a doubling and for each kind of thing
+not measured, and `notes` says so."""
 
 import math
 from dataclasses import dataclass
 
 from moebook import devices
-from moebook.models import costs, engine_rules, formats
+from moebook.models import costs, engine_rules, formats, sharding
 from moebook.models.architecture import Architecture
 from moebook.models.formats import cache_dtype
 from moebook.models.sharding import Split
@@ -25,6 +26,7 @@ from moebook.predict.step import Batch, Case, of_rows
 from moebook.study.settings import EngineSettings, Workload
 
 WIDER = 0.5  # of the half width, for each doubling beyond the range and each thing not measured
+FEW = 3  # models: a format of fewer leans on one or two
 
 
 class Unpredictable(ValueError):
@@ -58,8 +60,9 @@ class Interval:
 class Prediction:
     """Times in s, rates in tokens/s, by the formulas of results/derived.py. tpot_s is None for one
     output token. terms: seconds of a decode step in the middle of the run; `host` runs beside all
-    others. bound_tpot_s: the card's published rates alone. coverage: share of left-out points that
-    lay in the 95 % interval; wider: times that its own is as wide, for what was not measured."""
+    others. bound_tpot_s: the card's published rates alone. coverage: metric -> level -> share of
+    left-out points of its class that lay in such an interval, None where that was not tested; wider:
+    times that its own is as wide, for what was not measured."""
 
     ttft_s: Interval
     tpot_s: Interval | None
@@ -74,7 +77,7 @@ class Prediction:
     format: str
     notes: tuple[str, ...]
     source: str
-    coverage: float | None
+    coverage: dict[str, dict[int, float | None]]
     wider: float
 
 
@@ -90,9 +93,9 @@ def predict(
     known = calibration or shipped.load(device)
     case = Case(arch, settings, work)
     check(case, device)
-    ttft, tpot, terms, prefill_terms = seconds(case, known)
-    notes, wider = beyond(case, known)
-    sides = {m: widths(known, case, m, wider) for m in ("ttft", "tpot")}
+    ttft, tpot, classes, terms, prefill_terms = seconds(case, known)
+    notes, wider = beyond(case, known, classes)
+    sides = {m: widths(known, kind, m, wider) for m, kind in classes.items()}
     whole = combined(ttft, tpot, work.output_tokens, sides)
     return Prediction(
         ttft_s=Interval.of(ttft, sides["ttft"]),
@@ -116,7 +119,7 @@ def predict(
         notes=tuple(notes),
         source=_source(known, case),
         wider=wider,
-        coverage=known.intervals.get(class_of(case), {}).get("tpot", {}).get("coverage"),
+        coverage={m: _of_class(known, kind, m)["coverage"] for m, kind in classes.items()},
     )
 
 
@@ -129,19 +132,23 @@ def combined(ttft: float, tpot: float, tokens_out: int, sides: dict[str, dict]) 
     return Interval.of(e2e, both)
 
 
-def seconds(case: Case, known: Calibration) -> tuple[float, float, dict, dict]:
-    """Of a prefill, of a decode step for each token it gains, and both by term."""
+def seconds(case: Case, known: Calibration) -> tuple[float, float, dict, dict, dict]:
+    """Of a prefill, of a decode step for each token it gains, the class of each metric, and terms
+    of a step and of a pass of the prefill."""
     batch = Batch([case], [known.rates])
     factors = of_rows(known.factors, known.efficiencies, batch.formats)
     ttft, tpot = (float(v[0]) for v in batch.seconds(factors))
     terms = {k: float(v[0]) for k, v in batch.step_terms(factors).items()}
     prefill_terms = {k: float(v[0]) for k, v in batch.prefill_terms(factors).items()}
-    return ttft, tpot, terms, prefill_terms
+    paced = zip(("ttft", "tpot"), batch.host_paced(factors), strict=True)
+    classes = {metric: class_of(case, bool(hosts[0])) for metric, hosts in paced}
+    return ttft, tpot, classes, terms, prefill_terms
 
 
 def bound_s(case: Case, known: Calibration) -> float:
     """The least seconds of a decode step a token gained, without a draft's: bytes over published
-    bandwidth or FLOPs over the published rate of the format, shared evenly by all ranks."""
+    bandwidth or FLOPs over the published rate of the format, shared evenly by all ranks but for
+    the cache that tensor ranks repeat."""
     arch, s, w = case.arch, case.settings, case.workload
     kept = cache_dtype(arch, s.dtype, s.quantization, s.kv_cache_dtype)
     context = w.input_tokens + max(1, w.output_tokens // 2)
@@ -149,7 +156,8 @@ def bound_s(case: Case, known: Calibration) -> float:
         arch, w.batch, context, s.dtype, s.quantization, kept, alike=s.routing == "same"
     )
     peak = known.rates.flops_per_s * (formats.rate(arch, s.quantization) or 1.0)
-    moved = cost.total_bytes / known.rates.bytes_per_s
+    repeated = sharding.least_kv_share(arch, s.tensor_parallel) * s.tensor_parallel - 1
+    moved = (cost.total_bytes + repeated * cost.bytes["kv_cache"]) / known.rates.bytes_per_s
     return max(moved, cost.total_flops / peak) / s.num_devices / case.tokens_per_step
 
 
@@ -199,9 +207,9 @@ def check(case: Case, device: str) -> None:
         )
 
 
-def beyond(case: Case, known: Calibration) -> tuple[list[str], float]:
+def beyond(case: Case, known: Calibration, classes: dict[str, str]) -> tuple[list[str], float]:
     """What of a case lies outside the calibrated range, in words, and how much wider its intervals
-    are for it."""
+    are for it. classes: of each metric."""
     notes, wider = [], 0.0
     for name, value in measures(case).items():
         low, high = known.range[name]
@@ -210,7 +218,7 @@ def beyond(case: Case, known: Calibration) -> tuple[list[str], float]:
         limit = high if value > high else low
         wider += WIDER * abs(math.log2(value / limit))
         notes.append(f"{name} {value:g} is outside what was measured ({low:g} to {high:g})")
-    for what in _unmeasured(case, known):
+    for what in _unmeasured(case, known, classes["tpot"]):
         wider += WIDER
         notes.append(what)
     if notes:
@@ -232,16 +240,16 @@ def measures(case: Case) -> dict[str, float]:
     return found | (experts if arch.is_moe else {})
 
 
-def _unmeasured(case: Case, known: Calibration) -> list[str]:
+def _unmeasured(case: Case, known: Calibration, kind: str) -> list[str]:
     """Kinds of things that no measured point has, in words."""
     found = []
     own = known.formats.get(case.format)
     if own is None:
         found += [f"{case.format}: no measured rows; 16-bit efficiencies stand in for its own"] * 2
-    elif len(own["models"]) < 2:
-        found.append(
-            f"{case.format}: measured of {own['models'][0]} alone, so nothing was left out"
-        )
+    elif len(own["models"]) < FEW:
+        found.append(f"{case.format}: measured of {' and '.join(own['models'])} alone")
+    if _of_class(known, kind, "tpot")["models"] < 2:
+        found.append(f"steps {kind}: measured of one model, so none was left out")
     if not case.arch.is_moe:
         found.append("a dense model: the calibration's points are all of models with experts")
     if case.settings.pipeline_parallel > 1 and case.settings.tensor_parallel > 1:
@@ -250,12 +258,17 @@ def _unmeasured(case: Case, known: Calibration) -> list[str]:
     return found + [f"attention of kind {kind!r} was not measured" for kind in sorted(kinds)]
 
 
-def widths(known: Calibration, case: Case, metric: str, wider: float) -> dict[int, float]:
-    """Half widths of a metric. A class that a device has no points of takes the widest class's."""
-    every = known.intervals
-    own = every.get(class_of(case)) or max(every.values(), key=lambda found: found[metric][95])
-    own = own[metric]
+def widths(known: Calibration, kind: str, metric: str, wider: float) -> dict[int, float]:
+    """Half widths of a metric of a class."""
+    own = _of_class(known, kind, metric)
     return {level: own[level] * wider for level in LEVELS}
+
+
+def _of_class(known: Calibration, kind: str, metric: str) -> dict:
+    """A class that a device has no points of takes the widest one's, whose coverage is not its."""
+    every = {name: found[metric] for name, found in known.intervals.items() if metric in found}
+    widest = max(every.values(), key=lambda found: found[95])
+    return every.get(kind) or widest | {"coverage": dict.fromkeys(LEVELS)}
 
 
 def _source(known: Calibration, case: Case) -> str:

@@ -41,14 +41,18 @@ COUNTS = (
     "sequence",
 )
 MAX_TOKENS = 16384  # of one pass: the engine's default for offline use on a card of 70 GB and more
+# An expert's product is computed in blocks of so many tokens, by the tokens of the pass, and so many
+# columns (vLLM 0.32, fused_moe.py, get_default_config), each on one of the card's multiprocessors.
+BLOCK_TOKENS, BLOCK_COLUMNS = ((32, 16), (96, 32), (512, 64), (np.inf, 128)), 64
 ZIPF_DRAWS = 512  # tokens drawn to find the shares of experts under a skewed routing
 
 
 @dataclass(frozen=True)
 class Pass:
     """One forward pass, as its fullest rank sees it. bytes, flops: by part (FLOPs divided by the
-    format's matrix rate over bf16's); counts: of COUNTS; tokens: T; reduced: bytes of one
-    all-reduce over the ranks of a layer, and how many there are."""
+    format's matrix rate over bf16's); counts: of COUNTS; tokens: T; message_bytes: of one all-reduce
+    over the ranks of a layer, and how many there are; blocks: that the experts' first product (gate
+    and up) and their second (down) of one layer fall into."""
 
     bytes: dict[str, float]
     flops: dict[str, float]
@@ -56,6 +60,7 @@ class Pass:
     tokens: int
     message_bytes: float
     all_reduces: int
+    blocks: tuple[float, float]
 
 
 def decode(arch: Architecture, settings: EngineSettings, batch: int, context: int) -> Pass:
@@ -69,8 +74,19 @@ def decode(arch: Architecture, settings: EngineSettings, batch: int, context: in
 
 def prefill(
     arch: Architecture, settings: EngineSettings, batch: int, tokens: int
+) -> tuple[tuple[int, Pass], tuple[int, Pass]]:
+    """Passes of the first prompt, and of all others: how many, and the mean one of them. The engine
+    runs in a process of its own, to which requests come one by one: its first pass begins with the
+    first of them, and those that follow wait for its end. One sequence has no others: 0 passes."""
+    first = _filling(arch, settings, 1, tokens)
+    if batch == 1:
+        return first, (0, first[1])
+    return first, _filling(arch, settings, batch - 1, tokens)
+
+
+def _filling(
+    arch: Architecture, settings: EngineSettings, batch: int, tokens: int
 ) -> tuple[int, Pass]:
-    """How many passes the prompts of B sequences take, and the mean one of them."""
     whole = batch * tokens
     passes = -(-whole // MAX_TOKENS)
     cost = costs.prefill_cost(arch, batch, tokens, **_formats(arch, settings))
@@ -105,9 +121,10 @@ def _pass(
         if name != "kv_cache":
             part = "experts" if name == "experts" else "dense"
             moved[part] += value * sharding.share(arch, split, name)
+    taken = hit(arch, s, tokens)
     if arch.is_moe:
-        usual = costs.distinct_experts(arch.num_experts, arch.top_k, tokens)
-        moved["experts"] *= hit(arch, s, tokens) / usual
+        moved["experts"] *= taken / costs.distinct_experts(arch.num_experts, arch.top_k, tokens)
+        done["experts"] *= 1 + taken * _block_tokens(tokens) / 2 / (tokens * arch.top_k)
     _attention(arch, split, cost, moved, done)
     moved["stream"] = width * tokens * _between_kernels(arch, split)
     moved["logits"] = 4.0 * sampled * arch.vocab_size
@@ -127,7 +144,24 @@ def _pass(
         "sequence": sequences,
     }
     message = width * tokens * arch.hidden_size
-    return Pass(moved, done, counts, tokens, message, 2 * arch.num_layers + 1)
+    blocks = _blocks(arch, split, taken, tokens)
+    return Pass(moved, done, counts, tokens, message, 2 * arch.num_layers + 1, blocks)
+
+
+def _block_tokens(tokens: float) -> int:
+    return next(rows for most, rows in BLOCK_TOKENS if tokens <= most)
+
+
+def _blocks(
+    arch: Architecture, split: Split, experts: float, tokens: float
+) -> tuple[float, float]:
+    if not arch.is_moe:
+        return np.inf, np.inf
+    ranks = split.tensor
+    rows, columns = (ranks, 1) if split.whole_experts else (1, ranks)
+    deep = max(1.0, tokens * arch.top_k / experts / _block_tokens(tokens))
+    over = experts / rows * deep / BLOCK_COLUMNS
+    return over * 2 * arch.expert_ffn_dim / columns, over * arch.hidden_size
 
 
 def _between_kernels(arch: Architecture, split: Split) -> float:
@@ -156,7 +190,10 @@ def _attention(arch: Architecture, split: Split, cost: costs.Cost, moved: dict, 
     kinds = {g.kind for g in arch.attention_groups if g.kv_values}
     part = "latent" if "mla" in kinds else "softmax" if kinds else "state"
     layers = sum(g.layers for g in arch.attention_groups) or 1
-    kept = sum(g.layers * sharding.kv_share(g, split.tensor) for g in arch.attention_groups)
+    kept = sum(
+        g.layers * (sharding.kv_share(g, split.tensor) if g.kv_values else 1 / split.tensor)
+        for g in arch.attention_groups
+    )
     moved[part] += cost.bytes["kv_cache"] * kept / layers
     done[part] += cost.flops["attention_scores"] / split.tensor
 

@@ -50,9 +50,9 @@ def build(root: Path) -> tuple[pd.DataFrame, list[Calibration]]:
     whole = fit.run(points["calibrates"].to_numpy(bool))
     fitted = fit.fitted(whole)
     inside = fit.seconds(whole)
-    outside = scoring.left_out(fit, points, whole)
-    for i, metric in enumerate(scoring.METRICS):
-        points[f"fitted_{metric}_s"], points[f"left_out_{metric}_s"] = inside[i], outside[i]
+    points = points.join(scoring.left_out(fit, points, whole))
+    for metric, seconds in zip(scoring.METRICS, inside, strict=True):
+        points[f"fitted_{metric}_s"] = seconds
     reserve = fit_reserve(points)
     made = [_calibration(kind, points, fitted, rates[kind], reserve) for kind in rates]
     return _shipped(points), made
@@ -141,5 +141,7 @@ def _shipped(points: pd.DataFrame) -> pd.DataFrame:
         "tpot_s",
         "left_out_ttft_s",
         "left_out_tpot_s",
+        "class_ttft",
+        "class_tpot",
     ]
     return points[known].sort_values(["device_kind", "point_id"])
