@@ -19,6 +19,15 @@ def main() -> None:
     given = parser.parse_args()
     for file, made in calibrate(given.outputs, given.to):
         print(f"{file}: {made.scores}")
+        for name, metrics in made.intervals.items():
+            for metric, own in metrics.items():
+                print(f"  {name}, {metric}: {told(own)}")
+
+
+def told(own: dict) -> str:
+    """What intervals of a class cover of models that neither fit nor width had seen."""
+    held = [f"{level} % hold {share}" for level, share in own["coverage"].items()]
+    return f"{', '.join(held)} of {own['n']} points of {own['models']} models"
 
 
 if __name__ == "__main__":

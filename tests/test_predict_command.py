@@ -52,12 +52,24 @@ def test_the_table_says_what_binds_how_sure_it_is_and_what_it_leans_on():
         "reading experts",
         "communication",
         "how sure: 16-bit on h100",
-        "95 % intervals held",
+        "80 and 95 % intervals held",
+        "TTFT 8",
         "nearest measured points",
         "tokens of cache",
     ):
         assert words in text  # fmt: skip
     assert "NO" in called("Mixtral-8x7B-v0.1", "--device", "h100", "--batch", "1")
+
+
+def test_what_widens_an_interval_is_told_in_table_and_json():
+    asked = ("granite-3.1-3b-a800m-instruct", "--batch", "16,4096", "--input", "128")
+    text = called(*asked)
+    assert "batch 16: family granitemoe was not measured" in text
+    assert "batch 4096: batch 4096 is outside what was measured (1 to 128)" in text
+    inside, outside = json.loads(called(*asked, "--json"))
+    assert 1 < inside["times_as_wide"] < outside["times_as_wide"]
+    assert any("batch 4096 is outside" in note for note in outside["notes"])
+    assert inside["coverage"]["tpot"]["80"] > 0.7 and inside["coverage"]["ttft"]["95"] > 0.8
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,11 @@ def _more_ranks_than_experts(arch: Architecture, split: Split) -> str | None:
 
 
 def _experts_for_every_rank(arch: Architecture, split: Split) -> str | None:
-    return _more_ranks_than_experts(arch, split) if split.whole_experts else None
+    if not split.whole_experts:
+        return None
+    if not arch.is_moe:
+        return "expert parallelism wants experts, and it has none"
+    return _more_ranks_than_experts(arch, split)
 
 
 def _stages(arch: Architecture, split: Split) -> str | None:

@@ -24,7 +24,9 @@ LOGIT_ROWS = 1024  # sequences that the engine samples at once in its largest pa
 @dataclass(frozen=True)
 class Memory:
     """Bytes of the fullest card. cache_bytes: of the batch at full length; kv_tokens: that the
-    engine's cache holds; fits: weights and reserve leave room for the whole batch."""
+    engine says its cache holds, each in all layers: more where windows make room for the batch,
+    fewer where states of its sequences do not fit; fits: weights and reserve leave room for the
+    whole batch."""
 
     weights_bytes: int
     cache_bytes: int
@@ -76,12 +78,16 @@ def memory(
     cache = sharding.cache_bytes(
         arch, split, batch, tokens, e.dtype, kept, min(MAX_TOKENS, batch * tokens)
     )
+    fits, whole = cache <= left, batch * tokens
+    kv_tokens = int(left / per_token) if per_token else 0
+    if per_token:
+        kv_tokens = max(kv_tokens, whole) if fits else min(kv_tokens, int(left / cache * whole))
     return Memory(
         weights_bytes=weights,
         cache_bytes=cache,
         reserve_bytes=round(reserve),
         card_bytes=card_bytes,
         usable_bytes=round(usable),
-        kv_tokens=int(left / per_token) if per_token else 0,
-        fits=cache <= left,
+        kv_tokens=kv_tokens,
+        fits=fits,
     )

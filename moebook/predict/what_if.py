@@ -61,8 +61,8 @@ class Prediction:
     """Times in s, rates in tokens/s, by the formulas of results/derived.py. tpot_s is None for one
     output token. terms: seconds of a decode step in the middle of the run; `host` runs beside all
     others. bound_tpot_s: the card's published rates alone. coverage: metric -> level -> share of
-    left-out points of its class that lay in such an interval, None where that was not tested; wider:
-    times that its own is as wide, for what was not measured."""
+    left-out points of its class that lay in such an interval, None where that was not tested.
+    wider: times that its own is as wide, for what was not measured."""
 
     ttft_s: Interval
     tpot_s: Interval | None
@@ -250,6 +250,8 @@ def _unmeasured(case: Case, known: Calibration, kind: str) -> list[str]:
         found.append(f"{case.format}: measured of {' and '.join(own['models'])} alone")
     if _of_class(known, kind, "tpot")["models"] < 2:
         found.append(f"steps {kind}: measured of one model, so none was left out")
+    if case.arch.is_moe and case.arch.family not in known.inputs["families"]:
+        found.append(f"family {case.arch.family} was not measured")
     if not case.arch.is_moe:
         found.append("a dense model: the calibration's points are all of models with experts")
     if case.settings.pipeline_parallel > 1 and case.settings.tensor_parallel > 1:

@@ -41,8 +41,8 @@ COUNTS = (
     "sequence",
 )
 MAX_TOKENS = 16384  # of one pass: the engine's default for offline use on a card of 70 GB and more
-# An expert's product is computed in blocks of so many tokens, by the tokens of the pass, and so many
-# columns (vLLM 0.32, fused_moe.py, get_default_config), each on one of the card's multiprocessors.
+# An expert's product is computed in blocks of so many tokens, by the tokens of the pass, and so
+# many columns (vLLM 0.32, fused_moe.py, get_default_config), each on one multiprocessor.
 BLOCK_TOKENS, BLOCK_COLUMNS = ((32, 16), (96, 32), (512, 64), (np.inf, 128)), 64
 ZIPF_DRAWS = 512  # tokens drawn to find the shares of experts under a skewed routing
 
@@ -50,9 +50,9 @@ ZIPF_DRAWS = 512  # tokens drawn to find the shares of experts under a skewed ro
 @dataclass(frozen=True)
 class Pass:
     """One forward pass, as its fullest rank sees it. bytes, flops: by part (FLOPs divided by the
-    format's matrix rate over bf16's); counts: of COUNTS; tokens: T; message_bytes: of one all-reduce
-    over the ranks of a layer, and how many there are; blocks: that the experts' first product (gate
-    and up) and their second (down) of one layer fall into."""
+    format's matrix rate over bf16's); counts: of COUNTS; tokens: T; message_bytes: of one
+    all-reduce over the ranks of a layer, and how many there are; blocks: that the experts' first
+    product (gate and up) and their second (down) of one layer fall into."""
 
     bytes: dict[str, float]
     flops: dict[str, float]
@@ -152,9 +152,7 @@ def _block_tokens(tokens: float) -> int:
     return next(rows for most, rows in BLOCK_TOKENS if tokens <= most)
 
 
-def _blocks(
-    arch: Architecture, split: Split, experts: float, tokens: float
-) -> tuple[float, float]:
+def _blocks(arch: Architecture, split: Split, experts: float, tokens: float) -> tuple[float, float]:
     if not arch.is_moe:
         return np.inf, np.inf
     ranks = split.tensor

@@ -101,6 +101,7 @@ def _calibration(
             "profiles": sorted(set(own["profile"])),
             "digest": hashlib.sha256("".join(sorted(own["point_id"])).encode()).hexdigest()[:16],
             "attention": sorted({g.kind for c in own["case"] for g in c.arch.attention_groups}),
+            "families": sorted({c.arch.family for c in own["case"]}),
         },
         rates=rates,
         factors=rounded(fitted.factors[kind]),

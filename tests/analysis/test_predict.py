@@ -17,7 +17,7 @@ from moebook.predict import scoring, shipped
 from moebook.predict.columns import CALIBRATED, LEFT_OUT, add_predictions, left_out
 from moebook.predict.fitting import Fit
 from moebook.predict.measured import case, skeleton, usable
-from moebook.predict.shipped import class_of
+from moebook.predict.shipped import HOST
 from moebook.predict.step import FACTORS, Batch, Case, Rates, of_rows
 from moebook.predict.under_bound import under_the_floor
 from moebook.study.settings import EngineSettings, Workload
@@ -48,7 +48,7 @@ def points(noise: float = 0.0, models=MODELS, seed: int = 0) -> pd.DataFrame:
     batch = Batch(list(found["case"]), [RATES[d] for d in found["device_kind"]])
     told = batch.seconds(of_rows(PLANTED, {}, batch.formats))
     draws = np.random.default_rng(seed).lognormal(0, noise, (2, len(found)))
-    known = {"format": batch.formats, "class": [class_of(c) for c in found["case"]]}
+    known = {"format": batch.formats}
     skeletons = found["model"].map(skeleton)
     times = {"ttft_s": told[0] * draws[0], "tpot_s": told[1] * draws[1]}
     return found.assign(**known, **times, skeleton=skeletons)
@@ -84,7 +84,7 @@ def test_a_left_out_point_is_predicted_without_its_skeleton():
     for each in (table, spoilt):
         fit = Fit(each, RATES)
         near = np.concatenate([fit.start, np.zeros(2 * len(fit.start))])
-        told.append(scoring.left_out(fit, each, near)[1])
+        told.append(scoring.left_out(fit, each, near)["left_out_tpot_s"].to_numpy())
     own = (table["model"] == MODELS[0]).to_numpy()
     np.testing.assert_allclose(told[0][own], told[1][own], rtol=1e-9)
     assert not np.allclose(told[0][~own], told[1][~own], rtol=1e-3)
@@ -98,7 +98,18 @@ def test_a_format_of_one_skeleton_has_no_left_out_prediction():
     table["format"] = [c.format for c in table["case"]]
     fit = Fit(table, RATES)
     told = scoring.left_out(fit, table, np.concatenate([fit.start, np.zeros(2 * len(fit.start))]))
-    assert np.isnan(told[0][own]).all() and np.isnan(told[1][own]).all()
+    assert told.loc[own, ["left_out_ttft_s", "left_out_tpot_s"]].isna().all(axis=None)
+
+
+def test_what_the_host_paces_has_a_class_of_its_own():
+    table = points(models=MODELS[:3])
+    fit = Fit(table, RATES)
+    near = np.concatenate([fit.start, np.zeros(2 * len(fit.start))])
+    told = scoring.left_out(fit, table, near)
+    small = table["case"].map(lambda c: (c.arch.num_layers, c.workload.batch) == (4, 1))
+    assert (told["class_tpot"][small] == HOST).any()
+    large = table["case"].map(lambda c: c.arch.num_layers == 12 and c.workload.batch == 64)
+    assert set(told["class_tpot"][large]) == {"batch 32 and more"}
 
 
 def test_intervals_are_conformal_quantiles_and_cover_what_they_say():
@@ -106,9 +117,10 @@ def test_intervals_are_conformal_quantiles_and_cover_what_they_say():
     n = 400
     table = pd.DataFrame(
         {
-            "class": "batch 1",
+            "class_ttft": "batch 1",
+            "class_tpot": "batch 1",
             "device_kind": "h200",
-            "skeleton": rng.choice(list("abcdefgh"), n),
+            "skeleton": np.repeat(list("abcdefgh"), n // 8),
             "ttft_s": 1.0,
             "tpot_s": 1.0,
             "left_out_ttft_s": rng.lognormal(0, 0.1, n),
@@ -118,9 +130,22 @@ def test_intervals_are_conformal_quantiles_and_cover_what_they_say():
     found = scoring.intervals(table, "h200")["batch 1"]["tpot"]
     errors = np.sort(np.abs(np.log(table["left_out_tpot_s"])))
     assert found[95] == pytest.approx(errors[int(np.ceil(401 * 0.95)) - 1], rel=1e-3)
-    assert found[80] < found[95] and found["coverage"] == pytest.approx(0.95, abs=0.03)
+    assert found[80] < found[95] and (found["n"], found["models"]) == (n, 8)
+    assert found["coverage"] == pytest.approx({80: 0.8, 95: 0.95}, abs=0.03)
     one = table.assign(skeleton="a")
-    assert scoring.intervals(one, "h200")["batch 1"]["tpot"]["coverage"] is None
+    found = scoring.intervals(one, "h200")["batch 1"]["tpot"]
+    assert found["models"] == 1 and found["coverage"] == {80: None, 95: None}
+
+
+def test_a_model_with_many_points_does_not_set_the_width_alone():
+    """100 points of one model that err by 1 %, 4 of each of 4 others that err by 20 %."""
+    skeletons = ["a"] * 100 + list("bcde") * 4
+    table = pd.DataFrame({"class_ttft": "batch 1", "class_tpot": "batch 1", "skeleton": skeletons})
+    error = np.where(table["skeleton"] == "a", 1.01, 1.2)
+    times = {f"{side}{m}_s": 1.0 for side in ("", "left_out_") for m in ("ttft", "tpot")}
+    table = table.assign(device_kind="h200", **times | {"left_out_tpot_s": error})
+    found = scoring.intervals(table, "h200")["batch 1"]["tpot"]
+    assert found[80] == pytest.approx(np.log(1.2), rel=1e-3)
 
 
 def test_a_fit_wants_points():
@@ -170,7 +195,7 @@ def test_a_row_has_its_metrics_with_intervals():
 
 
 def test_a_measured_point_of_the_reference_has_its_left_out_prediction():
-    point, (ttft, tpot) = next((p, t) for p, t in left_out().items() if not np.isnan(t[1]))
+    point, (ttft, tpot, _) = next((p, t) for p, t in left_out().items() if not np.isnan(t[1]))
     out = predicted(point_id=point)
     assert (out["predicted_ttft_s"], out["predicted_tpot_s"]) == (ttft, tpot)
     assert out["predicted_how"] == LEFT_OUT

@@ -95,11 +95,78 @@ def test_memory_says_whether_a_batch_fits():
     assert not large.fits and large.kv_tokens == 0
 
 
-def test_every_model_of_the_catalog_is_predicted():
+SPLITS = [{}, {"tensor_parallel": 2, "expert_parallel": True}, {"tensor_parallel": 8}]
+LADDER = [Workload(*w) for w in ((1, 64, 64), (16, 64, 64), (2048, 64, 64), (2048, 900, 64))]
+
+
+@pytest.mark.parametrize("device", shipped.names())
+@pytest.mark.parametrize("split", SPLITS, ids=["TP 1", "EP 2", "TP 8"])
+def test_every_model_of_the_catalog_is_predicted_without_nonsense(device, split):
+    """More sequences and longer ones take longer, times lie over their bound, and memory agrees
+    with itself."""
+    predicted = 0
     for name in catalog.names():
-        arch = catalog.load(name)
-        p = predict(arch, EngineSettings(quantization="own"), Workload(4, 64, 64), "h200")
-        assert 0 < p.tpot_s.value < 1, name
+        arch, last = catalog.load(name), None
+        for work in LADDER:
+            try:
+                p = predict(arch, EngineSettings(quantization="own", **split), work, device)
+            except Unpredictable:
+                assert split or work.input_tokens == 900, name
+                break
+            predicted += 1
+            for found in (p.ttft_s, p.tpot_s, p.e2e_s, p.throughput_tok_s):
+                ends = (found.lo95, found.lo80, found.value, found.hi80, found.hi95)
+                assert ends[0] > 0 and list(ends) == sorted(ends) and ends[-1] < 1e9, name
+            tokens = work.batch * (work.input_tokens + work.output_tokens)
+            assert p.throughput_tok_s.value * p.e2e_s.value == pytest.approx(tokens)
+            assert p.bound_tpot_s < p.tpot_s.value, name
+            assert p.memory.fits == (p.memory.per_gpu_bytes <= p.memory.usable_bytes), name
+            assert p.memory.fits == (p.memory.kv_tokens >= tokens), (name, work, p.memory)
+            assert not last or p.tpot_s.value >= last.tpot_s.value, name
+            assert not last or p.ttft_s.value >= last.ttft_s.value, name
+            last = p
+    assert predicted > 60
+
+
+def test_mlas_cache_is_on_every_rank_and_in_the_bound():
+    """Its bytes do not shrink with tensor ranks, as those of Mixtral's 8 KV heads do."""
+    long = Workload(64, 15000, 500)
+
+    def cache(name, ranks):
+        p = predict(catalog.load(name), EngineSettings(tensor_parallel=ranks), long, "h200")
+        return p.memory.cache_bytes, p.terms["attention"], p.bound_tpot_s
+
+    one, eight = (cache("DeepSeek-V2-Lite", ranks) for ranks in (1, 4))
+    assert one[0] == eight[0] and eight[1] > 0.9 * one[1] and eight[2] > 0.6 * one[2]
+    one, eight = (cache("Mixtral-8x7B-v0.1", ranks) for ranks in (1, 8))
+    assert eight[0] == one[0] / 8 and eight[1] < one[1] / 4 and eight[2] < one[2] / 7.9
+
+
+def test_the_first_prompt_has_a_pass_of_its_own():
+    """A batch of short prompts takes two passes, both paced by the host."""
+    graphs = EngineSettings(graphs="light")
+    one, two = (predict(OLMOE, graphs, Workload(b, 32, 8), "h200").ttft_s.value for b in (1, 2))
+    assert 1.9 < two / one < 2.1
+
+
+def test_a_lone_narrow_expert_does_not_draw_all_bandwidth():
+    """All tokens take one expert of few columns: its product falls into few blocks."""
+    narrow, wide = (
+        predict(
+            edit(catalog.load("Mixtral-8x7B-v0.1"), top_k=1, ffn_dim=width),
+            EngineSettings(routing="same"),
+            WORK,
+            "h200",
+        ).terms["experts"]
+        for width in (1792, 14336)
+    )
+    assert wide / narrow < 6.5
+
+
+def test_expert_parallelism_of_a_dense_model_is_refused():
+    settings = EngineSettings(tensor_parallel=2, expert_parallel=True)
+    with pytest.raises(Unpredictable, match="expert parallelism wants experts"):
+        predict(catalog.load("Qwen3-8B"), settings, WORK, "h200")
 
 
 def test_a_ratio_of_one_models_cells_is_surer_than_of_two_models():
