@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from moebook import paths
+from moebook.predict.fitting import fit_reserve, starts
 from moebook.predict.memory import memory
-from moebook.predict.reserve import fit_reserve, starts
 from moebook.results.calibrating import read
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from moebook.predict.under_bound import is_under
+from moebook.predict.columns import is_under
 from moebook.results import table as results
 from moebook.results.cells import of_sweep
 from moebook.sections.hyperparameter_scaling.validation import validation_table

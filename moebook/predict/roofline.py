@@ -25,7 +25,7 @@ import pandas as pd
 from moebook.models import catalog, costs, sharding
 from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS, OWN, cache_dtype, rate
-from moebook.predict.speculation import expected_tokens
+from moebook.predict.work import expected_tokens
 from moebook.study.plan import FORMAT_COLUMNS, SHAPE_COLUMNS, SPLIT_COLUMNS
 from moebook.study.routing import SAME
 

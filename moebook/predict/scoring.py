@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from moebook.predict.fitting import Fit
-from moebook.predict.shipped import DRAFTED, HOST, LEVELS, class_of
+from moebook.predict.shipped import DRAFTED, HOST, LEVELS, METRICS, class_of
 from moebook.predict.what_if import measures
 
 LEAST_ERRORS = 20  # of a class on one card; else those of all cards count together
-METRICS = ("ttft", "tpot")
 
 
 def left_out(fit: Fit, points: pd.DataFrame, near: np.ndarray) -> pd.DataFrame:

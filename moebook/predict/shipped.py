@@ -10,6 +10,7 @@ intervals                             half widths on the logarithm by class and 
 scores                                errors of models left out, and of the fit's own points
 range                                 least and largest of what was measured"""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -28,6 +29,7 @@ SEVERAL = "several devices"
 DRAFTED = "with a draft"
 BATCHES = ((1, "batch 1"), (31, "batch 2 to 31"), (10**9, "batch 32 and more"))
 LEVELS = (80, 95)
+METRICS = ("ttft", "tpot")
 
 
 class NotCalibrated(ValueError):
@@ -83,6 +85,15 @@ def names() -> list[str]:
     """Kinds of cards that have a calibration."""
     folder = resources.files("moebook.predict").joinpath(FOLDER)
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
+
+
+@cache
+def points() -> tuple[dict[str, str], ...]:
+    """The points that calibrated, and what was predicted of each while its model was left out, as
+    text."""
+    file = resources.files("moebook.predict").joinpath(FOLDER, POINTS)
+    with file.open(newline="") as text:
+        return tuple(csv.DictReader(text))
 
 
 @cache

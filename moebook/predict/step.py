@@ -23,8 +23,7 @@ from moebook.models import catalog
 from moebook.models.architecture import Architecture
 from moebook.models.formats import OWN, format_name
 from moebook.predict import work
-from moebook.predict.speculation import expected_tokens
-from moebook.predict.work import COUNTS, PARTS, STREAMS, Pass
+from moebook.predict.work import COUNTS, PARTS, STREAMS, Pass, expected_tokens
 from moebook.study.settings import EngineSettings, Workload
 
 SHARPNESS = 12

@@ -21,7 +21,7 @@ from moebook.models.formats import cache_dtype
 from moebook.models.sharding import Split
 from moebook.predict import shipped
 from moebook.predict.memory import Memory, memory
-from moebook.predict.shipped import DRAFTED, LEVELS, Calibration, class_of
+from moebook.predict.shipped import DRAFTED, LEVELS, METRICS, Calibration, class_of
 from moebook.predict.step import Batch, Case, of_rows
 from moebook.study.settings import EngineSettings, Workload
 
@@ -140,7 +140,7 @@ def seconds(case: Case, known: Calibration) -> tuple[float, float, dict, dict, d
     ttft, tpot = (float(v[0]) for v in batch.seconds(factors))
     terms = {k: float(v[0]) for k, v in batch.step_terms(factors).items()}
     prefill_terms = {k: float(v[0]) for k, v in batch.prefill_terms(factors).items()}
-    paced = zip(("ttft", "tpot"), batch.host_paced(factors), strict=True)
+    paced = zip(METRICS, batch.host_paced(factors), strict=True)
     classes = {metric: class_of(case, bool(hosts[0])) for metric, hosts in paced}
     return ttft, tpot, classes, terms, prefill_terms
 

@@ -217,3 +217,22 @@ def shares(experts: int, top_k: int, skew: float) -> np.ndarray:
     noise = np.random.default_rng(0).gumbel(size=(ZIPF_DRAWS * 8, experts))
     chosen = np.argsort(-(np.log(weights) + noise), axis=1)[:, :top_k]
     return np.bincount(chosen.ravel(), minlength=experts) / len(noise)
+
+
+def expected_tokens(acceptance: np.ndarray | float, k: np.ndarray | int) -> np.ndarray:
+    """Tokens a sequence gains per step with k draft tokens, for numbers or arrays of equal shape: a
+    draft proposes k, the target verifies k + 1 at once, and with a the probability that one is
+    accepted given that those before it were, equal at every position,
+
+        E(a, k) = 1 + a + ... + a^k = (1 - a^(k+1)) / (1 - a)          (a = 1: k + 1)
+
+    (Leviathan, Kalman, Matias 2023, arXiv 2211.17192, equation 1). ValueError for an
+    acceptance outside 0 to 1, or k under 0."""
+    a, k = np.broadcast_arrays(np.asarray(acceptance, float), np.asarray(k, int))
+    if not np.all((a >= 0) & (a <= 1) & (k >= 0)):
+        raise ValueError(
+            f"acceptance {acceptance!r} with {k} draft tokens: acceptance lies between 0 and 1, k "
+            f"is 0 or more"
+        )
+    powers = np.arange(k.max(initial=0) + 1)
+    return np.where(powers <= k[..., None], a[..., None] ** powers, 0).sum(axis=-1)

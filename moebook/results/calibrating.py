@@ -13,11 +13,11 @@ import pandas as pd
 import yaml
 
 from moebook import devices
-from moebook.predict import measured, scoring
-from moebook.predict.fitting import Fit, Fitted
-from moebook.predict.reserve import fit_reserve
+from moebook.predict import scoring
+from moebook.predict.columns import usable
+from moebook.predict.fitting import Fit, Fitted, fit_reserve
 from moebook.predict.scoring import rounded
-from moebook.predict.shipped import POINTS, Calibration
+from moebook.predict.shipped import METRICS, POINTS, Calibration
 from moebook.predict.step import Rates
 from moebook.results.table import summarize
 
@@ -51,7 +51,7 @@ def build(root: Path) -> tuple[pd.DataFrame, list[Calibration]]:
     fitted = fit.fitted(whole)
     inside = fit.seconds(whole)
     points = points.join(scoring.left_out(fit, points, whole))
-    for metric, seconds in zip(scoring.METRICS, inside, strict=True):
+    for metric, seconds in zip(METRICS, inside, strict=True):
         points[f"fitted_{metric}_s"] = seconds
     reserve = fit_reserve(points)
     made = [_calibration(kind, points, fitted, rates[kind], reserve) for kind in rates]
@@ -64,7 +64,7 @@ def read(root: Path) -> pd.DataFrame:
     for path in sorted(root.glob(TABLES)):
         table = pd.read_parquet(path)
         if (table["status"] == "ok").any():
-            found.append(measured.usable(summarize(table)).assign(profile=path.parts[-3]))
+            found.append(usable(summarize(table)).assign(profile=path.parts[-3]))
     found = [rows for rows in found if len(rows)]
     if not found:
         raise ValueError(f"{root} has no measured points ({TABLES}): nothing to calibrate with")

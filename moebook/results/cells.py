@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from moebook.models.one_rank import RANK
-from moebook.predict.under_bound import is_under, of_those_under
+from moebook.predict.columns import is_under, of_those_under
 from moebook.results import schema
 from moebook.results.intervals import SAME, Change, Values
 

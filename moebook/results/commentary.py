@@ -13,8 +13,7 @@ from functools import wraps
 
 import pandas as pd
 
-from moebook.predict.columns import CALIBRATED, LEFT_OUT
-from moebook.predict.measured import METHODS
+from moebook.predict.columns import CALIBRATED, LEFT_OUT, METHODS
 from moebook.results.cells import of_sweep
 from moebook.study.lengths import Length
 from moebook.study.points import ENERGY

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook.predict.under_bound import of_those_under
+from moebook.predict.columns import of_those_under
 from moebook.results import starts
 from moebook.results.cells import METRIC, NEEDED, check_columns, of_sweep, why_not
 from moebook.results.claims import Claim, combine

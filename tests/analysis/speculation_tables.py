@@ -6,7 +6,7 @@ import itertools
 import pandas as pd
 
 from moebook.models.costs import distinct_experts
-from moebook.predict.speculation import expected_tokens
+from moebook.predict.work import expected_tokens
 from moebook.sections.speculative_decoding.plan import NGRAM, PLAIN
 
 TARGET, TRAINED = "Qwen3-30B-A3B", "tiny-aux-0.01"

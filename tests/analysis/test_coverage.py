@@ -13,7 +13,7 @@ import pytest
 from moebook.models import catalog
 from moebook.models.edit import edit
 from moebook.predict import scoring, shipped
-from moebook.predict.measured import skeleton
+from moebook.predict.columns import skeleton
 from moebook.predict.shipped import FOLDER, LEVELS, POINTS
 from moebook.predict.what_if import predict
 from moebook.study.settings import EngineSettings, Workload

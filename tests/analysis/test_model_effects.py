@@ -10,7 +10,7 @@ import pytest
 
 from moebook import sections
 from moebook.models import catalog, sizes
-from moebook.predict.under_bound import of_those_under
+from moebook.predict.columns import of_those_under
 from moebook.results import verdicts
 from moebook.results.cells import Cells, Untested
 from moebook.sections.model_comparison import enrich

@@ -3,7 +3,7 @@
 import pytest
 from test_predict import row
 
-from moebook.predict.other_ranks import faster, words
+from moebook.predict.columns import faster, words
 
 SHAPE = {"num_layers": 16, "expert_ffn_dim": 1024, "num_experts": 64}
 

@@ -14,12 +14,19 @@ from moebook import paths
 from moebook.models.catalog import load
 from moebook.models.edit import edit
 from moebook.predict import scoring, shipped
-from moebook.predict.columns import CALIBRATED, LEFT_OUT, add_predictions, left_out
+from moebook.predict.columns import (
+    CALIBRATED,
+    LEFT_OUT,
+    add_predictions,
+    left_out,
+    skeleton,
+    under_the_floor,
+    usable,
+)
+from moebook.predict.columns import case_of as case
 from moebook.predict.fitting import Fit
-from moebook.predict.measured import case, skeleton, usable
 from moebook.predict.shipped import HOST
 from moebook.predict.step import FACTORS, Batch, Case, Rates, of_rows
-from moebook.predict.under_bound import under_the_floor
 from moebook.study.settings import EngineSettings, Workload
 
 RATES = {"h200": Rates(4.8e12, 9.9e14), "h100": Rates(3.35e12, 9.9e14)}

@@ -7,7 +7,7 @@ import pytest
 import speculation_tables as t
 
 from moebook.models.costs import distinct_experts
-from moebook.predict.speculation import expected_tokens
+from moebook.predict.work import expected_tokens
 from moebook.sections.speculative_decoding import acceptance as s
 from moebook.sections.speculative_decoding import cost
 from moebook.sections.speculative_decoding.plan import PLAIN

@@ -8,7 +8,7 @@ import speculation_tables as t
 from analysis_tables import MIXTRAL, row
 
 from moebook import sections
-from moebook.predict.speculation import expected_tokens
+from moebook.predict.work import expected_tokens
 from moebook.results import verdicts
 from moebook.results.cells import Cells, Untested
 from moebook.sections.speculative_decoding.effects import (

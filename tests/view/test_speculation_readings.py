@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebook.predict.speculation import expected_tokens
+from moebook.predict.work import expected_tokens
 from moebook.sections.speculative_decoding import commentary as r
 from moebook.sections.speculative_decoding.plan import PLAIN
 

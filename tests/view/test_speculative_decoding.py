@@ -12,7 +12,7 @@ import pytest
 
 from moebook import sections
 from moebook.plot import style
-from moebook.predict.speculation import expected_tokens
+from moebook.predict.work import expected_tokens
 from moebook.sections.speculative_decoding import cost
 from moebook.sections.speculative_decoding import figures as view
 from moebook.sections.speculative_decoding.acceptance import acceptance_for

@@ -23,8 +23,8 @@ from moebook.models import catalog
 from moebook.models.architecture import Architecture
 from moebook.models.edit import language_part
 from moebook.models.formats import SERIES
+from moebook.predict.columns import UNDER_FLOOR
 from moebook.predict.roofline import FLOOR_COLUMNS, Case, Ceilings, case_of, no_ceiling
-from moebook.predict.under_bound import UNDER_FLOOR
 from moebook.results import loading
 from moebook.results import table as results
 from moebook.results.loading import Results

@@ -4,8 +4,8 @@ import pandas as pd
 
 from moebook.plot.markdown import markdown
 from moebook.plot.rows import AXES
-from moebook.predict import other_ranks
-from moebook.predict.under_bound import under_the_floor
+from moebook.predict import columns
+from moebook.predict.columns import under_the_floor
 from moebook.results.commentary import (
     NOTHING,
     T,
@@ -133,7 +133,7 @@ def _on_the_sources_cards(table: pd.DataFrame, low: int, high: int) -> str:
         own = own.assign(top_k=own.index)
         if {low, high} <= set(own.index) and own.index.is_unique:
             pairs[f"{low} over {high} active at FFN {ffn}"] = own.loc[low], own.loc[high]
-    return other_ranks.words(pairs)
+    return columns.words(pairs)
 
 
 @commentary

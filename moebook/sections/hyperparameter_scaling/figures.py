@@ -8,7 +8,7 @@ from moebook.plot.energy import energy
 from moebook.plot.figure import Drawing, figure
 from moebook.plot.lines import Spec, grey_out, lines
 from moebook.plot.rows import one_per_place, plotted, reading, rows_of, with_numbers
-from moebook.predict.under_bound import under_the_floor
+from moebook.predict.columns import under_the_floor
 from moebook.results.commentary import T
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL, grid_heatmap, grid_over_floor
 from moebook.sections.hyperparameter_scaling.regimes import FROM_K, OVER, regime_rows

@@ -2,7 +2,7 @@
 published of batches of identical sequences.
 
 His runs were on four cards; the imposed routings measured here are scaled to those by the
-performance model (moebook/predict/other_ranks.py). Letters: K active experts per token."""
+performance model (moebook/predict/columns.py). Letters: K active experts per token."""
 
 from functools import cache
 from importlib import resources
@@ -10,7 +10,7 @@ from importlib import resources
 import pandas as pd
 import yaml
 
-from moebook.predict.other_ranks import SOURCES_CARDS, faster
+from moebook.predict.columns import SOURCES_CARDS, faster
 from moebook.results.commentary import T, measured
 from moebook.study.routing import MODEL, SAME, UNIFORM
 

@@ -5,7 +5,7 @@ from itertools import product
 import pandas as pd
 
 from moebook.plot.markdown import markdown
-from moebook.predict.under_bound import is_under
+from moebook.predict.columns import is_under
 from moebook.results.commentary import (
     NOTHING,
     T,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from moebook.predict.under_bound import of_those_under
+from moebook.predict.columns import of_those_under
 from moebook.results.cells import of_sweep
 from moebook.sections.model_comparison import accuracies
 from moebook.sections.model_comparison.accuracies import MEASURED, Suite

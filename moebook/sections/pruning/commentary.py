@@ -3,7 +3,7 @@
 import pandas as pd
 
 from moebook.plot.markdown import markdown
-from moebook.predict import other_ranks
+from moebook.predict import columns
 from moebook.results.commentary import (
     NOTHING,
     T,
@@ -120,7 +120,7 @@ def _on_the_sources_cards(rows: pd.DataFrame) -> str:
             both = sorted(set(whole.index) & set(cut.index))
             if both and whole.index.is_unique and cut.index.is_unique:
                 pairs[f"{series[0]} of {model}"] = cut.loc[both[-1]], whole.loc[both[-1]]
-    return other_ranks.words(pairs)
+    return columns.words(pairs)
 
 
 @commentary

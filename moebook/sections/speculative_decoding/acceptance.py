@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from moebook.models.costs import distinct_experts
-from moebook.predict.speculation import expected_tokens
+from moebook.predict.work import expected_tokens
 from moebook.results.commentary import measured
 from moebook.sections.speculative_decoding.plan import PLAIN
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from moebook.plot import markdown
-from moebook.predict.speculation import expected_tokens
-from moebook.predict.under_bound import is_under
+from moebook.predict.columns import is_under
+from moebook.predict.work import expected_tokens
 from moebook.results.commentary import (
     NOTHING,
     T,

@@ -1,6 +1,6 @@
 """What a step with a draft costs, and the speed-up of cost and yield together.
 
-With E(a, k) the tokens per step of predict/speculation.py:
+With E(a, k) the tokens per step of predict/work.py:
 
     cost ratio         r = step time with the draft / step time without it, same model, batch and
                        lengths; step time = TPOT x tokens per step
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from moebook.predict.speculation import expected_tokens
+from moebook.predict.work import expected_tokens
 from moebook.results.commentary import planned
 from moebook.results.gains import PLACE, ratios
 from moebook.sections.speculative_decoding.acceptance import acceptance_for, acceptance_of

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from moebook.predict.under_bound import is_under
+from moebook.predict.columns import is_under
 from moebook.results import effects, schema
 from moebook.results.cells import Cells, Untested, series_keys
 from moebook.results.comparison import (

@@ -5,8 +5,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from moebook.predict.nearest import Near
-from moebook.predict.ratio import throughput_ratio
+from moebook.predict.points import Near, throughput_ratio
 from moebook.predict.what_if import Interval, Prediction
 from moebook.sections.what_if.setup import BATCHES, Setup
 
