@@ -14,7 +14,7 @@ from dataclasses import replace
 from moebook.models import keys
 from moebook.models.architecture import Architecture, UnknownModel, from_config
 from moebook.models.quantization_config import KEYS
-from moebook.models.shapes import ConfigKeys, keys_of, language_config
+from moebook.models.shapes import completed, language_config
 
 FFN_MULTIPLE = 16  # vLLM's expert kernels; its CPU ones otherwise fall back to a plain loop
 
@@ -76,7 +76,7 @@ def edit(
 
 def _edited(base: Architecture, new: tuple[int, ...]) -> Architecture:
     config = base.hf_config()
-    _write(language_config(config), keys_of(config), new)
+    _write(language_config(config), base.family, new)
     return _read(config, base, new)
 
 
@@ -141,12 +141,13 @@ def _name(base: Architecture, new: tuple[int, ...]) -> str:
     return f"{base.name}[{','.join(changed)}]"
 
 
-def _write(config: dict, names_of: ConfigKeys, shape: tuple[int, ...]) -> None:
-    """Put I, E, K and L into a config."""
-    spellings = (names_of.ffn, names_of.experts, names_of.top_k, names_of.layers)
-    for names, value in zip(spellings, shape, strict=True):
-        present = [name for name in names if name in config] or list(names[:1])
-        config |= {name: value for name in present if value}
+def _write(config: dict, family: str, shape: tuple[int, ...]) -> None:
+    """Put I, E, K and L into the language part of a config, under all spellings that it has, else
+    under its class' own."""
+    for what, value in zip(QUANTITIES, shape, strict=True):
+        own = [name for name in keys.SPELLINGS[what] if name in config]
+        own = own or keys.present(completed(config, family), what)
+        config |= {name: value for name in (own[:1] if what == "ffn" else own) if value}
     layers = shape[3]
     for key in ("layer_types", "no_rope_layers"):
         if kinds := config.get(key):

@@ -25,7 +25,7 @@ from dataclasses import replace
 
 from moebook.models.architecture import Architecture, from_config
 from moebook.models.edit import edit
-from moebook.models.shapes import keys_of
+from moebook.models.keys import present
 from moebook.models.sharding import padded_vocabulary
 
 MODES = ("TP", "TP+EP", "PP", "PP+EP")
@@ -59,14 +59,13 @@ def shard(arch: Architecture, mode: str, devices: int) -> Architecture:
     config["vocab_size"] = padded_vocabulary(arch) // devices
     if arch.num_dense_layers:
         config["intermediate_size"] = arch.dense_ffn_dim // devices
-    keys = keys_of(config)
     if mode == "TP+EP":
-        share = dict.fromkeys(keys.experts, arch.num_experts // devices)
-        share |= dict.fromkeys(keys.top_k, -(-arch.top_k // devices))
-        share["n_shared_experts"] = arch.num_shared_experts // devices
+        config |= dict.fromkeys(present(config, "experts"), arch.num_experts // devices)
+        config |= dict.fromkeys(present(config, "top_k"), -(-arch.top_k // devices))
+        if "n_shared_experts" in config:
+            config["n_shared_experts"] = arch.num_shared_experts // devices
     else:
-        share = dict.fromkeys(keys.ffn, arch.expert_ffn_dim // devices)
-    config |= {key: value for key, value in share.items() if key in config}
+        config |= dict.fromkeys(present(config, "ffn")[:1], arch.expert_ffn_dim // devices)
     return _named(config, arch, f"{mode} {devices}")
 
 

@@ -6,46 +6,20 @@ gives it; the two differ in defaults written out. What a config leaves out is it
 hold them to what transformers builds, as generic.py counts it for every other family."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from moebook.models import checks, vision
 from moebook.models.attention import by_formula
-from moebook.models.keys import complete
+from moebook.models.keys import SPELLINGS, complete, present
 
-
-@dataclass(frozen=True)
-class ConfigKeys:
-    """Names of the keys that hold L, E, K and I (all that are present are kept in step), and where
-    they lie."""
-
-    experts: tuple[str, ...] = ()
-    top_k: tuple[str, ...] = ("num_experts_per_tok",)
-    ffn: tuple[str, ...] = ("intermediate_size",)
-    layers: tuple[str, ...] = ("num_hidden_layers",)
-    inside: str | None = None  # sub-config of the language model
-
-
-_MOE_FFN = ("moe_intermediate_size",)
-_MIXTRAL = ConfigKeys(("num_local_experts",))
-_DEEPSEEK = ConfigKeys(("n_routed_experts",), ffn=_MOE_FFN)
-_QWEN_MOE = ConfigKeys(("num_experts", "num_local_experts"), ffn=_MOE_FFN)
-KEYS = {
-    "mixtral": _MIXTRAL,
-    "olmoe": ConfigKeys(_QWEN_MOE.experts),
-    "phimoe": _MIXTRAL,
-    "qwen2_moe": _QWEN_MOE,
-    "qwen3_moe": _QWEN_MOE,
-    "deepseek_v2": _DEEPSEEK,
-    "deepseek_v3": _DEEPSEEK,
-    "deepseek_vl_v2": replace(_DEEPSEEK, inside="language_config"),
-    "gpt_oss": replace(_MIXTRAL, top_k=("num_experts_per_tok", "experts_per_token")),
-    "llama4": replace(_MIXTRAL, inside="text_config"),
-    "llama4_text": _MIXTRAL,
-    "molmo": ConfigKeys(("moe_num_experts",), ("moe_top_k",)),
-    "qwen3": ConfigKeys(),
-    "ernie4_5_moe": ConfigKeys(("moe_num_experts",), ("moe_k",), _MOE_FFN),
+# Families by model_type, and the sub-config that holds their language model.
+FAMILIES: dict[str, str | None] = {
+    **dict.fromkeys(("mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "qwen3")),
+    **dict.fromkeys(("deepseek_v2", "deepseek_v3", "gpt_oss", "llama4_text", "molmo")),
+    "ernie4_5_moe": None,
+    "deepseek_vl_v2": "language_config",
+    "llama4": "text_config",
 }
-
+DENSE = ("qwen3",)
 
 # Model classes of these families: a config of one may have a model_type of its own.
 CLASSES = {
@@ -72,7 +46,7 @@ NOT_COVERED = {
 
 
 def family_of(config: dict) -> str | None:
-    """The family in KEYS that a config is of, by its model_type or, where that is not one of
+    """The family in FAMILIES that a config is of, by its model_type or, where that is not one of
     transformers' own, by its class (Kimi-K2 is a DeepseekV3ForCausalLM); None where no formula
     covers it."""
     kind = _spelled_as(config)
@@ -80,9 +54,9 @@ def family_of(config: dict) -> str | None:
 
 
 def _spelled_as(config: dict) -> str | None:
-    """The family in KEYS whose spellings a config uses, covered by its formulas or not."""
+    """The family in FAMILIES whose spellings a config uses, covered by its formulas or not."""
     kind = config.get("model_type")
-    if kind in KEYS:
+    if kind in FAMILIES:
         return kind
     return CLASSES.get(next(iter(config.get("architectures") or []), None))
 
@@ -91,13 +65,13 @@ def conflict(config: dict) -> str | None:
     """What is wrong where `model_type` is no family's or another's than that of `architectures`, or
     where the part that holds the language model is null."""
     kind, classes = config.get("model_type"), config.get("architectures") or []
-    inside = KEYS[kind].inside if kind in KEYS else None
+    inside = FAMILIES.get(kind)
     if inside in config and config[inside] is None:
         return f"{inside} is null; it holds the language model of a {kind}"
     of_class = next((CLASSES[name] for name in classes if name in CLASSES), None)
     if of_class in (None, kind):
         return None
-    known = [*KEYS, *_types_of_transformers()]
+    known = [*FAMILIES, *_types_of_transformers()]
     if kind in known:
         return (
             f"model_type is {kind!r}, and architectures {classes} are of {of_class!r}; give those "
@@ -112,15 +86,10 @@ def _types_of_transformers() -> Iterable[str]:
     return CONFIG_MAPPING_NAMES
 
 
-def keys_of(config: dict) -> ConfigKeys:
-    """The spellings of a config of a family in KEYS."""
-    return KEYS[_spelled_as(config)]
-
-
 def language_config(config: dict) -> dict:
     """The part of the config (not a copy) that holds the language model."""
     family = _spelled_as(config)
-    places = (KEYS[family].inside,) if family else ("text_config", "language_config")
+    places = (FAMILIES[family],) if family else ("text_config", "language_config")
     for inside in filter(None, places):
         if isinstance(config.get(inside), dict):
             return config[inside]
@@ -130,17 +99,16 @@ def language_config(config: dict) -> dict:
 def read_shape(config: dict) -> dict:
     """Keyword arguments of `architecture.Architecture` (without name, source, config).
 
-    The config is of a family in KEYS. Raises KeyError naming a missing key.
+    The config is of a family in FAMILIES. Raises KeyError naming a missing key.
     """
     kind = family_of(config)
-    keys = KEYS[kind]
-    text = complete(language_config(config), "llama4_text" if kind == "llama4" else kind)
+    text = completed(language_config(config), kind)
     heads = text["num_attention_heads"]
     named = (part.get(key) for part in (text, config) for key in ("torch_dtype", "dtype"))
     dtype = next(filter(None, named), "bfloat16")
     shape = {
         "family": kind,
-        "num_layers": _first(text, keys.layers),
+        "num_layers": _first(text, "layers"),
         "hidden_size": text["hidden_size"],
         "num_heads": heads,
         "num_kv_heads": text.get("num_key_value_heads") or heads,
@@ -151,10 +119,10 @@ def read_shape(config: dict) -> dict:
         "dtype": str(dtype).removeprefix("torch."),
         "vision_params": vision.count(config) if kind in vision.COUNTERS else 0,
     }
-    if keys.experts:
-        shape["num_experts"] = _first(text, keys.experts)
-        shape["top_k"] = _first(text, keys.top_k)
-        shape["expert_ffn_dim"] = _first(text, keys.ffn)
+    if kind not in DENSE:
+        shape["num_experts"] = _first(text, "experts")
+        shape["top_k"] = _first(text, "top_k")
+        shape["expert_ffn_dim"] = _first(text, "ffn")
     else:
         shape["dense_ffn_dim"] = text["intermediate_size"]
         shape["num_dense_layers"] = text["num_hidden_layers"]
@@ -162,11 +130,16 @@ def read_shape(config: dict) -> dict:
     return {**shape, "attention_groups": by_formula(shape, text)}
 
 
-def _first(config: dict, keys: tuple[str, ...]):
-    for key in keys:
-        if config.get(key) is not None:
-            return config[key]
-    raise KeyError(" or ".join(keys))
+def completed(text: dict, kind: str) -> dict:
+    """The language part of a family's config with its class' defaults."""
+    return complete(text, "llama4_text" if kind == "llama4" else kind)
+
+
+def _first(text: dict, what: str):
+    found = present(text, what)
+    if not found:
+        raise KeyError(" or ".join(SPELLINGS[what]))
+    return text[found[0]]
 
 
 def _biases(c: dict, key: str = "attention_bias", default: bool = False) -> dict:
