@@ -22,6 +22,7 @@ from moebook.study.settings import EngineSettings, Workload
 from moebook.study.values import wrong
 
 NEAR = 0.9  # doublings from a case to a measured point that is shown beside; a format apart is 1
+GRAPHS = ("light", "pieces", "compiled", "default")
 BATCHES = tuple(2**n for n in range(10))
 
 
@@ -42,8 +43,9 @@ class Fields(BaseModel):
     number_format: Literal[tuple(SERIES)] = "bf16"
     card: Literal[tuple(shipped.names())] = "h200"
     tensor_parallel: Count = 1
+    pipeline_parallel: Count = 1
     expert_parallel: Flag = False
-    graphs: Literal["light", "pieces", "compiled", "default"] = "light"
+    graphs: Literal[GRAPHS] = "light"
     routing: Routing = "uniform"
 
 
@@ -78,6 +80,7 @@ class Setup(Fields):
             quantization=quantization,
             kv_cache_dtype=cache,
             tensor_parallel=self.tensor_parallel,
+            pipeline_parallel=self.pipeline_parallel,
             expert_parallel=self.expert_parallel,
             graphs=self.graphs,
             routing=imposed(self.routing),
@@ -116,11 +119,14 @@ class Setup(Fields):
         """What it is, in a line."""
         sizes = zip("IEKL", (getattr(self, name) for name in SIZES), strict=True)
         edits = ", ".join(f"{letter} {size}" for letter, size in sizes if size)
-        cards = f"{self.tensor_parallel} × {self.card}"
-        split = " (EP)" if self.expert_parallel else ""
+        cards = f"{self.tensor_parallel * self.pipeline_parallel} × {self.card}"
+        stages = self.pipeline_parallel
+        kinds = ["EP"] * self.expert_parallel + [f"PP {stages}"] * (stages > 1)
+        split = f" ({', '.join(kinds)})" if kinds else ""
         model = f"{self.model}[{edits}]" if edits else self.model
         lengths = f"{self.input_tokens} + {self.output_tokens} tokens"
         routing = f", routing {self.routing}" if self.routing != UNIFORM else ""
+        routing += f", graphs {self.graphs}" if self.graphs != "light" else ""
         words = f"{model}, {self.number_format}, {cards}{split}, batch {self.batch}, {lengths}"
         return words + routing
 

@@ -12,7 +12,7 @@ from moebook.plot import style
 from moebook.predict import shipped
 from moebook.results import page
 from moebook.sections.what_if import commentary, figures, table
-from moebook.sections.what_if.setup import SIZES, Setup
+from moebook.sections.what_if.setup import GRAPHS, SIZES, Setup
 
 POWERS = tuple(2**n for n in range(18))
 SLIDERS = {  # field -> (label, steps); the value at hand is one of them, and a model's own size
@@ -28,7 +28,9 @@ CHOICES = {
     "number_format": ("format", tuple(SERIES)),
     "card": ("card", tuple(shipped.names())),
     "tensor_parallel": ("cards (TP)", (1, 2, 4, 8)),
+    "pipeline_parallel": ("stages (PP)", (1, 2, 4, 8)),
     "expert_parallel": ("expert parallel", ()),
+    "graphs": ("graphs", GRAPHS),
     "routing": ("routing", ("uniform", "same", "model", "zipf:0.5", "zipf:1", "zipf:2")),
 }
 GRID = {"grid_template_columns": "105px 172px 172px", "grid_gap": "0 4px", "margin": "0 12px 0 0"}
