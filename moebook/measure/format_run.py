@@ -35,9 +35,7 @@ def _names(point: Point) -> tuple[str | None, ...]:
         return (None,)
     if asked == formats.OWN:
         return point.architecture.number_format.engine_names
-    if asked in formats.FORMATS:
-        return formats.FORMATS[asked].runs_as
-    return asked, f"{asked}_marlin", f"auto_{asked}"
+    return formats.FORMATS[asked].runs_as
 
 
 def _weights(point: Point, runs: dict) -> str | None:

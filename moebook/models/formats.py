@@ -4,8 +4,8 @@ what the engine is told.
 A quantization is an engine setting: `own` for the format that the model's config comes in, None for
 plain weights, or one of `FORMATS`. That has, by the name that parameters use, the engine arguments
 that ask for it, the `quantization_config` a checkpoint of that format carries (for dummy weights),
-and how many multiply-adds its tensor cores do per bf16 one. `SERIES` names whole combinations;
-`DTYPE_BYTES` and `MATRIX_BITS` hold widths."""
+which components it covers and in how many bits, and how many multiply-adds its tensor cores do per
+bf16 one. `SERIES` names whole combinations."""
 
 from dataclasses import dataclass, field
 
@@ -42,15 +42,21 @@ _INT4_CONFIG = {
 
 
 FP8_NAMES = ("fp8", "fp8_per_tensor", "online")
+LINEAR = ("attention", "experts", "shared_experts", "dense_ffn", "linear_attention")
+INT4_BITS = 4 + (16 + 4) / 128  # groups of 128 share a 16-bit scale and a 4-bit zero
 
 
 @dataclass(frozen=True)
 class Format:
-    """One quantization. name: of the number format; engine: arguments; env: environment while the
-    engine starts; config: what a checkpoint carries; rate: matrix rate over bf16's, of the tensor
-    cores it multiplies in (H100 datasheet: fp8 2); runs_as: what vLLM calls it once it runs."""
+    """One quantization. name: of the number format; bits: of a matrix element, its share of scales
+    included; covers: components whose matrices it covers; engine: arguments; env: environment while
+    the engine starts; config: what a checkpoint carries; rate: matrix rate over bf16's, of the
+    tensor cores it multiplies in (H100 datasheet: fp8 2); runs_as: what vLLM calls it once it
+    runs."""
 
     name: str = ""
+    bits: float = 16
+    covers: tuple[str, ...] = ()
     engine: dict = field(default_factory=dict)
     env: dict = field(default_factory=dict)
     config: dict | None = None
@@ -58,13 +64,18 @@ class Format:
     runs_as: tuple[str, ...] = ()
 
 
+PLAIN = Format()
 FORMATS = {
-    None: Format(),
+    None: PLAIN,
     # weights and activations, one scale per tensor
-    "fp8": Format("FP8 per tensor", {"quantization": "fp8"}, rate=2.0, runs_as=FP8_NAMES),
+    "fp8": Format(
+        "FP8 per tensor", 8, LINEAR, {"quantization": "fp8"}, rate=2.0, runs_as=FP8_NAMES
+    ),
     # weights with a scale per channel, activations with one per token
     "fp8_per_channel": Format(
         "FP8 per channel",
+        8,
+        LINEAR,
         {"quantization": "fp8_per_channel"},
         rate=2.0,
         runs_as=("fp8_per_channel", "online"),
@@ -72,6 +83,8 @@ FORMATS = {
     # 16-bit activations; Marlin is refused where FP8 multiplies natively, unless forced
     "fp8_weight_only": Format(
         "FP8 per tensor, weights only",
+        8,
+        LINEAR,
         {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"},
         env={"VLLM_TEST_FORCE_FP8_MARLIN": "1"},
         runs_as=FP8_NAMES,
@@ -79,11 +92,19 @@ FORMATS = {
     # expert weights with a scale per channel, 16-bit activations
     "int8_experts": Format(
         "INT8 per channel (experts only)",
+        8,
+        ("experts",),
         {"quantization": "int8_per_channel_weight_only"},
         runs_as=("int8_per_channel_weight_only", "experts_int8", "online"),
     ),
     # weights in groups of 128, 16-bit activations
-    "int4": Format("INT4 groups of 128", config=_INT4_CONFIG, runs_as=("compressed-tensors",)),
+    "int4": Format(
+        "INT4 groups of 128",
+        INT4_BITS,
+        LINEAR,
+        config=_INT4_CONFIG,
+        runs_as=("compressed-tensors",),
+    ),
 }
 
 # name -> (dtype, quantization, KV cache dtype)
@@ -112,24 +133,6 @@ DTYPE_BYTES = {
     "fp8_e5m2": 1,
     "int8": 1,
 }
-EXPERTS = ("experts",)
-LINEAR = ("attention", "experts", "shared_experts", "dense_ffn", "linear_attention")
-INT4_BITS = 4 + (16 + 4) / 128  # groups of 128 share a 16-bit scale and a 4-bit zero
-MXFP4_BITS = 4 + 8 / 32  # blocks of 32 share an 8-bit exponent
-MATRIX_BITS = {  # bits per matrix element, and the components whose matrices are quantized
-    "fp8": (8, LINEAR),
-    "fp8_per_channel": (8, LINEAR),
-    "fp8_weight_only": (8, LINEAR),
-    "int8": (8, LINEAR),
-    "int8_experts": (8, EXPERTS),
-    "experts_int8": (8, EXPERTS),
-    "mxfp4": (MXFP4_BITS, EXPERTS),
-    "awq": (INT4_BITS, LINEAR),
-    "awq_marlin": (INT4_BITS, LINEAR),
-    "gptq": (INT4_BITS, LINEAR),
-    "gptq_marlin": (INT4_BITS, LINEAR),
-    "int4": (INT4_BITS, LINEAR),
-}
 
 
 def series_name(arch: Architecture, series: str) -> str:
@@ -143,43 +146,35 @@ def series_name(arch: Architecture, series: str) -> str:
 
 
 def format_name(arch: Architecture, dtype: str, quantization: str | None) -> str:
-    """The number format of weights: the dtype of plain ones, `MXFP4`, `FP8 per tensor`. A name of
-    the engine's that is none of FORMATS is given as it is."""
+    """The number format of weights: the dtype of plain ones, `MXFP4`, `FP8 per tensor`."""
     if quantization == OWN and arch.number_format is not None:
         return number_format(arch)
-    if quantization in (None, OWN):
-        return dtype
-    return FORMATS[quantization].name if quantization in FORMATS else quantization
+    return dtype if quantization in (None, OWN) else FORMATS[quantization].name
 
 
 def rate(arch: Architecture, quantization: str | None) -> float | None:
     """Matrix rate over bf16's of the tensor cores that the format multiplies in; None where it is
     not known."""
-    if quantization == OWN and arch.number_format is not None:
-        return arch.number_format.rate
-    known = FORMATS.get(None if quantization == OWN else quantization)
-    return known and known.rate
+    if quantization == OWN:
+        return arch.number_format.rate if arch.number_format is not None else 1.0
+    return FORMATS[quantization].rate if quantization in FORMATS else None
 
 
 def engine_arguments(quantization: str | None) -> dict:
     """What vLLM's LLM(...) is told for a quantization: nothing of a model's own, which it reads
-    from the config. A name that is none of FORMATS is passed on as the engine's."""
-    if quantization == OWN:
-        return {}
-    if quantization not in FORMATS:
-        return {"quantization": quantization}
-    return dict(FORMATS[quantization].engine)
+    from the config."""
+    return {} if quantization == OWN else dict(FORMATS[quantization].engine)
 
 
 def environment(quantization: str | None) -> dict[str, str]:
     """Environment variables the engine is started with, for a quantization."""
-    return FORMATS[quantization].env if quantization in FORMATS else {}
+    return {} if quantization == OWN else FORMATS[quantization].env
 
 
 def needs_packed(quantization: str | None) -> bool:
     """Whether a checkpoint must come in this format, because the engine cannot make it of 16-bit
     weights at load."""
-    known = FORMATS.get(quantization, Format())
+    known = FORMATS.get(quantization, PLAIN)
     return known.config is not None and not known.engine
 
 
@@ -188,9 +183,8 @@ def with_format(config: dict, quantization: str | None) -> dict:
     for `own` and is taken out for all others, so that the engine runs what is asked."""
     if quantization == OWN:
         return config
-    plain = without_quantization(config)
-    known = FORMATS.get(quantization, Format())
-    return {**plain, "quantization_config": known.config} if known.config else plain
+    plain, told = without_quantization(config), FORMATS[quantization].config
+    return {**plain, "quantization_config": told} if told else plain
 
 
 def cache_dtype(arch: Architecture, dtype: str, quantization: str | None, asked: str) -> str:
@@ -223,8 +217,8 @@ def refusal(
 
 
 def covered(quantization: str | None) -> tuple[str, ...]:
-    """Components whose matrices a quantization of FORMATS or of the engine covers."""
-    return MATRIX_BITS[quantization][1] if quantization in MATRIX_BITS else ()
+    """Components whose matrices one of FORMATS covers."""
+    return FORMATS[quantization].covers
 
 
 def dtype_bytes(dtype: str) -> int:
@@ -235,13 +229,10 @@ def dtype_bytes(dtype: str) -> int:
 
 
 def matrix_bytes(plain: int, quantization: str | None) -> dict[str, float]:
-    """Bytes per matrix element of the components that `quantization` covers, at most `plain`.
+    """Bytes per matrix element of the components that one of FORMATS covers, at most `plain`.
     Raises ValueError."""
-    if quantization is None:
-        return {}
-    if quantization not in MATRIX_BITS:
-        raise ValueError(
-            f"quantization {quantization!r} is not known; allowed: None, {', '.join(MATRIX_BITS)}"
-        )
-    bits, covered = MATRIX_BITS[quantization]
-    return dict.fromkeys(covered, min(bits / 8, plain))
+    if quantization not in FORMATS:
+        allowed = ", ".join(map(str, FORMATS))
+        raise ValueError(f"quantization {quantization!r} is not known; allowed: {allowed}")
+    known = FORMATS[quantization]
+    return dict.fromkeys(known.covers, min(known.bits / 8, plain))

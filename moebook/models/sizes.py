@@ -99,7 +99,7 @@ def weight_bytes(
     width, scales included.
 
     quantization: `own` for the format that the model's config comes in, None for plain weights, or
-    a key of formats.MATRIX_BITS. Router, embedding, norms, biases and vision stay in `dtype`."""
+    a key of formats.FORMATS. Router, embedding, norms, biases and vision stay in `dtype`."""
     return round(sum(component_bytes(arch, dtype, quantization).values()))
 
 

@@ -15,7 +15,7 @@ def test_every_series_has_a_known_format_and_known_widths():
     for dtype, quantization, kv in formats.SERIES.values():
         assert quantization in (*formats.FORMATS, formats.OWN) and formats.dtype_bytes(dtype)
         assert kv == "auto" or formats.dtype_bytes(kv) == 1
-    assert {q for q in formats.FORMATS if q} <= set(formats.MATRIX_BITS)
+    assert all(known.covers and known.bits < 16 for q, known in formats.FORMATS.items() if q)
 
 
 def test_series_are_different_combinations():
@@ -34,7 +34,6 @@ def test_series_are_different_combinations():
         ),
         ("int8_experts", {"quantization": "int8_per_channel_weight_only"}),
         ("int4", {}),
-        ("awq_marlin", {"quantization": "awq_marlin"}),
         ("own", {}),
     ],
 )
@@ -49,7 +48,7 @@ def test_arguments_are_a_copy():
 
 def test_only_weight_only_fp8_needs_an_environment():
     needed = {
-        q: formats.environment(q) for q in (*formats.FORMATS, "awq") if formats.environment(q)
+        q: formats.environment(q) for q in (*formats.FORMATS, "own") if formats.environment(q)
     }
     assert needed == {"fp8_weight_only": {"VLLM_TEST_FORCE_FP8_MARLIN": "1"}}
 
@@ -65,7 +64,7 @@ def test_dummy_int4_weights_say_so_in_the_config_and_others_leave_it_alone():
     )
     assert "re:.*gate$" in int4["ignore"] and config == {"model_type": "mixtral"}
     assert all(
-        formats.with_format(config, q) == config for q in (None, "fp8", "int8_experts", "awq")
+        formats.with_format(config, q) == config for q in (None, "fp8", "int8_experts", "own")
     )
 
 
@@ -77,7 +76,6 @@ def test_dummy_int4_weights_say_so_in_the_config_and_others_leave_it_alone():
         ("fp8_weight_only", 1, LINEAR),
         ("int8_experts", 1, {"experts"}),
         ("int4", (4 + 20 / 128) / 8, LINEAR),
-        ("mxfp4", (4 + 8 / 32) / 8, {"experts"}),
     ],
 )
 def test_bytes_per_element_and_what_a_format_covers(quantization, width, covered):
