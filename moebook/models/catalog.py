@@ -67,8 +67,11 @@ def load(name_or_path: str, trust_remote_code: bool | None = None) -> Architectu
 
 
 def trusted_by_default() -> bool:
-    """Whether the environment variable TRUST is 1."""
-    return os.environ.get(TRUST) == "1"
+    """Whether the environment variable TRUST is 1. UnknownModel where it is neither 1 nor 0."""
+    given = os.environ.get(TRUST, "")
+    if given not in ("", "0", "1"):
+        raise UnknownModel(f"{TRUST}: given {given!r}; 1 to run code beside a config, or 0")
+    return given == "1"
 
 
 @cache

@@ -47,6 +47,11 @@ DTYPES = (
 )
 # Types of vLLM 0.32's own registry whose classes transformers knows by another type.
 ENGINE_TYPES = ("kimi_k2", "deepseek_v32")
+# Multimodal classes of that registry that transformers does not know: their language part is read.
+ENGINE_CLASSES = frozenset(
+    {"KimiVLForConditionalGeneration", "InternVLChatModel", "SkyworkR1VChatModel"}
+    | {"Ovis2_5", "Ovis2_6ForCausalLM", "Ovis2_6_MoeForCausalLM", "DeepseekOCRForCausalLM"}
+)
 NOT_SIZES = ("quantization_config", "compression_config")  # read by quantization_config.py
 LISTS = ("layer_types", "mlp_only_layers", "no_rope_layers", "moe_layers", "vit_layers")
 

@@ -59,6 +59,9 @@ def _parsed(config: dict, remote: str | None = None):
         given.pop(key, None)
     if "thinker_config" in given:  # Qwen-Omni: its talker is no part of the text
         given["enable_audio_output"] = False
+    wrapped = next((given[part] for part in PARTS if isinstance(given.get(part), dict)), None)
+    if wrapped and checks.ENGINE_CLASSES & set(config.get("architectures") or []):
+        return _parsed(wrapped, remote)
     try:
         given["model_type"] = _known_type(config)
     except UnknownClass:

@@ -89,7 +89,7 @@ def _types_of_transformers() -> Iterable[str]:
 def language_config(config: dict) -> dict:
     """The part of the config (not a copy) that holds the language model."""
     family = _spelled_as(config)
-    places = (FAMILIES[family],) if family else ("text_config", "language_config")
+    places = (FAMILIES[family],) if family else ("text_config", "language_config", "llm_config")
     for inside in filter(None, places):
         if isinstance(config.get(inside), dict):
             return config[inside]
@@ -104,6 +104,8 @@ def read_shape(config: dict) -> dict:
     kind = family_of(config)
     text = completed(language_config(config), kind)
     heads = text["num_attention_heads"]
+    classes = set(config.get("architectures") or [])
+    alone = kind not in vision.COUNTERS or bool(checks.ENGINE_CLASSES & classes)
     named = (part.get(key) for part in (text, config) for key in ("torch_dtype", "dtype"))
     dtype = next(filter(None, named), "bfloat16")
     shape = {
@@ -117,7 +119,7 @@ def read_shape(config: dict) -> dict:
         "tie_embeddings": bool(text.get("tie_word_embeddings", False)),
         "max_positions": text["max_position_embeddings"],
         "dtype": str(dtype).removeprefix("torch."),
-        "vision_params": vision.count(config) if kind in vision.COUNTERS else 0,
+        "vision_params": 0 if alone else vision.count(config),
     }
     if kind not in DENSE:
         shape["num_experts"] = _first(text, "experts")

@@ -67,7 +67,7 @@ def read(root: Path) -> pd.DataFrame:
             found.append(usable(summarize(table)).assign(profile=path.parts[-3]))
     found = [rows for rows in found if len(rows)]
     if not found:
-        raise ValueError(f"{root} has no measured points ({TABLES}): nothing to calibrate with")
+        raise ValueError(f"--outputs: given {str(root)!r}; no measured points lie in it ({TABLES})")
     rows = pd.concat(found, ignore_index=True)
     return rows.drop_duplicates("point_id", ignore_index=True)
 

@@ -73,6 +73,7 @@ OPTIONS = [
     (("quality", "https://u:hush@h/x"), "https://…@h/x"),
     (("predict", "Mixtral-8x7B-v0.1", "--batch", "1,99999999999"), "--batch: given"),
     (("results", "--output-root", "/dev/null"), "is a file"),
+    (("calibrate", "--outputs", "no-such"), "--outputs: given 'no-such'"),
     (("results", "--output-root", "/proc/moebook"), "keeps no files"),
 ]
 CONFIGS = {
@@ -129,6 +130,14 @@ def test_what_never_ends_is_no_parameter_file(make, tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize("name", ["~no-such-user/model", "", " "])
 def test_a_name_that_is_no_path_is_no_model(name, monkeypatch, capsys):
     assert repr(name) in refused(monkeypatch, capsys, "models", "--", name)
+
+
+def test_a_word_for_trust_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MOEBOOK_TRUST_REMOTE_CODE", "maybe")
+    folder = write_checkpoint(tmp_path / "model")
+    assert "MOEBOOK_TRUST_REMOTE_CODE: given 'maybe'" in refused(
+        monkeypatch, capsys, "models", folder
+    )
 
 
 @pytest.mark.parametrize("number, key, given", PAIRS)

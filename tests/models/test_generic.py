@@ -48,6 +48,25 @@ def test_a_language_part_is_read_with_and_without_the_model_around_it(name):
         assert flat.counts == arch.counts and flat.attention_groups == arch.attention_groups
 
 
+@pytest.mark.parametrize(
+    "kind, of_class, part, name",
+    [
+        ("kimi_vl", "KimiVLForConditionalGeneration", "text_config", "Moonlight-16B-A3B"),
+        ("internvl_chat", "InternVLChatModel", "llm_config", "Qwen3-30B-A3B"),
+        ("deepseek_vl_v2", "DeepseekOCRForCausalLM", "language_config", "DeepSeek-V2-Lite"),
+    ],
+)
+def test_the_language_part_of_a_class_that_the_engine_alone_knows(kind, of_class, part, name):
+    alone = catalog.load(name)
+    config = {"architectures": [of_class], "model_type": kind, part: alone.hf_config()}
+    whole = from_config({**config, "vision_config": {"width": {}}}, "whole", "a test")
+    for told in (sizes.total_parameters, sizes.active_parameters, sizes.kv_bytes_per_token):
+        assert told(whole) == told(alone)
+    with pytest.raises(UnknownModel, match="knows neither model_type 'unheard'"):
+        unheard = {"architectures": ["Unheard"], "model_type": "unheard"}
+        from_config({**config, **unheard}, "unheard", "a test")
+
+
 def test_attention_to_smoothed_keys_keeps_them_and_the_convolutions():
     """Inkling's keys and values (heads of 128), and its two residual streams of H, pass through
     convolutions over 4 tokens; its layers attend to a window of 512 or to all."""
