@@ -290,7 +290,8 @@ class Run:
         except Unwritable as error:
             return f"nothing was written: {error}"
         folder = paths.shown(res.folder / "figures")
-        points = f"{counts} points; " if (counts := res.counts()) else ""
+        counts = ", ".join(f"{n} {status}" for status, n in res.counts().items())
+        points = f"points: {counts}; " if counts else ""
         return f"{points}{len(self.drawn)} figures written to {folder}"
 
     def _write(self, res: Results) -> None:

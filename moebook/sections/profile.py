@@ -29,9 +29,8 @@ def runs(profile: str, output_root: str | None = None) -> Iterator[Run]:
 def all_verdicts(
     profile: str, output_root: str | None = None, name: str = ""
 ) -> tuple[list[Verdict], list[str]]:
-    """(verdicts of every claim, or of the one named, a line per notebook on where its results come
-    from). Verdicts of the same kind of device in other numbers stand beside, from their
-    profiles."""
+    """(verdicts of every claim, or of the one named, a line per place that results come from).
+    Verdicts of the same kind of device in other numbers stand beside, from their profiles."""
     claims = [claim for claim in sections.claims() if name in ("", claim.id)]
     if profile not in paths.profiles():
         raise ValueError(
@@ -42,10 +41,18 @@ def all_verdicts(
     return [_with_others(one, i, others) for i, one in enumerate(found)], origins
 
 
+def _lines(origins: dict[str, list[str]]) -> list[str]:
+    """`02_quantization: measured on ...`; of several notebooks their numbers."""
+    names = [
+        [stem.partition("_")[0] for stem in own] if own[1:] else own for own in origins.values()
+    ]
+    return [f"{', '.join(own)}: {what}" for own, what in zip(names, origins, strict=True)]
+
+
 def _of_profile(
     profile: str, output_root: str | None, claims: list[Claim], checks: bool = True
 ) -> tuple[list[Verdict], list[str]]:
-    tables, origins = [], []
+    tables, origins = [], {}  # what is said of where results come from -> of which notebooks
     wanted = {claim.notebook for claim in claims}
     for run in runs(profile, output_root):
         if run.section.stem not in wanted:
@@ -53,12 +60,12 @@ def _of_profile(
         try:
             res = run.read()
         except NoResults as error:
-            origins.append(f"{run.section.stem}: {error}")
+            origins[str(error)] = [run.section.stem]
             continue
         tables.append(res.summary)
-        origins.append(f"{run.section.stem}: {res.origin}")
+        origins.setdefault(res.origin, []).append(run.section.stem)
     summary = pd.concat(tables, ignore_index=True) if tables else None
-    return verdicts.evaluate(summary, claims, checks=checks), origins
+    return verdicts.evaluate(summary, claims, checks=checks), _lines(origins)
 
 
 def _kin(profile: str) -> list[str]:

@@ -15,7 +15,7 @@ from moebook.results.commentary import (
 )
 from moebook.results.gains import ratios
 from moebook.results.page import Number
-from moebook.sections.fused_moe.figures import TIME, kernel_of
+from moebook.sections.fused_moe.figures import TIME, WORDS, kernel_of
 
 FUSED, NO_GRAPHS, LOOP, GROUPED = "fused", "fused, no graphs", "expert loop", "grouped GEMM"
 
@@ -168,6 +168,7 @@ def layer_quantized(table: pd.DataFrame) -> str:
     found = ratios(both, ("layer", "layer_quantized"), fused, TIME)
     speed = (1 / found["ratio"]).groupby(found["series"], sort=False)
     found = speed.agg(["min", "max", "median"]).dropna().reset_index()
+    found = found.assign(series=found["series"].replace(WORDS, regex=True))
     dtype = plain.loc[plain["series"] == fused, "dtype"].iloc[0]
     head = (
         f"Times as fast as {fused} in {dtype}, over models and tokens:" if len(found) else NOTHING

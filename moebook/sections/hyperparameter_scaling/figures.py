@@ -101,7 +101,7 @@ def routing_regimes(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         kind="kind",
         log_y=False,
         level=1,
-        level_label="no change",
+        level_label="no change; bars: 95 % intervals",
     )
     fig, _ = lines(rows, spec, width=width)
     return fig, plotted(rows, ["throughput_tok_s"], ["place", "regime", "top_k", "kind", OVER])
