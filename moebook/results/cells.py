@@ -8,7 +8,8 @@ leave rows out by the same `why_not`, so that what a table says and what a verdi
     note      why it decides nothing
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -41,12 +42,14 @@ class Untested(Exception):  # noqa: N818
 @dataclass(frozen=True)
 class Cells:
     """planned: every point of the sweep, any status. ok: those with a number, row i of it being
-    cell i of `values`. change: what a check of robustness changed in them."""
+    cell i of `values`. change: what a check of robustness changed in them. known: what was worked
+    out of the rows alone, which cells of another change share."""
 
     planned: pd.DataFrame
     ok: pd.DataFrame
     values: Values
     change: Change = SAME
+    known: dict = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -69,17 +72,22 @@ class Cells:
 
     def changed(self, metric: str, change: Change) -> "Cells":
         """The same cells under a check of robustness."""
-        return replace(self, values=Values.of(self.ok, metric, change), change=change)
+        return replace(self, values=self.values.changed(self.ok, metric, change), change=change)
 
     def select(self, keep: pd.Series, keep_planned: pd.Series) -> "Cells":
         """The cells where the masks hold."""
-        mask = keep.to_numpy(bool)
-        return replace(
-            self,
-            planned=self.planned[keep_planned.to_numpy(bool)],
-            ok=self.ok[mask].reset_index(drop=True),
-            values=self.values.take(mask),
+        mask, in_plan = keep.to_numpy(bool), keep_planned.to_numpy(bool)
+        planned, ok, known = self.once(
+            ("select", mask.tobytes(), in_plan.tobytes()),
+            lambda: (self.planned[in_plan], self.ok[mask].reset_index(drop=True), {}),
         )
+        return Cells(planned, ok, self.values.take(mask), self.change, known)
+
+    def once(self, key: tuple, make: Callable):
+        """What `make` makes of the rows, made once."""
+        if key not in self.known:
+            self.known[key] = make()
+        return self.known[key]
 
 
 def check_columns(table: pd.DataFrame, columns: tuple[str, ...], metric: str) -> None:

@@ -113,7 +113,8 @@ class Comparison:
 
     @property
     def used(self) -> pd.DataFrame:
-        return self.cells.ok.iloc[np.unique(np.concatenate([self.low, self.high]))]
+        rows = np.unique(np.concatenate([self.low, self.high]))
+        return self.cells.once(("used", rows.tobytes()), lambda: self.cells.ok.iloc[rows])
 
     def effect(
         self, unit: str = "%", told: Callable = percent, over: bool = True, text: str = ""
@@ -121,7 +122,8 @@ class Comparison:
         """A cell per pair: low over high, or, with `over` False, high over low."""
         found, sign = self.log_ratios(), 1 if over else -1
         found = replace(found, value=sign * found.value)
-        labels = labels_of(self.cells.ok.iloc[self.low])
+        rows = ("labels", self.low.tobytes())
+        labels = self.cells.once(rows, lambda: labels_of(self.cells.ok.iloc[self.low]))
         items = items_of(found, labels, told)
         return Effect(items, unit, self.used, _once(self.differs), text or self.text, self.whole)
 
@@ -267,6 +269,10 @@ def pair(
 
 def series(cells: Cells, without: tuple[str, ...], axis: str) -> list[np.ndarray]:
     """Row numbers of each series of cells that differ only in `without`, ordered along `axis`."""
+    return cells.once(("series", without, axis), lambda: _series(cells, without, axis))
+
+
+def _series(cells: Cells, without: tuple[str, ...], axis: str) -> list[np.ndarray]:
     there = np.flatnonzero(cells.ok[axis].notna())
     frame = cells.ok.iloc[there]
     kind = np.unique(series_keys(frame, without).to_numpy(str), return_inverse=True)[1]

@@ -19,6 +19,7 @@ import pandas as pd
 from moebook.results import starts
 
 EXACT = 1e9  # degrees of freedom of what has no error
+AT_ONCE = 1 << 21  # numbers that an estimate works on together
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ SAME = Change()
 @dataclass(frozen=True)
 class Values:
     """N cells: value, standard error of its logarithm, degrees of freedom, and the value in each
-    block."""
+    block, (N, B), a column each."""
 
     value: np.ndarray
     se: np.ndarray
     df: np.ndarray
-    blocks: tuple[dict[str, float], ...]
+    blocks: pd.DataFrame
 
     @classmethod
     def of(cls, rows: pd.DataFrame, metric: str, change: Change = SAME) -> "Values":
@@ -54,26 +55,27 @@ class Values:
         lo, hi = (_numbers(rows, f"{metric}_{end}", np.nan) for end in ("lo", "hi"))
         with np.errstate(invalid="ignore", divide="ignore"):
             se = np.log(hi / lo) / (2 * starts.quantile(df))
-        found = cls(value, np.nan_to_num(se), df, tuple(starts.blocks_of(rows, metric)))
-        return found._changed(rows, metric, change)
+        found = cls(value, np.nan_to_num(se), df, starts.blocks_of(rows, metric))
+        return found.changed(rows, metric, change)
 
-    def _changed(self, rows: pd.DataFrame, metric: str, change: Change) -> "Values":
+    def changed(self, rows: pd.DataFrame, metric: str, change: Change) -> "Values":
+        """As a check of robustness has them; rows: those that they are of."""
         if change.host is None and change.block is None:
             return replace(self, se=self.se * change.deviation)
-        value, se, df, blocks = self.value.copy(), self.se.copy(), self.df.copy(), [*self.blocks]
-        sd, its_df = starts.deviation(rows, metric)
-        for i, own in enumerate(self.blocks):
-            left = {b: v for b, v in own.items() if not _is_of(b, change)}
-            if left and len(left) < len(own):
-                logs = [float(np.log(v)) for v in left.values()]
-                middle, se[i], df[i] = starts.of_starts(logs, sd[i], its_df[i])
-                value[i], blocks[i] = np.exp(middle), left
-        return Values(value, se, df, tuple(blocks))
+        gone = np.array([_is_of(block, change) for block in self.blocks], dtype=bool)
+        all_ = self.blocks.to_numpy(float)
+        left, has = np.where(gone, np.nan, all_), ~np.isnan(all_)
+        hit = (has & gone).any(axis=1) & (has & ~gone).any(axis=1)
+        value, se, df = self.value.copy(), self.se.copy(), self.df.copy()
+        sd, its_df = starts.deviation(rows[hit], metric)
+        middle, se[hit], df[hit] = starts.of_starts(np.log(left[hit]), sd, its_df)
+        value[hit] = np.exp(middle)
+        blocks = pd.DataFrame(np.where(hit[:, None], left, all_), columns=self.blocks.columns)
+        return Values(value, se, df, blocks)
 
     def take(self, mask: np.ndarray) -> "Values":
         """The cells where the mask holds."""
-        kept = tuple(own for own, keep in zip(self.blocks, mask, strict=True) if keep)
-        return Values(self.value[mask], self.se[mask], self.df[mask], kept)
+        return Values(self.value[mask], self.se[mask], self.df[mask], self.blocks[mask])
 
 
 def _numbers(rows: pd.DataFrame, column: str, other: float) -> np.ndarray:
@@ -115,12 +117,7 @@ def estimate(values: Values, index: np.ndarray, of: Callable) -> Estimates:
     of: values (P, M) -> (P,)."""
     index = np.asarray(index)
     x, se, df = values.value[index], values.se[index], values.df[index]
-    parts = np.empty(x.shape)
-    for j in range(x.shape[1]):
-        up, down = x.copy(), x.copy()
-        up[:, j] *= np.exp(se[:, j])
-        down[:, j] *= np.exp(-se[:, j])
-        parts[:, j] = ((of(up) - of(down)) / 2) ** 2
+    parts = _carried(x, se, of)
     total = parts.sum(axis=1)
     shares = parts / np.where(total > 0, total, 1.0)[:, None]
     harmonic = (shares / df).sum(axis=1)  # of one df alike all around it is that df
@@ -129,17 +126,30 @@ def estimate(values: Values, index: np.ndarray, of: Callable) -> Estimates:
     return _with_blocks(found, values, index, of)
 
 
+def _carried(x: np.ndarray, se: np.ndarray, of: Callable) -> np.ndarray:
+    """(P, M) squared errors of P statistics from each of their M cells, all else as it is."""
+    (many, width), found = x.shape, []
+    for at in range(0, many, max(1, AT_ONCE // width**2)):
+        here = slice(at, at + max(1, AT_ONCE // width**2))
+        own = np.exp(se[here])[:, :, None] * np.eye(width) + (1 - np.eye(width))
+        up, down = x[here, None, :] * own, x[here, None, :] / own
+        each = [np.asarray(of(v.reshape(-1, width))).reshape(-1, width) for v in (up, down)]
+        found.append(((each[0] - each[1]) / 2) ** 2)
+    return np.concatenate(found)
+
+
 def _with_blocks(found: Estimates, values: Values, index: np.ndarray, of: Callable) -> Estimates:
     """Statistics whose cells share OWN blocks or more, from those."""
-    for p, row in enumerate(index):
-        shared = set(values.blocks[row[0]])
-        for i in row[1:]:
-            shared &= set(values.blocks[i])
-        if len(shared) >= starts.OWN:
-            each = np.array([[values.blocks[i][b] for i in row] for b in sorted(shared)])
-            own = np.asarray(of(each), float)
-            found.value[p], n = own.mean(), len(own)
-            found.se[p], found.df[p] = own.std(ddof=1) / np.sqrt(n), n - 1
+    each = values.blocks.to_numpy(float)[index]  # (P, M, B)
+    kinds, kind = np.unique(~np.isnan(each).any(axis=1), axis=0, return_inverse=True)
+    for number, shared in enumerate(kinds):
+        if (n := int(shared.sum())) >= starts.OWN:
+            here = np.flatnonzero(kind.ravel() == number)
+            own = each[here][:, :, shared].transpose(0, 2, 1).reshape(-1, index.shape[1])
+            own = np.asarray(of(own), float).reshape(len(here), n)
+            found.value[here] = own.mean(axis=1)
+            found.se[here] = own.std(axis=1, ddof=1) / np.sqrt(n)
+            found.df[here] = n - 1
     return found
 
 

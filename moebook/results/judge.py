@@ -34,6 +34,7 @@ class Judge:
     def __init__(self, summary: pd.DataFrame):
         self.summary = summary
         self.known: dict[tuple, Cells | Untested] = {}
+        self.found: dict[tuple, list[tuple[Part, Effect | Untested]]] = {}
 
     def by_regime(self, claim: Claim) -> Verdict:
         """Under the first routing that the sweep was measured with; the others beside."""
@@ -83,6 +84,14 @@ class Judge:
         self, claim: Claim, change: Change, regime: str
     ) -> list[tuple[Part, Effect | Untested]]:
         """Each part with its effect, or why it has none."""
+        wanted = (claim.id, replace(change, moved=0), regime)
+        if wanted not in self.found:
+            self.found[wanted] = self._effects(claim, change, regime)
+        return self.found[wanted]
+
+    def _effects(
+        self, claim: Claim, change: Change, regime: str
+    ) -> list[tuple[Part, Effect | Untested]]:
         cells = self.cells(claim, change, regime)
         found: list[tuple[Part, Effect | Untested]] = []
         for part in claim.parts:

@@ -86,13 +86,14 @@ def quantile(df: np.ndarray | float, level: float = LEVEL) -> np.ndarray:
     return stdtrit(df, (1 + level) / 2)
 
 
-def of_starts(logs: list[float], sd: float, df: float) -> tuple[float, float, float]:
-    """(mean, standard error, degrees of freedom) of the logarithms of a point's starts; sd, df: of
-    its class."""
-    n = len(logs)
-    if n < OWN:
-        return float(np.mean(logs)), sd / np.sqrt(n), df
-    return float(np.mean(logs)), float(np.std(logs, ddof=1) / np.sqrt(n)), n - 1.0
+def of_starts(logs: np.ndarray, sd: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Mean, standard error and degrees of freedom, (N,) each, of the logarithms of the starts of N
+    points, (N, B), null where a point has fewer; sd, df: of their classes."""
+    n = np.sum(~np.isnan(logs), axis=1)
+    mean = np.nansum(logs, axis=1) / n
+    own = np.nansum((logs - mean[:, None]) ** 2, axis=1) / np.maximum(n - 1, 1)
+    se = np.where(n < OWN, sd, np.sqrt(own)) / np.sqrt(n)
+    return mean, se, np.where(n < OWN, df, n - 1.0)
 
 
 def summarise(table: pd.DataFrame, points: pd.DataFrame) -> dict[str, pd.Series]:
@@ -159,15 +160,17 @@ def _starts(starts: pd.DataFrame, by_start: pd.DataFrame) -> pd.Series:
     return pd.Series({key: json.dumps(blocks) for key, blocks in found.items()}, dtype=object)
 
 
-def blocks_of(rows: pd.DataFrame, metric: str) -> list[dict[str, float]]:
-    """Per row: block -> value of a metric, empty for points of one start."""
-    if "starts" not in rows:
-        return [{} for _ in range(len(rows))]
-    return [_blocks(text, metric) if isinstance(text, str) else {} for text in rows["starts"]]
+def blocks_of(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Values of a metric, (N, B): a column per block, null where a row has none; rows of one start
+    have none at all."""
+    told = rows["starts"] if "starts" in rows else [None] * len(rows)
+    parsed = [_told(text) if isinstance(text, str) else {} for text in told]
+    names = sorted({block for own in parsed for block in own})
+    values = [[own.get(block, {}).get(metric, np.nan) for block in names] for own in parsed]
+    return pd.DataFrame(values, columns=names, dtype=float).dropna(axis=1, how="all")
 
 
-@functools.lru_cache(1 << 17)
-def _blocks(text: str, metric: str) -> dict[str, float]:
-    """Read once: checks of robustness ask again and again. Not to be changed."""
-    told = json.loads(text).items()
-    return {block: values[metric] for block, values in told if metric in values}
+@functools.lru_cache(1 << 16)
+def _told(text: str) -> dict[str, dict[str, float]]:
+    """Read once for all metrics. Not to be changed."""
+    return json.loads(text)

@@ -22,6 +22,7 @@ Each is checked: whether it stands when what it rests on is a little other (stud
 A check that the data do not allow is not counted."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -93,11 +94,11 @@ def checked(verdict: Verdict, claim: Claim, judge: Judge) -> Verdict:
     def under(*changes: Change) -> tuple[str, ...]:
         return tuple(judge.word(claim, change, regime) for change in changes)
 
-    blocks, hosts = _blocks_and_hosts(judge, claim, regime)
+    blocks, hosts = _without_blocks(judge, claim, regime)
     found = {
         "a cell left out": _without_cells(judge, claim, regime),
-        "a block left out": under(*(Change(block=b) for b in blocks)),
-        "a host left out": under(*(Change(host=h) for h in hosts)),
+        "a block left out": under(*blocks),
+        "a host left out": under(*hosts),
         "start deviation doubled": under(Change(deviation=2.0)),
         "threshold moved by its rounding": under(*(Change(moved=m) for m in MOVED)),
         "other routing": tuple(regime.verdict.split(" ")[0] for regime in verdict.regimes),
@@ -112,14 +113,21 @@ def check_of(name: str, verdict: Verdict, others: tuple[str, ...]) -> Check:
     return Check(name, not else_, else_)
 
 
-def _blocks_and_hosts(judge: Judge, claim: Claim, regime: str) -> tuple[list[str], list[str]]:
-    """Those of cells with records beside them."""
+def _without_blocks(
+    judge: Judge, claim: Claim, regime: str
+) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+    """Those of cells with records beside them left out, a block or a host at a time; the only block
+    of a host is the host."""
     ok = judge.cells(claim, SAME, regime).ok
     if claim.metric not in starts.time_of():
-        return [], []
-    found = [own for own in starts.blocks_of(ok, claim.metric) if len(own) > 1]
-    blocks = sorted({block for own in found for block in own})
-    return blocks, sorted({block.rpartition("#")[0] for block in blocks})
+        return (), ()
+    each = starts.blocks_of(ok, claim.metric)
+    several = each[each.count(axis=1) > 1].dropna(axis=1, how="all")
+    blocks = {block: block.rpartition("#")[0] for block in several}
+    counts = Counter(blocks.values())
+    alone = {host: Change(block=block) for block, host in blocks.items() if counts[host] == 1}
+    hosts = tuple(alone.get(host, Change(host=host)) for host in sorted(counts))
+    return tuple(Change(block=block) for block in blocks), hosts
 
 
 def _without_cells(judge: Judge, claim: Claim, regime: str) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def test_blocks_take_off_what_a_host_adds_to_both():
 
 def test_two_starts_of_one_host_are_two_blocks():
     row = summary(point("a", ("x", [1.0]), ("x", [1.1]), ("y", [1.2])))
-    (blocks,) = starts.blocks_of(row, "e2e_s")
+    (blocks,) = starts.blocks_of(row, "e2e_s").to_dict("records")
     assert blocks == pytest.approx({"x#1": 1.0, "x#2": 1.1, "y#1": 1.2})
 
 

@@ -21,7 +21,7 @@ RANKS = {
 }
 PARALLEL = "05_parallelism"
 PLANNED, OF_ONE = 6, 3  # points, and those that one device measures first
-CHILDREN = "multiprocessing.spawn import spawn_main"
+CHILDREN = ("multiprocessing.spawn import spawn_main", "VLLM::Worker")  # by age
 LIMIT_S = 600.0
 
 
@@ -42,7 +42,9 @@ def worker(s) -> int:
 
 def ranks(s) -> list[int]:
     """Process ids of the engine's ranks, the first rank's first."""
-    return sorted(pid for pid, command in s.mine().items() if CHILDREN in command)
+    return sorted(
+        pid for pid, command in s.mine().items() if any(name in command for name in CHILDREN)
+    )
 
 
 @injection(
