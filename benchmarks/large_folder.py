@@ -20,6 +20,7 @@ import time
 from contextlib import nullcontext
 
 from moebook import devices, sections
+from moebook.measure import records
 from moebook.measure.store import Store
 from moebook.study import params
 from moebook.study.plan import Plan, describe
@@ -52,17 +53,17 @@ def section_and_params(points: int, folder: str):
     return section, params.build(section.params, given, "large_folder")
 
 
-def write(plan: Plan, store: Store, records: int) -> None:
+def write(plan: Plan, store: Store, count: int) -> None:
     """Records of plain arithmetic: times grow with batch, length, width and active experts."""
     for folder in (store.points_folder, store.records_folder):
         folder.mkdir(parents=True)
     ceilings = {"copy_bytes_per_s": 1e10, "matmul_flops_per_s": 1e11, "dtype": "float32"}
     store.ceilings_file.write_text(json.dumps({"device": DEVICE, **ceilings}))
     for point in plan.measured:
-        for number in range(1, records + 1):
+        for number in range(1, count + 1):
             path = store.path(point, DEVICE, ENGINE, number)
             path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(record(point, number)))
+            path.write_bytes(records.sealed({"schema": records.VERSION, **record(point, number)}))
 
 
 def record(point, number: int) -> dict:

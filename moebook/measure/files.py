@@ -59,15 +59,23 @@ def unless_there(temporary: str, path: Path) -> None:
     os.unlink(temporary)
 
 
-def read(path: Path) -> bytes:
+def read(path: str | Path) -> bytes:
     """The content of a regular file. NoFile for a folder, a pipe, a loop of links or one that may
     not be read, and FileNotFoundError."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise NoFile("is no file")
-        return path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise NoFile("is no file")
+            data = os.read(handle, found.st_size + 1)
+            while len(data) >= found.st_size + 1 and (more := os.read(handle, 1 << 20)):
+                data += more
+        finally:
+            os.close(handle)
+        return data
     except FileNotFoundError:
-        if path.is_symlink():
+        if os.path.islink(path):
             raise NoFile("is a link to nothing") from None
         raise
     except OSError as error:

@@ -11,6 +11,7 @@ ceilings.json             the device's measured copy bandwidth and matrix rate
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -71,7 +72,7 @@ class Store:
         """(device, engine) -> records by key, of whatever plan. A file that is no record is said
         and left out; where asked, by who holds the lock, it is also set aside by name."""
         found: dict[tuple[str, str], dict[str, dict]] = {}
-        for path, record in self._files(self.points_folder.glob("*.json"), set_aside):
+        for path, record in self._files(self._first(), set_aside):
             own = found.setdefault(_source(record), {})
             if own.setdefault(record["key"], record) is not record:
                 _say(f"{path} is a second first record of its point; it is left out")
@@ -81,23 +82,39 @@ class Store:
         """The records of a device and engine beyond each point's first, by key, in the order of
         their numbers."""
         found: dict[str, list[dict]] = {}
-        for _, record in self._files(self.records_folder.glob("*/*.json"), set_aside):
+        for _, record in self._files(self._others(), set_aside):
             if _source(record) == source:
                 found.setdefault(record["key"], []).append(record)
         return found
 
-    def _files(self, paths_: Iterable[Path], set_aside: bool) -> Iterator[tuple[Path, dict]]:
-        for path in sorted(paths_, key=_number):
-            record, why = self._record(path)
+    def _first(self) -> Iterator[tuple[str, str]]:
+        """File of each first record, and the id of its point."""
+        for name in sorted(_listed(self.points_folder)):
+            if name.endswith(".json"):
+                yield f"{self.points_folder}/{name}", name[:-5]
+
+    def _others(self) -> Iterator[tuple[str, str]]:
+        """The same of further records, by point and number."""
+        for point in sorted(_listed(self.records_folder)):
+            for name in sorted(_listed(folder := f"{self.records_folder}/{point}"), key=_number):
+                if name.endswith(".json"):
+                    yield f"{folder}/{name}", point
+
+    def _files(
+        self, found: Iterable[tuple[str, str]], set_aside: bool
+    ) -> Iterator[tuple[str, dict]]:
+        for path, point in found:
+            record, why = self._record(path, point)
             if why is None:
                 yield path, record
             elif not set_aside:
                 _say(f"{path} {why}; its point counts as not measured")
             else:
-                aside = files.set_aside(path, ".newer" if record else ".corrupt")
-                _say(f"{path.name} {why}; set aside as {aside.name}, its point is measured again")
+                name = Path(path).name
+                aside = files.set_aside(Path(path), ".newer" if record else ".corrupt")
+                _say(f"{name} {why}; set aside as {aside.name}, its point is measured again")
 
-    def _record(self, path: Path) -> tuple[dict, str | None]:
+    def _record(self, path: str | Path, point: str) -> tuple[dict, str | None]:
         """What the file holds, and why it is no record of its point; of a newer moebook's file its
         version."""
         try:
@@ -110,7 +127,7 @@ class Store:
             return {}, str(error)
         provenance = record["provenance"]
         name = point_id(record["key"], provenance["device"], provenance["engine_version"])
-        if name != (path.stem if path.parent == self.points_folder else path.parent.name):
+        if name != point:
             return {}, f"is the record of another point, {name}"
         return record, self._counts_problem(record)
 
@@ -169,9 +186,10 @@ class Store:
         """Move the points of a device or an engine, by name, to discarded/ beside them; the files
         moved."""
         moved, aside = [], self.folder / "discarded" / re.sub(r"[^\w.-]+", "-", what)
-        every = [*self.points_folder.glob("*.json"), *self.records_folder.glob("*/*.json")]
-        for path, record in list(self._files(every, set_aside=False)):
+        every = [*self._first(), *self._others()]
+        for path, record in [*self._files(every, set_aside=False)]:
             if what in _source(record):
+                path = Path(path)
                 to = aside / path.relative_to(self.folder).as_posix().removeprefix("points/")
                 to.parent.mkdir(parents=True, exist_ok=True)
                 moved.append(path.replace(to))
@@ -185,7 +203,8 @@ class Store:
         record = self._honest({"schema": records.VERSION, **record})
         data = records.sealed(record)
         files.write_atomic(path, data, files.unless_there)
-        first, why = self._record(path)
+        own = path.stem if path.parent == self.points_folder else path.parent.name
+        first, why = self._record(path, own)
         if why is not None or (first != record and first["status"] in replaces):
             files.write_atomic(path, data)
         elif first != record:
@@ -281,9 +300,18 @@ def _say(text: str) -> None:
     print(f"moebook: {text}", flush=True)
 
 
-def _number(path: Path) -> tuple[str, int, str]:
-    """Order of record files: by point, then by number."""
-    return path.parent.name, int(path.stem) if path.stem.isdecimal() else 0, path.name
+def _listed(folder: str | Path) -> list[str]:
+    """Names of what lies in a folder; none of what is no folder, or may not be read."""
+    try:
+        return os.listdir(folder) if os.path.isdir(folder) else []
+    except PermissionError:
+        return []
+
+
+def _number(name: str) -> tuple[int, str]:
+    """Order of the further records of a point."""
+    stem = name.removesuffix(".json")
+    return int(stem) if stem.isdecimal() else 0, name
 
 
 def statuses(records: dict[str, dict]) -> str:

@@ -3,7 +3,7 @@
 A field added after results were first published carries `later`: it enters the key only where it
 differs from its default, so that points measured before keep their keys."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 
 from moebook.study import routing
 
@@ -111,7 +111,8 @@ class Workload:
 
 def identity(settings: EngineSettings | Workload) -> dict:
     """All fields of the settings, `later` ones only where they differ from their default."""
-    known = asdict(settings)
+    values = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    known = {name: asdict(v) if is_dataclass(v) else v for name, v in values.items()}
     for field_ in fields(settings):
         if field_.metadata.get("later") and getattr(settings, field_.name) == field_.default:
             del known[field_.name]
