@@ -5,8 +5,9 @@
 published_points.csv names the source of each value. None of them entered a calibration; versions,
 kernels and clients are others'. The first comparison (Kimi-K2.5 taken as INT4 in groups of 128, and
 MLA's latencies as without compilation) was off by 14.7 % in the median, with 96 % inside.
-FUSED_MLA_S in step.py, from this project's own runs, and Kimi's format came after it; so its
-30 rows are no blind test of them.
+FUSED_MLA_S in step.py, from this project's own runs, and Kimi's format came after it, then the
+first prompt's pass, experts' blocks and the classes of intervals, all from this project's own
+points: no score after the first is blind.
 
 These servers are in a closed loop: C clients, each with its next request as soon as its last one
 ended. With S the prefill of one request and O its tokens out, a

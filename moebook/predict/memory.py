@@ -79,9 +79,10 @@ def memory(
         arch, split, batch, tokens, e.dtype, kept, min(MAX_TOKENS, batch * tokens)
     )
     fits, whole = cache <= left, batch * tokens
-    kv_tokens = int(left / per_token) if per_token else 0
+    kv_tokens = int(left / cache * whole) if cache else 0  # in sequences such as these
     if per_token:
-        kv_tokens = max(kv_tokens, whole) if fits else min(kv_tokens, int(left / cache * whole))
+        said = int(left / per_token)
+        kv_tokens = max(said, whole) if fits else min(said, kv_tokens)
     return Memory(
         weights_bytes=weights,
         cache_bytes=cache,

@@ -1,6 +1,7 @@
 """Random legal configs of ten families agree with what transformers builds of them; random damage
 to a config is a model or one message, never another error."""
 
+import itertools
 import json
 import random
 
@@ -8,6 +9,9 @@ import pytest
 
 from moebook.models import catalog, shapes, sizes
 from moebook.models.architecture import UnknownModel, from_config
+from moebook.predict import shipped
+from moebook.predict.what_if import Unpredictable, predict
+from moebook.study.settings import EngineSettings, Workload
 
 SEEDS = range(6)
 
@@ -161,6 +165,35 @@ def test_a_legal_config_counts_as_transformers_builds_it(family, seed, meta_mode
         if path.rsplit(".", 1)[-1] in kept and "linear" not in path
     )
     assert sizes.kv_bytes_per_token(arch) == 2 * width
+
+
+WORKS = [(1, 1, 2), (3, 70, 9), (3, 300, 9), (500, 300, 9)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_legal_config_is_predicted_without_nonsense(family):
+    """On every card with a calibration: ends in order, more work takes longer, memory agrees with
+    itself. Several ranks may be refused, and a config that its engine's class cannot read."""
+    predicted = 0
+    for seed, device, ranks in itertools.product(SEEDS, shipped.names(), (1, 2)):
+        arch, last = from_config(legal(family, seed), "x", "test"), (0.0, 0.0)
+        settings = EngineSettings(tensor_parallel=ranks, graphs="default")
+        for work in itertools.starmap(Workload, WORKS):
+            try:
+                p = predict(arch, settings, work, device)
+            except Unpredictable as error:
+                assert ranks == 2 or "reads 'rotary_dim'" in str(error)
+                break
+            for found in (p.ttft_s, p.tpot_s, p.e2e_s, p.throughput_tok_s):
+                ends = [found.lo95, found.lo80, found.value, found.hi80, found.hi95]
+                assert ends[0] > 0 and ends == sorted(ends) and ends[-1] < float("inf")
+            now = p.ttft_s.value, p.tpot_s.value
+            assert now[0] >= last[0] and now[1] >= last[1]
+            tokens = work.batch * (work.input_tokens + work.output_tokens)
+            assert p.memory.fits == (p.memory.per_gpu_bytes <= p.memory.usable_bytes)
+            assert p.memory.fits == (p.memory.kv_tokens >= tokens)
+            last, predicted = now, predicted + 1
+    assert predicted >= len(SEEDS) * len(shipped.names()) * len(WORKS) or family is minimax_m2
 
 
 DAMAGE = [None, -1, 0, 1.5, "64", "", [], {}, [3], {"a": 1}, True, 10**12, float("nan"), 7]
