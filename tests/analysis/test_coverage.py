@@ -1,10 +1,9 @@
 """What the shipped intervals cover of models that neither the fit nor the widths had seen, and that
 they widen, and say so, beyond what was measured."""
 
-import csv
 import math
 from dataclasses import replace
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from moebook.models import catalog
 from moebook.models.edit import edit
 from moebook.predict import scoring, shipped
 from moebook.predict.columns import skeleton
-from moebook.predict.shipped import FOLDER, LEVELS, POINTS
+from moebook.predict.shipped import LEVELS
 from moebook.predict.what_if import predict
 from moebook.study.settings import EngineSettings, Workload
 
@@ -26,9 +25,7 @@ WORK = Workload(16, 1024, 256)
 
 @pytest.fixture(scope="module")
 def points() -> pd.DataFrame:
-    file = resources.files("moebook.predict").joinpath(FOLDER, POINTS)
-    with file.open(newline="") as text:
-        table = pd.DataFrame(csv.DictReader(text))
+    table = pd.DataFrame(shipped.points())
     names = [f"{side}{m}_s" for side in ("", "left_out_") for m in scoring.METRICS]
     table[names] = table[names].replace("", np.nan).astype(float)
     return table.assign(skeleton=table["model"].map(skeleton))
@@ -118,3 +115,18 @@ def test_what_a_card_never_ran_is_wider_there_alone():
     there, here = (told(MIXTRAL, EngineSettings(quantization="int4"), WORK, d)[0] for d in
                    ("h100", "h200"))  # fmt: skip
     assert there == 2 and here == 1.5
+
+
+@pytest.mark.parametrize("kind", shipped.names())
+@pytest.mark.parametrize("which", ["all", "paced by the device"])
+def test_the_methods_tell_the_shipped_scores(kind, which):
+    score = shipped.load(kind).scores["left out"][which]
+    step = f"{score['tpot_median_pct']:.1f}, {score['tpot_p90_pct']:.1f} %"
+    first = f"{score['ttft_median_pct']:.1f}, {score['ttft_p90_pct']:.0f} %"
+    text = (Path(__file__).parents[2] / "docs/methods.md").read_text()
+    (row,) = (
+        line
+        for line in text.splitlines()
+        if kind.upper() in line and which in line and f"{score['n']}" in line
+    )
+    assert row.endswith(f"| {step} | {first} |")
