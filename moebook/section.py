@@ -1,9 +1,8 @@
 """A section of the study, by the conventions of its folder `moebook/sections/<name>/`:
 
     params.py       Params, what its notebook and parameter files may say
-    plan.py         plan(params) -> Plan
-    figures.py      functions marked @figure
-    views.py        VIEWS, what the explorer offers
+    plan.py         plan(params) -> Plan; none of a section that measures nothing
+    figures.py      functions marked @figure, and VIEWS, what the explorer offers
     commentary.py   functions marked @commentary
     claims.py       CLAIMS, what the source states of it, with the rules that decide
     enrich.py       where its results need more than all have: see `results.loading.Enrich`
@@ -61,7 +60,7 @@ class Section:
     @property
     def views(self) -> tuple:
         """What the explorer offers (explore/views.py), that it opens on first; none of some."""
-        return self._part("views").VIEWS if self._has("views") else ()
+        return getattr(self._part("figures"), "VIEWS", ())
 
     @property
     def claims(self) -> tuple:
@@ -85,10 +84,12 @@ class Section:
         return Enrich.of(self._part("enrich")) if self._has("enrich") else Enrich()
 
     def plan(self, params: NotebookParams) -> Plan:
-        """The points of the parameters. ParameterError where all sweeps of a section that measures
-        are left out."""
+        """The points of the parameters, of a section that measures nothing none. ParameterError
+        where all sweeps are left out."""
+        if not self.params.measures:
+            return Plan(self.stem, params.profile, params.device, ())
         made = self._part("plan").plan(params)
-        if self.params.measures and not made.points:
+        if not made.points:
             where, wanted = f"plan of {self.stem}", "give at least one sweep its models and values"
             left = f"no point is left to measure: {wanted}"
             raise ParameterError([Problem(where, "(all sweeps)", "left out", left)])

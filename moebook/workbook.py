@@ -26,8 +26,8 @@ import pandas as pd
 from IPython.display import display
 
 from moebook import devices, engine, paths
-from moebook.explore import live, widgets
-from moebook.explore.source import Source
+from moebook.explore import widgets
+from moebook.explore.views import Source
 from moebook.measure import records
 from moebook.measure import run as measuring
 from moebook.measure.executors import cards_for
@@ -57,8 +57,8 @@ def open_run(section, names: dict) -> "Run":
 
 def is_headless() -> bool:
     """True under papermill, nbconvert and `moebook run`: nobody can move a slider
-    (explore/live.py says how it is known)."""
-    return not live.is_live()
+    (`widgets.is_live` says how it is known)."""
+    return not widgets.is_live()
 
 
 def _parameters(params: NotebookParams) -> pages.Html:
@@ -273,7 +273,7 @@ class Run:
 
     def explore(self, view: str | None = None, **choice):
         """Widgets over the table in a live kernel; headless one printed sentence and, of a view
-        that is asked for, its picture. choice: fields of explore/choices.py's Choice."""
+        that is asked for, its picture. choice: fields of explore/views.py's Choice."""
         res = self.results
         out, others = res.folder / "explorer", others_of(self)
         source = Source(self.params.profile, self.table, res.source_folder, others, out)

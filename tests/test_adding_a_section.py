@@ -52,15 +52,14 @@ FILES = {
     "figures.py": """
         from matplotlib.figure import Figure
 
+        from moebook.explore.views import View
         from moebook.plot.figure import figure
 
 
         @figure("answer")
         def answer(table, *, width="page"):
             return Figure(), table
-        """,
-    "views.py": """
-        from moebook.explore.views import View
+
 
         VIEWS = (View("answer", "answer", "batch"),)
         """,

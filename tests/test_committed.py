@@ -10,7 +10,7 @@ import pytest
 from moebook.predict.columns import is_under
 from moebook.results import table as results
 from moebook.results.cells import of_sweep
-from moebook.sections.hyperparameter_scaling.validation import validation_table
+from moebook.sections.hyperparameter_scaling.tables import validation_table
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / "data"

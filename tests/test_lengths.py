@@ -312,7 +312,8 @@ def test_claims_of_lengths_take_cells_with_as_many_tokens_in_as_out():
 
 
 def test_the_explorer_names_pairs_on_its_axis_and_opens_on_a_picture():
-    from moebook.explore import arranged, choices
+    from moebook.explore import arranged
+    from moebook.explore import views as choosing
     from moebook.explore.views import with_rows
 
     for lengths, label in (
@@ -322,11 +323,11 @@ def test_the_explorer_names_pairs_on_its_axis_and_opens_on_a_picture():
         results = made_up.measured(*made_up.build("02", lengths=lengths))
         found, _ = with_rows(results.shown, sections.find("02").views)
         view = next(v for v in found if v.name == "Fig 10: gain over length")
-        fig, rows, notes = arranged.picture(found[view], choices.first(found[view], view))
+        fig, rows, notes = arranged.picture(found[view], choosing.first(found[view], view))
         assert fig._supxlabel.get_text() == label and not notes
     names = [text.get_text() for ax in fig.axes for text in ax.get_xticklabels()]
     assert {"8 in + out", "16 in + 4 out", "16 in + 8 out"} <= set(names)
     results = made_up.measured(*made_up.build("01", lengths=[8, [16, 4], [16, 8]]))
     found, _ = with_rows(results.shown, sections.find("01").views)
     for view, own in found.items():
-        arranged.picture(own, choices.first(own, view))
+        arranged.picture(own, choosing.first(own, view))

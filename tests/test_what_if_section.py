@@ -15,7 +15,7 @@ from moebook.execute import execute
 from moebook.predict import shipped
 from moebook.predict.what_if import predict
 from moebook.problems import ParameterError
-from moebook.sections.what_if import commentary, figures, table, widgets
+from moebook.sections.what_if import commentary, enrich, figures, widgets
 from moebook.sections.what_if.chart import chart
 from moebook.sections.what_if.setup import Setup
 from moebook.study.params import build
@@ -23,7 +23,7 @@ from moebook.study.params import build
 SECTION = sections.find("10_what_if")
 A, B = Setup(), Setup(number_format="fp8")
 PICKS = int(os.environ.get("MOEBOOK_TEST_PICKS", 60))  # `make campaign`: 200
-TABLE = table.table_of((A, B))
+TABLE = enrich.table_of((A, B))
 
 
 def refused(**given) -> str:
@@ -61,7 +61,7 @@ def test_what_cannot_be_predicted_is_told_with_what_is_allowed(given, words):
 def test_the_table_holds_the_librarys_predictions_and_their_ratio():
     case = A.case()
     told = predict(case.arch, case.settings, case.workload, "h200")
-    rows = table.chosen(TABLE)
+    rows = enrich.chosen(TABLE)
     assert rows.loc["A", "tpot_s"] == told.tpot_s.value
     assert rows.loc["A", "throughput_tok_s_hi95"] == told.throughput_tok_s.hi95
     gpu = sum(v for k, v in told.terms.items() if k != "host")
@@ -92,18 +92,18 @@ def test_figures_have_rows_and_words_for_both(name):
 
 
 def test_words_say_the_tables_numbers():
-    row = table.chosen(TABLE).loc["B"]
+    row = enrich.chosen(TABLE).loc["B"]
     assert f"B has {row['over_a']:.2f} times [" in commentary.headline(TABLE)
     rate, step = commentary.numbers(TABLE)[2:]
     assert rate.value == f"{row['throughput_tok_s'] / 1e3:.3g}k"
     assert step.value == f"{1e3 * row['tpot_s']:.3g}"
     assert f"{int(row['kv_tokens']):,} tokens of cache" in commentary.memory(TABLE)
-    tight = table.table_of((A, A.changed({"card": "h100"})))
+    tight = enrich.table_of((A, A.changed({"card": "h100"})))
     assert "- **B**: **does not fit**" in commentary.memory(tight)
 
 
 def test_one_token_out_has_no_time_per_output_token():
-    one = table.table_of((Setup(output_tokens=1), B))
+    one = enrich.table_of((Setup(output_tokens=1), B))
     assert len(commentary.numbers(one)) == 3
     assert chart(one)["data"] and figures.curves(one)[0].axes
 
@@ -172,7 +172,7 @@ def test_the_code_of_a_view_gives_its_table_where_it_is_pasted():
     *lines, last = widgets.code(A, Setup(top_k=1, routing="same")).splitlines()
     exec("\n".join(lines), names)
     pasted = eval(last, names)
-    pd.testing.assert_frame_equal(pasted, table.table_of((A, Setup(top_k=1, routing="same"))))
+    pd.testing.assert_frame_equal(pasted, enrich.table_of((A, Setup(top_k=1, routing="same"))))
 
 
 def test_views_are_saved_as_pdf_and_csv(tmp_path):

@@ -2,17 +2,17 @@
 
 Where several rows share a place, what tells them apart goes into the names of the lines; what is
 left out to keep the picture readable is said in the notes. Never an error: every choice that
-choices.py lets through has rows."""
+views.py lets through has rows."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from moebook.explore.choices import COLUMNS, Choice, Pick, numbers, words
+from moebook.explore.views import COLUMNS, Choice, Pick, numbers, words
 from moebook.plot import lines
+from moebook.plot.figure import AXES, IDENTITY, METRICS, reading, values_of
 from moebook.plot.length_axis import LENGTH
 from moebook.plot.lines import Spec
-from moebook.plot.rows import AXES, IDENTITY, METRICS, reading, values_of
 from moebook.results.intervals import Values, estimate, log_ratio
 from moebook.results.schema import KIND_WORDS, method_kind
 from moebook.study.lengths import Length

@@ -10,9 +10,9 @@ import pandas as pd
 import yaml
 
 from moebook import paths
-from moebook.explore.choices import COLUMNS
+from moebook.explore.views import COLUMNS
+from moebook.plot.figure import reading
 from moebook.plot.lines import Spec
-from moebook.plot.rows import reading
 from moebook.plot.style import cell_number
 from moebook.results import page
 from moebook.results.comparison import percent

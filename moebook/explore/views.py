@@ -1,13 +1,26 @@
-"""What a section offers the explorer: views, rows with their first axes. The first opens it."""
+"""What a section offers the explorer, and what can be chosen of it: any metric over any column,
+always as a picture.
+
+A `View` is rows with their first axes, the first of a section opens it; a `Source` the tables that
+they are taken from: a notebook's own, and others that stand beside it. `offers` says what can be
+chosen, `first`, `settled` and `moved` make of a wish a choice that can be drawn; arranged.py lays
+it out, chart.py and plot/lines.py draw it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pandas as pd
 
+from moebook.plot.figure import AXES, METRICS, values_of
 from moebook.plot.length_axis import as_pairs
-from moebook.plot.rows import METRICS
+from moebook.problems import choices
 from moebook.results.cells import of_sweep
+
+ROLES = ("x", "line", "panel")
+FIRST = ("profile", "model", "series", "device_label", "source_kind", "text", "routing")
+COLUMNS = tuple(dict.fromkeys((*FIRST, *AXES)))
+Pick = tuple[str, object]  # a column and one of its values
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,3 +82,126 @@ def with_rows(
         else:
             missing[view.name] = "no row has a number"
     return found, missing
+
+
+@dataclass(frozen=True)
+class Source:
+    """Tables to explore, by name of their profile: the notebook's own, and others with the folder
+    of their records, read when they are first chosen. out: where exports are written."""
+
+    profile: str
+    table: pd.DataFrame
+    folder: Path | None = None
+    others: Mapping[str, Callable[[], tuple[pd.DataFrame, Path]]] = field(default_factory=dict)
+    out: Path | None = None
+    read: dict[str, tuple[pd.DataFrame, Path]] = field(default_factory=dict)
+
+    def rows(self, profiles: tuple[str, ...]) -> pd.DataFrame:
+        """The rows of these profiles, one below the other. ValueError names those there are."""
+        known = (self.profile, *self.others)
+        if unknown := [name for name in profiles if name not in known]:
+            raise ValueError(
+                f"no results of {unknown[0]!r} to explore; {choices(unknown[0], known)}"
+            )
+        tables = [self._of(name)[0].assign(profile=name) for name in profiles]
+        return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+
+    def folder_of(self, profile: str) -> Path | None:
+        return self._of(profile)[1]
+
+    def _of(self, profile: str) -> tuple[pd.DataFrame, Path | None]:
+        if profile == self.profile:
+            return self.table, self.folder
+        if profile not in self.read:
+            self.read[profile] = self.others[profile]()
+        return self.read[profile]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a reader chose. None: one line, one panel, all rows; a scale that the values decide;
+    `over`: values as they are, else as ratios to the row that has this value of that column."""
+
+    metric: str
+    x: str
+    line: str | None = None
+    panel: str | None = None
+    only: Pick | None = None
+    over: Pick | None = None
+    log_x: bool = True
+    log_y: bool | None = None
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What can be chosen of a view's rows."""
+
+    metrics: list[str]
+    columns: list[str]
+    only: list[Pick]
+    over: list[Pick]
+
+
+def offers(rows: pd.DataFrame, view: View, wish: Choice) -> Offers:
+    """Metrics with numbers; columns that vary, and the view's own; for `only` each value of a
+    column that varies, of rows with a number of the metric; for `over` those of the lines' column
+    and of the x axis, where all numbers are above zero."""
+    own = (view.x, view.line, view.panel)
+    columns = [c for c in COLUMNS if c in rows and (c in own or rows[c].nunique(dropna=False) > 1)]
+    ends = [c for c in (wish.metric, f"{wish.metric}_lo") if c in rows]
+    found = numbers(rows[list({*columns, "status", *ends})], wish.metric)
+    vary = [c for c in columns if found[c].nunique() > 1]
+    only = [(c, value) for c in vary for value in values_of(found, c)]
+    kept = _kept(found, wish.only)
+    positive = not (kept[ends].astype(float) <= 0).any(axis=None)
+    bases = [c for c in dict.fromkeys((wish.line, wish.x)) if positive and c in vary]
+    over = [(c, value) for c in bases for value in values_of(kept, c)]
+    return Offers(metrics_of(rows), columns, only, over)
+
+
+def first(rows: pd.DataFrame, view: View) -> Choice:
+    """What a view opens with."""
+    axes = (view.metric, view.x, view.line, view.panel, None, view.over)
+    return settled(rows, view, Choice(*axes, view.log_x, view.log_y))
+
+
+def settled(rows: pd.DataFrame, view: View, wish: Choice) -> Choice:
+    """The wish, with what these rows cannot show replaced: another metric, the view's own x,
+    no line, no panel, no filter, no ratio."""
+    metrics = metrics_of(rows)
+    wish = replace(wish, metric=wish.metric if wish.metric in metrics else metrics[0])
+    found = offers(rows, view, wish)
+    x = next(c for c in (wish.x, view.x, *found.columns, "model") if c in (*found.columns, "model"))
+    line, panel = (c if c in found.columns and c != x else None for c in (wish.line, wish.panel))
+    wish = replace(
+        wish,
+        x=x,
+        line=line,
+        panel=panel if panel != line else None,
+        only=wish.only if wish.only in found.only else None,
+    )
+    return replace(wish, over=wish.over if wish.over in offers(rows, view, wish).over else None)
+
+
+def moved(choice: Choice, role: str, column: str | None) -> Choice:
+    """The choice with a column in another role; the role that had it takes what this one had.
+    An x axis there must be."""
+    before = getattr(choice, role)
+    others = [other for other in ROLES if other != role]
+    taken = [other for other in others if column is not None and getattr(choice, other) == column]
+    if "x" in taken and before is None:
+        return choice
+    return replace(choice, **{role: column}, **dict.fromkeys(taken, before))
+
+
+def numbers(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows that have one."""
+    return rows[(rows["status"] == "ok") & rows[metric].notna()]
+
+
+def _kept(rows: pd.DataFrame, only: Pick | None) -> pd.DataFrame:
+    return rows if only is None or only[0] not in rows else rows[rows[only[0]] == only[1]]
+
+
+def words(column: str) -> str:
+    return AXES.get(column, (column,))[0].split(" (")[0]

@@ -2,23 +2,24 @@
 and ways to take a view along."""
 
 import html
+import os
 from collections.abc import Callable
 from dataclasses import fields, replace
 
 import pandas as pd
 
-from moebook.explore import arranged, choices, hover
+from moebook.explore import arranged, hover
+from moebook.explore import views as choosing
 from moebook.explore.chart import LAYERS, chart
-from moebook.explore.choices import ROLES, Choice
-from moebook.explore.live import HEADLESS, is_live
-from moebook.explore.source import Source
-from moebook.explore.views import View, with_rows
+from moebook.explore.views import ROLES, Choice, Source, View, with_rows
 from moebook.plot import style
-from moebook.plot.rows import METRICS
+from moebook.plot.figure import METRICS
 from moebook.problems import Told
 
 NAMES = {"x": "x axis", "line": "lines", "panel": "panels", "over": "ratio to"}
 ALL, NONE, VALUES = ("all", ""), ("–", ""), ("– (values)", "")  # "" stands for None
+HEADLESS = "The explorer is for a live kernel: open this notebook in JupyterLab or VS Code and run "
+HEADLESS += "this cell to use it."
 EXPORTS = ("pdf", "svg", "csv")
 WIDE = {"layout": {"width": "232px"}, "style": {"description_width": "56px"}}  # four in a row
 
@@ -66,7 +67,7 @@ def _wished(rows: pd.DataFrame, view: View, wish: dict) -> Choice:
         raise ValueError(
             f"explore() takes no {', '.join(unknown)}; it takes view, profiles, {known}"
         )
-    return choices.settled(rows, view, replace(choices.first(rows, view), **wish))
+    return choosing.settled(rows, view, replace(choosing.first(rows, view), **wish))
 
 
 class Explorer:
@@ -152,16 +153,16 @@ class Explorer:
             return
         self.found, self.profiles = found, profiles
         self.view = self.view if self.view in found else next(iter(found))
-        self.choice = choices.settled(self.rows, self.view, self.choice)
+        self.choice = choosing.settled(self.rows, self.view, self.choice)
 
     def _chosen(self, name: str, value: object) -> Choice:
         """The choice after one widget changed."""
         if name == "view":
             self.view = value
-            return choices.first(self.rows, value)
-        moved = choices.moved(self.choice, name, value) if name in ROLES else None
+            return choosing.first(self.rows, value)
+        moved = choosing.moved(self.choice, name, value) if name in ROLES else None
         wish = moved or replace(self.choice, **{name: value})
-        return choices.settled(self.rows, self.view, wish)
+        return choosing.settled(self.rows, self.view, wish)
 
     def _arrange(self) -> None:
         self.drawn, self.spec, self.said = arranged.arranged(self.rows, self.choice)
@@ -186,8 +187,8 @@ class Explorer:
 
     def _options(self) -> dict[str, list[tuple]]:
         """(text, value) of what each dropdown offers."""
-        offered = choices.offers(self.rows, self.view, self.choice)
-        columns = [(choices.words(c), c) for c in offered.columns or [self.choice.x]]
+        offered = choosing.offers(self.rows, self.view, self.choice)
+        columns = [(choosing.words(c), c) for c in offered.columns or [self.choice.x]]
         only, over = ([(arranged.said(p), p) for p in of] for of in (offered.only, offered.over))
         return {
             "view": [(v.name, v) for v in self.found],
@@ -201,7 +202,7 @@ class Explorer:
 
     def line_of_code(self) -> str:
         """The call that opens this view again."""
-        first = choices.first(self.rows, self.view)
+        first = choosing.first(self.rows, self.view)
         changed = [
             f"{field.name}={_plain(getattr(self.choice, field.name))!r}"
             for field in fields(Choice)
@@ -226,7 +227,7 @@ class Explorer:
         self.told.value = f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{cells}</div>"
 
     def _show_rows(self, _button) -> None:
-        vary = [c for c in choices.COLUMNS if c in self.rows and self.drawn[c].nunique() > 1]
+        vary = [c for c in choosing.COLUMNS if c in self.rows and self.drawn[c].nunique() > 1]
         self.told.value = hover.table(self.drawn, vary, self.spec.metric)
 
     def _exporter(self, name: str) -> Callable:
@@ -247,3 +248,27 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return tuple(_plain(one) for one in value)
     return value.item() if hasattr(value, "item") else value
+
+
+def is_live() -> bool:
+    """Whether somebody can move a slider: true where a front end that can answer runs this cell.
+
+    The kernel knows: every front end (JupyterLab, Notebook, VS Code, a console) allows the cell to
+    ask for input, and every runner (papermill, `moebook run`, nbconvert --execute, nbclient)
+    forbids it, as there is nobody to answer. That flag travels with each execute request, so it
+    stays right where an executed notebook is opened later, or papermill is started from a
+    notebook's own cell. MOEBOOK_HEADLESS=1 forces headless."""
+    if os.environ.get("MOEBOOK_HEADLESS", "") not in ("", "0"):
+        return False
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None:
+        return False
+    try:
+        request = kernel.get_parent("shell")["content"]
+    except (AttributeError, KeyError, TypeError):
+        return bool(getattr(kernel, "_allow_stdin", False))
+    return bool(request.get("allow_stdin", False))

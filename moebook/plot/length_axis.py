@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from moebook.plot.rows import reading, values_of
+from moebook.plot.figure import reading, values_of
 from moebook.results.commentary import lengths_of
 
 HELD = ("model", "batch")  # named where a figure holds them fixed

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from moebook.plot import layout, length_axis, style
-from moebook.plot.rows import (
+from moebook.plot.figure import (
     AXES,
     METRICS,
     one_per_place,
@@ -67,6 +67,8 @@ class Spec:
     x_label: str | None = None  # None: the column's
     names: tuple[str, ...] = ()  # of an x axis of words: x is the place of a name among these
     panels_in_row: int = 4  # at most, on a page
+    dashed: str | None = None  # a column drawn dashed beside each line, and what that is
+    dashed_label: str | None = None
 
 
 Looks = dict[object, tuple[str, str]]  # line -> (colour, marker)
@@ -74,13 +76,8 @@ Looks = dict[object, tuple[str, str]]  # line -> (colour, marker)
 
 def looks_of(values: list) -> Looks:
     """A colour and a marker per line."""
-    return dict(
-        zip(
-            values,
-            zip(style.colours(len(values)), style.markers(len(values)), strict=True),
-            strict=True,
-        )
-    )
+    looks = zip(style.colours(len(values)), style.markers(len(values)), strict=True)
+    return dict(zip(values, looks, strict=True))
 
 
 def shape_of(count: int, width: str, most: int = 4) -> tuple[int, int]:
@@ -191,11 +188,8 @@ def lines(
     one_per_place(rows, spec.name, (spec.panel, spec.line, spec.x))
     panels, series = _with_points(rows, ok, spec.panel), _with_points(rows, ok, spec.line)
     rows = rows[rows[spec.panel].isin(panels) & rows[spec.line].isin(series)]
-    log_y = (
-        bool(ok[spec.metric].max() > LOG_OVER * ok[spec.metric].min())
-        if spec.log_y is None
-        else spec.log_y
-    )
+    wide = bool(ok[spec.metric].max() > LOG_OVER * ok[spec.metric].min())
+    log_y = wide if spec.log_y is None else spec.log_y
     floor = _readable_floor(ok, spec, log_y)
     looks = looks_of(series) if looks is None else {value: looks[value] for value in series}
     with style.paper_style(width):
@@ -263,9 +257,8 @@ def draw_lines(
     """One panel: its lines, their points and error bars, floors, and marks of points without a
     number."""
     if spec.level is not None:
-        ax.axhline(
-            spec.level, color="black", linewidth=0.8, linestyle=DASHES, zorder=1.5, gid="level"
-        )
+        look = {"color": "black", "linestyle": DASHES, "linewidth": 0.8}
+        ax.axhline(spec.level, zorder=1.5, gid="level", **look)
     for value, (colour, marker) in looks.items():
         own = rows[rows[spec.line] == value].sort_values(spec.x)
         if own.empty:
@@ -274,45 +267,23 @@ def draw_lines(
         y = own[spec.metric].where(ok).to_numpy(float)
         x = own[spec.x].to_numpy()
         bars = style.error_bars(own, spec.metric)
-        ax.plot(
-            x,
-            y,
-            color=colour,
-            marker="none",
-            label=reading(spec.line, value),
-            gid="series",
-            linestyle="none" if spec.names else "-",
-        )
+        look = {"color": colour, "marker": "none", "linestyle": "none" if spec.names else "-"}
+        ax.plot(x, y, label=reading(spec.line, value), gid="series", **look)
         if bars is not None:
             ax.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-        draw_points(
-            ax,
-            x,
-            y,
-            [method_kind(m) if good else "" for m, good in zip(own[spec.kind], ok, strict=True)],
-            colour,
-            marker,
-            spec.marker_scale,
-        )
+        kinds = own[spec.kind].map(method_kind).where(ok, "")
+        draw_points(ax, x, y, kinds, colour, marker, spec.marker_scale)
+        beside = {"color": colour, "linestyle": DASHES}
         if floor and spec.shared_floor is None:
-            ax.plot(
-                x,
-                own[floor].where(ok).to_numpy(float),
-                color=colour,
-                linestyle=DASHES,
-                linewidth=0.6,
-                gid="floor",
-            )
+            limit = own[floor].where(ok).to_numpy(float)
+            ax.plot(x, limit, linewidth=0.6, gid="floor", **beside)
+        if spec.dashed:
+            told = own[spec.dashed].to_numpy(float)
+            ax.plot(x, told, linewidth=0.8, marker="none", zorder=1.8, gid="predicted", **beside)
     if floor and spec.shared_floor:
         shared = rows.loc[rows["status"] == "ok"].groupby(spec.x)[floor].first().dropna()
-        ax.plot(
-            shared.index,
-            shared.to_numpy(float),
-            color="black",
-            linestyle=DASHES,
-            linewidth=0.8,
-            gid="floor",
-        )
+        look = {"color": "black", "linestyle": DASHES, "linewidth": 0.8, "gid": "floor"}
+        ax.plot(shared.index, shared.to_numpy(float), **look)
     _missing(ax, rows, spec, looks)
 
 
@@ -343,6 +314,8 @@ def x_scale(axes: list[Axes], rows: pd.DataFrame, spec: Spec, width: str) -> Non
             ax.set_xlim(-0.5, len(spec.names) - 0.5)
         return
     if not spec.log_x:
+        for ax in axes:
+            ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         return
     values = values_of(rows, spec.x)
     for ax in axes:
@@ -376,7 +349,7 @@ def y_scale(
 ) -> None:
     """Limits that hold what is drawn, and room for the marks; with a level, it and values to either
     side of it."""
-    drawn = [spec.metric, f"{spec.metric}_lo", f"{spec.metric}_hi", *([floor] if floor else [])]
+    drawn = (spec.metric, f"{spec.metric}_lo", f"{spec.metric}_hi", floor, spec.dashed)
     values = ok[[c for c in drawn if c in ok]].to_numpy(float)
     low, high = np.nanmin(values), np.nanmax(values)
     if spec.level is not None:
@@ -413,6 +386,7 @@ def notes_legend(
     for shown, label, colour in (
         (floor, spec.shared_floor or FLOOR_LABEL, "black" if spec.shared_floor else style.GREY),
         (spec.level_label, spec.level_label, "black"),
+        (spec.dashed, spec.dashed_label, style.GREY),
     ):
         if shown:
             handles.append(Line2D([], [], color=colour, linestyle=DASHES, linewidth=0.8))

@@ -8,7 +8,7 @@ what the commentaries of several sections share: words, and whole ones on energy
     over_batch(run.table)      anywhere: the text, in Markdown
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 
 import pandas as pd
@@ -234,3 +234,36 @@ def _energy_range(rows: pd.DataFrame) -> str:
     return "An output token takes " + " to ".join(
         f"{values[i]:.3g} J ({_energy_name(rows.loc[i])})" for i in dict.fromkeys(ends)
     )
+
+
+class _Missing:
+    """What stands for a number that is missing, whatever its format."""
+
+    def __format__(self, form: str = "") -> str:
+        return "–"
+
+    __str__ = __format__
+
+
+def markdown(rows: pd.DataFrame, cells: Mapping[str, str] | None = None) -> str:
+    """A Markdown table, a line per row: head -> how a cell reads, `{gain_pct:+.0f} %`, by the
+    columns of `rows`; None: the columns as they are. What is missing reads `–`. Empty where there
+    are no rows. (pandas' own `to_markdown` needs a package that is not installed.)"""
+    if rows.empty:
+        return ""
+    known = rows.astype(object).where(rows.notna(), _Missing()).to_dict("records")
+    heads, lines = list(rows), [row.values() for row in known]
+    if cells is not None:
+        heads = list(cells)
+        lines = [[form.format(**row) for form in cells.values()] for row in known]
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *lines]
+    return "\n\n" + "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines) + "\n"
+
+
+def first_and_last(rows: pd.DataFrame, line: str, by: str) -> pd.DataFrame:
+    """A row per value of `line`, in the order of the rows: all columns at its smallest value of
+    `by`, and again, named `_last`, at its largest."""
+    ordered = rows.sort_values(by, kind="stable")
+    first, last = (ordered.drop_duplicates(line, keep=keep) for keep in ("first", "last"))
+    both = first.merge(last, on=line, suffixes=("", "_last"))
+    return rows[[line]].drop_duplicates().merge(both, on=line)

@@ -11,6 +11,7 @@ decides."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -94,9 +95,16 @@ def of_series(cells: Cells, rows: np.ndarray, of: Callable, label: str, told=flo
     return items_of(estimate(cells.values, np.asarray(rows)[None, :], of), [label], told)[0]
 
 
-def heads(cells: Cells, groups: list[np.ndarray]) -> list[str]:
-    """What tells one group of cells from the others, by the first of each."""
-    return labels_of(cells.ok.iloc[[rows[0] for rows in groups]])
+def of_each(
+    cells: Cells, groups: list[np.ndarray], of: Callable, x: np.ndarray | None = None
+) -> tuple[Item, ...]:
+    """One statistic of each group of cells, named by what tells its first from the others'. x: of
+    all cells; those of a group are given to `of`, too."""
+    labels = labels_of(cells.ok.iloc[[rows[0] for rows in groups]])
+    return tuple(
+        of_series(cells, rows, of if x is None else partial(of, x=x[rows]), label)
+        for rows, label in zip(groups, labels, strict=True)
+    )
 
 
 def _used(cells: Cells, groups) -> pd.DataFrame:
@@ -126,21 +134,18 @@ def first_step_worst(cells: Cells, axis: str, low, high) -> Effect:
     def losses(v: np.ndarray, x: np.ndarray) -> np.ndarray:
         return 100 * (1 - (v[..., 1:] / v[..., :-1]) ** (1 / np.log2(x[1:] / x[:-1])))
 
-    items, each = [], []
-    for rows, label in zip(groups, heads(cells, groups), strict=True):
+    def worse(v: np.ndarray, x: np.ndarray) -> np.ndarray:
+        loss = losses(v, x)
+        return loss[..., 0] - loss[..., 1:].max(axis=-1)
 
-        def worse(v: np.ndarray, x: np.ndarray = x_of[rows]) -> np.ndarray:
-            loss = losses(v, x)
-            return loss[..., 0] - loss[..., 1:].max(axis=-1)
-
-        items.append(of_series(cells, rows, worse, label))
-        each.append(losses(cells.values.value[rows], x_of[rows]))
+    each = [losses(cells.values.value[rows], x_of[rows]) for rows in groups]
     steps = max(map(len, each))
     means = [np.mean([loss[s] for loss in each if len(loss) > s]) for s in range(steps)]
     text = "mean loss per doubling: " + ", ".join(
         f"{a:g} to {b:g}: {m:.1f} %" for a, b, m in zip(planned, planned[1:], means, strict=False)
     )
-    return Effect(tuple(items), "points", _used(cells, groups), differs, text)
+    items = of_each(cells, groups, worse, x_of)
+    return Effect(items, "points", _used(cells, groups), differs, text)
 
 
 def worst_level(cells: Cells, axis: str, low, high, across: str, level) -> Effect:
@@ -166,10 +171,7 @@ def worst_level(cells: Cells, axis: str, low, high, across: str, level) -> Effec
         change = 100 * (v[..., 1::2] / v[..., ::2] - 1)
         return change[..., 0] - change[..., 1:].min(axis=-1)
 
-    items = tuple(
-        of_series(cells, rows, worse, label)
-        for rows, label in zip(groups, heads(cells, groups), strict=True)
-    )
+    items = of_each(cells, groups, worse)
     change = 100 * (1 / pairs.ratio() - 1)
     text = breakdown(change, cells.ok.iloc[pairs.low], across, "%")
     return Effect(items, "points", _used(cells, groups), differs, text)
@@ -219,43 +221,46 @@ def gap_shift(
 def gap_slope(cells: Cells, axis: str, low, high, along: str) -> Effect:
     """How the gap of low over high grows with `along`: percentage points per doubling, least
     squares, of each series."""
-    pairs = pair(cells, axis, low, high)
-    at = cells.ok.iloc[pairs.low].reset_index(drop=True)
-    groups = [
-        rows.sort_values(along)
-        for _, rows in at.groupby(series_keys(at, (axis, along)), sort=True)
-        if rows[along].nunique() > 1
-    ]
-    if not groups:
-        raise Untested(f"no series with the gap at two values of {NAMES[along]}")
-    items = slope_items(cells, pairs, groups, along)
-    gap = 100 * (pairs.ratio() - 1)
-    unit = f"points per doubling of {NAMES[along]}"
-    return Effect(items, unit, pairs.used, pairs.differs, breakdown(gap, at, along, "%"))
+    return gain_slope(pair(cells, axis, low, high), along, axis)
 
 
-def slope_items(
-    cells: Cells, pairs: Comparison, groups: list[pd.DataFrame], along: str
-) -> tuple[Item, ...]:
-    """Of each group of pairs (rows numbered as they are) the slope of the gain on log2 of
-    `along`."""
-    labels = labels_of(pd.DataFrame([rows.iloc[0] for rows in groups]))
-    items = []
-    for rows, label in zip(groups, labels, strict=True):
+def gain_slope(pairs: Comparison, along: str, *axes: str) -> Effect:
+    """How the gain of low over high grows with `along`: percentage points per doubling, least
+    squares, of each set of pairs that are equal in all but it and `axes`."""
+    sets, items = sets_along(pairs, along, *axes), []
+    labels = labels_of(pd.DataFrame([rows.iloc[0] for rows in sets]))
+    for rows, label in zip(sets, labels, strict=True):
         x = np.log2(rows[along].to_numpy(float))
 
         def slope(v: np.ndarray, x: np.ndarray = x) -> np.ndarray:
             return slopes_of(x, 100 * (v[..., ::2] / v[..., 1::2] - 1))
 
-        items.append(shared(cells, pairs, rows.index, slope, label))
-    return tuple(items)
+        items.append(shared(pairs, rows.index, slope, label))
+    gain, at = 100 * (pairs.ratio() - 1), pairs.cells.ok.iloc[pairs.low]
+    text = joined(pairs.text, breakdown(gain, at, along, "%"))
+    unit = f"points per doubling of {NAMES[along]}"
+    return Effect(tuple(items), unit, pairs.used, pairs.differs, text, pairs.whole)
 
 
-def shared(cells: Cells, pairs: Comparison, numbers, of: Callable, label: str) -> Item:
+def sets_along(pairs: Comparison, along: str, *axes: str) -> list[pd.DataFrame]:
+    """The pairs, ascending along the column, of each set of those that are equal in all but it and
+    `axes`; rows numbered as the pairs are. Untested where none has two values."""
+    at = pairs.cells.ok.iloc[pairs.low].reset_index(drop=True)
+    sets = [
+        rows.sort_values(along)
+        for _, rows in at[at[along].notna()].groupby(series_keys(at, (*axes, along)), sort=True)
+        if rows[along].nunique() > 1
+    ]
+    if not sets:
+        raise Untested(f"no gain at two values of {NAMES[along]} with all else equal")
+    return sets
+
+
+def shared(pairs: Comparison, numbers, of: Callable, label: str) -> Item:
     """A statistic of pairs, given to `of` as (low, high, low, high ...), that may share cells."""
     wanted = np.column_stack([pairs.low[numbers], pairs.high[numbers]]).ravel()
     rows, back = np.unique(wanted, return_inverse=True)
-    return of_series(cells, rows, lambda v: of(v[..., back]), label)
+    return of_series(pairs.cells, rows, lambda v: of(v[..., back]), label)
 
 
 def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
@@ -264,10 +269,7 @@ def power_exponent(cells: Cells, axis: str, by: str | None = None) -> Effect:
     if not groups:
         raise Untested(f"no series with three values of {NAMES[axis]} measured")
     x_of = np.log(cells.ok[axis].to_numpy(float))
-    items = tuple(
-        of_series(cells, rows, lambda v, x=x_of[rows]: slopes_of(x, np.log(v)), label)
-        for rows, label in zip(groups, heads(cells, groups), strict=True)
-    )
+    items = of_each(cells, groups, lambda v, x: slopes_of(x, np.log(v)), x_of)
     used = _used(cells, groups)
     found = Effect(items, "exponent", used)
     text = joined(

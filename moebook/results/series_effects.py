@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from moebook.results.cells import Cells, Untested, places_of_series, series_keys
+from moebook.results.cells import Cells, Untested, places_of_series
 from moebook.results.comparison import (
     NAMES,
     Comparison,
@@ -21,13 +21,14 @@ from moebook.results.comparison import (
     narrow,
     plain,
 )
-from moebook.results.effects import shared, slope_items
+from moebook.results.effects import gain_slope, joined, sets_along, shared
 
 
-def _names(
+def names(
     cells: Cells, wanted: str | list[str], instead: dict | None
 ) -> tuple[list[str], tuple[str, ...]]:
-    """The wanted series that were measured; a stand-in from `instead` where none was."""
+    """The wanted series that were measured; a stand-in from `instead` where none was, and that it
+    stands in."""
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
     have = set(cells.ok["series"])
     found = [w for w in wanted if w in have]
@@ -35,7 +36,7 @@ def _names(
         return found, ()
     stand_in = [s for s in (instead or {}).get(wanted[0], ()) if s in have]
     if stand_in:
-        return stand_in[:1], (f"series {stand_in[0]} in place of {wanted[0]}",)
+        return stand_in[:1], (f"series {stand_in[0]} in place of {plain(wanted)}",)
     told = cells.planned.loc[cells.planned["series"].isin(wanted), "reason"].dropna()
     raise Untested(
         f"no measured points of {plain(wanted)}"
@@ -48,8 +49,8 @@ def versus(
 ) -> Comparison:
     """Low: one of `series`, high: `over`, at equal model, active experts, batch and
     lengths."""
-    mine, differs = _names(cells, series, instead)
-    theirs, more = _names(cells, over, instead)
+    mine, differs = names(cells, series, instead)
+    theirs, more = names(cells, over, instead)
     keys = places_of_series(cells.ok).to_numpy()
     name = cells.ok["series"].to_numpy()
     base = {k: i for i, k in enumerate(keys) if name[i] == theirs[0]}
@@ -73,11 +74,6 @@ def _pairs(cells: Cells, series, over, where, model, like, instead) -> Compariso
     return replace(pairs, differs=differs + pairs.differs)
 
 
-def _by(gain: np.ndarray, cells: Cells, rows: np.ndarray, by: str | None) -> str:
-    told = breakdown(gain, cells.ok.iloc[rows], by, "%")
-    return f"; {told}" if told else ""
-
-
 def series_gain(
     cells: Cells,
     series,
@@ -92,7 +88,8 @@ def series_gain(
     pairs = _pairs(cells, series, over, where, model, like, instead)
     found = pairs.effect()
     text = f"{pairs.text}, from {found.values.min():+.1f} to {found.values.max():+.1f} %"
-    return replace(found, text=text + _by(found.values, pairs.cells, pairs.low, by))
+    told = breakdown(found.values, pairs.cells.ok.iloc[pairs.low], by, "%")
+    return replace(found, text=joined(text, told))
 
 
 def series_gain_slope(
@@ -106,12 +103,7 @@ def series_gain_slope(
 ) -> Effect:
     """How the gain of `series` over `over` grows with `along`: percentage points per doubling,
     least squares, of each set of workloads."""
-    pairs = _pairs(cells, series, over, None, model, like, instead)
-    items = slope_items(pairs.cells, pairs, _along(pairs, along), along)
-    gain = 100 * (pairs.ratio() - 1)
-    text = pairs.text + _by(gain, pairs.cells, pairs.low, along)
-    unit = f"points per doubling of {NAMES[along]}"
-    return Effect(items, unit, pairs.used, pairs.differs, text, pairs.whole)
+    return gain_slope(_pairs(cells, series, over, None, model, like, instead), along)
 
 
 def series_gain_steps(
@@ -128,7 +120,7 @@ def series_gain_steps(
     pairs = _pairs(cells, series, over, None, model, like, instead)
     ends = [
         (rows.index[i : i + 2], rows.iloc[i + 1])
-        for rows in _along(pairs, along)
+        for rows in sets_along(pairs, along)
         for i in range(len(rows) - 1)
     ]
 
@@ -138,23 +130,9 @@ def series_gain_steps(
 
     labels = labels_of(pd.DataFrame([upper for _, upper in ends]))
     items = tuple(
-        shared(pairs.cells, pairs, numbers, growth, f"up to {label}")
+        shared(pairs, numbers, growth, f"up to {label}")
         for (numbers, _), label in zip(ends, labels, strict=True)
     )
     grows = sum(item.value > 0 for item in items)
     text = f"{pairs.text}: grows at {grows} of {len(items)} steps of {NAMES[along]}"
     return Effect(items, "points", pairs.used, pairs.differs, text, pairs.whole)
-
-
-def _along(pairs: Comparison, along: str) -> list[pd.DataFrame]:
-    """The pairs, ascending along the column, of each set of workloads that are equal else; rows
-    numbered as the pairs are. Untested where none has two values."""
-    at = pairs.cells.ok.iloc[pairs.low].reset_index(drop=True)
-    sets = [
-        rows.sort_values(along)
-        for _, rows in at[at[along].notna()].groupby(series_keys(at, (along,)), sort=True)
-        if rows[along].nunique() > 1
-    ]
-    if not sets:
-        raise Untested(f"no gain at two values of {NAMES[along]} with all else equal")
-    return sets

@@ -11,7 +11,7 @@ from moebook.models import costs
 from moebook.predict.communication import Links
 from moebook.results import derived, table
 from moebook.results.loading import architecture_of
-from moebook.sections.parallelism.composed import with_composed
+from moebook.sections.parallelism.enrich import with_composed
 from moebook.study.plan import Plan, Point
 
 STEM = "05_parallelism"

@@ -8,7 +8,7 @@ from moebook import sections
 from moebook.results.claims import Claim, Part, at_least, at_most, combine, no_effect, within
 from moebook.results.comparison import Item
 from moebook.results.effects import end_gap
-from moebook.sections.overview.tables import CONFLICTS
+from moebook.sections.overview.commentary import CONFLICTS
 
 GAP = partial(end_gap, axis="top_k", low=1, high=8)
 

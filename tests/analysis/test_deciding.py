@@ -10,7 +10,7 @@ from analysis_tables import MIXTRAL, grid, row
 from moebook import sections
 from moebook.results import cells, report
 from moebook.results import verdicts as claims
-from moebook.sections.parallelism.composed import COMPOSED
+from moebook.sections.parallelism.enrich import COMPOSED
 
 
 def decisions(*rows: dict) -> list[tuple]:

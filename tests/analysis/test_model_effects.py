@@ -14,14 +14,14 @@ from moebook.predict.columns import of_those_under
 from moebook.results import verdicts
 from moebook.results.cells import Cells, Untested
 from moebook.sections.model_comparison import enrich
-from moebook.sections.model_comparison.effects import (
+from moebook.sections.model_comparison.claims import (
     ffn_share,
     model_change,
     model_lead,
     model_order,
     over_fastest,
 )
-from moebook.sections.model_comparison.pareto import accuracy_rows, common_format
+from moebook.sections.model_comparison.enrich import accuracy_rows, common_format
 
 OLMOE, PHI, MIXTRAL, QWEN3, LITE = (
     "OLMoE-1B-7B-0125",

@@ -14,9 +14,8 @@ from moebook.models.one_rank import ONE
 from moebook.predict.communication import Links, NoLinks, links_of, read_tables
 from moebook.results import verdicts as claims
 from moebook.results.loading import architecture_of
-from moebook.sections.parallelism import composed as p
+from moebook.sections.parallelism import enrich
 from moebook.sections.parallelism import plan as parallelism
-from moebook.sections.parallelism import scaling
 from moebook.study.params import build
 
 MIXTRAL, OLMOE = "Mixtral-8x7B-v0.1", "OLMoE-1B-7B-0125"
@@ -109,17 +108,20 @@ def test_a_step_under_tensor_parallelism_reduces_twice_a_layer_and_olmoe_gathers
     mixtral, olmoe = catalog.load(MIXTRAL), catalog.load(OLMOE)
     for mode in ("TP", "TP+EP"):
         reduces, logits = ("all_reduce", 100 * 4096 * 2, 65), ("all_gather", 7 * 32000 * 2, 1)
-        assert p.collectives(mixtral, mode, 4, 100, 7) == [reduces, logits]
-    assert p.collectives(olmoe, "TP", 2, 10, 10)[2:] == [("all_gather", 10 * 16 * 128 * 2, 16)] * 2
-    assert p.collectives(mixtral, "PP+EP", 4, 100, 7) == [("send", 2 * 100 * 4096 * 2, 3)]
+        assert enrich.collectives(mixtral, mode, 4, 100, 7) == [reduces, logits]
+    assert (
+        enrich.collectives(olmoe, "TP", 2, 10, 10)[2:]
+        == [("all_gather", 10 * 16 * 128 * 2, 16)] * 2
+    )
+    assert enrich.collectives(mixtral, "PP+EP", 4, 100, 7) == [("send", 2 * 100 * 4096 * 2, 3)]
 
 
 def test_prefill_goes_in_chunks_and_moves_the_same_bytes():
     arch, links = catalog.load(MIXTRAL), Links("h100")
-    once, twice = (p.prefill_s(links, arch, "TP", 2, b, 2048, 2) for b in (8, 16))
+    once, twice = (enrich.prefill_s(links, arch, "TP", 2, b, 2048, 2) for b in (8, 16))
     assert twice == pytest.approx(2 * once)
     slow = measured()
-    assert p.prefill_s(slow, arch, "TP", 2, 16, 2048, 2) > 2 * 65 * 2e-5
+    assert enrich.prefill_s(slow, arch, "TP", 2, 16, 2048, 2) > 2 * 65 * 2e-5
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +130,17 @@ def one_device():
 
 
 def row(
-    table, mode: str, devices: int, model: str = OLMOE, method: str = p.COMPOSED, batch: int = 16
+    table,
+    mode: str,
+    devices: int,
+    model: str = OLMOE,
+    method: str = enrich.COMPOSED,
+    batch: int = 16,
 ):
     own = table[
         (table["model"] == model)
         & (table["series"] == mode)
-        & (scaling.with_devices(table)["devices"] == devices)
+        & (enrich.with_devices(table)["devices"] == devices)
         & (table["method"] == method)
         & (table["batch"] == batch)
     ]
@@ -148,10 +155,10 @@ def rank(table, series: str, batch: int = 16, model: str = OLMOE):
 
 
 def test_every_planned_mode_gets_a_composed_row(one_device):
-    composed = one_device[one_device["method"] == p.COMPOSED]
+    composed = one_device[one_device["method"] == enrich.COMPOSED]
     planned = one_device[
         one_device["series"].isin(("TP", "TP+EP", "PP", "PP+EP"))
-        & (one_device["method"] != p.COMPOSED)
+        & (one_device["method"] != enrich.COMPOSED)
     ]
     assert len(composed) == len(planned) == 20 and set(composed["sweeps"]) == {"composed"}
     assert set(composed["status"]) == {"ok"} and composed["key"].is_unique
@@ -162,8 +169,8 @@ def test_every_planned_mode_gets_a_composed_row(one_device):
 def test_tensor_parallel_is_a_rank_and_its_communication(one_device, mode, devices):
     got, alone = row(one_device, mode, devices), rank(one_device, f"rank of {mode} {devices}")
     arch = catalog.load(OLMOE)
-    step = p.step_s(measured(), arch, mode, devices, 16, 2)
-    prefill = p.prefill_s(measured(), arch, mode, devices, 16, 2048, 2)
+    step = enrich.step_s(measured(), arch, mode, devices, 16, 2)
+    prefill = enrich.prefill_s(measured(), arch, mode, devices, 16, 2048, 2)
     assert step > 0 and prefill > 0
     assert got["tpot_s"] == pytest.approx(alone["tpot_s"] + step)
     assert got["ttft_s"] == pytest.approx(alone["ttft_s"] + prefill)
@@ -181,7 +188,8 @@ def test_a_pipeline_lies_between_serial_and_filled(one_device, devices):
     got = row(one_device, "PP", devices)
     serial, filled = (rank(one_device, f"rank of PP {devices}", b) for b in (16, 16 // devices))
     sends = [
-        p.step_s(measured(), catalog.load(OLMOE), "PP", devices, b, 2) for b in (16, 16 // devices)
+        enrich.step_s(measured(), catalog.load(OLMOE), "PP", devices, b, 2)
+        for b in (16, 16 // devices)
     ]
     ends = devices * serial["tpot_s"] + sends[0], devices * filled["tpot_s"] + sends[1]
     assert got["tpot_s"] == pytest.approx(sum(ends) / 2)
@@ -198,7 +206,7 @@ def test_a_rounded_rank_says_so(one_device):
 
 def test_without_links_the_compute_stands_and_nothing_else():
     table = t.composed("cpu", Links("cpu"), ("synthetic", "cpu"))
-    rows = table[table["method"] == p.COMPOSED]
+    rows = table[table["method"] == enrich.COMPOSED]
     assert (
         set(rows["status"]) == {"not_run"}
         and rows["reason"].str.contains("benchmarks/collectives.py").all()
@@ -217,19 +225,19 @@ def test_a_rank_that_was_not_measured_leaves_its_reason():
 def test_another_sections_summary_is_left_alone():
     table = t.summary("h200")
     other = table[~table["series"].str.startswith("rank of")]
-    assert p.add_composed(other, ["nowhere"], architecture_of(t.plan("h200"))) is other
+    assert enrich.add_composed(other, ["nowhere"], architecture_of(t.plan("h200"))) is other
 
 
 def test_composed_rows_carry_the_devices_of_a_table_beside_them(tmp_path):
-    folder = tmp_path / "2xh200" / p.NOTEBOOK
+    folder = tmp_path / "2xh200" / enrich.NOTEBOOK
     folder.mkdir(parents=True)
     (folder / "collectives.json").write_text(json.dumps(TABLE))
-    table = p.add_composed(t.summary("h200"), [tmp_path], architecture_of(t.plan("h200")))
+    table = enrich.add_composed(t.summary("h200"), [tmp_path], architecture_of(t.plan("h200")))
     assert row(table, "TP", 2)["comm_from"] == "measured over 2 ranks (synthetic, nccl)"
 
 
 def test_efficiency_is_over_one_device_of_the_same_model(one_device):
-    rows = scaling.over_devices(one_device)
+    rows = enrich.over_devices(one_device)
     assert (
         set(rows["batch"]) == {16}
         and not rows.duplicated(["model", "series", "devices", "method"]).any()
@@ -243,7 +251,7 @@ def test_efficiency_is_over_one_device_of_the_same_model(one_device):
 
 def test_errors_pair_what_was_run_with_what_was_composed():
     table = t.composed("4xh200", measured())
-    errors = scaling.errors(table)
+    errors = enrich.errors(table)
     assert len(errors) == 20
     own = row(errors, "TP", 4, method="sampled")
     composed = row(table, "TP", 4)
@@ -298,7 +306,7 @@ def test_ranks_of_a_cpu_add_no_device_and_decide_nothing():
     found = verdicts(table)
     assert {v.verdict for v in found.values()} == {"untested"}
     assert all("share its cores" in v.reason for v in found.values())
-    assert set(scaling.over_devices(table)["added"]) == {1}
+    assert set(enrich.over_devices(table)["added"]) == {1}
 
 
 def test_models_of_ones_own_are_composed_from_their_own_shapes(tmp_path):
@@ -316,8 +324,8 @@ def test_models_of_ones_own_are_composed_from_their_own_shapes(tmp_path):
     given = {"models": [str(f) for f in made], "modes": ["TP"], "batches": [8], "tp_batches": [8]}
     plan = parallelism.plan(build(parallelism.Params, given, "a test"))
     summary = t.summary_of(plan, ("synthetic", "h100"))
-    table = p.with_composed(summary, Links("h100"), architecture_of(plan))
-    composed = table[(table["method"] == p.COMPOSED) & (table["status"] == "ok")]
+    table = enrich.with_composed(summary, Links("h100"), architecture_of(plan))
+    composed = table[(table["method"] == enrich.COMPOSED) & (table["status"] == "ok")]
     assert set(composed["model"]) == {
         "my-moe",
         "data/OLMoE-1B-7B-0125",
@@ -326,6 +334,6 @@ def test_models_of_ones_own_are_composed_from_their_own_shapes(tmp_path):
     }
     sent = composed.set_index("model")["comm_tpot_s"]
     links, arch = Links("h100"), catalog.load("tiny-mixtral")
-    assert sent["my-moe"] == pytest.approx(p.step_s(links, arch, "TP", 2, 8, 4))
+    assert sent["my-moe"] == pytest.approx(enrich.step_s(links, arch, "TP", 2, 8, 4))
     assert sent["a/snapshot"] < sent["my-moe"] < sent["b/snapshot"]
     assert sent["my-moe"] < sent["data/OLMoE-1B-7B-0125"]

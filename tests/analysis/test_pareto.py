@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from moebook.sections.model_comparison.pareto import front
+from moebook.sections.model_comparison.enrich import front
 
 
 def test_a_point_beaten_in_both_is_off_the_front():

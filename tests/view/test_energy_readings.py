@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 import shipped
 
-from moebook.plot.energy import energy as drawn
+from moebook.plot.shared import energy as drawn
 from moebook.results.commentary import energy, price
 
 

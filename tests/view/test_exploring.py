@@ -13,10 +13,10 @@ import view_tables as t
 from matplotlib.container import ErrorbarContainer
 
 from moebook import sections
-from moebook.explore import arranged, choices, hover
+from moebook.explore import arranged, hover
+from moebook.explore import views as choosing
 from moebook.explore.chart import chart
-from moebook.explore.choices import Choice, moved
-from moebook.explore.views import View, metrics_of, with_rows
+from moebook.explore.views import Choice, View, metrics_of, moved, with_rows
 from moebook.results.cells import UNEVEN
 
 GRID = View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts")
@@ -55,7 +55,7 @@ def test_every_view_of_shipped_results_is_a_picture_and_the_first_declared_opens
     declared = sections.find(stem).views
     assert next(iter(views)).name == declared[0].name
     for view, rows in views.items():
-        choice = choices.first(rows, view)
+        choice = choosing.first(rows, view)
         drawn, spec, _ = arranged.arranged(rows, choice)
         assert sum(len(trace["x"]) for trace in points_of(chart(drawn, spec))) > 0
         assert (choice.x, choice.metric) == (view.x, view.metric), "a view opens as it is declared"
@@ -89,14 +89,14 @@ def test_any_pick_is_a_picture(stem):
 def picked(rows: pd.DataFrame, view: View, rng: random.Random) -> Choice:
     """A choice of what is offered, with other columns in each role."""
     metric = rng.choice(metrics_of(rows))
-    offered = choices.offers(rows, view, Choice(metric, view.x))
+    offered = choosing.offers(rows, view, Choice(metric, view.x))
     x, *rest = rng.sample([*offered.columns, None, None], len(offered.columns) + 2)
     only, log_x = rng.choice([None, *offered.only]), rng.random() < 0.8
     log_y = rng.choice([None, True, False])
     wish = Choice(metric, x or view.x, *rest[:2], only, None, log_x, log_y)
-    wish = choices.settled(rows, view, wish)
-    over = rng.choice([None, *choices.offers(rows, view, wish).over])
-    return choices.settled(rows, view, replace(wish, over=over))
+    wish = choosing.settled(rows, view, wish)
+    over = rng.choice([None, *choosing.offers(rows, view, wish).over])
+    return choosing.settled(rows, view, replace(wish, over=over))
 
 
 def test_a_free_choice_draws_its_columns():
@@ -109,13 +109,13 @@ def test_a_free_choice_draws_its_columns():
 
 def test_only_what_has_numbers_and_varies_is_offered():
     rows = GRID.rows(SUMMARY.assign(ttft_s=None))
-    offered = choices.offers(rows, GRID, Choice("tpot_s", "top_k"))
+    offered = choosing.offers(rows, GRID, Choice("tpot_s", "top_k"))
     assert offered.metrics == ["throughput_tok_s", "tpot_s", "e2e_s"]
     assert set(offered.columns) == {"expert_ffn_dim", "num_experts", "top_k", "method"}
     assert ("top_k", 4) in offered.only
     assert {c for c, _ in offered.only} <= set(offered.columns)
     constant = View("one batch", "grid", "batch", "top_k")
-    assert "batch" in choices.offers(rows, constant, Choice("tpot_s", "batch")).columns, (
+    assert "batch" in choosing.offers(rows, constant, Choice("tpot_s", "batch")).columns, (
         "the view's own stay"
     )
 
@@ -124,13 +124,13 @@ def test_a_wish_that_cannot_be_drawn_is_settled():
     rows = GRID.rows(SUMMARY.assign(ttft_s=None))
     wish = Choice("ttft_s", "text", "series", "top_k", ("batch", 7))
     settled = Choice("throughput_tok_s", "expert_ffn_dim", None, "top_k", None)
-    assert choices.settled(rows, GRID, wish) == settled
+    assert choosing.settled(rows, GRID, wish) == settled
     gone = View("gone", "grid", "no such column")
-    assert choices.first(rows, gone).x in rows
+    assert choosing.first(rows, gone).x in rows
 
 
 def test_a_taken_axis_swaps_with_the_other_role():
-    choice = choices.first(GRID.rows(SUMMARY), GRID)
+    choice = choosing.first(GRID.rows(SUMMARY), GRID)
     swapped = moved(choice, "x", "top_k")
     assert (swapped.x, swapped.line, swapped.panel) == ("top_k", "expert_ffn_dim", "num_experts")
     no_lines = moved(choice, "line", None)
@@ -148,7 +148,7 @@ def test_rows_that_share_a_place_are_told_apart_in_the_names_of_lines():
     assert any(f"{arranged.MOST_LINES} of 16 lines shown" in note for note in notes)
     assert rows["line_label"].str.contains("active, ").all()
     twice = pd.concat([GRID.rows(SUMMARY)] * 2)
-    rows, *_ = arranged.arranged(twice, choices.first(twice, GRID))
+    rows, *_ = arranged.arranged(twice, choosing.first(twice, GRID))
     assert "1 active (2)" in set(rows["line_label"])
 
 
@@ -302,9 +302,9 @@ def test_a_base_that_is_not_drawn_is_said_and_values_are_drawn():
 def test_only_numbers_above_zero_have_ratios():
     rows = of_formats().assign(gain_pct=[0.0, 50.0, 60.0])
     view = View("gain", None, "batch", "series", metric="gain_pct")
-    assert choices.offers(rows, view, Choice("gain_pct", "batch", "series")).over == []
+    assert choosing.offers(rows, view, Choice("gain_pct", "batch", "series")).over == []
     plain = Choice("throughput_tok_s", "batch", "series")
-    assert ("series", "bf16") in choices.offers(rows, view, plain).over
+    assert ("series", "bf16") in choosing.offers(rows, view, plain).over
 
 
 def test_layers_look_as_the_key_says():
@@ -346,7 +346,7 @@ def test_two_rows_have_a_difference_with_its_interval():
 )
 def test_a_click_tells_the_points_yaml_command_and_record(profile, stem):
     view, rows = next(iter(found(profile, stem).items()))
-    drawn, spec, _ = arranged.arranged(rows, choices.first(rows, view))
+    drawn, spec, _ = arranged.arranged(rows, choosing.first(rows, view))
     one = hover.records(drawn[drawn["status"] == "ok"])[0]
     text = hover.details(one, shipped.REFERENCE / profile / stem)
     assert f"model: {one['model']}" in text and f"key: {one['key']}" in text
@@ -361,7 +361,7 @@ def test_balance_metrics_of_section_7_are_offered():
 
 
 def test_error_bars_stay():
-    fig, *_ = arranged.picture(GRID.rows(SUMMARY), choices.first(GRID.rows(SUMMARY), GRID))
+    fig, *_ = arranged.picture(GRID.rows(SUMMARY), choosing.first(GRID.rows(SUMMARY), GRID))
     assert any(isinstance(c, ErrorbarContainer) for ax in fig.axes for c in ax.containers)
 
 

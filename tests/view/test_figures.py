@@ -7,8 +7,7 @@ import pytest
 import view_tables as t
 from matplotlib.patches import Rectangle
 
-from moebook.plot import rows as tables
-from moebook.plot import style
+from moebook.plot import figure, style
 from moebook.sections.hyperparameter_scaling import figures as f
 from moebook.sections.model_comparison import breakdown
 
@@ -285,9 +284,9 @@ def test_a_row_that_is_ok_without_its_number_is_marked_not_dropped():
 
 def test_rows_belong_to_every_sweep_they_name():
     both = t.tiny_grid().assign(sweeps="validation,grid")
-    assert len(tables.rows_of(both, "x", "grid", ())) == 12
+    assert len(figure.rows_of(both, "x", "grid", ())) == 12
     with pytest.raises(ValueError, match="grid, validation"):
-        tables.rows_of(both, "x", "gri", ())
+        figure.rows_of(both, "x", "gri", ())
 
 
 def test_lines_over_the_fewest_active_experts_are_ratios_and_an_invalid_model_is_faded():

@@ -13,7 +13,7 @@ from model_tables import LLMS, VLMS, everything, imposing, models, small, vision
 from moebook import sections
 from moebook.sections.model_comparison import commentary as r
 from moebook.sections.model_comparison import figures as view
-from moebook.sections.model_comparison.pareto import accuracy_rows
+from moebook.sections.model_comparison.enrich import accuracy_rows
 
 TABLES = {"gpu": everything(), "cpu": small()}
 LATENCY, ACCURACY = ("llms", "vlms"), ("llm_accuracy", "vlm_accuracy")

@@ -14,8 +14,8 @@ import pytest
 from moebook import sections
 from moebook.predict.communication import Links
 from moebook.sections.parallelism import commentary as r
+from moebook.sections.parallelism import enrich
 from moebook.sections.parallelism import figures as f
-from moebook.sections.parallelism import scaling
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 import parallel_tables as t  # noqa: E402
@@ -95,7 +95,7 @@ def test_ideal_scaling_is_g_times_one_device_and_stays_in_view():
 
 
 def test_efficiency_of_one_device_is_all_of_it():
-    rows = scaling.over_devices(table("4xh100"))
+    rows = enrich.over_devices(table("4xh100"))
     ones = rows[(rows["series"] == "one device") & (rows["status"] == "ok")]
     assert np.allclose(ones["efficiency_pct"], 100)
     assert rows.loc[rows["series"] == "TP", "efficiency_pct"].between(1, 101).all()
@@ -161,7 +161,7 @@ def test_the_headline_says_run_or_composed():
 
 def test_readings_have_the_tables_numbers():
     made = table("4xh100")
-    rows = scaling.over_devices(made)
+    rows = enrich.over_devices(made)
     own = rows[
         (rows["series"] == "TP")
         & (rows["devices"] == 4)
@@ -170,7 +170,7 @@ def test_readings_have_the_tables_numbers():
     ]
     times = f"{own['efficiency_pct'].iloc[0] * 4 / 100:.2f} (run) |\n"
     assert times in r.over_devices(made) and "| 2 devices | 4 devices |" in r.over_devices(made)
-    error = scaling.errors(made)["error_pct"].abs().mean()
+    error = enrich.errors(made)["error_pct"].abs().mean()
     assert f"error of composed E2E is {error:.1f} %" in r.composed_vs_measured(made)
     assert "stand-in against its own model class" in r.composed_vs_measured(made)
     assert "extrapolated from engines with fewer layers" in r.over_devices(made)

@@ -12,7 +12,7 @@ import section_tables as t
 
 from moebook.plot import quality, style
 from moebook.sections.pruning import figures as pruning
-from moebook.sections.pruning.quality_figures import LOOKS
+from moebook.sections.pruning.figures import CRITERION_LOOKS
 from moebook.sections.quantization import figures
 
 ONE = {key: values for key, values in q.INCREASES.items() if key[1] == 50}
@@ -120,7 +120,7 @@ def test_a_missing_criterion_is_marked_where_it_would_stand():
     assert (
         len(marks) == 1 and "failed" in words(fig) and rows["status"].value_counts()["failed"] == 1
     )
-    assert marks[0].get_color() == LOOKS["norm"][0]
+    assert marks[0].get_color() == CRITERION_LOOKS["norm"][0]
     assert [len(y) for _, y in points(fig.axes[1]).values()] == [2, 1, 2, 2]
     speed, _ = draw(pruning, "quality_and_speed", "holes")
     assert "failed" in words(speed) and [

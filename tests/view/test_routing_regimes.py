@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from moebook.sections.hyperparameter_scaling import commentary, figures
-from moebook.sections.hyperparameter_scaling.regimes import (
+from moebook.sections.hyperparameter_scaling.tables import (
     AUTHOR,
     OVER,
     ends,

@@ -13,9 +13,9 @@ import pytest
 from moebook import sections
 from moebook.plot import style
 from moebook.predict.work import expected_tokens
-from moebook.sections.speculative_decoding import cost
+from moebook.sections.speculative_decoding import drafts
 from moebook.sections.speculative_decoding import figures as view
-from moebook.sections.speculative_decoding.acceptance import acceptance_for
+from moebook.sections.speculative_decoding.drafts import acceptance_for
 from moebook.sections.speculative_decoding.plan import PLAIN
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
@@ -38,7 +38,7 @@ def named(ax, gid):
 
 def curves(ax):
     """Lines over all acceptances."""
-    return [line for line in ax.lines if len(line.get_xdata()) == len(cost.GRID)]
+    return [line for line in ax.lines if len(line.get_xdata()) == len(drafts.GRID)]
 
 
 def words(fig):
@@ -156,7 +156,7 @@ def test_curves_of_the_speed_up_are_the_formula_and_runs_lie_on_them():
     assert run.get_xdata()[0] == 0.7
     assert run.get_ydata()[0] == pytest.approx(expected_tokens(0.7, 4) / t.step_ratio(0.19, 4, 16))
     assert (
-        set(rows["acceptance"]) == set(cost.GRID)
+        set(rows["acceptance"]) == set(drafts.GRID)
         and named(fig.axes[0], "level")[0].get_ydata()[0] == 1
     )
     (mark,) = named(fig.axes[0], "reached-n-gram")

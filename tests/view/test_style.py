@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from moebook.plot import layout, style
-from moebook.plot.names import name_points
+from moebook.plot.layout import name_points
 from moebook.sections.hyperparameter_scaling import figures
 
 

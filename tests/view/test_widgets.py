@@ -11,16 +11,15 @@ import view_tables as t
 from jupyter_client.manager import start_new_kernel
 
 from moebook import sections, workbook
-from moebook.explore import choices, hover, widgets
-from moebook.explore.live import HEADLESS
-from moebook.explore.source import Source
-from moebook.explore.views import View, with_rows
+from moebook.explore import hover, widgets
+from moebook.explore.views import Source, View, with_rows
+from moebook.explore.widgets import HEADLESS
 
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 GRID = ("expert_ffn_dim", "top_k", "num_experts")
 VIEWS = (View("grid", "grid", *GRID), View("batches", "batch_topk", "batch", "top_k", "model"))
 ASK = (
-    "import sys; from moebook.explore.live import is_live; "
+    "import sys; from moebook.explore.widgets import is_live; "
     "print(is_live(), 'ipywidgets' in sys.modules)"
 )
 
@@ -90,7 +89,7 @@ def explorer(
     source = Source("h200", summary, **more)
     found, missing = with_rows(source.rows(profiles), views)
     view = next(iter(found))
-    choice = replace(choices.first(found[view], view), **(wish or {}))
+    choice = replace(views.first(found[view], view), **(wish or {}))
     return widgets.Explorer(source, views, profiles, view, choice, list(missing))
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most
 from moebook.results.comparison import Comparison, Effect, items_of, plain, series, times
-from moebook.results.effects import heads, of_series
+from moebook.results.effects import of_each
 from moebook.results.intervals import estimate, log_ratio
 
 NO_ENDPOINT = (
@@ -51,10 +51,7 @@ def marginal_rise(
         below, above = _marginal(v, x)
         return above / below
 
-    items = tuple(
-        of_series(cells, rows, partial(rise, x=lengths[rows]), label)
-        for rows, label in zip(groups, heads(cells, groups), strict=True)
-    )
+    items = of_each(cells, groups, rise, lengths)
     used = cells.ok.iloc[np.unique(np.concatenate(groups))]
     return Effect(items, "x", used, differs, "; ".join(texts))
 

@@ -2,13 +2,14 @@
 
 import pandas as pd
 
-from moebook.plot import markdown
 from moebook.results import gains
 from moebook.results.cells import of_sweep
 from moebook.results.commentary import (
     NOTHING,
     commentary,
     ends_of,
+    first_and_last,
+    markdown,
     missing,
     nothing,
     planned,
@@ -77,11 +78,7 @@ def peaks(table: pd.DataFrame) -> str:
         share = 100 * rows[column].astype(float) / rows[published].astype(float)
         rows = rows.assign(**{column: rows[column] / TERA, f"{column}_pct": share})
         cells[label] = f"{{{column}:.3g}} ({{{column}_pct:.0f}} % of the published)"
-    text = (
-        f"Measured:{markdown.table(rows, cells)}"
-        if len(rows)
-        else "No device's peaks are measured."
-    )
+    text = f"Measured:{markdown(rows, cells)}" if len(rows) else "No device's peaks are measured."
     alone = table.loc[table["source_kind"] == "roofline", "device_label"]
     names = ", ".join(alone[~alone.isin(rows["device_label"])].unique())
     return (text + (f" Published figures alone: {names}." if names else "")).strip()
@@ -137,7 +134,7 @@ def latency(table: pd.DataFrame) -> str:
     ok = with_length(named(ok[ok["batch"] == ok["batch"].min()]))
     found = [
         f"{r.line}: {r.e2e_s:.3g} s at {r.length} tokens, {r.e2e_s_last:.3g} s at {r.length_last}"
-        for r in markdown.ends(ok, "line", "length").itertuples()
+        for r in first_and_last(ok, "line", "length").itertuples()
     ]
     return f"{'; '.join(found)}.{rest}"
 
@@ -190,7 +187,7 @@ def rooflines(table: pd.DataFrame) -> str:
     cells = {"published figures alone": "{line}", "least E2E (s)": "{e2e_s:.3g}"}
     head = f"Rooflines, run nowhere, at batch {at['batch'].iloc[0]}, {at['length'].iloc[0]} tokens:"
     ends = ends_of(shown, "e2e_s", "Published figures alone allow", "{:.3g} s", "line")
-    return f"{head}{markdown.table(shown, cells)}{ends}{rest.strip()}".strip()
+    return f"{head}{markdown(shown, cells)}{ends}{rest.strip()}".strip()
 
 
 @commentary
@@ -210,7 +207,7 @@ def knees(table: pd.DataFrame) -> str:
         cells[f"{REASONS[column]} from"] = f"{{{column}:,.0f}}"
     text = "Where the exponent rises most, and what should bend a curve within its lengths:"
     ends = ends_of(rows, "bend_measured", "Curves have their knee at", "{:,.0f} tokens", "line")
-    return f"{text}{markdown.table(rows, cells)}{ends}".strip()
+    return f"{text}{markdown(rows, cells)}{ends}".strip()
 
 
 def _gone(rows: pd.DataFrame) -> str:

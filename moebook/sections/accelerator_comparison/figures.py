@@ -12,14 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moebook.explore.views import View
 from moebook.plot import layout, style
 from moebook.plot import lines as panels
-from moebook.plot.figure import Drawing, figure
+from moebook.plot.figure import Drawing, figure, rows_of, with_numbers
 from moebook.plot.lines import Spec
-from moebook.plot.rows import (
-    rows_of,
-    with_numbers,
-)
 from moebook.results.cells import of_sweep
 
 LABELS = ("device_label", "source_kind")
@@ -213,3 +210,13 @@ def _line_looks(rows: pd.DataFrame) -> panels.Looks:
     nth = pd.factorize(what, sort=True)[0] % len(style.MARKERS)
     every = zip(lines["line"], lines["device_label"], nth, strict=True)
     return {line: (devices[device][0], style.MARKERS[i]) for line, device, i in every}
+
+
+VIEW_COMMON = View("same points on every device", "common", "input_tokens", "device_label", "batch")
+VIEW_SCOUT = replace(VIEW_COMMON, sweep="scout")
+VIEWS = (
+    VIEW_COMMON,
+    replace(VIEW_SCOUT, name="Fig 16: measured", where={"source_kind": "measured"}),
+    replace(VIEW_SCOUT, name="Fig 16: rooflines", where={"source_kind": "roofline"}),
+    replace(VIEW_COMMON, name="another model in 16 bits", sweep="reference"),
+)

@@ -2,12 +2,13 @@
 
 import pandas as pd
 
-from moebook.plot import markdown
 from moebook.predict.layers import turning_points
 from moebook.results.commentary import (
     NOTHING,
     commentary,
     ends_of,
+    first_and_last,
+    markdown,
     measured,
     missing,
     nothing,
@@ -80,7 +81,7 @@ def layer_time(table: pd.DataFrame) -> str:
     rows = rows.assign(us=1e6 * rows[TIME].astype(float))
     by_tokens = rows.groupby(["series", "batch"], sort=False)["us"].agg(["min", "max"])
     errors = rows.groupby("series")["relative_error"].max().astype(float).reset_index()
-    found = markdown.ends(by_tokens.reset_index(), "series", "batch").merge(errors, on="series")
+    found = first_and_last(by_tokens.reset_index(), "series", "batch").merge(errors, on="series")
     cells = {
         "": "{series}",
         "fewest tokens": "{min:,.0f}–{max:,.0f} µs for {batch:,}",
@@ -89,7 +90,7 @@ def layer_time(table: pd.DataFrame) -> str:
     }
     head = "Times over the models, and the largest error against float64:"
     ends = ends_of(found, "max_last", "A call of the most tokens takes", "{:,.0f} µs")
-    return head + markdown.table(found, cells) + ends + missing(table, "layer").lstrip()
+    return head + markdown(found, cells) + ends + missing(table, "layer").lstrip()
 
 
 @commentary
@@ -101,14 +102,14 @@ def layer_slowdown(table: pd.DataFrame) -> str:
         return nothing(table, "layer", NOTHING)
     found = ratios(rows, "layer", fused, TIME).dropna(subset="ratio")
     medians = found.groupby(["series", "batch"])["ratio"].median().reset_index()
-    most = markdown.ends(medians, "series", "ratio")[["series", "batch_last", "ratio_last"]]
+    most = first_and_last(medians, "series", "ratio")[["series", "batch_last", "ratio_last"]]
     cells = {
         "": "{series}",
         "fewest tokens": "{ratio:.1f} for {batch:,}",
         "most times": "{ratio_last_most:.1f} for {batch_last_most:,}",
         "most tokens": "{ratio_last:.1f} for {batch_last:,}",
     }
-    found = markdown.ends(medians, "series", "batch").merge(
+    found = first_and_last(medians, "series", "batch").merge(
         most, on="series", suffixes=("", "_most")
     )
     if found.empty:
@@ -118,7 +119,7 @@ def layer_slowdown(table: pd.DataFrame) -> str:
         for end, word in (("", "fewest"), ("_last", "most"))
     )
     head = f"How many times as long as {fused} (median over models):"
-    return head + markdown.table(found, cells) + ends.strip()
+    return head + markdown(found, cells) + ends.strip()
 
 
 @commentary
@@ -152,7 +153,7 @@ def roofline(table: pd.DataFrame) -> str:
         ends_of(found.reset_index(), "high", "The best share of the roof:", "{:.0f} %")
         + "A variant is compute-bound from where the flat time of reading all experts meets the "
         "line of the largest call."
-        + markdown.table(found.assign(timing=timing).reset_index(), cells)
+        + markdown(found.assign(timing=timing).reset_index(), cells)
         + beyond * bool((turns["share"] > 100).any())
     )
 
@@ -175,7 +176,7 @@ def layer_quantized(table: pd.DataFrame) -> str:
     )
     cells = {"": "{series}", "from": "{min:.2f}", "to": "{max:.2f}", "median": "{median:.2f}"}
     ends = ends_of(found, "median", "In the median a format is", "{:.2f} times as fast")
-    return head + markdown.table(found, cells) + ends + missing(table, "layer_quantized").lstrip()
+    return head + markdown(found, cells) + ends + missing(table, "layer_quantized").lstrip()
 
 
 @commentary
@@ -225,8 +226,8 @@ def _gains(table: pd.DataFrame, sweep: str, axis: str) -> str:
         "mean": "{mean:+.0f} %",
         "graphs of both": "{graphs_over}, {graphs}",
     }
-    found = markdown.ends(found, "series", axis).merge(means, on="series")
+    found = first_and_last(found, "series", axis).merge(means, on="series")
     head = "Gain in throughput:" if len(found) else NOTHING
     others = found[found["series"] != NO_GRAPHS]
     ends = ends_of(others, "mean", "The fused kernel gains, on average,")
-    return head + markdown.table(found, cells) + ends + missing(table, sweep).lstrip()
+    return head + markdown(found, cells) + ends + missing(table, sweep).lstrip()

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
+from moebook.explore.views import View
 from moebook.plot import layout, style
 from moebook.plot import lines as panels
-from moebook.plot.figure import Drawing, figure
-from moebook.plot.lines import Spec, lines
-from moebook.plot.rows import (
+from moebook.plot.figure import (
+    Drawing,
+    figure,
     layer_rows,
     one_per_place,
     plotted,
@@ -23,6 +24,7 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
+from moebook.plot.lines import Spec, lines
 from moebook.results.cells import of_sweep
 from moebook.results.gains import ratios
 
@@ -222,3 +224,22 @@ def _note_tokens(ax: Axes, rows: pd.DataFrame) -> None:
         where = {"ha": "left", "va": "top", "xytext": (2.5, -2), "textcoords": "offset points"}
         ax.annotate(f"{tokens}", at, **where, **look)
         last = at[0]
+
+
+LAYER_VIEW = {"metric": "layer_time_us", "table": layer_rows}
+OVER_LOOP = {"over": ("series", "expert loop")}
+VIEWS = (
+    View("one layer", "layer", "tokens", "series", "model", **LAYER_VIEW),
+    View(
+        "one layer, against the loop",
+        "layer",
+        "tokens",
+        "series",
+        "model",
+        **LAYER_VIEW,
+        **OVER_LOOP,
+    ),
+    View("one quantized layer", "layer_quantized", "tokens", "series", "model", **LAYER_VIEW),
+    View("Fig 14: batch", "ladder_batch", "batch", "series", "model", **OVER_LOOP),
+    View("Fig 14: length", "ladder_length", "input_tokens", "series", "model", **OVER_LOOP),
+)

@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from moebook.plot.markdown import markdown
-from moebook.plot.rows import AXES
+from moebook.plot.figure import AXES
 from moebook.predict import columns
 from moebook.predict.columns import under_the_floor
 from moebook.results.commentary import (
@@ -13,6 +12,7 @@ from moebook.results.commentary import (
     commentary,
     ends_of,
     energy,
+    markdown,
     measured,
     nothing,
     planned,
@@ -23,7 +23,7 @@ from moebook.results.commentary import (
 from moebook.results.page import Number
 from moebook.results.schema import kind_word
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
-from moebook.sections.hyperparameter_scaling.regimes import (
+from moebook.sections.hyperparameter_scaling.tables import (
     AUTHOR,
     FROM_K,
     OVER,
@@ -31,8 +31,8 @@ from moebook.sections.hyperparameter_scaling.regimes import (
     ends,
     nearest,
     regime_rows,
+    validation_table,
 )
-from moebook.sections.hyperparameter_scaling.validation import validation_table
 
 __all__ = ["energy", "predicted_vs_measured", "price"]
 
@@ -180,7 +180,7 @@ def routing_regimes(table: pd.DataFrame) -> str:
         sides = last[[f"{OVER}_lo", f"{OVER}_hi"]].sub(1).mul(100)
         said += [f" [{a:+.0f}, {b:+.0f}]" if a == a else "" for a, b in sides.to_numpy()]
     wide = last.assign(said=said).pivot(index="place", columns="regime", values="said")
-    shown = wide[list(dict.fromkeys(last["regime"]))].fillna("–").reset_index()
+    shown = wide[list(dict.fromkeys(last["regime"]))].reset_index()
     follows = "".join(_follows(model, own) for model, own in last.groupby("model", sort=False))
     return (
         f"Change of throughput from {FROM_K} active experts to the most that were published, else "

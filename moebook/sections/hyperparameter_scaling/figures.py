@@ -2,16 +2,23 @@
 
 import pandas as pd
 
+from moebook.explore.views import View
 from moebook.plot import length_axis
-from moebook.plot.checks import predicted_vs_measured
-from moebook.plot.energy import energy
-from moebook.plot.figure import Drawing, figure
+from moebook.plot.figure import (
+    Drawing,
+    figure,
+    one_per_place,
+    plotted,
+    reading,
+    rows_of,
+    with_numbers,
+)
 from moebook.plot.lines import Spec, grey_out, lines
-from moebook.plot.rows import one_per_place, plotted, reading, rows_of, with_numbers
+from moebook.plot.shared import energy, predicted_vs_measured
 from moebook.predict.columns import under_the_floor
 from moebook.results.commentary import T
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL, grid_heatmap, grid_over_floor
-from moebook.sections.hyperparameter_scaling.regimes import FROM_K, OVER, regime_rows
+from moebook.sections.hyperparameter_scaling.tables import FROM_K, OVER, regime_rows
 
 __all__ = ["energy", "grid_heatmap", "grid_over_floor", "predicted_vs_measured"]
 
@@ -139,3 +146,24 @@ def over_floor(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     shown = [f"{name.lower()}_over_floor" for name in bounds]
     shown = [column for column in shown if ok[column].notna().any()]
     return fig, plotted(ok, ["ttft_s", "tpot_s"], ["floor_ttft_s", "floor_tpot_s", *shown])
+
+
+FFN, EXPERTS, ACTIVE = "expert_ffn_dim", "num_experts", "top_k"
+VIEWS = (
+    View("Fig 7: FFN width", "grid", FFN, ACTIVE, EXPERTS),
+    View("Fig 8: experts", "grid", EXPERTS, ACTIVE, FFN),
+    View("Fig 9: active experts", "grid", ACTIVE, EXPERTS, FFN),
+    View("grid, all tokens routed the same", "grid_same", FFN, ACTIVE, EXPERTS),
+    View("routing", "routing", ACTIVE, "routing", "model", over=(ACTIVE, 2)),
+    View(
+        "Fig 5: batch and active experts", "batch_topk", "batch", ACTIVE, "model", over=(ACTIVE, 1)
+    ),
+    View(
+        "Fig 6: batch and length",
+        "batch_length",
+        "batch",
+        "input_tokens",
+        "model",
+        over=("input_tokens", 128),
+    ),
+)

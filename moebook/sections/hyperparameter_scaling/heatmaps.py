@@ -11,10 +11,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from moebook.plot import layout, lines, style
-from moebook.plot.figure import Drawing, figure
-from moebook.plot.rows import (
+from moebook.plot.figure import (
     AXES,
     METRICS,
+    Drawing,
+    figure,
     one_per_place,
     plotted,
     reading,

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from moebook.plot.rows import rows_of, with_numbers
+from moebook.plot.figure import rows_of, with_numbers
 from moebook.results.balance import (
     Correlation,
     overall,

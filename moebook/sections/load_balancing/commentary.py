@@ -6,9 +6,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from moebook.plot.markdown import table
 from moebook.results.balance import EP_DEGREES, overall, sampling_floor, statistics
-from moebook.results.commentary import commentary, ends_of, measured, missing, nothing
+from moebook.results.commentary import commentary, ends_of, markdown, measured, missing, nothing
 from moebook.results.gains import METRIC
 from moebook.results.page import Number
 from moebook.sections.load_balancing import choices, skew
@@ -89,7 +88,7 @@ def training(summary: pd.DataFrame) -> str:
         f"{len(rows)} models were trained alike: `loss-free` is another architecture, the others "
         "differ in their balance loss alone. Token frequencies alone give a held-out perplexity of "
         f"{rows['unigram_perplexity'].iloc[0]:.1f}."
-        f"{missing(summary, 'training')}{table(rows.assign(**millions), heads)}"
+        f"{missing(summary, 'training')}{markdown(rows.assign(**millions), heads)}"
     )
 
 
@@ -116,7 +115,7 @@ def heatmaps(summary: pd.DataFrame) -> str:
         f"By chance, of "
         f"{tokens:,.0f} tokens, a perfectly even router of {experts} experts would "
         f"show a coefficient of variation of {chance['cv']:.3f} and {chance['max_over_mean']:.2f} "
-        f"times the uniform share.{missing(summary, 'balance')}{table(found, heads)}"
+        f"times the uniform share.{missing(summary, 'balance')}{markdown(found, heads)}"
     )
 
 
@@ -150,7 +149,7 @@ def domains(summary: pd.DataFrame) -> str:
         ends_of(found, "moved_pct", "Of choices move from text to text", "{:.0f} %", "variant")
         + "Share of choices that go to other experts from one text to another, mean over pairs of "
         "texts and layers. A model that is even over all texts can still be uneven on one."
-        + table(found, heads)
+        + markdown(found, heads)
     )
 
 
@@ -186,7 +185,7 @@ def over_training(summary: pd.DataFrame) -> str:
     }
     said = "Coefficient of variation of the load on one fixed batch, mean over layers."
     said = ends_of(found, "last", "At the last step the load varies by", "{:.2f}", "variant") + said
-    return said + missing(summary, "training") + table(found, heads)
+    return said + missing(summary, "training") + markdown(found, heads)
 
 
 @commentary
@@ -207,7 +206,7 @@ def balance_and_quality(summary: pd.DataFrame) -> str:
     others = found.drop(index=BASE, errors="ignore")
     said = ends_of(others, "over_pct", f"Over {BASE} perplexity changes by", "{:+.2f} %", "variant")
     said += "Each was trained once, so what another seed would change is not known."
-    return said + table(found, heads)
+    return said + markdown(found, heads)
 
 
 @commentary
@@ -225,7 +224,7 @@ def ep_balance(summary: pd.DataFrame) -> str:
         ends_of(means, columns[EP_DEGREES[-1]], f"On {last}, over the mean,", TIMES, "variant")
         + "Load of the fullest rank over the mean, mean over texts and layers. A layer that is "
         "bound by computing waits that many times as long as on even ranks; the mean over layers "
-        f"is what a whole model waits.{missing(summary, 'balance')}{table(means, heads)}"
+        f"is what a whole model waits.{missing(summary, 'balance')}{markdown(means, heads)}"
     )
 
 
@@ -253,7 +252,7 @@ def importance(summary: pd.DataFrame) -> str:
         found, "rho", "Frequency and worth of an expert correlate by ρ", "{:+.2f}", "variant"
     )
     said += f"Rank correlation of frequency and cost, over {layers} layers of {experts} experts."
-    return said + missing(summary, "importance") + table(found, heads)
+    return said + missing(summary, "importance") + markdown(found, heads)
 
 
 @commentary
@@ -271,7 +270,7 @@ def real_batches(summary: pd.DataFrame) -> str:
         f"{ends_of(own, 'place', 'Real batches lie at', '{:.2f}', 'name')}At 0 all sequences of a "
         "step take the same experts, at 1 experts are drawn evenly; mean over steps and prompts. "
         "Small models that continue greedily repeat themselves, which brings sequences together."
-        f"{missing(summary, batches.SWEEP)}{table(wide.reset_index(), heads)}"
+        f"{missing(summary, batches.SWEEP)}{markdown(wide.reset_index(), heads)}"
     )
 
 
@@ -307,7 +306,7 @@ def skew_layer(summary: pd.DataFrame) -> str:
             f" The prediction from the experts read is off by {off_pct.median():.0f} % in the "
             f"median, {off_pct.max():.0f} % at most."
         )
-    return said + missing(summary, "skew_layer") + table(found, heads)
+    return said + missing(summary, "skew_layer") + markdown(found, heads)
 
 
 @commentary
@@ -332,7 +331,7 @@ def skew_engine(summary: pd.DataFrame) -> str:
         f"{(ratio > 1 + LIMIT).sum()} are faster by over {100 * LIMIT:.0f} %, "
         f"{(ratio < 1 - LIMIT).sum()} slower. On one device skew reduces the distinct experts that "
         "a step reads; a single sequence reads its own K experts whatever the skew."
-        f"{missing(summary, 'skew_engine')}{table(most, heads)}"
+        f"{missing(summary, 'skew_engine')}{markdown(most, heads)}"
     )
 
 
@@ -351,7 +350,7 @@ def skew_ep(summary: pd.DataFrame) -> str:
         f"Time of a layer of {rows['model'].iloc[0]} under zipf {rows['skew'].max():g}, × uniform. "
         "PREDICTED: experts placed at random, the fullest rank. Expert parallelism is where "
         "imbalance costs: all ranks wait for the fullest. Communication, and moving or copying hot "
-        f"experts, are not in this.{table(found.reset_index(), heads)}"
+        f"experts, are not in this.{markdown(found.reset_index(), heads)}"
     )
 
 

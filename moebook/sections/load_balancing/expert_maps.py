@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from moebook.plot import layout, lines, style
-from moebook.plot.figure import Drawing, figure
-from moebook.plot.rows import one_per_place, rows_of, with_numbers
+from moebook.plot.figure import Drawing, figure, one_per_place, rows_of, with_numbers
 from moebook.sections.load_balancing import choices
 
 COLOUR_MAP = "cividis"  # from dark to light, so that little and much differ in grey, too

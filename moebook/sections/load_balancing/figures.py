@@ -10,12 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from moebook.explore.views import View
 from moebook.plot import layout, lines, style
-from moebook.plot.curves import Words, curves
-from moebook.plot.figure import Drawing, figure
+from moebook.plot.figure import (
+    Drawing,
+    figure,
+    layer_rows,
+    one_per_place,
+    plotted,
+    rows_of,
+    values_of,
+    with_numbers,
+)
+from moebook.plot.layout import two_panels
 from moebook.plot.lines import Spec
-from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
-from moebook.plot.two_panels import two_panels
 from moebook.results.balance import EP_DEGREES
 from moebook.results.gains import METRIC
 from moebook.sections.load_balancing import choices, skew
@@ -150,10 +158,11 @@ def ep_balance(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     found = pd.concat(parts, ignore_index=True).astype({f"ep{end}": float for end in skew.ENDS})
     found = found[(found["status"] != "ok") | found["ep"].notna()]  # degrees that divide E
     axes = {"panel": "panel", "line": "variant", "x": "degree", "metric": "ep", "kind": "kind"}
-    spec = Spec("ep_balance", None, **axes, log_y=False, level=1, level_label="even ranks")
-    words = Words("expert-parallel ranks (count)", "fullest rank over mean (×)", methods=False)
+    words = {"x_label": "expert-parallel ranks (count)", "y_label": "fullest rank over mean (×)"}
+    level = {"level": 1, "level_label": "even ranks"}
+    spec = Spec("ep_balance", None, **axes, **words, **level, log_y=False)
     looks = lines.looks_of(list(dict.fromkeys(rows["variant"])))
-    fig = curves(found, spec, words, width=width, looks=looks)
+    fig, _ = lines.lines(found, spec, width=width, looks=looks)
     return fig, plotted(found, ["ep"], ["series", "text", "degree"])
 
 
@@ -164,10 +173,11 @@ def skew_layer(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     rows = skew.layer_ratios(summary, "skew_layer")
     axes = {"panel": "model", "line": "tokens", "x": "skew", "metric": "ratio"}
     scales = {"log_x": False, "log_y": False, "marker_scale": 0.7}
-    spec = Spec("skew_layer", None, **axes, **scales, **UNIFORM_ROUTING, kind="layer_timing")
-    predicted = ("predicted_ratio", "predicted by experts read")
-    words = Words(SKEW_LABEL, "time of one layer (× uniform)", *predicted)
-    fig = curves(rows, spec, words, width=width)
+    words = {"x_label": SKEW_LABEL, "y_label": "time of one layer (× uniform)"}
+    dashed = {"dashed": "predicted_ratio", "dashed_label": "predicted by experts read"}
+    looks = {**scales, **words, **dashed, **UNIFORM_ROUTING}
+    spec = Spec("skew_layer", None, **axes, **looks, kind="layer_timing")
+    fig, _ = lines.lines(rows, spec, width=width)
     more = ("series", "skew", "tokens", "predicted_ratio", "experts_hit")
     return fig, plotted(rows, ["ratio"], [*more, "layer_time_us", "layer_timing"])
 
@@ -245,3 +255,26 @@ def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
         names = [f"{d} ranks, PREDICTED" if d > 1 else "one device, measured" for d in looks]
         layout.settle(fig, (handles, names))
         return fig, found
+
+
+STEP = "experts_per_step"
+BALANCE = "balance_max_over_mean"
+EVEN = {"log_x": False, "over": ("skew", 0.0)}
+LAYER_VIEW = {"metric": "layer_time_us", "table": layer_rows}
+VIEWS = (
+    View("balance", "balance", "series", "text", metric=BALANCE),
+    View(
+        "balance of expert-parallel ranks",
+        "balance",
+        "series",
+        "text",
+        metric="balance_ep8_max_over_mean",
+    ),
+    View("training", "training", "series", metric="perplexity"),
+    View("experts of real batches", "real_batches", "batch", "series", "model", metric=STEP),
+    View("importance of experts", "importance", "series", metric=BALANCE),
+    View(
+        "skewed routing, one layer", "skew_layer", "skew", "tokens", "model", **LAYER_VIEW, **EVEN
+    ),
+    View("skewed routing, engine", "skew_engine", "skew", "batch", "model", **EVEN),
+)

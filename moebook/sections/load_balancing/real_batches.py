@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from moebook.models.costs import distinct_experts
-from moebook.plot.curves import Words, curves
-from moebook.plot.figure import Drawing, figure
-from moebook.plot.lines import Spec
-from moebook.plot.rows import one_per_place, rows_of, with_numbers
+from moebook.plot.figure import Drawing, figure, one_per_place, rows_of, with_numbers
+from moebook.plot.lines import Spec, lines
 from moebook.sections.load_balancing.choices import array
 
 SWEEP, COLUMN = "real_batches", "step_experts"
@@ -49,7 +47,11 @@ def real_batches(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     found["panel"] = found["model"] + ", batch " + found["batch"].astype(str)
     ends = {"level": 1.0, "level_label": "experts drawn evenly", "kind": "kind"}
     axes = {"panel": "panel", "line": "series", "x": "step", "metric": "place"}
-    spec = Spec(SWEEP, None, **axes, **ends, log_x=False, log_y=False, marker_scale=0.7)
-    words = Words("decode step (count)", "experts of a step\n(0: the same for all)", methods=False)
-    fig = curves(found.assign(kind="full"), spec, words, width=width)
+    words = {
+        "x_label": "decode step (count)",
+        "y_label": "experts of a step\n(0: the same for all)",
+    }
+    scales = {"log_x": False, "log_y": False, "marker_scale": 0.7}
+    spec = Spec(SWEEP, None, **axes, **words, **ends, **scales)
+    fig, _ = lines(found.assign(kind="full"), spec, width=width)
     return fig, found

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from moebook.plot.rows import one_per_place, reading, rows_of, values_of, with_numbers
+from moebook.plot.figure import one_per_place, reading, rows_of, values_of, with_numbers
 from moebook.predict.layers import work
 from moebook.results.balance import EP_DEGREES
 from moebook.results.gains import METRIC, ratios

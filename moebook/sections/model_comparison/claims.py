@@ -1,15 +1,142 @@
-"""Section 9: what the source claims, and what decides each."""
+"""Section 9: what the source claims, and the effects that decide each: one model against others, at
+one workload and in one number format, as FP8 of one against bf16 of another would compare formats.
 
+A model that was planned in that format and has no number there is named in the text, and the effect
+is then not `whole`. At one workload throughput is tokens over E2E latency, so both follow from one
+metric: twice the throughput is half the latency."""
+
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
+from moebook.models import catalog, sizes
+from moebook.results.cells import METRIC, Cells, Untested
 from moebook.results.claims import INF, Claim, Part, at_least, at_most, within
-from moebook.sections.model_comparison.effects import (
-    ffn_share,
-    model_change,
-    model_lead,
-    model_order,
-    over_fastest,
-)
+from moebook.results.comparison import Comparison, Effect, Item, items_of, percent, plain
+from moebook.results.conditions import routing_of
+from moebook.results.effects import of_series
+from moebook.sections.model_comparison.enrich import common_format
+
+FFN_PARTS = ("experts", "shared_experts", "dense_ffn")
+
+
+def model_lead(cells: Cells, model: str, over: str = "fastest") -> Effect:
+    """How much faster a model is than the fastest (or slowest) other one, %."""
+    cells, lacking = _in_one_format(cells, [model])
+    _alike(cells)
+    is_it = cells.ok["model"].to_numpy() == model
+    if is_it.all():
+        raise Untested(f"no other model was measured beside {model}{lacking}")
+    best = {"fastest": np.max, "slowest": np.min}[over]
+    rows = [int(is_it.argmax()), *np.flatnonzero(~is_it)]
+    lead = of_series(
+        cells, rows, lambda v: np.log(v[..., 0] / best(v[..., 1:], axis=-1)), "", percent
+    )
+    order = cells.ok["model"].iloc[np.argsort(-cells.values.value)]
+    return _effect((lead,), cells, f"fastest to slowest: {plain(order)}", lacking)
+
+
+def model_change(cells: Cells, model: str, over: str, column: str = METRIC) -> Effect:
+    """Change of `column` from the model `over` to `model`, %."""
+    found = _steps(cells, [over, model], column)
+    return replace(found, basis=found.basis.iloc[::-1])
+
+
+def model_order(cells: Cells, models: list[str], column: str) -> Effect:
+    """Change of `column` from each of `models` to the next, %: all over 0 where they stand in this
+    order."""
+    return _steps(cells, models, column)
+
+
+def _steps(cells: Cells, models: list[str], column: str) -> Effect:
+    points = cells.planned.assign(sweeps="own")
+    cells = Cells.of(points, "own", column, cells.change)
+    cells, _ = _in_one_format(cells, models)
+    at = np.array(_at(cells, models))
+    _alike(cells.select(*(rows["model"].isin(models) for rows in (cells.ok, cells.planned))))
+    pairs = Comparison(cells, at[1:], at[:-1], (), "")
+    factor, form = (1e3, "{:,.1f} ms") if column.endswith("_s") else (1, "{:,.0f} tokens/s")
+    values = zip(models, cells.values.value[at], strict=True)
+    each = [f"{m} {form.format(factor * v)}" for m, v in values]
+    items = items_of(pairs.log_ratios(), models[1:], percent)
+    found = _effect(items, cells, ", ".join(each))
+    return replace(found, basis=cells.ok.iloc[at])
+
+
+def over_fastest(cells: Cells, models: list[str], of: str = "change") -> Effect:
+    """Change of throughput (or, `of` latency, of E2E) from the fastest model to each of `models`,
+    %."""
+    cells, lacking = _in_one_format(cells, models)
+    _alike(cells)
+    fastest = int(cells.values.value.argmax())
+    name = cells.ok["model"].iloc[fastest]
+    if name in models:
+        raise Untested(f"{name} is itself the fastest{lacking}")
+    at = np.array(_at(cells, models))
+    pairs = Comparison(cells, at, np.full(len(at), fastest), (), "")
+    found = pairs.effect(over=of != "latency")
+    items = tuple(replace(one, label=m) for one, m in zip(found.items, models, strict=True))
+    each = ", ".join(f"{item.label} {item.value:+.0f} %" for item in items)
+    return _effect(items, cells, f"over {name}: {each}", lacking)
+
+
+def ffn_share(cells: Cells, models: list[str], of: str) -> Effect:
+    """Share of FFN layers (routed, shared, dense) in all or in active parameters of published
+    models, %: counted from their configs, without noise and whatever was measured."""
+    counts = {"total": sizes.parameter_counts, "active": sizes.active_counts}[of]
+    items = []
+    for name in models:
+        own = counts(catalog.load(name))
+        items.append(Item(name, 100 * sum(own[part] for part in FFN_PARTS) / sum(own.values())))
+    items.sort(key=lambda item: item.value)
+    text = f"from {items[0].value:.1f} % ({items[0].label}) to {items[-1].value:.1f} %"
+    if under := [item.label for item in items if item.value <= 50]:
+        text += f"; not most of it: {plain(under)}"
+    return Effect(tuple(items), "% of parameters", cells.ok.iloc[:0], (), text)
+
+
+def _alike(cells: Cells) -> None:
+    """Untested where the routing of some of the models is imposed and that of others is not: how
+    many experts a step reads decides its time."""
+    routing = routing_of(cells.ok)
+    if routing.nunique() > 1:
+        each = "; ".join(
+            f"{name}: {plain(cells.ok.loc[own.index, 'model'])}"
+            for name, own in routing.groupby(routing)
+        )
+        raise Untested(f"the models are not routed alike, so their times do not compare ({each})")
+
+
+def _in_one_format(cells: Cells, models: list[str]) -> tuple[Cells, str]:
+    """The cells of the series in which most models are, of those in which all of `models` are, and
+    a text on the models planned in it that have no number. Untested where no series has all of
+    `models`."""
+    if absent := [m for m in models if m not in set(cells.planned["model"])]:
+        raise Untested(f"not among the models compared: {plain(absent)}")
+    name = common_format(cells.ok, models)
+    kept = cells.select(cells.ok["series"] == name, cells.planned["series"] == name)
+    if lacking := [m for m in models if m not in set(kept.ok["model"])]:
+        own = kept.planned[kept.planned["model"].isin(lacking)]
+        reasons = [f" ({reason})" for reason in own["reason"].fillna(own["status"])]
+        raise Untested(
+            f"no format has a number of {plain(models)} alike; in {name} none of {plain(lacking)}"
+            f"{''.join(reasons[:1])}"
+        )
+    gone = kept.planned[kept.planned["status"] != "ok"].drop_duplicates("model")
+    each = "; ".join(f"{row.model}: {row.reason or row.status}" for row in gone.itertuples())
+    return kept, f"; not measured in {name}: {each}" if each else ""
+
+
+def _at(cells: Cells, models: list[str]) -> list[int]:
+    return [int((cells.ok["model"] == model).argmax()) for model in models]
+
+
+def _effect(items: tuple[Item, ...], cells: Cells, text: str, lacking: str = "") -> Effect:
+    name, routing = cells.ok["series"].iloc[0], plain(sorted(set(routing_of(cells.ok))))
+    text = f"in {name}, routing {routing}: {text}{lacking}"
+    return Effect(items, "%", cells.ok, (), text, not lacking)
+
 
 SOURCE = {"batch": [64], "input_tokens": [2048], "output_tokens": [2048], "device": "H100"}
 OLMOE = "OLMoE-1B-7B-0125"

@@ -4,7 +4,6 @@ from itertools import product
 
 import pandas as pd
 
-from moebook.plot.markdown import markdown
 from moebook.predict.columns import is_under
 from moebook.results.commentary import (
     NOTHING,
@@ -14,6 +13,7 @@ from moebook.results.commentary import (
     ends_of,
     energy,
     in_order,
+    markdown,
     measured,
     nothing,
     planned,
@@ -22,13 +22,13 @@ from moebook.results.commentary import (
 )
 from moebook.results.page import Number
 from moebook.sections.model_comparison import accuracies, breakdown
-from moebook.sections.model_comparison.params import ALL_LLMS
-from moebook.sections.model_comparison.pareto import (
+from moebook.sections.model_comparison.enrich import (
     accuracy_rows,
     common_format,
     on_front,
     suites_of,
 )
+from moebook.sections.model_comparison.params import ALL_LLMS
 
 __all__ = ["energy", "predicted_vs_measured", "price"]
 

@@ -10,17 +10,26 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from moebook.explore.views import View
 from moebook.plot import layout, lines, style
-from moebook.plot.checks import predicted_vs_measured
-from moebook.plot.energy import energy
-from moebook.plot.figure import Drawing, figure
+from moebook.plot.figure import (
+    METRICS,
+    Drawing,
+    figure,
+    one_per_place,
+    plotted,
+    rows_of,
+    values_of,
+    with_numbers,
+)
+from moebook.plot.layout import name_points
 from moebook.plot.lines import Spec
-from moebook.plot.names import name_points
-from moebook.plot.rows import METRICS, one_per_place, plotted, rows_of, values_of, with_numbers
+from moebook.plot.shared import energy, predicted_vs_measured
 from moebook.results.schema import method_kind
+from moebook.sections.model_comparison import breakdown
 from moebook.sections.model_comparison.breakdown import parameter_breakdown
-from moebook.sections.model_comparison.params import ALL_LLMS
-from moebook.sections.model_comparison.pareto import accuracy_rows, on_front
+from moebook.sections.model_comparison.enrich import accuracy_rows, on_front
+from moebook.sections.model_comparison.params import ALL_LLMS, LLMS
 
 __all__ = ["energy", "parameter_breakdown", "predicted_vs_measured"]
 
@@ -233,3 +242,41 @@ def _short(model: str) -> str:
 def _two_lines(tasks: str, most: int = 34) -> str:
     cut = tasks.rfind(", ", 0, most) if len(tasks) > most else -1
     return tasks if cut < 0 else f"{tasks[: cut + 1]}\n{tasks[cut + 2 :]}"
+
+
+def _counted_parts(_: pd.DataFrame) -> pd.DataFrame:
+    found = breakdown.with_shares(breakdown.parameter_counts())
+    return found.assign(status="ok", method="computed")
+
+
+def _counted_sizes(_: pd.DataFrame) -> pd.DataFrame:
+    found = breakdown.model_sizes().drop(columns="arch")
+    return found.assign(status="ok", method="computed")
+
+
+COUNTED = (
+    View(
+        "Fig 1: parameters by part",
+        None,
+        "model",
+        "component",
+        None,
+        "total_share_pct",
+        table=_counted_parts,
+    ),
+    View(
+        "models",
+        None,
+        "top_k",
+        "model",
+        None,
+        "active_parameters",
+        log_x=False,
+        table=_counted_sizes,
+    ),
+)
+VIEWS = (
+    View("Fig 3: language models", LLMS, "model", "series"),
+    View("Fig 4: vision-language models", "vlms", "model", "series"),
+    *COUNTED,
+)

@@ -1,7 +1,7 @@
 """Section 5: what the source claims, and what decides each.
 
 Cells are those of the sweep `modes`, the engine over G devices, and of one device. What was run
-decides, on however many devices; what was composed of one rank's time (composed.py) stands beside
+decides, on however many devices; what was composed of one rank's time (enrich.py) stands beside
 and decides nothing. Gains over devices are exponents p of throughput ~ G^p, which compare 2 devices
 with 4: 1 is ideal scaling, 0 none, twice the throughput on 4 devices 1/2."""
 
@@ -15,7 +15,7 @@ from moebook.models.one_rank import ONE
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most
 from moebook.results.comparison import Comparison, Effect, breakdown, narrow, plain
-from moebook.sections.parallelism.scaling import shares_cores, with_devices
+from moebook.sections.parallelism.enrich import shares_cores, with_devices
 
 SOURCE = {
     "model": ["Mixtral-8x7B", "OLMoE"],

@@ -3,7 +3,6 @@
 import pandas as pd
 
 from moebook.models.one_rank import MODES, ONE
-from moebook.plot import markdown
 from moebook.results import gains
 from moebook.results.cells import COMPOSED
 from moebook.results.commentary import (
@@ -11,11 +10,12 @@ from moebook.results.commentary import (
     change,
     commentary,
     ends_of,
+    markdown,
     nothing,
     planned,
 )
 from moebook.results.page import Number
-from moebook.sections.parallelism import scaling
+from moebook.sections.parallelism import enrich
 from moebook.sections.parallelism.plan import STAND_IN
 
 SHARED = (
@@ -29,7 +29,7 @@ def _split(table: pd.DataFrame) -> pd.DataFrame:
     were got: what was run, else what was composed."""
     if planned(table, "modes").empty:
         return table.head(0)
-    rows = scaling.over_devices(table)
+    rows = enrich.over_devices(table)
     rows = rows[rows["series"].isin(MODES) & rows["efficiency_pct"].notna()]
     rows = rows.assign(
         times=rows["efficiency_pct"] * rows["added"] / 100,
@@ -83,7 +83,7 @@ def over_devices(table: pd.DataFrame) -> str:
     rows = rows.assign(shown=rows["times"].map("{:.2f}".format) + " (" + rows["how"] + ")")
     cells = rows.set_index(["model", "series", "devices"])["shown"]
     wide = cells.unstack(sort=False).rename(columns="{} devices".format).reset_index()
-    shown = markdown.table(wide, {column: f"{{{column}}}" for column in wide})
+    shown = markdown(wide)
     text = f"Throughput in units of one device's, batch {rows['batch'].iloc[0]}:{shown}"
     most = rows[rows["devices"] == rows["devices"].max()]
     ends = "".join(
@@ -103,14 +103,14 @@ def _base(table: pd.DataFrame) -> str:
         f" {names} does not fit one device: its base is extrapolated from engines with fewer "
         f"layers, what a device with more memory would do."
     )
-    return (text if names else "") + (SHARED if scaling.shares_cores(table) else "")
+    return (text if names else "") + (SHARED if enrich.shares_cores(table) else "")
 
 
 def _gone(table: pd.DataFrame) -> str:
     """Modes that the engine was not run in, with the reason."""
     rows = planned(table, "modes")
     rows = rows[rows["status"] != "ok"].sort_values("batch", ascending=False, kind="stable")
-    rows = rows.drop_duplicates(scaling.SPLIT)
+    rows = rows.drop_duplicates(enrich.SPLIT)
     found = [
         f"{', '.join(own.unique())}: {status} ({reason})"
         for (status, reason), own in rows.groupby(["status", "reason"], sort=False)["series"]
@@ -131,7 +131,7 @@ def _ends(rows: pd.DataFrame, column: str) -> str:
 @commentary
 def step_parts(table: pd.DataFrame) -> str:
     """Share of communication in a decode step, and which links its time is from."""
-    rows = scaling.with_devices(table[table["method"] == COMPOSED])
+    rows = enrich.with_devices(table[table["method"] == COMPOSED])
     ok = rows[rows["status"] == "ok"]
     if ok.empty:
         lost = "; ".join(rows["reason"].dropna().unique())
@@ -149,7 +149,7 @@ def step_parts(table: pd.DataFrame) -> str:
 @commentary
 def composed_vs_measured(table: pd.DataFrame) -> str:
     """How well compositions meet runs, and how the stand-in class meets the real one."""
-    rows = scaling.errors(table)
+    rows = enrich.errors(table)
     if rows.empty:
         text = "No mode was both run and composed, so the composition has no error here."
         return text + _stand_in(table)
@@ -181,7 +181,7 @@ def _communication(rows: pd.DataFrame) -> str:
     )
     return (
         f" Communication of a decode step, as composed, and as the run's step less the rank's "
-        f"leaves it:{markdown.table(times, cells)}What is composed rests on NCCL; an engine's own "
+        f"leaves it:{markdown(times, cells)}What is composed rests on NCCL; an engine's own "
         f"kernels for small tensors are faster."
     )
 

@@ -2,9 +2,11 @@
 communication, and how well compositions meet runs.
 
 Filled or dotted markers on solid lines were run over G devices. Open ones on dashed lines were
-composed from one rank's measured time (composed.py); a pipeline's composition is a band between its
+composed from one rank's measured time (enrich.py); a pipeline's composition is a band between its
 two bounds. Each function: (table, *, width) -> (Figure, plotted rows); ValueError says which sweep,
 columns or numbers are missing."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,15 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from moebook.explore.views import View
 from moebook.models.one_rank import MODES, ONE
 from moebook.plot import layout, lines, style
-from moebook.plot.figure import Drawing, figure
-from moebook.plot.rows import METRICS, plotted, rows_of, with_numbers
+from moebook.plot.figure import METRICS, Drawing, figure, plotted, rows_of, with_numbers
 from moebook.results.cells import COMPOSED
 from moebook.results.schema import method_kind
-from moebook.sections.parallelism import scaling
+from moebook.sections.parallelism import enrich
 
-NEEDED = (*scaling.SPLIT, "method", "batch", "throughput_tok_s")
+NEEDED = (*enrich.SPLIT, "method", "batch", "throughput_tok_s")
 LOOKS = lines.looks_of(list(MODES))
 THROUGHPUT = lines.Spec("fig13_parallelism", "modes", "model", "series", "devices")
 PART_LOOKS = {
@@ -39,7 +41,7 @@ def over_devices(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     one."""
     spec = THROUGHPUT
     rows_of(table, spec.name, spec.sweep, NEEDED)
-    rows = scaling.over_devices(table)
+    rows = enrich.over_devices(table)
     ok = with_numbers(rows, spec.name, [spec.metric])
     models = list(table["model"].unique())
     modes = [mode for mode in MODES if (rows["series"] == mode).any()]
@@ -120,7 +122,7 @@ def _missing(ax: Axes, rows: pd.DataFrame, modes: list[str]) -> None:
 def _notes(rows: pd.DataFrame, ok: pd.DataFrame, spec: lines.Spec) -> tuple[list, list[str]]:
     composed = ok[ok["method"] == COMPOSED]
     handles, labels = lines.notes_legend(rows, ok[ok["method"] != COMPOSED], spec)
-    ideal = "the same cores" if scaling.shares_cores(rows) else "G times one device"
+    ideal = "the same cores" if enrich.shares_cores(rows) else "G times one device"
     more = {f"ideal: {ideal}": Line2D([], [], color="0.6", linewidth=0.9)}
     if len(composed):
         points = {"marker": "o", "markersize": 3.5, "markerfacecolor": "white"}
@@ -137,9 +139,9 @@ def step_parts(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     what was run as a marker. Axes of its own: stacked bars."""
     parts = ("compute_tpot_s", "comm_tpot_s")
     rows = rows_of(table, "step_parts", COMPOSED, (*NEEDED, "tpot_s", *parts))
-    run = scaling.runs(table).rename(columns={"tpot_s": "measured_tpot_s"})
-    rows = scaling.with_devices(rows).merge(
-        run[[*scaling.PLACE, "measured_tpot_s"]], on=scaling.PLACE, how="left"
+    run = enrich.runs(table).rename(columns={"tpot_s": "measured_tpot_s"})
+    rows = enrich.with_devices(rows).merge(
+        run[[*enrich.PLACE, "measured_tpot_s"]], on=enrich.PLACE, how="left"
     )
     one = rows["series"] == ONE
     rows = rows.assign(compute_tpot_s=rows["compute_tpot_s"].mask(one, rows["tpot_s"]))
@@ -190,7 +192,7 @@ def composed_vs_measured(table: pd.DataFrame, *, width: str = "page") -> Drawing
     """Error of composed over measured TTFT, step and E2E (%), a row per mode and model that was
     both. Axes of its own: a list of names, not a scale, goes down."""
     rows_of(table, "composed_vs_measured", "modes", NEEDED)
-    rows = scaling.with_devices(scaling.errors(table))
+    rows = enrich.with_devices(enrich.errors(table))
     if rows.empty:
         raise ValueError(
             "composed_vs_measured: no mode was both run over several devices and composed"
@@ -200,7 +202,7 @@ def composed_vs_measured(table: pd.DataFrame, *, width: str = "page") -> Drawing
         ax = fig.subplots()
         ax.axvline(0, color="black", linewidth=0.8)
         looks = lines.looks_of(["TTFT", "step", "E2E"])
-        for (label, (colour, marker)), name in zip(looks.items(), scaling.TIMES, strict=True):
+        for (label, (colour, marker)), name in zip(looks.items(), enrich.TIMES, strict=True):
             error = 100 * (rows[f"composed_{name}"] / rows[name] - 1)
             look = {"linestyle": "none", "marker": marker, "color": colour}
             ax.plot(error, range(len(rows)), label=label, gid=f"error-{name}", **look)
@@ -210,6 +212,16 @@ def composed_vs_measured(table: pd.DataFrame, *, width: str = "page") -> Drawing
         ax.set(xlim=(-reach, reach), ylim=(len(rows) - 0.5, -0.5))
         fig.supxlabel("error (%)")
         layout.settle(fig, ax.get_legend_handles_labels())
-        composed = [f"composed_{name}" for name in scaling.TIMES]
+        composed = [f"composed_{name}" for name in enrich.TIMES]
         more = ["series", "devices", *composed, "error_pct"]
-        return fig, plotted(rows, scaling.TIMES, more)
+        return fig, plotted(rows, enrich.TIMES, more)
+
+
+BY_MODE = View("Fig 13: devices", None, "devices", "series", "model", table=enrich.over_devices)
+EVERY = replace(BY_MODE, name="run, at all batches", sweep="modes", table=enrich.with_devices)
+VIEWS = (
+    BY_MODE,
+    EVERY,
+    replace(EVERY, name="composed, at all batches", sweep=COMPOSED),
+    View("one rank alone", "shards", "batch", "series", "model"),
+)

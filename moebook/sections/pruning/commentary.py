@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from moebook.plot.markdown import markdown
 from moebook.predict import columns
 from moebook.results.commentary import (
     NOTHING,
@@ -11,6 +10,7 @@ from moebook.results.commentary import (
     ends_of,
     energy,
     in_order,
+    markdown,
     measured,
     nothing,
     planned,
@@ -104,7 +104,7 @@ def gain_by_ratio(table: pd.DataFrame) -> str:
     said = "Gain over the whole model, mean over active experts (range):"
     beside = _on_the_sources_cards(measured(table, SWEEP))
     ends = ends_of(means.assign(series=series), "gain_pct", "Mean gain:", "{:+.1f} %")
-    shown = markdown(wide.loc[in_order(found)].fillna("–").reset_index())
+    shown = markdown(wide.loc[in_order(found)].reset_index())
     return said + shown + ends + beside.strip()
 
 
@@ -137,7 +137,7 @@ def over_floor(table: pd.DataFrame) -> str:
     wide = wide.loc[[name for name in in_order(rows) if name in wide.index]]
     return (
         "A decode step as a multiple of its physical limit, median over active experts:"
-        + markdown(wide.map("{:.2f}".format, na_action="ignore").fillna("–").reset_index())
+        + markdown(wide.map("{:.2f}".format, na_action="ignore").reset_index())
         + ends_of(
             wide.median(axis=1).rename("over").reset_index(), "over", "A step takes", "{:.2f} times"
         )
@@ -165,7 +165,7 @@ def quality(table: pd.DataFrame) -> str:
     return (
         f"The whole model has a perplexity of {whole:.2f}. Pruning adds, by criterion (the least "
         "in bold):"
-        + markdown(words.rename(columns=CRITERIA).fillna("–").reset_index())
+        + markdown(words.rename(columns=CRITERIA).reset_index())
         + _duels(wide)
         + _without(cut)
         + f" {SMALL}"

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from moebook.plot.markdown import markdown
 from moebook.results.commentary import (
     NOTHING,
     T,
@@ -11,6 +10,7 @@ from moebook.results.commentary import (
     ends_of,
     energy,
     in_order,
+    markdown,
     measured,
     missing,
     nothing,
@@ -73,7 +73,7 @@ def _over(table: pd.DataFrame, sweep: str) -> str:
     slower = int((found["gain_pct"] < 0).sum())
     return (
         f"Gain of {other} over {base}, by {axis}:"
-        + markdown(wide.fillna("–").reset_index())
+        + markdown(wide.reset_index())
         + ends_of(found, "gain_pct", f"{other} changes throughput by", name="model")
         + f"Slower at {slower} of {len(found)} workloads measured in both."
         + missing(table, sweep)

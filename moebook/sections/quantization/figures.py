@@ -11,25 +11,28 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from moebook.explore.views import View
 from moebook.plot import layout, length_axis, style
 from moebook.plot import lines as panels
-from moebook.plot.checks import predicted_vs_measured
-from moebook.plot.energy import energy
-from moebook.plot.figure import Drawing, figure
-from moebook.plot.gains import gain_label, gain_rows, series_of
-from moebook.plot.lines import Spec, lines
-from moebook.plot.quality import side_by_side
-from moebook.plot.rows import (
+from moebook.plot.figure import (
     AXES,
     METRICS,
+    Drawing,
+    figure,
+    gain_label,
+    gain_rows,
     has_sweep,
     one_per_place,
     plotted,
     reading,
     rows_of,
+    series_of,
     values_of,
     with_numbers,
 )
+from moebook.plot.lines import Spec, lines
+from moebook.plot.quality import side_by_side
+from moebook.plot.shared import energy, predicted_vs_measured
 from moebook.results.schema import method_kind
 from moebook.sections.quantization.quality_figures import quality_and_speed
 
@@ -94,7 +97,7 @@ def gain(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             ranges = [percent for *_, percents in SIDES.values() for percent in percents]
             held = pd.concat([ok, pd.DataFrame({"gain_pct": ranges})])
         panels.y_scale(axes, both, held, spec, False, None)
-        fig.supylabel(gain_label(base, [other]))
+        fig.supylabel(gain_label(base, other))
         legends = panels.series_legend(spec, looks), (handles, labels)
         layout.settle(fig, *legends, handler_map=panels.HANDLERS)
         return fig, plotted(both, ["gain_pct"], ["sweeps", "series", "over"])
@@ -216,3 +219,16 @@ def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str) -> None:
     ax.grid(False, axis="y")
     ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(style.short_number))
+
+
+GAIN_VIEW = {"over": ("series", "bf16")}
+VIEWS = (
+    View("Fig 10: gain over batch", "quant_batch", "batch", "series", "model", **GAIN_VIEW),
+    View(
+        "Fig 10: gain over length", "quant_length", "input_tokens", "series", "model", **GAIN_VIEW
+    ),
+    View("throughput over batch", "quant_batch", "batch", "series", "model"),
+    View("formats", "formats", "batch", "series", "model", **GAIN_VIEW),
+    View("memory", "formats", "series", None, "batch", "weights_bytes"),
+    View("quality", "quality", "series", metric="perplexity"),
+)

@@ -4,9 +4,18 @@ speed. Axes of its own: a named mark per format, and a scale of perplexity."""
 import pandas as pd
 
 from moebook.plot import layout, lines, style
-from moebook.plot.figure import Drawing, figure
-from moebook.plot.gains import gain_rows, series_of
-from moebook.plot.names import name_points
+from moebook.plot.figure import (
+    Drawing,
+    figure,
+    gain_rows,
+    one_per_place,
+    plotted,
+    rows_of,
+    series_of,
+    values_of,
+    with_numbers,
+)
+from moebook.plot.layout import name_points
 from moebook.plot.quality import (
     INCREASES,
     PARTS,
@@ -19,7 +28,6 @@ from moebook.plot.quality import (
     trained_name,
     without_increase_failed,
 )
-from moebook.plot.rows import one_per_place, plotted, rows_of, values_of, with_numbers
 from moebook.results.gains import increases
 
 GAINS = ["gain_pct", "gain_pct_lo", "gain_pct_hi"]

@@ -2,8 +2,8 @@
 
 Cost: a target with each draft, acceptance set in the engine's rejection sampler, over length, draft
 tokens and batch, and the target without drafts. Acceptance: a trained tiny target with its drafts
-and n-gram lookup, over temperature and text. What a step costs (cost.py) over what it yields
-(acceptance.py) is the speed-up."""
+and n-gram lookup, over temperature and text. What a step costs over what it yields is
+the speed-up (drafts.py)."""
 
 from moebook.section import Section
 

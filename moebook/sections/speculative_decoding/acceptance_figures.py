@@ -6,11 +6,18 @@ sweep or columns are missing."""
 import pandas as pd
 
 from moebook.plot import lines, style
-from moebook.plot.curves import Words, curves
-from moebook.plot.figure import Drawing, figure
+from moebook.plot.figure import (
+    Drawing,
+    figure,
+    one_per_place,
+    plotted,
+    reading,
+    rows_of,
+    values_of,
+    with_numbers,
+)
 from moebook.plot.lines import Spec
-from moebook.plot.rows import one_per_place, plotted, reading, rows_of, values_of, with_numbers
-from moebook.sections.speculative_decoding.acceptance import SWEEP, coldest, experts
+from moebook.sections.speculative_decoding.drafts import SWEEP, coldest, experts
 from moebook.sections.speculative_decoding.plan import NGRAM, PLAIN
 
 NEEDED = ("series", "method", "text", "temperature", "draft_tokens")
@@ -113,14 +120,12 @@ def experts_hit(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         x="place",
         names=tuple(found["text"].unique()),
         metric="experts_per_step",
-    )
-    words = Words(
-        "text (kind)",
-        "distinct experts per layer\nand step (count)",
+        x_label="text (kind)",
+        y_label="distinct experts per layer\nand step (count)",
         dashed="formula",
         dashed_label="formula, uniform routing",
     )
     looks = looks_of(values_of(found, "series"))
-    fig = curves(_placed(found, spec.names), spec, words, width=width, looks=looks)
+    fig, _ = lines.lines(_placed(found, spec.names), spec, width=width, looks=looks)
     more = [*PLACE, "step_tokens", "formula", "over_formula", "over_plain"]
     return fig, plotted(found, ["experts_per_step"], more)

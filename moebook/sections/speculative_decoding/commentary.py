@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from moebook.plot import markdown
 from moebook.predict.columns import is_under
 from moebook.predict.work import expected_tokens
 from moebook.results.commentary import (
@@ -12,7 +11,9 @@ from moebook.results.commentary import (
     commentary,
     ends_of,
     energy,
+    first_and_last,
     length_of,
+    markdown,
     measured,
     missing,
     nothing,
@@ -23,8 +24,7 @@ from moebook.results.commentary import (
 )
 from moebook.results.gains import gains
 from moebook.results.page import Number
-from moebook.sections.speculative_decoding import acceptance as accepted
-from moebook.sections.speculative_decoding import cost
+from moebook.sections.speculative_decoding import drafts
 from moebook.sections.speculative_decoding.plan import PLAIN
 
 __all__ = ["energy", "predicted_vs_measured", "price"]
@@ -47,7 +47,7 @@ def _listed(
     """A head, a line per row, more words, and what of the sweep could not be measured."""
     if rows.empty:
         return nothing(table, sweep)
-    return head + markdown.table(rows, cells) + more + missing(table, sweep)
+    return head + markdown(rows, cells) + more + missing(table, sweep)
 
 
 def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
@@ -55,17 +55,17 @@ def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
     found = _gain(table, "spec_tokens")
     if found.empty:
         return ()
-    found = cost.at_fixed(found, table).sort_values("gain_pct", kind="stable")
+    found = drafts.at_fixed(found, table).sort_values("gain_pct", kind="stable")
     told = [
         Number(f"{r['gain_pct']:+.0f} %", f"{r['series']} over plain decoding, batch {r['batch']}")
         for _, r in found.iloc[[-1, 0][: len(found)]].iterrows()
     ]
-    costs = cost.at_fixed(cost.measured_ratio(table, "spec_tokens"), table)
+    costs = drafts.at_fixed(drafts.measured_ratio(table, "spec_tokens"), table)
     costs = costs.dropna(subset="break_even").sort_values("break_even")
     for row in costs.head(1).itertuples():
         told.append(Number(f"{row.break_even:.2f}", f"acceptance from which {row.series} pays"))
-    rows = accepted.trained(table)
-    rows = accepted.coldest(rows[(rows["draft_tokens"] > 0) & rows["tokens_per_step"].notna()])
+    rows = drafts.trained(table)
+    rows = drafts.coldest(rows[(rows["draft_tokens"] > 0) & rows["tokens_per_step"].notna()])
     if len(rows):
         most = f"tokens per step of trained drafts, {rows['draft_tokens'].max()} proposed, mean"
         told.append(Number(f"{rows['tokens_per_step'].mean():.2f}", most))
@@ -78,10 +78,10 @@ def headline(table: pd.DataFrame) -> str:
     found, lost = _gain(table, "spec_tokens"), missing(table, "spec_tokens")
     if found.empty:
         return nothing(table, "spec_tokens", "Speculative decoding is not measured." + lost)
-    found = cost.at_fixed(found, table).sort_values("gain_pct", kind="stable")
+    found = drafts.at_fixed(found, table).sort_values("gain_pct", kind="stable")
     worst, best = found.iloc[0], found.iloc[-1]
     rest = f", {worst['series']} by {worst['gain_pct']:+.0f} %" if len(found) > 1 else ""
-    given, own = found["set_acceptance"].dropna(), accepted.acceptance_of(found).dropna()
+    given, own = found["set_acceptance"].dropna(), drafts.acceptance_of(found).dropna()
     if len(given):
         how = f"acceptance set to {given.iloc[0]:g}"
     else:
@@ -98,7 +98,7 @@ def headline(table: pd.DataFrame) -> str:
 @commentary
 def over_length(table: pd.DataFrame) -> str:
     """Fig 12: throughput from the shortest to the longest input, per series."""
-    rows = markdown.ends(with_length(measured(table, "spec_length")), "series", "length")
+    rows = first_and_last(with_length(measured(table, "spec_length")), "series", "length")
     rows = rows[rows["length"] != rows["length_last"]]
     rows = rows.assign(change=100 * (rows[f"{T}_last"] / rows[T] - 1))
     over = _gain(table, "spec_length")["gain_pct"]
@@ -124,7 +124,7 @@ def over_draft_tokens(table: pd.DataFrame) -> str:
         "at most": "{draft_tokens_last}",
         "gain there": "{gain_pct_last:+.0f} %",
     }
-    best, most = (markdown.ends(found, "series", by) for by in ("gain_pct", "draft_tokens"))
+    best, most = (first_and_last(found, "series", by) for by in ("gain_pct", "draft_tokens"))
     rows = best.merge(most, on="series", suffixes=("_of_best", ""))
     head = "The best number of draft tokens, by the gain over no speculation:"
     gain = ends_of(rows, "gain_pct_last_of_best", "At its best a draft changes throughput by")
@@ -139,7 +139,7 @@ def over_batch(table: pd.DataFrame) -> str:
         "smallest batch": "{gain_pct:+.0f} % at {batch}",
         "largest": "{gain_pct_last:+.0f} % at {batch_last}",
     }
-    rows = markdown.ends(_gain(table, "spec_batch"), "series", "batch")
+    rows = first_and_last(_gain(table, "spec_batch"), "series", "batch")
     more = "".join(
         ends_of(rows, f"gain_pct{end}", f"At the {word} batch a draft changes throughput by")
         for end, word in (("", "smallest"), ("_last", "largest"))
@@ -150,9 +150,9 @@ def over_batch(table: pd.DataFrame) -> str:
 @commentary
 def acceptance(table: pd.DataFrame) -> str:
     """Tokens per step of each trained draft, and how temperature changes them."""
-    rows = accepted.trained(table)
+    rows = drafts.trained(table)
     rows = rows[(rows["draft_tokens"] > 0) & rows["tokens_per_step"].notna()]
-    cold = accepted.coldest(rows)
+    cold = drafts.coldest(rows)
     means = cold.groupby("series")[["tokens_per_step", "acceptance"]].mean().reset_index()
     cells = {
         "": "{series}",
@@ -167,7 +167,7 @@ def acceptance(table: pd.DataFrame) -> str:
     )
     heats = rows.groupby("temperature")["tokens_per_step"].mean()
     each = ", ".join(f"{value:.2f} at temperature {heat:g}" for heat, value in heats.items())
-    rows = markdown.ends(cold, "series", "tokens_per_step").merge(
+    rows = first_and_last(cold, "series", "tokens_per_step").merge(
         means, on="series", suffixes=("", "_mean")
     )
     ends = ends_of(means, "tokens_per_step", "Tokens per step, coldest:", "{:.2f}")
@@ -178,11 +178,11 @@ def acceptance(table: pd.DataFrame) -> str:
 @commentary
 def by_position(table: pd.DataFrame) -> str:
     """Acceptance of a token given those before it, at the first and the last position."""
-    rows = accepted.trained(table)
-    rows = accepted.coldest(rows[rows["draft_tokens"] > 1])
+    rows = drafts.trained(table)
+    rows = drafts.coldest(rows[rows["draft_tokens"] > 1])
     shares = rows.set_index("series").filter(regex=r"^accepted_pos\d+$").astype(float)
     shares = shares.groupby(level=0, sort=False).mean().dropna(axis=1, how="all").dropna()
-    rates = [accepted.conditional_rates(row) for row in shares.to_numpy()]
+    rates = [drafts.conditional_rates(row) for row in shares.to_numpy()]
     last = [own[~np.isnan(own)] for own in rates]
     rows = pd.DataFrame(
         [(own[0], own[-1], len(own)) for own in last], shares.index, ["first", "last", "at"]
@@ -200,10 +200,10 @@ def by_position(table: pd.DataFrame) -> str:
 def speedup(table: pd.DataFrame) -> str:
     """Cost ratio and break-even of each draft, and which drafts pay at what the trained ones
     reached."""
-    rows = cost.measured_ratio(table, "spec_tokens")
+    rows = drafts.measured_ratio(table, "spec_tokens")
     if rows.empty:
         return nothing(table, "spec_tokens")
-    rows = cost.at_fixed(rows, table)
+    rows = drafts.at_fixed(rows, table)
     first, k = rows.iloc[0], rows["draft_tokens"].iloc[0]
     cells = {
         "": "{series}",
@@ -214,13 +214,13 @@ def speedup(table: pd.DataFrame) -> str:
     never = ", ".join(rows.loc[rows["break_even"].isna(), "series"])
     more = ends_of(rows, "break_even", "A draft pays from an acceptance of", "{:.2f}")
     more += f"{never} never pays: a step yields {k + 1} tokens at most. " * bool(never)
-    found = accepted.reached(table).reset_index()
+    found = drafts.reached(table).reset_index()
     if len(found):
         tokens = expected_tokens(found["acceptance"], k)
         wins = [", ".join(rows.loc[rows["cost_ratio"] < t, "series"]) or "no draft" for t in tokens]
         more += "What beats no speculation at the acceptance that trained drafts reached:"
         reached = {"trained": "{series}", "acceptance": "{acceptance:.2f}", "faster": "{wins}"}
-        more += markdown.table(found.assign(wins=wins), reached)
+        more += markdown(found.assign(wins=wins), reached)
     return _listed(table, "spec_tokens", head, rows, cells, more)
 
 
@@ -229,7 +229,7 @@ def break_even(table: pd.DataFrame) -> str:
     """From which acceptance a draft pays, at the smallest and the largest batch."""
     found = [
         ends_of(own, "break_even", f"At batch {batch} a draft pays from an acceptance of", "{:.2f}")
-        for batch, own in cost.measured_ratio(table, "spec_batch").groupby("batch")
+        for batch, own in drafts.measured_ratio(table, "spec_batch").groupby("batch")
     ]
     found = list(filter(None, found))
     return "".join(dict.fromkeys([*found[:1], *found[-1:]])) or nothing(
@@ -241,7 +241,7 @@ def break_even(table: pd.DataFrame) -> str:
 def experts_hit(table: pd.DataFrame) -> str:
     """Distinct experts per step against the formula and against plain decoding."""
     numbers = ["experts_per_step", "num_experts", "step_tokens", "over_formula", "over_plain"]
-    rows = accepted.experts(table).astype(dict.fromkeys(numbers, float))
+    rows = drafts.experts(table).astype(dict.fromkeys(numbers, float))
     means = rows.groupby("series", sort=False)[numbers].mean().reset_index()
     cells = {
         "": "{series}",
@@ -259,11 +259,11 @@ def experts_hit(table: pd.DataFrame) -> str:
 @commentary
 def check(table: pd.DataFrame) -> str:
     """Equality of greedy output, and the error of composing speed from cost and acceptance."""
-    rows = accepted.same_output(table)
+    rows = drafts.same_output(table)
     text = "Greedy output was not compared: nothing was measured at temperature 0 in both. "
     if len(rows):
         text = "Sequences at temperature 0 whose tokens are those of plain decoding, with repeats:"
-        text += markdown.table(rows, {"": "{series}", "same": "{same} of {of}"})
+        text += markdown(rows, {"": "{series}", "same": "{same} of {of}"})
     if (rows["share"] < 1).any():
         text += "A step over more tokens adds in another order, which can turn a near-tie. "
     drafted = table[(table["draft_tokens"].fillna(0) > 0) & (table["status"] == "ok")]
@@ -273,7 +273,7 @@ def check(table: pd.DataFrame) -> str:
             "their draft tokens share experts more than near-uniform routing would, so the cost "
             "of verifying is understated. "
         )
-    found = cost.check(table)
+    found = drafts.check(table)
     found = found[(found["status"] == "ok") & found["error_pct"].notna()]
     if found.empty:
         return text + "No run at a second acceptance was measured to check the composition."
@@ -299,7 +299,7 @@ def graphs(table: pd.DataFrame) -> str:
     one, other = both[["graphs_usual", "graphs"]].iloc[0]
     ends = ends_of(both, "gain", f"`{one}` takes longer than `{other}` by", "{:+.1f} %")
     head = f"Graphs `{one}` against `{other}`, in time per token:"
-    return head + markdown.table(each, cells) + ends.strip()
+    return head + markdown(each, cells) + ends.strip()
 
 
 @commentary
@@ -308,7 +308,7 @@ def best_draft(table: pd.DataFrame) -> str:
     fastest."""
     given = measured(table, "spec_tokens")["set_acceptance"].dropna()
     a = float(given.iloc[0]) if len(given) else COMPARED_AT
-    rows = cost.matching(table, a)
+    rows = drafts.matching(table, a)
     if len(rows) < 2:
         said = "Which draft is best cannot be said: fewer than two drafts have a cost. " + NOTHING
         return nothing(table, "spec_tokens", said + missing(table, "spec_tokens"))
@@ -327,6 +327,6 @@ def best_draft(table: pd.DataFrame) -> str:
         f"At equal acceptance the draft whose step costs least is fastest: here {first['series']} "
         f"({first['cost_ratio']:.2f} plain steps with {first['draft_tokens']} draft tokens). "
         f"To be as fast as it is at acceptance {a:g}, another must be accepted more often:"
-        + markdown.table(rows.iloc[1:], cells)
+        + markdown(rows.iloc[1:], cells)
         + more
     )

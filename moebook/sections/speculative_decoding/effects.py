@@ -24,8 +24,8 @@ from moebook.results.comparison import (
     series,
 )
 from moebook.results.effects import of_series
-from moebook.results.series_effects import series_gain
-from moebook.sections.speculative_decoding import cost
+from moebook.results.series_effects import names, series_gain
+from moebook.sections.speculative_decoding.drafts import matching
 
 
 def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:
@@ -33,7 +33,7 @@ def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:
     drafts have one acceptance that was set: then the cheapest wins by construction."""
     _own_acceptance(cells)
     cells, lost = _drafts(cells)
-    (mine,), differs = _chosen(cells, [draft], instead)
+    (mine,), differs = names(cells, [draft], instead)
     is_mine, keys = cells.ok["series"] == mine, series_keys(cells.ok, schema.identity("series"))
     others = cells.ok.index[~is_mine].groupby(keys[~is_mine])
     places = [[i, *others[keys[i]]] for i in cells.ok.index[is_mine] if keys[i] in others]
@@ -69,7 +69,7 @@ def _own_acceptance(cells: Cells) -> None:
         or rows.groupby("series")["set_acceptance"].first().nunique() > 1
     ):
         return
-    needed = cost.matching(cells.planned, float(given.iloc[0]))
+    needed = matching(cells.planned, float(given.iloc[0]))
     each = "; ".join(
         f"{row.series}: a step costs {row.cost_ratio:.2f} plain ones, needs "
         + ("more than any acceptance gives" if pd.isna(row.needed) else f"{row.needed:.2f}")
@@ -93,7 +93,7 @@ def draft_gain(
     """How much faster one draft is than another, %, at each place of `where`."""
     _own_acceptance(cells)
     cells, _ = _drafts(cells)
-    mine, other = (_chosen(cells, [name], instead)[0][0] for name in (draft, over))
+    mine, other = (names(cells, [name], instead)[0][0] for name in (draft, over))
     if mine == other:
         raise Untested(f"{mine} stands for both {draft} and {over}: they cannot be told apart here")
     found = series_gain(cells, draft, over, where=where, instead=instead, by=by)
@@ -107,9 +107,9 @@ def draft_change(
     cells, lost = _drafts(cells, drafts)
     differs: tuple[str, ...] = ()
     if drafts is not None:
-        names, differs = _chosen(cells, drafts, instead)
+        chosen, differs = names(cells, drafts, instead)
         cells = cells.select(
-            cells.ok["series"].isin(names), cells.planned["series"].isin({*drafts, *names})
+            cells.ok["series"].isin(chosen), cells.planned["series"].isin({*drafts, *chosen})
         )
     found = effects.end_change(cells, axis, low, high)
     text = ", ".join(f"{item.label} {item.value:+.1f} %" for item in found.items)
@@ -148,21 +148,6 @@ def _drafts(cells: Cells, names: list[str] | None = None) -> tuple[Cells, str]:
     gone = gone[gone["series"].isin(names)] if names else gone
     each = "; ".join(f"{row.series}: {row.reason or row.status}" for row in gone.itertuples())
     return kept, f"; not measured everywhere: {each}" if each else ""
-
-
-def _chosen(
-    cells: Cells, wanted: list[str], instead: dict | None
-) -> tuple[list[str], tuple[str, ...]]:
-    """The wanted series that were measured, or the first of their stand-ins that was."""
-    have = set(cells.ok["series"])
-    if found := [name for name in wanted if name in have]:
-        return found, ()
-    for name in (instead or {}).get(wanted[0], ()):
-        if name in have:
-            return [name], (f"series {name} in place of {plain(wanted)}",)
-    reasons = cells.planned.loc[cells.planned["series"].isin(wanted), "reason"].dropna()
-    why = f" ({reasons.iloc[0]})" if len(reasons) else f"; series measured: {plain(sorted(have))}"
-    raise Untested(f"no measured points of {plain(wanted)}{why}")
 
 
 def _conditions(cells: Cells) -> tuple[str, ...]:

@@ -12,15 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moebook.explore.views import View
 from moebook.plot import layout, style
 from moebook.plot import lines as panels
-from moebook.plot.checks import predicted_vs_measured
-from moebook.plot.energy import energy
-from moebook.plot.figure import Drawing, figure
-from moebook.plot.gains import gain_rows
-from moebook.plot.lines import Spec, lines
-from moebook.plot.rows import (
+from moebook.plot.figure import (
     AXES,
+    Drawing,
+    figure,
+    gain_rows,
     has_sweep,
     one_per_place,
     plotted,
@@ -29,9 +28,10 @@ from moebook.plot.rows import (
     values_of,
     with_numbers,
 )
+from moebook.plot.lines import Spec, lines
+from moebook.plot.shared import energy, predicted_vs_measured
 from moebook.results.gains import PLACE
-from moebook.sections.speculative_decoding import acceptance as accepted
-from moebook.sections.speculative_decoding import cost
+from moebook.sections.speculative_decoding import drafts
 from moebook.sections.speculative_decoding.acceptance_figures import (
     acceptance,
     by_position,
@@ -119,7 +119,7 @@ def _ratios(table: pd.DataFrame, figure: str, sweep: str) -> pd.DataFrame:
     rows = rows_of(table, figure, sweep, COST)
     with_numbers(rows, figure, ["tpot_s"])
     one_per_place(rows, figure, ("series", "draft_tokens", *PLACE))
-    return cost.cost_ratio(rows, sweep).assign(sweep=sweep)
+    return drafts.cost_ratio(rows, sweep).assign(sweep=sweep)
 
 
 @figure("speedup")
@@ -129,11 +129,11 @@ def speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     band: what the trained tiny drafts reached. Axes of its own for these three layers."""
     runs = with_numbers(_ratios(table, "speedup", "spec_tokens"), "speedup", ["cost_ratio"])
     runs = runs.assign(speedup=runs["tokens_per_step"].astype(float) / runs["cost_ratio"])
-    curves, counts = cost.compose(runs), values_of(runs, "draft_tokens")
+    curves, counts = drafts.compose(runs), values_of(runs, "draft_tokens")
     ends = [c for c in curves if c.startswith("speedup")]  # of which seaborn draws line and band
     values = curves.melt(["acceptance", "draft_tokens", "series"], ends).astype({"value": float})
     looks = looks_of(values_of(runs, "series"))
-    marks = accepted.reached(table)
+    marks = drafts.reached(table)
     shapes = dict(zip(marks.index, style.MARKERS[5:] + style.MARKERS[:5], strict=False))
     with style.paper_style(width):
         fig = Figure(figsize=panels.panel_size(len(counts), width), layout="constrained")
@@ -225,3 +225,17 @@ def break_even(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         layout.settle(fig, legend, (handles, labels), handler_map=panels.HANDLERS)
     more = ["sweep", "series", "draft_tokens", "never", "set_acceptance"]
     return fig, plotted(rows, ["cost_ratio", "break_even"], more)
+
+
+OVER = ("series", PLAIN)
+VIEWS = (
+    View("Fig 12: draft tokens", "spec_tokens", "draft_tokens", "series", log_x=False),
+    View("Fig 12: length", "spec_length", "input_tokens", "series", over=OVER),
+    View("over batch", "spec_batch", "batch", "series", over=OVER),
+    View(
+        "acceptance", "acceptance", "temperature", "series", "text", "acceptance_rate", log_x=False
+    ),
+    View(
+        "experts hit", "acceptance|spec_tokens", "draft_tokens", "series", metric="experts_per_step"
+    ),
+)

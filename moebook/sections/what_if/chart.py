@@ -7,8 +7,8 @@ import pandas as pd
 from moebook.explore.chart import FONT, GRID, axis, log_ticks, pale
 from moebook.explore.hover import records
 from moebook.plot import style
+from moebook.sections.what_if.enrich import CURVES, NAMES, chosen
 from moebook.sections.what_if.figures import COLOURS, LIMITS, PARTS, hues_of, terms
-from moebook.sections.what_if.table import CURVES, NAMES, chosen
 
 SYMBOLS = dict(zip(NAMES, ("circle", "square"), strict=True))
 LABELS = ("throughput (tokens/s, in + out)", "time per output token (s)")

@@ -6,7 +6,7 @@ from moebook.plot.style import cell_number
 from moebook.predict.what_if import BINDS
 from moebook.results.commentary import commentary
 from moebook.results.page import Number
-from moebook.sections.what_if.table import MEMORY, NAMES, chosen
+from moebook.sections.what_if.enrich import MEMORY, NAMES, chosen
 
 
 def headline(table: pd.DataFrame) -> str:

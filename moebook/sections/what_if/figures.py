@@ -11,11 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from moebook.plot import layout, style
-from moebook.plot.figure import Drawing, figure
-from moebook.plot.rows import METRICS
-from moebook.plot.two_panels import two_panels
+from moebook.plot.figure import METRICS, Drawing, figure
+from moebook.plot.layout import two_panels
 from moebook.predict.what_if import BINDS
-from moebook.sections.what_if.table import CURVES, MEMORY, NAMES, chosen
+from moebook.sections.what_if.enrich import CURVES, MEMORY, NAMES, chosen
 
 COLOURS = dict(zip(NAMES, style.colours(2), strict=True))
 MARKERS = dict(zip(NAMES, style.markers(2), strict=True))

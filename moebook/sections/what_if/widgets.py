@@ -5,13 +5,13 @@ import html
 from collections.abc import Callable
 from pathlib import Path
 
-from moebook.explore.live import HEADLESS, is_live
+from moebook.explore.widgets import HEADLESS, is_live
 from moebook.models import catalog
 from moebook.models.formats import SERIES
 from moebook.plot import style
 from moebook.predict import shipped
 from moebook.results import page
-from moebook.sections.what_if import commentary, figures, table
+from moebook.sections.what_if import commentary, enrich, figures
 from moebook.sections.what_if.setup import GRAPHS, SIZES, Setup
 
 POWERS = tuple(2**n for n in range(18))
@@ -70,7 +70,7 @@ class WhatIf:
 
     def _grid(self, w, labels: dict):
         """Names, and the controls of A and B beside each other."""
-        cells = [w.HTML(), *(w.HTML(f"<b>{name}</b>") for name in table.NAMES)]
+        cells = [w.HTML(), *(w.HTML(f"<b>{name}</b>") for name in enrich.NAMES)]
         for name, (label, *_) in labels.items():
             cells += [w.HTML(label), *(own[name] for own in self.pick)]
         return w.GridBox(cells, layout=GRID)
@@ -118,7 +118,7 @@ class WhatIf:
 
     def _show(self) -> None:
         try:
-            self.table = table.table_of(tuple(self.setups))
+            self.table = enrich.table_of(tuple(self.setups))
         except ValueError as error:
             self.said.value = f"<i>No prediction: {html.escape(str(error))}</i>"
             return
@@ -145,7 +145,7 @@ def code(a: Setup, b: Setup) -> str:
     """Python that gives the table of A and B anywhere where moebook is installed."""
     return (
         "from moebook.sections.what_if.setup import Setup\n"
-        "from moebook.sections.what_if.table import table_of\n"
+        "from moebook.sections.what_if.enrich import table_of\n"
         f"a = {a.code()}\nb = {b.code()}\ntable_of((a, b))"
     )
 

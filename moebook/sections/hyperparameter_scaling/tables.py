@@ -2,7 +2,10 @@
 published of batches of identical sequences.
 
 His runs were on four cards; the imposed routings measured here are scaled to those by the
-performance model (moebook/predict/columns.py). Letters: K active experts per token."""
+performance model (moebook/predict/columns.py). Letters: K active experts per token.
+
+And how far a method is from the measurement it stands in for: E2E of one point by several
+methods."""
 
 from functools import cache
 from importlib import resources
@@ -20,6 +23,9 @@ CARDS = "h100"  # the kind of card that was published of
 THERE = f"on {SOURCES_CARDS} H100"
 FROM_K = 2  # the fewest active experts that were published
 OVER = "over_fewest"  # throughput over that at FROM_K
+SHAPE = ["model", "num_layers", "expert_ffn_dim", "num_experts", "top_k"]
+POINT = [*SHAPE, "routing", "batch", "input_tokens", "output_tokens"]
+BETTER = {"full": 0, "sampled": 1, "depth": 2, "depth+sampled": 3}
 
 
 @cache
@@ -93,3 +99,27 @@ def nearest(own: pd.DataFrame) -> pd.Series | None:
     if theirs.empty or beside.empty:
         return None
     return beside.loc[(beside[OVER] - theirs[OVER].iloc[0]).abs().idxmin()]
+
+
+def validation_table(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per point of the sweep `validation` and method that is not its reference: label,
+    method, reference, full_value and method_value (E2E, s), error_pct. The reference is the point's
+    best method measured: full, else sampled. Empty where nothing was measured twice."""
+    rows = table[table["sweeps"].str.contains("validation") & (table["status"] == "ok")]
+    rows = rows.assign(
+        point=rows.groupby(POINT, sort=False).ngroup(), rank=rows["method"].map(BETTER)
+    ).sort_values(["point", "rank"])
+    best = rows.groupby("point")[["method", "e2e_s"]].transform("first")
+    ffn, experts, active = (rows[c].astype(str) for c in SHAPE[2:])
+    imposed = (" " + rows["routing"]).where(rows["routing"] != MODEL, "")
+    compared = pd.DataFrame(
+        {
+            "label": rows["model"] + " I=" + ffn + " E=" + experts + " K=" + active + imposed,
+            "method": rows["method"],
+            "reference": best["method"],
+            "full_value": best["e2e_s"],
+            "method_value": rows["e2e_s"],
+            "error_pct": 100 * (rows["e2e_s"] / best["e2e_s"] - 1),
+        }
+    )
+    return compared[rows["point"].duplicated()].reset_index(drop=True)
