@@ -26,6 +26,17 @@ SHAPE = {
     "method": "method",
     "status": "status",
 }
+PLAN_WORDS = ("model", "format", "method", "sweeps")  # they stand left, the numbers right
+PLAN = dict(zip(("model", "number_format", "method", "sweeps"), PLAN_WORDS, strict=True)) | {
+    "num_layers": "L",
+    "expert_ffn_dim": "FFN",
+    "num_experts": "E",
+    "top_k": "K",
+    "batch": "B",
+    "input_tokens": "in",
+    "output_tokens": "out",
+    "repeats_planned": "x",
+}
 NOTES = ("reason", "note")  # columns of sentences
 
 
@@ -137,79 +148,27 @@ def plan_lines(frame: pd.DataFrame) -> list[str]:
     """A plan (`estimates.to_frame`) as lines for a terminal: points that will be run or derived,
     with the number format of the weights, repeats (x), memory on each device and estimated seconds;
     then skipped ones with their reasons."""
+    frame = frame.assign(number_format=frame["number_format"].fillna("").astype(str))
     ready = frame["status"] == "ready"
-    out = _aligned(
-        [
-            (
-                "model",
-                "format",
-                "method",
-                "sweeps",
-                "L",
-                "FFN",
-                "E",
-                "K",
-                "B",
-                "in",
-                "out",
-                "x",
-                "GB",
-                "s",
-            ),
-            *(_plan_row(row) for row in frame[ready].to_dict("records")),
-        ]
-    )
+    shown = frame[ready]
+    cells = shown[list(PLAN)].astype(str).rename(columns=PLAN)
+    gigabytes = shown[["weights_bytes", "kv_bytes", "activation_bytes"]].sum(axis=1) / 1e9
+    cells["GB"] = gigabytes.map("{:.3g}".format)
+    cells["s"] = [f"{s:.3g}" if pd.notna(s) else "derived" for s in shown["estimate_s"]]
+    columns = []
+    for name in cells:
+        texts = [name, *cells[name]]
+        side, width = str.ljust if name in PLAN_WORDS else str.rjust, max(map(len, texts))
+        columns.append([side(text, width) for text in texts])
+    out = ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
     for row in frame[~ready].to_dict("records"):
         shape = (
             f"FFN {row['expert_ffn_dim']} E {row['num_experts']} K {row['top_k']} B {row['batch']} "
             f"{row['input_tokens']}+{row['output_tokens']}"
         )
-        named = " ".join(filter(None, (row["model"], _word(row["number_format"]))))
+        named = " ".join(filter(None, (row["model"], row["number_format"])))
         out.append(f"{row['status']}: {named} {shape}: {row['reason']}")
     return out
-
-
-def _word(value: str | float | None) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _plan_row(row: dict) -> tuple[str, ...]:
-    gigabytes = sum(row[c] for c in ("weights_bytes", "kv_bytes", "activation_bytes")) / 1e9
-    derived = row["estimate_s"] is None or pd.isna(row["estimate_s"])
-    shape = (
-        row[c]
-        for c in (
-            "num_layers",
-            "expert_ffn_dim",
-            "num_experts",
-            "top_k",
-            "batch",
-            "input_tokens",
-            "output_tokens",
-            "repeats_planned",
-        )
-    )
-    return (
-        row["model"],
-        _word(row["number_format"]),
-        row["method"],
-        row["sweeps"],
-        *map(str, shape),
-        f"{gigabytes:.3g}",
-        "derived" if derived else f"{row['estimate_s']:.3g}",
-    )
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns in line; the first four hold words, the others numbers."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(n) if i < 4 else cell.rjust(n)
-            for i, (cell, n) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def plan_table(frame: pd.DataFrame, limit: int = 12) -> page.Html:
