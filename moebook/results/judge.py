@@ -5,11 +5,20 @@ from dataclasses import replace
 
 import pandas as pd
 
-from moebook.results import conditions
 from moebook.results.cells import Cells, Untested, of_sweep, status_counts
 from moebook.results.claims import Claim, Part, combine
 from moebook.results.comparison import Effect, Item
-from moebook.results.findings import CellResult, PartResult, Regime, Verdict
+from moebook.results.findings import (
+    NEAR_UNIFORM,
+    CellResult,
+    PartResult,
+    Regime,
+    Verdict,
+    condition_of,
+    differences,
+    regime_of,
+    regimes,
+)
 from moebook.results.intervals import SAME, Change
 
 
@@ -40,7 +49,7 @@ class Judge:
         """Under the first routing that the sweep was measured with; the others beside."""
         if claim.untested:
             return untested(claim, claim.untested)
-        names = conditions.regimes(self.summary, claim.sweep) or [conditions.NEAR_UNIFORM]
+        names = regimes(self.summary, claim.sweep) or [NEAR_UNIFORM]
         first, *others = (self.verdict(claim, SAME, name) for name in names)
         told = zip(names[1:], others, strict=True)
         others_ = tuple(beside(name, v) for name, v in told if v.verdict != "untested")
@@ -65,7 +74,7 @@ class Judge:
 
     def _cells(self, claim: Claim, regime: str) -> Cells:
         rows = of_sweep(self.summary, claim.sweep)
-        return Cells.of(rows[conditions.regime_of(rows) == regime], claim.sweep, claim.metric)
+        return Cells.of(rows[regime_of(rows) == regime], claim.sweep, claim.metric)
 
     def word(self, claim: Claim, change: Change, regime: str) -> str:
         """The verdict alone."""
@@ -123,7 +132,7 @@ def _of_parts(
 ) -> Verdict:
     head, effect = told[0]
     differs = list(dict.fromkeys(d for _, found in told for d in found.differs))
-    differs += conditions.differences(claim.source or {}, effect.used, differs)
+    differs += differences(claim.source or {}, effect.used, differs)
     return Verdict(
         claim.id,
         claim.section,
@@ -143,7 +152,7 @@ def _of_parts(
         tuple(dict.fromkeys(row for result, _ in told for row in result.rows)),
         head.met,
         head.at,
-        conditions.condition_of(effect.used),
+        condition_of(effect.used),
         tuple(differs),
         records=_records(effect.used),
         history=claim.history,
@@ -208,7 +217,7 @@ def _records(used: pd.DataFrame) -> str:
 def _conditions(claim: Claim, cells: Cells, used: pd.DataFrame, differs: list[str]) -> str:
     methods = used["method"].value_counts()
     derived = ", ".join(f"{methods[m]} {m}" for m in sorted(methods.index))
-    text = f"{conditions.condition_of(used)}; cells by method: {derived}"
+    text = f"{condition_of(used)}; cells by method: {derived}"
     text += f" (the sweep: {status_counts(cells.planned)})"
     if (claim.source or {}).get("device"):
         text += f". Source: {claim.source['device']}"

@@ -34,8 +34,7 @@ from moebook.results import starts
 from moebook.results.cells import METRIC, NEEDED, check_columns, of_sweep, why_not
 from moebook.results.claims import Claim, combine
 from moebook.results.comparison import Effect
-from moebook.results.conditions import NEAR_UNIFORM, regimes
-from moebook.results.findings import Check, Verdict
+from moebook.results.findings import NEAR_UNIFORM, Check, Verdict, regimes
 from moebook.results.intervals import SAME, Change
 from moebook.results.judge import Judge, untested
 

@@ -12,7 +12,7 @@ from analysis_tables import MIXTRAL, row
 from moebook.results import starts
 from moebook.results.cells import Cells
 from moebook.results.claims import Part, at_least, no_effect
-from moebook.results.series_effects import series_gain
+from moebook.results.gains import series_gain
 from moebook.results.table import summarize
 
 TRIALS, CELLS = 60, 6

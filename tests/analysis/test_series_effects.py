@@ -6,12 +6,7 @@ import pytest
 from analysis_tables import MIXTRAL, QWEN, row
 
 from moebook.results.cells import Cells, Untested
-from moebook.results.series_effects import (
-    series_gain,
-    series_gain_slope,
-    series_gain_steps,
-    versus,
-)
+from moebook.results.gains import series_gain, series_gain_slope, series_gain_steps, versus
 
 QUANTIZED = {"bf16": None, "fp8": "fp8", "int4 weights": "int4"}
 BATCHES = (1, 2, 4, 8)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from moebook.results.claims import Claim, Part, at_least, within
-from moebook.results.series_effects import series_gain, series_gain_slope, series_gain_steps
+from moebook.results.gains import series_gain, series_gain_slope, series_gain_steps
 
 OVER_LOOP = {
     "series": "fused, no graphs",

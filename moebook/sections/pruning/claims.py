@@ -3,7 +3,7 @@
 from functools import partial
 
 from moebook.results.claims import Claim, Part, at_least, at_most, no_effect
-from moebook.results.series_effects import series_gain
+from moebook.results.gains import series_gain
 from moebook.sections.pruning.pruned import BASELINE, KINDS, SWEEP, series_name
 
 SOURCE = {

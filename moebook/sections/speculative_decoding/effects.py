@@ -24,7 +24,7 @@ from moebook.results.comparison import (
     series,
 )
 from moebook.results.effects import of_series
-from moebook.results.series_effects import names, series_gain
+from moebook.results.gains import measured_series, series_gain
 from moebook.sections.speculative_decoding.drafts import matching
 
 
@@ -33,7 +33,7 @@ def draft_lead(cells: Cells, draft: str, instead: dict | None = None) -> Effect:
     drafts have one acceptance that was set: then the cheapest wins by construction."""
     _own_acceptance(cells)
     cells, lost = _drafts(cells)
-    (mine,), differs = names(cells, [draft], instead)
+    (mine,), differs = measured_series(cells, [draft], instead)
     is_mine, keys = cells.ok["series"] == mine, series_keys(cells.ok, schema.identity("series"))
     others = cells.ok.index[~is_mine].groupby(keys[~is_mine])
     places = [[i, *others[keys[i]]] for i in cells.ok.index[is_mine] if keys[i] in others]
@@ -93,7 +93,7 @@ def draft_gain(
     """How much faster one draft is than another, %, at each place of `where`."""
     _own_acceptance(cells)
     cells, _ = _drafts(cells)
-    mine, other = (names(cells, [name], instead)[0][0] for name in (draft, over))
+    mine, other = (measured_series(cells, [name], instead)[0][0] for name in (draft, over))
     if mine == other:
         raise Untested(f"{mine} stands for both {draft} and {over}: they cannot be told apart here")
     found = series_gain(cells, draft, over, where=where, instead=instead, by=by)
@@ -107,7 +107,7 @@ def draft_change(
     cells, lost = _drafts(cells, drafts)
     differs: tuple[str, ...] = ()
     if drafts is not None:
-        chosen, differs = names(cells, drafts, instead)
+        chosen, differs = measured_series(cells, drafts, instead)
         cells = cells.select(
             cells.ok["series"].isin(chosen), cells.planned["series"].isin({*drafts, *chosen})
         )
