@@ -30,18 +30,7 @@ from moebook.sections.load_balancing import choices, skew
 from moebook.sections.load_balancing.expert_maps import domains, heatmaps, importance
 from moebook.sections.load_balancing.real_batches import real_batches
 
-__all__ = [
-    "balance_and_quality",
-    "domains",
-    "ep_balance",
-    "heatmaps",
-    "importance",
-    "over_training",
-    "real_batches",
-    "skew_engine",
-    "skew_ep",
-    "skew_layer",
-]
+__all__ = ["domains", "heatmaps", "importance", "real_batches"]
 CV_LABEL = "coefficient of variation of expert load (0 is even)"
 SKEW_LABEL = "Zipf exponent of the routing (0: uniform)"
 SKEW_TICKS = {"nbins": 5, "steps": [1, 2, 5, 10]}

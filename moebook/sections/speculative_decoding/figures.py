@@ -40,18 +40,7 @@ from moebook.sections.speculative_decoding.acceptance_figures import (
 )
 from moebook.sections.speculative_decoding.plan import PLAIN
 
-__all__ = [
-    "acceptance",
-    "break_even",
-    "by_position",
-    "energy",
-    "experts_hit",
-    "over_batch",
-    "over_draft_tokens",
-    "over_length",
-    "predicted_vs_measured",
-    "speedup",
-]
+__all__ = ["acceptance", "by_position", "energy", "experts_hit", "predicted_vs_measured"]
 
 BY_SERIES = {"panel": "model", "line": "series"}
 COST = ("series", "method", "draft_tokens", "tokens_per_step", "tpot_s", *PLACE)
