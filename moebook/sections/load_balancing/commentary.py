@@ -10,8 +10,7 @@ from moebook.results.balance import EP_DEGREES, overall, sampling_floor, statist
 from moebook.results.commentary import commentary, ends_of, markdown, measured, missing, nothing
 from moebook.results.gains import METRIC
 from moebook.results.page import Number
-from moebook.sections.load_balancing import choices, skew
-from moebook.sections.load_balancing import real_batches as batches
+from moebook.sections.load_balancing import choices, expert_maps, skew
 from moebook.sections.load_balancing.choices import BASE
 from moebook.sections.load_balancing.plan import ALIKE
 
@@ -258,9 +257,11 @@ def importance(summary: pd.DataFrame) -> str:
 @commentary
 def real_batches(summary: pd.DataFrame) -> str:
     """How far the experts of real batches lie from either end."""
-    found = batches.places(_known(summary, batches.SWEEP, batches.COLUMN))
+    found = expert_maps.places_of_steps(
+        _known(summary, expert_maps.REAL_BATCHES, expert_maps.STEP_EXPERTS)
+    )
     if found.empty:
-        return nothing(summary, batches.SWEEP)
+        return nothing(summary, expert_maps.REAL_BATCHES)
     rows = found.groupby(["model", "batch", "series"], sort=False)["place"].mean()
     own = rows.drop(index=ALIKE, level="series", errors="ignore").reset_index()
     own["name"] = own["series"] + " of " + own["model"] + ", batch " + own["batch"].astype(str)
@@ -270,7 +271,7 @@ def real_batches(summary: pd.DataFrame) -> str:
         f"{ends_of(own, 'place', 'Real batches lie at', '{:.2f}', 'name')}At 0 all sequences of a "
         "step take the same experts, at 1 experts are drawn evenly; mean over steps and prompts. "
         "Small models that continue greedily repeat themselves, which brings sequences together."
-        f"{missing(summary, batches.SWEEP)}{markdown(wide.reset_index(), heads)}"
+        f"{missing(summary, expert_maps.REAL_BATCHES)}{markdown(wide.reset_index(), heads)}"
     )
 
 

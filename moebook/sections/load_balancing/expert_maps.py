@@ -3,7 +3,12 @@ chosen.
 
 In heat maps the experts of a layer are sorted, most chosen first: an expert's number means nothing,
 and sorted rows can be compared by eye. Colour is the share of choices over the uniform share 1/E,
-by powers of two."""
+by powers of two.
+
+Of real batches the experts of a decode step: how many are hit, between the two ends that routing
+can be set to: every token takes the same K experts (0), or experts are drawn evenly (1). A step
+reads the experts that some sequence of its batch chose, so this place says which of the two a
+throughput under imposed routing stands nearer to."""
 
 import numpy as np
 import pandas as pd
@@ -14,8 +19,10 @@ from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
+from moebook.models.costs import distinct_experts
 from moebook.plot import layout, lines, style
 from moebook.plot.figure import Drawing, figure, one_per_place, rows_of, with_numbers
+from moebook.plot.lines import Spec
 from moebook.sections.load_balancing import choices
 
 COLOUR_MAP = "cividis"  # from dark to light, so that little and much differ in grey, too
@@ -23,6 +30,8 @@ DOUBLINGS = (1, 3)  # least and most to either side of the uniform share: colour
 SHARE_LABEL = "share of choices over the uniform share (×)"
 LAYER_LABEL = "MoE layer (number)"
 HEAVY_TAIL = 40.0  # largest over median increase from which the y axis is symmetric-logarithmic
+REAL_BATCHES, STEP_EXPERTS = "real_batches", "step_experts"
+STEPS = 8  # decode steps of one point of the figure
 
 
 @figure("fig15_heatmaps")
@@ -185,3 +194,46 @@ def _increase_scale(axes: list[Axes], values: pd.Series) -> None:
         ax.set_yscale("symlog", linthresh=10 ** np.ceil(np.log10(middle)))
         ax.set_ylim(1.2 * low, 1.5 * high)
         ax.yaxis.set_major_formatter(FuncFormatter(style.short_number))
+
+
+def places_of_steps(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per point, repeat (other prompts) and decode step: its distinct `experts` of a layer,
+    and `place`, 0 where all sequences share their K experts and 1 where experts are drawn evenly.
+    Batches of one, whose ends are equal, have none."""
+    parts = []
+    for _, row in rows[rows["batch"] > 1].iterrows():
+        courses, top_k = choices.array(row[STEP_EXPERTS]), row["top_k"]
+        even = distinct_experts(row["num_experts"], top_k, row["batch"])
+        repeat, step = np.indices(courses.shape)
+        found = pd.DataFrame({"repeat": repeat.ravel(), "step": 1 + step.ravel()})
+        found = found.assign(experts=courses.ravel(), even=even)
+        found["place"] = (found["experts"] - top_k) / (even - top_k)
+        parts.append(found.assign(**row[["model", "series", "batch", "top_k", "status"]]))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+@figure("real_batches")
+def real_batches(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Distinct experts of a decode step, from those of one sequence (0) to those of evenly drawn
+    choices (1), over the step: mean over 8 steps and the prompts of all repeats; a line per kind of
+    prompt, a panel per model and batch. Continued greedily."""
+    needed = ("model", "series", "batch", "top_k", "num_experts", STEP_EXPERTS)
+    rows = with_numbers(
+        rows_of(summary, REAL_BATCHES, REAL_BATCHES, needed), REAL_BATCHES, [STEP_EXPERTS]
+    )
+    one_per_place(rows, REAL_BATCHES, ("model", "series", "batch"))
+    found = places_of_steps(rows)
+    found["step"] = STEPS * ((found["step"] - 1) // STEPS) + (STEPS + 1) / 2
+    at = ["model", "batch", "series", "status", "step"]
+    found = found.groupby(at, sort=False)[["place", "experts", "even"]].mean().reset_index()
+    found["panel"] = found["model"] + ", batch " + found["batch"].astype(str)
+    ends = {"level": 1.0, "level_label": "experts drawn evenly", "kind": "kind"}
+    axes = {"panel": "panel", "line": "series", "x": "step", "metric": "place"}
+    words = {
+        "x_label": "decode step (count)",
+        "y_label": "experts of a step\n(0: the same for all)",
+    }
+    scales = {"log_x": False, "log_y": False, "marker_scale": 0.7}
+    spec = Spec(REAL_BATCHES, None, **axes, **words, **ends, **scales)
+    fig, _ = lines.lines(found.assign(kind="full"), spec, width=width)
+    return fig, found

@@ -27,8 +27,7 @@ from moebook.plot.lines import Spec
 from moebook.results.balance import EP_DEGREES
 from moebook.results.gains import METRIC
 from moebook.sections.load_balancing import choices, skew
-from moebook.sections.load_balancing.expert_maps import domains, heatmaps, importance
-from moebook.sections.load_balancing.real_batches import real_batches
+from moebook.sections.load_balancing.expert_maps import domains, heatmaps, importance, real_batches
 
 __all__ = ["domains", "heatmaps", "importance", "real_batches"]
 CV_LABEL = "coefficient of variation of expert load (0 is even)"
