@@ -252,11 +252,11 @@ def markdown(rows: pd.DataFrame, cells: Mapping[str, str] | None = None) -> str:
     if rows.empty:
         return ""
     known = rows.astype(object).where(rows.notna(), _Missing()).to_dict("records")
-    heads, lines = list(rows), [row.values() for row in known]
+    heads, side, lines = list(rows), "---", [row.values() for row in known]
     if cells is not None:
-        heads = list(cells)
+        heads, side = list(cells), "---:"
         lines = [[form.format(**row) for form in cells.values()] for row in known]
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *lines]
+    lines = [heads, ["---"] + [side] * (len(heads) - 1), *lines]
     return "\n\n" + "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines) + "\n"
 
 
