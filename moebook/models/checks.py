@@ -47,6 +47,8 @@ DTYPES = (
 )
 # Types of vLLM 0.32's own registry whose classes transformers knows by another type.
 ENGINE_TYPES = ("kimi_k2", "deepseek_v32")
+# Its classes that are a family of transformers by another name.
+ENGINE_NAMES = {"MiniMaxText01ForCausalLM": "minimax", "MiniMaxM1ForCausalLM": "minimax"}
 # Multimodal classes of that registry that transformers does not know: their language part is read.
 ENGINE_CLASSES = frozenset(
     {"KimiVLForConditionalGeneration", "InternVLChatModel", "SkyworkR1VChatModel"}

@@ -84,7 +84,9 @@ def write(text: dict, path: str, value: int) -> None:
 
 
 # Names of keys that may have an entry for each layer; no other list or text is one, however long.
-BY_LAYER = re.compile("layer|types|freq|pattern|topk|intermediate_size|expert|heads|window|ratios")
+BY_LAYER = re.compile(
+    "layer|types|type_list|freq|pattern|topk|intermediate_size|expert|heads|window|ratios"
+)
 
 
 def resize(text: dict, old: int, new: int) -> None:

@@ -71,6 +71,9 @@ def _parsed(config: dict, remote: str | None = None):
             return transformers.AutoConfig.from_pretrained(remote, trust_remote_code=True)
         except Exception as error:  # code of a checkpoint may raise anything
             raise CannotBuild(_first_words(error)) from error
+    kinds = given.get("attn_type_list")
+    if kinds and given["model_type"] == "minimax":  # its first spelling: 1 for softmax attention
+        given["layer_types"] = [("linear_attention", "full_attention")[kind] for kind in kinds]
     parts = transformers.CONFIG_MAPPING[given["model_type"]].sub_configs or {}
     inner = getattr(parts.get("text_config"), "model_type", None)
     if inner and not any(part in given for part in PARTS) and present(given, "layers"):
@@ -101,6 +104,8 @@ def _known_type(config: dict) -> str:
     kind = config.get("model_type")
     unreadable = checks.unreadable_type(config, transformers.CONFIG_MAPPING)
     for name in config.get("architectures") or []:
+        if name in checks.ENGINE_NAMES:
+            return checks.ENGINE_NAMES[name]
         found = getattr(getattr(transformers, name, None), "config_class", None)
         known = found is not None and found.model_type in transformers.CONFIG_MAPPING
         if known and (kind not in transformers.CONFIG_MAPPING or "text_config" not in config):

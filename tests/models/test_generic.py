@@ -67,6 +67,34 @@ def test_the_language_part_of_a_class_that_the_engine_alone_knows(kind, of_class
         from_config({**config, **unheard}, "unheard", "a test")
 
 
+@pytest.mark.parametrize("of_class", ["MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM"])
+def test_minimaxs_first_configs_are_of_transformers_family(of_class):
+    """config.json of MiniMaxAI/MiniMax-M1-40k: 456 billion parameters, of its 80 layers every
+    eighth with softmax attention; 45.9 a token without embedding and head, by its model card."""
+    config = {
+        "architectures": [of_class],
+        "model_type": "minimax_m1",
+        "auto_map": {"AutoConfig": "configuration_minimax_m1.MiniMaxText01Config"},
+        "attn_type_list": [0, 0, 0, 0, 0, 0, 0, 1] * 10,
+        "head_dim": 128,
+        "hidden_size": 6144,
+        "intermediate_size": 9216,
+        "num_attention_heads": 64,
+        "num_experts_per_tok": 2,
+        "num_hidden_layers": 80,
+        "num_key_value_heads": 8,
+        "num_local_experts": 32,
+        "vocab_size": 200064,
+        "tie_word_embeddings": False,
+    }
+    arch = from_config(config, "M1", "a test")
+    active = sizes.active_parameters(arch) - 2 * 200064 * 6144
+    assert sizes.total_parameters(arch) / 1e9 == pytest.approx(456.09, abs=0.01)
+    assert active / 1e9 == pytest.approx(45.9, abs=0.1)
+    assert sizes.kv_bytes_per_token(arch) == 10 * 2 * 8 * 128 * 2
+    assert [g.layers for g in arch.attention_groups] == [70, 10]
+
+
 def test_attention_to_smoothed_keys_keeps_them_and_the_convolutions():
     """Inkling's keys and values (heads of 128), and its two residual streams of H, pass through
     convolutions over 4 tokens; its layers attend to a window of 512 or to all."""
