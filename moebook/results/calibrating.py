@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from moebook import devices
+from moebook import devices, paths
 from moebook.predict import scoring
 from moebook.predict.columns import usable
 from moebook.predict.fitting import Fit, Fitted, fit_reserve
@@ -27,7 +27,15 @@ MODELS = 3  # least, so that a model's interval rests on two others
 
 def calibrate(root: Path, to: Path) -> list[tuple[Path, Calibration]]:
     """Write the points with their left-out predictions, and a file a kind of card, into a folder;
-    each file, and what is in it. ValueError where the points are too few."""
+    each file, and what is in it. ValueError where the points are too few, and before anything is
+    fitted where a folder cannot be one."""
+    for option, folder in (("--outputs", root), ("--to", to)):
+        try:
+            wrong = paths.place_problem(folder.absolute())
+        except OSError as error:  # a name longer than any file's
+            wrong = error.strerror
+        if wrong:
+            raise ValueError(f"{option}: given {str(folder)!r}; {wrong}; give the path of a folder")
     points, made = build(root)
     to.mkdir(parents=True, exist_ok=True)
     points.to_csv(to / POINTS, index=False, float_format="%.6g")

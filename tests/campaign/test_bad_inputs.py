@@ -74,6 +74,8 @@ OPTIONS = [
     (("predict", "Mixtral-8x7B-v0.1", "--batch", "1,99999999999"), "--batch: given"),
     (("results", "--output-root", "/dev/null"), "is a file"),
     (("calibrate", "--outputs", "no-such"), "--outputs: given 'no-such'"),
+    (("calibrate", "--outputs", "x" * 300), "--outputs: given"),
+    (("calibrate", "--to", "/proc/x"), "--to: given '/proc/x'; /proc is of a file system"),
     (("results", "--output-root", "/proc/moebook"), "keeps no files"),
 ]
 CONFIGS = {
