@@ -69,7 +69,10 @@ def _title(run: Run) -> str:
 
 def _section(run: Run) -> str:
     """The box, every figure with its commentary, and what it was measured on."""
-    figures = "".join(_figure(run, one) for one in run.section.figures.values())
+    shared = "moebook.plot"  # figures from there judge the section's own: they stand last
+    found = run.section.figures.values()
+    ordered = sorted(found, key=lambda one: one.__module__.startswith(shared))
+    figures = "".join(_figure(run, one) for one in ordered)
     return run.box().html + figures + _conditions(run)
 
 

@@ -65,6 +65,11 @@ def test_every_figure_of_every_section_is_there_with_its_data_or_its_reason():
             assert (drawn and data) or f"{name}: not drawn" in html(), (run.section.stem, name)
 
 
+def test_what_judges_a_section_stands_after_its_own_figures():
+    of = '<figure id="09_model_comparison-'
+    assert 0 < html().index(f"{of}fig03_llms") < html().index(f"{of}predicted_vs_measured")
+
+
 def test_the_verdicts_of_all_claims_come_first():
     found, origins = shipped.verdicts(PROFILE)
     summary = html()[: html().index("<figure")]
