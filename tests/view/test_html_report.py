@@ -21,9 +21,10 @@ MOST_BYTES = 160_000  # a figure: some sixty, all sections', make 10 MB
 
 @cache
 def html() -> str:
+    judged = shipped.verdicts(PROFILE)
     with (
         patch.object(loading, "load", shipped.read),
-        patch.object(profile, "all_verdicts", lambda *_: shipped.verdicts(PROFILE)),
+        patch.object(profile, "all_verdicts", lambda *_: judged),
     ):
         return html_report.build(PROFILE)
 
