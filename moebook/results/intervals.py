@@ -135,7 +135,7 @@ def _carried(x: np.ndarray, se: np.ndarray, of: Callable) -> np.ndarray:
         up, down = x[here, None, :] * own, x[here, None, :] / own
         each = [np.asarray(of(v.reshape(-1, width))).reshape(-1, width) for v in (up, down)]
         found.append(((each[0] - each[1]) / 2) ** 2)
-    return np.concatenate(found)
+    return np.concatenate([x[:0], *found])  # of no statistics, none
 
 
 def _with_blocks(found: Estimates, values: Values, index: np.ndarray, of: Callable) -> Estimates:
