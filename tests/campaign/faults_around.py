@@ -82,8 +82,13 @@ def other_parameters(s, values):
 
 @injection("an answer without end")
 def endless_answer(s):
-    s.tell(measure={"3": {"do": "endless", "mb": 80}})
-    s.hurt(say="has no end", retry="failed")
+    def prepare():
+        from moebook.measure import worker_handle
+
+        worker_handle.MOST_PENDING = 1 << 20
+
+    s.tell(measure={"3": {"do": "endless", "mb": 4}})
+    s.hurt(say="has no end", retry="failed", prepare=prepare)
 
 
 MANY = {"ffn_dims": [64 * n for n in range(1, 17)], "expert_counts": [4, 5, 6, 7]}

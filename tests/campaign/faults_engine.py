@@ -39,16 +39,15 @@ def worker_exits(s, code):
 
 @injection("worker stopped for good (SIGSTOP)")
 def worker_stopped(s):
-    s.params(point_limit_minutes=0.02)
     s.tell(**third(do="signal", sig=signal.SIGSTOP))
-    s.hurt(say="no answer within 1 s", retry="timeout")
+    s.hurt(say="no answer within 1 s", retry="timeout", prepare=limits(point=1))
 
 
 @injection("worker ends before it is ready", first=(1, {}), second=(2, third(do="exit", code=1)))
 def no_boot(s, number, plan):
     s.tell(boot={str(number): {"do": "exit", "code": 3}}, **plan)
-    s.hurt(say="did not get as far as its first request.*No module named")
-    s.measure("--retry", "failed")
+    say = "did not get as far as its first request.*No module named"
+    s.hurt(say=say, retry="failed" if number > 1 else "")
 
 
 @injection(
@@ -146,34 +145,41 @@ def outlier(s, values):
         s.seen["wrong"].append(f"{len(marked)} records are marked")
 
 
-@injection("engine hangs", measure=("measure", 3), switch=("switch", 1))
-def hangs(s, op, number):
-    s.params(point_limit_minutes=0.02)
-    s.tell(**{op: {str(number): {"do": "sleep", "s": 600}}})
-    s.hurt(
-        say="no answer within",
-        retry="timeout,failed" if op == "measure" else "",
-        prepare=short_starts,
-    )
+@injection("engine hangs")
+def hangs(s):
+    s.tell(**third(do="sleep", s=600))
+    s.hurt(say="no answer within 1 s", retry="timeout", prepare=limits(point=1))
 
 
-def short_starts():
-    from moebook.measure import schedule, worker_handle
+@injection("engine hangs as it switches")
+def switch_hangs(s):
+    s.tell(switch={"1": {"do": "sleep", "s": 600}})
+    s.hurt(say="no answer within 3 s", prepare=limits(start=3))
 
-    worker_handle.START_LIMIT_S = schedule.START_LIMIT_S = schedule.STOP_LIMIT_S = 1.0
-    worker_handle.END_S = 1.0
+
+def limits(point: float = 600.0, start: float = 600.0, stop: float = 60.0):
+    """For `prepare`: seconds that these may take, of this run alone: under load also what does not
+    hang takes more than a second."""
+
+    def prepare():
+        from moebook.measure import schedule, worker_handle
+
+        schedule.Sweep.limit_s = property(lambda sweep: point, lambda sweep, value: None)
+        schedule.START_LIMIT_S, schedule.STOP_LIMIT_S, worker_handle.END_S = start, stop, 1.0
+
+    return prepare
 
 
 @injection("engine hangs as it starts", "slow")
 def start_hangs(s):
     s.tell(start={"1": {"do": "sleep", "s": 600}})
-    s.hurt(say="no answer within", retry="timeout,failed", prepare=short_starts)
+    s.hurt(say="no answer within", retry="timeout,failed", prepare=limits(start=1))
 
 
 @injection("engine hangs at its end", between=1, last=3)
 def stop_hangs(s, number):
     s.tell(stop={str(number): {"do": "sleep", "s": 600}})
-    s.hurt(prepare=short_starts)
+    s.hurt(prepare=limits(stop=1))
 
 
 @injection(

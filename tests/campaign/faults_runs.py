@@ -338,3 +338,100 @@ def stopped_repeat(s):
     s.rerun()
     if sum("held_up" in r.get("marks", {}) for r in s.records().values()) != 1:
         s.seen["wrong"].append("the stopped repeat is not marked")
+
+
+@injection("data cannot be brought to the disk", quota=errno.EDQUOT, io=errno.EIO)
+def fsync_fails(s, number):
+    """What was written is told to be lost only as it is made lasting: NFS, quotas."""
+
+    def prepare():
+        real, seen = os.fsync, []
+
+        def fsync(handle):
+            seen.append(handle)
+            if len(seen) == 4:
+                raise OSError(number, os.strerror(number))
+            real(handle)
+
+        os.fsync = fsync
+
+    s.hurt(say=re.escape(os.strerror(number)), prepare=prepare)
+
+
+@injection("a network file system answers late")
+def slow_disk(s):
+    def prepare():
+        real = os.fsync
+        os.fsync = lambda handle: (time.sleep(0.3), real(handle))
+
+    s.hurt(prepare=prepare)
+
+
+@injection("a link is made, and told not to be", there=errno.EEXIST, io=errno.EIO)
+def link_told_wrong(s, number):
+    """NFS: the answer is lost, and the request sent again meets its own work."""
+
+    def prepare():
+        real = os.link
+
+        def link(source, target):
+            real(source, target)
+            raise OSError(number, os.strerror(number))
+
+        os.link = link
+
+    s.hurt(prepare=prepare)
+
+
+@injection("results folder renamed in mid-run", notebook="", profile="..")
+def renamed(s, what):
+    s.tell(measure={"3": {"do": "sleep", "s": 1}})
+    pid = s.start(*s.command())
+    s.asked("measure", 3)
+    before, folder = s.ok(), (s.folder / what).resolve()
+    folder.rename(s.root / "elsewhere")
+    ended = s.end(pid)
+    s.judge(ended, "removed or replaced")
+    shutil.rmtree(folder, ignore_errors=True)
+    (s.root / "elsewhere").rename(folder)
+    s.kept(before)
+    s.rerun()
+
+
+@injection("terminal closes")
+def terminal_closes(s):
+    pid = at_point(s)
+    os.killpg(pid, signal.SIGHUP)
+    finish(s, pid)
+
+
+@injection("Ctrl-Z, and on in the foreground")
+def ctrl_z(s):
+    s.tell(measure={"3": {"do": "sleep", "s": 0.5}})
+    pid = s.start(*s.command())
+    s.asked("measure", 3)
+    os.killpg(pid, signal.SIGSTOP)
+    time.sleep(1.5)
+    os.killpg(pid, signal.SIGCONT)
+    s.judge(s.end(pid))
+    s.rerun()
+
+
+@injection(
+    "files of other programs beside the points",
+    backup="{}~",
+    apple="._{}",
+    conflict="{} (conflicted copy).json",
+    nfs=".nfs0000000000000001",
+    swap=".{}.swp",
+)
+def neighbours(s, name):
+    whole = s.complete()
+    first = s.first()
+    other = first.with_name(name.format(first.name))
+    other.write_bytes(first.read_bytes())
+    s.hurt(before=whole)
+    other.unlink(missing_ok=True)
+    for aside in first.parent.glob("*.corrupt*"):
+        aside.unlink()
+    s.rerun()
