@@ -26,6 +26,7 @@ import kinds  # noqa: E402
 
 from moebook import cli, sections  # noqa: E402, F401
 from moebook.measure import executors, run  # noqa: E402, F401
+from moebook.study import params  # noqa: E402
 
 NONE_OF = ("lost", "changed", "doubled", "wrong", "silent", "hang", "traceback")
 MOST_LEFT = 5
@@ -91,6 +92,8 @@ def main() -> None:
         print("\n".join(f"{i.group:5} {i.name:44} {i.kind}" for i in found))
         print(f"{len(found)} injections of {len({i.kind for i in found})} kinds")
         return
+    section = sections.find("01")  # what planning reads is read once, before the forks
+    section.plan(params.build(section.params, frame.SMALL, "small"))
     work = given.work or tempfile.mkdtemp(prefix="moebook-campaign-")
     numbers = [kinds.all().index(one) for one in found]
     rows = []
