@@ -12,6 +12,7 @@ from jupyter_client.manager import start_new_kernel
 
 from moebook import sections, workbook
 from moebook.explore import hover, widgets
+from moebook.explore import views as choosing
 from moebook.explore.views import Source, View, with_rows
 from moebook.explore.widgets import HEADLESS
 
@@ -89,7 +90,7 @@ def explorer(
     source = Source("h200", summary, **more)
     found, missing = with_rows(source.rows(profiles), views)
     view = next(iter(found))
-    choice = replace(views.first(found[view], view), **(wish or {}))
+    choice = replace(choosing.first(found[view], view), **(wish or {}))
     return widgets.Explorer(source, views, profiles, view, choice, list(missing))
 
 
