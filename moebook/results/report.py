@@ -148,6 +148,8 @@ def plan_lines(frame: pd.DataFrame) -> list[str]:
     """A plan (`estimates.to_frame`) as lines for a terminal: points that will be run or derived,
     with the number format of the weights, repeats (x), memory on each device and estimated seconds;
     then skipped ones with their reasons."""
+    if frame.empty:
+        return []
     frame = frame.assign(number_format=frame["number_format"].fillna("").astype(str))
     ready = frame["status"] == "ready"
     shown = frame[ready]
