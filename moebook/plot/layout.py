@@ -35,6 +35,7 @@ PLACES = {  # offset in points -> the side of the name that stands there
     (8, -9): ("left", "top"),
 }
 SAMPLE_STEP = 3.0  # pixels between two samples of a line; names have their weight in samples, too
+NEAR, FAR = 8, 4  # the first PLACES touch the point; a farther one has to spare so many samples
 NAMING_ROUNDS = 3  # over all names, each in turn moved to where the others leave most room
 OUTSIDE = 500  # samples that a name may hide before it may leave the panel
 
@@ -195,7 +196,8 @@ def name_points(ax: Axes, points, names: Iterable[str], size: float = 6.5) -> No
         for i, own in enumerate(boxes):
             others = [_grid(boxes[n][at].extents) for n, at in enumerate(best) if n != i]
             taken = np.vstack([ink, *others])
-            best[i] = int(np.argmin([_cost(box, taken, ax) for box in own]))
+            costs = [_cost(box, taken, ax) for box in own]
+            best[i] = int(np.argmin(costs + FAR * (np.arange(len(own)) >= NEAR)))
     for own, at in zip(texts, best, strict=True):
         for text in own[:at] + own[at + 1 :]:
             text.remove()
