@@ -160,11 +160,13 @@ def no_locks(s, number):
 
 def beside(s, *options, gap: float = 0.0, first=(), say="", both_may=False, **env) -> None:
     """A second run while one measures; it is refused, or finds all there."""
-    s.tell(measure={"*": {"slow": 0.5}})
+    held = {"1": {"do": "hold"}} if gap == 0 else {}
+    s.tell(measure={"*": {"slow": 0.5}, **held})
     pid = s.start(*s.command(*first))
     s.asked("measure", 1) if gap == 0 else time.sleep(gap)
-    other = s.start(*s.command(*options), said="other", **env)
-    second, one = s.end(other, said="other"), s.end(pid)
+    second = s.end(s.start(*s.command(*options), said="other", **env), said="other")
+    (s.root / "go").touch()
+    one = s.end(pid)
     for ended in (one, second):
         if "Traceback" in ended.said:
             s.seen["traceback"].append(ended.last)

@@ -46,6 +46,9 @@ def act(op: str) -> dict:
             os._exit(what["code"])
         case "sleep":
             time.sleep(what["s"])
+        case "hold":
+            while not (SITE / "go").exists():
+                time.sleep(0.01)
         case "failed" | "oom" | "infeasible" as status:
             raise EngineFailed(status, what.get("reason", "the engine said no"))
         case "raise":
