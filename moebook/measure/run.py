@@ -1,7 +1,7 @@
 """From a plan to one result file per point: resume, executor, progress.
 
 A point whose file exists is skipped, whatever its status; `retry` names statuses to measure again.
-How points are measured is the executor's (moebook/executors); this writes what comes from it, and
+How points are measured is the executor's (executors/); this writes what comes from it, and
 nothing else writes."""
 
 import time

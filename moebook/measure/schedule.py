@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from moebook import devices, engine
-from moebook.measure.format_run import other_format
+from moebook.measure.format_check import other_format
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.models import catalog
 from moebook.models.tiny import family

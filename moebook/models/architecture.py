@@ -8,10 +8,10 @@ from functools import cached_property
 
 from moebook.models import checks, generic, own_format, quantization_config
 from moebook.models.attention import AttentionGroup
+from moebook.models.families import conflict, family_of, language_config, read_shape
 from moebook.models.meta import CannotBuild, UnknownClass
 from moebook.models.number_format import NumberFormat
 from moebook.models.quantization_groups import BadNumberFormat
-from moebook.models.shapes import conflict, family_of, language_config, read_shape
 from moebook.models.tensors import Counts
 from moebook.problems import Told
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from moebook.models import keys
 from moebook.models.architecture import Architecture, UnknownModel, from_config
+from moebook.models.families import completed, language_config
 from moebook.models.quantization_config import KEYS
-from moebook.models.shapes import completed, language_config
 
 FFN_MULTIPLE = 16  # vLLM's expert kernels; its CPU ones otherwise fall back to a plain loop
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from moebook.models.architecture import Architecture
+from moebook.models.families import language_config
 from moebook.models.quantization_config import quantization_of
-from moebook.models.shapes import language_config
 from moebook.models.sharding import Split, padded_vocabulary
 
 ENGINE = "vLLM 0.32"

@@ -19,8 +19,8 @@ from typing import Any
 
 from moebook.models import meta
 from moebook.models.attention import AttentionGroup, attention_groups
+from moebook.models.families import family_of, language_config
 from moebook.models.keys import find, present, value
-from moebook.models.shapes import family_of, language_config
 from moebook.models.tensors import Counts, Layer, Module, Tensor, count, layers_of, num_experts
 
 SHIPPED = Path(__file__).parent / "counted.json"

@@ -11,7 +11,7 @@ sequence, and k decodes of the draft over B tokens, and gives `tokens_per_step` 
 that of both. n-gram lookup costs nothing.
 
 Step j of S_out - 1 attends to S_in + j tokens. Experts are read sparsely
-(`shapes.distinct_experts`). Several devices share bytes and FLOPs evenly and communicate for
+(`costs.distinct_experts`). Several devices share bytes and FLOPs evenly and communicate for
 nothing; under tensor parallelism a cache that every rank holds whole (MLA's, or of KV heads that
 repeat) is read by each. No such split can beat that. Measured over floor is the figure of merit.
 Letters: B batch, S tokens."""

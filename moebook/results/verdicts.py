@@ -11,7 +11,8 @@
 A verdict is of one condition. Where that is not the source's (other devices, lengths, shapes)
 `scale` is "own", `label` says "on other conditions", and `conditions` names them.
 
-Each is checked: whether it stands when what it rests on is a little other (study.md's checks).
+Each is checked: whether it stands when what it rests on is a little other
+(docs/methods.md).
 
     a cell left out                     each cell of each deciding part in turn
     a block left out, a host left out   their records, of cells that have others

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from moebook import devices, paths
-from moebook.models import cache, fitting
+from moebook.models import cache_folder, fitting
 from moebook.problems import ParameterError, Problem, Wrong, choices
 from moebook.study import values
 from moebook.study.routing import Routing
@@ -94,8 +94,8 @@ class NotebookParams(BaseModel):
         found = self.unknown("device", devices.allowed())
         if wrong := paths.output_root_problem(self.output_root, self.profile):
             found.append(self.wrong("output_root", wrong))
-        if wrong := cache.problem():
-            found.append((cache.VARIABLE, os.environ.get(cache.VARIABLE), wrong))
+        if wrong := cache_folder.problem():
+            found.append((cache_folder.VARIABLE, os.environ.get(cache_folder.VARIABLE), wrong))
         return found
 
     def wrong(self, key: str, allowed: str) -> Wrong:

@@ -15,7 +15,7 @@ import pandas as pd
 from frame import POINTS, injection, limit
 from safetensors.numpy import save_file
 
-from moebook.models import cache
+from moebook.models import cache_folder
 from moebook.models.tiny import family
 from moebook.results import table
 
@@ -181,7 +181,7 @@ def member_damaged(s, file, change):
 
 @injection("a model's folder is replaced by a process that is killed", kill=9, term=15)
 def replaced(s, sig):
-    """Pruning and training put whole folders in their place (cache.building)."""
+    """Pruning and training put whole folders in their place (cache_folder.building)."""
     folder = s.root / "model"
     folder.mkdir()
     (folder / "old").touch()
@@ -190,8 +190,8 @@ def replaced(s, sig):
         if pid == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             if when == "replacing":
-                cache._exchange = lambda *_: os.kill(os.getpid(), sig)
-            with cache.building(folder, replace=True) as partial:
+                cache_folder._exchange = lambda *_: os.kill(os.getpid(), sig)
+            with cache_folder.building(folder, replace=True) as partial:
                 (partial / "new").touch()
                 if when == "building":
                     os.kill(os.getpid(), sig)
@@ -200,7 +200,7 @@ def replaced(s, sig):
         os.waitpid(pid, 0)
         if [p.name for p in folder.iterdir()] not in (["old"], ["new"]):
             s.seen["lost"].append(f"killed while {when}: {list(folder.iterdir())}")
-    with cache.building(folder, replace=True) as partial:
+    with cache_folder.building(folder, replace=True) as partial:
         (partial / "new").touch()
     left = [p.name for p in s.root.glob(".model*")]
     s.seen["left"] += left

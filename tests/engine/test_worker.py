@@ -13,7 +13,7 @@ import pytest
 import warm
 
 from moebook.measure import run
-from moebook.measure.format_run import other_format
+from moebook.measure.format_check import other_format
 from moebook.models import catalog
 from moebook.models.architecture import from_config
 from moebook.models.edit import edit

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moebook.models import catalog, shapes, sizes
+from moebook.models import catalog, families, sizes
 from moebook.models.architecture import Architecture
 
 TABLE = yaml.safe_load((Path(__file__).parent / "counts.yaml").read_text())
@@ -27,7 +27,7 @@ def correction_biases(arch: Architecture) -> int:
     the parameters."""
     if arch.counts:
         return arch.counts.buffers
-    held = shapes.family_of(arch.config) == "deepseek_v3"
+    held = families.family_of(arch.config) == "deepseek_v3"
     held = held or arch.config.get("topk_method") == "noaux_tc"
     return arch.num_moe_layers * arch.num_experts if held else 0
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from moebook.models import catalog, generic, keys, shapes, sizes
+from moebook.models import catalog, families, generic, keys, sizes
 from moebook.models.architecture import from_config
 from moebook.models.edit import language_part
 
@@ -51,7 +51,7 @@ def test_nothing_but_the_family(family, meta_parameters):
     arch = from_config(config, "x", "test")
     held = arch.num_moe_layers * arch.num_experts if family == "deepseek_v3" else 0
     assert sizes.total_parameters(arch) == meta_parameters(config) + held
-    assert shapes.family_of(config) == family
+    assert families.family_of(config) == family
 
 
 def test_a_quantity_under_the_class_s_other_name(meta_parameters):

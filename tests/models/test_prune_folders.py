@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from moebook.cli import app
-from moebook.models.cache import building
+from moebook.models.cache_folder import building
 from moebook.models.edit import ImpossibleEdit
 from moebook.models.pruning import prune_checkpoint
 from moebook.models.pruning.checkpoint import INDEX, CheckpointError
@@ -150,7 +150,7 @@ def test_weights_without_a_tensor(source, tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys
-from moebook.models import cache
+from moebook.models import cache_folder
 def kill(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 when, out = sys.argv[1], pathlib.Path(sys.argv[2])
 if when == "between":
@@ -161,7 +161,7 @@ if when == "between":
     pathlib.Path.rename = lambda self, to: (rename(self, to), kill())
 if when == "after":
     cache.shutil.rmtree = kill
-with cache.building(out, replace=True) as partial:
+with cache_folder.building(out, replace=True) as partial:
     (partial / "model.safetensors").write_text("new")
     if when == "before":
         kill()

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from moebook.models import catalog, shapes, sizes
+from moebook.models import catalog, families, sizes
 from moebook.models.architecture import UnknownModel, from_config
 from moebook.predict import shipped
 from moebook.predict.what_if import Unpredictable, predict
@@ -155,7 +155,7 @@ def test_a_legal_config_counts_as_transformers_builds_it(family, seed, meta_mode
     if arch.counts:
         buffers = arch.counts.buffers
     else:
-        balanced = shapes.family_of(config) == "deepseek_v3"
+        balanced = families.family_of(config) == "deepseek_v3"
         buffers = arch.num_moe_layers * arch.num_experts * balanced
     assert sizes.total_parameters(arch) == sum(p.numel() for p in model.parameters()) + buffers
     kept = ("k_proj", "v_proj", "kv_a_proj_with_mqa")

@@ -19,7 +19,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from moebook.models.architecture import Architecture, UnknownModel, from_config
-from moebook.models.cache import building
+from moebook.models.cache_folder import building
 from moebook.models.edit import ImpossibleEdit, edit, group_problem
 from moebook.models.pruning import built, held, selection
 from moebook.models.pruning import target as targets

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from moebook.models.cache import building
+from moebook.models.cache_folder import building
 from moebook.problems import Told
 
 DOMAINS = ("all", "code", "prose", "numbers")

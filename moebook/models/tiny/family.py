@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from moebook.models import cache
+from moebook.models import cache_folder
 from moebook.models.architecture import Architecture, from_config
 from moebook.models.pruning import saliency
 from moebook.models.tiny import corpus, own_text
@@ -69,7 +69,7 @@ def family_folder(preset_name: str, text_files: Iterable[str] | None = None) -> 
     files = own_text.files() if text_files is None else text_files
     library = None if files else sys.version_info[:2]
     facts = [*_recipe_facts(preset_name), library, own_text.facts(files)]
-    return cache.root() / "tiny" / f"{preset_name}-{_digest(facts)[:12]}"
+    return cache_folder.root() / "tiny" / f"{preset_name}-{_digest(facts)[:12]}"
 
 
 def recipe_id(name: str) -> str:
@@ -104,7 +104,7 @@ def folder(name: str, forks_engines: bool = False) -> Path:
 
 def _pruned(whole: Path, pruning: str, window: int, forks_engines: bool) -> Path:
     target = whole.parent / f"{whole.name}.{pruning}"
-    with cache.locked(target):
+    with cache_folder.locked(target):
         if not target.exists():
             if not forks_engines:
                 _prune(whole, target, pruning, window)

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from moebook import paths
-from moebook.models import cache, sizes
+from moebook.models import cache_folder, sizes
 from moebook.models.tiny import corpus, family, own_text
 from moebook.models.tiny.family import family_folder
 from moebook.models.tiny.recipes import PRESETS, check_member, is_tiny, one_of, parse
@@ -69,7 +69,7 @@ def prepare_corpus(
 ) -> Path:
     """The family's corpus folder, made where it is missing."""
     found, folder = PRESETS[preset], family.family_folder(preset, texts) / "corpus"
-    with cache.locked(folder):
+    with cache_folder.locked(folder):
         if folder.exists() and (why := family.corpus_damage(folder)):
             family.set_aside(folder, why, say)
         if not folder.exists():
@@ -113,7 +113,7 @@ def train_members(
     from moebook.models.tiny.train_member import Training
 
     for member in members:
-        with cache.locked(folder / member, wait) as mine:
+        with cache_folder.locked(folder / member, wait) as mine:
             if not mine or not (why := family.damage(folder / member)):
                 continue
             if (folder / member).exists():

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from moebook.models import cache, sizes
+from moebook.models import cache_folder, sizes
 from moebook.models.tiny import corpus, family, losses
 from moebook.models.tiny.losses import perplexities, windows
 from moebook.models.tiny.recipes import PRESETS, Preset, Recipe, hf_config
@@ -191,7 +191,7 @@ class Training:
         from transformers.utils import logging
 
         found = perplexities(self.model.eval(), self.folder / "corpus", self.preset, self.streams)
-        with cache.building(self.folder / self.member) as partial:
+        with cache_folder.building(self.folder / self.member) as partial:
             logging.disable_progress_bar()
             self.model.save_pretrained(partial)
             for path in (self.folder / "corpus" / "tokenizer").iterdir():

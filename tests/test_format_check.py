@@ -11,7 +11,7 @@ import pytest
 from moebook import sections
 from moebook.engine.vllm.arguments import engine_arguments
 from moebook.measure import run
-from moebook.measure.format_run import other_format
+from moebook.measure.format_check import other_format
 from moebook.measure.store import Store
 from moebook.measure.worker import Worker
 from moebook.models import catalog
