@@ -156,11 +156,11 @@ when, out = sys.argv[1], pathlib.Path(sys.argv[2])
 if when == "between":
     class NoExchange:
         renameat2 = None
-    cache.ctypes.CDLL = lambda *_, **__: NoExchange
+    cache_folder.ctypes.CDLL = lambda *_, **__: NoExchange
     rename = pathlib.Path.rename
     pathlib.Path.rename = lambda self, to: (rename(self, to), kill())
 if when == "after":
-    cache.shutil.rmtree = kill
+    cache_folder.shutil.rmtree = kill
 with cache_folder.building(out, replace=True) as partial:
     (partial / "model.safetensors").write_text("new")
     if when == "before":
