@@ -191,7 +191,8 @@ def lines(
     wide = bool(ok[spec.metric].max() > LOG_OVER * ok[spec.metric].min())
     log_y = wide if spec.log_y is None else spec.log_y
     floor = _readable_floor(ok, spec, log_y)
-    looks = looks_of(series) if looks is None else {value: looks[value] for value in series}
+    looks = looks_of(series) if looks is None else looks
+    looks = {value: look for value, look in looks.items() if value in series}
     with style.paper_style(width):
         fig = Figure(figsize=_size(len(panels), width, spec), layout="constrained")
         axes = grid_of_axes(fig, len(panels), width, spec.panels_in_row, sharex=True, sharey=True)
