@@ -1,5 +1,5 @@
 # make study   measure every notebook's plan on this machine's CPU, execute the notebooks, print where figures lie
-# make test    lint and all tests
+# make test    lint and all tests; what fails is tried once more, alone, and says so
 # make campaign  all faults and random inputs of tests/campaign, 200 random picks of each explorer, and tables of what they cost (an hour)
 # make lab     JupyterLab on the notebooks
 PYTHON ?= python3
@@ -38,7 +38,9 @@ test: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	@echo "== tests"
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 || \
+	  { echo "== what failed, once more and alone: times and kills go wrong on busy cores"; \
+	    $(BIN)/python -m pytest -v --last-failed --last-failed-no-failures none; }
 
 campaign: venv
 	nice $(BIN)/python tests/campaign/run.py

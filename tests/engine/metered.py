@@ -13,13 +13,18 @@ from moebook.study.plan import EngineSettings, Workload
 POWER_W, CLOCK_MHZ = 100.0, 1500.0
 
 
+def at_one_moment(meter) -> tuple[float, float]:
+    now = time.perf_counter()
+    return now, POWER_W * now
+
+
 def main(out: Path) -> None:
     set_environment(on_gpu=False)
     from moebook.engine.vllm import energy
     from moebook.engine.vllm.engine import VllmEngine
 
     energy.IDLE_S, energy.SETTLE_S, energy.PREFILL_S, energy.DECODE_S = 0.1, 0.0, 0.2, 1.0
-    energy.Meter.joules = lambda self: POWER_W * time.perf_counter()
+    energy.Meter.reading = at_one_moment
     energy.Meter.clock_mhz = lambda self: CLOCK_MHZ
     settings = EngineSettings(dtype="float32", graphs="eager", max_model_len=96, kv_cache_gib=1)
     config = catalog.load("tiny-mixtral").hf_config()

@@ -46,6 +46,10 @@ class Meter:
         counts = [nvml.energy_j(card) for card in self.cards]
         return None if None in counts else sum(counts)
 
+    def reading(self) -> tuple[float, float]:
+        """(seconds of the host's clock, J) of one moment."""
+        return time.perf_counter(), self.joules()
+
     def clock_mhz(self) -> float | None:
         return nvml.state(self.cards[0])["sm_clock_mhz"]
 
@@ -91,10 +95,10 @@ def _energies(timer: WorkloadTimer, prefill: tuple, decode: tuple, idle: float) 
 
 def _power(meter: Meter, run) -> tuple[float, float]:
     """(mean W, seconds) of what `run()` does."""
-    before, started = meter.joules(), time.perf_counter()
+    started, before = meter.reading()
     run()
-    seconds = time.perf_counter() - started
-    return (meter.joules() - before) / seconds, seconds
+    ended, after = meter.reading()
+    return (after - before) / (ended - started), ended - started
 
 
 @dataclass
@@ -133,7 +137,7 @@ class _Metered(Trace):
         if len(gained) == self.batch:
             self.steps += 1
             if self.steps > STEPS_DISCARDED and self.steps % EVERY == 0:
-                self.readings.append((self.steps, time.perf_counter(), self.meter.joules()))
+                self.readings.append((self.steps, *self.meter.reading()))
 
 
 def _decode(timer: WorkloadTimer, meter: Meter) -> _Decode:
