@@ -233,9 +233,18 @@ def test_a_table_without_numbers_is_told_in_a_sentence(capsys):
     assert capsys.readouterr().out == "There is nothing to explore yet: no row has a number.\n"
 
 
-def test_the_notebooks_call_takes_the_table_of_the_figures_and_other_profiles(monkeypatch):
-    run = workbook.Run(sections.find("09"), shipped.results("h200", "09_model_comparison").params)
-    run._results = shipped.results("h200", "09_model_comparison")
+def run_of(res, outputs) -> workbook.Run:
+    """A run beside no results of one's own."""
+    given = res.params.model_copy(update={"output_root": str(outputs)})
+    run = workbook.Run(sections.find("09"), given)
+    run._results = res
+    return run
+
+
+def test_the_notebooks_call_takes_the_table_of_the_figures_and_other_profiles(
+    monkeypatch, tmp_path
+):
+    run = run_of(shipped.results("h200", "09_model_comparison"), tmp_path)
     given = []
     monkeypatch.setattr(widgets, "explorer", lambda *args: given.append(args))
     run.explore("models", metric="total_parameters")
@@ -246,11 +255,9 @@ def test_the_notebooks_call_takes_the_table_of_the_figures_and_other_profiles(mo
     assert wish == {"view": "models", "metric": "total_parameters"}
 
 
-def test_ones_own_results_stand_beside_the_references():
+def test_ones_own_results_stand_beside_the_references(tmp_path):
     res = replace(shipped.results("h200", "09_model_comparison"), is_reference=False)
-    run = workbook.Run(sections.find("09"), res.params)
-    run._results = res
-    others = workbook.others_of(run)
+    others = workbook.others_of(run_of(res, tmp_path))
     assert list(others) == ["h100", "h200 (reference)"]
     table, folder = others["h200 (reference)"]()
     assert folder == shipped.REFERENCE / "h200/09_model_comparison"
