@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moebook.models import catalog, fitting
-from moebook.models.architecture import UnknownModel
+from moebook.models.architecture import Architecture, UnknownModel
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.models.tiny import family
 from moebook.problems import Wrong, choices
@@ -75,21 +75,31 @@ def _model_problem(name: str, length: Length | None, by: str) -> str | None:
 
 
 def depth_problems(key: str, depths: Iterable[int], names: Iterable[str | None]) -> list[Wrong]:
-    """Depths that a model does not have, or with which it cannot be built."""
-    found = ((depth, _depth_problem(name, depth)) for name in named(names) for depth in depths)
-    return [(key, depth, text) for depth, text in found if text]
+    """Depths that no model has, or with which one cannot be built. A model with fewer layers than
+    the depths is not measured by depth."""
+    found = []
+    models = [arch for name in named(names) if (arch := _known(name)) is not None]
+    for depth in depths:
+        deep = [arch for arch in models if depth <= arch.num_layers]
+        if models and not deep:
+            most = max(models, key=lambda arch: arch.num_layers)
+            found.append((key, depth, f"at most the {most.num_layers} layers of {most.name}"))
+        found += [(key, depth, text) for arch in deep if (text := _depth_problem(arch, depth))]
+    return found
 
 
-def _depth_problem(name: str, depth: int) -> str | None:
+def _known(name: str) -> Architecture | None:
     try:
-        arch = catalog.load(name)
-        if depth > arch.num_layers:
-            return f"at most the {arch.num_layers} layers of {name}"
+        return catalog.load(name)
+    except ValueError:
+        return None  # told of the model already
+
+
+def _depth_problem(arch: Architecture, depth: int) -> str | None:
+    try:
         edit(arch, num_layers=depth)
     except ImpossibleEdit as error:
         return str(error)
-    except ValueError:
-        return None  # told of the model already
     return None
 
 

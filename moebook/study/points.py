@@ -151,10 +151,10 @@ def derived(cell: Point, own: Iterable[Point], anchor: Iterable[Point] = (), **c
 
 
 def full_or_by_depth(cell: Point, device_kind: str, layers: tuple[int, ...] | None) -> list[Point]:
-    """The cell where it fits the device; else its points at `layers` and the cell extrapolated from
-    them."""
+    """The cell where it fits the device, or is less deep than `layers`; else its points at `layers`
+    and the cell extrapolated from them."""
     whole = check(cell, device_kind)
-    if whole.status != "oom" or layers is None:
+    if whole.status != "oom" or layers is None or max(layers) > cell.architecture.num_layers:
         return [whole]
     own = [reduced(cell, n) for n in layers]
     if any(check(o, device_kind).status != "ready" for o in own):
