@@ -5,7 +5,6 @@ vllm/         vLLM; the only folder that imports it, and patches*.py the only fi
               into its objects
 layer/        one MoE layer alone, in plain torch or by the engine's kernels
 endpoint/     a server elsewhere
-hf/           expert choices of models that run in transformers
 counts.py     files of counted expert choices
 peaks.py      measured peaks of the device
 

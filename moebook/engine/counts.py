@@ -1,9 +1,7 @@
-"""Counts of expert choices, written as sequences are read: how often each expert served.
+"""Counts of expert choices: how often each expert served, by sequence and layer, in a file.
 
-    with CountsWriter(path, num_layers, num_experts) as writer:
-        for ids in sequences:                       # (L, T, K) expert numbers
-            writer.add(ids)
-    counts = read(path)                             # an .npz, there once the block ends whole
+    write(path, sequences, num_layers, num_experts)     # of each sequence (L, T, K) expert numbers
+    counts = read(path)                                 # an .npz, there once all of it is written
 
 A run that fails leaves no file called `path`, or the older one. Memory is that of the counts: 59 MB
 for a thousand sequences of DeepSeek-V3 (58 layers, 256 experts).
@@ -14,6 +12,7 @@ Letters: N sequences, L MoE layers, T tokens, E experts, K experts per token.
 import os
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,100 +43,31 @@ class RoutingCounts:
     top_k: int
 
 
-class CountsWriter:
-    """Adds up expert choices sequence by sequence; a context manager that leaves one .npz, or
-    nothing if it fails.
-
-    Choices are whole numbers 0..E-1 in lists, numpy arrays or torch tensors. ValueError names what
-    is wrong with others."""
-
-    def __init__(self, path: str | Path, num_layers: int, num_experts: int):
-        if num_layers < 1 or num_experts < 1:
-            raise ValueError(
-                f"counts of {num_layers} layers and {num_experts} experts; both must be at least 1"
-            )
-        self.path, self.num_layers, self.num_experts = Path(path), num_layers, num_experts
-        self.top_k = 0
-        self._ended: list[tuple[int, np.ndarray]] = []  # tokens and counts (L, E) of a sequence
-        self._begin()
-
-    def __enter__(self) -> "CountsWriter":
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            self._write()
-
-    def _begin(self) -> None:
-        self._counts = np.zeros((self.num_layers, self.num_experts), np.uint32)
-        self._tokens = np.zeros(self.num_layers, np.int64)
-
-    def add(self, layer_ids) -> None:
-        """The choices of one whole sequence, (L, T, K)."""
-        if len(layer_ids) != self.num_layers:
-            raise ValueError(f"choices of {len(layer_ids)} layers; this file has {self.num_layers}")
-        for layer, ids in enumerate(layer_ids):
-            self.add_layer(layer, ids)
-        self.end_sequence()
-
-    def add_layer(self, layer: int, ids) -> None:
-        """Choices (T, K) of one layer, which join those of the open sequence."""
-        if not 0 <= layer < self.num_layers:
-            raise ValueError(f"layer {layer} of a file with layers 0 to {self.num_layers - 1}")
-        ids = self._checked(ids)
-        counts = np.bincount(ids.ravel().astype(np.int64), minlength=self.num_experts)
-        self._counts[layer] += counts.astype(np.uint32)
-        self._tokens[layer] += len(ids)
-
-    def end_sequence(self) -> None:
-        """ValueError where the layers of the open sequence saw different numbers of tokens."""
-        if len(set(self._tokens)) > 1:
-            raise ValueError(
-                f"the layers of a sequence have {self._tokens.tolist()} tokens; each must have the "
-                "same"
-            )
-        self._ended.append((int(self._tokens[0]), self._counts))
-        self._begin()
-
-    def _checked(self, ids) -> np.ndarray:
-        """ids as an array (T, K), the same K for the whole file."""
-        ids = np.asarray(ids.detach().cpu().numpy() if hasattr(ids, "detach") else ids)
-        if ids.ndim != 2 or ids.dtype.kind not in "iu" or not ids.shape[1]:
+def write(path: str | Path, sequences: Iterable, num_layers: int, num_experts: int) -> None:
+    """Choices (L, T, K) of each sequence, whole numbers 0..E-1, counted into `path`. ValueError for
+    others."""
+    found, tokens, top_k = [], [], 0
+    for ids in map(np.asarray, sequences):
+        shaped = ids.ndim == 3 and ids.dtype.kind in "iu" and len(ids) == num_layers
+        if not shaped or not 0 <= ids.min() <= ids.max() < num_experts:
             raise ValueError(
                 f"expert choices of shape {ids.shape} and dtype {ids.dtype}; give whole numbers "
-                "(T, K)"
+                f"(L, T, K), of {num_layers} layers and experts 0 to {num_experts - 1}"
             )
-        if ids.shape[1] != (self.top_k or ids.shape[1]):
-            raise ValueError(
-                f"{ids.shape[1]} experts per token after {self.top_k}; one file holds one number "
-                "of them"
-            )
-        low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
-        if low < 0 or high >= self.num_experts:
-            raise ValueError(
-                f"expert choices from {low} to {high}; this file has experts 0 to "
-                f"{self.num_experts - 1}"
-            )
-        self.top_k = ids.shape[1]
-        return ids
-
-    def _write(self) -> None:
-        if self._tokens.any():
-            raise ValueError(
-                "the last sequence is not ended: call end_sequence() after its add_layer calls"
-            )
-        shape = (len(self._ended), self.num_layers, self.num_experts)
-        counts = np.array([counts for _, counts in self._ended], np.uint32).reshape(shape)
-        tokens = np.array([tokens for tokens, _ in self._ended], np.uint32)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, counts=counts, tokens=tokens, top_k=np.int64(self.top_k))
-        os.replace(partial, self.path)
+        found.append([np.bincount(layer.ravel(), minlength=num_experts) for layer in ids])
+        tokens.append(ids.shape[1])
+        top_k = ids.shape[2]
+    counts = np.array(found, np.uint32).reshape(len(found), num_layers, num_experts)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, counts=counts, tokens=np.array(tokens, np.uint32), top_k=top_k)
+    os.replace(partial, path)
 
 
 def read(path: str | Path) -> RoutingCounts:
-    """The counts of a file that CountsWriter wrote. ValueError where it is missing, damaged or
+    """The counts of a file of `write`. ValueError where it is missing, damaged or
     another kind of file."""
     if not Path(path).exists():
         raise ValueError(f"{path} does not exist; a capture writes its counts there when it ends")
@@ -151,8 +81,7 @@ def read(path: str | Path) -> RoutingCounts:
         ) from error
     if wrong := _misshapen(found):
         raise ValueError(
-            f"{path} holds no counts of expert choices ({wrong}); give a file that CountsWriter "
-            "wrote"
+            f"{path} holds no counts of expert choices ({wrong}); give a file of engine/counts.py"
         )
     return found
 

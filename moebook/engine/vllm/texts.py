@@ -10,8 +10,8 @@ import json
 
 import numpy as np
 
+from moebook.engine import counts
 from moebook.engine.base import EngineFailed
-from moebook.engine.counts import CountsWriter
 from moebook.engine.vllm import patches_routers
 from moebook.engine.vllm.arguments import checkpoint_folder
 from moebook.engine.vllm.timing import Counters
@@ -135,9 +135,7 @@ def route(engine, workload: Workload, text: str, repeats: int, counts_file: str,
 def _count_choices(engine, windows: list[list[int]], path: str) -> tuple[int, int]:
     """One sequence at a time; returns (L, E)."""
     layers, experts = engine.rpc(patches_routers.watch)
-    with CountsWriter(path, layers, experts) as writer:
-        for ids in windows:
-            writer.add(_choices(engine, ids))
+    counts.write(path, (_choices(engine, ids) for ids in windows), layers, experts)
     return layers, experts
 
 

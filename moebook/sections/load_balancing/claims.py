@@ -124,8 +124,7 @@ def rank_error(per_layer: np.ndarray, experts: int) -> float:
 SOURCE = {"model": ["DeepSeek-VL2", "MolmoE-1B"]}
 UNTESTED = (
     "needs that model's trained weights and the MME images, which this study did not have; to test "
-    "it: with the checkpoint and images at hand, moebook/engine/hf/routing.py counts its expert "
-    "choices, and notebook 07's parameters checkpoints and checkpoint_texts do so for text"
+    "it: with the checkpoint and images at hand, notebook 07 says how to count its expert choices"
 )
 
 NO_MEASURE = within(-0.5, 0.5, contradicted_below=-0.7, contradicted_above=0.7, rounding=0.05)

@@ -126,8 +126,8 @@ class HurtEngine:
         if method == "routing":
             layers, experts = self.config["num_hidden_layers"], 8
             rng = np.random.default_rng(0)
-            with counts.CountsWriter(counts_file, layers, experts) as out:
-                out.add(rng.integers(0, experts, (layers, 32, 2)))
+            chosen = rng.integers(0, experts, (layers, 32, 2))
+            counts.write(counts_file, [chosen], layers, experts)
             repeats = []
         return {"repeats": repeats, "facts": {}}
 

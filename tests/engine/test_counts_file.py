@@ -4,17 +4,14 @@ import os
 
 import numpy as np
 import pytest
-import torch
 
-from moebook.engine.counts import CountsWriter, read
+from moebook.engine.counts import read, write
 
 IDS = [[[0, 1], [0, 2], [3, 0]], [[1, 2], [1, 2], [2, 1]]]  # L 2, T 3, K 2
 
 
-def written(path, sequences, layers=2, experts=4, **options):
-    with CountsWriter(path, layers, experts, **options) as writer:
-        for ids in sequences:
-            writer.add(ids)
+def written(path, sequences, layers=2, experts=4):
+    write(path, sequences, layers, experts)
     return read(path)
 
 
@@ -31,33 +28,16 @@ def test_a_known_sequence(tmp_path):
 
 def test_random_sequences_agree_with_counting_one_by_one(tmp_path):
     rng = np.random.default_rng(0)
-    sequences = [np.argsort(rng.random((3, t, 8)))[..., :3] for t in (1, 5000, 40, 0)]
+    sequences = [np.argsort(rng.random((3, t, 8)))[..., :3] for t in (1, 5000, 40)]
     found = written(tmp_path / "c.npz", sequences, 3, 8)
-    counts = np.zeros((4, 3, 8))
+    counts = np.zeros((3, 3, 8))
     for n, ids in enumerate(sequences):
         for layer in range(3):
             for token in ids[layer]:
                 counts[n, layer, token] += 1
     assert (found.counts == counts).all()
-    assert found.tokens.tolist() == [1, 5000, 40, 0]
+    assert found.tokens.tolist() == [1, 5000, 40]
     assert (found.counts.sum(2) == found.tokens[:, None] * 3).all()
-
-
-def test_layers_in_pieces_and_tensors_are_the_same_as_one_list(tmp_path):
-    whole, ids = written(tmp_path / "a.npz", [IDS, IDS]), torch.tensor(IDS)
-    with CountsWriter(str(tmp_path / "b.npz"), 2, 4) as writer:
-        for _ in range(2):
-            for layer, part in [
-                (1, ids[1, :1]),
-                (0, ids[0, :2]),
-                (0, ids[0, 2:].int()),
-                (1, ids[1, 1:]),
-            ]:
-                writer.add_layer(layer, part)
-            writer.end_sequence()
-    pieces = read(tmp_path / "b.npz")
-    assert (pieces.counts == whole.counts).all()
-    assert pieces.tokens.tolist() == whole.tokens.tolist() == [3, 3]
 
 
 def test_a_file_without_sequences(tmp_path):
@@ -71,33 +51,31 @@ def test_an_expert_chosen_twice_by_a_token_counts_twice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    "ids",
     [
-        (lambda w: w.add(IDS[:1]), "choices of 1 layers; this file has 2"),
-        (lambda w: w.add_layer(2, IDS[0]), "layer 2 of a file with layers 0 to 1"),
-        (lambda w: w.add_layer(0, [[0, 4]]), "from 0 to 4; this file has experts 0 to 3"),
-        (lambda w: w.add_layer(0, [0, 1]), r"shape \(2,\)"),
-        (lambda w: w.add_layer(0, torch.ones(3, 2)), "dtype float32; give whole numbers"),
-        (lambda w: w.add_layer(0, np.ones((3, 2), bool)), "dtype bool"),
-        (lambda w: (w.add_layer(0, IDS[0]), w.add_layer(1, [[0]])), "1 experts per token after 2"),
-        (
-            lambda w: (w.add_layer(0, IDS[0]), w.end_sequence()),
-            r"layers of a sequence have \[3, 0\] tokens",
-        ),
-        (lambda w: w.add_layer(0, IDS[0]), "last sequence is not ended"),
+        IDS[:1],
+        [*IDS, IDS[0]],
+        [[[0, 4]], [[0, 1]]],
+        [[[0, -1]], [[0, 1]]],
+        [0, 1],
+        np.ones((2, 3, 2)),
+        np.ones((2, 3, 2), bool),
     ],
 )
-def test_wrong_choices_are_refused_and_leave_nothing(tmp_path, call, told):
-    with pytest.raises(ValueError, match=told), CountsWriter(tmp_path / "c.npz", 2, 4) as writer:
-        call(writer)
+def test_wrong_choices_are_refused_and_leave_nothing(tmp_path, ids):
+    with pytest.raises(ValueError, match="give whole numbers .* 2 layers and experts 0 to 3"):
+        write(tmp_path / "c.npz", [IDS, ids], 2, 4)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_failed_run_keeps_an_older_file(tmp_path):
-    written(tmp_path / "c.npz", [IDS])
-    with pytest.raises(KeyError), CountsWriter(tmp_path / "c.npz", 2, 4) as writer:
-        writer.add(IDS)
+    def cut_off():
+        yield IDS
         raise KeyError("the model")
+
+    written(tmp_path / "c.npz", [IDS])
+    with pytest.raises(KeyError):
+        write(tmp_path / "c.npz", cut_off(), 2, 4)
     assert read(tmp_path / "c.npz").tokens.tolist() == [3] and os.listdir(tmp_path) == ["c.npz"]
 
 
