@@ -211,8 +211,8 @@ def _terms(columns: list[dict]) -> list[str]:
 
 def _sure(arch, settings, works, told, device: str) -> list[str]:
     """How sure: the score, coverage, what lies outside, and the nearest measured points."""
+    from moebook.predict.case import Case
     from moebook.predict.points import nearest
-    from moebook.predict.step import Case
 
     lines = [f"how sure: {told[0].source}"]
     lines.append("  of models that neither fit nor width had seen, 80 and 95 % intervals held")

@@ -18,10 +18,9 @@ import pandas as pd
 from scipy.optimize import least_squares, nnls
 
 from moebook.models import sharding
-from moebook.models.formats import cache_dtype
-from moebook.models.sharding import Split
+from moebook.predict.case import PLAIN
 from moebook.predict.memory import reserve_terms
-from moebook.predict.step import FACTORS, OF_FORMAT, PLAIN, Batch, Rates, of_rows
+from moebook.predict.step import FACTORS, OF_FORMAT, Batch, Rates, of_rows
 
 SCALE = 0.03  # an error that counts in full; larger ones count linearly
 SHARE_TTFT = 0.7
@@ -197,18 +196,15 @@ def starts(points: pd.DataFrame) -> pd.DataFrame:
             e.quantization,
             e.kv_cache_dtype,
             row["format"],
-            e.tensor_parallel,
-            e.pipeline_parallel,
-            e.expert_parallel,
+            e.split,
             e.graphs,
         )
         if key in seen or len(arch.attention_groups) > 1:
             continue
         seen.add(key)
-        split = Split(e.tensor_parallel, e.pipeline_parallel, e.expert_parallel)
-        kept = cache_dtype(arch, e.dtype, e.quantization, e.kv_cache_dtype)
+        kept = e.formats_of(arch)["kv_dtype"]
         usable = float(row["device_memory_bytes"]) * float(row["gpu_memory_utilization"])
-        weights = sharding.weight_bytes(arch, split, e.dtype, e.quantization)
-        cache = row["kv_capacity_tokens"] * sharding.kv_bytes_per_token(arch, split, kept)
+        weights = sharding.weight_bytes(arch, e.split, e.dtype, e.quantization)
+        cache = row["kv_capacity_tokens"] * sharding.kv_bytes_per_token(arch, e.split, kept)
         rows.append({**row, "kept_bytes": float(usable - weights - cache)})
     return pd.DataFrame(rows)

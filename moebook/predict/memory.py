@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from moebook.models import sharding
 from moebook.models.architecture import Architecture
-from moebook.models.formats import cache_dtype, dtype_bytes
-from moebook.models.sharding import Split
+from moebook.models.formats import dtype_bytes
 from moebook.predict.work import MAX_TOKENS
 from moebook.study.settings import EngineSettings
 
@@ -67,8 +66,7 @@ def memory(
 ) -> Memory:
     """Of a model on one of its cards; `tokens` of each of `batch` sequences at full length."""
     e = settings
-    split = Split(e.tensor_parallel, e.pipeline_parallel, e.expert_parallel)
-    kept = cache_dtype(arch, e.dtype, e.quantization, e.kv_cache_dtype)
+    split, kept = e.split, e.formats_of(arch)["kv_dtype"]
     weights = sharding.weight_bytes(arch, split, e.dtype, e.quantization)
     terms = reserve_terms(arch, e)
     reserve = sum(factors[name] * value for name, value in terms.items())

@@ -20,8 +20,8 @@ import numpy as np
 
 from moebook.models.one_rank import RANK
 from moebook.predict import shipped
+from moebook.predict.case import Case
 from moebook.predict.shipped import LEVELS, batch_class
-from moebook.predict.step import Case
 from moebook.predict.what_if import Interval, Prediction
 from moebook.study.routing import MODEL, UNIFORM
 

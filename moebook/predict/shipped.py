@@ -19,7 +19,8 @@ from pathlib import Path
 
 import yaml
 
-from moebook.predict.step import PLAIN, Case, Rates
+from moebook.predict.case import PLAIN, Case
+from moebook.predict.step import Rates
 from moebook.problems import choices
 
 FOLDER = "calibrations"

@@ -15,19 +15,16 @@ perfect overlap (the maximum) and none (the sum). Experts' products that fall in
 N passes are computed at once: every array below has N rows, or is a number for all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from moebook.models import catalog
-from moebook.models.architecture import Architecture
-from moebook.models.formats import OWN, format_name
 from moebook.predict import work
-from moebook.predict.work import COUNTS, PARTS, STREAMS, Pass, expected_tokens
-from moebook.study.settings import EngineSettings, Workload
+from moebook.predict.case import Case
+from moebook.predict.work import COUNTS, PARTS, STREAMS, Pass
+from moebook.study.settings import Workload
 
 SHARPNESS = 12
-PLAIN = "16-bit"
 WIDTH = 4096  # H that floors of matrix products are given for
 COMPILED = ("compiled", "default")
 CAPTURED_TOKENS = 512  # of the largest pass with a graph under the engine's defaults
@@ -107,54 +104,6 @@ class Rates:
 
     bytes_per_s: float
     flops_per_s: float
-
-
-@dataclass(frozen=True)
-class Case:
-    """One point: what is run, and how. imposed: its experts are drawn by kernels of the workbook's
-    own, which take time that a model's routing does not. gained: tokens of a speculative step as
-    measured; None: as the set acceptance has them."""
-
-    arch: Architecture
-    settings: EngineSettings
-    workload: Workload
-    imposed: bool = False
-    gained: float | None = None
-
-    @property
-    def format(self) -> str:
-        return format_class(self.arch, self.settings)
-
-    @property
-    def tokens_per_step(self) -> float:
-        """Tokens that a sequence gains in a step. ValueError where that was neither measured nor
-        set."""
-        s = self.settings.speculation
-        if s is None or self.gained is not None:
-            return self.gained or 1.0
-        if s.acceptance is None:
-            raise ValueError("how many tokens a step gains was neither measured nor set")
-        return float(expected_tokens(s.acceptance, s.num_tokens))
-
-    @property
-    def drafting(self) -> "Case | None":
-        """What the draft model does: the same sequences, one token a pass, in its own format."""
-        s = self.settings.speculation
-        if s is None or s.draft is None:
-            return None
-        own = replace(self.settings, speculation=None, quantization=OWN)
-        return Case(catalog.load(s.draft), own, self.workload)
-
-
-def format_class(arch: Architecture, settings: EngineSettings) -> str:
-    """The number format that has efficiencies of its own. Llama 4 routes by scaling an expert's
-    input, which the engine's fast INT4 kernels do not take: it runs others."""
-    name = format_name(arch, settings.dtype, settings.quantization)
-    if name in ("bfloat16", "float16"):
-        return PLAIN
-    if name.startswith("INT4") and arch.family.startswith("llama4"):
-        return "INT4, input scaled"
-    return name
 
 
 class Batch:

@@ -12,17 +12,16 @@ Outside the range of what was measured it is widened, by WIDER a doubling and fo
 not measured, and `notes` says so."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moebook import devices
-from moebook.models import costs, engine_rules, formats, sharding
+from moebook.models import engine_rules, formats
 from moebook.models.architecture import Architecture
-from moebook.models.formats import cache_dtype
-from moebook.models.sharding import Split
 from moebook.predict import shipped
+from moebook.predict.case import Case
 from moebook.predict.memory import Memory, memory
 from moebook.predict.shipped import DRAFTED, LEVELS, METRICS, Calibration, class_of
-from moebook.predict.step import Batch, Case, of_rows
+from moebook.predict.step import Batch, of_rows
 from moebook.study.settings import EngineSettings, Workload
 
 WIDER = 0.5  # of the half width, for each doubling beyond the range and each thing not measured
@@ -149,16 +148,11 @@ def bound_s(case: Case, known: Calibration) -> float:
     """The least seconds of a decode step a token gained, without a draft's: bytes over published
     bandwidth or FLOPs over the published rate of the format, shared evenly by all ranks but for
     the cache that tensor ranks repeat."""
-    arch, s, w = case.arch, case.settings, case.workload
-    kept = cache_dtype(arch, s.dtype, s.quantization, s.kv_cache_dtype)
-    context = w.input_tokens + max(1, w.output_tokens // 2)
-    cost = costs.decode_cost(
-        arch, w.batch, context, s.dtype, s.quantization, kept, alike=s.routing == "same"
-    )
-    peak = known.rates.flops_per_s * (formats.rate(arch, s.quantization) or 1.0)
-    repeated = sharding.least_kv_share(arch, s.tensor_parallel) * s.tensor_parallel - 1
-    moved = (cost.total_bytes + repeated * cost.bytes["kv_cache"]) / known.rates.bytes_per_s
-    return max(moved, cost.total_flops / peak) / s.num_devices / case.tokens_per_step
+    work = case.workload
+    alone = replace(case, settings=replace(case.settings, speculation=None))
+    cost = alone.decode(work.input_tokens + max(1, work.output_tokens // 2))
+    rates = known.rates.bytes_per_s, known.rates.flops_per_s
+    return float(alone.bound_s(cost, *rates)) / case.tokens_per_step
 
 
 BINDS = {
@@ -188,8 +182,7 @@ def binding(terms: dict[str, float]) -> str:
 def check(case: Case, device: str) -> None:
     """Raises Unpredictable for what no engine runs, or runs in a way that is not calibrated."""
     arch, s, w = case.arch, case.settings, case.workload
-    split = Split(s.tensor_parallel, s.pipeline_parallel, s.expert_parallel)
-    refused = engine_rules.refusal(arch, split) or formats.refusal(
+    refused = engine_rules.refusal(arch, s.split) or formats.refusal(
         arch, s.quantization, False, devices.compute_capability(device)
     )
     if refused:
@@ -198,8 +191,8 @@ def check(case: Case, device: str) -> None:
         _ = case.tokens_per_step
     except ValueError as error:
         raise Unpredictable(str(error)) from None
-    if s.graphs == "eager":
-        raise Unpredictable("graphs 'eager': steps without graphs are not calibrated")
+    if s.graphs in (None, "eager"):
+        raise Unpredictable(f"graphs {s.graphs!r}: steps without graphs are not calibrated")
     if (total := w.input_tokens + w.output_tokens) > arch.max_positions:
         raise Unpredictable(
             f"{arch.name} has {arch.max_positions} positions; {w.input_tokens} tokens in and "

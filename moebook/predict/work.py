@@ -21,7 +21,7 @@ import numpy as np
 
 from moebook.models import costs, sharding, sizes
 from moebook.models.architecture import Architecture
-from moebook.models.formats import OWN, cache_dtype, covered, dtype_bytes
+from moebook.models.formats import OWN, covered, dtype_bytes
 from moebook.models.formats import rate as matrix_rate
 from moebook.models.own_format import bytes_per_element
 from moebook.models.sharding import Split
@@ -67,7 +67,7 @@ def decode(arch: Architecture, settings: EngineSettings, batch: int, context: in
     """One step of B sequences, each attending to `context` tokens."""
     extra = settings.speculation.num_tokens if settings.speculation else 0
     cost = costs.decode_cost(
-        arch, batch, context, **_formats(arch, settings), tokens_per_sequence=extra + 1
+        arch, batch, context, **settings.formats_of(arch), tokens_per_sequence=extra + 1
     )
     return _pass(arch, settings, cost, batch * (extra + 1), batch * (extra + 1), batch)
 
@@ -89,17 +89,12 @@ def _filling(
 ) -> tuple[int, Pass]:
     whole = batch * tokens
     passes = -(-whole // MAX_TOKENS)
-    cost = costs.prefill_cost(arch, batch, tokens, **_formats(arch, settings))
+    cost = costs.prefill_cost(arch, batch, tokens, **settings.formats_of(arch))
     cost = costs.Cost(
         {name: value / passes for name, value in cost.flops.items()},
         {k: v / passes if k == "kv_cache" else v for k, v in cost.bytes.items()},
     )
     return passes, _pass(arch, settings, cost, whole / passes, batch / passes, batch / passes)
-
-
-def _formats(arch: Architecture, s: EngineSettings) -> dict:
-    kept = cache_dtype(arch, s.dtype, s.quantization, s.kv_cache_dtype)
-    return {"dtype": s.dtype, "quantization": s.quantization, "kv_dtype": kept}
 
 
 def _pass(

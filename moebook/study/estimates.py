@@ -9,7 +9,6 @@ from moebook.devices import Published
 from moebook.models import catalog, costs, engine_rules, formats, sharding, sizes
 from moebook.models.sharding import Split
 from moebook.study.plan import Plan, Point, describe
-from moebook.study.settings import EngineSettings
 
 ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}  # measured: median of a campaign, LOG.md
 # FLOP/s and bytes/s of a CPU, only for estimates: roofline bounds use peaks measured on the device.
@@ -24,19 +23,20 @@ ENERGY_S = 18.0  # windows of a point of energy, engine/vllm/energy.py
 LAYER_POINT_S = 0.5  # measured: 0.2 (median), up to 3 with a compilation, LOG.md
 
 
-def split_of(engine: EngineSettings) -> Split:
-    return Split(engine.tensor_parallel, engine.pipeline_parallel, engine.expert_parallel)
-
-
 def memory_bytes(point: Point) -> dict[str, int]:
     """Estimated bytes on the fullest device: weights, KV cache and states of the batch at full
     length (models/sharding.py), activations of one step."""
     if point.is_layer:
         return _layer_bytes(point)
     arch, engine, work = point.architecture, point.engine, point.workload
-    split, held = split_of(engine), (engine.dtype, engine.quantization)
+    split, held = engine.split, (engine.dtype, engine.quantization)
     in_step = min(16384, work.batch * work.input_tokens)
-    asked = work.batch, work.input_tokens + work.output_tokens, engine.dtype, _kv_dtype(point)
+    asked = (
+        work.batch,
+        work.input_tokens + work.output_tokens,
+        engine.dtype,
+        engine.formats_of(arch)["kv_dtype"],
+    )
     weights = sharding.weight_bytes(arch, split, *held)
     kv = sharding.cache_bytes(arch, split, *asked, in_step)
     if point.draft:
@@ -61,12 +61,6 @@ def _layer_bytes(point: Point) -> dict[str, int]:
     return {"weights_bytes": one, "kv_bytes": 0, "activation_bytes": tokens}
 
 
-def _kv_dtype(point: Point) -> str:
-    engine = point.engine
-    asked = engine.dtype, engine.quantization, engine.kv_cache_dtype
-    return formats.cache_dtype(point.architecture, *asked)
-
-
 def estimate_s(point: Point, device: Published) -> float:
     """Rough seconds for all repeats of a measured point: half the device's published rates, 3 ms of
     host a step. Ranks of tensor parallelism share the work; stages of a pipeline are taken to wait
@@ -79,13 +73,13 @@ def estimate_s(point: Point, device: Published) -> float:
     share = 0.5 * (1 if on_cpu else engine.tensor_parallel)
     flops = share * (device.bf16_flops_per_s or usual_flops)
     bandwidth = share * (device.bandwidth_bytes_per_s or usual_bandwidth)
-    held = engine.dtype, engine.quantization, _kv_dtype(point)
+    held = engine.formats_of(arch)
 
     def prefill(length: int) -> float:
-        return costs.prefill_cost(arch, work.batch, length, *held).total_flops / flops
+        return costs.prefill_cost(arch, work.batch, length, **held).total_flops / flops
 
     middle = work.input_tokens + work.output_tokens // 2
-    step = 3e-3 + costs.decode_cost(arch, work.batch, middle, *held).total_bytes / bandwidth
+    step = 3e-3 + costs.decode_cost(arch, work.batch, middle, **held).total_bytes / bandwidth
     once = prefill(work.input_tokens)
     if point.method in ("perplexity", "routing"):
         return once
@@ -116,7 +110,7 @@ def check_engine(point: Point, device_kind: str) -> Point:
     config = formats.with_format(point.architecture.config, point.engine.quantization)
     as_run = replace(point.architecture, config=config)
     reason = _format_refusal(point, device_kind)
-    reason = reason or engine_rules.refusal(as_run, split_of(point.engine))
+    reason = reason or engine_rules.refusal(as_run, point.engine.split)
     if point.draft:
         drafting = Split(point.engine.tensor_parallel)
         reason = reason or engine_rules.refusal(catalog.load(point.draft), drafting)

@@ -5,6 +5,9 @@ differs from its default, so that points measured before keep their keys."""
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 
+from moebook.models import formats
+from moebook.models.architecture import Architecture
+from moebook.models.sharding import Split
 from moebook.study import routing
 
 # Backends of the fused MoE layer that vLLM 0.26 and 0.32 know (vllm.config.kernel.MoEBackend).
@@ -88,6 +91,17 @@ class EngineSettings:
     @property
     def num_devices(self) -> int:
         return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def split(self) -> Split:
+        return Split(self.tensor_parallel, self.pipeline_parallel, self.expert_parallel)
+
+    def formats_of(self, arch: Architecture) -> dict[str, str | None]:
+        """What costs and sizes of a model so run are asked in: `dtype`, `quantization` and
+        `kv_dtype`, that of its cache."""
+        asked = self.dtype, self.quantization
+        kept = formats.cache_dtype(arch, *asked, self.kv_cache_dtype)
+        return {"dtype": self.dtype, "quantization": self.quantization, "kv_dtype": kept}
 
     @property
     def skew(self) -> float | None:

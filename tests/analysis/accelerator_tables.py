@@ -6,11 +6,14 @@ beyond `knee` tokens E2E grows by the exponent KNEE more. What is not to be ther
 profile, sweep or status."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+
+import cases
 
 from moebook import devices, sections
 from moebook.measure.store import Store
-from moebook.predict.roofline import Ceilings, floor_row
+from moebook.predict.roofline import Ceilings
 from moebook.results.loading import Results, load
 from moebook.sections import parameters_of
 from moebook.study.plan import describe
@@ -44,7 +47,7 @@ def write(
     copy, flops = RATES[plan.device]
     limits = Ceilings(name, copy, flops, "bfloat16")
     store = Store(root, plan)
-    store.write_ceilings(limits.to_dict())
+    store.write_ceilings(asdict(limits))
     for point in plan.measured:
         if sweeps and not set(sweeps) & set(point.sweeps):
             continue
@@ -75,7 +78,7 @@ def repeats(point, limits: Ceilings, knee: int | None) -> list[dict]:
     same = Ceilings(
         limits.device, limits.copy_bytes_per_s, limits.matmul_flops_per_s, point.engine.dtype
     )
-    floor = floor_row(
+    floor = cases.floor(
         point.architecture,
         work.batch,
         work.input_tokens,

@@ -116,9 +116,11 @@ def test_a_model_over_wafers_passes_them_in_turn():
 def test_rooflines_stay_under_what_was_measured_for_the_same_work():
     """A card's published figures are over its measured ceilings, so its roofline is under its
     measured floor."""
-    from moebook.predict.roofline import Ceilings, floor_row
+    from cases import floor
 
-    measured = floor_row(QWEN, 1, 512, 512, Ceilings("NVIDIA H100", 3.0e12, 8e14, "bfloat16"))
+    from moebook.predict.roofline import Ceilings
+
+    measured = floor(QWEN, 1, 512, 512, Ceilings("NVIDIA H100", 3.0e12, 8e14, "bfloat16"))
     assert roofline(QWEN, 1, 512, 512, load("H100 SXM")).floor.floor_e2e_s < measured.floor_e2e_s
 
 

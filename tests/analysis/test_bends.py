@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import case as case_of
 
 from moebook.models import catalog, sharding, sizes
 from moebook.models.sharding import Split
-from moebook.predict.roofline import Case, Ceilings
+from moebook.predict.case import Case
+from moebook.predict.roofline import Ceilings
 from moebook.sections.accelerator_comparison import knees
 
 ARCH = catalog.load("Qwen3-30B-A3B")
@@ -15,11 +17,11 @@ LIMITS = Ceilings("NVIDIA test", 3e12, 8e14, "bfloat16")
 
 
 def case(batch: int = 1, **more) -> Case:
-    return Case(ARCH, batch, 1, 1, **more)
+    return case_of(ARCH, batch, 1, 1, **more)
 
 
 def intensity(found: Case, tokens: int) -> float:
-    cost = replace(found, input_tokens=tokens).prefill()
+    cost = replace(found, workload=replace(found.workload, input_tokens=tokens)).prefill()
     return cost.total_flops / cost.total_bytes
 
 
@@ -57,11 +59,11 @@ def test_an_attention_window_puts_that_off_or_does_away_with_it():
     full, chunked = scout.attention_groups
     whole = replace(scout, attention_groups=(replace(full, layers=scout.num_layers),))
     contexts = [
-        knees.kv_over_weights_from(Case(a, 1, 1, 1, quantization="int4")) for a in (whole, scout)
+        knees.kv_over_weights_from(case_of(a, 1, 1, 1, quantization="int4")) for a in (whole, scout)
     ]
     assert contexts[0] < contexts[1]
     everywhere = replace(scout, attention_groups=(replace(chunked, layers=scout.num_layers),))
-    assert knees.kv_over_weights_from(Case(everywhere, 1, 1, 1)) is None
+    assert knees.kv_over_weights_from(case_of(everywhere, 1, 1, 1)) is None
 
 
 def test_capacity_is_what_the_weights_leave():
@@ -69,11 +71,11 @@ def test_capacity_is_what_the_weights_leave():
     assert knees.fits_until(case(16), weights + 16 * 1000 * per_token + 1) == 1000
     assert knees.fits_until(case(1), weights) == 0
     assert knees.fits_until(case(1), weights - 1) is None
-    assert knees.fits_until(case(1, kv_dtype="fp8"), weights + 1000 * per_token) == 2000
+    assert knees.fits_until(case(1, kv_cache_dtype="fp8"), weights + 1000 * per_token) == 2000
 
 
 def test_capacity_of_several_devices_is_that_of_each():
-    latent = Case(catalog.load("DeepSeek-V3"), 16, 1, 1, quantization="fp8", num_devices=8)
+    latent = case_of(catalog.load("DeepSeek-V3"), 16, 1, 1, quantization="fp8", tensor_parallel=8)
     weights = sharding.weight_bytes(latent.arch, Split(tensor=8), quantization="fp8")
     per_token = 16 * sizes.kv_bytes_per_token(latent.arch)  # MLA's cache is whole on each
     assert knees.fits_until(latent, weights + 1000 * per_token) == 1000

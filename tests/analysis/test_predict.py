@@ -14,6 +14,8 @@ from moebook import paths
 from moebook.models.catalog import load
 from moebook.models.edit import edit
 from moebook.predict import scoring, shipped
+from moebook.predict.case import Case
+from moebook.predict.case import case_of as case
 from moebook.predict.columns import (
     CALIBRATED,
     LEFT_OUT,
@@ -23,10 +25,9 @@ from moebook.predict.columns import (
     under_the_floor,
     usable,
 )
-from moebook.predict.columns import case_of as case
 from moebook.predict.fitting import Fit
 from moebook.predict.shipped import HOST
-from moebook.predict.step import FACTORS, Batch, Case, Rates, of_rows
+from moebook.predict.step import FACTORS, Batch, Rates, of_rows
 from moebook.study.settings import EngineSettings, Workload
 
 RATES = {"h200": Rates(4.8e12, 9.9e14), "h100": Rates(3.35e12, 9.9e14)}

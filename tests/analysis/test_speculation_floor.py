@@ -8,8 +8,9 @@ import speculation_tables as t
 
 from moebook.models import costs
 from moebook.models.catalog import load
+from moebook.predict.case import case_of
 from moebook.predict.columns import add_predictions
-from moebook.predict.roofline import Case, Ceilings, add_floor, case_of
+from moebook.predict.roofline import Ceilings, add_floor
 
 CEILINGS = Ceilings("synthetic", 3.0e12, 8.0e14, "bfloat16")
 TARGET, DRAFT = load("Qwen3-30B-A3B"), load("Qwen3-0.6B")
@@ -94,9 +95,10 @@ def test_lookup_costs_nothing_to_draft():
 
 
 def test_tokens_per_step_are_the_measured_ones_or_follow_from_the_set_acceptance():
-    measured = case_of(one().iloc[0], target_of)
-    assert (measured.tokens_per_step, measured.draft, measured.draft_tokens) == (2.5, DRAFT, 3)
-    told = case_of(one(tokens_per_step=None).iloc[0], target_of)
+    measured = case_of(one().iloc[0], TARGET)
+    assert measured.tokens_per_step == 2.5 and measured.drafting.arch == DRAFT
+    assert measured.settings.speculation.num_tokens == 3
+    told = case_of(one(tokens_per_step=None).iloc[0], TARGET)
     assert told.tokens_per_step == pytest.approx(1 + 0.7 + 0.49 + 0.343)
     out = add_floor(one(tokens_per_step=None, set_acceptance=None), CEILINGS, target_of).iloc[0]
     assert np.isnan(out["floor_tpot_s"]) and "neither measured nor set" in out["floor_reason"]
@@ -119,9 +121,10 @@ def test_the_floor_of_each_row_is_its_own():
 
 
 def test_a_quantized_target_has_a_draft_in_the_drafts_own_format():
-    case = Case(TARGET, 2, 100, 2, quantization="fp8", draft=DRAFT, draft_tokens=3)
-    assert case.drafting == Case(DRAFT, 2, 100, 2, quantization="own")
-    assert Case(TARGET, 2, 100, 2, draft_tokens=3).drafting is None
+    drafting = case_of(one(quantization="fp8").iloc[0], TARGET).drafting
+    assert (drafting.arch, drafting.settings.quantization) == (DRAFT, "own")
+    assert drafting.settings.speculation is None
+    assert case_of(one(draft=None, speculative="ngram").iloc[0], TARGET).drafting is None
 
 
 @pytest.mark.parametrize("method", ["acceptance", "routing", "ablation", "training"])

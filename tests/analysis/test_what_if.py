@@ -170,8 +170,8 @@ def test_expert_parallelism_of_a_dense_model_is_refused():
 
 
 def test_a_ratio_of_one_models_cells_is_surer_than_of_two_models():
+    from moebook.predict.case import Case
     from moebook.predict.points import throughput_ratio
-    from moebook.predict.step import Case
 
     mixtral, settings = catalog.load("Mixtral-8x7B-v0.1"), EngineSettings(tensor_parallel=4)
 

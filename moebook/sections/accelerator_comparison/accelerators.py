@@ -29,8 +29,10 @@ from moebook import devices
 from moebook.models import sizes
 from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS
-from moebook.predict.roofline import Ceilings, Floor, floor_row
+from moebook.predict.case import Case
+from moebook.predict.roofline import Ceilings, Floor, floor_of
 from moebook.problems import choices
+from moebook.study.settings import EngineSettings, Workload
 
 DTYPES = ("bf16", "fp8", "int8", "fp4")
 RATE_OF = {"bfloat16": "bf16", "float16": "bf16"}  # dtype of the matrices -> column
@@ -155,8 +157,7 @@ def roofline(
         )
     dense = rate / FORMATS[quantization].rate
     peaks = Ceilings(accelerator.name, accelerator.bandwidth_bytes_per_s, dense, dtype)
-    work = (arch, batch, input_tokens, output_tokens)
-    devices_busy = min(batch, count)
-    floor = floor_row(*work, peaks, dtype, quantization=quantization, num_devices=devices_busy)
+    busy = EngineSettings(dtype, quantization, pipeline_parallel=min(batch, count))
+    floor = floor_of(Case(arch, busy, Workload(batch, input_tokens, output_tokens)), peaks)
     is_dense = rate in accelerator.flops_per_s.values()
     return Roofline(floor, count, "" if is_dense else f"rate at most {rate:.3g} FLOP/s, as printed")

@@ -23,8 +23,9 @@ from moebook.models import catalog
 from moebook.models.architecture import Architecture
 from moebook.models.edit import language_part
 from moebook.models.formats import SERIES
+from moebook.predict.case import Case, case_of
 from moebook.predict.columns import UNDER_FLOOR
-from moebook.predict.roofline import FLOOR_COLUMNS, Case, Ceilings, case_of, no_ceiling
+from moebook.predict.roofline import FLOOR_COLUMNS, Ceilings, no_ceiling
 from moebook.results import loading
 from moebook.results import table as results
 from moebook.results.loading import Results
@@ -139,7 +140,8 @@ def _knees(rows: pd.DataFrame, plan: Plan, ceilings: Ceilings) -> pd.DataFrame:
     of an endpoint's."""
     architectures = {p.key: p.architecture for p in plan.points}
     measured = rows[rows["source_kind"] == "measured"].assign(input_tokens=1, output_tokens=1)
-    cases = [case_of(row, lambda r: architectures[r["key"]]) for row in measured.to_dict("records")]
+    rows_ = measured.to_dict("records")
+    cases = [case_of(row, architectures[row["key"]]) for row in rows_]
     memory = measured["device_memory_bytes"].astype(float)
     of_case = cache(_knees_of)
     found = [of_case(case, ceilings, m) for case, m in zip(cases, memory, strict=True)]

@@ -25,8 +25,10 @@ import numpy as np
 import pandas as pd
 
 from moebook.models import sharding
+from moebook.models.formats import rate
 from moebook.models.sharding import Split
-from moebook.predict.roofline import Case, Ceilings, peak_flops
+from moebook.predict.case import Case
+from moebook.predict.roofline import Ceilings
 
 REASONS = {  # column -> what happens at that length
     "bend_compute": "prefill computes longer than it reads",
@@ -51,11 +53,11 @@ class Knee:
 def compute_bound_from(case: Case, ceilings: Ceilings) -> int | None:
     """The shortest prompt, in tokens of each of its B sequences, whose prefill is bound by FLOPs;
     None: no prompt's is."""
-    rate = peak_flops(case, ceilings)
+    peak = ceilings.matmul_flops_per_s * rate(case.arch, case.settings.quantization)
 
     def computes(tokens: int) -> bool:
-        cost = replace(case, input_tokens=tokens).prefill()
-        return cost.total_flops / rate > cost.total_bytes / ceilings.copy_bytes_per_s
+        cost = replace(case, workload=replace(case.workload, input_tokens=tokens)).prefill()
+        return cost.total_flops / peak > cost.total_bytes / ceilings.copy_bytes_per_s
 
     return _first(computes)
 
@@ -74,9 +76,10 @@ def kv_over_weights_from(case: Case) -> int | None:
 def fits_until(case: Case, memory_bytes: float) -> int | None:
     """The longest context of B sequences that fits beside the weights on each tensor-parallel
     device, of `memory_bytes`; None where the weights alone do not fit."""
-    split = Split(tensor=case.num_devices)
-    left = memory_bytes - sharding.weight_bytes(case.arch, split, case.dtype, case.quantization)
-    per_token = case.batch * sharding.kv_bytes_per_token(case.arch, split, case.kv_dtype)
+    arch, settings = case.arch, case.settings
+    split, kept = Split(tensor=settings.num_devices), settings.formats_of(arch)["kv_dtype"]
+    left = memory_bytes - sharding.weight_bytes(arch, split, settings.dtype, settings.quantization)
+    per_token = case.workload.batch * sharding.kv_bytes_per_token(arch, split, kept)
     return None if left < 0 else int(left // per_token)
 
 

@@ -13,8 +13,8 @@ from moebook.models.architecture import Architecture
 from moebook.models.edit import edit
 from moebook.models.formats import SERIES
 from moebook.predict import shipped
+from moebook.predict.case import Case
 from moebook.predict.points import Near, nearest
-from moebook.predict.step import Case
 from moebook.predict.what_if import Prediction, predict
 from moebook.study.params import Count, Flag
 from moebook.study.routing import UNIFORM, Routing, imposed
