@@ -39,15 +39,14 @@ FILES = {
         from moebook.models import catalog
         from moebook.study import points
         from moebook.study.lengths import Length
-        from moebook.study.plan import Plan
 
 
         def plan(p):
             length = Length(8, 8)
             engine = points.settings(p, [p.batch], length.total)
             arch = catalog.load("tiny-mixtral")
-            point = points.point(p, "42_answer", arch, engine, p.batch, length, "answer")
-            return Plan("42_answer", p.profile, p.device, (point,))
+            point = points.point(p, arch, engine, p.batch, length, "answer")
+            return points.plan_of(p, [point])
         """,
     "figures.py": """
         from matplotlib.figure import Figure

@@ -80,9 +80,9 @@ def _settings(
     gpus: int | None, tp: int | None, pp: int, ep: bool, format_: str, routing: str, graphs: str
 ):
     """EngineSettings of the options. ValueError naming the option that is wrong."""
-    from moebook.models.formats import SERIES
+    from moebook.models.formats import SERIES, settings_of
     from moebook.problems import choices
-    from moebook.study.routing import MODEL, checked
+    from moebook.study.routing import checked, imposed
     from moebook.study.settings import EngineSettings
 
     if format_ not in SERIES:
@@ -100,16 +100,13 @@ def _settings(
         drawn = checked(routing)
     except ValueError as error:
         raise ValueError(f"--routing: given {routing!r}; {error}") from None
-    dtype, quantization, cache = SERIES[format_]
     return EngineSettings(
-        dtype=dtype,
-        quantization=quantization,
-        kv_cache_dtype=cache,
+        **settings_of(format_),
         tensor_parallel=tensor,
         pipeline_parallel=pp,
         expert_parallel=ep,
         graphs=graphs,
-        routing=None if drawn == MODEL else drawn,
+        routing=imposed(drawn),
     )
 
 

@@ -135,6 +135,11 @@ DTYPE_BYTES = {
 }
 
 
+def settings_of(series: str) -> dict[str, str | None]:
+    """The engine settings that a series stands for."""
+    return dict(zip(("dtype", "quantization", "kv_cache_dtype"), SERIES[series], strict=True))
+
+
 def series_name(arch: Architecture, series: str) -> str:
     """What a series is called on a model: `own` by the name of the model's format, of plain weights
     by the series that is the same."""

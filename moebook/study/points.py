@@ -16,7 +16,7 @@ from moebook.problems import Wrong
 from moebook.study import params
 from moebook.study.estimates import check
 from moebook.study.lengths import Length, longest
-from moebook.study.plan import Point
+from moebook.study.plan import Plan, Point, merge
 from moebook.study.settings import EngineSettings, Workload
 
 Graphs = Literal["light", "pieces", "compiled", "default", "eager"]
@@ -69,7 +69,7 @@ def fits(
     most, batch = longest(lengths) or Length(1, 1), max(batches, default=1)
 
     def ask(arch: Architecture) -> bool:
-        cell = point(p, "", arch, settings(p, [batch], most.total, **engine), batch, most, "")
+        cell = point(p, arch, settings(p, [batch], most.total, **engine), batch, most, "")
         return most.total <= arch.max_positions and check(cell, p.device).status == "ready"
 
     return ask
@@ -94,7 +94,6 @@ def settings(
 
 def point(
     p: EngineParams,
-    notebook: str,
     arch: Architecture,
     engine: EngineSettings,
     batch: int,
@@ -106,13 +105,21 @@ def point(
     room for it."""
     least = p.sample_from_tokens
     sampled = least is not None and length.tokens_out >= least and _has_room(engine, length)
-    common = {
-        "method": "sampled" if sampled else "full",
-        "repeats": p.repeats,
-        "sweeps": (sweep,),
-    }
     work = Workload(batch, length.tokens_in, length.tokens_out, p.seed)
-    return Point(notebook, arch, engine, work, **{**common, **given})
+    return of_work(p, arch, engine, work, "sampled" if sampled else "full", sweep, **given)
+
+
+def of_work(
+    p: EngineParams,
+    arch: Architecture,
+    engine: EngineSettings,
+    work: Workload,
+    method: str,
+    sweep: str,
+    **given,
+) -> Point:
+    """A point of any method."""
+    return Point(p.notebook, arch, engine, work, method, p.repeats, (sweep,), **given)
 
 
 def _has_room(engine: EngineSettings, length: Length) -> bool:
@@ -160,6 +167,11 @@ def full_or_by_depth(cell: Point, device_kind: str, layers: tuple[int, ...] | No
     if any(check(o, device_kind).status != "ready" for o in own):
         return [whole]
     return [*own, derived(cell, own)]
+
+
+def plan_of(p: EngineParams, points: Iterable[Point]) -> Plan:
+    """The plan of a section's points; what cannot run is marked with the reason."""
+    return Plan(p.notebook, p.profile, p.device, merge(check(q, p.device) for q in points))
 
 
 class EnergyParams(EngineParams):

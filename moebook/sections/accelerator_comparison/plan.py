@@ -6,12 +6,11 @@ from dataclasses import replace
 from moebook.models import catalog
 from moebook.models.architecture import Architecture
 from moebook.models.edit import edit, language_part
-from moebook.models.formats import OWN, SERIES, series_name
-from moebook.sections.accelerator_comparison.params import NOTEBOOK, Params
+from moebook.models.formats import OWN, series_name, settings_of
+from moebook.sections.accelerator_comparison.params import Params
 from moebook.study import model_names, points
-from moebook.study.estimates import check
 from moebook.study.lengths import Length, longest
-from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
+from moebook.study.plan import EngineSettings, Plan, Point, Workload
 
 
 def plan(p: Params) -> Plan:
@@ -19,9 +18,8 @@ def plan(p: Params) -> Plan:
     precision, or the endpoint's label. What does not fit the device is `oom` with the reason."""
     sixteen_bits = points.fits(p, [1, p.large_batch], p.over_length, dtype="bfloat16")
     p = model_names.with_models(p, model=sixteen_bits, reference_models=sixteen_bits)
-    own = [*_common(p), *_scout(p), *_references(p), *_chunked(p)]
-    checked = [check(point, p.device) for point in own]
-    return Plan(NOTEBOOK, p.profile, p.device, merge([*checked, *_endpoint(p)]))
+    engines = [*_common(p), *_scout(p), *_references(p), *_chunked(p)]
+    return points.plan_of(p, [*engines, *_endpoint(p)])
 
 
 def _points(
@@ -33,7 +31,7 @@ def _points(
     series: str,
 ) -> list[Point]:
     return [
-        points.point(p, NOTEBOOK, arch, engine, batch, length, sweep, series=series)
+        points.point(p, arch, engine, batch, length, sweep, series=series)
         for batch, length in cells
     ]
 
@@ -90,13 +88,11 @@ def _endpoint(p: Params) -> list[Point]:
     works = [
         Workload(p.endpoint_batch, n.tokens_in, n.tokens_out, p.seed) for n in p.endpoint_lengths
     ]
-    rest = ("endpoint", p.repeats, ("endpoint",), p.endpoint)
-    return [Point(NOTEBOOK, arch, engine, work, *rest) for work in works]
+    asked = {"method": "endpoint", "sweep": "endpoint", "series": p.endpoint}
+    return [points.of_work(p, arch, engine, work, **asked) for work in works]
 
 
 def _settings(
     p: Params, series: str, batches: Sequence[int], lengths: Sequence[Length]
 ) -> EngineSettings:
-    dtype, quantization, kv = SERIES[series]
-    formats = {"dtype": dtype, "quantization": quantization, "kv_cache_dtype": kv}
-    return points.settings(p, batches, longest(lengths).total, **formats)
+    return points.settings(p, batches, longest(lengths).total, **settings_of(series))

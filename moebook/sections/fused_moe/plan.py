@@ -3,11 +3,10 @@
 from itertools import product
 
 from moebook.models import catalog
-from moebook.sections.fused_moe.params import BACKEND_SERIES, NOTEBOOK, VARIANTS, Params
+from moebook.sections.fused_moe.params import BACKEND_SERIES, VARIANTS, Params
 from moebook.study import model_names, points
-from moebook.study.estimates import check
 from moebook.study.lengths import longest
-from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
+from moebook.study.plan import EngineSettings, Plan, Point, Workload
 from moebook.study.points import full_or_by_depth
 
 
@@ -22,8 +21,7 @@ def plan(p: Params) -> Plan:
     whole = [
         q for point in _engines(p) for q in full_or_by_depth(point, p.device, p.reduced_layers)
     ]
-    planned = [check(q, p.device) for q in [*_layers(p), *whole]]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(planned))
+    return points.plan_of(p, [*_layers(p), *whole])
 
 
 def _layers(p: Params) -> list[Point]:
@@ -44,14 +42,13 @@ def _layer(
     """Quantized experts take activations of 16 bits alone."""
     dtype = "bfloat16" if quantization and p.dtype == "float32" else p.dtype
     series = BACKEND_SERIES.get(backend, backend)
-    return Point(
-        NOTEBOOK,
+    return points.of_work(
+        p,
         catalog.load(model),
         EngineSettings(dtype=dtype, quantization=quantization, moe_backend=backend, graphs="eager"),
         Workload(tokens, 1, 1, p.seed),
-        method="layer",
-        repeats=p.repeats,
-        sweeps=(sweep,),
+        "layer",
+        sweep,
         series=f"{series}, {quantization}" if quantization else series,
     )
 
@@ -70,7 +67,6 @@ def _engines(p: Params) -> list[Point]:
         asked = {"moe_backend": backend, "graphs": graphs, "quantization": None}  # as `loop` needs
         engine = points.settings(p, batches, most.total, **asked)
         found += [
-            points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=series)
-            for b, n, sweep in cells
+            points.point(p, arch, engine, b, n, sweep, series=series) for b, n, sweep in cells
         ]
     return found

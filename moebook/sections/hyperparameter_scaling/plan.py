@@ -4,11 +4,11 @@ from dataclasses import replace
 from itertools import product
 
 from moebook.models import catalog, sizes
-from moebook.sections.hyperparameter_scaling.params import NOTEBOOK, Params
+from moebook.sections.hyperparameter_scaling.params import Params
 from moebook.study import model_names, points
 from moebook.study.estimates import check
 from moebook.study.lengths import longest
-from moebook.study.plan import Plan, Point, merge
+from moebook.study.plan import Plan, Point
 from moebook.study.points import derived, reduced, settings, try_edit, unless
 from moebook.study.routing import MODEL, imposed
 
@@ -29,7 +29,7 @@ def plan(p: Params) -> Plan:
     compared = _batch_sweeps(p)
     metered = points.energy_twins(p, _at_longest(p, compared))
     planned = [*grids, *_routing(p), *compared, *metered, *_validation(p)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in planned))
+    return points.plan_of(p, planned)
 
 
 def _grid(p: Params, routing: str) -> list[Point]:
@@ -40,7 +40,7 @@ def _grid(p: Params, routing: str) -> list[Point]:
     cells = []
     for ffn, experts, active in product(p.ffn_dims, p.expert_counts, p.active_experts):
         arch, reason = try_edit(base, ffn_dim=ffn, num_experts=experts, top_k=active)
-        cell = points.point(p, NOTEBOOK, arch, engine, p.grid_batch, p.grid_tokens, sweep)
+        cell = points.point(p, arch, engine, p.grid_batch, p.grid_tokens, sweep)
         cells.append(_within_capacity(p, unless(cell, reason)))
     fitting = [cell for cell in cells if check(cell, p.device).status == "ready"]
     if p.reduced_layers is None or len(fitting) == len(cells) or not fitting:
@@ -109,9 +109,7 @@ def _routing(p: Params) -> list[Point]:
         arch, reason = try_edit(catalog.load(name), top_k=active)
         for word in dict.fromkeys((*p.routings, MODEL)):
             engine = settings(p, (p.grid_batch,), p.routing_tokens.total, routing=imposed(word))
-            cell = points.point(
-                p, NOTEBOOK, arch, engine, p.grid_batch, p.routing_tokens, "routing"
-            )
+            cell = points.point(p, arch, engine, p.grid_batch, p.routing_tokens, "routing")
             found.append(unless(cell, reason))
         alike = replace(cell.workload, identical=True, temperature=0.0)
         found.append(unless(replace(cell, workload=alike), reason))
@@ -125,11 +123,11 @@ def _batch_sweeps(p: Params) -> list[Point]:
         own = {"routing": imposed(p.comparison_routing), "graphs": p.graphs_of(name)}
         engine = settings(p, p.batches, most.total, **own)
         for batch, length in product(p.batches, p.lengths):
-            found.append(points.point(p, NOTEBOOK, base, engine, batch, length, "batch_length"))
+            found.append(points.point(p, base, engine, batch, length, "batch_length"))
         for active, batch in product(p.comparison_active_experts, p.batches):
             arch, reason = try_edit(base, top_k=active)
             length = p.comparison_tokens
-            point = points.point(p, NOTEBOOK, arch, engine, batch, length, "batch_topk")
+            point = points.point(p, arch, engine, batch, length, "batch_topk")
             found.append(unless(point, reason))
     return found
 
@@ -152,7 +150,7 @@ def _validation(p: Params) -> list[Point]:
         return []
     arch, length = catalog.load(p.validation_model), p.validation_tokens
     engine = settings(p, (p.grid_batch,), length.total)
-    whole = points.point(p, NOTEBOOK, arch, engine, p.grid_batch, length, "validation")
+    whole = points.point(p, arch, engine, p.grid_batch, length, "validation")
     found = [replace(whole, method=method) for method in ("full", "sampled")]
     depths = [max(arch.num_dense_layers + 1, arch.num_layers // part) for part in (4, 2)]
     for method in ("full", "sampled") if p.sample_from_tokens is None else ("sampled",):

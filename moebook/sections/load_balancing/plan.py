@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from itertools import product
 
 from moebook.models import catalog
-from moebook.sections.load_balancing.params import NOTEBOOK, Params
+from moebook.sections.load_balancing.params import Params
 from moebook.study import model_names, points, routing
-from moebook.study.estimates import check
-from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
-from moebook.study.points import settings
+from moebook.study.plan import EngineSettings, Plan, Point, Workload
+from moebook.study.points import of_work, settings
 
 RANDOM, ALIKE = "random ids", "one prompt for all"  # series of real batches, beside the texts
 
@@ -30,14 +29,7 @@ def plan(p: Params) -> Plan:
     )
     trained = [*_training(p), *_captures(p), *_real_batches(p), *_ablations(p)]
     found = [*trained, *_skewed_layers(p), *_skewed_engines(p)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
-
-
-def _point(
-    p: Params, model: str, engine: EngineSettings, work: Workload, method: str, sweep: str, **given
-) -> Point:
-    arch = catalog.load(model)
-    return Point(NOTEBOOK, arch, engine, work, method, p.repeats, (sweep,), **given)
+    return points.plan_of(p, found)
 
 
 def _weights(p: Params, variant: str) -> str:
@@ -55,7 +47,8 @@ def _training(p: Params) -> Iterator[Point]:
     for variant in p.variants:
         name = _weights(p, variant)
         engine = settings(p, {1}, p.capture_tokens, weights=name)
-        yield _point(p, name, engine, Workload(1, 1, 1), "training", "training", series=variant)
+        arch, work = catalog.load(name), Workload(1, 1, 1)
+        yield of_work(p, arch, engine, work, "training", "training", series=variant)
 
 
 def _captures(p: Params) -> Iterator[Point]:
@@ -74,7 +67,8 @@ def _captures(p: Params) -> Iterator[Point]:
 def _capture(p: Params, weights: str, text: str, series: str, way: str, sweep: str) -> Point:
     engine = _reader(p, weights, routed_experts=way == "engine")
     work = Workload(p.capture_sequences, p.capture_tokens, 1, p.seed)
-    return _point(p, weights, engine, work, "routing", sweep, series=series, text=text)
+    arch = catalog.load(weights)
+    return of_work(p, arch, engine, work, "routing", sweep, series=series, text=text)
 
 
 def _real_batches(p: Params) -> Iterator[Point]:
@@ -87,7 +81,7 @@ def _real_batches(p: Params) -> Iterator[Point]:
         name = _weights(p, variant)
         work = Workload(batch, length.tokens_in, length.tokens_out, p.seed, 0.0, identical=alike)
         what = {"method": "step_experts", "sweep": "real_batches", "series": series, "text": text}
-        yield _point(p, name, _reader(p, name, length.total), work, **what)
+        yield of_work(p, catalog.load(name), _reader(p, name, length.total), work, **what)
 
 
 def _ablations(p: Params) -> Iterator[Point]:
@@ -96,7 +90,7 @@ def _ablations(p: Params) -> Iterator[Point]:
     for variant in p.ablated:
         name = _weights(p, variant)
         what = {"method": "ablation", "sweep": "importance", "series": variant, "text": text}
-        yield _point(p, name, _reader(p, name), work, **what)
+        yield of_work(p, catalog.load(name), _reader(p, name), work, **what)
 
 
 def _skewed_layers(p: Params) -> Iterator[Point]:
@@ -107,7 +101,8 @@ def _skewed_layers(p: Params) -> Iterator[Point]:
             p, {1}, length, moe_backend=p.skew_layer_backend, routing=routing.zipf(skew)
         )
         work = Workload(tokens, 1, 1, p.seed)
-        yield _point(p, name, engine, work, "layer", "skew_layer", series=series)
+        arch = catalog.load(name)
+        yield of_work(p, arch, engine, work, "layer", "skew_layer", series=series)
 
 
 def _skewed_engines(p: Params) -> Iterator[Point]:
@@ -117,7 +112,7 @@ def _skewed_engines(p: Params) -> Iterator[Point]:
     for skew, batch in product(p.skews, p.skew_batches):
         series = _series(skew)
         engine = settings(p, p.skew_batches, length.total, routing=routing.zipf(skew))
-        yield points.point(p, NOTEBOOK, arch, engine, batch, length, "skew_engine", series=series)
+        yield points.point(p, arch, engine, batch, length, "skew_engine", series=series)
 
 
 def _series(skew: float) -> str:

@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 from moebook.models import catalog, fitting
-from moebook.models.formats import OWN, SERIES, series_name
-from moebook.sections.model_comparison.params import GRAPHS, LLMS, NEWER, NOTEBOOK, Params
+from moebook.models.formats import series_name, settings_of
+from moebook.sections.model_comparison.params import GRAPHS, LLMS, NEWER, Params
 from moebook.study import model_names, points, routing
-from moebook.study.estimates import check
-from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
+from moebook.study.plan import EngineSettings, Plan, Point, Workload
 from moebook.study.points import full_or_by_depth
 
 
@@ -24,10 +23,8 @@ def plan(p: Params) -> Plan:
         )
     ]
     beside = [*_vision_language_models(p), *_imposing(p), *_graphs(p)]
-    found += [check(point, p.device) for point in beside]
     llms = [point for point in found if {LLMS, NEWER} & set(point.sweeps)]
-    found += [check(point, p.device) for point in points.energy_twins(p, llms)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(found))
+    return points.plan_of(p, [*found, *beside, *points.energy_twins(p, llms)])
 
 
 def _with_models(p: Params) -> Params:
@@ -35,17 +32,11 @@ def _with_models(p: Params) -> Params:
     largest of them, and where none fits the check is left out."""
     llms, vlms = (
         points.fits(
-            p,
-            [p.batch],
-            [length],
-            dtype=dtype,
-            quantization=quantization,
-            kv_cache_dtype=kv,
-            gpu_memory_utilization=p.gpu_memory_utilization,
+            p, [p.batch], [length], gpu_memory_utilization=p.gpu_memory_utilization, **format_
         )
-        for length, (dtype, quantization, kv) in (
-            (p.tokens, SERIES[p.formats[0]] if p.formats else (p.dtype, OWN, "auto")),
-            (p._vlm_length(), SERIES[p.vlm_format]),
+        for length, format_ in (
+            (p.tokens, settings_of(p.formats[0]) if p.formats else {}),
+            (p._vlm_length(), settings_of(p.vlm_format)),
         )
     )
     p = model_names.with_models(p, {"vlms": "vlm"}, llms=llms, newer_llms=llms, vlms=vlms)
@@ -56,28 +47,20 @@ def _with_models(p: Params) -> Params:
 
 
 def _settings(p: Params, name: str, series: str, longest: int, **given) -> EngineSettings:
-    dtype, quantization, kv = SERIES[series]
     own = {
         "routing": routing.UNIFORM if p.imposes(name) else None,
         "graphs": p.graphs_of(name),
+        "gpu_memory_utilization": p.gpu_memory_utilization,
+        **settings_of(series),
     }
-    return points.settings(
-        p,
-        {p.batch},
-        longest,
-        dtype=dtype,
-        quantization=quantization,
-        kv_cache_dtype=kv,
-        gpu_memory_utilization=p.gpu_memory_utilization,
-        **{**own, **given},
-    )
+    return points.settings(p, {p.batch}, longest, **{**own, **given})
 
 
 def _language_model(p: Params, name: str, series: str, sweep: str, **given) -> Point:
     arch = catalog.load(name)
     engine = _settings(p, name, series, p.tokens.total, **given)
     called = series_name(arch, series)
-    return points.point(p, NOTEBOOK, arch, engine, p.batch, p.tokens, sweep, series=called)
+    return points.point(p, arch, engine, p.batch, p.tokens, sweep, series=called)
 
 
 def _vision_language_models(p: Params) -> list[Point]:

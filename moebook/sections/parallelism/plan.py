@@ -4,10 +4,9 @@ from moebook.models import catalog, engine_rules
 from moebook.models.architecture import Architecture
 from moebook.models.one_rank import ONE, impossible, rank_series, shard, stand_in, unshared
 from moebook.models.sharding import Split
-from moebook.sections.parallelism.params import NOTEBOOK, Params
+from moebook.sections.parallelism.params import Params
 from moebook.study import model_names, points
-from moebook.study.estimates import check
-from moebook.study.plan import EngineSettings, Plan, Point, merge
+from moebook.study.plan import EngineSettings, Plan, Point
 
 STAND_IN = "stand-in"
 
@@ -20,7 +19,7 @@ def plan(p: Params) -> Plan:
     models = [catalog.load(name) for name in p.models]
     planned = [q for arch in models for q in (*_modes(p, arch), *_shards(p, arch))]
     planned += [q for arch in models for q in _one_device(p, arch)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in planned))
+    return points.plan_of(p, planned)
 
 
 def _points(
@@ -28,8 +27,7 @@ def _points(
 ) -> list[Point]:
     engine = _engine(p, **parallel)
     return [
-        points.point(p, NOTEBOOK, arch, engine, batch, p.tokens, sweep, series=series)
-        for batch in batches
+        points.point(p, arch, engine, batch, p.tokens, sweep, series=series) for batch in batches
     ]
 
 

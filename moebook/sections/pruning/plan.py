@@ -2,11 +2,10 @@
 
 from moebook.models import catalog
 from moebook.models.tiny import family
-from moebook.sections.pruning.params import NOTEBOOK, Params, pruned_shape
+from moebook.sections.pruning.params import Params, pruned_shape
 from moebook.sections.pruning.pruned import BASELINE, KINDS, SWEEP, series_name
 from moebook.study import model_names, points
-from moebook.study.estimates import check
-from moebook.study.plan import Plan, Point, Workload, merge
+from moebook.study.plan import Plan, Point, Workload
 
 
 def plan(p: Params) -> Plan:
@@ -18,9 +17,7 @@ def plan(p: Params) -> Plan:
     found += points.energy_twins(
         p, [q for q in found if q.architecture.top_k == own[q.architecture.unedited_name]]
     )
-    return Plan(
-        NOTEBOOK, p.profile, p.device, merge(check(q, p.device) for q in [*found, *_quality(p)])
-    )
+    return points.plan_of(p, [*found, *_quality(p)])
 
 
 def active_counts(p: Params, arch: catalog.Architecture) -> list[int]:
@@ -44,9 +41,8 @@ def _of_model(p: Params, base: catalog.Architecture) -> list[Point]:
     for series, arch, reason in shapes:
         for k in active_counts(p, base):
             edited, why = points.try_edit(arch, top_k=k)
-            point = points.point(
-                p, NOTEBOOK, edited, engine, p.batch, p.tokens, SWEEP, series=series
-            )
+            cell = (engine, p.batch, p.tokens, SWEEP)
+            point = points.point(p, edited, *cell, series=series)
             found.append(points.unless(point, reason or why))
     return found
 
@@ -66,16 +62,15 @@ def _quality(p: Params) -> list[Point]:
     text = f"tiny:{family.parse(p.quality_target).preset}/heldout/all"
     as_read = {"dtype": p.quality_dtype, "graphs": "eager", "tensor_parallel": 1}
     return [
-        Point(
-            NOTEBOOK,
+        points.of_work(
+            p,
             catalog.load(name),
             points.settings(p, (1,), p.quality_tokens + 1, weights=name, **as_read),
             work,
             "perplexity",
-            p.repeats,
-            ("quality",),
-            series,
-            text,
+            "quality",
+            series=series,
+            text=text,
         )
         for series, name in names
     ]

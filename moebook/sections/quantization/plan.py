@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 from moebook.models import catalog, formats
-from moebook.models.formats import SERIES, series_name
-from moebook.sections.quantization.params import NOTEBOOK, Params
+from moebook.models.formats import series_name, settings_of
+from moebook.sections.quantization.params import Params
 from moebook.study import model_names, points, routing
-from moebook.study.estimates import check
 from moebook.study.lengths import longest
-from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
+from moebook.study.plan import EngineSettings, Plan, Point, Workload
 
 NO_WEIGHTS = (
     "dummy weights have no quality: set `weights` to a folder with a trained checkpoint of one of "
@@ -35,24 +34,18 @@ def plan(p: Params) -> Plan:
         for point in points.full_or_by_depth(whole, p.device, p.reduced_layers)
     ]
     planned += points.energy_twins(p, [point for point in pairs if "quant_batch" in point.sweeps])
-    found = merge(check(point, p.device) for point in [*planned, *_quality(p)])
-    return Plan(NOTEBOOK, p.profile, p.device, found)
-
-
-def _format(series: str) -> dict:
-    """The engine settings that a series stands for."""
-    return dict(zip(("dtype", "quantization", "kv_cache_dtype"), SERIES[series], strict=True))
+    return points.plan_of(p, [*planned, *_quality(p)])
 
 
 def _fits(p: Params, series: tuple[str, ...], batches: tuple[int, ...], lengths: list):
     """Whether a model fits in the first of the formats, the one that gains are over."""
-    return points.fits(p, batches, lengths, **(_format(series[0]) if series else {}))
+    return points.fits(p, batches, lengths, **(settings_of(series[0]) if series else {}))
 
 
 def _settings(p: Params, series: str, max_model_len: int, model: str | None) -> EngineSettings:
     batches = {*p.batches, *p.formats_batches} or {1}
     imposed = routing.UNIFORM if model in p.uniform_routing else None
-    return points.settings(p, batches, max_model_len, routing=imposed, **_format(series))
+    return points.settings(p, batches, max_model_len, routing=imposed, **settings_of(series))
 
 
 def _pairs(p: Params) -> list[Point]:
@@ -64,9 +57,7 @@ def _pairs(p: Params) -> list[Point]:
         arch = catalog.load(name)
         for series in p.pair:
             engine, called = _settings(p, series, most.total, name), series_name(arch, series)
-            found += [
-                points.point(p, NOTEBOOK, arch, engine, *cell, series=called) for cell in cells
-            ]
+            found += [points.point(p, arch, engine, *cell, series=called) for cell in cells]
     return found
 
 
@@ -81,7 +72,7 @@ def _formats(p: Params) -> list[Point]:
         for b in p.formats_batches:
             cell = (b, p.formats_tokens, "formats")
             called = series_name(arch, series)
-            found.append(points.point(p, NOTEBOOK, arch, engine, *cell, series=called))
+            found.append(points.point(p, arch, engine, *cell, series=called))
     return found
 
 
@@ -96,17 +87,8 @@ def _quality(p: Params) -> list[Point]:
     found = []
     for series in p.formats:
         engine = replace(_settings(p, series, 2 * p.quality_tokens, None), weights=p.weights)
-        point = Point(
-            NOTEBOOK,
-            arch,
-            engine,
-            work,
-            method="perplexity",
-            repeats=p.repeats,
-            sweeps=("quality",),
-            series=series_name(arch, series),
-            text=p.text() if trained else None,
-        )
+        called = {"series": series_name(arch, series), "text": p.text() if trained else None}
+        point = points.of_work(p, arch, engine, work, "perplexity", "quality", **called)
         packed = PACKED if formats.needs_packed(engine.quantization) else None
         found.append(points.unless(point, packed if trained else NO_WEIGHTS))
     return found

@@ -7,11 +7,10 @@ from math import ceil
 
 from moebook.models import catalog
 from moebook.models.tiny import family
-from moebook.sections.speculative_decoding.params import MOST_DRAFT_TOKENS, NOTEBOOK, Params
+from moebook.sections.speculative_decoding.params import MOST_DRAFT_TOKENS, Params
 from moebook.study import labels, model_names, points
-from moebook.study.estimates import check
 from moebook.study.lengths import longest
-from moebook.study.plan import EngineSettings, Plan, Point, Workload, merge
+from moebook.study.plan import EngineSettings, Plan, Point, Workload
 from moebook.study.points import settings
 from moebook.study.settings import Speculation
 
@@ -23,8 +22,7 @@ def plan(p: Params) -> Plan:
     acceptance (sweep acceptance)."""
     cost = _cost(p)
     metered = points.energy_twins(p, [point for point in cost if "spec_batch" in point.sweeps])
-    found = [*cost, *metered, *_acceptance(p)]
-    return Plan(NOTEBOOK, p.profile, p.device, merge(check(point, p.device) for point in found))
+    return points.plan_of(p, [*cost, *metered, *_acceptance(p)])
 
 
 def series_of(spec: Speculation | None, drafts: Iterable[str]) -> str:
@@ -63,9 +61,7 @@ def _cells(p: Params, spec: Speculation | None, check: str | None = None) -> lis
         cells += [(p.batch, n, "spec_length") for n in p.lengths]
         cells += [(b, p.tokens, "spec_batch") for b in p.batches]
     arch, name = catalog.load(p.target), series_of(spec, p.drafts)
-    found = [
-        points.point(p, NOTEBOOK, arch, engine, b, n, sweep, series=name) for b, n, sweep in cells
-    ]
+    found = [points.point(p, arch, engine, b, n, sweep, series=name) for b, n, sweep in cells]
     if engine.weights == "dummy":
         return found
     # greedy, so that the acceptance is the drafts' own
@@ -118,14 +114,13 @@ def _acceptance(p: Params) -> list[Point]:
             tensor_parallel=1,
         )
         found += [
-            Point(
-                NOTEBOOK,
+            points.of_work(
+                p,
                 arch,
                 engine,
                 Workload(p.trained_batch, tokens_in, tokens_out, p.seed, temperature),
                 method="acceptance",
-                repeats=p.repeats,
-                sweeps=("acceptance",),
+                sweep="acceptance",
                 series=series_of(spec, p.trained_drafts),
                 text=f"tiny:{preset}/heldout/{text}",
             )

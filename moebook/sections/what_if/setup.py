@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from moebook.models import catalog
 from moebook.models.architecture import Architecture
 from moebook.models.edit import edit
-from moebook.models.formats import SERIES
+from moebook.models.formats import SERIES, settings_of
 from moebook.predict import shipped
 from moebook.predict.case import Case
 from moebook.predict.points import Near, nearest
@@ -74,11 +74,8 @@ class Setup(Fields):
 
     def case(self, batch: int | None = None) -> Case:
         """Of another batch where one is given."""
-        dtype, quantization, cache = SERIES[self.number_format]
         settings = EngineSettings(
-            dtype=dtype,
-            quantization=quantization,
-            kv_cache_dtype=cache,
+            **settings_of(self.number_format),
             tensor_parallel=self.tensor_parallel,
             pipeline_parallel=self.pipeline_parallel,
             expert_parallel=self.expert_parallel,
