@@ -64,7 +64,7 @@ def edit(
     _check_family(arch, new)
     if arch.is_moe:
         _check_experts(arch, new)
-    edited = _edited(base, new) if base.counts is None else _edited_generic(base, new)
+    edited = _edited(base, new)
     if arch.is_moe and edited.num_moe_layers < 1:
         dense = base.num_dense_layers
         raise ImpossibleEdit(
@@ -75,35 +75,25 @@ def edit(
 
 
 def _edited(base: Architecture, new: tuple[int, ...]) -> Architecture:
-    config = base.hf_config()
-    _write(language_config(config), base.family, new)
-    return _read(config, base, new)
-
-
-def _read(config: dict, base: Architecture, new: tuple[int, ...]) -> Architecture:
-    try:
-        return from_config(config, _name(base, new), base.source)
-    except UnknownModel as error:
-        raise ImpossibleEdit(f"{base.name}: the edited config builds no model: {error}") from error
-
-
-def _edited_generic(base: Architecture, new: tuple[int, ...]) -> Architecture:
-    """Of a model that no formula covers: its config's own spellings are written, and transformers
-    builds what they then say."""
+    """What changes is written under all spellings that the config has, else under its class'
+    own."""
     config = base.hf_config()
     text = language_config(config)
-    changed = [what for what, a, b in zip(QUANTITIES, base.shape, new, strict=True) if a != b]
-    for what in changed:
-        spellings = keys.present(text, what)
+    known = text if base.counts else completed(text, base.family)
+    changed = {w: b for w, a, b in zip(QUANTITIES, base.shape, new, strict=True) if a != b}
+    for what, value in changed.items():
+        spellings = keys.present(text, what) or keys.present(known, what)
         if not spellings:
             raise ImpossibleEdit(
                 f"{base.name}: its config.json does not say its {QUANTITIES[what]}, so no edit can "
                 f"change it; write one of {', '.join(keys.SPELLINGS[what])} into it"
             )
         for path in spellings[:1] if what == "ffn" else spellings:
-            keys.write(text, path, new[list(QUANTITIES).index(what)])
+            keys.write(text, path, value)
     if "layers" in changed:
         keys.resize(text, base.num_layers, new[3])
+        if text.get("moe_layers"):
+            text["moe_layers"] = None  # Llama 4 derives them from interleave_moe_layer_step
     edited = _read(config, base, new)
     if edited.shape != new:
         raise ImpossibleEdit(
@@ -111,6 +101,13 @@ def _edited_generic(base: Architecture, new: tuple[int, ...]) -> Architecture:
             "it ties them to other sizes"
         )
     return edited
+
+
+def _read(config: dict, base: Architecture, new: tuple[int, ...]) -> Architecture:
+    try:
+        return from_config(config, _name(base, new), base.source)
+    except UnknownModel as error:
+        raise ImpossibleEdit(f"{base.name}: the edited config builds no model: {error}") from error
 
 
 def language_part(arch: Architecture, chunked: bool = True) -> Architecture:
@@ -139,23 +136,6 @@ def _name(base: Architecture, new: tuple[int, ...]) -> str:
     values = zip("IEKL", new, base.shape, strict=True)
     changed = [f"{letter}={value}" for letter, value, old in values if value != old]
     return f"{base.name}[{','.join(changed)}]"
-
-
-def _write(config: dict, family: str, shape: tuple[int, ...]) -> None:
-    """Put I, E, K and L into the language part of a config, under all spellings that it has, else
-    under its class' own."""
-    for what, value in zip(QUANTITIES, shape, strict=True):
-        own = [name for name in keys.SPELLINGS[what] if name in config]
-        own = own or keys.present(completed(config, family), what)
-        config |= {name: value for name in (own[:1] if what == "ffn" else own) if value}
-    layers = shape[3]
-    for key in ("layer_types", "no_rope_layers"):
-        if kinds := config.get(key):
-            config[key] = [kinds[i % len(kinds)] for i in range(layers)]
-    if config.get("moe_layers"):
-        config["moe_layers"] = None  # Llama 4 derives them from interleave_moe_layer_step
-    if config.get("mlp_only_layers"):
-        config["mlp_only_layers"] = [i for i in config["mlp_only_layers"] if i < layers]
 
 
 def _check_whole(arch: Architecture, key: str, value: int | None) -> None:
