@@ -2,12 +2,13 @@
 what the engine is told.
 
 A quantization is an engine setting: `own` for the format that the model's config comes in, None for
-plain weights, or one of `FORMATS`. That has, by the name that parameters use, the engine arguments
-that ask for it, the `quantization_config` a checkpoint of that format carries (for dummy weights),
-which components it covers and in how many bits, and how many multiply-adds its tensor cores do per
-bf16 one. `SERIES` names whole combinations."""
+plain weights, or one of `FORMATS`, which formats.yaml describes. `SERIES` names whole
+combinations."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
 
 from moebook.models.architecture import Architecture
 from moebook.models.own_format import number_format
@@ -15,44 +16,10 @@ from moebook.models.quantization_config import without_quantization
 
 OWN = "own"  # the quantization, and the series, of a model's own number format
 
-# Groups of 128 weights share a scale; the router stays in 16 bits, as checkpoints of this kind
-# publish it.
-_INT4_CONFIG = {
-    "quant_method": "compressed-tensors",
-    "format": "pack-quantized",
-    "quantization_status": "compressed",
-    "config_groups": {
-        "group_0": {
-            "targets": ["Linear"],
-            "input_activations": None,
-            "output_activations": None,
-            "weights": {
-                "num_bits": 4,
-                "type": "int",
-                "symmetric": True,
-                "strategy": "group",
-                "group_size": 128,
-                "dynamic": False,
-                "actorder": None,
-            },
-        }
-    },
-    "ignore": ["lm_head", "re:.*gate$", "re:.*shared_expert_gate$"],
-}
-
-
-FP8_NAMES = ("fp8", "fp8_per_tensor", "online")
-LINEAR = ("attention", "experts", "shared_experts", "dense_ffn", "linear_attention")
-INT4_BITS = 4 + (16 + 4) / 128  # groups of 128 share a 16-bit scale and a 4-bit zero
-
 
 @dataclass(frozen=True)
 class Format:
-    """One quantization. name: of the number format; bits: of a matrix element, its share of scales
-    included; covers: components whose matrices it covers; engine: arguments; env: environment while
-    the engine starts; config: what a checkpoint carries; rate: matrix rate over bf16's, of the
-    tensor cores it multiplies in (H100 datasheet: fp8 2); runs_as: what vLLM calls it once it
-    runs."""
+    """One quantization, as formats.yaml says."""
 
     name: str = ""
     bits: float = 16
@@ -64,75 +31,15 @@ class Format:
     runs_as: tuple[str, ...] = ()
 
 
+def _tuples(told: dict) -> dict:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in told.items()}
+
+
+_TOLD = yaml.safe_load(Path(__file__).with_name("formats.yaml").read_text(encoding="utf-8"))
 PLAIN = Format()
-FORMATS = {
-    None: PLAIN,
-    # weights and activations, one scale per tensor
-    "fp8": Format(
-        "FP8 per tensor", 8, LINEAR, {"quantization": "fp8"}, rate=2.0, runs_as=FP8_NAMES
-    ),
-    # weights with a scale per channel, activations with one per token
-    "fp8_per_channel": Format(
-        "FP8 per channel",
-        8,
-        LINEAR,
-        {"quantization": "fp8_per_channel"},
-        rate=2.0,
-        runs_as=("fp8_per_channel", "online"),
-    ),
-    # 16-bit activations; Marlin is refused where FP8 multiplies natively, unless forced
-    "fp8_weight_only": Format(
-        "FP8 per tensor, weights only",
-        8,
-        LINEAR,
-        {"quantization": "fp8", "moe_backend": "marlin", "linear_backend": "marlin"},
-        env={"VLLM_TEST_FORCE_FP8_MARLIN": "1"},
-        runs_as=FP8_NAMES,
-    ),
-    # expert weights with a scale per channel, 16-bit activations
-    "int8_experts": Format(
-        "INT8 per channel (experts only)",
-        8,
-        ("experts",),
-        {"quantization": "int8_per_channel_weight_only"},
-        runs_as=("int8_per_channel_weight_only", "experts_int8", "online"),
-    ),
-    # weights in groups of 128, 16-bit activations
-    "int4": Format(
-        "INT4 groups of 128",
-        INT4_BITS,
-        LINEAR,
-        config=_INT4_CONFIG,
-        runs_as=("compressed-tensors",),
-    ),
-}
-
-# name -> (dtype, quantization, KV cache dtype)
-SERIES = {
-    "bf16": ("bfloat16", None, "auto"),
-    "fp16": ("float16", None, "auto"),
-    "fp32": ("float32", None, "auto"),
-    "fp8": ("bfloat16", "fp8", "auto"),
-    "fp8 per channel": ("bfloat16", "fp8_per_channel", "auto"),
-    "fp8 weights only": ("bfloat16", "fp8_weight_only", "auto"),
-    "fp8 + fp8 KV": ("bfloat16", "fp8", "fp8"),
-    "bf16 + fp8 KV": ("bfloat16", None, "fp8"),
-    "int8 experts": ("bfloat16", "int8_experts", "auto"),
-    "int4 weights": ("bfloat16", "int4", "auto"),
-    OWN: ("bfloat16", OWN, "auto"),
-}
-
-DTYPE_BYTES = {
-    "float32": 4,
-    "float": 4,
-    "bfloat16": 2,
-    "float16": 2,
-    "half": 2,
-    "fp8": 1,
-    "fp8_e4m3": 1,
-    "fp8_e5m2": 1,
-    "int8": 1,
-}
+FORMATS = {None: PLAIN, **{key: Format(**_tuples(v)) for key, v in _TOLD["formats"].items()}}
+SERIES = _tuples(_TOLD["series"])  # name -> (dtype, quantization, KV cache dtype)
+DTYPE_BYTES = _TOLD["dtype_bytes"]
 
 
 def settings_of(series: str) -> dict[str, str | None]:

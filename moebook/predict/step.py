@@ -16,8 +16,10 @@ N passes are computed at once: every array below has N rows, or is a number for 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
+import yaml
 
 from moebook.predict import work
 from moebook.predict.case import Case
@@ -32,70 +34,10 @@ CAPTURED_TOKENS = 512  # of the largest pass with a graph under the engine's def
 # defaults against light graphs: 0.75, 0.85, 0.60 and 0.87 ms a step at four workloads, 27 layers.
 FUSED_MLA_S = 28e-6
 
-# Factor -> (start, how far its logarithm may move before it costs as much as one error of SCALE).
-# Starts are orders of magnitude known of such kernels; the fit moves all that the rows can tell.
-FACTORS = {
-    "b_experts": (0.85, 0.3),  # of published bandwidth
-    "blocks": (66.0, 0.5),  # of experts' products that draw it all: half of the multiprocessors
-    "b_dense": (0.8, 0.3),
-    "b_softmax": (0.7, 0.3),
-    "b_latent": (0.4, 0.3),
-    "b_state": (0.4, 0.3),
-    "b_stream": (0.5, 0.3),
-    "b_logits": (0.2, 0.3),
-    "f_experts": (0.5, 0.3),  # of published matrix rate, in decoding
-    "f_dense": (0.7, 0.3),
-    "f_softmax": (0.4, 0.3),
-    "f_latent": (0.3, 0.3),
-    "f_state": (0.3, 0.3),
-    "prefill_b_stream": (0.5, 0.5),
-    "prefill_f_experts": (0.5, 0.3),  # in prefill
-    "prefill_f_dense": (0.7, 0.3),
-    "prefill_f_softmax": (0.5, 0.3),
-    "prefill_f_latent": (0.3, 0.5),
-    "prefill_f_state": (0.3, 0.5),
-    "floor_experts_s": (12e-6, 0.7),  # a layer
-    "floor_dense_s": (12e-6, 0.7),
-    "floor_attention_s": (8e-6, 0.7),
-    "layer_s": (12e-6, 0.7),
-    "moe_layer_s": (10e-6, 0.7),
-    "shared_layer_s": (8e-6, 0.7),
-    "scaled_layer_s": (2e-5, 1.0),
-    "mla_layer_s": (10e-6, 1.0),
-    "state_layer_s": (20e-6, 1.0),
-    "qk_norm_layer_s": (4e-6, 0.7),
-    "imposed_layer_s": (10e-6, 1.0),
-    "pass_s": (3e-4, 1.0),
-    "compiled": (0.7, 0.3),  # of the latencies of layers
-    "host_s": (2e-3, 0.5),
-    "host_sequence_s": (5e-6, 1.0),
-    "host_ranks_s": (5e-4, 0.7),  # messages to other processes, with several ranks
-    "prefill_s": (1e-3, 1.0),
-    "prefill_host_s": (3e-3, 1.0),
-    "prefill_layer_s": (3e-4, 1.0),
-    "prefill_moe_layer_s": (2e-4, 1.0),
-    "prefill_mla_layer_s": (1e-4, 1.0),
-    "prefill_state_layer_s": (1e-4, 1.0),
-    "prefill_imposed_s": (1e-4, 1.0),
-    "prefill_sequence_s": (1e-5, 1.0),
-    "prefill_compiled": (0.5, 0.5),
-    "prefill_captured": (0.15, 0.5),  # of the layers' host time: attention alone is launched
-    "all_reduce_2_s": (6e-6, 0.7),
-    "all_reduce_4_s": (8e-6, 0.7),
-    "link_bytes_per_s": (3e11, 0.5),
-    "send_s": (20e-6, 1.0),
-    "whole_experts": (1.0, 0.2),  # of the experts' time, with whole experts on a rank
-    "pipeline_prefill": (0.9, 0.2),
-}
-# The same of each number format: first as a share of 16-bit's, then added to it.
-OF_FORMAT = {
-    "b_experts": (1.0, 0.3),
-    "f_experts": (1.0, 0.3),
-    "b_dense": (1.0, 0.2),
-    "f_dense": (1.0, 0.2),
-    "layer_s": (6e-6, 1.0),
-    "prefill_layer_s": (1e-4, 1.0),
-}
+# factors.yaml: factor -> (start, freedom), and those of each number format.
+FACTORS, OF_FORMAT = yaml.safe_load(
+    resources.files("moebook.predict").joinpath("factors.yaml").read_text(encoding="utf-8")
+).values()
 
 
 @dataclass(frozen=True)
