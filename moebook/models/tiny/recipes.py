@@ -1,5 +1,4 @@
-"""Shapes and training recipes of the tiny family, and references to its members. Whatever changes a
-recipe changes the weights, and with them the cache folder.
+"""Training recipes of the tiny family (presets.yaml), and references to its members.
 
 MoE members have one shape and one data order; they differ in what balances the load of their
 experts:
@@ -17,6 +16,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
 
 from moebook.models.architecture import UnknownModel
 from moebook.models.pruning import saliency
@@ -69,85 +71,29 @@ class Preset:
     warmup: float = 0.1  # share of the steps
 
 
-# In few steps a small model learns faster than a large one, and a cheap draft that is also the best
-# would teach nothing.
-_CUT = {"small": 0.6, "medium": 0.8, "large": 0.9}
-
-
-def _family(
-    moe: Recipe,
+def _preset(
+    shape: dict,
+    training: dict,
     bias_step: float,
-    drafts: dict[str, Shape],
-    draft: Recipe,
-    cut: dict[str, float] | None = None,
-) -> dict[str, Recipe]:
-    """Targets in one shape; drafts trained for the draft recipe's steps, or for a share of them."""
-    aux = {f"aux-{strength:g}": replace(moe, aux=strength) for strength in (0.001, 0.01, 0.1)}
-    small = {
-        f"draft-{size}": replace(
-            draft, shape=shape, steps=round(draft.steps * (cut or {}).get(size, 1))
-        )
-        for size, shape in drafts.items()
-    }
-    return {"no-balance": moe, **aux, "loss-free": replace(moe, bias_step=bias_step), **small}
+    drafts: dict[str, dict],
+    drafting: dict,
+    cut: dict[str, float],
+    **how,
+) -> Preset:
+    """Of presets.yaml: targets in one shape, and drafts."""
+    moe = Recipe(Shape(**shape), **training)
+    members = {"no-balance": moe}
+    members |= {f"aux-{aux:g}": replace(moe, aux=aux) for aux in (0.001, 0.01, 0.1)}
+    members["loss-free"] = replace(moe, bias_step=bias_step)
+    for size, own in drafts.items():
+        draft = Recipe(Shape(**own), **drafting)
+        steps = round(draft.steps * cut.get(size, 1))
+        members[f"draft-{size}"] = replace(draft, steps=steps)
+    return Preset(members, **how)
 
 
-_CPU = Shape(hidden=128, layers=3, heads=4, head_dim=32, ffn=64, experts=16, top_k=4)
-_CPU_DRAFTS = {
-    "small": Shape(96, 1, 2, 32, 512),
-    "medium": Shape(128, 2, 4, 32, 384),
-    "large": Shape(160, 3, 4, 32, 448),
-}
-_GPU = Shape(hidden=512, layers=6, heads=8, head_dim=64, ffn=128, experts=32, top_k=4)
-_GPU_DRAFTS = {
-    "small": Shape(256, 6, 4, 64, 768),
-    "medium": Shape(384, 6, 6, 64, 1024),
-    "large": Shape(512, 8, 8, 64, 1280),
-}
-_TEST = Shape(hidden=64, layers=2, heads=2, head_dim=32, ffn=32, experts=8, top_k=2)
-_TEST_DRAFTS = {
-    "small": Shape(32, 1, 1, 32, 64),
-    "medium": Shape(64, 1, 2, 32, 128),
-    "large": Shape(64, 2, 2, 32, 128),
-}
-
-PRESETS = {
-    "cpu": Preset(
-        _family(Recipe(_CPU, 260, 3e-3), 0.002, _CPU_DRAFTS, Recipe(_CPU, 240, 4e-3), _CUT),
-        "cpu",
-        "float32",
-        share=0.15,
-        batch=4,
-        window=128,
-        checkpoint_every=80,
-        eval_windows=48,
-        load_windows=16,
-        warmup=0.5,
-    ),
-    "gpu": Preset(
-        _family(Recipe(_GPU, 360, 1e-3), 0.001, _GPU_DRAFTS, Recipe(_GPU, 360, 1e-3)),
-        "cuda",
-        "bfloat16",
-        share=1.0,
-        batch=64,
-        window=512,
-        checkpoint_every=120,
-        eval_windows=64,
-        load_windows=16,
-    ),
-    "test": Preset(
-        _family(Recipe(_TEST, 60, 4e-3), 0.005, _TEST_DRAFTS, Recipe(_TEST, 120, 8e-3), _CUT),
-        "cpu",
-        "float32",
-        share=0.02,
-        batch=8,
-        window=64,
-        checkpoint_every=25,
-        eval_windows=16,
-        load_windows=8,
-        vocab=1024,
-    ),
-}
+_TOLD = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8"))
+PRESETS = {name: _preset(**told) for name, told in _TOLD.items()}
 
 
 def hf_config(recipe: Recipe, preset: Preset) -> dict:
