@@ -20,33 +20,17 @@ from pathlib import Path
 import yaml
 
 FILE = Path(__file__).parent / "accuracies.yaml"
-LLM_TASKS = {
-    "arc_challenge": "ARC-c",
-    "arc_easy": "ARC-e",
-    "boolq": "BoolQ",
-    "hellaswag": "HellaSwag",
-    "mmlu": "MMLU",
-    "openbookqa": "OpenBookQA",
-    "rte": "RTE",
-    "winogrande": "WinoGrande",
-}
-VLM_TASKS = {
-    "mme": "MME",
-    "textvqa": "TextVQA",
-    "ai2d": "AI2D",
-    "docvqa": "DocVQA",
-    "mmmu": "MMMU",
-    "infovqa": "InfoVQA",
-    "realworldqa": "RealWorldQA",
-    "scienceqa": "ScienceQA",
-}
-TASKS = {"llm": LLM_TASKS, "vlm": VLM_TASKS}
 METRICS = ("acc_norm,none", "acc,none")  # of lm-eval; the first there is
 MEASURED = "measured"
 SHAPE = (
     'a JSON object {model: {task: {"acc,none": 0.5, ...}}}, each model with what `moebook quality` '
     "printed for it"
 )
+
+
+_PUBLISHED = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+TASKS = _PUBLISHED["tasks"]  # kind -> task -> what figures call it
+LLM_TASKS = TASKS["llm"]
 
 
 class AccuracyError(ValueError):
@@ -100,11 +84,6 @@ def published_name(model: str) -> str:
 
 
 @cache
-def _published() -> dict:
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
-
-
-@cache
 def load() -> dict[str, Suite]:
     """The published suites, by name."""
     return {
@@ -116,7 +95,7 @@ def load() -> dict[str, Suite]:
             item["protocol"],
             {model: _of_model(own) for model, own in item["values"].items()},
         )
-        for name, item in _published()["suites"].items()
+        for name, item in _PUBLISHED["suites"].items()
     }
 
 
@@ -125,14 +104,14 @@ def _of_model(given: dict) -> dict[str, Accuracy]:
     found = {}
     for task, one in given.items():
         one = one if isinstance(one, dict) else dict(zip(("value", "source"), one, strict=True))
-        source = _published()["sources"][one["source"]]
+        source = _PUBLISHED["sources"][one["source"]]
         found[task] = Accuracy(float(one["value"]), source)
     return found
 
 
 def missing() -> dict[str, str]:
     """Models whose accuracies were looked for and not found, with the reason."""
-    return _published()["missing"]
+    return _PUBLISHED["missing"]
 
 
 def read_measured(path: Path) -> Suite:

@@ -1,5 +1,0 @@
-"""`python -m moebook.cli`, as `python -m moebook`."""
-
-from moebook.cli import main
-
-main()
