@@ -1,9 +1,9 @@
 """Reaches into a running vLLM: what it chose, top-k, memory, deliveries, garbage, model classes.
 
 This file and its neighbours `patches_*.py` are the only ones that touch vLLM's objects beyond its
-public LLM class. Each function carries the versions that it was seen to work with:
-tests/engine/test_patches.py fails on another one. Functions of a `worker` run in the engine's own
-process, sent there by `LLM.collective_rpc`."""
+public LLM class. All were seen to work with VERSIONS: tests/engine/test_patches.py fails on another
+one. Functions of a `worker` run in the engine's own process, sent there by
+`LLM.collective_rpc`."""
 
 import gc
 import re
@@ -12,20 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ATTENTION_OUTPUTS = ("attn.o_proj", "attn.out_proj", "attn.dense", "attn.wo", "attention.o_proj")
-SEEN: dict[str, tuple[str, ...]] = {}  # function -> versions of vLLM (major.minor)
+VERSIONS = ("0.26", "0.32")  # of vLLM (major.minor) that every function here was seen to work with
 
 
-def seen_in(*versions: str) -> Callable:
-    """Marks a function that reaches into vLLM's objects, with the versions it was seen in."""
-
-    def note(function):
-        SEEN[f"{function.__module__}.{function.__qualname__}"] = versions
-        return function
-
-    return note
-
-
-@seen_in("0.26", "0.32")
 def patch_scan() -> None:
     """vLLM 0.32 looks through the attributes of every loaded module when a CPU engine starts, and
     fails on an object of llvmlite whose `__dict__` is no dict, which n-gram lookup brings in: such
@@ -40,7 +29,6 @@ def patch_scan() -> None:
         dispatcher.register_kernels = lambda overrides: None
 
 
-@seen_in("0.26", "0.32")
 @contextmanager
 def uncollected() -> Iterator[None]:
     """Within the block nothing is collected but by the interpreter itself: vLLM collects, freezes
@@ -63,25 +51,21 @@ def collect() -> None:
     gc.freeze()
 
 
-@seen_in("0.26", "0.32")
 def shut_down(llm) -> None:
     llm.llm_engine.engine_core.shutdown()
 
 
-@seen_in("0.26", "0.32")
 def kv_capacity_tokens(llm) -> int:
     """Tokens of context that the cache holds at once, as the engine's log says it: with windows or
     recurrent layers no multiple of a block."""
     return llm.llm_engine.vllm_config.cache_config.kv_cache_size_tokens
 
 
-@seen_in("0.26", "0.32")
 def tokens_per_prefill_step(llm) -> int:
     """The most tokens that one step takes; a longer batch prefills in chunks."""
     return llm.llm_engine.vllm_config.scheduler_config.max_num_batched_tokens
 
 
-@seen_in("0.26", "0.32")
 @contextmanager
 def delivering_to(llm, tell: Callable[[list], None]) -> Iterator[None]:
     """While the block runs, `tell` gets what every step of the engine delivers: its outputs with
@@ -102,7 +86,6 @@ def delivering_to(llm, tell: Callable[[list], None]) -> Iterator[None]:
         core.get_output = plain
 
 
-@seen_in("0.26", "0.32")
 def inspect_worker(worker) -> dict:
     """The attention backend, the MoE method and kernel class, bytes of the weights (None where
     kernels keep experts in a form of their own); `runs`, the number formats that the engine runs
@@ -124,7 +107,6 @@ def _bytes_of(tensors) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-@seen_in("0.26", "0.32")
 def number_formats(worker) -> dict:
     """In the engine's own words: `quantization` as it resolved it (None: plain weights), `dtype` of
     the model, dtype and method of the first `experts` and `attention` weights (not of linear
@@ -162,7 +144,6 @@ def _word(dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-@seen_in("0.26", "0.32")
 def backend_of(method) -> str:
     """A MoE method's backend as vLLM's selection names it, e.g. TRITON; without one, the method's
     class."""
@@ -172,7 +153,6 @@ def backend_of(method) -> str:
     return str(getattr(found, "value", found))
 
 
-@seen_in("0.26", "0.32")
 def routers_of(worker) -> list:
     """The routers of the target model, in the order of its layers."""
     from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
@@ -182,7 +162,6 @@ def routers_of(worker) -> list:
     return list({id(value): value for value in values if isinstance(value, BaseRouter)}.values())
 
 
-@seen_in("0.26", "0.32")
 def self_routing(worker) -> list:
     """Modules whose expert kernels take the router's logits and choose by themselves (vLLM calls
     such kernels monolithic: MXFP4 of gpt-oss on a GPU)."""
@@ -191,7 +170,6 @@ def self_routing(worker) -> list:
     return [m for m in experts if m.quant_method.is_monolithic]
 
 
-@seen_in("0.26", "0.32")
 def set_top_k(worker, top_k: int) -> int:
     """Set every router's top-k; decode graphs are captured anew after it. Returns routers set: none
     where kernels choose by themselves, for these keep their own."""
@@ -205,7 +183,6 @@ def set_top_k(worker, top_k: int) -> int:
     return len(routers)
 
 
-@seen_in("0.26", "0.32")
 def recapture(worker) -> None:
     """Capture the decode graphs anew, where the engine has any."""
     if not worker.model_config.enforce_eager:
@@ -228,7 +205,6 @@ def _forget_graphs(runner) -> None:
     CUDAGraphWrapper.clear_all_graphs()
 
 
-@seen_in("0.26", "0.32")
 def read_peak_memory(worker) -> int | None:
     """Peak bytes the engine held, KV cache included, since the last call."""
     import torch
@@ -242,7 +218,6 @@ def read_peak_memory(worker) -> int | None:
     return int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) * 1024
 
 
-@seen_in("0.26", "0.32")
 def words_on(classes: tuple[str, ...]) -> str:
     """What the engine's registry of models says of these classes."""
     from vllm import __version__

@@ -18,14 +18,13 @@ import torch.nn.functional as F
 from moebook.engine.base import EngineFailed
 from moebook.engine.layer import tuning
 from moebook.engine.layer.variants import OWN, Inputs
-from moebook.engine.vllm.patches import backend_of, seen_in
+from moebook.engine.vllm.patches import backend_of
 from moebook.models.formats import FORMATS
 
 TUNED = "triton_tuned"
 MOST_TOKENS = 16384  # in one call of the layer
 
 
-@seen_in("0.26", "0.32")
 def engine_backends() -> tuple[str, ...]:
     from vllm.config.kernel import MoEBackend
 
@@ -41,7 +40,6 @@ def check_backend(backend: str) -> None:
         raise EngineFailed("infeasible", f"backend is {backend!r}; allowed are {', '.join(legal)}")
 
 
-@seen_in("0.26", "0.32")
 class EngineLayer:
     def __init__(
         self,
@@ -219,7 +217,6 @@ def _join_world_of_one() -> None:
     parallel_state.ensure_model_parallel_initialized(1, 1)
 
 
-@seen_in("0.26", "0.32")
 def candidates_for(layer: EngineLayer, tokens: int, experts: int, seed: int) -> Iterator[dict]:
     """Kernel configurations to try for a layer of `experts` experts on this GPU."""
     import vllm.model_executor.layers.fused_moe as fused_moe
@@ -238,7 +235,6 @@ def candidates_for(layer: EngineLayer, tokens: int, experts: int, seed: int) -> 
     )
 
 
-@seen_in("0.26", "0.32")
 @contextmanager
 def configured(config: dict | None) -> Iterator[None]:
     """vLLM's Triton kernel uses this configuration inside; None leaves its own choice. vLLM's

@@ -10,7 +10,7 @@ Letters: T tokens of a step, L MoE layers, E experts, K experts per token.
 
 from dataclasses import dataclass
 
-from moebook.engine.vllm.patches import routers_of, seen_in, self_routing
+from moebook.engine.vllm.patches import routers_of, self_routing
 from moebook.study.routing import SAME, skew_of
 
 
@@ -32,7 +32,6 @@ def _routers(worker) -> list:
     return found
 
 
-@seen_in("0.26", "0.32")
 def patch_bias(worker) -> int:
     """vLLM 0.32's CPU router leaves out a selection bias unless it routes in groups (Ernie 4.5):
     one group of all experts computes what the model asks for. Returns the routers changed; 0 on a
@@ -50,7 +49,6 @@ def patch_bias(worker) -> int:
     return len(wrong)
 
 
-@seen_in("0.26", "0.32")
 def impose(worker, routing: str | None) -> int:
     """Experts are drawn anew at each step, K without replacement, as study.routing says; each layer
     ranks its experts in an order of its own. None: the routers choose again. Decode graphs are
@@ -112,7 +110,6 @@ def _fed(experts, draw):
     return forward
 
 
-@seen_in("0.26", "0.32")
 def watch(worker) -> tuple[int, int]:
     """Wrap the routers, once per engine; (L, E) of the model."""
     tap = getattr(worker, "moebook_tap", None)

@@ -4,10 +4,8 @@ kernel. Shapes as in layer/variants.py."""
 import torch
 
 from moebook.engine.layer.variants import OWN
-from moebook.engine.vllm.patches import seen_in
 
 
-@seen_in("0.26", "0.32")
 def install_variant(worker, name: str) -> int:
     """Every MoE layer computes its routed experts by OWN[name] from now on; returns the layers
     changed.
