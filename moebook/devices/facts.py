@@ -35,7 +35,8 @@ class Published:
 
 
 class Entry(BaseModel):
-    """A kind as devices.yaml has it: every key stands there, null where nothing is published."""
+    """A kind as devices.yaml has it: every key but compute_capability stands there, null where
+    nothing is published."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -43,7 +44,7 @@ class Entry(BaseModel):
     memory_bytes: int | None = Field(ge=GIGA)
     bandwidth_bytes_per_s: float | None = Field(ge=GIGA, allow_inf_nan=False)
     bf16_flops_per_s: float | None = Field(ge=GIGA, allow_inf_nan=False)
-    compute_capability: float | None = Field(ge=0)
+    compute_capability: float | None = Field(None, ge=0)
     source: str = Field(min_length=1)
 
 

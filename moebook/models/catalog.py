@@ -28,6 +28,11 @@ def names() -> list[str]:
     return sorted((path.stem for path in CONFIGS.glob("*.json")), key=str.lower)
 
 
+def own_spelling(name: str) -> str:
+    """A catalog's name as the catalog spells it, whatever its case; anything else as it is."""
+    return {own.lower(): own for own in names()}.get(name.lower(), name)
+
+
 @cache
 def sources() -> dict[str, dict]:
     """sources.yaml: by name the source, confidence, published counts, notes, and the row that the
@@ -47,9 +52,8 @@ def load(name_or_path: str, trust_remote_code: bool | None = None) -> Architectu
         from moebook.models.tiny import family
 
         return family.architecture(wanted)
-    published = {name.lower(): name for name in names()}
-    if wanted.lower() in published:
-        return _load_published(published[wanted.lower()])
+    if (name := own_spelling(wanted)) in sources():
+        return _load_published(name)
     trusts = trusted_by_default() if trust_remote_code is None else trust_remote_code
     if not wanted.strip():
         raise _unknown(wanted, "is no name")

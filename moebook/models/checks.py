@@ -31,7 +31,11 @@ AT_LEAST_0 = (
 LEAST = {
     key: least for least, keys in enumerate((AT_LEAST_0, AT_LEAST_1, AT_LEAST_2)) for key in keys
 }
-BY_LAYER = ("moe_topk", "moe_intermediate_size", "moe_layer_freq", "num_experts", "sliding_window")
+# Keys that may hold a list: an entry for each layer, or for each modality (ERNIE-4.5-VL).
+LISTED = (
+    *("moe_topk", "moe_intermediate_size", "moe_layer_freq", "num_experts", "sliding_window"),
+    *("moe_num_experts", "moe_layer_start_index"),
+)
 SIZES = (  # of an Architecture
     *("num_layers", "hidden_size", "num_heads", "num_kv_heads", "head_dim", "vocab_size"),
     *("max_positions", "num_experts", "top_k", "expert_ffn_dim", "shared_ffn_dim"),
@@ -45,10 +49,17 @@ DTYPES = (
     *("bfloat16", "float16", "float32", "float64", "half", "float", "double", "auto"),
     *("float8_e4m3fn", "float8_e5m2"),
 )
-# Types of vLLM 0.32's own registry whose classes transformers knows by another type.
-ENGINE_TYPES = ("kimi_k2", "deepseek_v32")
-# Its classes that are a family of transformers by another name.
-ENGINE_NAMES = {"MiniMaxText01ForCausalLM": "minimax", "MiniMaxM1ForCausalLM": "minimax"}
+# Types beside transformers' that vLLM 0.32 reads by config classes of its own.
+ENGINE_TYPES = (
+    *("kimi_k2", "kimi_k25", "kimi_k3", "kimi_linear", "kimi_vl", "deepseek_vl_v2", "deepseek_v32"),
+    *("deepseek_v4", "deepseek_v41", "minimax_m3_vl", "step3_vl", "step3_text", "step3p5"),
+    *("bailing_moe_v3_vl", "dots3_note", "hy_v4", "muse_glimmer", "ovis", "inkling_model"),
+)
+# Its classes that have the tensors of a family of transformers, by other names.
+ENGINE_NAMES = {
+    **dict.fromkeys(("MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM"), "minimax"),
+    "BailingMoeV2ForCausalLM": "glm4_moe",  # Ling 2.0, Ring 2.0
+}
 # Multimodal classes of that registry that transformers does not know: their language part is read.
 ENGINE_CLASSES = frozenset(
     {"KimiVLForConditionalGeneration", "InternVLChatModel", "SkyworkR1VChatModel"}
@@ -122,13 +133,13 @@ def _wrong(key: str, value: Any) -> str | None:
     least = LEAST.get(key)
     if least is None:
         return None
-    by_layer = key in BY_LAYER and isinstance(value, list) and value
-    each = value if by_layer else [value]
+    listed = key in LISTED and isinstance(value, list) and value
+    each = value if listed else [value]
     most = next(limit for word, limit in MOST.items() if word in key)
     for size in each:
         if isinstance(size, bool) or not isinstance(size, int):
             return f"{key} is {_shown(value)}; give a whole number"
-        if not (0 if by_layer else least) <= size <= most:
+        if not (0 if listed else least) <= size <= most:
             return f"{key} is {_shown(value)}; give a whole number from {least} to {most}"
     return None
 

@@ -137,7 +137,8 @@ def _state_macs(arch: Architecture) -> int:
 def _linear_flops(arch: Architecture, tokens: int, sampled: int) -> dict[str, int]:
     """FLOPs of every matrix over `tokens`, and of the head over the `sampled` last positions."""
     matrices = matrix_counts(arch)
-    experts = matrices["experts"] * arch.top_k // arch.num_experts if arch.is_moe else 0
+    experts = matrices["experts"] - _beside_text(arch)
+    experts = experts * arch.top_k // arch.num_experts if arch.is_moe else 0
     whole = ("attention", "router", "shared_experts", "dense_ffn", "linear_attention", "other")
     flops = {component: 2 * tokens * matrices[component] for component in whole}
     head = 2 * sampled * arch.vocab_size * arch.hidden_size
@@ -155,11 +156,18 @@ def _weights_read(
     plain = dtype_bytes(dtype)
     if arch.is_moe:
         hit = distinct_experts(arch.num_experts, arch.top_k, 1 if alike else tokens)
-        read["experts"] *= hit / arch.num_experts
+        every = matrix_counts(arch)["experts"]
+        text = 1 - _beside_text(arch) / every if every else 0.0
+        read["experts"] *= text * hit / arch.num_experts
     read["embedding"] = min(tokens, arch.vocab_size) * arch.hidden_size * plain
     if arch.tie_embeddings:
         read["lm_head"] = arch.vocab_size * arch.hidden_size * plain
     return read
+
+
+def _beside_text(arch: Architecture) -> int:
+    """Elements of experts that only tokens of images choose."""
+    return dict(arch.counts.beside_text).get("experts", 0) if arch.counts else 0
 
 
 def _check_positive(**sizes: int | np.ndarray) -> None:

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from moebook.models import catalog, checks
 from moebook.models.architecture import Architecture
-from moebook.models.families import language_config
+from moebook.models.families import known_type, language_config
 from moebook.models.quantization_config import quantization_of
 from moebook.models.sharding import Split, padded_vocabulary
 
@@ -43,6 +44,30 @@ def refusal(arch: Architecture, split: Split) -> str | None:
     """Why the engine would not run the model so, in its config's own number format, or None; the
     first of several reasons."""
     return next(_refusals(RULES, arch, split, ENGINE), None)
+
+
+def unread(arch: Architecture, trained: bool) -> str | None:
+    """Why the engine would not read the model's config, or None: one of a type that only code of
+    its own reads (`auto_map`), which lies beside a checkpoint and is run where it is trusted.
+
+    trained: whether the engine loads a checkpoint; with dummy weights it is given the config
+    alone."""
+    kind, code = arch.config.get("model_type"), arch.config.get("auto_map")
+    respelled = set(arch.config.get("architectures") or []) & set(checks.ENGINE_NAMES)
+    if not (code or respelled) or kind in checks.ENGINE_TYPES or known_type(kind):
+        return None
+    if code and trained and catalog.trusted_by_default():
+        return None
+    why = (
+        f"which is run only where it is trusted: {catalog.TRUST}=1"
+        if trained
+        else "which does not come with dummy weights: give the checkpoint as weights"
+    )
+    return (
+        f"{arch.name}: model_type {kind!r} is read by code of the checkpoint's own (auto_map) "
+        f"alone, {why if code else 'and its config names none'} "
+        f"({ENGINE}: transformers_utils/config.py)"
+    )
 
 
 def refusal_on_cpu(arch: Architecture, dtype: str) -> str | None:

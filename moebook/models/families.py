@@ -7,7 +7,7 @@ hold them to what transformers builds, as generic.py counts it for every other f
 
 from collections.abc import Iterable
 
-from moebook.models import checks, vision
+from moebook.models import checks, keys, vision
 from moebook.models.attention import by_formula
 from moebook.models.keys import SPELLINGS, complete, present
 
@@ -78,6 +78,11 @@ def conflict(config: dict) -> str | None:
             "of one family"
         )
     return checks.unreadable_type(config, known)
+
+
+def known_type(kind: str) -> bool:
+    """Whether transformers has a config class of a type."""
+    return kind in keys.FAMILIES or kind in _types_of_transformers()
 
 
 def _types_of_transformers() -> Iterable[str]:

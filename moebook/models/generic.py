@@ -54,7 +54,7 @@ def _shipped() -> dict[str, dict]:
 
 def _from_json(held: dict) -> dict:
     groups = tuple(AttentionGroup(**group) for group in held["attention_groups"])
-    pairs = {key: held["counts"][key] for key in ("matrices", "vectors")}
+    pairs = {key: held["counts"].get(key, ()) for key in ("matrices", "vectors", "beside_text")}
     tuples = {key: tuple(map(tuple, value)) for key, value in pairs.items()}
     modules = tuple(Module(**m | {"layers": tuple(m["layers"])}) for m in held["counts"]["modules"])
     counts = Counts(**{**held["counts"], **tuples, "modules": modules})
@@ -81,7 +81,10 @@ def _built_shape(config: dict, remote: str | None = None) -> dict:
     tensors, text = meta.build(config, remote)
     layers, outside = layers_of(tensors)
     if not layers:
-        raise meta.CannotBuild("transformers builds it without numbered layers")
+        raise meta.CannotBuild(
+            f"transformers builds it, a {text.model_type} by its model_type, without numbered "
+            f"layers; its architectures are {config.get('architectures')}"
+        )
     try:
         with meta.quiet():
             shape = _shape(config, text, layers, outside)
@@ -190,7 +193,7 @@ def _expert_width(layer: Layer, text: Any) -> int:
     none (experts in a latent space), as the config says."""
     experts = [
         t
-        for path, t in layer.of("experts").items()
+        for path, t in layer.experts.items()
         if len(t.shape) >= 2 and "attention" not in path  # JetMoE has experts of attention, too
     ]
     matrices = [t for t in experts if len(t.shape) == 3] or experts

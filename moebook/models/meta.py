@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 from moebook.models import checks
+from moebook.models.families import language_config
 from moebook.models.keys import present
 from moebook.models.quantization_config import PARTS
 from moebook.models.tensors import Tensor
@@ -36,7 +37,7 @@ def build(config: dict, remote: str | None = None) -> tuple[list[Tensor], Any]:
         text = parsed.get_text_config(decoder=True)
         try:
             with torch.device("meta"):
-                model = _model(parsed, text, remote)
+                model = _model(parsed, text, _tied(language_config(config)), remote)
         except Exception as error:  # whatever a family's code does with sizes it cannot build
             raise CannotBuild(_first_words(error)) from error
     if getattr(text, "is_heterogeneous", False):
@@ -71,18 +72,44 @@ def _parsed(config: dict, remote: str | None = None):
             return transformers.AutoConfig.from_pretrained(remote, trust_remote_code=True)
         except Exception as error:  # code of a checkpoint may raise anything
             raise CannotBuild(_first_words(error)) from error
-    kinds = given.get("attn_type_list")
-    if kinds and given["model_type"] == "minimax":  # its first spelling: 1 for softmax attention
-        given["layer_types"] = [("linear_attention", "full_attention")[kind] for kind in kinds]
+    _respell(given)
+    tied = _tied(given)
+    for part in (key for key in PARTS if isinstance(given.get(key), dict)):
+        given[part] = tied | given[part]
     parts = transformers.CONFIG_MAPPING[given["model_type"]].sub_configs or {}
     inner = getattr(parts.get("text_config"), "model_type", None)
     if inner and not any(part in given for part in PARTS) and present(given, "layers"):
         # a multimodal family's, with the language model's keys at the top
-        given = {"model_type": given["model_type"], "text_config": {**given, "model_type": inner}}
+        text = {**given, "model_type": inner}
+        given = {"model_type": given["model_type"], "text_config": text, **tied}
     try:
         return transformers.AutoConfig.for_model(**given)
     except Exception as error:  # validation of a config class: of its own kinds, or any
         raise CannotBuild(_first_words(error)) from error
+
+
+def _respell(given: dict) -> None:
+    """First spellings of a family that transformers' class reads otherwise, in place."""
+    kinds = given.get("attn_type_list")
+    if kinds and given["model_type"] == "minimax":  # 1 for softmax attention
+        given["layer_types"] = [("linear_attention", "full_attention")[kind] for kind in kinds]
+    if given["model_type"] == "glm4_moe":  # Bailing's
+        for own, key in (
+            ("num_experts", "n_routed_experts"),
+            ("num_shared_experts", "n_shared_experts"),
+            ("use_qkv_bias", "attention_bias"),
+        ):
+            if own in given:
+                given.setdefault(key, given[own])
+    experts = given.get("moe_num_experts")
+    if isinstance(experts, list) and given["model_type"] == "ernie4_5_vl_moe":
+        if len(set(experts)) > 1:  # of text and of images; the engine's class wants the same, too
+            raise CannotBuild(
+                f"its experts of text and of images are {experts}, not as many of each"
+            )
+        layers, first = given.get("num_hidden_layers", 0), given.get("moe_layer_start_index") or [1]
+        given["moe_num_experts"] = experts[0]
+        given["mlp_layer_types"] = [("sparse", "dense")[i < first[0]] for i in range(layers)]
 
 
 def _floats(value):
@@ -127,9 +154,15 @@ def _known_type(config: dict) -> str:
     )
 
 
-def _model(parsed, text, remote: str | None):
+def _tied(config: dict) -> dict:
+    """What a config says of its head, of which a whole model and its language part may each."""
+    key = "tie_word_embeddings"
+    return {key: config[key]} if key in config else {}
+
+
+def _model(parsed, text, tied: dict, remote: str | None):
     """The causal language model of a config; where it has no class of its own, the whole
-    multimodal model."""
+    multimodal model, its head `tied` as the config of the language part says."""
     import transformers
     from transformers.models.auto import modeling_auto
 
@@ -140,7 +173,7 @@ def _model(parsed, text, remote: str | None):
     if type(parsed) in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return transformers.AutoModelForImageTextToText.from_config(parsed)
     if whole := _around(text):
-        return transformers.AutoModelForImageTextToText.from_config(whole(text_config=text))
+        return transformers.AutoModelForImageTextToText.from_config(whole(text_config=text, **tied))
     named = getattr(transformers, next(iter(parsed.architectures or []), ""), None)
     if named is None:
         raise TypeError(f"transformers has no language model of model_type {parsed.model_type!r}")

@@ -35,13 +35,14 @@ def parameter_counts(arch: Architecture) -> dict[str, int]:
 
 
 def active_counts(arch: Architecture) -> dict[str, int]:
-    """Parameters per component that serve one token: K experts of each MoE layer, and the whole of
-    all else.
+    """Parameters per component that serve one token of a text: K experts of each MoE layer, and
+    the whole of all else.
 
     Embedding, head and vision tower count in full; published "active" figures leave out some of
     them."""
     counts = parameter_counts(arch)
     if arch.counts:
+        counts["router"] -= dict(arch.counts.beside_text).get("router", 0)
         counts["experts"] = arch.counts.active_experts
     elif arch.is_moe:
         counts["experts"] = counts["experts"] // arch.num_experts * arch.top_k

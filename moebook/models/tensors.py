@@ -92,7 +92,7 @@ def role(name: str, shape: tuple[int, ...], block: Block) -> str:
     """One of sizes.COMPONENTS; `other` where no rule tells."""
     parts = name.split(".")
     layer, path = place(name)
-    if any(word in part for part in parts for word in OTHER_MODALITIES):
+    if not serves_text(name if layer is None else name.removesuffix(path)):
         return "vision"
     if any(part.startswith(("mtp", "nextn")) for part in parts):
         return "mtp"
@@ -129,6 +129,13 @@ def _outside(parts: list[str]) -> str:
     return "other"
 
 
+def serves_text(name: str) -> bool:
+    """Whether neither a module's name nor those that hold it are of another modality. A decoder's
+    layer may have experts and a router of their own for tokens of images (ERNIE-4.5-VL): those are
+    counted as what they are, and no token of a text uses them."""
+    return not any(word in name for word in OTHER_MODALITIES)
+
+
 def expert_number(path: str) -> int | None:
     """The number of the expert that a tensor belongs to; None of those fused over all."""
     found = re.search(r"experts\.(\d+)\.", path)
@@ -157,14 +164,16 @@ class Module:
 class Counts:
     """Pairs of component and elements. vectors: biases, norms, convolutions, what is not
     multiplied as a matrix; buffers: elements among them that transformers keeps outside the
-    parameters (biases that balance a router); active_experts: of the routed experts, per token;
-    modules: the matrices of the layers one by one."""
+    parameters (biases that balance a router); active_experts: of the routed experts, per token of a
+    text; beside_text: of experts and routers that only tokens of images use; modules: the matrices
+    of the layers one by one."""
 
     matrices: tuple[tuple[str, int], ...]
     vectors: tuple[tuple[str, int], ...]
     active_experts: int = 0
     buffers: int = 0
     modules: tuple[Module, ...] = ()
+    beside_text: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,6 +189,11 @@ class Layer:
     @property
     def is_sparse(self) -> bool:
         return "experts" in self.roles.values()
+
+    @property
+    def experts(self) -> dict[str, Tensor]:
+        """Those that a text's tokens choose from."""
+        return {path: t for path, t in self.of("experts").items() if serves_text(path)}
 
 
 def layers_of(tensors: Iterable[Tensor]) -> tuple[list[Layer], list[tuple[str, Tensor]]]:
@@ -212,7 +226,7 @@ def _layer(tensors: dict[str, Tensor]) -> Layer:
 
 def count(layers: list[Layer], outside: list[tuple[str, Tensor]], top_k: int) -> Counts:
     """Elements per component; of routed experts `top_k` of each layer's are active."""
-    matrices, vectors = Counter(), Counter()
+    matrices, vectors, beside = Counter(), Counter(), Counter()
     active = buffers = 0
     every = outside + [(layer.roles[p], t) for layer in layers for p, t in layer.tensors.items()]
     for found, tensor in every:
@@ -221,12 +235,13 @@ def count(layers: list[Layer], outside: list[tuple[str, Tensor]], top_k: int) ->
         (matrices if _is_matrix(tensor) else vectors)[found] += tensor.count
         buffers += tensor.count if tensor.buffer else 0
     for layer in layers:
-        experts = layer.of("experts")
-        if experts:
-            number = num_experts(layer)
-            active += sum(t.count // number * top_k for t in experts.values())
+        number = num_experts(layer)
+        active += sum(t.count // number * top_k for t in layer.experts.values())
+        for path, tensor in layer.of("experts", "router").items():
+            if not serves_text(path):
+                beside[layer.roles[path]] += tensor.count
     pairs = tuple(matrices.items()), tuple(vectors.items())
-    return Counts(*pairs, active, buffers, tuple(_modules(layers)))
+    return Counts(*pairs, active, buffers, tuple(_modules(layers)), tuple(beside.items()))
 
 
 def _modules(layers: list[Layer]) -> Iterator[Module]:
@@ -263,7 +278,7 @@ def _is_matrix(tensor: Tensor) -> bool:
 def num_experts(layer: Layer) -> int:
     """Routed experts of a layer: the first dimension of fused ones, the rows of the router, or how
     many are numbered; 0 without."""
-    experts = layer.of("experts")
+    experts = layer.experts
     if not experts:
         return 0
     fused = [t.shape[0] for t in experts.values() if len(t.shape) == 3]

@@ -103,14 +103,15 @@ def check(point: Point, device_kind: str) -> Point:
 
 def check_engine(point: Point, device_kind: str) -> Point:
     """The point itself, or marked `infeasible` where its weights or the device do not have the
-    number format asked for, where the engine refuses the model so split (models/engine_rules.py),
-    or where this device's build of it is known to end."""
+    number format asked for, where the engine does not read its config or refuses the model so split
+    (models/engine_rules.py), or where this device's build of it is known to end."""
     if point.status != "ready" or not point.needs_engine:
         return point
     config = formats.with_format(point.architecture.config, point.engine.quantization)
     as_run = replace(point.architecture, config=config)
     reason = _format_refusal(point, device_kind)
     reason = reason or engine_rules.refusal(as_run, point.engine.split)
+    reason = reason or engine_rules.unread(as_run, point.engine.weights != "dummy")
     if point.draft:
         drafting = Split(point.engine.tensor_parallel)
         reason = reason or engine_rules.refusal(catalog.load(point.draft), drafting)

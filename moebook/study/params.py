@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from moebook import devices, paths
-from moebook.models import cache_folder, fitting
+from moebook.models import cache_folder, catalog, fitting
 from moebook.problems import ParameterError, Problem, Wrong, choices
 from moebook.study import values
 from moebook.study.routing import Routing
@@ -136,7 +136,8 @@ def _place(key: str, source: str, origins: dict[str, str]) -> str:
 
 
 def _as_meant(model: type[NotebookParams], name: str, value: Any) -> Any:
-    """`none` as no value where a parameter can have none; a path from wherever it was written."""
+    """`none` as no value where a parameter can have none; a path from wherever it was written; a
+    model of the catalog as that spells it."""
     if isinstance(value, (list, tuple)):
         return [_as_meant(model, name, item) for item in value]
     if name == "notebook":
@@ -146,7 +147,7 @@ def _as_meant(model: type[NotebookParams], name: str, value: Any) -> Any:
     field = model.model_fields.get(name)
     if value.lower() == "none" and field and type(None) in get_args(field.annotation):
         return None
-    return paths.given(value) if "/" in value else value
+    return paths.given(value) if "/" in value else catalog.own_spelling(value)
 
 
 def _notebook(value: Any, own: str) -> Any:

@@ -13,6 +13,7 @@ def answers(cases: dict) -> dict:
     from vllm.model_executor.layers.fused_moe.expert_map_manager import determine_expert_map
     from vllm.model_executor.layers.vocab_parallel_embedding import pad_vocab_size
     from vllm.model_executor.models.phimoe import phimoe_routing_function
+    from vllm.transformers_utils.config import _CONFIG_REGISTRY
 
     def stages(layers: int, count: int) -> list[int]:
         ends = [get_pp_indices(layers, i, count) for i in range(count)]
@@ -29,6 +30,7 @@ def answers(cases: dict) -> dict:
         "experts": [determine_expert_map(g, 0, e)[0] for e, g in cases["experts"]],
         "rows": [pad_vocab_size(rows) for rows in cases["rows"]],
         "phimoe": [routes(k) for k in cases["phimoe"]],
+        "types": sorted(_CONFIG_REGISTRY),
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from moebook.models.catalog import load
+from moebook.models.checks import ENGINE_TYPES
 from moebook.models.engine_rules import refusal
 from moebook.models.sharding import Split, padded_vocabulary, stages, weight_bytes
 
@@ -51,6 +52,10 @@ def test_the_first_rank_has_as_many_experts_as_the_engine_gives_it(engine):
 def test_vocabularies_are_filled_up_as_the_engine_does(engine):
     found = [padded_vocabulary(replace(MIXTRAL, vocab_size=rows)) for rows in CASES["rows"]]
     assert found == engine["rows"]
+
+
+def test_types_that_the_engine_reads_by_itself_are_in_its_registry(engine):
+    assert set(ENGINE_TYPES) <= set(engine["types"])
 
 
 def test_routers_take_what_the_engines_take(engine):

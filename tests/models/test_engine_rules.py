@@ -8,7 +8,14 @@ import pytest
 
 from moebook.models.architecture import from_config
 from moebook.models.catalog import load, names
-from moebook.models.engine_rules import CPU_RULES, ENGINE, RULES, refusal, refusal_on_cpu
+from moebook.models.engine_rules import (
+    CPU_RULES,
+    ENGINE,
+    RULES,
+    refusal,
+    refusal_on_cpu,
+    unread,
+)
 from moebook.models.sharding import Split
 
 BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128]}
@@ -93,6 +100,18 @@ RUN = [
 @pytest.mark.parametrize(("name", "given", "split"), RUN, ids=lambda v: str(v)[:40])
 def test_what_the_engine_runs_is_not_refused(name, given, split):
     assert refusal(made(name, **given), split) is None
+
+
+def test_a_config_that_only_code_of_its_own_reads_wants_its_checkpoint_trusted(monkeypatch):
+    code = {"auto_map": {"AutoConfig": "configuration_mine.Mine"}}
+    classes = {"architectures": ["MixtralForCausalLM"]}
+    foreign = made(model_type="mine", **code, **classes)
+    assert "'mine' is read by code of the checkpoint's own" in unread(foreign, trained=False)
+    assert "MOEBOOK_TRUST_REMOTE_CODE=1" in unread(foreign, trained=True)
+    monkeypatch.setenv("MOEBOOK_TRUST_REMOTE_CODE", "1")
+    assert unread(foreign, trained=True) is None and unread(foreign, trained=False)
+    assert unread(made(**code), trained=False) is None  # a type that transformers knows
+    assert all(unread(load(n), False) is None for n in names() if n != "MolmoE-1B-0924")
 
 
 def test_what_the_build_for_cpus_lacks_is_known():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moebook.models import catalog, sizes
+from moebook.models import catalog, costs, sizes
 from moebook.models.architecture import UnknownModel, from_config
 from moebook.models.edit import ImpossibleEdit, edit
 
@@ -124,7 +124,8 @@ def test_the_experts_are_those_of_the_classes_that_hold_experts(name, meta_model
     held = [
         sum(p.numel() for p in module.parameters())
         for path, module in meta_model(arch.hf_config()).named_modules()
-        if type(module).__name__.endswith("Experts") and "vision" not in path
+        if type(module).__name__.endswith("Experts")
+        and "vision" not in path.partition(".layers.")[0]
     ]
     assert held, "no class of experts"
     assert sizes.parameter_counts(arch)["experts"] == sum(held)
@@ -173,6 +174,73 @@ def test_qwen3_next_by_hand():
         "attention": 12 * attention,
         "norms": 97 * 2048 + 36 * 128 + 12 * 2 * 256,
     }
+
+
+ERNIE_VL = {  # as its authors write it: sizes of experts of text and of images
+    **{
+        "model_type": "ernie4_5_moe_vl",
+        "architectures": ["Ernie4_5_VLMoeForConditionalGeneration"],
+    },
+    **{"auto_map": {"AutoConfig": "configuration_ernie4_5_vl.Ernie4_5_VLMoeConfig"}},
+    **{"hidden_size": 2560, "intermediate_size": 12288, "num_hidden_layers": 28, "moe_k": 6},
+    **{"num_attention_heads": 20, "num_key_value_heads": 4, "vocab_size": 103424},
+    **{"moe_num_experts": [64, 64], "moe_intermediate_size": [1536, 512], "use_bias": False},
+    **{"moe_layer_start_index": [1, 1], "moe_layer_end_index": [29, 28], "moe_layer_interval": 1},
+    **{"moe_num_shared_experts": 2, "max_position_embeddings": 131072, "rope_3d": True},
+    **{"tie_word_embeddings": True, "vision_config": {"depth": 32, "embed_dim": 1280}},
+}
+
+
+def test_experts_of_images_are_stored_and_no_token_of_a_text_uses_them():
+    arch, spelled = load("ERNIE-4.5-VL-28B-A3B"), from_config(ERNIE_VL, "x", "a test")
+    assert spelled.counts == arch.counts and spelled.attention_groups == arch.attention_groups
+    one = 3 * 2560
+    experts = 27 * 64 * one * (1536 + 512)
+    counts, active = sizes.parameter_counts(arch), sizes.active_counts(arch)
+    assert (counts["experts"], active["experts"]) == (experts, 27 * 6 * one * 1536)
+    assert counts["router"] == 2 * active["router"] == 2 * 27 * 64 * (2560 + 1)
+    assert (arch.num_experts, arch.expert_ffn_dim) == (64, 1536)
+    step = costs.decode_cost(arch, 1, 1, "bfloat16")
+    assert step.bytes["experts"] == pytest.approx(2 * active["experts"])
+    assert step.flops["experts"] == 2 * active["experts"]
+
+
+def test_experts_of_images_are_as_many_as_those_of_text():
+    with pytest.raises(UnknownModel, match=r"of images are \[64, 32\]"):
+        from_config({**ERNIE_VL, "moe_num_experts": [64, 32]}, "x", "a test")
+
+
+def test_the_head_is_tied_as_a_whole_models_config_says():
+    untied = from_config({**ERNIE_VL, "tie_word_embeddings": False}, "x", "a test")
+    assert not untied.tie_embeddings
+    assert sizes.parameter_counts(untied)["lm_head"] == 103424 * 2560
+
+
+def test_ling_by_hand():
+    """A family that transformers has no class of. L=20 of which 19 have experts; H=2048, E=256,
+    I=512, a shared expert; its authors publish 16.26 billion."""
+    config = {
+        **{"model_type": "bailing_moe", "architectures": ["BailingMoeV2ForCausalLM"]},
+        **{"auto_map": {"AutoConfig": "configuration_bailing_moe_v2.BailingMoeV2Config"}},
+        **{"hidden_size": 2048, "intermediate_size": 5120, "num_hidden_layers": 20},
+        **{"num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128},
+        **{"num_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 512},
+        **{"num_shared_experts": 1, "first_k_dense_replace": 1, "vocab_size": 157184},
+        **{"use_qk_norm": True, "use_bias": False, "use_qkv_bias": False, "n_group": 8},
+        **{"tie_word_embeddings": False, "max_position_embeddings": 32768, "topk_group": 4},
+    }
+    arch = from_config(config, "Ling-mini-2.0", "a test")
+    assert {c: n for c, n in sizes.parameter_counts(arch).items() if n} == {
+        "embedding": 157184 * 2048,
+        "lm_head": 157184 * 2048,
+        "attention": 20 * (24 * 128 * 2048 + 2048 * 2048),
+        "experts": 19 * 256 * 3 * 2048 * 512,
+        "shared_experts": 19 * 3 * 2048 * 512,
+        "dense_ffn": 3 * 2048 * 5120,
+        "router": 19 * 256 * (2048 + 1),
+        "norms": 41 * 2048 + 20 * 2 * 128,
+    }
+    assert sizes.kv_bytes_per_token(arch) == 20 * 2 * 4 * 128 * 2
 
 
 def test_kimi_k2_is_a_deepseek_v3_by_another_name():
