@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from inspect import signature
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,7 @@ from moebook.measure.store import Store
 from moebook.problems import Refused
 from moebook.results import cards, loading, report, table, verdicts
 from moebook.results import page as pages
+from moebook.results.commentary import NOT_PLANNED
 from moebook.results.findings import Verdict
 from moebook.results.loading import TABLE, NoResults, Results
 from moebook.study import estimates
@@ -204,13 +206,28 @@ class Run:
 
     def fold(self, *parts: Callable) -> pages.Html:
         """Figures with what is said of them, and commentaries, each folded under a line that has
-        its answer: for what a reader may skip."""
-        folded = [self._folded(part) for part in parts]
+        its answer: for what a reader may skip. What the plan leaves out is named in a last line."""
+        told = {part: self._told(part) for part in parts}
+        left = [part for part in parts if told[part].startswith(NOT_PLANNED)]
+        folded = [
+            self._folded(part, told[part])
+            for part in parts
+            if part not in left and (told[part] or hasattr(part, "title"))
+        ]
+        last = "Not in this plan: " + ", ".join(p.__name__.replace("_", " ") for p in left) + "."
+        if left:
+            folded.append(pages.Html(f'<div style="margin:4px 0">{last}</div>', last))
         return pages.Html("".join(f.html for f in folded), "\n".join(f.text for f in folded))
 
-    def _folded(self, part: Callable) -> pages.Html:
+    def _told(self, part: Callable) -> str:
+        """What the commentary of this name says of the table; some ask for parameters by name."""
         say = getattr(self.section.commentary, part.__name__, None)
-        text = say(self.table) if say else ""
+        if say is None:
+            return ""
+        asked = list(signature(say).parameters)[1:]
+        return say(self.table, *(getattr(self.params, name) for name in asked))
+
+    def _folded(self, part: Callable, text: str) -> pages.Html:
         told, rest = pages.said(text)
         body = "".join(f"<p>{pages.inline(one)}</p>" for one in told[1:]) + rest
         title = " ".join(told[:1])
@@ -230,16 +247,16 @@ class Run:
         from moebook.plot import layout, length_axis
 
         fig, rows = figure(self.table, width=width)
-        said = (self.results.footer, length_axis.conditions(fig, rows))
+        said = (self.results.footer_of(rows), length_axis.conditions(fig, rows))
         layout.footer(fig, "; ".join(filter(None, said)))
         try:
             yield fig, rows
         finally:
             plt.close(fig)
 
-    def say(self, commentary: Callable[..., str], *args) -> pages.Html:
+    def say(self, commentary: Callable[..., str]) -> pages.Html:
         """A commentary on the table: at most three bullets, the rest folded."""
-        text = commentary(self.table, *args)
+        text = commentary(self.table)
         return pages.Html(pages.bullets(text), text)
 
     @cached_property

@@ -202,3 +202,10 @@ def test_papermill_answers_with_figures_and_a_sentence_for_the_sliders(tmp_path)
 def test_shipped_parameters_predict_for_a_device_with_a_calibration(profile):
     params, plan = sections.parameters_of(SECTION, Path("params", profile, "10_what_if.yaml"))
     assert plan.points == () and {s.card for s in params.setups} <= set(shipped.names())
+
+
+def test_a_model_that_no_formula_covers_is_resized_beside_before_a_slider_asks():
+    assert widgets.prepare("Mixtral-8x7B-v0.1") is None
+    thread = widgets.prepare("granite-3.1-3b-a800m-instruct")
+    thread.join()
+    assert Setup(model="granite-3.1-3b-a800m-instruct", num_layers=31).architecture.num_layers == 31

@@ -4,6 +4,7 @@ no clipped words.
 matplotlib's constrained layout lets a legend outside the axes and a shared axis label fall on each
 other, so legends get room of their own here; names beside points stand where they hide least."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.transforms import Bbox
 
 from moebook.plot import style
 
+BREAKS = re.compile(r"(?<![\d+])\s+(?!\+)")  # where a line of a footer may end
 FOOTER_PT = 5.5
 FOOTER_PAD_IN = 0.02
 HEIGHTS_IN = {"page": 2.3, "column": 3.6}
@@ -164,9 +166,10 @@ def footer(fig: Figure, text: str) -> None:
 
 
 def _wrap(text: Text, room: float) -> None:
-    """Break a text between words so that no line of it is wider than `room` pixels."""
+    """Break a text between words so that no line of it is wider than `room` pixels; a number stays
+    with what it counts."""
     lines = [""]
-    for word in text.get_text().split():
+    for word in BREAKS.split(text.get_text()):
         longer = f"{lines[-1]} {word}".strip()
         text.set_text(longer)
         if lines[-1] and text.get_window_extent().width > room:

@@ -35,7 +35,7 @@ def words_of(rows: pd.DataFrame) -> list[str]:
 
 def conditions(fig: Figure, rows: pd.DataFrame) -> str:
     """What all rows of a figure share, and what its bars are: `Mixtral-8x7B-v0.1; batch 16; 2048 in
-    + out; bars: 95 % between engine starts`. Bars that a legend explains are left to it."""
+    + out; bars: 95 % intervals between engine starts`. A legend's bars are left to it."""
     if "perplexity" in rows:  # its axes name the model; batch and lengths are windows of a text
         return ""
     shared = [c for c in HELD if c in rows and rows[c].nunique() == 1]
@@ -47,9 +47,19 @@ def conditions(fig: Figure, rows: pd.DataFrame) -> str:
         found += words if len(words) == 1 else []
     drawn = [c for ax in fig.axes for c in ax.containers if isinstance(c, ErrorbarContainer)]
     told = any("bars" in t.get_text() for legend in fig.legends for t in legend.get_texts())
-    if drawn and not told and any(f"{c}_hi" in rows for c in OF_STARTS):
-        found.append("bars: 95 % between engine starts")
+    if drawn and not told and (what := _bars(rows)):
+        found.append(f"bars: {what}")
     return "; ".join(found)
+
+
+def _bars(rows: pd.DataFrame) -> str:
+    """What the ends of the rows' values are, as docs/data_dictionary.md has it."""
+    ended = [str(column).removesuffix("_hi") for column in rows if str(column).endswith("_hi")]
+    if any(column in OF_STARTS for column in ended):
+        return "95 % intervals between engine starts"
+    if any(column.startswith("balance_") for column in ended):
+        return "95 % intervals over sequences of the text"
+    return "range of the repeats" if ended else ""
 
 
 def placed(rows: pd.DataFrame, spec) -> tuple[pd.DataFrame, object]:

@@ -22,6 +22,9 @@ from moebook.predict.columns import LEFT_OUT
 from moebook.results.schema import method_kind
 from moebook.study.points import ENERGY
 
+MOST_MODELS = 10  # of which each has a colour and a line in the legend
+MOST_NAMED = 4  # points of more models that have a name: those furthest off
+ALIKE = style.OKABE_ITO[0]
 MEASURED = "measured end-to-end latency (s)"
 X, Y, NET = "throughput_tok_s", "energy_per_output_token_j", "energy_net_per_output_token_j"
 WITHOUT = {"linestyle": lines.DASHES, "linewidth": 0.8, "marker": ".", "markersize": 3}
@@ -29,8 +32,8 @@ WITHOUT = {"linestyle": lines.DASHES, "linewidth": 0.8, "marker": ".", "markersi
 
 @figure("predicted_vs_measured")
 def predicted_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
-    """E2E latency, predicted against measured (s, log-log), a colour per model; median and 90th
-    percentile of the error are printed.
+    """E2E latency, predicted against measured (s, log-log), a colour per model (of more than ten,
+    names beside the worst); median and 90th percentile of the error are printed.
 
     Where points were predicted while their model was left out of the fit, those alone are drawn;
     else what the shipped calibration says of one's own points. Depth-extrapolated rows are shown
@@ -43,7 +46,8 @@ def predicted_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> Draw
     ok = ok.assign(error_pct=100 * (ok["predicted_e2e_s"] / ok["e2e_s"] - 1))
     kinds = ok["method"].map(method_kind)
     models = list(dict.fromkeys(ok["model"]))
-    looks = lines.looks_of(models)
+    many = len(models) > MOST_MODELS
+    looks = dict.fromkeys(models, (ALIKE, "o")) if many else lines.looks_of(models)
     with style.paper_style(width) as inches:
         shape, tall = ((1, 2), 3.1) if width == "page" else ((2, 1), 4.6)
         fig = Figure(figsize=(inches, tall), layout="constrained")
@@ -66,7 +70,11 @@ def predicted_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> Draw
         more, texts = lines.method_handles(list(kinds))
         line = Line2D([], [], color=style.GREY, linewidth=0.8)
         notes = ([*more, line], [*texts, "predicted = measured"])
-        layout.settle(fig, (handles, models), notes, handler_map=lines.HANDLERS)
+        named = ([], []) if many else (handles, models)
+        layout.settle(fig, named, notes, handler_map=lines.HANDLERS)
+        if many:
+            far = ok.loc[ok["error_pct"].abs().nlargest(MOST_NAMED).index]
+            name_points(errors, far[["e2e_s", "error_pct"]], far["model"])
         return fig, plotted(ok, ["e2e_s"], ["predicted_e2e_s", "error_pct"])
 
 
@@ -102,7 +110,7 @@ def _errors(ax: Axes, ok: pd.DataFrame) -> None:
 @figure("energy")
 def energy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Energy of an output token (J) against throughput (tokens/s), both logarithmic, a line per
-    model or series, its batches written beside. Dashed: without the idle card's power."""
+    model or series, its batches beside where they differ. Dashed: without the idle card's power."""
     rows = rows_of(table, "energy", ENERGY, ("model", "series", "batch", X, Y, NET))
     ok = with_numbers(rows, "energy", [X, Y, NET])
     one_per_place(rows, "energy", ("model", "series", "batch"))
@@ -130,7 +138,8 @@ def energy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         kinds, words = lines.method_handles(["sampled"])
         notes = ([*kinds, net], [*words, "without idle power"])
         layout.settle(fig, (handles, list(looks)), notes, handler_map=lines.HANDLERS)
-        name_points(ax, ok[[X, Y]], "B " + ok["batch"].astype(str), style.RC["font.size"])
+        if ok["batch"].nunique() > 1:
+            name_points(ax, ok[[X, Y]], "B " + ok["batch"].astype(str), style.RC["font.size"])
         return fig, plotted(ok, [X, Y, NET, "idle_power_w", "decode_power_w"], ["series"])
 
 

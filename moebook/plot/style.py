@@ -73,8 +73,9 @@ def width_in(width: str) -> float:
 
 
 def named(figure: str, width: str) -> str:
-    """The stem of a figure's files: those of another width than a page's never overwrite them."""
-    return figure if width == "page" else f"{figure}-{width}"
+    """The stem of a figure's files: `fig07_ffn_scaling-column`. The name says the width, so that
+    neither overwrites the other and a paper includes the one it means."""
+    return f"{figure}-{width}"
 
 
 @contextmanager
@@ -165,6 +166,10 @@ def value_axis(
             foot = 0.05 + MARK_STEP * marks
             span = (1.2 * high / low) ** (1 / (0.93 - foot))
             limits = low / (1.1 * span**foot), high * 1.1 * span**0.07
+            if marks:  # in their band there is no scale
+                ticks = LogLocator(subs=subs).tick_values(low / 1.1, limits[1])
+                one.set_major_locator(FixedLocator([t for t in ticks if low / 1.1 <= t]))
+                one.set_minor_locator(NullLocator())
         else:
             locator, top = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), high + 0.07 * (high - low)
             foot = MARK_STEP * marks

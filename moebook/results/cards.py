@@ -12,7 +12,7 @@ from moebook.results.findings import Check, PartResult, Regime, Verdict
 from moebook.results.page import LINE, VERDICTS, Html, chip, fold, table
 
 MOST_CELLS = 12  # of a part that a card names
-MOST_NAMED = 2  # cells that a line names
+MOST_NAMED = 1  # of the cells of one state, in a line
 STATES = {"met": "holds", "failed": "does not hold", "partly": "near", "undecided": "open"}
 IN_WORDS = {
     "supported": "Holds",

@@ -19,6 +19,7 @@ from moebook.study.lengths import Length
 from moebook.study.points import ENERGY
 
 T = "throughput_tok_s"
+NOT_PLANNED = "Not part of this plan"
 NOTHING = "Nothing was measured for this figure."
 PER_TOKEN = "energy_per_output_token_j"
 SAME_PCT = 3.0  # two ratios nearer than this are told as one
@@ -34,10 +35,8 @@ def commentary(say: Callable[..., str]) -> Callable:
     then."""
 
     @wraps(say)
-    def either(of, *args, **given):
-        if isinstance(of, pd.DataFrame):
-            return say(of, *args, **given)
-        return of.say(say, *args, **given)
+    def either(of, *args):
+        return say(of, *args) if isinstance(of, pd.DataFrame) else of.say(say)
 
     return either
 
@@ -63,7 +62,7 @@ def nothing(summary: pd.DataFrame, sweep: str, said: str | None = None) -> str:
     """Why there is nothing to tell of a sweep: the plan lacks it, else what is said, by default
     that nothing was measured and what stood in the way."""
     if planned(summary, sweep).empty:
-        return f"Not part of this plan: sweep `{sweep}`."
+        return f"{NOT_PLANNED}: sweep `{sweep}`."
     return NOTHING + missing(summary, sweep) if said is None else said
 
 
@@ -165,9 +164,10 @@ def energy(table: pd.DataFrame) -> str:
 
 @commentary
 def price(table: pd.DataFrame, device_hour_price: float | None = None) -> str:
-    """Price of a million tokens, input and output, at `device_hour_price` of one device."""
+    """Price of a million tokens, input and output, at `device_hour_price` of one device; nothing
+    without one."""
     if device_hour_price is None:
-        return "No cost is told: `device_hour_price` is null."
+        return ""
     rows = measured(table, ENERGY)
     if rows.empty:
         return nothing(table, ENERGY)

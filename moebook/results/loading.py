@@ -81,10 +81,17 @@ class Results:
 
     @property
     def footer(self) -> str:
-        """What a figure says of the reference's numbers; empty for one's own."""
+        """What a table says of the reference's numbers; empty for one's own."""
+        return self.footer_of(self.table)
+
+    def footer_of(self, rows: pd.DataFrame) -> str:
+        """The same of a figure's rows: the devices among them, else this profile's."""
         if not self.is_reference:
             return ""
         named = self.table[["device", "engine_version"]].dropna().drop_duplicates()
+        if "device" in rows and rows["device"].notna().any():
+            named = self.shown[named.columns].dropna().drop_duplicates()
+            named = named[named["device"].isin(rows["device"])]
         return "reference results of moebook: " + "; ".join(
             map(", ".join, named.itertuples(index=False))
         )

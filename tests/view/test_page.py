@@ -67,7 +67,7 @@ def test_a_figure_is_folded_under_its_answer_with_its_picture_and_kept_for_its_f
     assert "<b>Throughput (tokens/s) of one model in every format.</b> At batch 1" in first
     png = first.partition("base64,")[2].partition('"')[0]
     assert base64.b64decode(png).startswith(b"\x89PNG")
-    assert set(run.drawn) == {"formats"} and "formats.csv" in run.drawn["formats"]
+    assert "formats-page.csv" in run.drawn["formats-page"] and len(run.drawn) == 1
     assert "<img" not in second
 
 
@@ -77,9 +77,26 @@ def test_a_figure_without_rows_says_so_on_its_line():
     run._results = shipped.results("h200", "02_quantization")
     run.__dict__["results"] = None
     of = section._part("figures").formats
-    run._results = type("R", (), {"shown": run._results.shown.head(0), "footer": ""})()
+    table = run._results.shown
+    none = table.assign(status="not_run", reason="no card")
+    run._results = type("R", (), {"shown": none})()
     html = run.fold(of).html
     assert "Not drawn" in html and "<img" not in html and run.drawn == {}
+
+
+def test_what_a_plan_leaves_out_is_named_in_a_last_line_and_a_price_is_of_the_parameters():
+    section = sections.find("02_quantization")
+    params = sections.parameters_of(section, paths.params_file("h200", section.stem))[0]
+    run = Run(section, params.model_copy(update={"device_hour_price": 3.0}))
+    run._results = shipped.results("h200", "02_quantization")
+    figures, commentary = section._part("figures"), section.commentary
+    assert "A million tokens" in run.fold(commentary.price).text
+    run.params = params
+    assert run.fold(commentary.price).html == ""
+    run._results = type("R", (), {"shown": run.table[run.table["method"] != "energy"]})()
+    shown = run.fold(figures.energy, commentary.quality)
+    assert shown.html.count("<details") == run.fold(commentary.quality).html.count("<details")
+    assert shown.text.endswith("Not in this plan: energy.") and run.drawn == {}
 
 
 def test_a_figure_of_layers_names_no_length_and_of_engines_its_own():

@@ -159,7 +159,8 @@ def named(rows: pd.DataFrame, short: bool = False) -> pd.DataFrame:
     if short:
         line = device + ", " + rows["model"] + ", " + rows["series"]
     else:
-        line = device + (", " + rows["series"]).mask(kind == "endpoint", "") + ", " + kind
+        line = device + (", " + rows["series"]).mask(kind == "endpoint", "")
+        line += (", " + kind).mask(kind == "measured", "")
     batch = ", batch " + rows["batch"].astype(str)
     panel = rows["model"].mask(roofline, "roofline") + batch
     kinds = rows["method"].replace({"endpoint": "full"})

@@ -36,6 +36,7 @@ from moebook.sections.hyperparameter_scaling.tables import (
 
 __all__ = ["energy", "predicted_vs_measured", "price"]
 
+ONE_VALUE = "No two values of this size were measured on cells that are alike otherwise."
 MISS_PCT = 3  # an error over this is called a miss
 
 
@@ -86,15 +87,24 @@ def _by(ratio: pd.Series, level: str, name: str) -> str:
     return markdown(pd.DataFrame({name: means.index, "mean change": means.map(change)}))
 
 
+def _no_pair(table: pd.DataFrame) -> str:
+    """Why nothing is said of a size of the grid."""
+    none = measured(table, "grid").empty
+    return nothing(table, "grid", NOTHING if none else ONE_VALUE)
+
+
 def _along(table: pd.DataFrame, axis: str, name: str, more: str = "") -> str:
     """What throughput does from the smallest to the largest value of `axis`."""
     ratio, low, high = _ends(table, axis)
     if ratio.empty:
-        return nothing(table, "grid", NOTHING)
+        return _no_pair(table)
+    said = f"From {name.format(low)} to {high} throughput changes by **{change(ratio.mean())}**"
+    if len(ratio) == 1:
+        return f"{said} in the one pair of cells that was measured.{more}"
     return (
-        f"From {name.format(low)} to {high} throughput changes by **{change(ratio.mean())}** on "
-        f"average over {len(ratio)} pairs of cells. They range from {change(ratio.min())} to "
-        f"{change(ratio.max())}.{more}{_by(ratio, 'top_k', 'active experts')}"
+        f"{said} on average over {len(ratio)} pairs of cells. They range from "
+        f"{change(ratio.min())} to {change(ratio.max())}.{more}"
+        f"{_by(ratio, 'top_k', 'active experts')}"
     )
 
 
@@ -113,7 +123,7 @@ def expert_scaling(table: pd.DataFrame) -> str:
 def active_scaling(table: pd.DataFrame) -> str:
     ratio, low, high = _ends(table, "top_k")
     if ratio.empty:
-        return nothing(table, "grid", NOTHING)
+        return _no_pair(table)
     gap = 1 / ratio
     return (
         f"{low} active expert is **{change(gap.mean())}** faster than {high} on average over "
@@ -183,10 +193,10 @@ def routing_regimes(table: pd.DataFrame) -> str:
     shown = wide[list(dict.fromkeys(last["regime"]))].reset_index()
     follows = "".join(_follows(model, own) for model, own in last.groupby("model", sort=False))
     return (
-        f"Change of throughput from {FROM_K} active experts to the most that were published, else "
-        f"measured. With `same`, as in a batch of identical sequences, a step reads K experts of a "
-        f"layer; with `uniform` nearly all. What both come to {THERE} is "
-        f"predicted from the measured rows, with 95 % intervals.{follows}{markdown(shown)}"
+        f"{follows}With `same`, as in a batch of identical sequences, a step reads K experts of a "
+        f"layer; with `uniform` nearly all. What both come to {THERE} is predicted from the "
+        f"measured rows, with 95 % intervals. Throughput from {FROM_K} active experts to the most "
+        f"that were published, else measured:{markdown(shown)}"
     )
 
 
@@ -198,17 +208,17 @@ def _follows(model: str, own: pd.DataFrame) -> str:
         return ""
     theirs = own.loc[own["regime"] == AUTHOR, OVER].iloc[0]
     apart = 100 * (theirs - found[OVER])
-    text = f" On {model} the published runs are nearest to `{found['regime']}`"
+    text = f"On {model} the published runs are nearest to `{found['regime']}`"
     text += f" ({abs(apart):.0f} points {'above' if apart > 0 else 'below'} it)"
     there = own[own["kind"] == "predicted"]
     if there.empty:
-        return text + "."
+        return text + ". "
     inside = there.loc[there[f"{OVER}_lo"].le(theirs) & there[f"{OVER}_hi"].ge(theirs), "regime"]
     told = {
-        0: ", but outside both intervals.",
-        1: f", inside the interval of `{inside.max()}` alone.",
+        0: ", but outside both intervals. ",
+        1: f", inside the interval of `{inside.max()}` alone. ",
     }
-    return text + told.get(len(inside), ", but inside both intervals: they do not tell.")
+    return text + told.get(len(inside), ", but inside both intervals: they do not tell. ")
 
 
 @commentary

@@ -18,8 +18,16 @@ from moebook.plot.shared import energy, predicted_vs_measured
 from moebook.predict.columns import under_the_floor
 from moebook.results.commentary import T
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL, grid_heatmap, grid_over_floor
-from moebook.sections.hyperparameter_scaling.tables import FROM_K, OVER, regime_rows
+from moebook.sections.hyperparameter_scaling.tables import (
+    AUTHOR,
+    FROM_K,
+    IDENTICAL,
+    OVER,
+    OWN,
+    regime_rows,
+)
 
+FFN, EXPERTS, ACTIVE = "expert_ffn_dim", "num_experts", "top_k"
 __all__ = ["energy", "grid_heatmap", "grid_over_floor", "predicted_vs_measured"]
 
 
@@ -71,23 +79,28 @@ def _over_first(table: pd.DataFrame, sweep: str, line: str, first: str, width: s
 def ffn_scaling(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 7: throughput (tokens/s) over the experts' FFN dimension I (channels): a line per active
     experts K, a panel per expert count E."""
-    spec = Spec("ffn_scaling", "grid", "num_experts", "top_k", "expert_ffn_dim")
-    return lines(table, spec, width=width)
+    return _over(table, Spec("ffn_scaling", "grid", EXPERTS, ACTIVE, FFN), width)
 
 
 @figure("fig08_expert_scaling")
 def expert_scaling(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 8: throughput (tokens/s) over expert count E: a line per active experts K, a panel per
     FFN dimension I."""
-    spec = Spec("expert_scaling", "grid", "expert_ffn_dim", "top_k", "num_experts")
-    return lines(table, spec, width=width)
+    return _over(table, Spec("expert_scaling", "grid", FFN, ACTIVE, EXPERTS), width)
 
 
 @figure("fig09_active_scaling")
 def active_scaling(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 9: throughput (tokens/s) over active experts K: a line per expert count E, a panel per
     FFN dimension I."""
-    spec = Spec("active_scaling", "grid", "expert_ffn_dim", "num_experts", "top_k")
+    return _over(table, Spec("active_scaling", "grid", FFN, EXPERTS, ACTIVE), width)
+
+
+def _over(table: pd.DataFrame, spec: Spec, width: str) -> Drawing:
+    """Lines of the grid over one of its sizes. ValueError where that has one value: no line."""
+    rows = rows_of(table, spec.name, spec.sweep, (spec.x,))
+    if rows[spec.x].nunique() < 2:
+        raise ValueError(f"{spec.name}: {spec.x} has one value in the grid: no line over it")
     return lines(table, spec, width=width)
 
 
@@ -97,6 +110,8 @@ def routing_regimes(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     a panel per model as measured, and one on the cards of the source's author, with his rows beside
     the imposed routings scaled to those cards (bars: 95 % intervals)."""
     rows = with_numbers(regime_rows(table), "routing_regimes", [OVER])
+    own = rows["regime"].isin((OWN, IDENTICAL, AUTHOR))
+    rows = rows.assign(regime=rows["regime"].where(own, "routing imposed: " + rows["regime"]))
     spec = Spec(
         "routing_regimes",
         None,
@@ -108,7 +123,7 @@ def routing_regimes(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         kind="kind",
         log_y=False,
         level=1,
-        level_label="no change; bars: 95 % intervals",
+        level_label="no change; bars: 95 % intervals of the prediction",
     )
     fig, _ = lines(rows, spec, width=width)
     return fig, plotted(rows, ["throughput_tok_s"], ["place", "regime", "top_k", "kind", OVER])
@@ -148,7 +163,6 @@ def over_floor(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     return fig, plotted(ok, ["ttft_s", "tpot_s"], ["floor_ttft_s", "floor_tpot_s", *shown])
 
 
-FFN, EXPERTS, ACTIVE = "expert_ffn_dim", "num_experts", "top_k"
 VIEWS = (
     View("Fig 7: FFN width", "grid", FFN, ACTIVE, EXPERTS),
     View("Fig 8: experts", "grid", EXPERTS, ACTIVE, FFN),

@@ -190,12 +190,12 @@ def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
                 lines.y_scale([ax], rows, drawn, own, log, None)
             ax.set_ylabel(f"throughput ({label})")
             ax.xaxis.set_major_locator(MaxNLocator(**SKEW_TICKS))
-        _mark_widest(axes[1], ok)
         for ax in axes[: 2 if width == "page" else 1]:
             ax.set_title(", ".join(dict.fromkeys(rows["model"])))
         fig.supxlabel(SKEW_LABEL)
         legends = lines.series_legend(over, looks), lines.notes_legend(rows, ok, over)
         layout.settle(fig, *legends, handler_map=lines.HANDLERS)
+        _mark_widest(axes[1], ok)
         return fig, plotted(rows, [METRIC, "over_uniform"], ["series", "skew"])
 
 
@@ -208,8 +208,7 @@ def _mark_widest(ax: Axes, rows: pd.DataFrame) -> None:
         return
     point = alone.loc[far.idxmax()]
     text = f"{100 * (point['over_uniform'] - 1):+.0f} %, though any skew\nreads K experts here"
-    where = {"xytext": (6, 6), "textcoords": "offset points", "fontsize": 6.5, "gid": "outlier"}
-    ax.annotate(text, (point["skew"], point["over_uniform"]), color=style.GREY, **where)
+    layout.name_points(ax, [point[["skew", "over_uniform"]]], [text])
 
 
 @figure("skew_ep")

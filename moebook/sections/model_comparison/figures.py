@@ -62,7 +62,7 @@ MARKS = {
 @figure("fig03_llms")
 def llms(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 3: TTFT, TPOT and E2E latency (s) of each language model, a bar per number format.
-    Error bars: 95 % between engine starts."""
+    Error bars: 95 % intervals between engine starts."""
     return _latencies(table, ALL_LLMS, width)
 
 

@@ -44,7 +44,7 @@ def curves(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         limit = Line2D([], [], color=style.GREY, linestyle="--", linewidth=0.8)
         band = Patch(color=style.GREY, alpha=0.2)
         words = [*NAMES, *(f"{name}, measured nearby" for name in seen)]
-        words += ["physical limit of decode steps", "95 % of the prediction"]
+        words += ["physical limit of decode steps", "95 % interval of the prediction"]
         layout.settle(fig, ([*lines, *marks, limit, band], words))
         layout.footer(fig, re.sub(r", batch \d+", "", _told(table)))
         return fig, table.drop(columns=[c for c in table if c.startswith("term_")])

@@ -1,12 +1,15 @@
 """Section 10's sliders, in a live kernel: configurations A and B, their picture, and the view as
 code, CSV or PDF."""
 
+import contextlib
 import html
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 from moebook.explore.widgets import HEADLESS, is_live
 from moebook.models import catalog
+from moebook.models.edit import edit
 from moebook.models.formats import SERIES
 from moebook.plot import style
 from moebook.predict import shipped
@@ -66,6 +69,8 @@ class WhatIf:
         controls = w.HBox(grids, layout={"flex_flow": "row wrap"})
         saving = w.HBox([*self.buttons, self.saved])
         self.box = w.VBox([controls, self.said, self.chart, self.sure, saving, self.code])
+        for setup in setups:
+            prepare(setup.model)
         self._show()
 
     def _grid(self, w, labels: dict):
@@ -110,6 +115,7 @@ class WhatIf:
 
     def _settle(self, i: int) -> None:
         """Sliders of sizes at another model's own."""
+        prepare(self.setups[i].model)
         self.quiet = True
         for name in SIZES:
             widget = self.pick[i][name]
@@ -117,6 +123,7 @@ class WhatIf:
         self.quiet = False
 
     def _show(self) -> None:
+        self.said.value = "<i>…</i>"  # until the answer: a model's first resize takes seconds
         try:
             self.table = enrich.table_of(tuple(self.setups))
         except ValueError as error:
@@ -139,6 +146,22 @@ class WhatIf:
             self.saved.value = f"written: <code>{html.escape(', '.join(files))}</code>"
 
         return export
+
+
+def prepare(model: str) -> Thread | None:
+    """Resize once, beside, a model that no formula covers: the first time imports transformers for
+    seconds, which the first move of a slider would wait for."""
+    arch = catalog.load(model)
+    if arch.counts is None or arch.num_layers < 2:
+        return None
+
+    def resize() -> None:
+        with contextlib.suppress(ValueError):  # is said where the reader asks for it
+            edit(arch, num_layers=arch.num_layers - 1)
+
+    thread = Thread(target=resize, daemon=True)
+    thread.start()
+    return thread
 
 
 def code(a: Setup, b: Setup) -> str:
