@@ -189,9 +189,9 @@ def test_papermill_answers_with_figures_and_a_sentence_for_the_sliders(tmp_path)
     outcome = execute(SECTION, file, limit_minutes=2)
     assert outcome.whole, outcome.detail
     assert {f.name for f in outcome.figures.glob("*.pdf")} == {
-        "curves.pdf",
-        "step_parts.pdf",
-        "memory.pdf",
+        "curves-page.pdf",
+        "step_parts-page.pdf",
+        "memory-page.pdf",
     }
     cells = nbformat.read(tmp_path / "mine/10_what_if/notebook.ipynb", 4).cells
     said = "".join(o.get("text", "") for c in cells for o in c.get("outputs", ()))

@@ -195,9 +195,11 @@ def test_papermill_measures_draws_and_leaves_a_record(executed):
     folder = tmp_path / "outputs/small/01_hyperparameter_scaling"
     record = json.loads((folder / "DONE.json").read_text())
     assert record["points"] == {"ok": len(list((folder / "points").glob("*.json")))}
-    assert {"fig07_ffn_scaling", "grid_heatmap", "fig05_batch_topk"} <= set(record["figures"])
+    assert {"fig07_ffn_scaling-page", "grid_heatmap-page", "fig05_batch_topk-page"} <= set(
+        record["figures"]
+    )
     for suffix in ("pdf", "svg", "png", "csv"):
-        assert (folder / "figures" / f"grid_heatmap.{suffix}").stat().st_size > 100
+        assert (folder / "figures" / f"grid_heatmap-page.{suffix}").stat().st_size > 100
     assert (folder / "results.parquet").exists() and (folder / "provenance.json").exists()
 
 
