@@ -10,6 +10,7 @@ the choice are the same for the same answers. Where none fits, the smallest stan
 say what they lack."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Literal
@@ -78,6 +79,7 @@ def _spread(names: list[str], word: str) -> list[str]:
 
 RANKS = (1, 2, 4, 8)
 SEQUENCE = 4096  # tokens of the sequences that `fits` counts
+MOST_SEQUENCES = 2**20
 STEP = 8192  # tokens of a step, as the engine's default
 UTILIZATION = 0.9  # of a device's memory, as EngineSettings' default
 
@@ -139,15 +141,5 @@ def fits(arch: Architecture) -> Iterator[dict]:
 
 def _sequences(arch: Architecture, split: Split, room: float) -> int:
     """The most sequences of SEQUENCE tokens whose cache and states take no more than `room`."""
-    if room <= 0:
-        return 0
-    fewest, most = 0, 1
-    while most < 2**20 and sharding.cache_bytes(arch, split, most, SEQUENCE) <= room:
-        fewest, most = most, 2 * most
-    while most - fewest > 1:
-        middle = (fewest + most) // 2
-        if sharding.cache_bytes(arch, split, middle, SEQUENCE) <= room:
-            fewest = middle
-        else:
-            most = middle
-    return fewest
+    counts = range(1, MOST_SEQUENCES)
+    return bisect_right(counts, room, key=lambda n: sharding.cache_bytes(arch, split, n, SEQUENCE))

@@ -18,6 +18,7 @@ A measured curve has a local exponent between neighbouring lengths, d log E2E / 
 where latency doubles with length. Its knee is where the exponent rises most from one pair of
 lengths to the next, by LEAST_RISE or more."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -85,13 +86,8 @@ def fits_until(case: Case, memory_bytes: float) -> int | None:
 
 def _first(holds: Callable[[int], bool]) -> int | None:
     """The least count from 1 on at which a condition holds that, once it holds, keeps holding."""
-    if not holds(LONGEST):
-        return None
-    low, high = 0, LONGEST
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+    found = bisect_left(range(LONGEST + 1), True, lo=1, key=holds)
+    return found if found <= LONGEST else None
 
 
 def local_exponents(lengths, seconds) -> pd.DataFrame:
