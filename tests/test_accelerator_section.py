@@ -187,9 +187,9 @@ def test_rows_of_several_devices_stand_in_one_table_and_claims_keep_to_ones_own(
 def test_what_others_measured_is_kept_for_machines_without_their_outputs(root, tmp_path):
     res = h100(root)
     before = res.shown
-    assert not (root / "h100" / section.NOTEBOOK / enrich.FILE).exists(), "reading writes nothing"
+    assert not (root / "h100" / t.STEM / enrich.FILE).exists(), "reading writes nothing"
     (kept,) = enrich.files(res).items()
-    (root / "h100" / section.NOTEBOOK / kept[0]).write_bytes(kept[1])
+    (root / "h100" / t.STEM / kept[0]).write_bytes(kept[1])
     shutil.copytree(root / "h100", tmp_path / "h100")
     after = h100(tmp_path).shown
     columns = [

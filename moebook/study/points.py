@@ -13,7 +13,7 @@ from moebook.models.architecture import Architecture
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.models.formats import OWN
 from moebook.problems import Wrong
-from moebook.study import params
+from moebook.study import model_names, params
 from moebook.study.estimates import check
 from moebook.study.lengths import Length, longest
 from moebook.study.plan import Plan, Point, merge
@@ -41,7 +41,16 @@ class EngineParams(params.NotebookParams):
         if self.tensor_parallel > self.num_devices:
             most = f"at most num_devices = {self.num_devices}"
             found.append(self.wrong("tensor_parallel", most))
-        return found or self._word_problems()
+        found = found or self._word_problems()
+        for key, length in self.lengths_of().items():
+            names = model_names.named(model_names.several(getattr(self, key)))
+            found += model_names.model_problems(key, names, length, self)
+        return found
+
+    def lengths_of(self) -> dict[str, Length | None]:
+        """Parameters that name models, or say `fitting` -> the longest length that these take;
+        None of none."""
+        return {}
 
     def _word_problems(self) -> list[Wrong]:
         """`fitting` where the device's memory is not known, and `fitting N` for one model."""
@@ -57,8 +66,8 @@ class EngineParams(params.NotebookParams):
 
 def _has_word(value: Any) -> bool:
     """Whether a text, or one of a tuple's texts, is `fitting` or `fitting N`."""
-    several = value if isinstance(value, tuple) else (value,)
-    return any(isinstance(one, str) and fitting.is_word(one) for one in several)
+    every = model_names.several(value)
+    return any(isinstance(one, str) and fitting.is_word(one) for one in every)
 
 
 def fits(

@@ -60,22 +60,21 @@ class Params(EngineParams):
             found.append(("beside", self.profile, "other profiles than this one"))
         if self.endpoint is not None:
             found += _label_problems(self.endpoint)
-        usual = self.over_length
-        model = model_names.named([self.model])
         common = [self.common_model] if self.common_model is not None else []
-        for key, names, lengths in (
-            ("model", model, [*usual, *(self.chunked_lengths or ())]),
-            ("reference_models", model_names.named(self.reference_models), usual),
+        for key, names, lengths in (  # where `fitting` is no word
             ("source_model", [self.source_model], self.endpoint_lengths),
+            ("common_model", common, self.common_lengths),
         ):
             found += model_names.model_problems(key, names, longest(lengths), self)
-        unknown = model_names.model_problems(
-            "common_model", common, longest(self.common_lengths), self
-        )
-        found += unknown or model_names.depth_problems(
-            "common_layers", [self.common_layers], common
-        )
-        return found + [p for name in model for p in self._chunks(name, longest(usual))]
+        found += model_names.depth_problems("common_layers", [self.common_layers], common)
+        models, most = model_names.named([self.model]), longest(self.over_length)
+        return found + [p for name in models for p in self._chunks(name, most)]
+
+    def lengths_of(self) -> dict[str, Length | None]:
+        return {
+            "model": longest([*self.over_length, *(self.chunked_lengths or ())]),
+            "reference_models": longest(self.over_length),
+        }
 
     def _chunks(self, name: str, most: Length | None) -> list[Wrong]:
         """Lengths at which attention over all tokens would be another computation than the

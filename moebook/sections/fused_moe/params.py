@@ -66,16 +66,13 @@ class Params(EngineParams):
         found += self.unknown("quantized_backends", backends)
         found += self.unknown("ladder", VARIANTS)
         found += self.unknown("quantized_formats", formats)
-        for key, names, length in (
-            ("layer_models", self.layer_models, None),
-            ("quantized_models", self.quantized_models, None),
-            ("tuned_model", [self.tuned_model], None),
-            ("ladder_model", [self.ladder_model], longest(self.engine_lengths())),
-        ):
-            found += model_names.model_problems(key, model_names.named(names), length, self)
         depths = self.reduced_layers or ()
         found += model_names.depth_problems("reduced_layers", depths, [self.ladder_model])
         return found
+
+    def lengths_of(self) -> dict[str, Length | None]:
+        layers = dict.fromkeys(("layer_models", "quantized_models", "tuned_model"))
+        return {**layers, "ladder_model": longest(self.engine_lengths())}
 
     def engine_lengths(self) -> list[Length]:
         """Lengths of whole engines."""

@@ -57,13 +57,6 @@ class Params(ComparedParams):
 
     def problems(self) -> list[Wrong]:
         found = super().problems()
-        for key, names, length in (
-            ("grid_model", [self.grid_model], self.grid_tokens),
-            ("routing_models", self.routing_models, self.routing_tokens),
-            ("comparison_models", self.comparison_models, longest(self.compared_lengths())),
-            ("validation_model", [self.validation_model], self.validation_tokens),
-        ):
-            found += model_names.model_problems(key, model_names.named(names), length, self)
         compared = model_names.nameable(self.comparison_models)
         found += self.unknown("default_graphs", compared)
         if found or not self.grid_model:
@@ -76,6 +69,14 @@ class Params(ComparedParams):
             why = f"every value exceeds every expert count {experts}: the grid is empty"
             found.append(("active_experts", active, why))
         return found
+
+    def lengths_of(self) -> dict[str, Length | None]:
+        return {
+            "grid_model": self.grid_tokens,
+            "routing_models": self.routing_tokens,
+            "comparison_models": longest(self.compared_lengths()),
+            "validation_model": self.validation_tokens,
+        }
 
     def compared_lengths(self) -> list[Length]:
         """Lengths of the sweeps over batch."""

@@ -65,12 +65,8 @@ class Params(EngineParams):
         found = super().problems()
         for key, allowed in ALLOWED.items():
             found += self.unknown(key, allowed)
-        for key, names, length in (
-            ("skew_model", model_names.named([self.skew_model]), self.skew_tokens),
-            ("skew_layer_models", model_names.named(self.skew_layer_models), None),
-            ("checkpoints", self.checkpoints, Length(self.capture_tokens - 1, 1)),
-        ):
-            found += model_names.model_problems(key, names, length, self)
+        read = Length(self.capture_tokens - 1, 1)
+        found += model_names.model_problems("checkpoints", self.checkpoints, read, self)
         if self.device == "cpu" and "engine" in self.capture_ways:
             allowed = "hooks alone on a CPU, whose engine does not tell the experts it chose"
             found.append(self.wrong("capture_ways", allowed))
@@ -95,3 +91,6 @@ class Params(EngineParams):
             for text in self.checkpoint_texts or (None,):
                 found += model_names.checkpoint_problems(checkpoint, text, keys, tokens)
         return found
+
+    def lengths_of(self) -> dict[str, Length | None]:
+        return {"skew_model": self.skew_tokens, "skew_layer_models": None}

@@ -43,8 +43,6 @@ class Params(ComparedParams):
         found += self.unknown("depth_formats", self.formats)
         if self.depth_formats and self.reduced_layers is None:
             found.append(("reduced_layers", None, "two or more depths, which depth_formats needs"))
-        for key, names in (("llms", self.llms), ("newer_llms", self.newer_llms)):
-            found += model_names.model_problems(key, model_names.named(names), self.tokens, self)
         found += model_names.model_problems(
             "vlms",
             model_names.named(self.vlms),
@@ -55,8 +53,6 @@ class Params(ComparedParams):
         for key in ("uniform_routing", "default_graphs", "graphs_check"):
             if getattr(self, key) != "all":
                 found += self.unknown(key, models)
-        checked = model_names.named([self.imposing_check])
-        found += model_names.model_problems("imposing_check", checked, self.tokens, self)
         if self.accuracy_file is not None:
             found += [
                 self.wrong("accuracy_file", problem)
@@ -67,6 +63,9 @@ class Params(ComparedParams):
             "reduced_layers", depths, (*self.llms, *self.newer_llms)
         )
         return found
+
+    def lengths_of(self) -> dict[str, Length | None]:
+        return dict.fromkeys(("llms", "newer_llms", "imposing_check"), self.tokens)
 
     def imposes(self, name: str) -> bool:
         """Whether a model's tokens are routed as drawn, each expert as likely as another."""

@@ -31,9 +31,6 @@ class Params(EngineParams):
     def problems(self) -> list[Wrong]:
         found = super().problems()
         found += self.unknown("modes", MODES)
-        found += model_names.model_problems(
-            "models", model_names.named(self.models), self.tokens, self
-        )
         if self.device_counts and 1 not in self.device_counts:
             allowed = (
                 "1 among them: it is what gains are over; or [], which leaves the engine over "
@@ -46,3 +43,6 @@ class Params(EngineParams):
         depths = self.reduced_layers or ()
         found += model_names.depth_problems("reduced_layers", depths, self.models)
         return found
+
+    def lengths_of(self) -> dict[str, Length | None]:
+        return {"models": self.tokens}

@@ -54,11 +54,8 @@ class Params(EnergyParams):
             for r in self.ratios_pct
             if r >= 100
         ]
-        unusable = model_names.model_problems(
-            "models", model_names.named(self.models), self.tokens, self
-        )
-        if unusable or any(key == "models" for key, *_ in found):
-            return [*found, *unusable]
+        if any(key == "models" for key, *_ in found):
+            return found
         bases = [catalog.load(name) for name in model_names.named(self.models)]
         found += [
             ("active_experts", k, f"at most the {base.top_k} that {base.name} was trained with")
@@ -67,6 +64,9 @@ class Params(EnergyParams):
             if k > base.top_k
         ]
         return found or [problem for base in bases for problem in self._same_shapes(base)]
+
+    def lengths_of(self) -> dict[str, Length | None]:
+        return {"models": self.tokens}
 
     def _quality_problems(self, target: str) -> list[Wrong]:
         found = []

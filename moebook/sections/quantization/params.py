@@ -50,17 +50,18 @@ class Params(EnergyParams):
             found.append(("pair", self.pair, f"{wanted}leaves them out"))
         models = [*self.models, *([self.formats_model] if self.formats_model else [])]
         found += self.unknown("uniform_routing", model_names.nameable(models))
-        for key, names, length in (
-            ("models", self.models, longest(self.compared_lengths())),
-            ("formats_model", [self.formats_model], self.formats_tokens),
-        ):
-            found += model_names.model_problems(key, model_names.named(names), length, self)
         found += self._quality_problems()
         found += model_names.depth_problems(
             "reduced_layers", self.reduced_layers or (), self.models
         )
         read = model_names.named([self.quality_model()]) if not found else []
         return found + model_names.positions_problems("quality_tokens", self.quality_tokens, read)
+
+    def lengths_of(self) -> dict[str, Length | None]:
+        return {
+            "models": longest(self.compared_lengths()),
+            "formats_model": self.formats_tokens,
+        }
 
     def _quality_problems(self) -> list[Wrong]:
         found = []
