@@ -30,6 +30,7 @@ NEEDED = (
 )
 BREAKS_TORCH_CPU = ("torchvision", "torchaudio", "torchcodec")
 GIB = 2**30
+THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def checks() -> list[Check]:
         *_devices(),
         Check("disk", free > 5, f"{free:.0f} GB free here (needed: 5)"),
         _root(),
+        _threads(),
         _ray(),
         *_torch_companions(),
     ]
@@ -111,6 +113,16 @@ def _profiles(kind: str, count: int, memory_bytes: int = 0) -> str:
         if suit and (kind == "cpu" or need <= count):
             found.append(profile)
     return ", ".join(found) or "none"
+
+
+def _threads() -> Check:
+    """How many threads a library is told to use, in the variable that all of them read."""
+    given = os.environ.get(THREADS, "")
+    right = not given or all(n.isascii() and n.isdigit() and int(n) for n in given.split(","))
+    if right:
+        return Check("threads", True, f"{THREADS}={given}" if given else "a core each")
+    allowed = "a whole number from 1 on, or leave it out for a thread a core"
+    return Check("threads", False, f"{THREADS}: given {given!r}; {allowed}")
 
 
 def _ray() -> Check:

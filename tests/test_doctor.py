@@ -83,3 +83,10 @@ def test_a_card_that_is_not_listed_is_no_fault(told):
 def test_the_engine_of_each_device(told, cards, builds, ok, says):
     said = told("engine", *cards, builds=builds)
     assert says in said and ("MISS" not in said) is ok and len(said.splitlines()) == len(cards) + 1
+
+
+@pytest.mark.parametrize("given, right", [("4", True), ("2,1", True), ("abc", False), ("0", False)])
+def test_a_number_of_threads_that_is_none_is_told(told, monkeypatch, given, right):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    said = f"OMP_NUM_THREADS: given {given!r}; a whole number from 1 on"
+    assert (said in told("threads")) != right

@@ -11,7 +11,7 @@ from made_up import write_checkpoint
 
 from moebook import paths, sections
 from moebook.problems import ParameterError, Problem
-from moebook.study import params
+from moebook.study import params, values
 
 BAD = Path(__file__).parent / "bad"
 SECTION = sections.find("01")
@@ -196,6 +196,22 @@ def test_bad_parameters_of_a_section_say_what_was_given_and_what_is_allowed(
     assert value in [p.value for p in found[key]]
     assert any(re.search(allowed, p.allowed) for p in found[key])
     assert set(found) <= {key, "formats_model" if key == "models" else key}
+
+
+@pytest.mark.parametrize("option", ["-f", "--parameters_file=", "-y", "--parameters_yaml="])
+def test_a_key_that_papermill_would_take_the_last_of_is_told(option, tmp_path):
+    text = "repeats: 3\nrepeats: 4\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    value = "mine.yaml" if "f" in option else text
+    given = [f"{option}{value}"] if option.endswith("=") else [option, value]
+    command = ["python", "-m", "papermill", "a.ipynb", "b.ipynb", "-p", "repeats", "3"]
+    values.read_as_given([*command, "-f", "s3://bucket/x.yaml"], tmp_path)
+    with pytest.raises(ParameterError, match="key 'repeats' stands twice"):
+        values.read_as_given([*command, *given], tmp_path)
+
+
+def test_a_kernel_that_papermill_does_not_run_has_no_papermill_command():
+    assert values.papermills()[0] == []
 
 
 def test_all_problems_of_a_section_come_at_once(tmp_path):

@@ -167,6 +167,8 @@ def from_notebook(
 ) -> NotebookParams:
     """Parameters from a notebook's globals, as its parameters cell or papermill's injected cell set
     them."""
+    if headless:
+        values.read_as_given(*values.papermills())
     given = of_notebook(names, model.model_fields, notebook, headless)
     return _resolve(model, given, notebook)
 

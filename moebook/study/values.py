@@ -7,9 +7,11 @@ What single values may be is the same for a command's options and a parameter fi
 functions give what is wrong with minutes or a percentage, or None; `wrong` tells one of pydantic's
 errors in the words of a parameter file."""
 
+import argparse
 import ast
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
@@ -22,6 +24,7 @@ from moebook.problems import ParameterError, Problem, Wrong, choices
 
 _OF_IPYTHON = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
 _INJECTED = "# Parameters"  # papermill's injected cell begins so, our own does not
+_PAPERMILL = re.compile(r"(.*/)?papermill|.*from papermill.*")  # as a program, module, -c
 MOST_VALUES = 100_000
 _NOT_DECIMAL = re.compile(r"[:_xob]|^[-+]?0\d")  # of numbers in YAML 1.1
 _PLAIN = (bool, int, float, str)
@@ -84,6 +87,36 @@ def read_yaml(path: str | Path) -> dict:
     if not isinstance(data, dict):
         raise fail(data, "a parameter file is a mapping `name: value`")
     return data
+
+
+def read_as_given(papermill: list[str], folder: Path) -> None:
+    """ParameterError for what a papermill command, started in a folder, takes its parameters from
+    (`-f`, `-y`) and no parameter file may hold, such as a key twice: papermill takes the last."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("-f", "--parameters_file", action="append", default=[])
+    parser.add_argument("-y", "--parameters_yaml", action="append", default=[])
+    given, _ = parser.parse_known_args(papermill)
+    for file in (file for file in given.parameters_file if "://" not in file):
+        read_yaml(folder / file)
+    for text in given.parameters_yaml:
+        try:
+            yaml.load(text, _UniqueKeys)
+        except yaml.YAMLError as error:
+            wrong = f"not a valid YAML mapping: {' '.join(str(error).split())}"
+            raise ParameterError([Problem("papermill", "-y", text, wrong)]) from None
+
+
+def papermills() -> tuple[list[str], Path]:
+    """The papermill command that runs this kernel and the folder it was started in; no command
+    where another program runs it, or the system does not show it."""
+    parent = Path("/proc", str(os.getppid()))
+    try:
+        command = (parent / "cmdline").read_text().rstrip("\0").split("\0")
+        folder = (parent / "cwd").readlink()
+    except OSError:
+        return [], Path()
+    runs = any(_PAPERMILL.fullmatch(part) for part in command[:3])
+    return (command, folder) if runs else ([], folder)
 
 
 def _written_out(value: Any, counts: dict[int, float]) -> float:
