@@ -62,13 +62,12 @@ def repeat_problems(method: str, repeats: list[dict], planned: int) -> list[str]
     wanted = 1 if method == ONE_EACH else planned
     found = [] if len(repeats) == wanted else [f"{len(repeats)} repeats of {wanted} planned"]
     for number, row in enumerate(repeats):
-        lacking = [name for name in NEEDED.get(method, ()) if row.get(name) is None]
-        found += [f"{name} is missing in repeat {number}" for name in lacking]
-        found += [
-            f"{name} = {value!r} in repeat {number}"
-            for name, value in row.items()
-            if not _possible(name, value)
-        ]
+        for name in NEEDED.get(method, ()):
+            if row.get(name) is None:
+                found.append(f"{name} is missing in repeat {number}")
+        for name, value in row.items():
+            if not _possible(name, value):
+                found.append(f"{name} = {value!r} in repeat {number}")
     return found or _out_of_order(repeats)
 
 

@@ -303,8 +303,12 @@ def _say(text: str) -> None:
 def _listed(folder: str | Path) -> list[str]:
     """Names of what lies in a folder; none of what is no folder, or may not be read."""
     try:
-        return os.listdir(folder) if os.path.isdir(folder) else []
+        return os.listdir(folder)
     except PermissionError:
+        return []
+    except OSError:
+        if os.path.isdir(folder):
+            raise
         return []
 
 

@@ -7,6 +7,8 @@ Letters: S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts pe
     46702792704
 """
 
+from functools import lru_cache
+
 from moebook.models.architecture import Architecture
 from moebook.models.formats import OWN, dtype_bytes, matrix_bytes
 from moebook.models.own_format import by_formula, bytes_per_element
@@ -59,6 +61,11 @@ def active_parameters(arch: Architecture) -> int:
 
 def matrix_counts(arch: Architecture) -> dict[str, int]:
     """Elements of the matrices per component; the vision part counts here as a whole."""
+    return dict(_matrix_counts(arch))
+
+
+@lru_cache(1 << 12)  # a grid has many points of one shape
+def _matrix_counts(arch: Architecture) -> dict[str, int]:
     held = dict.fromkeys(COMPONENTS, 0)
     if arch.counts:
         return held | dict(arch.counts.matrices)
@@ -108,6 +115,11 @@ def component_bytes(
     arch: Architecture, dtype: str = "bfloat16", quantization: str | None = OWN
 ) -> dict[str, float]:
     """`weight_bytes` per component."""
+    return dict(_component_bytes(arch, dtype, quantization))
+
+
+@lru_cache(1 << 12)
+def _component_bytes(arch: Architecture, dtype: str, quantization: str | None) -> dict[str, float]:
     plain = dtype_bytes(dtype)
     if quantization == OWN:
         width = {c: bytes_per_element(arch, c, plain) for c in COMPONENTS}

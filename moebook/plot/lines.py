@@ -2,10 +2,12 @@
 
 Points are drawn by how they were got: filled where every step was run, open with a dot where decode
 steps were sampled, open where the full depth was extrapolated; single layers filled under a
-captured graph, open for plain calls. Points without a number are marked at the axis foot."""
+captured graph, open for plain calls. Points without a number are marked at the axis foot. Of more
+than MOST_PANELS panels some are drawn, evenly spread, and the legend says so."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import add
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from moebook.plot import layout, length_axis, style
 from moebook.plot.figure import (
     AXES,
+    IDENTITY,
     METRICS,
     one_per_place,
     plotted,
@@ -37,6 +40,7 @@ FLOOR_ROOM = {
     False: 1.6,
     True: 4.0,
 }  # log axis? -> floors up to this multiple of the largest value are drawn
+MOST_PANELS = 12  # three rows of a page: of more none can be read
 MOST_TICKS = {"page": 7, "column": 4}  # of an x axis with more than seven values
 FADED = 0.3  # opacity of what is drawn and not to be read
 LOG_OVER = 5.0  # largest over smallest value from which a y axis is logarithmic
@@ -96,6 +100,21 @@ def grid_of_axes(fig: Figure, count: int, width: str, most: int = 4, **share) ->
     for i, ax in enumerate(axes.flat[:count]):
         ax.tick_params(labelbottom=i + columns >= count, labelleft=i % columns == 0)
     return list(axes.flat[:count])
+
+
+def panels_shown(values: list) -> list:
+    """Those of the panels that are drawn: all, or MOST_PANELS from the first to the last."""
+    if len(values) <= MOST_PANELS:
+        return values
+    return [values[i] for i in np.linspace(0, len(values) - 1, MOST_PANELS).round().astype(int)]
+
+
+def panels_note(shown: list, every: list) -> tuple[list, list[str]]:
+    """What the legend says where not all panels are drawn."""
+    if len(shown) == len(every):
+        return [], []
+    said = f"{len(shown)} of {len(every)} panels, from the first to the last"
+    return [Line2D([], [], linestyle="none")], [said]
 
 
 def panel_title(text: str, count: int, width: str, most: int = 4) -> str:
@@ -186,8 +205,12 @@ def lines(
         status=rows["status"].mask((rows["status"] == "ok") & rows[spec.metric].isna(), "failed")
     )
     one_per_place(rows, spec.name, (spec.panel, spec.line, spec.x))
-    panels, series = _with_points(rows, ok, spec.panel), _with_points(rows, ok, spec.line)
+    every = _with_points(rows, ok, spec.panel)
+    panels = panels_shown(every)
+    ok = ok[ok[spec.panel].isin(panels)]
+    series = _with_points(rows, ok, spec.line)
     rows = rows[rows[spec.panel].isin(panels) & rows[spec.line].isin(series)]
+    rows, ok = (frame[_drawn(frame, spec)] for frame in (rows, ok))
     wide = bool(ok[spec.metric].max() > LOG_OVER * ok[spec.metric].min())
     log_y = wide if spec.log_y is None else spec.log_y
     floor = _readable_floor(ok, spec, log_y)
@@ -207,7 +230,7 @@ def lines(
         layout.settle(
             fig,
             series_legend(spec, looks),
-            notes_legend(rows, ok, spec, floor),
+            tuple(map(add, notes_legend(rows, ok, spec, floor), panels_note(panels, every))),
             handler_map=HANDLERS,
         )
         shown = [
@@ -221,6 +244,15 @@ def _with_points(rows: pd.DataFrame, ok: pd.DataFrame, column: str) -> list:
     """The values of a column that have a number: no panel stands empty, no line is in the legend
     alone."""
     return [value for value in values_of(rows, column) if (ok[column] == value).any()]
+
+
+def _drawn(rows: pd.DataFrame, spec: Spec) -> list[str]:
+    """The columns that are drawn or go into the figure's CSV; a summary has hundreds."""
+    ends = (f"{spec.metric}_lo", f"{spec.metric}_hi")
+    own = (spec.panel, spec.line, spec.x, spec.kind, spec.metric, *ends, spec.dashed)
+    lengths = (length_axis.LENGTH, length_axis.PLACE)
+    wanted = dict.fromkeys((*IDENTITY, *own, *lengths, *FLOORS.values()))
+    return [column for column in wanted if column in rows]
 
 
 def grey_out(fig: Figure, panels: Iterable[str], why: str) -> None:

@@ -31,10 +31,17 @@ from moebook.predict.what_if import (
     widths,
 )
 from moebook.predict.what_if import seconds as of_case
+from moebook.study.plan import FORMAT_COLUMNS, SHAPE_COLUMNS, SPLIT_COLUMNS
 from moebook.study.settings import OWN_BACKENDS
 
 METRICS = ("ttft_s", "tpot_s", "e2e_s", "throughput_tok_s")
 PREDICTED = tuple(f"predicted_{m}{side}" for m in METRICS for side in ("", "_lo95", "_hi95"))
+READ = (  # what a prediction needs of a row
+    *("key", "status", "method", "model", "series", *SHAPE_COLUMNS, *FORMAT_COLUMNS),
+    *(*SPLIT_COLUMNS, "graphs", "asked_moe_backend", "routing", "identical", "batch"),
+    *("input_tokens", "output_tokens", "speculative", "draft", "draft_tokens", "set_acceptance"),
+    *("tokens_per_step", "device_kind", "point_id"),
+)
 LEFT_OUT, CALIBRATED = "left out", "calibrated"  # what predicted_how says
 METHODS = ("full", "sampled")
 UNDER_FLOOR = 0.05  # by how much a row under its floor is faster
@@ -86,7 +93,8 @@ def add_predictions(
     """A copy with PREDICTED columns, `predicted_how`, and `predicted_reason` for nulls.
     planned_for: the kind of device of rows that were not measured."""
     under = set(under_the_floor(summary))
-    found = [_row(row, under, architecture_of, planned_for) for row in summary.to_dict("records")]
+    rows = summary[[c for c in READ if c in summary]].to_dict("records")
+    found = [_row(row, under, architecture_of, planned_for) for row in rows]
     values = pd.DataFrame([f for f, _, _ in found], index=summary.index, columns=list(PREDICTED))
     hows = {"predicted_how": [h for _, h, _ in found], "predicted_reason": [r for _, _, r in found]}
     return summary.assign(**values.astype("float64"), **hows)
@@ -96,12 +104,12 @@ def _row(
     row: dict, under: set[str], architecture_of: ArchitectureOf, planned_for: str | None
 ) -> tuple:
     """(columns, how, None) or ({}, None, reason)."""
-    reason = _no_prediction(row, under)
-    device = row["device_kind"] if _is(row.get("device_kind")) else planned_for
+    device = (row["device_kind"] if _is(row.get("device_kind")) else planned_for) or "not known"
+    reason = _no_prediction(row, under) or _not_calibrated(device)
     if reason is not None:
         return {}, None, reason
     try:
-        return *_predicted(row, architecture_of(row), device or "not known"), None
+        return *_predicted(row, architecture_of(row), device), None
     except ValueError as error:
         return {}, None, str(error)
 
@@ -152,6 +160,14 @@ def _no_prediction(row: dict, under: set[str]) -> str | None:
     if row.get("asked_moe_backend") in OWN_BACKENDS:
         return "the workbook's own MoE kernels: the calibration is of the engine's"
     return None
+
+
+@cache
+def _not_calibrated(device: str) -> str | None:
+    try:
+        shipped.load(device)
+    except shipped.NotCalibrated as error:
+        return str(error)
 
 
 def _is(value) -> bool:

@@ -18,6 +18,7 @@ Letters: B batch, S tokens."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,11 @@ class Floor:
 def contexts_of(work: Workload) -> np.ndarray:
     """At most 33 evenly spaced contexts of the decode steps; cost is linear in between but for
     sliding windows."""
-    steps, first = work.output_tokens - 1, work.input_tokens + 1
+    return _contexts(work.input_tokens + 1, work.output_tokens - 1)
+
+
+@lru_cache(1 << 10)
+def _contexts(first: int, steps: int) -> np.ndarray:
     if steps < 1:
         return np.array([], dtype=int)
     spaced = np.linspace(first, first + steps - 1, min(steps, MAX_CONTEXTS))
@@ -147,6 +152,7 @@ WORKLOAD = (
     "set_acceptance",
     "routing",
     "identical",
+    "skew",
 )
 
 
@@ -160,7 +166,8 @@ def add_floor(
     infeasible, of another device, or in a dtype without a measured matrix rate get nulls."""
     alike = [c for c in (*SHAPE, *WORKLOAD, "status", "method", "device") if c in table]
     kind = table.groupby(alike, sort=False, dropna=False).ngroup().to_numpy()
-    firsts = table.iloc[np.unique(kind, return_index=True)[1]].to_dict("records")
+    needed = [c for c in (*alike, "key", "graphs", "speculative", "series") if c in table]
+    firsts = table[needed].iloc[np.unique(kind, return_index=True)[1]].to_dict("records")
     found = [_floor_cells(row, ceilings, architecture_of) for row in firsts]
     columns = (*FLOOR_COLUMNS, "floor_reason")
     floors = pd.DataFrame(found, columns=list(columns)).astype(

@@ -82,10 +82,11 @@ def batch_class(batch: int) -> str:
     return next(name for most, name in BATCHES if batch <= most)
 
 
-def names() -> list[str]:
+@cache
+def names() -> tuple[str, ...]:
     """Kinds of cards that have a calibration."""
-    folder = resources.files("moebook.predict").joinpath(FOLDER)
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
+    files = [p.name for p in resources.files("moebook.predict").joinpath(FOLDER).iterdir()]
+    return tuple(sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml")))
 
 
 @cache

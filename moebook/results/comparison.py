@@ -7,6 +7,7 @@ read over its own range, and `differs` says so."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,13 @@ class Item:
 
     def ends(self, level: float = starts.LEVEL) -> tuple[float, float]:
         """The interval of this level, in %, times or what it is told in."""
+        return self._ends if level == starts.LEVEL else self._ends_at(level)
+
+    @cached_property  # a cell is judged again and again as its rule is moved
+    def _ends(self) -> tuple[float, float]:
+        return self._ends_at(starts.LEVEL)
+
+    def _ends_at(self, level: float) -> tuple[float, float]:
         half = float(self.se * starts.quantile(self.df, level))
         return tuple(sorted((self.told(self.middle - half), self.told(self.middle + half))))
 

@@ -31,7 +31,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from moebook.models import catalog, formats
@@ -158,6 +158,7 @@ class Point:
         return point_id(self.key, device_name, engine_version)
 
 
+@lru_cache(1 << 16)  # a point has several records
 def point_id(key: str, device_name: str, engine_version: str) -> str:
     """The name of a point's files: what was planned, where and with what it ran."""
     return _digest([key, device_name, engine_version])

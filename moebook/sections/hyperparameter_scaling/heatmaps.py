@@ -1,5 +1,7 @@
 """The whole grid of section 1 at once: FFN dimension I x experts E x active experts K."""
 
+from operator import add
+
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
@@ -13,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from moebook.plot import layout, lines, style
 from moebook.plot.figure import (
     AXES,
+    IDENTITY,
     METRICS,
     Drawing,
     figure,
@@ -65,13 +68,17 @@ def _cells(table: pd.DataFrame, name: str, *metrics: str) -> pd.DataFrame:
     rows = rows_of(table, name, "grid", (*CELL, "method", *metrics))
     with_numbers(rows, name, metrics)
     one_per_place(rows, name, CELL)
+    ends = [f"{metric}{end}" for metric in metrics for end in ("_lo", "_hi")]
+    wanted = dict.fromkeys((*IDENTITY, *CELL, *metrics, *ends))
+    rows = rows[[column for column in wanted if column in rows]]
     broken = (rows["status"] == "ok") & rows[list(metrics)].isna().any(axis=1)
     return rows.assign(status=rows["status"].mask(broken, "failed"))
 
 
 def _heat_maps(rows: pd.DataFrame, values: pd.Series, label: str, width: str) -> Figure:
     """Axes of its own: `lines` draws no heat maps, and their colour bar is one for all panels."""
-    ffns, on_page = values_of(rows, "expert_ffn_dim"), width == "page"
+    every, on_page = values_of(rows, "expert_ffn_dim"), width == "page"
+    ffns = lines.panels_shown(every)
     values = values.where(rows["status"] == "ok").astype(float)
     norm = _norm(values)
     figures = 3 if on_page or values.max() < 1000 else 2
@@ -100,7 +107,8 @@ def _heat_maps(rows: pd.DataFrame, values: pd.Series, label: str, width: str) ->
             bar.long_axis.set_major_locator(LogLocator(subs=subs))
             bar.long_axis.set_minor_formatter(NullFormatter())
         bar.long_axis.set_major_formatter(FuncFormatter(style.short_number))
-        return layout.settle(fig, _legend(rows))
+        note = lines.panels_note(ffns, every)
+        return layout.settle(fig, tuple(map(add, _legend(rows), note)))
 
 
 def _norm(values: pd.Series) -> Normalize:
