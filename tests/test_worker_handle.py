@@ -2,14 +2,17 @@
 it is told."""
 
 import os
+import socket
 import sys
+import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
 from moebook import sections
-from moebook.measure import run, worker_handle
+from moebook.measure import run, scratch, worker_handle
 from moebook.measure.files import Unwritable
 from moebook.measure.store import Store
 from moebook.measure.worker_handle import NoWorker, WorkerDied, WorkerHandle, WorkerTimeout
@@ -234,3 +237,21 @@ def test_the_worker_finds_this_library_from_any_folder(played_by, tmp_path):
     with WorkerHandle(tmp_path / "worker.log") as worker:
         first = worker.ask({"op": "a"}, 10)["path"].split(os.pathsep)[0]
     assert (Path(first) / "moebook" / "measure" / "worker.py").is_file()
+
+
+def test_a_workers_folder_is_short_enough_for_the_sockets_of_its_engine(tmp_path, monkeypatch):
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    folder = scratch.make()
+    try:
+        assert folder.parent == scratch.SHORT and not list(deep.iterdir())
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(f"{folder}/{uuid.uuid4()}")
+        server.close()
+        left = folder.with_name(f"{scratch.PREFIX}{2**31 - 1}-{folder.name}")  # of no process
+        left.mkdir()
+        scratch.clean()
+        assert folder.exists() and not left.exists()
+    finally:
+        scratch.remove(folder)

@@ -11,12 +11,21 @@ from pathlib import Path
 
 PREFIX = "moebook-worker-"
 NOTED = "shared-memory"
+SHORT = Path("/tmp")
+# A socket's path has at most 107 characters (unix(7)), and the engine names its own by a UUID.
+LONGEST = 107 - len("/") - 36
 SHARED = Path("/dev/shm")
 
 
 def make() -> Path:
-    """A new folder, named by this process."""
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    """A new folder, named by this process; in SHORT where the user's TMPDIR is too deep for the
+    sockets of an engine with several ranks."""
+    prefix = f"{PREFIX}{os.getpid()}-"
+    folder = tempfile.mkdtemp(prefix=prefix)
+    if len(folder) > LONGEST and os.access(SHORT, os.W_OK):
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix=prefix, dir=SHORT)
+    return Path(folder)
 
 
 def note(folder: Path, session: int) -> None:
@@ -46,7 +55,8 @@ def remove(folder: Path) -> None:
 
 def clean() -> None:
     """What processes left that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+    homes = {Path(tempfile.gettempdir()), SHORT}
+    for folder in (folder for home in homes for folder in home.glob(f"{PREFIX}*-*")):
         owner = folder.name.removeprefix(PREFIX).partition("-")[0]
         try:
             own = folder.stat().st_uid == os.getuid()

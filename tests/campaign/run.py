@@ -46,8 +46,8 @@ def chosen(fast: bool, only: list[str]) -> list[frame.Injection]:
 def inject(number: int, work: str) -> dict:
     """What was seen of the n-th injection of all."""
     one = kinds.all()[number]
-    site, started = frame.Site(Path(work) / one.name), time.monotonic()
-    told = {"kind": one.kind, "name": one.name, "skipped": "", "broken": ""}
+    site, started = frame.Site(Path(work) / str(number)), time.monotonic()
+    told = {"folder": number, "kind": one.kind, "name": one.name, "skipped": "", "broken": ""}
     try:
         one.run(site, *one.given)
     except frame.Skip as why:
@@ -94,7 +94,7 @@ def main() -> None:
         return
     section = sections.find("01")  # what planning reads is read once, before the forks
     section.plan(params.build(section.params, frame.SMALL, "small"))
-    work = given.work or tempfile.mkdtemp(prefix="moebook-campaign-")
+    work = given.work or tempfile.mkdtemp(prefix="campaign-")  # sockets need short paths
     numbers = [kinds.all().index(one) for one in found]
     rows = []
     with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("fork")) as pool:

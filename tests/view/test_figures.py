@@ -7,7 +7,7 @@ import pytest
 import view_tables as t
 from matplotlib.patches import Rectangle
 
-from moebook.plot import figure, style
+from moebook.plot import figure, lines, style
 from moebook.sections.hyperparameter_scaling import figures as f
 from moebook.sections.model_comparison import breakdown
 
@@ -59,6 +59,21 @@ def test_every_figure_has_its_width_units_and_nothing_outside(name, width):
     fig, rows = draw(name, width)
     pd.testing.assert_frame_equal(before, TABLES[name])
     looks.assert_readable(fig, rows, width)
+
+
+@pytest.mark.parametrize("name", ["ffn_scaling", "active_scaling", "grid_heatmap"])
+def test_of_more_panels_than_a_page_holds_twelve_are_drawn_and_the_legend_says_so(name):
+    column = "num_experts" if name == "ffn_scaling" else "expert_ffn_dim"
+    one = SUMMARY[
+        SUMMARY["sweeps"].str.contains("grid") & (SUMMARY[column] == SUMMARY[column].max())
+    ]
+    many = [one.assign(**{column: n}) for n in range(1001, 1036)]
+    fig, rows = getattr(f, name)(pd.concat(many, ignore_index=True))
+    panels = [ax.get_title() for ax in fig.axes if ax.get_label() != "<colorbar>"]
+    assert len(panels) == lines.MOST_PANELS == 12
+    assert "1001" in panels[0].replace(",", "") and "1035" in panels[-1].replace(",", "")
+    assert "12 of 35 panels, from the first to the last" in words(fig)
+    assert rows[column].nunique() in (12, 35)  # the heat map's CSV has every cell
 
 
 def test_ffn_scaling_draws_a_line_per_active_experts_in_a_panel_per_expert_count():
