@@ -89,7 +89,7 @@ def _load_file(path: Path, trusts: bool) -> Architecture:
     is called otherwise."""
     folder = Path(os.path.abspath(path.parent))  # a link has the name it was given
     if not path.is_file():
-        raise _unknown(str(path.parent), f"is a folder without {path.name}")
+        raise _unknown(str(path.parent), f"is a folder without {path.name}{_instead(folder)}")
     try:
         config = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
@@ -102,6 +102,17 @@ def _load_file(path: Path, trusts: bool) -> Architecture:
     label = own_name.replace("[", "(").replace("]", ")")  # in which edits are written
     where = folder if path.name == CONFIG else folder / path.name
     return from_config(config, label, f"checkpoint folder {where}", str(folder) if trusts else None)
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without config.json holds that a user may take for a model."""
+    if (folder / "adapter_config.json").is_file():
+        return " but of an adapter: merge it into its base model, or name that"
+    if any(folder.glob("*.gguf")):
+        return " but of a GGUF file: name the model that it was converted from"
+    if (folder / "params.json").is_file():
+        return " but with Mistral's params.json: take the folder in Hugging Face's layout"
+    return ""
 
 
 def _modelopt_entry(path: Path) -> dict:

@@ -254,6 +254,20 @@ def test_rows_beside_the_vocabulary_are_a_whole_number(wrong):
         from_config(config, "x", "test")
 
 
+@pytest.mark.parametrize(
+    "file, told",
+    [
+        ("adapter_config.json", "of an adapter: merge it into its base model"),
+        ("model-q4.gguf", "of a GGUF file: name the model that it was converted from"),
+        ("params.json", "params.json: take the folder in Hugging Face's layout"),
+    ],
+)
+def test_what_a_folder_holds_in_place_of_a_config_is_told(file, told, tmp_path):
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(UnknownModel, match=f"without config.json but .*{told}"):
+        load(str(tmp_path))
+
+
 def test_a_folder_without_config(tmp_path):
     with pytest.raises(UnknownModel, match="folder without config.json"):
         catalog.load(str(tmp_path))

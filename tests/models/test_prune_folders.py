@@ -21,7 +21,8 @@ from moebook.cli import app
 from moebook.models.cache_folder import building
 from moebook.models.edit import ImpossibleEdit
 from moebook.models.pruning import prune_checkpoint
-from moebook.models.pruning.checkpoint import INDEX, CheckpointError
+from moebook.models.pruning.checkpoint import INDEX, CheckpointError, open_checkpoint
+from moebook.models.pruning.held import weights_problem
 from moebook.models.pruning.saliency import Scores
 
 QUARTER = {"kind": "inter", "ratio": 0.25}
@@ -76,6 +77,15 @@ def test_targets_that_cannot_be_are_told(target, words, source, tmp_path):
     with pytest.raises(CheckpointError, match=words):
         prune_checkpoint(source, where, **QUARTER)
     assert sorted(map(str, tmp_path.rglob("*"))) == before
+
+
+def test_layers_that_predict_further_tokens_belong_to_the_model_where_its_config_says_so(source):
+    layers = json.loads((source / "config.json").read_text())["num_hidden_layers"]
+    further = {f"model.layers.{layers}.eh_proj.weight": torch.ones(2, 2)}
+    _rewrite(source, lambda tensors: tensors.update(further))
+    assert "which the model does not have" in weights_problem(open_checkpoint(source), 4)
+    _configure(source, num_nextn_predict_layers=1)
+    assert weights_problem(open_checkpoint(source), 4) is None
 
 
 def test_a_target_that_is_a_link_to_nothing(source, tmp_path):

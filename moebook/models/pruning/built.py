@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 import copy
 from collections.abc import Iterator
 
-from moebook.models.keys import SPELLINGS
+from moebook.models.keys import SPELLINGS, find
 from moebook.models.meta import CannotBuild, class_config
+from moebook.models.tensors import place
 
 # Buffers of older checkpoints that transformers computes itself.
 _COMPUTED = (r"rotary_emb\.inv_freq$",)
@@ -84,7 +85,11 @@ class Built:
 
     def unused(self, name: str) -> bool:
         """Whether transformers reads past this tensor by design, as it does multi-token-prediction
-        layers."""
+        layers, which follow the model's own."""
+        text, layer = self.model.config.get_text_config(decoder=True), place(name)[0]
+        layers, further = find(text, "layers"), getattr(text, "num_nextn_predict_layers", 0)
+        if layer is not None and further and layers <= layer < layers + further:
+            return True
         patterns = (*_COMPUTED, *(self.model._keys_to_ignore_on_load_unexpected or ()))
         return any(re.search(pattern, name) for pattern in patterns)
 
