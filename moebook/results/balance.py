@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from scipy.special import entr, ndtri
 
 PERCENT = (2.5, 97.5)  # of the draws: the ends of a 95 % interval
 EP_DEGREES = (2, 4, 8)
@@ -43,9 +43,7 @@ def statistics(counts: np.ndarray) -> dict[str, np.ndarray]:
     ordered = np.sort(share, axis=-1)
     tenth = max(1, experts // 10)
     rank = np.arange(1, experts + 1)
-    entropy = -np.sum(
-        np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0 * share), -1
-    )
+    entropy = entr(share).sum(-1)
     return {
         "max_over_mean": experts * ordered[..., -1],
         "cv": experts * share.std(-1),

@@ -8,6 +8,7 @@ devices never stand in one table."""
 import io
 import json
 import math
+import statistics
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -142,12 +143,11 @@ def _layer_facts(record: dict) -> dict:
 def _base_perplexity(record: dict) -> dict:
     """Perplexity over the whole text of an ablation point, whose repeats are equal parts of it."""
     parts = [row["perplexity"] for row in record["repeats"] if record.get("method") == "ablation"]
-    return {"base_perplexity": math.exp(sum(map(math.log, parts)) / len(parts))} if parts else {}
+    return {"base_perplexity": statistics.geometric_mean(parts)} if parts else {}
 
 
 def _spread_pct(seconds: list[float]) -> float:
-    middle = sorted(seconds)[len(seconds) // 2]
-    return 100 * (max(seconds) - min(seconds)) / middle
+    return 100 * (max(seconds) - min(seconds)) / statistics.median_high(seconds)
 
 
 def _derive(point: Point, by_key: dict[str, Point], records: dict[str, dict]) -> dict | None:
@@ -191,10 +191,8 @@ def _extrapolate(point: Point, layers: list[int], rows: tuple[dict, ...]) -> dic
 
 def at_own_depths(layers: list[int], seconds: list[float], full: int) -> float:
     """Least-squares line through (layers, seconds) of one cell, at `full` layers."""
-    mean_l, mean_s = sum(layers) / len(layers), sum(seconds) / len(seconds)
-    spread = sum((x - mean_l) ** 2 for x in layers)
-    slope = sum((x - mean_l) * (s - mean_s) for x, s in zip(layers, seconds, strict=True)) / spread
-    return mean_s + slope * (full - mean_l)
+    slope, intercept = statistics.linear_regression(layers, seconds)
+    return intercept + slope * full
 
 
 def at_anchor(layers: list[int], seconds: list[float], full: int) -> float:
