@@ -265,7 +265,7 @@ def test_rows_beside_the_vocabulary_are_a_whole_number(wrong):
 def test_what_a_folder_holds_in_place_of_a_config_is_told(file, told, tmp_path):
     (tmp_path / file).write_text("{}")
     with pytest.raises(UnknownModel, match=f"without config.json but .*{told}"):
-        load(str(tmp_path))
+        catalog.load(str(tmp_path))
 
 
 def test_a_folder_without_config(tmp_path):
