@@ -64,12 +64,14 @@ def at_point(s, number: int = 3, op: str = "measure") -> int:
     return pid
 
 
-def finish(s, pid: int, say: str = "", **rerun) -> None:
+def finish(s, pid: int, say: str = "", **rerun) -> int:
+    """The code that the command ended with."""
     before = s.ok()
     ended = s.end(pid)
     s.judge(ended, say)
     s.rerun(**rerun)
     s.kept(before)
+    return ended.code
 
 
 @injection("command killed in mid-point", **SIGNALS)
@@ -83,7 +85,9 @@ def killed_mid_point(s, sig):
 def ctrl_c(s):
     pid = at_point(s)
     os.killpg(pid, signal.SIGINT)
-    finish(s, pid, "interrupted: 2 of 5 points are kept")
+    code = finish(s, pid, "interrupted: 2 of 5 points are kept")
+    if code != 128 + signal.SIGINT:
+        s.seen["unclear"].append(f"Ctrl-C ends with {code}")
 
 
 @injection("Ctrl-C twice", once_more=0.01, later=0.3)
