@@ -80,8 +80,8 @@ def output_root_problem(text: str, profile: str = "") -> str | None:
     """What is wrong with an outputs folder, or with a profile's folder in it; or None."""
     if is_address(text):
         return "is an address; results are written to a folder of this machine: give its path"
-    if not text.strip() or "\0" in text or "$" in text:
-        return "give the path of a folder, without variables"
+    if not text.strip() or not text.isprintable() or "$" in text:
+        return "give the path of a folder, in one line and without variables"
     try:
         folder = output_root(text).resolve()
         wrong = place_problem(folder)

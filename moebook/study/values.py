@@ -34,6 +34,9 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen: set = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                merged = "keys are not merged (<<): write them out"
+                raise yaml.MarkedYAMLError(problem=merged, problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, (list, dict)):
                 odd = f"key {key!r} is no name"
@@ -233,7 +236,7 @@ def number_hint(given: Any, whole: bool) -> str:
     except (TypeError, ValueError):
         return ""
     quoted = isinstance(given, str) and given.strip().lstrip("+-").isdigit()  # another hint's
-    if quoted or isinstance(given, bool) or not math.isfinite(number):
+    if quoted or isinstance(given, int) or not math.isfinite(number):
         return ""
     if whole and number.is_integer() and abs(number) < 1e15:
         where = " in YAML" if isinstance(given, str) else ""

@@ -23,6 +23,7 @@ FILES = {
     "a key twice": "repeats: 3\nrepeats: 4\n",
     "two documents": "repeats: 3\n---\nrepeats: 4\n",
     "a list": "- 1\n",
+    "keys of another mapping": "seed: 0\n<<: {repeats: 4}\n",
     "an octal number": "repeats: 010\n",
     "a number of base sixty": "point_limit_minutes: 1:30\n",
     "a set": "batches: !!set {1, 2}\n",
@@ -30,6 +31,7 @@ FILES = {
 PAIRS = [
     ("00", "profile", {"profile": "a" * 300}),
     ("01", "output_root", {"output_root": "x" * 5000}),
+    ("01", "output_root", {"output_root": "a\nb"}),
     ("01", "point_limit_minutes", {"point_limit_minutes": 1e300}),
     ("02", "reduced_layers", {"reduced_layers": [4], "models": ["Mixtral-8x7B-v0.1"]}),
     ("02", "reduced_layers", {"reduced_layers": [4, 4], "models": ["Mixtral-8x7B-v0.1"]}),
@@ -150,6 +152,17 @@ def test_parameters_that_do_not_go_together_are_told(
     file.write_text(yaml.safe_dump(given))
     said = refused(monkeypatch, capsys, "plan", file)
     assert f"{key}" in said and file.name in said and "hush" not in said
+
+
+@pytest.mark.parametrize("number", ["02", "03", "09"])
+def test_a_model_of_the_catalog_is_one_in_any_case(number, tmp_path):
+    key, section = "llms" if number == "09" else "models", sections.find(number)
+    plans = []
+    for name in ("tiny-mixtral", "TINY-Mixtral"):
+        file = tmp_path / f"{section.stem}.yaml"
+        file.write_text(yaml.safe_dump({key: [name]}))
+        plans.append(inputs.call(["plan", file, "--json"]))
+    assert plans[0] == plans[1] and plans[0].code == 0
 
 
 @pytest.mark.parametrize("key, value", [(k, v) for k, each in CONFIGS.items() for v in each])
