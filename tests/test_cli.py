@@ -3,6 +3,7 @@ code."""
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -238,3 +239,13 @@ def test_python_m_moebook_is_the_command():
         timeout=60,
     )
     assert done.returncode == 0 and done.stdout == "nothing is measured yet\n"
+
+
+def test_a_backend_for_windows_is_no_matter_of_a_command(monkeypatch, capsys):
+    from moebook.__main__ import main
+
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    monkeypatch.setattr("sys.argv", ["moebook", "models", "tiny-mixtral"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code and "MPLBACKEND" not in os.environ
