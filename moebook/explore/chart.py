@@ -21,7 +21,8 @@ SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v"
 SYMBOLS |= {"P": "cross", "X": "x", "<": "triangle-left", ">": "triangle-right", "h": "hexagon"}
 LAYERS = ("limit", "predicted")
 GREY = "#9a9a9a"
-ROW_PX, LEGEND_PX, FOOT_PX, GAP = 250, 76, 66, 0.05
+ROW_PX, LEGEND_PX, FOOT_PX, GAP = 250, 92, 66, 0.05
+BUTTONS_PX = 26  # plotly's, above the legend
 WIDTH_PX = 850  # of a picture in a narrow window
 MOST_TICKS = 7
 GRID = {"gridcolor": "#e8e8e8", "linecolor": "#888", "ticks": "outside", "zeroline": False}
@@ -130,14 +131,16 @@ def pale(colour: str) -> str:
 def _layout(rows: pd.DataFrame, spec: Spec, panels: list[str], layers: tuple[str, ...]) -> dict:
     high, wide = lines.shape_of(len(panels), "page", spec.panels_in_row)
     foot_px = FOOT_PX + (7 * max(map(len, spec.names)) if _is_upright(spec) else 0)
+    height = ROW_PX * high + LEGEND_PX + foot_px
+    under_buttons = {"y": 1 - BUTTONS_PX / height, "yref": "container", "yanchor": "top"}
     layout = {
         "template": "none",
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "font": FONT,
-        "height": ROW_PX * high + LEGEND_PX + foot_px,
+        "height": height,
         "margin": {"l": 74, "r": 12, "t": LEGEND_PX, "b": foot_px},
-        "legend": {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"},
+        "legend": {"orientation": "h", "x": 0, **under_buttons},
         "hoverlabel": {"align": "left", "bgcolor": "white", "font": {"size": 12}},
         "hovermode": "closest",
         "annotations": [_under(spec, _key(rows, spec, layers), foot_px)],

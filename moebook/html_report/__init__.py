@@ -17,6 +17,7 @@ from moebook.html_report import words
 from moebook.plot import style
 from moebook.plot.figure import SectionFigure
 from moebook.results import cards, page
+from moebook.results.commentary import NOT_PLANNED
 from moebook.sections import profile as whole_profile
 from moebook.workbook import NoResults, Run
 
@@ -35,18 +36,22 @@ def build(profile: str, output_root: str | None = None) -> str:
             without.append(f"{run.section.stem}: {error}")
             continue
         run.verdicts = [one for one in verdicts if one.notebook == run.section.stem]
-        parts.append((run.section.stem, _title(run), _section(run)))
+        parts.append((run, _title(run)))
     if not parts:
         raise ValueError(f"nothing to report of profile {profile!r}; {without[-1]}")
-    links = "".join(f'<li><a href="#{stem}">{escape(title)}</a></li>' for stem, title, _ in parts)
+    links = "".join(
+        f'<li><a href="#{run.section.stem}">{escape(title)}</a> {_finding(run)}</li>'
+        for run, title in parts
+    )
     lacking = "".join(f"<li>{escape(line)}</li>" for line in without)
     body = [
         f"<h1>moebook, profile {escape(profile)}</h1>",
-        f"<p>{escape(words.ABOUT)}</p><ul>{links}</ul>",
+        f"<p>{escape(words.ABOUT)}</p><h2>What was found</h2><ul>{links}</ul>",
         f"<p>Not in this report:</p><ul>{lacking}</ul>" * bool(lacking),
         "<h2>The source's claims</h2>",
-        cards.html_cards(verdicts).html,
-        *(f'<h2 id="{stem}">{escape(title)}</h2>{html}' for stem, title, html in parts),
+        f"<p>{cards.counted(verdicts)}. {escape(words.CARDS)}</p>",
+        cards.by_section(verdicts).html,
+        *(f'<h2 id="{r.section.stem}">{escape(title)}</h2>{_section(r)}' for r, title in parts),
         "<h2>Where the numbers are from</h2>",
         "".join(f"<p>{escape(line)}</p>" for line in origins),
         f"<p>{escape(words.KINDS)}</p>",
@@ -67,6 +72,12 @@ def _title(run: Run) -> str:
     return first.splitlines()[0].lstrip("# ")
 
 
+def _finding(run: Run) -> str:
+    """The section's answer, in its first sentence."""
+    told, _ = page.said(run.section.commentary.headline(run.table))
+    return page.inline(" ".join(told[:1]).removeprefix("**Finding.** "))
+
+
 def _section(run: Run) -> str:
     """The box, every figure with its commentary, and what it was measured on."""
     shared = "moebook.plot"  # figures from there judge the section's own: they stand last
@@ -77,17 +88,21 @@ def _section(run: Run) -> str:
 
 
 def _figure(run: Run, figure: SectionFigure) -> str:
-    """The drawing, its caption with the device, its data, and what it says; or why it is not
-    drawn."""
+    """The drawing, its caption with the devices, its data, and what it says; or why it is not
+    drawn: what the plan leaves out, in its last words alone."""
     say = getattr(run.section.commentary, figure.__name__, None)
-    said = page.bullets(say(run.table)) if say else ""
+    text = say(run.table) if say else ""
+    said = page.bullets(text)
     try:
         fig, rows = figure(run.table)
     except ValueError as error:
-        return page.fold(f"{figure.name}: not drawn", f"<p>{escape(str(error))}</p>{said}")
+        title = f"{figure.title} ({figure.name}): not drawn"
+        why = text if text.startswith(NOT_PLANNED) else f"{error} {text}"
+        return page.fold(title, f"<p>{page.inline(why)}</p>")
     files = style.files(fig, rows, figure.name, ("svg",), "page")
     caption = page.inline(" ".join((figure.__doc__ or "").split("\n\n")[0].split()))
-    caption += f" {escape(', '.join(run.table['device'].dropna().unique()))}."
+    devices = rows["device"] if "device" in rows else run.results.table["device"]
+    caption += f" {escape(', '.join(devices.dropna().unique()))}."
     name = f"{run.section.stem}-{figure.name}.csv"
     data = b64encode(files[f"{figure.name}.csv"]).decode()
     link = f'<a download="{name}" href="data:text/csv;base64,{data}">CSV</a>'

@@ -6,4 +6,8 @@ ABOUT = (
     "What MoE-Inference-Bench claims of the inference of Mixture-of-Experts models, measured again "
     "with vLLM: a verdict on each claim, then each section's figures with the rows behind them."
 )
+CARDS = (
+    "Each line opens to a section's cards, each card to its cells, checks and rule. On other "
+    "conditions: devices, lengths or models are not the source's."
+)
 KINDS = f"Kinds of number: {', '.join(f'{word} ({of})' for word, of in KIND_MEANINGS.items())}."

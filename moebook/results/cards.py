@@ -9,7 +9,7 @@ from html import escape
 import pandas as pd
 
 from moebook.results.findings import Check, PartResult, Regime, Verdict
-from moebook.results.page import LINE, VERDICTS, Html, chip, fold, table
+from moebook.results.page import LINE, VERDICTS, Html, chip, fold, inline, table
 
 MOST_CELLS = 12  # of a part that a card names
 MOST_NAMED = 1  # of the cells of one state, in a line
@@ -142,7 +142,7 @@ def html_card(v: Verdict) -> str:
     return (
         f'<details style="{look};margin:3px 0"><summary style="cursor:pointer">'
         f"{chip(v.verdict, v.label)} <b>{escape(v.id)}</b> {escape(v.statement)}<br>"
-        f'<span style="font-size:90%">{escape("; ".join(in_short(v)))}</span></summary>'
+        f'<span style="font-size:90%">{inline("; ".join(in_short(v)))}</span></summary>'
         f'<table style="font-size:90%">{rows}</table></details>'
     )
 

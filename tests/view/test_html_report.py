@@ -63,7 +63,7 @@ def test_every_figure_of_every_section_is_there_with_its_data_or_its_reason():
         for name in run.section.figures:
             drawn = f'<figure id="{run.section.stem}-{name}"><svg' in html()
             data = f'download="{run.section.stem}-{name}.csv" href="data:text/csv' in html()
-            assert (drawn and data) or f"{name}: not drawn" in html(), (run.section.stem, name)
+            assert (drawn and data) or f"({name}): not drawn" in html(), (run.section.stem, name)
 
 
 def test_what_judges_a_section_stands_after_its_own_figures():
@@ -75,6 +75,7 @@ def test_the_verdicts_of_all_claims_come_first():
     found, origins = shipped.verdicts(PROFILE)
     summary = html()[: html().index("<figure")]
     assert all(f"<b>{v.id}</b>" in summary and v.label in summary for v in found)
+    assert summary.index("What was found") < summary.index("Trained without balancing")
     assert all(line.split(";")[0].split("(")[0][:40] in html() for line in origins)
 
 

@@ -132,7 +132,9 @@ class WhatIf:
         self.chart.figure = self.draw(self.table)
         self.said.value = page.inline(commentary.headline(self.table))
         told = (f(self.table).splitlines() for f in (commentary.memory, commentary.curves))
-        self.sure.value = "<br>".join(page.inline(line) for lines in told for line in lines)
+        self.sure.value = "<br>".join(
+            page.inline(line.removeprefix("- ")) for lines in told for line in lines
+        )
         self.code.value = f"<pre>{html.escape(code(*self.setups))}</pre>"
 
     def _exporter(self, name: str) -> Callable:
