@@ -18,6 +18,7 @@ from moebook.problems import Told
 
 NAMES = {"x": "x axis", "line": "lines", "panel": "panels", "over": "ratio to"}
 ALL, NONE, VALUES = ("all", ""), ("–", ""), ("– (values)", "")  # "" stands for None
+RATIO = "_ratio"  # to a baseline: the end of a metric's name in rows that are shown or saved
 HEADLESS = "The explorer is for a live kernel: open this notebook in JupyterLab or VS Code and run "
 HEADLESS += "this cell to use it."
 EXPORTS = ("pdf", "svg", "csv")
@@ -228,7 +229,16 @@ class Explorer:
 
     def _show_rows(self, _button) -> None:
         vary = [c for c in choosing.COLUMNS if c in self.rows and self.drawn[c].nunique() > 1]
-        self.told.value = hover.table(self.drawn, vary, self.spec.metric)
+        metric = self.spec.metric + RATIO * (self.spec.level_label is not None)
+        self.told.value = hover.table(self._named(self.drawn), vary, metric)
+
+    def _named(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Ratios under a name of their own, without limits, which are in the metric's unit."""
+        if self.spec.level_label is None:
+            return rows
+        metric = self.spec.metric
+        own = {f"{metric}{end}": f"{metric}{RATIO}{end}" for end in ("", "_lo", "_hi")}
+        return rows.drop(columns=[c for c in rows if c.startswith("floor_")]).rename(columns=own)
 
     def _exporter(self, name: str) -> Callable:
         def export(_button) -> None:
@@ -236,7 +246,7 @@ class Explorer:
             stem = f"explorer_{self.view.name}_{self.choice.metric}"
             stem = "".join(c if c.isalnum() or c == "_" else "_" for c in stem)
             formats = () if name == "csv" else (name,)
-            files = style.save(fig, rows, self.source.out, stem, formats)
+            files = style.save(fig, self._named(rows), self.source.out, stem, formats)
             wanted = next(file for file in files if file.suffix == f".{name}")
             self.told.value = f"written: <code>{html.escape(str(wanted))}</code>"
 

@@ -199,6 +199,17 @@ def test_exports_are_written_where_results_lie_and_said(tmp_path):
         assert file.read_bytes().startswith(start) and file.name in one.told.value
 
 
+def test_rows_of_ratios_do_not_bear_the_metrics_unit(tmp_path):
+    one = explorer(out=tmp_path, wish={"over": ("top_k", 1)})
+    for name in ("save CSV", "show rows"):
+        next(b for b in one.buttons if b.description == name).click()
+    (file,) = tmp_path.glob("*.csv")
+    head = file.read_text().splitlines()[0].split(",")
+    assert "throughput_tok_s_ratio" in head and "throughput_tok_s" not in head
+    assert not any(name.startswith("floor_") for name in head)
+    assert ">throughput_tok_s_ratio</th>" in one.told.value
+
+
 def test_the_rows_of_the_picture_are_a_table():
     one = explorer()
     next(b for b in one.buttons if b.description == "show rows").click()
