@@ -174,8 +174,8 @@ def test_a_small_grid_has_as_many_panels_as_values():
     cross = [line for line in fig.axes[0].lines if line.get_label() == "infeasible"]
     assert [list(line.get_xdata()) for line in cross] == [[4]]
     assert cross[0].get_color() == named(fig.axes[0], "series")[2].get_color()
-    one, _ = f.ffn_scaling(t.grid(ffn=(1792,), experts=(8,), active=(2,)))
-    assert len(one.axes) == 1 and list(named(one.axes[0], "series")[0].get_xdata()) == [1792]
+    with pytest.raises(ValueError, match="expert_ffn_dim has one value in the grid"):
+        f.ffn_scaling(t.grid(ffn=(1792,), experts=(8,), active=(2,)))
     three, _ = f.expert_scaling(t.grid(ffn=t.FFN[:3]), width="column")
     assert len(three.axes) == 3
     assert [ax.xaxis.get_tick_params()["labelbottom"] for ax in three.axes] == [False, True, True]
