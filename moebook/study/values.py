@@ -70,7 +70,10 @@ def read_yaml(path: str | Path) -> dict:
     def fail(value: Any, allowed: str) -> ParameterError:
         return ParameterError([Problem(str(path), "(file)", value, allowed)])
 
-    if path.exists() and not (path.is_file() or path.is_dir() or path.is_relative_to("/dev/fd")):
+    if path.is_dir():
+        inside = ", ".join(sorted(p.name for p in path.glob("*.yaml"))) or "none ending in .yaml"
+        raise fail(path.name, f"a file: this is a folder; files in it: {inside}")
+    if path.exists() and not (path.is_file() or path.is_relative_to("/dev/fd")):
         raise fail(path.name, "a file: this is a pipe or a device, whose end may never come")
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
@@ -219,7 +222,9 @@ def wrong(error: dict, data: dict, fields: Iterable[str]) -> Wrong:
     if kind == "extra_forbidden":
         return place[0], data.get(place[0]), f"unknown parameter; {choices(place[0], fields)}"
     message = error["msg"][0].lower() + error["msg"][1:]
-    allowed = message.replace("a valid tuple", "a list, such as [1, 2]")
+    name = isinstance(given, str) and given.strip() and not set("[]{},") & set(given)
+    such = f"[{given}]" if name or type(given) in (int, float) else "[1, 2]"
+    allowed = message.replace("a valid tuple", f"a list, such as {such}")
     whole = "int" in kind or kind == "length"
     if hint := number_hint(given, whole) if whole or "float" in kind else "":
         allowed += f"; {hint}"

@@ -136,6 +136,20 @@ def test_a_name_that_is_no_path_is_no_model(name, monkeypatch, capsys):
     assert repr(name) in refused(monkeypatch, capsys, "models", "--", name)
 
 
+@pytest.mark.parametrize(
+    "given, such", [("tiny-mixtral", "[tiny-mixtral]"), (3, "[3]"), ("[1]", "[1, 2]")]
+)
+def test_what_is_no_list_is_shown_as_one(given, such, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "02_quantization.yaml"
+    file.write_text(yaml.safe_dump({"models": given}))
+    assert f"a list, such as {such}" in refused(monkeypatch, capsys, "plan", file)
+
+
+def test_a_folder_of_parameter_files_is_told_with_them(monkeypatch, capsys):
+    said = refused(monkeypatch, capsys, "plan", "params/cpu")
+    assert "this is a folder; files in it: 00_overview.yaml" in said
+
+
 def test_a_word_for_trust_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MOEBOOK_TRUST_REMOTE_CODE", "maybe")
     folder = write_checkpoint(tmp_path / "model")
