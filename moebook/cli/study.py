@@ -96,6 +96,7 @@ def measure(
     log = Store(params.output_root, plan).folder / named
     started, counts, left = time.monotonic(), Counter(), Counter()
     with executors.choose(executor, address, log) as chosen:
+        source = chosen.source(plan.device)  # later a node may be lost, which never answers
         own_parts = list(part.of(parts) if part else parts)
         for own, record in product(own_parts, range(1, records + 1)):
             rest = None
@@ -113,7 +114,7 @@ def measure(
                 record=record,
             )
         for own in own_parts:
-            left += Counter(run.unfinished(own, params.output_root, chosen.source(plan.device)))
+            left += Counter(run.unfinished(own, params.output_root, source))
     typer.echo(json.dumps(counts))
     if left:
         told = ", ".join(f"{n} {status}" for status, n in left.items())

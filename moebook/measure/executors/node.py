@@ -31,6 +31,7 @@ from moebook.study.plan import Point
 FORWARDED = ("MOEBOOK_", engine.VARIABLES, "HF_HUB_OFFLINE")
 # Secrets, and what is true of one machine only; nor any *_KEY.
 KEPT_BACK = ("MOEBOOK_ENDPOINT_", lock.VARIABLE, engine.OF_ONE_HOST)
+PROBE_S = 120.0  # for each node's answer: a process of Ray's starts, and imports moebook
 # Set for this node, so they stand.
 _own = frozenset(name for name in os.environ if name.startswith(engine.VARIABLES))
 _kept: dict[str, WorkerHandle] = {}  # by the devices that its process sees
@@ -290,14 +291,14 @@ def probe(ray, kind: str) -> dict[str, dict]:
         asked[one["NodeID"]] = task.remote(environment(), kind)
     for name, reply in asked.items():
         try:
-            found[name] = ray.get(reply)
+            found[name] = ray.get(reply, timeout=PROBE_S)
         except ray.exceptions.RayTaskError as error:
             raise ValueError(
                 f"a node of this Ray cluster cannot run moebook ({first_line(error.cause)}): "
                 "install the same moebook on every node"
             ) from None
         except ray.exceptions.RayError:
-            continue  # gone since
+            continue  # gone since, or does not answer
     return found
 
 
