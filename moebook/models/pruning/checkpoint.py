@@ -17,6 +17,24 @@ if TYPE_CHECKING:
 
 MAX_SHARD_BYTES = 2 * 1024**3
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+# PyTorch's names of the dtypes that safetensors spells so.
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 _LAYER = re.compile(r"\.(\d+)\.")
 
 
@@ -163,9 +181,10 @@ def _header(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
         tensors = {}
         for name in shard.keys():  # noqa: SIM118
             part = shard.get_slice(name)
-            shape = part.get_shape()
-            none_of_it = part[:0] if shape else shard.get_tensor(name)
-            tensors[name] = torch.empty(shape, dtype=none_of_it.dtype, device="meta")
+            if part.get_dtype() not in _DTYPES:
+                raise CheckpointError(f"{path}: {name} has the unknown dtype {part.get_dtype()}")
+            dtype = getattr(torch, _DTYPES[part.get_dtype()])
+            tensors[name] = torch.empty(part.get_shape(), dtype=dtype, device="meta")
         if not tensors:
             raise CheckpointError(f"{path} holds no tensor; download it again")
         return tensors, shard.metadata() or {}
