@@ -29,7 +29,7 @@ from moebook.results.schema import method_kind
 from moebook.sections.model_comparison import breakdown
 from moebook.sections.model_comparison.breakdown import parameter_breakdown
 from moebook.sections.model_comparison.enrich import accuracy_rows, on_front
-from moebook.sections.model_comparison.params import ALL_LLMS, LLMS
+from moebook.sections.model_comparison.params import ALL_LLMS
 
 __all__ = ["energy", "parameter_breakdown", "predicted_vs_measured"]
 
@@ -276,7 +276,7 @@ COUNTED = (
     ),
 )
 VIEWS = (
-    View("Fig 3: language models", LLMS, "model", "series"),
+    View("Fig 3: language models", ALL_LLMS, "model", "series"),
     View("Fig 4: vision-language models", "vlms", "model", "series"),
     *COUNTED,
 )
