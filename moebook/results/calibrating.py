@@ -7,6 +7,7 @@ holds each point with what was predicted of it while it was left out."""
 
 import datetime
 import hashlib
+from collections.abc import Container
 from pathlib import Path
 
 import pandas as pd
@@ -25,9 +26,12 @@ TABLES = "*/*/results.parquet"
 MODELS = 3  # least, so that a model's interval rests on two others
 
 
-def calibrate(root: Path, to: Path) -> list[tuple[Path, Calibration]]:
+def calibrate(
+    root: Path, to: Path, held_out: Container[str] = ()
+) -> list[tuple[Path, Calibration]]:
     """Write the points with their left-out predictions, and a file a kind of card, into a folder;
-    each file, and what is in it. ValueError where the points are too few, and before anything is
+    each file, and what is in it. held_out: results that the fit does not see, as
+    `2xh200/03_pruning`. ValueError where the points are too few, and before anything is
     fitted where a folder cannot be one."""
     for option, folder in (("--outputs", root), ("--to", to)):
         try:
@@ -36,7 +40,7 @@ def calibrate(root: Path, to: Path) -> list[tuple[Path, Calibration]]:
             wrong = error.strerror
         if wrong:
             raise ValueError(f"{option}: given {str(folder)!r}; {wrong}; give the path of a folder")
-    points, made = build(root)
+    points, made = build(root, held_out)
     to.mkdir(parents=True, exist_ok=True)
     points.to_csv(to / POINTS, index=False, float_format="%.6g")
     found = [(to / f"{calibration.device_kind}.yaml", calibration) for calibration in made]
@@ -45,9 +49,9 @@ def calibrate(root: Path, to: Path) -> list[tuple[Path, Calibration]]:
     return found
 
 
-def build(root: Path) -> tuple[pd.DataFrame, list[Calibration]]:
+def build(root: Path, held_out: Container[str] = ()) -> tuple[pd.DataFrame, list[Calibration]]:
     """The points with their left-out predictions, and one calibration a kind of card."""
-    points = read(root)
+    points = read(root, held_out)
     if points["skeleton"].nunique() < MODELS:
         raise ValueError(
             f"{root}: measured points of {points['skeleton'].nunique()} model; intervals come from "
@@ -66,10 +70,12 @@ def build(root: Path) -> tuple[pd.DataFrame, list[Calibration]]:
     return _shipped(points), made
 
 
-def read(root: Path) -> pd.DataFrame:
+def read(root: Path, held_out: Container[str] = ()) -> pd.DataFrame:
     """One row per measured point of an outputs folder that can calibrate, each once."""
     found = []
     for path in sorted(root.glob(TABLES)):
+        if "/".join(path.parts[-3:-1]) in held_out:
+            continue
         table = pd.read_parquet(path)
         if (table["status"] == "ok").any():
             found.append(usable(summarize(table)).assign(profile=path.parts[-3]))
