@@ -2,6 +2,7 @@
 they widen, and say so, beyond what was measured."""
 
 import math
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moebook import paths
 from moebook.models import catalog
 from moebook.models.edit import edit
 from moebook.predict import scoring, shipped
-from moebook.predict.columns import skeleton
+from moebook.predict.case import architecture
+from moebook.predict.columns import add_predictions, skeleton, usable
 from moebook.predict.shipped import LEVELS
 from moebook.predict.what_if import predict
+from moebook.results.table import summarize
 from moebook.study.settings import EngineSettings, Workload
 
 OLMOE = catalog.load("OLMoE-1B-7B-0125")
@@ -53,6 +57,23 @@ def test_intervals_cover_what_they_say_of_models_left_out(points, metric):
         covered = sum(share * n for share, n in found) / sum(n for _, n in found)
         print(f"{metric}: {level} % intervals hold {100 * covered:.1f} %")
         assert abs(covered - level / 100) < 0.06, (metric, level, covered)
+
+
+def test_results_that_no_fit_ever_saw_are_predicted():
+    """The goal of a median error of 5 % of TPOT, and intervals that hold what they say."""
+    held_out = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/calibrate.py"))[
+        "HELD_OUT"
+    ]
+    tables = [paths.reference() / name / "results.parquet" for name in held_out]
+    rows = pd.concat([usable(summarize(pd.read_parquet(file))) for file in tables])
+    rows = rows.drop(columns=["case", "format", "skeleton", "calibrates"])
+    assert len(rows) >= 90 and not set(rows["point_id"]) & {p["point_id"] for p in shipped.points()}
+    rows = add_predictions(rows, architecture)
+    assert (rows["predicted_how"] == "calibrated").all()
+    for metric, most in (("tpot_s", 0.05), ("ttft_s", 0.15)):
+        low, high = rows[f"predicted_{metric}_lo95"], rows[f"predicted_{metric}_hi95"]
+        assert rows[metric].between(low, high).mean() >= 0.9, metric
+        assert (rows[f"predicted_{metric}"] / rows[metric] - 1).abs().median() <= most, metric
 
 
 def told(arch, settings, work, device="h200"):
