@@ -60,6 +60,24 @@ def test_equal_results_lie_within_each_others_ranges(own):
     assert (table["ratio"] == 1).all() and table["within"].all()
 
 
+def test_copies_of_the_reference_are_told_and_left_out(own, tmp_path):
+    shipped, folder = (root / "h200" / SECTION.stem for root in (paths.reference(), tmp_path))
+    plan = SECTION.plan(own)
+    some = sorted((shipped / "points").glob("*.json"))[:3]
+    for file in some:
+        shutil.copyfile(file, folder / "points" / file.name)
+        shutil.rmtree(folder / "records" / file.stem, ignore_errors=True)
+        if (more := shipped / "records" / file.stem).exists():
+            shutil.copytree(more, folder / "records" / file.stem)
+    found = agreement.compare(own, plan, SECTION.enrich)
+    assert found.text.endswith("; 3 more are the reference's own")
+    assert (found.table["ratio"] > 1).all()
+    shutil.rmtree(folder)
+    shutil.copytree(shipped, folder)
+    found = agreement.compare(own, plan, SECTION.enrich)
+    assert found.table.empty and found.text.endswith("points are the reference's own")
+
+
 def test_where_there_is_nothing_of_ones_own_it_says_so(own, tmp_path):
     params = own.model_copy(update={"output_root": str(tmp_path / "empty")})
     found = agreement.compare(params, SECTION.plan(params), SECTION.enrich)

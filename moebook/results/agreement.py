@@ -46,7 +46,8 @@ class Compared:
 
 
 def compare(params: NotebookParams, plan: Plan, enrich: loading.Enrich) -> Compared:
-    """Own over reference for each point of the plan that both measured."""
+    """Own over reference for each point of the plan that both measured. Points whose times are the
+    reference's to the last digit are its own, copied, and say nothing: they are left out."""
     own = loading.own_results(params, plan, enrich)
     if own is None:
         return Compared(_empty(), f"{plan.notebook}: nothing of this plan was measured here")
@@ -60,11 +61,15 @@ def compare(params: NotebookParams, plan: Plan, enrich: loading.Enrich) -> Compa
     where = f"{_device(own)} over the reference's {_device(reference)}"
     if table.empty:
         return Compared(table, f"{plan.notebook}: no point has a number on both sides ({where})")
+    copied = table["own_s"] == table["reference_s"]
+    table = table[~copied]
+    if table.empty:
+        return Compared(table, f"{plan.notebook}: its {len(copied)} points are the reference's own")
     middle, worst = table["ratio"].median(), table.loc[(table["ratio"] - 1).abs().idxmax(), "ratio"]
     return Compared(
         table,
         f"{plan.notebook}: {len(table)} points, {where}: median ratio {middle:.3f}, farthest "
-        f"{worst:.3f}",
+        f"{worst:.3f}" + f"; {copied.sum()} more are the reference's own" * bool(copied.any()),
     )
 
 
