@@ -198,3 +198,13 @@ def test_a_file_of_measured_accuracies_is_checked_when_planned(tmp_path):
     path.write_text('{"tiny-mixtral": {"boolq": {"acc,none": 50}}}')
     with pytest.raises(ParameterError, match="from 0 to 1"):
         plan(accuracy_file=str(path))
+
+
+def test_a_model_too_large_for_two_cards_is_run_by_depth_and_shallower_ones_whole():
+    plan = shipped("2xh200")[1]
+    depths = {p.architecture.name: p.is_derived for p in plan.points}
+    assert [name for name, derived in depths.items() if derived] == ["Qwen3-235B-A22B-FP8"]
+    assert {"Qwen3-235B-A22B-FP8[L=32]", "Qwen3-235B-A22B-FP8[L=64]"} < set(depths)
+    given = {**shipped("2xh200")[0].model_dump(), "reduced_layers": [32, 95]}
+    with pytest.raises(ParameterError, match="95; at most the 94 layers of Qwen3-235B-A22B-FP8"):
+        build(sections.find(STEM).params, given, "here")
