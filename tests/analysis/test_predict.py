@@ -265,7 +265,7 @@ def test_ones_own_results_make_a_calibration_that_the_command_reads(tmp_path, mo
     table = points(models=MODELS[:3]).assign(
         point_id=lambda t: t.index.astype(str), profile="mine", engine_version="vllm 0.26.0"
     )
-    monkeypatch.setattr(calibrating, "read", lambda root: table)
+    monkeypatch.setattr(calibrating, "read", lambda *_: table)
     monkeypatch.setattr(calibrating, "fit_reserve", lambda points: shipped.load("h200").reserve)
     monkeypatch.setattr(calibrating, "_shipped", lambda points: points[["point_id", "model"]])
     run = CliRunner().invoke
@@ -274,7 +274,7 @@ def test_ones_own_results_make_a_calibration_that_the_command_reads(tmp_path, mo
     own = ["predict", MODELS[0], "--calibration", str(tmp_path / "h100.yaml"), "--json"]
     rows = json.loads(run(cli.app, own, catch_exceptions=False).stdout)
     assert {row["device"] for row in rows} == {"h100"} and rows[0]["tpot_s"] > 0
-    monkeypatch.setattr(calibrating, "read", lambda root: table[table["model"] == MODELS[0]])
+    monkeypatch.setattr(calibrating, "read", lambda *_: table[table["model"] == MODELS[0]])
     with pytest.raises(ValueError, match="measured points of 1 model"):
         calibrating.calibrate(tmp_path, tmp_path)
     with pytest.raises(ValueError, match="is no file of `moebook calibrate`"):

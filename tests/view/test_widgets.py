@@ -261,7 +261,8 @@ def test_the_notebooks_call_takes_the_table_of_the_figures_and_other_profiles(
     run.explore("models", metric="total_parameters")
     source, views, wish = given[0]
     assert source.table is run.table and views[0].name == "Fig 3: language models"
-    assert list(source.others) == ["h100"] and len(source.rows(("h200", "h100"))) > len(run.table)
+    assert list(source.others) == ["2xh200", "h100"]
+    assert len(source.rows(("h200", "h100"))) > len(run.table)
     assert source.folder_of("h100") == shipped.REFERENCE / "h100" / "09_model_comparison"
     assert wish == {"view": "models", "metric": "total_parameters"}
 
@@ -269,7 +270,7 @@ def test_the_notebooks_call_takes_the_table_of_the_figures_and_other_profiles(
 def test_ones_own_results_stand_beside_the_references(tmp_path):
     res = replace(shipped.results("h200", "09_model_comparison"), is_reference=False)
     others = workbook.others_of(run_of(res, tmp_path))
-    assert list(others) == ["h100", "h200 (reference)"]
+    assert list(others) == ["2xh200", "h100", "h200 (reference)"]
     table, folder = others["h200 (reference)"]()
     assert folder == shipped.REFERENCE / "h200/09_model_comparison"
     assert len(table) == len(res.shown)
