@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from moebook import cli, engine
+from moebook import cli
 from moebook.models import catalog, fitting, sharding, sizes
 from moebook.models.sharding import Split
 
@@ -77,29 +77,12 @@ def test_what_fits_is_the_most_that_the_sharding_rule_lets_in():
     assert all(row["weight_bytes"] is None and row["sequences"] == 0 for row in refused)
 
 
-class Registry:
-    """An engine that has one class."""
-
-    @staticmethod
-    def registry_words(classes):
-        return f"made-up 1.0 has a class {', '.join(classes)}"
-
-
 def refusal(monkeypatch, capsys, *arguments: str) -> str:
     monkeypatch.setattr(sys, "argv", ["moebook", "models", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert capsys.readouterr().out == ""
     return ended.value.code
-
-
-def test_what_transformers_does_not_know_is_told_in_both_their_words(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(engine, "load", lambda: Registry)
-    config = {"model_type": "mimo", "architectures": ["MiMoForCausalLM"]}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    told = refusal(monkeypatch, capsys, str(tmp_path))
-    assert "knows neither model_type 'mimo' nor a class MiMoForCausalLM" in told
-    assert told.endswith("; the engine: made-up 1.0 has a class MiMoForCausalLM")
 
 
 @pytest.mark.parametrize(

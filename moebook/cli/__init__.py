@@ -45,31 +45,14 @@ for group in (study, results, models, predict):
 def main() -> None:
     """Entry point: errors a user can mend are one message on standard error, without a
     traceback."""
-    from moebook.models.architecture import UnknownModel
-
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal has no sign for is spelled out
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except UnknownModel as error:
-        sys.exit(without_secrets(f"moebook: {error}{_engine_words(error.classes)}"))
     except (Told, ValueError) as error:
         sys.exit(without_secrets(f"moebook: {error}"))
     except OSError as error:  # a disk, a limit or a file of this machine
         sys.stdout = None
         words = f"moebook: {error.strerror or error}: {error.filename or 'standard output'}"
         sys.exit(without_secrets(words))
-
-
-def _engine_words(classes: tuple[str, ...]) -> str:
-    """What the engine says of model classes that transformers does not know; empty where none is in
-    question. The two may differ: the engine has classes of its own."""
-    if not classes:
-        return ""
-    from moebook import engine
-
-    try:
-        return f"; the engine: {engine.load().registry_words(classes)}"
-    except ImportError as error:
-        return f"; the engine cannot be asked ({error})"

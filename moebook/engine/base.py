@@ -45,10 +45,6 @@ class Engine(Protocol):
     def prepare(cls, on_gpu: bool) -> None:
         """Import what engines need, once in a process, before the first."""
 
-    @classmethod
-    def registry_words(cls, classes: tuple[str, ...]) -> str:
-        """What the engine says of model classes, by the names that configs give them."""
-
     def __init__(
         self,
         settings: EngineSettings,

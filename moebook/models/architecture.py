@@ -9,7 +9,7 @@ from functools import cached_property
 from moebook.models import checks, generic, own_format, quantization_config
 from moebook.models.attention import AttentionGroup
 from moebook.models.families import conflict, family_of, language_config, read_shape
-from moebook.models.meta import CannotBuild, UnknownClass
+from moebook.models.meta import CannotBuild
 from moebook.models.number_format import NumberFormat
 from moebook.models.quantization_groups import BadNumberFormat
 from moebook.models.tensors import Counts
@@ -18,11 +18,7 @@ from moebook.problems import Told
 
 class UnknownModel(Told, ValueError):
     """The name is no catalog model, checkpoint folder or Hugging Face id, or its config cannot be
-    read. classes: the model classes that it names, where transformers knows none of them."""
-
-    def __init__(self, text: str, classes: tuple[str, ...] = ()):
-        super().__init__(text)
-        self.classes = classes
+    read."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +131,6 @@ def from_config(config: dict, name: str, source: str, trusted: str | None = None
         raise UnknownModel(f"{name}: its number format cannot be read: {error}") from error
     except KeyError as error:
         raise UnknownModel(f"{name}: its config has no {error}") from error
-    except UnknownClass as error:
-        classes = tuple(config.get("architectures") or ("(none is named)",))
-        raise UnknownModel(f"{name}: its config cannot be read: {error}", classes) from error
     except (CannotBuild, TypeError, ZeroDivisionError) as error:
         nulls = checks.nulls(config) if "NoneType" in str(error) else []
         hint = f" (null in it: {', '.join(nulls)})" if nulls else ""

@@ -157,7 +157,11 @@ def _softmax(layer: Layer, config: Any, layer_type: str | None) -> list[Attentio
         heads = out // value_dim
     if rate := (getattr(config, "compress_rates", None) or {}).get(layer_type):
         return [_compressed(config, heads, head_dim, rate)]
-    return [AttentionGroup(kind, 1, heads, kv_heads, head_dim, value_dim, kv_values, window=window)]
+    group = AttentionGroup(kind, 1, heads, kv_heads, head_dim, value_dim, kv_values, window=window)
+    if index := _rows(layer.tensors, "indexer.k_proj"):  # MiniMax-M3 keeps them in bf16
+        picked = config.index_topk_blocks * config.index_block_size
+        return [replace(group, window=picked, index_bytes=2 * index)]
+    return [group]
 
 
 def _latent(layer: Layer, config: Any, layer_type: str | None) -> AttentionGroup:

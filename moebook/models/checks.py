@@ -55,15 +55,15 @@ ENGINE_TYPES = (
     *("deepseek_v4", "deepseek_v41", "minimax_m3_vl", "step3_vl", "step3_text", "step3p5"),
     *("bailing_moe_v3_vl", "dots3_note", "hy_v4", "muse_glimmer", "ovis", "inkling_model"),
 )
-# Its classes that have the tensors of a family of transformers, by other names.
-ENGINE_NAMES = {
-    **dict.fromkeys(("MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM"), "minimax"),
-    "BailingMoeV2ForCausalLM": "glm4_moe",  # Ling 2.0, Ring 2.0
-}
+# Classes that have the tensors of a family of transformers, by other names.
+OTHER_NAMES = dict.fromkeys(("MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM"), "minimax")
 # Multimodal classes of that registry that transformers does not know: their language part is read.
 ENGINE_CLASSES = frozenset(
     {"KimiVLForConditionalGeneration", "InternVLChatModel", "SkyworkR1VChatModel"}
     | {"Ovis2_5", "Ovis2_6ForCausalLM", "Ovis2_6_MoeForCausalLM", "DeepseekOCRForCausalLM"}
+    | {"Step3VLForConditionalGeneration", "InternS1ForConditionalGeneration"}
+    | {"NemotronH_Nano_VL_V2", "NemotronH_Omni_Reasoning_V3"}
+    | {"NemotronH_Nano_Omni_Reasoning_V3", "NemotronH_Super_Omni_Reasoning_V3"}
 )
 NOT_SIZES = ("quantization_config", "compression_config")  # read by quantization_config.py
 LISTS = ("layer_types", "mlp_only_layers", "no_rope_layers", "moe_layers", "vit_layers")

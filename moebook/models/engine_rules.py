@@ -53,8 +53,7 @@ def unread(arch: Architecture, trained: bool) -> str | None:
     trained: whether the engine loads a checkpoint; with dummy weights it is given the config
     alone."""
     kind, code = arch.config.get("model_type"), arch.config.get("auto_map")
-    respelled = set(arch.config.get("architectures") or []) & set(checks.ENGINE_NAMES)
-    if not (code or respelled) or kind in checks.ENGINE_TYPES or known_type(kind):
+    if kind in checks.ENGINE_TYPES or known_type(kind):
         return None
     if code and trained and catalog.trusted_by_default():
         return None

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from moebook.models import meta
+from moebook.models import engine_built, meta
 from moebook.models.attention import AttentionGroup, attention_groups
 from moebook.models.families import family_of, language_config
 from moebook.models.keys import find, present, value
@@ -78,7 +78,14 @@ def count_catalog() -> dict[str, dict]:
 
 
 def _built_shape(config: dict, remote: str | None = None) -> dict:
-    tensors, text = meta.build(config, remote)
+    groups = None
+    try:
+        tensors, text = meta.build(config, remote)
+    except meta.UnknownClass as error:
+        try:
+            tensors, text, groups = engine_built.build(meta.language_part(config))
+        except engine_built.EngineCannot as told:
+            raise meta.CannotBuild(f"{error}; {told}") from error
     layers, outside = layers_of(tensors)
     if not layers:
         raise meta.CannotBuild(
@@ -87,7 +94,8 @@ def _built_shape(config: dict, remote: str | None = None) -> dict:
         )
     try:
         with meta.quiet():
-            shape = _shape(config, text, layers, outside)
+            groups = groups or attention_groups(layers, text)
+            shape = _shape(config, text, layers, outside, groups)
     except (AttributeError, IndexError, TypeError, ZeroDivisionError) as error:
         raise meta.CannotBuild(
             f"what its {text.model_type} layers are for cannot be told from their tensors "
@@ -112,13 +120,18 @@ def _check_read(text: dict, shape: dict) -> None:
             )
 
 
-def _shape(config: dict, text: Any, layers: list[Layer], outside: list) -> dict:
+def _shape(
+    config: dict,
+    text: Any,
+    layers: list[Layer],
+    outside: list,
+    groups: tuple[AttentionGroup, ...],
+) -> dict:
     top_k = _top_k(text) if any(layer.is_sparse for layer in layers) else 0
     counts = count(layers, outside, top_k)
     heads, hidden = find(text, "heads"), getattr(text, "hidden_size", None)
     if not heads or not hidden:
         raise meta.CannotBuild("its config does not say its attention heads or its hidden size")
-    groups = attention_groups(layers, text)
     dtype = getattr(text, "dtype", None) or config.get("torch_dtype") or "bfloat16"
     kv = next((g for g in groups if g.kv_values), None)
     return {

@@ -55,14 +55,13 @@ def class_config(config: dict):
 def _parsed(config: dict, remote: str | None = None):
     import transformers
 
+    if (part := language_part(config)) is not config:
+        return _parsed(part, remote)
     given = _floats(config)
     for key in ("auto_map", "quantization_config"):
         given.pop(key, None)
     if "thinker_config" in given:  # Qwen-Omni: its talker is no part of the text
         given["enable_audio_output"] = False
-    wrapped = next((given[part] for part in PARTS if isinstance(given.get(part), dict)), None)
-    if wrapped and checks.ENGINE_CLASSES & set(config.get("architectures") or []):
-        return _parsed(wrapped, remote)
     try:
         given["model_type"] = _known_type(config)
     except UnknownClass:
@@ -88,19 +87,19 @@ def _parsed(config: dict, remote: str | None = None):
         raise CannotBuild(_first_words(error)) from error
 
 
+def language_part(config: dict) -> dict:
+    """The language model's part of a multimodal model that the engine alone knows; else the whole
+    config."""
+    if not checks.ENGINE_CLASSES & set(config.get("architectures") or []):
+        return config
+    return next((config[part] for part in PARTS if isinstance(config.get(part), dict)), config)
+
+
 def _respell(given: dict) -> None:
     """First spellings of a family that transformers' class reads otherwise, in place."""
     kinds = given.get("attn_type_list")
     if kinds and given["model_type"] == "minimax":  # 1 for softmax attention
         given["layer_types"] = [("linear_attention", "full_attention")[kind] for kind in kinds]
-    if given["model_type"] == "glm4_moe":  # Bailing's
-        for own, key in (
-            ("num_experts", "n_routed_experts"),
-            ("num_shared_experts", "n_shared_experts"),
-            ("use_qkv_bias", "attention_bias"),
-        ):
-            if own in given:
-                given.setdefault(key, given[own])
     experts = given.get("moe_num_experts")
     if isinstance(experts, list) and given["model_type"] == "ernie4_5_vl_moe":
         if len(set(experts)) > 1:  # of text and of images; the engine's class wants the same, too
@@ -131,8 +130,8 @@ def _known_type(config: dict) -> str:
     kind = config.get("model_type")
     unreadable = checks.unreadable_type(config, transformers.CONFIG_MAPPING)
     for name in config.get("architectures") or []:
-        if name in checks.ENGINE_NAMES:
-            return checks.ENGINE_NAMES[name]
+        if name in checks.OTHER_NAMES:
+            return checks.OTHER_NAMES[name]
         found = getattr(getattr(transformers, name, None), "config_class", None)
         known = found is not None and found.model_type in transformers.CONFIG_MAPPING
         if known and (kind not in transformers.CONFIG_MAPPING or "text_config" not in config):

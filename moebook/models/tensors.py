@@ -24,7 +24,8 @@ OTHER_MODALITIES = (
     *("vision", "visual", "audio", "image", "video", "multi_modal", "resampler", "projector"),
     *("talker", "code2wav"),
 )
-FFN = ("mlp", "feed_forward", "ffn", "moe", "shared_", "fc1", "fc2")
+SHARED = re.compile(".*shared_|share_expert")
+FFN = ("mlp", "feed_forward", "ffn", "moe", "share_", "shared_", "fc1", "fc2")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def role(name: str, shape: tuple[int, ...], block: Block) -> str:
         return "router"
     if "norm" in path and len(shape) == 1:
         return "norms"
-    if any("shared_" in part for part in inside):
+    if any(SHARED.match(part) for part in inside):
         return "shared_experts" if block.sparse else "dense_ffn"
     if block.is_linear:
         return "linear_attention"

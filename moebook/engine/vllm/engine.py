@@ -38,11 +38,6 @@ class VllmEngine:
             multiprocessing.set_start_method("fork", force=True)
         import vllm  # noqa: F401
 
-    @classmethod
-    def registry_words(cls, classes: tuple[str, ...]) -> str:
-        set_environment(on_gpu=False)
-        return patches.words_on(classes)
-
     def __init__(
         self,
         settings: EngineSettings,

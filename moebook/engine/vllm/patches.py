@@ -1,4 +1,4 @@
-"""Reaches into a running vLLM: what it chose, top-k, memory, deliveries, garbage, model classes.
+"""Reaches into a running vLLM: what it chose, top-k, memory, deliveries, garbage.
 
 This file and its neighbours `patches_*.py` are the only ones that touch vLLM's objects beyond its
 public LLM class. All were seen to work with VERSIONS: tests/engine/test_patches.py fails on another
@@ -216,15 +216,3 @@ def read_peak_memory(worker) -> int | None:
     text = Path("/proc/self/status").read_text()
     Path("/proc/self/clear_refs").write_text("5")
     return int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) * 1024
-
-
-def words_on(classes: tuple[str, ...]) -> str:
-    """What the engine's registry of models says of these classes."""
-    from vllm import __version__
-    from vllm.model_executor.models.registry import ModelRegistry
-
-    known = set(ModelRegistry.get_supported_archs())
-    has = [name for name in classes if name in known]
-    lacks = [name for name in classes if name not in known]
-    said = [f"has a class {name}" for name in has] + [f"has no class {name}" for name in lacks]
-    return f"vLLM {__version__} {', '.join(said) or 'was asked of no class, for none is named'}"

@@ -23,10 +23,6 @@ class ScriptedEngine:
     def prepare(cls, on_gpu: bool) -> None:
         pass
 
-    @classmethod
-    def registry_words(cls, classes: tuple[str, ...]) -> str:
-        return "it runs nothing"
-
     def __init__(
         self,
         settings: EngineSettings,
