@@ -61,12 +61,14 @@ def repeat_problems(method: str, repeats: list[dict], planned: int) -> list[str]
         return []
     wanted = 1 if method == ONE_EACH else planned
     found = [] if len(repeats) == wanted else [f"{len(repeats)} repeats of {wanted} planned"]
+    needed = NEEDED.get(method, ())
     for number, row in enumerate(repeats):
-        for name in NEEDED.get(method, ()):
+        for name in needed:
             if row.get(name) is None:
                 found.append(f"{name} is missing in repeat {number}")
         for name, value in row.items():
-            if not _possible(name, value):
+            plain = type(value) is float and 0 < value < math.inf  # as nearly all are
+            if not plain and not _possible(name, value):
                 found.append(f"{name} = {value!r} in repeat {number}")
     return found or _out_of_order(repeats)
 
@@ -84,10 +86,10 @@ def _possible(name: str, value: object) -> bool:
 def _out_of_order(repeats: list[dict]) -> list[str]:
     """The two are timed in runs of their own, so one repeat may be out of order, where something
     held it up (the table marks it); all of them cannot."""
-    both = [(r["ttft_s"], r["e2e_s"]) for r in repeats if "ttft_s" in r and "e2e_s" in r]
+    both = [r for r in repeats if "ttft_s" in r and "e2e_s" in r]
     if not both:
         return []
-    ttft, e2e = (min(times) for times in zip(*both, strict=True))
+    ttft, e2e = (min([row[name] for row in both]) for name in ("ttft_s", "e2e_s"))
     return [f"ttft_s {ttft:g} over e2e_s {e2e:g} in every repeat"] if ttft > e2e else []
 
 

@@ -172,5 +172,5 @@ def _beside_text(arch: Architecture) -> int:
 
 def _check_positive(**sizes: int | np.ndarray) -> None:
     for name, value in sizes.items():
-        if np.min(value) < 1:
+        if (value.min() if isinstance(value, np.ndarray) else value) < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1")

@@ -276,8 +276,9 @@ def files(
 def render(fig: Figure, name: str = "png", dpi: int = PNG_DPI) -> bytes:
     """The figure as the bytes of a pdf, svg or png file; dpi in pixels per inch, of a png alone."""
     buffer = io.BytesIO()
+    own = {"pil_kwargs": {"compress_level": 0}} if name == "png" else {}  # it is packed below
     with house_style():
-        fig.savefig(buffer, format=name, metadata=METADATA[name], dpi=dpi)
+        fig.savefig(buffer, format=name, metadata=METADATA[name], dpi=dpi, **own)
     if name == "png":
         return _few_colours(buffer, dpi)
     return _short(buffer.getvalue()) if name == "svg" else buffer.getvalue()

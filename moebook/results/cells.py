@@ -122,11 +122,8 @@ def _one_per_cell(rows: pd.DataFrame) -> pd.DataFrame:
 def of_sweep(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
     """The rows of a sweep, or of several separated by |."""
     wanted = set(sweep.split("|"))
-    return table[
-        np.array(
-            [bool(wanted & set(str(names).split(","))) for names in table["sweeps"]], dtype=bool
-        )
-    ]
+    each = table["sweeps"].unique()
+    return table[table["sweeps"].isin([s for s in each if wanted & set(str(s).split(","))])]
 
 
 def _share_sweeps(points: pd.DataFrame) -> pd.DataFrame:
@@ -194,10 +191,10 @@ def why_not(summary: pd.DataFrame) -> pd.Series:
 
 def _only_checks(summary: pd.DataFrame) -> list[tuple[pd.Series, str]]:
     """Rows that only check or support others: those of no other sweep, and single ranks."""
-    sweeps = [set(str(names).split(",")) for names in summary["sweeps"]]
+    each = {names: set(str(names).split(",")) for names in summary["sweeps"].unique()}
     found = [
-        (pd.Series([name in own <= set(CHECKS) for own in sweeps], summary.index), reason)
-        for name, reason in CHECKS.items()
+        (summary["sweeps"].isin([s for s, own in each.items() if name in own <= set(CHECKS)]), why)
+        for name, why in CHECKS.items()
     ]
     if "series" in summary:
         found.append((summary["series"].astype(str).str.startswith(RANK), ONE_RANK))

@@ -44,7 +44,8 @@ def commentary(say: Callable[..., str]) -> Callable:
 def lengths_of(rows: pd.DataFrame) -> list[Length]:
     """The length of each row; of a table without outputs as many out as in."""
     outputs = rows["output_tokens"] if "output_tokens" in rows else rows["input_tokens"]
-    return [Length(int(i), int(o)) for i, o in zip(rows["input_tokens"], outputs, strict=True)]
+    both = (side.astype(int).to_list() for side in (rows["input_tokens"], outputs))
+    return [Length(*pair) for pair in zip(*both, strict=True)]
 
 
 def measured(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:

@@ -56,7 +56,7 @@ class Item:
     df: float = EXACT
     told: Callable[[float], float] = float
 
-    @property
+    @cached_property
     def value(self) -> float:
         return self.told(self.middle)
 

@@ -10,6 +10,7 @@ reports.
 """
 
 import functools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -183,7 +184,11 @@ def as_table(frame: pd.DataFrame) -> pd.DataFrame:
             f"no column {', '.join(unknown)} in result tables; moebook/results/columns.yaml says "
             "which there are"
         )
-    return typed(frame.reindex(columns=list(table()))).copy()  # one block a type
+    kinds = {name: columns()[name].pandas for name in table()}
+    lacking = {kind for name, kind in kinds.items() if name not in frame}
+    null = {kind: pd.Series(math.nan, frame.index).astype(kind) for kind in lacking}
+    every = {n: frame[n].astype(k) if n in frame else null[k] for n, k in kinds.items()}
+    return pd.DataFrame(every, frame.index)  # one block a type
 
 
 def dictionary() -> str:

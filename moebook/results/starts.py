@@ -152,10 +152,10 @@ def _starts(starts: pd.DataFrame, by_start: pd.DataFrame) -> pd.Series:
     nth = several.groupby(["key", "host"], sort=False).cumcount() + 1
     at = pd.MultiIndex.from_frame(several[["key", "record"]])
     values = np.exp(by_start.reindex(at)).round(9).dropna(axis=1, how="all")
-    found: dict[str, dict] = {}
-    rows = zip(several["key"], several["host"], nth, values.to_numpy().tolist(), strict=True)
-    for key, host, number, row in rows:
-        own = {name: v for name, v in zip(values.columns, row, strict=True) if v == v}
+    found, names = {}, list(values)
+    told = (*(several[name].to_list() for name in ("key", "host")), nth.to_list())
+    for key, host, number, row in zip(*told, values.to_numpy().tolist(), strict=True):
+        own = {name: v for name, v in zip(names, row, strict=True) if v == v}
         found.setdefault(key, {})[f"{host}#{number}"] = own
     return pd.Series({key: json.dumps(blocks) for key, blocks in found.items()}, dtype=object)
 
