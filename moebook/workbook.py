@@ -187,13 +187,16 @@ class Run:
 
     def draw(self, figure: Callable, width: str = "page"):
         """One of the section's figures as a picture; `save` writes it in four formats. Where the
-        results hold no row for it, the reason as text."""
+        results hold no row for it, the reason as text; where the plan leaves it out, nothing: the
+        commentary says so."""
         from IPython.display import Image, Markdown
 
         try:
             return Image(self._picture(figure, width))
         except ValueError as error:
-            return Markdown(f"*{figure.name} is not drawn: {error}*")
+            if self._told(figure).startswith(NOT_PLANNED):
+                return None
+            return Markdown(f"*Not drawn: {error}*")
 
     def _picture(self, figure: Callable, width: str = "page") -> bytes:
         """A figure as PNG, kept for `save`; ValueError where its rows are missing."""

@@ -101,3 +101,12 @@ def test_a_catalog_model_needs_no_heavy_package():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr.strip() == "[]", done.stderr
+
+
+def test_a_device_is_known_in_any_case():
+    assert called(OLMOE, "--device", "H200", "--batch", "1") == called(OLMOE, "--batch", "1")
+
+
+def test_what_was_not_given_is_not_quoted():
+    done = CliRunner().invoke(cli.app, ["predict"])
+    assert done.exit_code == 2 and "given ''" not in done.output and "model" in done.output

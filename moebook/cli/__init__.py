@@ -17,7 +17,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = f"given {_value(error.param.opts, args)!r}; {error.message}"
+            if value := _value(error.param.opts, args):
+                error.message = f"given {value!r}; {error.message}"
             raise
 
 

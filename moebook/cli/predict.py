@@ -55,7 +55,7 @@ def predict(
     arch = catalog.load(model)
     settings = _settings(gpus, tp, pp, ep, format_, routing, graphs)
     works = [Workload(size, tokens_in, tokens_out) for size in sizes]
-    known = shipped.read(calibration) if calibration else shipped.load(device)
+    known = shipped.read(calibration) if calibration else shipped.load(device.lower())
     device = known.device_kind
     told = [what_if.predict(arch, settings, work, device, known) for work in works]
     if as_json:

@@ -8,7 +8,9 @@ stay."""
 
 import re
 from base64 import b64encode
+from functools import cache
 from html import escape
+from operator import itemgetter
 from pathlib import Path
 
 import pandas as pd
@@ -27,34 +29,34 @@ FACTS = ("device", "engine_version", "driver", "method")
 
 def build(profile: str, output_root: str | None = None) -> str:
     """The page of a profile. ValueError where it is unknown or has no results."""
-    verdicts, origins = whole_profile.all_verdicts(profile, output_root)
-    parts, without = [], []
+    verdicts, _ = whole_profile.all_verdicts(profile, output_root)
+    parts, without, why = [], [], ""
     for run in whole_profile.runs(profile, output_root):
         try:
             run.read()
         except NoResults as error:
-            without.append(f"{run.section.stem}: {error}")
+            without.append(_title(run))
+            why = error
             continue
         run.verdicts = [one for one in verdicts if one.notebook == run.section.stem]
         parts.append((run, _title(run)))
     if not parts:
-        raise ValueError(f"nothing to report of profile {profile!r}; {without[-1]}")
+        raise ValueError(f"nothing to report of profile {profile!r}; {why}")
+    verdicts = [one for run, _ in parts for one in run.verdicts]
     links = "".join(
         f'<li><a href="#{run.section.stem}">{escape(title)}</a> {_finding(run)}</li>'
         for run, title in parts
     )
-    lacking = "".join(f"<li>{escape(line)}</li>" for line in without)
+    lacking = "".join(f"<li>{escape(title)}</li>" for title in without)
     body = [
         f"<h1>moebook, profile {escape(profile)}</h1>",
         f"<p>{escape(words.ABOUT)}</p><h2>What was found</h2><ul>{links}</ul>",
-        f"<p>Not in this report:</p><ul>{lacking}</ul>" * bool(lacking),
+        f"<p>{words.LACKING}</p><ul>{lacking}</ul>" * bool(lacking),
         "<h2>The source's claims</h2>",
         f"<p>{cards.counted(verdicts)}. {escape(words.CARDS)}</p>",
         cards.by_section(verdicts).html,
         *(f'<h2 id="{r.section.stem}">{escape(title)}</h2>{_section(r)}' for r, title in parts),
-        "<h2>Where the numbers are from</h2>",
-        "".join(f"<p>{escape(line)}</p>" for line in origins),
-        f"<p>{escape(words.KINDS)}</p>",
+        f"<h2>Kinds of number</h2><p>{escape(words.KINDS)}</p>",
     ]
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -64,12 +66,16 @@ def build(profile: str, output_root: str | None = None) -> str:
     return f"{head}<body><main>{''.join(body)}</main></body></html>\n"
 
 
-def _title(run: Run) -> str:
-    """The notebook's own first heading."""
+@cache
+def _cells(notebook: Path) -> list[str]:
     import nbformat
 
-    first = nbformat.read(run.section.notebook, as_version=4).cells[0].source
-    return first.splitlines()[0].lstrip("# ")
+    return [cell.source for cell in nbformat.read(notebook, as_version=4).cells]
+
+
+def _title(run: Run) -> str:
+    """The notebook's own first heading."""
+    return _cells(run.section.notebook)[0].splitlines()[0].lstrip("# ")
 
 
 def _finding(run: Run) -> str:
@@ -79,26 +85,35 @@ def _finding(run: Run) -> str:
 
 
 def _section(run: Run) -> str:
-    """The box, every figure with its commentary, and what it was measured on."""
-    shared = "moebook.plot"  # figures from there judge the section's own: they stand last
-    found = run.section.figures.values()
-    ordered = sorted(found, key=lambda one: one.__module__.startswith(shared))
-    figures = "".join(_figure(run, one) for one in ordered)
+    """The box, every figure with its commentary in the notebook's order, and what it was measured
+    on. Figures that the plan leaves out are named in a line."""
+    found = list(run.section.figures.values())
+    told = [f"figures.{one.__name__}" for one in found]
+    called = re.findall(r"figures\.\w+", "\n".join(_cells(run.section.notebook)))
+    places = [called.index(name) if name in called else len(called) for name in told]
+    ordered = [one for _, one in sorted(zip(places, found, strict=True), key=itemgetter(0))]
+    left = [one for one in ordered if _said(run, one).startswith(NOT_PLANNED)]
+    figures = "".join(_figure(run, one) for one in ordered if one not in left)
+    names = ", ".join(f"<code>{one.name}</code>" for one in left)
+    figures += f"<p>Figures that are not part of this plan: {names}.</p>" * bool(left)
     return run.box().html + figures + _conditions(run)
+
+
+def _said(run: Run, figure: SectionFigure) -> str:
+    say = getattr(run.section.commentary, figure.__name__, None)
+    return say(run.table) if say else ""
 
 
 def _figure(run: Run, figure: SectionFigure) -> str:
     """The drawing, its caption with the devices, its data, and what it says; or why it is not
-    drawn: what the plan leaves out, in its last words alone."""
-    say = getattr(run.section.commentary, figure.__name__, None)
-    text = say(run.table) if say else ""
+    drawn."""
+    text = _said(run, figure)
     said = page.bullets(text)
     try:
         fig, rows = figure(run.table)
     except ValueError as error:
         title = f"{figure.title} ({figure.name}): not drawn"
-        why = text if text.startswith(NOT_PLANNED) else f"{error} {text}"
-        return page.fold(title, f"<p>{page.inline(why)}</p>")
+        return page.fold(title, f"<p>{page.inline(f'{error}. {text}')}</p>")
     files = style.files(fig, rows, figure.name, ("svg",), "page")
     caption = page.inline(" ".join((figure.__doc__ or "").split("\n\n")[0].split()))
     devices = rows["device"] if "device" in rows else run.results.table["device"]
@@ -106,8 +121,9 @@ def _figure(run: Run, figure: SectionFigure) -> str:
     name = f"{run.section.stem}-{figure.name}.csv"
     data = b64encode(files[f"{figure.name}.csv"]).decode()
     link = f'<a download="{name}" href="data:text/csv;base64,{data}">CSV</a>'
+    drawn = _inline(files[f"{figure.name}.svg"])
     return (
-        f'<figure id="{run.section.stem}-{figure.name}">{_inline(files[f"{figure.name}.svg"])}'
+        f'<figure id="{run.section.stem}-{figure.name}"><div>{drawn}</div>'
         f"<figcaption>{caption} {link}</figcaption>{said}</figure>"
     )
 

@@ -10,4 +10,5 @@ CARDS = (
     "Each line opens to a section's cards, each card to its cells, checks and rule. On other "
     "conditions: devices, lengths or models are not the source's."
 )
+LACKING = "Not in this report, as the profile has no results of:"
 KINDS = f"Kinds of number: {', '.join(f'{word} ({of})' for word, of in KIND_MEANINGS.items())}."

@@ -31,6 +31,12 @@ def effect_of(found: Verdict | PartResult | Regime) -> str:
     return f"{found.effect:.3g} {found.unit} {ends}"
 
 
+def why_untested(v: Verdict) -> str:
+    """Its reason; parts of one reason say it once."""
+    told = {part.text for part in v.parts if part.text}
+    return told.pop() if len(told) == 1 else v.reason
+
+
 def cells_of(verdict: Verdict) -> str:
     """`5 of 8 cells hold; effect of active experts 1`."""
     if verdict.effect is None:
@@ -50,7 +56,7 @@ def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:
             out.append(f"Section {section}")
         out.append(f"  {v.id}: {v.label}: {v.statement}")
         if v.effect is None:
-            out.append(f"      {v.reason}")
+            out.append(f"      {why_untested(v)}")
             continue
         robust = f"; robust in {v.robust} checks" if v.robust else ""
         out.append(f"      measured {effect_of(v)}: {cells_of(v)}{robust}")
@@ -84,7 +90,7 @@ def card(v: Verdict) -> list[str]:
     """All that is known of one claim, as lines."""
     out = [f"{v.id}: {v.label}", f"  {v.statement}"]
     if v.effect is None:
-        return [*out, f"  {v.reason}", *_rules(v)]
+        return [*out, f"  {why_untested(v)}", *_rules(v)]
     out += [f"  measured: {effect_of(v)}; {cells_of(v)}", f"  condition: {v.condition}"]
     out += [f"  not as the source: {'; '.join(v.differs)}"] * bool(v.differs)
     out += [f"  {v.records}"] * bool(v.records)
@@ -110,7 +116,7 @@ def html_cards(verdicts: Iterable[Verdict]) -> Html:
     verdicts = list(verdicts)
     head = f"{len(verdicts)} claims: {counted(verdicts) or 'none'}"
     text = "\n".join(
-        [head, *(f"  {v.id}: {v.label}, {effect_of(v) or v.reason}" for v in verdicts)]
+        [head, *(f"  {v.id}: {v.label}, {effect_of(v) or why_untested(v)}" for v in verdicts)]
     )
     return Html(f"<div>{escape(head)}</div>" + "".join(map(html_card, verdicts)), text)
 
@@ -149,9 +155,8 @@ def html_card(v: Verdict) -> str:
 
 def in_short(v: Verdict) -> list[str]:
     """What was measured, and where one half holds and the other does not, which is which."""
-    if v.effect is None:  # parts of one reason say it once
-        told = {part.text for part in v.parts if part.text}
-        return [told.pop() if len(told) == 1 else v.reason]
+    if v.effect is None:
+        return [why_untested(v)]
     robust = f"; robust in {v.robust} checks" if v.robust else ""
     where = f" at {v.at}" if v.at else ""
     head = f"Measured {effect_of(v)}{where}; {v.met} of {v.n} cells hold{robust}"
@@ -223,7 +228,7 @@ def would_change(v: Verdict) -> list[str]:
     """What would give another verdict: what each part that does not hold lacks, checks that come
     out else, and conditions that are not the source's."""
     if v.effect is None:
-        return [f"a measurement: {v.reason}"]
+        return [f"a measurement: {why_untested(v)}"]
     found = []
     for part in v.parts:
         if part.decides and part.effect is None:

@@ -69,7 +69,7 @@ def nothing(summary: pd.DataFrame, sweep: str, said: str | None = None) -> str:
 
 def change(ratio: float, digits: int = 0) -> str:
     """1.25 as `+25 %`"""
-    return f"{100 * (ratio - 1):+.{digits}f} %"
+    return f"{100 * (ratio - 1):+z.{digits}f} %"
 
 
 def ends_of(
@@ -100,13 +100,18 @@ def in_order(rows: pd.DataFrame, column: str = "series") -> list:
     return list(dict.fromkeys(rows[column]))
 
 
-def missing(summary: pd.DataFrame, sweep: str) -> str:
-    """A sentence on the series of a sweep that could not be run, each with its reason; empty where
-    all were."""
+def missing(summary: pd.DataFrame, sweep: str, why: bool = True) -> str:
+    """A sentence on the series of a sweep that could not be run, each with its reason unless `why`
+    is false; empty where all were."""
     rows = planned(summary, sweep)
     gone = rows[rows["status"] != "ok"].drop_duplicates("series")
     gone = gone[~gone["series"].isin(rows.loc[rows["status"] == "ok", "series"])]
-    told = "; ".join(f"{r.series}: {r.status} ({r.reason})" for r in gone.itertuples())
+    if not why and len(gone):
+        return f" Not measured: {', '.join(gone['series'])}."
+    told = "; ".join(
+        ", ".join(own) + f": {status}" * (status != "not_run") + f" ({reason})"
+        for (status, reason), own in gone.groupby(["status", "reason"], sort=False)["series"]
+    )
     return f" Not measured: {told}." if told else ""
 
 
@@ -138,6 +143,9 @@ def _prediction_score(rows: pd.DataFrame, how: str, words: str) -> str | None:
         return None
     error = 100 * (own["predicted_e2e_s"] / own["e2e_s"].astype(float) - 1).abs()
     inside = own["e2e_s"].between(own["predicted_e2e_s_lo95"], own["predicted_e2e_s_hi95"])
+    if len(own) == 1:
+        where = "in" if inside.all() else "outside"
+        return f"One point {words}: E2E off by {error.iloc[0]:.1f} %, {where} its 95 % interval."
     return (
         f"{len(own)} points {words}: E2E off by {error.median():.1f} % in the median, "
         f"{error.quantile(0.9):.0f} % at the 90th percentile; {100 * inside.mean():.0f} % lie in "
@@ -156,9 +164,9 @@ def energy(table: pd.DataFrame) -> str:
     ]
     idle = rows["idle_power_w"].astype(float)
     powers = rows["decode_power_w"].astype(float)
+    taken = " to ".join(dict.fromkeys(f"{one:.0f}" for one in (powers.min(), powers.max())))
     told.append(
-        f"The card takes {powers.min():.0f} to {powers.max():.0f} W while decoding, "
-        f"{idle.mean():.0f} W idle with an engine loaded."
+        f"The card takes {taken} W while decoding, {idle.mean():.0f} W idle with an engine loaded."
     )
     return "\n\n".join(told)
 
@@ -232,9 +240,8 @@ def _saved(model: str, name: str, first: str, mine, base, batch: int) -> str:
 def _energy_range(rows: pd.DataFrame) -> str:
     values = rows[PER_TOKEN].astype(float)
     ends = [values.idxmin(), values.idxmax()]
-    return "An output token takes " + " to ".join(
-        f"{values[i]:.3g} J ({_energy_name(rows.loc[i])})" for i in dict.fromkeys(ends)
-    )
+    told = (f"{values[i]:.3g} J ({_energy_name(rows.loc[i])})" for i in dict.fromkeys(ends))
+    return f"An output token takes {' to '.join(told)}."
 
 
 class _Missing:

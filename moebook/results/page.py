@@ -24,6 +24,7 @@ MOST_BULLETS = 3  # of a commentary, in sight
 # a table or a list of a commentary: lines that begin alike, without the empty ones around them
 BLOCKS = re.compile(r"\s*^((?:[|-] .*(?:\n|\Z))+)\s*", re.MULTILINE)
 SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9*`])|(?<=:)\Z")
+MINUS = re.compile(r"(?<![\w`-])-(?=\d)")
 LINE = "1px solid rgba(128,128,128,.45)"
 BOX = (
     f"border:{LINE};border-left:5px solid #0072b2;border-radius:6px;padding:10px 16px;margin:6px 0"
@@ -54,8 +55,9 @@ class Number:
 
 
 def inline(markdown: object) -> str:
-    """HTML of a line of Markdown: bold, code, and nothing else."""
+    """HTML of a line of Markdown: bold, code, a minus before a number, and nothing else."""
     text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(str(markdown), quote=False))
+    text = MINUS.sub("−", text)
     return re.sub(r"`(.+?)`", r"<code>\1</code>", text)
 
 
@@ -122,7 +124,7 @@ def box(finding: str, numbers: Iterable[Number], chips: Iterable[str], below: st
     """The top of a page: the finding in a sentence (Markdown), numbers, chips, one line below."""
     cells = "".join(
         f'<div style="flex:1 1 9em"><div style="font-size:165%;font-weight:600">'
-        f'{escape(one.value)}</div><div style="font-size:90%;opacity:.8">{inline(one.label)}</div>'
+        f'{inline(one.value)}</div><div style="font-size:90%;opacity:.8">{inline(one.label)}</div>'
         "</div>"
         for one in numbers
     )

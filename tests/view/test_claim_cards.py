@@ -38,7 +38,7 @@ MIXED = Verdict(
 def test_a_mixed_card_says_which_half_held_and_what_would_change_it():
     html = cards.html_card(MIXED)
     assert "gain: holds at batch 64 (+17)" in html
-    assert "gain: does not hold at batch 1 (-12)" in html
+    assert "gain: does not hold at batch 1 (−12)" in html
     assert "1 of 2 cells hold" in html and "as first written" in html
     assert "gain: supported if every cell within 15 to 20 %" in html
     assert "A &lt; B." in html and "change_pct" not in html
@@ -101,3 +101,11 @@ def test_findings_of_the_overview_are_decided_ones_of_every_section_first():
     head = overview.page(made).text.splitlines()[0]
     assert "7 undecided, 7 untested. Here 10 of the 14 decided" in head
     assert overview.findings([replace(MIXED, verdict="untested")]) == []
+
+
+def test_a_terminal_too_says_a_shared_reason_once():
+    parts = [PartResult(n, "untested", None, None, None, "%", 0, "needs weights") for n in "xy"]
+    reason = "x: needs weights; y: needs weights"
+    v = Verdict("b", 6, "06", "B.", "untested", reason=reason, parts=tuple(parts))
+    for told in (cards.verdict_lines([v]), cards.card(v), [cards.html_cards([v]).text]):
+        assert "\n".join(told).count("needs weights") == 1

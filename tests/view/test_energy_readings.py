@@ -5,7 +5,7 @@ import pytest
 import shipped
 
 from moebook.plot.shared import energy as drawn
-from moebook.results.commentary import energy, price
+from moebook.results.commentary import energy, predicted_vs_measured, price
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +54,14 @@ def test_a_plan_without_points_of_energy_says_so(table):
     assert energy(without) == price(without, 3.0) == "Not part of this plan: sweep `energy`."
     with pytest.raises(ValueError, match="energy"):
         drawn(without)
+
+
+def test_one_value_is_no_range():
+    text = energy(shipped.results("h200", "09_model_comparison").shown)
+    assert "takes 700 W while decoding" in text and "0.123 J (OLMoE-1B-7B-0125 bf16)." in text
+
+
+def test_one_point_has_no_percentiles():
+    own = shipped.results("h200", "09_model_comparison").shown
+    text = predicted_vs_measured(own)
+    assert "One point predicted" in text and text.count("percentile") == 1

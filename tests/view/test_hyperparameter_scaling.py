@@ -48,6 +48,17 @@ def test_the_gap_of_active_experts_is_by_number_of_experts():
     assert "from 128 to 512 changes throughput by -75 %" in headline and "+700 %" in headline
 
 
+def test_a_part_of_the_grid_is_told_as_a_part():
+    table = planted(top_k=-1.0)
+    none = commentary.headline(table.assign(status="not_run"))
+    assert "not measured" in none and "**Finding.**" not in none
+    narrow = table[table["expert_ffn_dim"] == table["expert_ffn_dim"].min()]
+    text = commentary.headline(narrow)
+    told = commentary.numbers(narrow)
+    assert f"Of the grid {len(narrow)} cells are measured" in text and told
+    assert all(f"{one.label} {one.value}" in text for one in told)
+
+
 def test_growth_with_batch_and_what_lines_cost_are_a_row_per_model():
     table = t.batches()
     table = table.assign(throughput_tok_s=table["batch"] * table["top_k"] ** -0.5)

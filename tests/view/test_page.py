@@ -97,6 +97,7 @@ def test_what_a_plan_leaves_out_is_named_in_a_last_line_and_a_price_is_of_the_pa
     shown = run.fold(figures.energy, commentary.quality)
     assert shown.html.count("<details") == run.fold(commentary.quality).html.count("<details")
     assert shown.text.endswith("Not in this plan: energy.") and run.drawn == {}
+    assert figures.energy(run) is None and run.say(commentary.energy).text.startswith("Not part")
 
 
 def test_a_figure_of_layers_names_no_length_and_of_engines_its_own():

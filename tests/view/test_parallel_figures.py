@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shipped
 
 from moebook import sections
 from moebook.predict.communication import Links
@@ -157,6 +158,14 @@ def test_the_headline_says_run_or_composed():
     assert "(run)" in r.headline(table("4xh100")) and "(composed)" not in r.headline(
         table("4xh100")
     )
+
+
+def test_what_was_composed_is_not_told_of_a_model_that_was_run():
+    """Of OLMoE on four cards PP+EP failed, and its composed row is no best and no worst."""
+    found = shipped.results("4xh200", "05_parallelism").shown
+    assert "(composed)" not in r.headline(found) and "PP+EP" not in r.numbers(found)[2].label
+    alone = found[(found["series"] == "TP") | (found["series"] == "one device")]
+    assert r.headline(alone).count("times one device") == 2 == len(r.numbers(alone))
 
 
 def test_readings_have_the_tables_numbers():

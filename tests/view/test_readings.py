@@ -468,7 +468,8 @@ def test_the_finding_of_section_6_says_what_the_others_lose():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "text"), [(1.25, "+25 %"), (0.5, "-50 %"), (1.0, "+0 %"), (2.999, "+200 %")]
+    ("ratio", "text"),
+    [(1.25, "+25 %"), (0.5, "-50 %"), (1.0, "+0 %"), (0.999, "+0 %"), (2.999, "+200 %")],
 )
 def test_a_ratio_as_a_change(ratio, text):
     assert change(ratio) == text
@@ -480,14 +481,18 @@ def test_what_is_missing_is_told_once_per_series_and_only_where_no_point_was_mea
         run("a", MODEL, "x", 4, 8, 1.0, status="oom"),
         run("a", MODEL, "y", 1, 8, None),
         run("a", MODEL, "y", 4, 8, None),
+        run("a", MODEL, "v", 1, 8, None),
+        run("a", MODEL, "w", 1, 8, None, status="not_run"),
         run("ab", MODEL, "z", 1, 8, None),
     ]
     table = pd.DataFrame(rows)
-    assert missing(table, "a") == " Not measured: y: infeasible (synthetic infeasible)."
+    assert missing(table, "a") == (
+        " Not measured: y, v: infeasible (synthetic infeasible); w (synthetic not_run)."
+    )
     assert (
         missing(table, "b") == ""
         and len(measured(table, "a")) == 1
-        and len(planned(table, "a")) == 4
+        and len(planned(table, "a")) == 6
     )
-    assert in_order(table) == ["x", "y", "z"]
-    assert len(with_gain(table.assign(gain_pct=[1, 2, 3, np.nan, 5]))) == 1
+    assert in_order(table) == ["x", "y", "v", "w", "z"]
+    assert len(with_gain(table.assign(gain_pct=[1, 2, 3, np.nan, 5, 6, 7]))) == 1

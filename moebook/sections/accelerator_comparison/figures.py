@@ -204,13 +204,12 @@ def _device_looks(rows: pd.DataFrame) -> panels.Looks:
 
 
 def _line_looks(rows: pd.DataFrame) -> panels.Looks:
-    """Lines in their device's colour; a model in a format has one marker on every device."""
+    """Lines in their device's colour, each with a marker of its own: in grey that alone tells
+    devices apart."""
     devices = _device_looks(rows)
-    lines = rows.drop_duplicates("line")
-    what = lines["model"] + lines["series"].where(lines["source_kind"] != "endpoint", "")
-    nth = pd.factorize(what, sort=True)[0] % len(style.MARKERS)
-    every = zip(lines["line"], lines["device_label"], nth, strict=True)
-    return {line: (devices[device][0], style.MARKERS[i]) for line, device, i in every}
+    lines = rows.drop_duplicates("line").sort_values("line")
+    every = zip(lines["line"], lines["device_label"], style.markers(len(lines)), strict=True)
+    return {line: (devices[device][0], marker) for line, device, marker in every}
 
 
 VIEW_COMMON = View("same points on every device", "common", "input_tokens", "device_label", "batch")

@@ -99,7 +99,9 @@ def layer_slowdown(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 @figure("layer_quantized")
 def layer_quantized(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Time of one quantized layer over that of the engine's fused kernel in the plain dtype (×),
-    over tokens; under 1 the format is faster. ValueError where the plain kernel has no time."""
+    over tokens; under 1 the format is faster.
+
+    ValueError where the plain kernel has no time."""
     rows = _layers(table, "layer_quantized", "layer_quantized")
     others = table[table["model"].isin(rows["model"])]
     kernel = kernel_of(of_sweep(others, "layer"))
@@ -147,7 +149,9 @@ def kernel_of(rows: pd.DataFrame) -> str | None:
 @figure("roofline")
 def roofline(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Achieved TFLOP/s over FLOP/byte, a panel per model: backends under the device's roof, some
-    token counts noted. Axes of its own: the roof is a line of the panel, not of a series."""
+    token counts noted.
+
+    Axes of its own: the roof is a line of the panel, not of a series."""
     columns = ("intensity", "achieved_flops_per_s", "layer_flops", "floor_layer_s")
     needed = ("series", "model", "batch", "layer_timing", *columns)
     rows = rows_of(table, "roofline", "layer", needed)

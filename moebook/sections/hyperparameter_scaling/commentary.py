@@ -46,13 +46,21 @@ def headline(table: pd.DataFrame) -> str:
     ratio, low, high = _ends(table, "expert_ffn_dim")
     gap, fewest, most = _ends(table, "top_k")
     if ratio.empty or gap.empty:
-        return nothing(table, "grid", "The grid is not measured.")
+        return _part_of_the_grid(table)
     return (
         f"**Finding.** Growing the experts' FFN from {low} to {high} changes throughput by "
         f"{change(ratio.mean())} on average, and {fewest} active expert is {change(1 / gap.max())} "
         f"to {change(1 / gap.min())} faster than {most}: what counts is how many bytes of distinct "
         f"experts a step reads."
     )
+
+
+def _part_of_the_grid(table: pd.DataFrame) -> str:
+    cells = len(measured(table, "grid"))
+    if not cells:
+        return nothing(table, "grid", "The grid is not measured.")
+    told = "; ".join(f"{one.label} {one.value}" for one in numbers(table))
+    return f"**Finding.** Of the grid {cells} cells are measured" + f": {told}" * bool(told) + "."
 
 
 def numbers(table: pd.DataFrame) -> tuple[Number, ...]:

@@ -37,7 +37,9 @@ STEPS = 8  # decode steps of one point of the figure
 @figure("fig15_heatmaps")
 def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 15: layers x experts, share of choices over uniform (×), all texts together, a panel per
-    variant. Own axes: heat maps. ValueError where the sweep `balance` is missing."""
+    variant.
+
+    Own axes: heat maps. ValueError where the sweep `balance` is missing."""
     rows, ok = _counted(summary, "heatmaps")
     cells, names = choices.shares(ok), list(dict.fromkeys(rows["variant"]))
     norm, maps = _norm(cells), dict(list(cells.groupby("variant", sort=False)))
@@ -60,8 +62,9 @@ def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
 def domains(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Layers x experts per text: a row per variant, a column per text, the order of experts that of
     all texts together. Of more than three trained variants: the most even, the middle one and the
-    least even; checkpoints of one's own always. Own axes: heat maps. ValueError where the sweep
-    `balance` is missing."""
+    least even; checkpoints of one's own always.
+
+    Own axes: heat maps. ValueError where the sweep `balance` is missing."""
     cells = _three_variants(choices.shares(_counted(summary, "domains")[1], by_text=True))
     norm, titles = _norm(cells), []
     texts = cells.groupby("variant", sort=False)["text"].unique()
@@ -144,8 +147,9 @@ def _colour_bar(
 @figure("importance")
 def importance(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Perplexity increase without an expert (%) over how often it is chosen (× uniform), a panel
-    per variant with Spearman's rho within layers and its 95 % interval, coloured by layer. Own
-    axes: a cloud of experts. ValueError where the sweep `importance` is missing."""
+    per variant with Spearman's rho within layers and its 95 % interval, coloured by layer.
+
+    Own axes: a cloud of experts. ValueError where the sweep `importance` is missing."""
     columns = ["perplexity", "ablation_perplexity", "expert_counts"]
     rows = rows_of(summary, "importance", "importance", ("series", *columns))
     ok = with_numbers(rows, "importance", columns)

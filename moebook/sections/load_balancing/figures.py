@@ -41,7 +41,9 @@ UNIFORM_ROUTING = {"level": 1, "level_label": "uniform routing"}
 def over_training(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Coefficient of variation of expert load on one fixed batch, mean over layers, and training
     loss (nats per token) over steps; dashed, what a perfectly even router would show by chance on
-    that batch. Own axes: two metrics over a doubling axis that starts at 0."""
+    that batch.
+
+    Own axes: two metrics over a doubling axis that starts at 0."""
     numbers = ["load_steps", "load_counts", "loss_curve"]
     rows = rows_of(summary, "over_training", "training", ("series", *numbers, "top_k"))
     ok = with_numbers(rows, "over_training", numbers)
@@ -89,8 +91,9 @@ def _step_axis(ax: Axes, steps: list[int]) -> None:
 @figure("balance_and_quality")
 def balance_and_quality(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Held-out perplexity against the coefficient of variation of expert load on the same text, a
-    point per variant, a panel per text. Own axes: each panel has a perplexity scale of its own, and
-    bars lie along x."""
+    point per variant, a panel per text.
+
+    Own axes: each panel has a perplexity scale of its own, and bars lie along x."""
     rows = choices.with_perplexity(summary, "balance_and_quality")
     texts, looks = list(dict.fromkeys(rows["text"])), lines.looks_of(values_of(rows, "series"))
     ends = rows.filter(regex="^balance_cv(_lo|_hi)?$")
@@ -173,7 +176,9 @@ def skew_layer(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
 @figure("skew_engine")
 def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Throughput of whole engines (tokens/s) over skew, and the same over that under uniform
-    routing (×), a line per batch. Own axes: two metrics of one sweep."""
+    routing (×), a line per batch.
+
+    Own axes: two metrics of one sweep."""
     rows = skew.engine_ratios(summary, "skew_engine")
     ok = rows[(rows["status"] == "ok") & rows[METRIC].notna()]
     looks = lines.looks_of(values_of(rows, "batch"))
@@ -211,17 +216,22 @@ def _mark_widest(ax: Axes, rows: pd.DataFrame) -> None:
     layout.name_points(ax, [point[["skew", "over_uniform"]]], [text])
 
 
+OPEN = {"markerfacecolor": "white"}  # what was predicted
+
+
 @figure("skew_ep")
 def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     """PREDICTED time of the fullest expert-parallel rank over the same under uniform routing (×),
     experts placed at random, a line per number of ranks, and what one device measured. Left a call
-    that reads, right one that computes. Own axes: predictions are lines without points."""
+    that reads, right one that computes.
+
+    Own axes: predictions are dashed lines with open marks."""
     found = skew.ep_times(summary, "skew_ep")
     ranks = [*(d for d in values_of(found, "ranks") if d > 1), 1]
     looks = {
         d: {"color": colour, "marker": marker, "linestyle": "-"}
         if d == 1
-        else {"color": colour, "marker": "none", "linestyle": lines.DASHES}
+        else {"color": colour, "marker": marker, "linestyle": lines.DASHES, **OPEN}
         for d, (colour, marker) in lines.looks_of(ranks).items()
     }
     with style.paper_style(width):

@@ -43,9 +43,10 @@ def headline(table: pd.DataFrame) -> str:
     if rows.empty:
         lacking = _lacking(table, ALL_LLMS)
         return nothing(table, ALL_LLMS, f"No language model was measured.{lacking}")
-    found = []
+    found, alone = [], []
     for series, own in rows.groupby("series", sort=False):
         if own["model"].nunique() == 1:
+            alone.append(f"{own['model'].iloc[0]} in {series} {own[T].iloc[0]:,.0f}")
             continue
         ranked = own.sort_values(T, ascending=False).set_index("model")[T]
         slowest = f" and {ranked.iloc[0] / ranked.iloc[-1]:.1f} times {ranked.index[-1]}"
@@ -55,8 +56,9 @@ def headline(table: pd.DataFrame) -> str:
             f"{slowest if len(own) > 2 else ''} ({len(own)} models)"
         )
     if not found:
-        alone = "One model alone was measured in each format, so none can be compared."
-        return f"{alone}{_lacking(table, 'llms')}"
+        told = f"At batch {rows['batch'].iloc[0]}, tokens/s: {', '.join(alone)}"
+        why = "one model a format, so none can be compared"
+        return f"**Finding.** {told}; {why}.{_lacking(table, 'llms')}"
     return f"**Finding.** At batch {rows['batch'].iloc[0]}, {'; '.join(found)}."
 
 
@@ -156,7 +158,10 @@ def _lacking(table: pd.DataFrame, sweep: str) -> str:
     """What is not measured, each reason once."""
     rows = planned(table, sweep)
     gone = rows[rows["status"] != "ok"].groupby(["status", "reason"], sort=False)
-    found = [f"{_named(own)}: {status} ({reason})" for (status, reason), own in gone]
+    found = [
+        _named(own) + f": {status}" * (status != "not_run") + f" ({reason})"
+        for (status, reason), own in gone
+    ]
     return f" Not measured: {'; '.join(found)}." if found else ""
 
 

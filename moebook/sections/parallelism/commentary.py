@@ -40,38 +40,40 @@ def _split(table: pd.DataFrame) -> pd.DataFrame:
     return rows.drop_duplicates(["model", "series", "devices"])
 
 
+def _ends_of_models(table: pd.DataFrame) -> pd.DataFrame:
+    """The best and the worst mode per model, on the most devices that it was run on, or where none
+    was run, composed for; one row where there is one mode."""
+    rows = _split(table).reset_index(drop=True)
+    ran = rows["how"] == "run"
+    rows = rows[ran == ran.groupby(rows["model"]).transform("any")]
+    rows = rows[rows["devices"] == rows.groupby("model")["devices"].transform("max")]
+    ends = rows.groupby("model", sort=False)["times"].agg(["idxmax", "idxmin"])
+    return rows.loc[list(dict.fromkeys(ends.to_numpy().ravel()))]
+
+
 @commentary
 def headline(table: pd.DataFrame) -> str:
-    """The best and the worst mode per model, on the most devices that it was run on, and on the
-    most it was composed for."""
-    rows = _split(table)
-    if rows.empty:
+    """The best and the worst mode of each model."""
+    if _split(table).empty:
         return nothing(table, "modes", "No mode over several devices has a number." + _gone(table))
-    most = rows.groupby(["model", "how"])["devices"].transform("max")
-    places = rows[rows["devices"] == most].groupby(["model", "devices", "how"])["times"]
-    found = [
-        f"**{model}** on {devices} devices ({how}): {rows['series'][best]} gives most, "
-        f"{rows['times'][best]:.2f} times one device, and {rows['series'][worst]} least, "
-        f"{rows['times'][worst]:.2f}"
-        for (model, devices, how), best, worst in places.agg(["idxmax", "idxmin"]).itertuples()
-    ]
+    rows, found = _ends_of_models(table), []
+    for model, own in rows.groupby("model", sort=False):
+        best, worst = own.iloc[0], own.iloc[-1]
+        told = f"{best['series']} gives {best['times']:.2f} times one device"
+        if len(own) > 1:
+            told += f", {worst['series']} {worst['times']:.2f}"
+        found.append(f"**{model}** on {best['devices']} devices ({best['how']}): {told}")
     return f"**Finding.** {'. '.join(found)}. Batch {rows['batch'].iloc[0]}."
 
 
 def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
-    """The best and the worst mode of two models on the most devices that they were run on, or
-    where none was run, composed for."""
-    rows, told = _split(table), []
-    if rows.empty:
+    """The best and the worst mode of two models."""
+    if _split(table).empty:
         return ()
-    rows = rows[rows["how"] == "run"] if (rows["how"] == "run").any() else rows
-    rows = rows[rows["devices"] == rows["devices"].max()].reset_index(drop=True)
-    for model, own in rows.groupby("model", sort=False):
-        for at in dict.fromkeys([own["times"].idxmax(), own["times"].idxmin()]):
-            r = own.loc[at]
-            of = f"one device: {model}, {r['series']} {r['devices']} ({r['how']})"
-            told.append(Number(f"{r['times']:.2f}×", of))
-    return tuple(told[:4])
+    return tuple(
+        Number(f"{r.times:.2f}×", f"one device: {r.model}, {r.series} {r.devices} ({r.how})")
+        for r in _ends_of_models(table).head(4).itertuples()
+    )
 
 
 @commentary

@@ -37,7 +37,9 @@ DODGE = 1.045  # from one mode to the next, as a factor of devices
 @figure("fig13_parallelism")
 def over_devices(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 13: throughput over devices, a line per mode, a panel per model, with ideal scaling in
-    grey. Axes of its own: one device belongs to every line, and each mode has a run and a composed
+    grey.
+
+    Axes of its own: one device belongs to every line, and each mode has a run and a composed
     one."""
     spec = THROUGHPUT
     rows_of(table, spec.name, spec.sweep, NEEDED)
@@ -136,7 +138,9 @@ def _notes(rows: pd.DataFrame, ok: pd.DataFrame, spec: lines.Spec) -> tuple[list
 @figure("step_parts")
 def step_parts(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """A decode step (ms) of every mode: one rank's compute and the ranks' communication as a bar,
-    what was run as a marker. Axes of its own: stacked bars."""
+    what was run as a marker.
+
+    Axes of its own: stacked bars."""
     parts = ("compute_tpot_s", "comm_tpot_s")
     rows = rows_of(table, "step_parts", COMPOSED, (*NEEDED, "tpot_s", *parts))
     run = enrich.runs(table).rename(columns={"tpot_s": "measured_tpot_s"})
@@ -190,7 +194,9 @@ def _bars(ax: Axes, rows: pd.DataFrame) -> None:
 @figure("composed_vs_measured")
 def composed_vs_measured(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Error of composed over measured TTFT, step and E2E (%), a row per mode and model that was
-    both. Axes of its own: a list of names, not a scale, goes down."""
+    both.
+
+    Axes of its own: a list of names, not a scale, goes down."""
     rows_of(table, "composed_vs_measured", "modes", NEEDED)
     rows = enrich.with_devices(enrich.errors(table))
     if rows.empty:

@@ -70,7 +70,9 @@ def over_length(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 @figure("gain")
 def gain(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """What the pair's second format gains over its first (%), over batch and over length, a line
-    per model. Own axes: each panel has an x of its own."""
+    per model.
+
+    Own axes: each panel has an x of its own."""
     sweeps = [sweep for sweep in SIDES if has_sweep(table, sweep)] or list(SIDES)
     base, other = series_of(table, "gain", sweeps[0])[:2]
     sides = [_side(table, sweep, base, other) for sweep in sweeps]
@@ -131,7 +133,9 @@ def _shade(axes: list[Axes], sides: list[tuple[pd.DataFrame, Spec]]) -> None:
 @figure("formats")
 def formats(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Throughput (tokens/s) of one model in every format, a row per format, a panel per batch;
-    formats without a number marked. Own axes: bars with their numbers."""
+    formats without a number marked.
+
+    Own axes: bars with their numbers."""
     rows = rows_of(table, "formats", "formats", ("series", "batch", "method", "throughput_tok_s"))
     ok = with_numbers(rows, "formats", ["throughput_tok_s"])
     one_per_place(rows, "formats", ("series", "batch"))
@@ -150,7 +154,9 @@ def formats(table: pd.DataFrame, *, width: str = "page") -> Drawing:
 @figure("memory")
 def memory(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Weights (GB), KV capacity (tokens) and the largest batch that fits it at the sweep's length,
-    a row per format. Own axes: bars with their numbers."""
+    a row per format.
+
+    Own axes: bars with their numbers."""
     known = ["weights_bytes", "kv_capacity_tokens"]
     columns = ("series", "batch", "input_tokens", "output_tokens", *known)
     rows = rows_of(table, "memory", "formats", columns)

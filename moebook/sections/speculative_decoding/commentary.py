@@ -75,9 +75,10 @@ def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
 @commentary
 def headline(table: pd.DataFrame) -> str:
     """The finding, in two sentences."""
-    found, lost = _gain(table, "spec_tokens"), missing(table, "spec_tokens")
+    found = _gain(table, "spec_tokens")
     if found.empty:
-        return nothing(table, "spec_tokens", "Speculative decoding is not measured." + lost)
+        lost = "Speculative decoding is not measured." + missing(table, "spec_tokens")
+        return nothing(table, "spec_tokens", lost)
     found = drafts.at_fixed(found, table).sort_values("gain_pct", kind="stable")
     worst, best = found.iloc[0], found.iloc[-1]
     rest = f", {worst['series']} by {worst['gain_pct']:+.0f} %" if len(found) > 1 else ""
@@ -91,7 +92,8 @@ def headline(table: pd.DataFrame) -> str:
         f"**Finding.** With {best['draft_tokens']} draft tokens and {how}, {best['series']} "
         f"changes throughput over plain decoding by {best['gain_pct']:+.0f} %{rest}. "
         f"Of {len(found)} drafts {(found['gain_pct'] > 0).sum()} are faster "
-        f"(batch {best['batch']}, {length_of(best)} tokens in and out).{lost}"
+        f"(batch {best['batch']}, {length_of(best)} tokens in and out)."
+        f"{missing(table, 'spec_tokens', why=False)}"
     )
 
 

@@ -114,8 +114,10 @@ def _ratios(table: pd.DataFrame, figure: str, sweep: str) -> pd.DataFrame:
 @figure("speedup")
 def speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Speed-up of decoding over acceptance: a curve per draft from its measured cost, a panel per
-    number of draft tokens. Points: the run itself, at the acceptance it had. In the
-    band: what the trained tiny drafts reached. Axes of its own for these three layers."""
+    number of draft tokens. Points: the run itself, at the acceptance it had. In the band: what the
+    trained tiny drafts reached.
+
+    Axes of its own for these three layers."""
     runs = with_numbers(_ratios(table, "speedup", "spec_tokens"), "speedup", ["cost_ratio"])
     runs = runs.assign(speedup=runs["tokens_per_step"].astype(float) / runs["cost_ratio"])
     curves, counts = drafts.compose(runs), values_of(runs, "draft_tokens")
@@ -177,6 +179,7 @@ def _reached(ax: Axes, marks: pd.Series, shapes: dict[str, str]) -> None:
 @figure("break_even")
 def break_even(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """The acceptance from which a draft pays, over draft tokens and over batch, a line per draft.
+
     Axes of its own: each panel has another x axis."""
     sides = {sweep: x for sweep, x in SIDES.items() if has_sweep(table, sweep)} or SIDES
     rows = pd.concat([_ratios(table, "break_even", s) for s in sides], ignore_index=True)

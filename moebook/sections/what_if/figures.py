@@ -18,6 +18,7 @@ from moebook.sections.what_if.enrich import CURVES, MEMORY, NAMES, chosen
 
 COLOURS = dict(zip(NAMES, style.colours(2), strict=True))
 MARKERS = dict(zip(NAMES, style.markers(2), strict=True))
+OPEN = {"markerfacecolor": "white", "markersize": 3}  # predicted
 ENDS = ("lo", "hi")
 HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----")  # bars differ in grey, too
 PARTS = dict(zip(MEMORY, ("weights", "cache of the batch", "reserve"), strict=True))
@@ -38,7 +39,7 @@ def curves(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             ax.set_xlim(0.8, 1.25 * table["batch"].max())
             style.value_axis([ax], known.min(axis=None), known.max(axis=None), log=True)
             ax.set(xlabel="batch size (sequences)", ylabel=METRICS[metric].replace(" (", "\n(", 1))
-        lines = [Line2D([], [], color=COLOURS[n], marker="none") for n in NAMES]
+        lines = [Line2D([], [], color=COLOURS[n], marker=MARKERS[n], **OPEN) for n in NAMES]
         seen = [n for n in NAMES if n in set(table.loc[table["got"] == "measured", "setup"])]
         marks = [Line2D([], [], color=COLOURS[n], marker=MARKERS[n], ls="none") for n in seen]
         limit = Line2D([], [], color=style.GREY, linestyle="--", linewidth=0.8)
@@ -54,11 +55,11 @@ def _curve(ax: Axes, own: pd.DataFrame, metric: str, name: str) -> None:
     line, points = (own[own["got"] == got] for got in ("predicted", "measured"))
     ends = (line[f"{metric}_{end}95"].to_numpy(float) for end in ENDS)
     ax.fill_between(line["batch"], *ends, color=COLOURS[name], alpha=0.18, linewidth=0)
-    ax.plot(line["batch"], line[metric], color=COLOURS[name], marker="none", gid="predicted")
+    shape = {"color": COLOURS[name], "marker": MARKERS[name]}
+    ax.plot(line["batch"], line[metric], **shape, **OPEN, gid="predicted")
     limit = {"color": COLOURS[name], "linestyle": "--", "linewidth": 0.6, "marker": "none"}
     ax.plot(line["batch"], line[f"bound_{metric}"], **limit)
-    look = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": "none"}
-    ax.plot(points["batch"], points[metric], **look, gid="measured")
+    ax.plot(points["batch"], points[metric], **shape, linestyle="none", gid="measured")
 
 
 @figure("step_parts")
