@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from moebook import devices, sections
-from moebook.models import catalog, fitting
+from moebook.models import catalog, fitting, formats
+from moebook.models.architecture import from_config
 from moebook.study import estimates
 from moebook.study.params import build
 from moebook.study.plan import EngineSettings, Plan, Point, Workload
@@ -54,6 +55,37 @@ def test_formats_of_gpt_oss_are_different_engines_with_different_weights():
     }
     assert list(frame["series"]) == ["MXFP4", "bf16", "fp8", "int8 experts"]
     assert len({p.engine_key for p in made.measured}) == 4
+
+
+@pytest.mark.parametrize("flags, amx", [(("avx512f",), False), (("amx_tile",), True)])
+def test_formats_whose_experts_a_cpu_does_not_run_are_planned_so(monkeypatch, flags, amx):
+    monkeypatch.setattr(devices, "flags", lambda: frozenset(flags))
+    given = {"device": "cpu", "profile": "cpu", "graphs": "eager", "tensor_parallel": 1}
+    asked = ["own", "bf16", "fp8", "int8 experts"]
+    own = {"MXFP4": amx, "bf16": True, "fp8": False, "int8 experts": amx}
+    alone = {"models": [], "pair": [], "weights": None, "formats_batches": [1]}
+    made = plan("02", formats_model=OSS, formats=asked, **given, **alone)
+    checked = {p.series: estimates.check_engine(p, "cpu") for p in made.points}
+    assert {name: p.status == "ready" for name, p in checked.items()} == own
+    assert "FP8 per tensor are in no build for CPUs" in checked["fp8"].reason
+    assert amx or "MXFP4 need a CPU with AMX, which this one lacks" in checked["MXFP4"].reason
+
+
+@pytest.mark.parametrize(
+    "entry, runs",
+    [
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, {"amx_tile"}),
+        ({"quant_method": "fp8"}, set()),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, {"amx_tile"}),
+        ({"quant_method": "awq", "bits": 8, "group_size": 128}, set()),
+        (None, {"", "amx_tile"}),
+    ],
+)
+def test_a_checkpoint_s_own_format_needs_the_cpu_that_the_engine_asks_for(entry, runs):
+    config = {**catalog.load("tiny-mixtral").hf_config(), "quantization_config": entry}
+    arch = from_config(config, "made", "a test")
+    found = {f for f in ("", "amx_tile") if not formats.refusal_on_cpu(arch, "own", {f} - {""})}
+    assert found == runs
 
 
 def test_two_series_that_are_the_same_are_planned_once():

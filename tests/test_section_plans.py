@@ -54,9 +54,8 @@ def test_every_shipped_file_plans_and_all_but_quality_can_run(file):
     params, made = shipped(file.parent.name, file.stem)
     assert (params.profile, made.notebook) == (file.parent.name, file.stem)
     assert len({p.key for p in made.points}) == len(made.points)
-    assert {p.method for p in made.points if p.status != "ready"} <= {
-        "perplexity"
-    } or made.notebook.startswith("04")
+    lacking = [p for p in made.points if p.status != "ready" and "CPU" not in p.reason]
+    assert {p.method for p in lacking} <= {"perplexity"} or made.notebook.startswith("04")
     frame = estimates.to_frame(made, devices.published(params.device))
     assert (
         frame.loc[(frame.status == "ready") & ~frame.method.str.startswith("depth"), "estimate_s"]

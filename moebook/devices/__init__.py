@@ -24,6 +24,6 @@ from moebook.devices.device import (
     require,
 )
 from moebook.devices.facts import ANY, ANY_BYTES, Published, kind_of, kinds, published, suits
-from moebook.devices.host import core_ids, cores
+from moebook.devices.host import core_ids, cores, flags
 from moebook.devices.lock import DeviceBusy, DeviceInUse, DeviceLock
 from moebook.devices.nvml import forget

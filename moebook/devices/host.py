@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -67,6 +68,14 @@ def cpu_name() -> str:
     if platform.system() == "Darwin":
         return _of_macos()
     return f"{platform.machine()} CPU"
+
+
+@cache
+def flags() -> frozenset[str]:
+    """What the CPU can do, in Linux's words; empty where it does not say."""
+    text = CPUINFO.read_text() if CPUINFO.exists() else ""
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(found[1].split() if found else ())
 
 
 def named_in(cpuinfo: str, machine: str) -> str:

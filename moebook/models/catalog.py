@@ -97,6 +97,7 @@ def _load_file(path: Path, trusts: bool) -> Architecture:
     except OSError as error:
         raise UnknownModel(f"{path} cannot be read: {error}") from error
     if isinstance(config, dict) and config.get("quantization_config") is None:
+        _check_beside(folder)
         config |= _modelopt_entry(folder / HF_QUANT_CONFIG)
     own_name = folder.name if path.name == CONFIG else path.stem
     label = own_name.replace("[", "(").replace("]", ")")  # in which edits are written
@@ -113,6 +114,16 @@ def _instead(folder: Path) -> str:
     if (folder / "params.json").is_file():
         return " but with Mistral's params.json: take the folder in Hugging Face's layout"
     return ""
+
+
+def _check_beside(folder: Path) -> None:
+    """UnknownModel where the first tools of GPTQ and AWQ say a number format beside the config."""
+    for file, method in (("quantize_config.json", "gptq"), ("quant_config.json", "awq")):
+        if (folder / file).is_file():
+            raise UnknownModel(
+                f"{folder / file} says a number format, which the engine reads from config.json "
+                f"alone: put it there as quantization_config, with quant_method {method!r}"
+            )
 
 
 def _modelopt_entry(path: Path) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from moebook.models.architecture import Architecture
-from moebook.models.own_format import number_format
+from moebook.models.own_format import number_format, of_experts
 from moebook.models.quantization_config import without_quantization
 
 OWN = "own"  # the quantization, and the series, of a model's own number format
@@ -29,6 +29,7 @@ class Format:
     config: dict | None = None
     rate: float = 1.0
     runs_as: tuple[str, ...] = ()
+    cpu: str = ""
 
 
 def _tuples(told: dict) -> dict:
@@ -126,6 +127,20 @@ def refusal(
             "a checkpoint of plain weights"
         )
     return None
+
+
+def refusal_on_cpu(
+    arch: Architecture, quantization: str | None, flags: frozenset[str]
+) -> str | None:
+    """Why the engine's build for CPUs does not run a model's experts in a quantization, or None.
+    flags: of this machine's CPU."""
+    given = [FORMATS[quantization]] if quantization in FORMATS and quantization else []
+    asked = of_experts(arch) if quantization == OWN else given
+    lacks = next((each for each in asked if each.cpu not in flags), None)
+    if lacks is None or not arch.is_moe:
+        return None
+    why = "need a CPU with AMX, which this one lacks" if lacks.cpu else "are in no build for CPUs"
+    return f"vLLM's experts in {lacks.name} {why} (vLLM 0.32): ask for another format, such as bf16"
 
 
 def covered(quantization: str | None) -> tuple[str, ...]:

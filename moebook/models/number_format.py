@@ -22,6 +22,7 @@ PREFIXES = (
     *("model.language_model.", "language_model.model.", "language_model.", "model."),
     *("backbone.", "transformer."),
 )
+AMX = "amx_tile"  # the flag of a CPU that has Intel's matrix unit
 FP4_CAPABILITY = 10.0  # NVIDIA's Blackwell is the first whose tensor cores multiply FP4
 
 
@@ -29,13 +30,15 @@ FP4_CAPABILITY = 10.0  # NVIDIA's Blackwell is the first whose tensor cores mult
 class Stored:
     """How a matrix (rows = outputs, columns = inputs) is stored. bits: of an element; block: rows
     and columns that share a scale, 0 for all of them; scale_bits: of each scale, its zero point
-    included; rate: matrix rate over bf16's, of the tensor cores that it is multiplied in."""
+    included; rate: matrix rate over bf16's, of the tensor cores that it is multiplied in; cpu: the
+    flag of a CPU on which vLLM runs experts stored so, "" where it does on none."""
 
     name: str
     bits: float
     block: tuple[int, int] = (0, 0)
     scale_bits: int = 32
     rate: float = 1.0
+    cpu: str = ""
 
     def bytes(self, rows: int, columns: int) -> float:
         """Of one matrix, scales included."""
@@ -44,7 +47,7 @@ class Stored:
         return (rows * columns * self.bits + scales * self.scale_bits) / 8
 
 
-MXFP4 = Stored("MXFP4", 4, (1, 32), 8)
+MXFP4 = Stored("MXFP4", 4, (1, 32), 8, cpu=AMX)
 NVFP4 = Stored("NVFP4", 4, (1, 16), 8, rate=4.0)
 NVFP4_WEIGHTS = Stored("NVFP4, weights only", 4, (1, 16), 8)
 MXFP8 = Stored("MXFP8", 8, (1, 32), 8, rate=2.0)
@@ -55,7 +58,7 @@ FP8_CHANNEL = Stored("FP8 per channel", 8, (1, 0), rate=2.0)
 def fp8_blocks(rows: int, columns: int, activations: bool = True) -> Stored:
     """A scale for each block. activations: whether they are FP8 too."""
     name = f"FP8 blocks {rows}x{columns}" + ", weights only" * (not activations)
-    return Stored(name, 8, (rows, columns), rate=2.0 if activations else 1.0)
+    return Stored(name, 8, (rows, columns), rate=2.0 if activations else 1.0, cpu=AMX)
 
 
 def integers(bits: int, group: int, zero: bool, activations: str | None = None) -> Stored:
@@ -63,7 +66,8 @@ def integers(bits: int, group: int, zero: bool, activations: str | None = None) 
     each scale has a zero point; activations: the format they are quantized to."""
     name = f"INT{bits} " + (f"groups of {group}" if group > 0 else "per channel")
     name += f", {activations} activations" if activations else ""
-    return Stored(name, bits, (1, max(group, 0)), 16 + bits * zero, 2.0 if activations else 1.0)
+    rate, cpu = 2.0 if activations else 1.0, AMX if bits == 4 or activations else ""
+    return Stored(name, bits, (1, max(group, 0)), 16 + bits * zero, rate, cpu)
 
 
 @dataclass(frozen=True)
@@ -182,8 +186,9 @@ class NumberFormat:
         if capability >= self.needs_capability:
             return None
         here = f"this device has {capability:.1f}" if capability else "a CPU has none of them"
+        fp4 = next((r.stored for r in self.rules if r.stored.rate > 2), self.rules[0].stored)
         return (
-            f"{self.rules[0].stored.name} is multiplied by tensor cores from compute capability "
+            f"{fp4.name} is multiplied by tensor cores from compute capability "
             f"{self.needs_capability:.1f} (Blackwell) on, {here}: ask for another format, such as "
             "bf16 or fp8"
         )

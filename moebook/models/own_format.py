@@ -156,6 +156,12 @@ def _mostly(arch: "Architecture", component: str) -> str | None:
     return most.name if most else None
 
 
+def of_experts(arch: "Architecture") -> set[Stored]:
+    """How the model's own format stores routed experts, those in the model's dtype left out."""
+    storage = _storage(arch) if arch.number_format is not None else {}
+    return set(storage.get("experts", {})) - {None}
+
+
 def covered(arch: "Architecture", wholly: bool = False) -> tuple[str, ...]:
     """Components of which the model's own format covers a part, or `wholly` all."""
     if arch.number_format is None:

@@ -32,7 +32,7 @@ from moebook.models.quantization_groups import (
 )
 from moebook.models.quantization_groups import names as patterns
 
-KEYS = ("quantization_config", "compression_config")
+KEYS = ("quantization_config", "compression_config", "quantization")  # the last: MLX's
 PARTS = ("text_config", "language_config", "llm_config", "thinker_config")  # of multimodal ones
 HF_QUANT_CONFIG = "hf_quant_config.json"
 CACHE_STRATEGIES = ("tensor", "attn_head")  # of compressed-tensors' scales of a KV cache
@@ -82,6 +82,11 @@ def _method(entry: dict) -> str:
     by_modelopt = isinstance(producer, dict) and producer.get("name") == "modelopt"
     if method is None and (by_modelopt or isinstance(entry.get("quantization"), dict)):
         return "modelopt"
+    if method is None and {"bits", "group_size"} <= set(entry):
+        raise BadNumberFormat(
+            "MLX's (bits and group_size without quant_method), which vLLM does not read: name the "
+            f"model that it was made of, {NOT_READ}"
+        )
     if not isinstance(method, str) or not method:
         raise BadNumberFormat(
             f"quantization_config without quant_method (given {sorted(entry)}); known: "
@@ -126,7 +131,7 @@ def _fbgemm(entry: dict) -> NumberFormat:
 
 def _gptq(entry: dict) -> NumberFormat:
     """Rules of GPTQModel's `dynamic` that begin with `-:` take modules out, the others give
-    modules bits and groups of their own."""
+    modules bits and groups of their own; `modules_in_block_to_quantize` names all that are."""
     dynamic = mapping("dynamic", entry.get("dynamic") or {}, "rules by pattern")
     out = [f"re:{rule[2:]}" for rule in dynamic if rule.startswith("-:")]
     own = [
@@ -138,7 +143,10 @@ def _gptq(entry: dict) -> NumberFormat:
         if not rule.startswith("-:")
     ]
     engine_names = ("gptq", "gptq_marlin", "auto_gptq", "moe_wna16")
-    rules = (*own, Rule(_gptq_stored(entry)))
+    only = entry.get("modules_in_block_to_quantize") or []
+    only = [name for one in only for name in (one if isinstance(one, list) else [one])]
+    every = Rule(_gptq_stored(entry), patterns("modules_in_block_to_quantize", only))
+    rules = (*own, every)
     head = bool(entry.get("lm_head"))
     return NumberFormat("gptq", engine_names, rules, patterns("dynamic", out), head=head)
 
@@ -181,7 +189,8 @@ def _bitsandbytes(entry: dict) -> NumberFormat:
     """NF4 has a 32-bit scale for 64 elements, or with double quantization an 8-bit one."""
     if entry.get("load_in_4bit") or entry.get("_load_in_4bit"):
         scale = 8 if entry.get("bnb_4bit_use_double_quant") else 32
-        stored = Stored("bitsandbytes NF4", 4, (1, 64), scale)
+        kind = str(entry.get("bnb_4bit_quant_type", "nf4")).upper()
+        stored = Stored(f"bitsandbytes {kind}", 4, (1, 64), scale)
     else:
         stored = Stored("bitsandbytes INT8", 8, (1, 0))
     ignored = names_of(entry, "llm_int8_skip_modules")

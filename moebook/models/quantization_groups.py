@@ -154,6 +154,9 @@ def _float8(where: str, weights: dict, strategy: str, activations: bool) -> Stor
         sides = [int(side) if side.isdecimal() else side for side in sides]
         block = pair(f"{where}.block_structure", sides or given)
         return fp8_blocks(*block, activations=activations)
+    if strategy == "group":
+        columns = group_size(weights, "group_size")
+        return MXFP8 if columns == 32 else Stored(f"FP8 groups of {columns}", 8, (1, columns))
     stored = FP8_CHANNEL if strategy == "channel" else FP8_TENSOR
     return stored if activations else Stored(f"{stored.name}, weights only", 8, stored.block)
 

@@ -132,7 +132,8 @@ def _on_cpu(point: Point) -> str | None:
             return f"the engine's build for CPUs {end}"
     if point.method == "energy":
         return "energy is read from a GPU's driver; a CPU has no such counter here"
-    return engine_rules.refusal_on_cpu(point.architecture, engine.dtype)
+    reason = formats.refusal_on_cpu(point.architecture, engine.quantization, devices.flags())
+    return reason or engine_rules.refusal_on_cpu(point.architecture, engine.dtype)
 
 
 def _format_refusal(point: Point, device_kind: str) -> str | None:

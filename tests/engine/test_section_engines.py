@@ -82,7 +82,7 @@ def rows(table, sweep: str):
 
 
 @pytest.mark.engine
-def test_every_format_runs_or_says_in_the_engines_words_why_not(tables):
+def test_every_format_runs_or_is_planned_not_to(tables):
     table, starts = tables[0]["quantization"], tables[1]
     found = rows(table, "formats")
     more = {"bf16 + fp8 KV": AVX512, "int8 experts": AMX, "int4 weights": AMX}
@@ -91,12 +91,8 @@ def test_every_format_runs_or_says_in_the_engines_words_why_not(tables):
         *(name for name, has in more.items() if has),
     }
     assert set(found["status"]) <= {"ok", "infeasible"}
-    fp8 = found.loc["fp8"]
-    assert (
-        set(fp8["status"]) == {"infeasible"}
-        and fp8["reason"].str.contains("scaled_fp8_quant").all()
-    )
-    assert starts.count("fp8") == 1, "what this machine cannot do is asked once"
+    assert found.loc["fp8", "reason"].str.contains("FP8 per tensor are in no build for CPUs").all()
+    assert starts.count("fp8") == 0, "what this machine cannot do is planned so"
 
 
 @pytest.mark.engine

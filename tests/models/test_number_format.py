@@ -58,6 +58,12 @@ NAMES = [
         "FP8 blocks 128x128",
     ),
     (compressed(8, "float", "channel"), "FP8 per channel, weights only"),
+    (compressed(8, "float", "group", FLOAT, group_size=32), "MXFP8"),
+    (compressed(8, "float", "group", FLOAT, group_size=128), "FP8 groups of 128"),
+    (
+        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4"},
+        "bitsandbytes FP4",
+    ),
     (compressed(4, "int", "group", group_size=128), "INT4 groups of 128"),
     (compressed(8, "int", "channel"), "INT8 per channel"),
     (compressed(8, "int", "channel", ACTIVATIONS), "INT8 per channel, INT8 activations"),
@@ -145,6 +151,31 @@ def test_a_folder_of_modelopt_says_its_format_beside_the_config(tmp_path):
     (tmp_path / "hf_quant_config.json").write_text("{")
     with pytest.raises(UnknownModel, match=r"hf_quant_config\.json is not valid JSON"):
         catalog.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("file, method", [("quantize_config", "gptq"), ("quant_config", "awq")])
+def test_a_format_beside_the_config_that_the_engine_does_not_read_is_told(tmp_path, file, method):
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    (tmp_path / f"{file}.json").write_text(json.dumps({"bits": 4, "group_size": 128}))
+    with pytest.raises(UnknownModel, match=f"{file}.json says .* quant_method '{method}'$"):
+        catalog.load(str(tmp_path))
+
+
+def test_mlx_says_its_format_under_a_key_of_its_own():
+    for entry in ({"bits": 4, "group_size": 64}, {"bits": 8, "group_size": 32, "mode": "mxfp8"}):
+        with pytest.raises(UnknownModel, match="MLX's .*which vLLM does not read"):
+            arch_of(entry, key="quantization")
+
+
+def test_gptq_may_name_the_only_modules_that_it_covers():
+    only = [["self_attn.k_proj", "self_attn.v_proj"], ["self_attn.q_proj"]]
+    arch = arch_of({**GPTQ, "modules_in_block_to_quantize": only})
+    assert own_format.number_format(arch) == "INT4 groups of 128 (attention only)"
+    h, kv = TINY["hidden_size"], TINY["num_key_value_heads"] * arch.head_dim
+    packed = arch.num_layers * sum(4 / 8 * h * n + 2 * n * -(-h // 128) for n in (h, kv, kv))
+    whole = sizes.component_bytes(arch, quantization=None)["attention"]
+    saved = arch.num_layers * 2 * h * (h + 2 * kv) - packed
+    assert sizes.component_bytes(arch)["attention"] == pytest.approx(whole - saved)
 
 
 BAD = [
