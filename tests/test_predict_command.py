@@ -110,3 +110,17 @@ def test_a_device_is_known_in_any_case():
 def test_what_was_not_given_is_not_quoted():
     done = CliRunner().invoke(cli.app, ["predict"])
     assert done.exit_code == 2 and "given ''" not in done.output and "model" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["DeepSeek-V3", "--batch", "1,64"], "batch 1 does not fit: weights and reserve exceed a"),
+        (["Mixtral-8x7B-v0.1", "--batch", "16,1000"], "batch 1000 does not fit: its cache exceeds"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_the_cards_that_hold_it(arguments, why):
+    text = called(*arguments)
+    assert why in text
+    ranks = text.partition("with --tp ")[2].split()[0]
+    assert " NO" in text and "does not fit" not in called(*arguments, "--tp", ranks)

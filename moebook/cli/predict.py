@@ -3,6 +3,7 @@ calibrate`: a calibration of one's own cards from one's own results."""
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from moebook.cli.common import AsJson
 
 app = typer.Typer()
 WIDTH = "{:>6} {:>22} {:>22} {:>9} {:>24} {:>11}  {:<26} {}"
+TENSOR_RANKS = (2, 4, 8, 16, 32)
 HEAD = ("batch", "TTFT s [95 %]", "TPOT ms [95 %]", "bound ms", "output tokens/s [95 %]",
         "all tok/s", "what binds", "fits")  # fmt: skip
 
@@ -62,7 +64,10 @@ def predict(
         rows = [_row(arch, settings, w, p, device) for w, p in zip(works, told, strict=True)]
         typer.echo(json.dumps(rows, indent=1))
         return
-    lines = [*_table(arch, settings, works, told, device), ""]
+    lines = _table(arch, settings, works, told, device)
+    lost = next((one for one in zip(works, told, strict=True) if not one[1].memory.fits), None)
+    lines += [_lacking(*lost, _least(arch, settings, lost[0], known))] if lost else []
+    lines.append("")
     if explain:
         lines += [*_sums(works, told), ""]
     typer.echo("\n".join([*lines, *_sure(arch, settings, works, told, device)]))
@@ -179,11 +184,31 @@ def _cell(found, scale: float) -> str:
 
 def _memory(work, p) -> str:
     m, each = p.memory, work.input_tokens + work.output_tokens
+    held = f"{m.kv_tokens:,} tokens of cache ({m.kv_tokens // each:,} such sequences)"
     return (
         f"memory of a card: weights {m.weights_bytes / 1e9:.1f} GB, reserve "
         f"{m.reserve_bytes / 1e9:.1f} GB of {m.usable_bytes / 1e9:.1f} GB that the engine may use; "
-        f"the rest holds {m.kv_tokens:,} tokens of cache ({m.kv_tokens // each:,} such sequences)"
+        f"the rest holds {held if m.kv_tokens else 'nothing'}"
     )
+
+
+def _lacking(work, p, least: int | None) -> str:
+    enough = f"; with --tp {least} it does" if least else ""
+    return f"batch {work.batch} does not fit: {p.memory.lacks}{enough}"
+
+
+def _least(arch, settings, work, known) -> int | None:
+    """The least tensor parallelism, among powers of two, with which a batch fits."""
+    from moebook.predict.what_if import Unpredictable, predict
+
+    for tp in TENSOR_RANKS:
+        split = replace(settings, tensor_parallel=tp)
+        try:
+            if predict(arch, split, work, known.device_kind, known).memory.fits:
+                return tp
+        except Unpredictable:  # does not split so
+            continue
+    return None
 
 
 def _sums(works, told) -> list[str]:

@@ -36,6 +36,18 @@ class Memory:
     fits: bool
 
     @property
+    def lacks(self) -> str:
+        """Why the batch does not fit; empty where it does."""
+        if self.fits:
+            return ""
+        bare = self.weights_bytes + self.reserve_bytes
+        return (
+            "weights and reserve exceed a card"
+            if bare >= self.usable_bytes
+            else "its cache exceeds what weights and reserve leave"
+        )
+
+    @property
     def per_gpu_bytes(self) -> int:
         """Weights, reserve, and the cache of the batch."""
         return self.weights_bytes + self.cache_bytes + self.reserve_bytes

@@ -64,7 +64,7 @@ def memory(table: pd.DataFrame) -> str:
 
     def told(row: pd.Series) -> str:
         needed, usable = (v / 1e9 for v in (row[list(MEMORY)].sum(), row["usable_bytes"]))
-        fits = "fits" if row["fits"] else "**does not fit**: the batch waits for room in the cache"
+        fits = "fits" if row["fits"] else f"**does not fit** ({row['lacks']})"
         left = f"weights and reserve leave room for {int(row['kv_tokens']):,} tokens of cache"
         return f"{fits}: {needed:.3g} of {usable:.3g} GB that the engine may use; {left}."
 

@@ -46,7 +46,8 @@ def _predicted(setup: Setup, batch: int, p: Prediction) -> dict:
     row |= _ends("throughput_tok_s", p.throughput_tok_s) | _ends("tpot_s", p.tpot_s)
     row |= {"bound_tpot_s": p.bound_tpot_s, "binds": p.binds, "fits": p.memory.fits}
     row |= {"bound_throughput_tok_s": setup.rate(after * p.bound_tpot_s, batch)}
-    row |= {part: getattr(p.memory, part) for part in (*MEMORY, "card_bytes", "usable_bytes")}
+    told = (*MEMORY, "card_bytes", "usable_bytes", "lacks")
+    row |= {part: getattr(p.memory, part) for part in told}
     terms = p.terms | {"latencies": p.terms["latencies"] + p.terms["step"]}
     row |= {f"term_{term}_s": seconds for term, seconds in terms.items() if term != "step"}
     return row | {"kv_tokens": p.memory.kv_tokens, "notes": "; ".join(p.notes), "sure": p.source}
