@@ -8,6 +8,7 @@ from pathlib import Path
 
 import looks
 import pytest
+import shipped
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
@@ -207,3 +208,15 @@ def test_readings_say_what_is_not_there(tables):
     assert readings.latency(
         tables["alone"].assign(status="not_run", reason="not measured yet")
     ).startswith("Nothing")
+
+
+@pytest.mark.parametrize("name", ["latency", "throughput", "share_of_peaks", "reference"])
+def test_lines_are_told_apart_in_grey(name):
+    fig, _ = getattr(view, name)(shipped.results("h200", "08_accelerator_comparison").shown)
+    named = [
+        handle.get_marker()
+        for legend in fig.legends
+        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True)
+        if text.get_text().startswith(("H100", "H200"))
+    ]
+    assert len(named) > 1 and len(set(named)) == len(named)

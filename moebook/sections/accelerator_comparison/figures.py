@@ -207,9 +207,9 @@ def _line_looks(rows: pd.DataFrame) -> panels.Looks:
     """Lines in their device's colour, each with a marker of its own: in grey that alone tells
     devices apart."""
     devices = _device_looks(rows)
-    lines = rows.drop_duplicates("line").sort_values("line")
-    every = zip(lines["line"], lines["device_label"], style.markers(len(lines)), strict=True)
-    return {line: (devices[device][0], marker) for line, device, marker in every}
+    device = dict(zip(rows["line"], rows["device_label"], strict=True))
+    marker = dict(zip(sorted(device), style.markers(len(device)), strict=True))
+    return {line: (devices[device[line]][0], marker[line]) for line in device}
 
 
 VIEW_COMMON = View("same points on every device", "common", "input_tokens", "device_label", "batch")
