@@ -149,3 +149,9 @@ def machine(monkeypatch):
     yield has
     monkeypatch.undo()
     devices.forget()
+
+
+@pytest.fixture
+def every_format_on_a_cpu(monkeypatch):
+    """Plans of a CPU that runs every number format, as far as is known before it is asked."""
+    monkeypatch.setattr("moebook.models.formats.refusal_on_cpu", lambda *asked: None)

@@ -61,7 +61,7 @@ class InProcess:
 
 
 @pytest.fixture
-def measured(monkeypatch, tmp_path):
+def measured(monkeypatch, tmp_path, every_format_on_a_cpu):
     """Section 2's formats of gpt-oss-20b in the scripted engine: records by series."""
     monkeypatch.syspath_prepend(SCRIPTED)
     section = sections.find("02")

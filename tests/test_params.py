@@ -298,12 +298,12 @@ def test_a_checkpoint_has_a_perplexity_planned_in_every_format(checkpoint, tmp_p
     section, text = sections.find("02"), str(tmp_path / "text.txt")
     made = params.build(
         section.params,
-        {"weights": str(checkpoint), "quality_text": text, "formats": ["bf16", "fp8"]},
+        {"weights": str(checkpoint), "quality_text": text, "formats": ["bf16", "fp16"]},
         "nb",
     )
     points = [p for p in section.plan(made).points if p.method == "perplexity"]
     assert [(p.series, p.status, p.text, p.engine.weights) for p in points] == [
-        (s, "ready", text, str(checkpoint)) for s in ("bf16", "fp8")
+        (s, "ready", text, str(checkpoint)) for s in ("bf16", "fp16")
     ]
     (tmp_path / "another.txt").write_text("other words")
     other = made.model_copy(update={"quality_text": str(tmp_path / "another.txt")})

@@ -373,9 +373,9 @@ def test_layer_rows_survive_the_file(layers, tmp_path):
 
 def test_perplexity_rows():
     member = "tiny:cpu/aux-0.01"
-    given = {"weights": member, "formats": ["bf16", "fp8"]}
+    given = {"weights": member, "formats": ["bf16", "fp16"]}
     plan = QUALITY.plan(build(QUALITY.params, given, "test"))
-    bf16, fp8 = (p for p in plan.points if p.method == "perplexity")
+    bf16, fp16 = (p for p in plan.points if p.method == "perplexity")
     done = {**record(bf16), "repeats": [{"perplexity": v} for v in (6.0, 6.2, 6.1)]}
     table = results.assemble(plan, {bf16.key: done})
     own = table[table.key == bf16.key]
@@ -390,7 +390,7 @@ def test_perplexity_rows():
         6.2,
         "quality",
     )
-    assert summary.loc[fp8.key, "status"] == "not_run" and pd.isna(row.spread_pct)
+    assert summary.loc[fp16.key, "status"] == "not_run" and pd.isna(row.spread_pct)
 
 
 def test_dummy_weights_have_a_row_per_format_that_says_why_there_is_no_perplexity():

@@ -333,7 +333,7 @@ def layers():
 
 
 @pytest.fixture
-def formats():
+def formats(every_format_on_a_cpu):
     section = sections.find("02")
     small = {
         "pair": ["bf16", "fp8"],
