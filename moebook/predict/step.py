@@ -3,8 +3,9 @@
     pass = the greater of what the GPU and the host take, in a soft maximum (SHARPNESS)
     GPU  = sum over parts of sqrt(floor^2 + (bytes / (b BW))^2 + (FLOPs / (f peak))^2)
            + bytes between kernels / (b BW) + latencies + all-reduces
-    host = a time a pass, with a share a sequence; in prefill, where kernels are launched one by
-           one, a time a layer as well, but for passes that a graph was captured for
+    host = a time a pass, with a share a sequence; in prefill, where kernels and all-reduces are
+           launched one by one, a time a layer as well, but for passes that a graph was captured
+           for
 
 BW and peak are the card's published rates, so that an efficiency b or f lies under 1. A part's
 floor is what its kernels take however little they read: a matrix product that runs over a width of
@@ -133,6 +134,7 @@ class Batch:
         )
         layers = layers + n("mla_layer") * f["prefill_mla_layer_s"]
         layers = layers + n("state_layer") * f["prefill_state_layer_s"]
+        layers = layers + n("layer") * (self.tensor > 1) * f["prefill_ranks_layer_s"]
         several = self.tensor * self.pipeline > 1
         launched = np.where(self.compiled, f["prefill_compiled"], 1.0)
         captured = self.graphs & (a.tokens <= CAPTURED_TOKENS)
@@ -184,18 +186,19 @@ class Batch:
             "activations": stream,
             "head": logits,
             "latencies": layers * np.where(self.compiled, f["compiled"], 1.0) + mla,
-            "communication": self._communication(a, f),
+            "communication": self._communication(a, f, phase),
         }
 
-    def _communication(self, a: "_Arrays", f: Mapping) -> np.ndarray:
+    def _communication(self, a: "_Arrays", f: Mapping, phase: str) -> np.ndarray:
         """All-reduces over the tensor ranks, and sends between stages. Beyond 4 ranks the latency
-        grows as from 2 to 4, by the doubling."""
-        g = self.tensor
+        grows as from 2 to 4, by the doubling. Small messages have kernels of the engine's own, the
+        large ones of a prefill go through NCCL, nearer to the links' rate."""
+        g, link = self.tensor, f[f"{phase}link_bytes_per_s"]
         doublings = np.log2(np.maximum(g, 2)) - 1
         latency = f["all_reduce_2_s"] * (f["all_reduce_4_s"] / f["all_reduce_2_s"]) ** doublings
-        ring = 2 * (g - 1) / g * a.message / f["link_bytes_per_s"]
+        ring = 2 * (g - 1) / g * a.message / link
         reduced = np.where(g > 1, a.all_reduces * (latency + ring), 0.0)
-        sent = (self.pipeline - 1) * (f["send_s"] + a.message / f["link_bytes_per_s"])
+        sent = (self.pipeline - 1) * (f["send_s"] + a.message / link)
         return reduced + sent
 
 

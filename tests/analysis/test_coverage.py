@@ -22,7 +22,6 @@ from moebook.results.table import summarize
 from moebook.study.settings import EngineSettings, Workload
 
 OLMOE = catalog.load("OLMoE-1B-7B-0125")
-GRANITE = catalog.load("granite-3.1-3b-a800m-instruct")
 MIXTRAL = catalog.load("Mixtral-8x7B-v0.1")
 WORK = Workload(16, 1024, 256)
 METHODS = (Path(__file__).parents[2] / "docs/methods.md").read_text()
@@ -112,10 +111,10 @@ BEYOND = [
     ),
     (catalog.load("Qwen3-8B"), EngineSettings(), WORK, "a dense model"),
     (
-        catalog.load("granite-3.1-3b-a800m-instruct"),
+        catalog.load("MolmoE-1B-0924"),
         EngineSettings(),
         WORK,
-        "family granitemoe was not measured",
+        "family molmo was not measured",
     ),
     (edit(OLMOE, num_layers=2), EngineSettings(), Workload(1, 128, 128), "none was left out"),
 ]
