@@ -155,7 +155,7 @@ def test_without_accuracies_the_figure_says_what_adds_them(name):
 
 
 def test_the_fastest_and_its_lead_are_told_format_by_format():
-    text = r.headline(TABLES["gpu"])
+    text = r.headline(TABLES["gpu"].assign(routing="uniform"))
     assert (
         "in bf16 OLMoE-1B-7B-0125 is fastest" in text
         and "(4 models)" in text
@@ -164,6 +164,13 @@ def test_the_fastest_and_its_lead_are_told_format_by_format():
     assert (
         text.count("+82 % over DeepSeek-V2-Lite") == 2 and "5.0 times Phi-3.5-MoE-instruct" in text
     )
+
+
+def test_models_that_are_not_routed_alike_have_no_fastest():
+    table = TABLES["gpu"]
+    text, labels = r.headline(table), [one.label for one in r.numbers(table)]
+    assert text.count("not routed alike, so they do not compare") == 1 and "fastest" not in text
+    assert len(labels) == 2 and all("not routed alike" in label for label in labels)
 
 
 def test_latencies_run_from_the_least_to_the_largest_and_what_lacks_is_told():

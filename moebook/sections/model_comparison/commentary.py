@@ -20,6 +20,7 @@ from moebook.results.commentary import (
     predicted_vs_measured,
     price,
 )
+from moebook.results.findings import routing_of
 from moebook.results.page import Number
 from moebook.sections.model_comparison import accuracies, breakdown
 from moebook.sections.model_comparison.enrich import (
@@ -33,6 +34,7 @@ from moebook.sections.model_comparison.params import ALL_LLMS
 __all__ = ["energy", "predicted_vs_measured", "price"]
 
 KINDS = ("all parameters", "those active for one token")
+NOT_ALIKE = "not routed alike, so they do not compare"
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 
 
@@ -43,10 +45,14 @@ def headline(table: pd.DataFrame) -> str:
     if rows.empty:
         lacking = _lacking(table, ALL_LLMS)
         return nothing(table, ALL_LLMS, f"No language model was measured.{lacking}")
-    found, alone = [], []
+    found, alone, unlike = [], [], []
     for series, own in rows.groupby("series", sort=False):
         if own["model"].nunique() == 1:
             alone.append(f"{own['model'].iloc[0]} in {series} {own[T].iloc[0]:,.0f}")
+            continue
+        if not _are_alike(own):
+            ends = f"{own[T].min():,.0f} to {own[T].max():,.0f}"
+            unlike.append(f"{len(own)} models in {series} run at {ends} tokens/s")
             continue
         ranked = own.sort_values(T, ascending=False).set_index("model")[T]
         slowest = f" and {ranked.iloc[0] / ranked.iloc[-1]:.1f} times {ranked.index[-1]}"
@@ -55,11 +61,18 @@ def headline(table: pd.DataFrame) -> str:
             f"{change(ranked.iloc[0] / ranked.iloc[1])} over {ranked.index[1]}"
             f"{slowest if len(own) > 2 else ''} ({len(own)} models)"
         )
+    if unlike:
+        found.append(f"{', '.join(unlike)}: {NOT_ALIKE}")
     if not found:
         told = f"At batch {rows['batch'].iloc[0]}, tokens/s: {', '.join(alone)}"
         why = "one model a format, so none can be compared"
         return f"**Finding.** {told}; {why}.{_lacking(table, 'llms')}"
     return f"**Finding.** At batch {rows['batch'].iloc[0]}, {'; '.join(found)}."
+
+
+def _are_alike(rows: pd.DataFrame) -> bool:
+    """Whether all are routed alike: else their times do not compare."""
+    return routing_of(rows).nunique() == 1
 
 
 def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
@@ -73,6 +86,12 @@ def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
         return ()
     first, second, last = own.iloc[0], own.iloc[1], own.iloc[-1]
     where = f"{first['series']}, batch {first['batch']:.0f}"
+    if not _are_alike(own):
+        ends = ((first, "most"), (last, "least"))
+        return tuple(
+            Number(f"{r[T]:,.0f} tok/s", f"{r['model']}, the {end}, {where}; {NOT_ALIKE}")
+            for r, end in ends
+        )
     return (
         Number(f"{first[T]:,.0f} tok/s", f"{first['model']}, the fastest, {where}"),
         Number(change(first[T] / second[T]), f"over the next, {second['model']}"),
