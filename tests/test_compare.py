@@ -23,7 +23,7 @@ def own(tmp_path):
     for part in ("points", "records"):
         shutil.copytree(paths.reference() / "h200" / SECTION.stem / part, folder / part)
     for file in [*folder.glob("points/*.json"), *folder.glob("records/*/*.json")]:
-        record = json.loads(file.read_text())
+        record = {k: v for k, v in json.loads(file.read_text()).items() if k != "sha256"}
         factor = 2.0 if record["model"] == "OLMoE-1B-7B-0125" else 1.1
         record["repeats"] = [
             {**row, "ttft_s": factor * row["ttft_s"], "e2e_s": factor * row["e2e_s"]}
