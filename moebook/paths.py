@@ -84,7 +84,7 @@ def output_root_problem(text: str, profile: str = "") -> str | None:
         return "give the path of a folder, in one line and without variables"
     try:
         folder = output_root(text).resolve()
-        wrong = place_problem(folder)
+        wrong = place_problem(output_root(text))
     except RuntimeError as error:  # ~ of a user that is none
         return f"{error}; give the path of a folder"
     except OSError as error:  # a name longer than any file's
@@ -99,7 +99,9 @@ def output_root_problem(text: str, profile: str = "") -> str | None:
 def place_problem(folder: Path) -> str | None:
     """Why nothing can lie in a folder, which need not exist; or None. OSError where its name cannot
     be one."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    nearest = next(p for p in (folder, *folder.parents) if p.exists() or p.is_symlink())
+    if not nearest.exists():
+        return f"{nearest} is a link to nothing"
     if not nearest.is_dir():
         return "is a file" if nearest == folder else f"{nearest} is a file"
     if os.statvfs(nearest).f_blocks == 0:  # /proc and its like

@@ -19,6 +19,7 @@ from types import ModuleType
 
 from moebook import paths
 from moebook.problems import ParameterError, Problem
+from moebook.study import points
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
 
@@ -85,10 +86,11 @@ class Section:
 
     def plan(self, params: NotebookParams) -> Plan:
         """The points of the parameters, of a section that measures nothing none. ParameterError
-        where all sweeps are left out."""
+        where all sweeps are left out, or there are more points than any engine measures."""
         if not self.params.measures:
             return Plan(self.stem, params.profile, params.device, ())
-        made = self._part("plan").plan(params)
+        with points.at_most():
+            made = self._part("plan").plan(params)
         if not made.points:
             where, wanted = f"plan of {self.stem}", "give at least one sweep its models and values"
             left = f"no point is left to measure: {wanted}"

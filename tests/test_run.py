@@ -3,13 +3,14 @@ locks."""
 
 import fcntl
 import json
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from moebook import sections
-from moebook.measure import progress, run, schedule
+from moebook.measure import progress, run, schedule, scratch
 from moebook.measure.files import Unwritable
 from moebook.measure.folder_lock import FolderInUse
 from moebook.measure.store import Found, Store
@@ -88,6 +89,14 @@ def test_one_file_a_point_and_a_second_run_starts_nothing(plan, tmp_path):
     counts, worker = measure(plan, tmp_path)
     assert counts == {"skipped": len(plan.measured)} and worker.ops == []
     assert files(plan, tmp_path) == before
+
+
+def test_a_run_with_nothing_to_measure_removes_what_a_killed_worker_left(plan, tmp_path):
+    measure(plan, tmp_path)
+    left = Path(tempfile.gettempdir()) / f"{scratch.PREFIX}{2**31 - 1}-{tmp_path.name}"
+    left.mkdir()  # of no process
+    measure(plan, tmp_path)
+    assert not left.exists()
 
 
 def test_cells_that_differ_in_top_k_share_a_build(plan, tmp_path):

@@ -2,7 +2,9 @@
 it is told."""
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -13,7 +15,7 @@ import pytest
 
 from moebook import sections
 from moebook.measure import run, scratch, worker_handle
-from moebook.measure.files import Unwritable
+from moebook.measure.files import Unwritable, is_alive
 from moebook.measure.store import Store
 from moebook.measure.worker_handle import NoWorker, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.study.params import build
@@ -255,3 +257,28 @@ def test_a_workers_folder_is_short_enough_for_the_sockets_of_its_engine(tmp_path
         assert folder.exists() and not left.exists()
     finally:
         scratch.remove(folder)
+
+
+def test_the_folder_of_a_process_that_nobody_buries_is_removed():
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    left = Path(tempfile.gettempdir()) / f"{scratch.PREFIX}{ended.pid}-left"
+    left.mkdir()
+    scratch.clean()
+    assert not left.exists() and Path(f"/proc/{ended.pid}").exists()
+    ended.wait()
+
+
+def test_a_worker_is_gone_with_its_children_before_its_folder_is_removed(monkeypatch):
+    shell = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"], start_new_session=True)
+    monkeypatch.setattr(scratch, "LAST_S", 0.05)
+    started = time.monotonic()
+    scratch.wait(shell.pid)  # nobody ended it: its time passes
+    assert time.monotonic() - started >= 0.05
+    monkeypatch.setattr(scratch, "LAST_S", 10)
+    os.killpg(shell.pid, signal.SIGKILL)
+    scratch.wait(shell.pid)
+    assert time.monotonic() - started < 5 and not any(
+        is_alive(pid) for pid in scratch._of_session(shell.pid)
+    )
+    shell.wait()

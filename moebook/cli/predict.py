@@ -24,7 +24,9 @@ def predict(
         str,
         typer.Argument(help="a catalog name, checkpoint folder, config.json or Hugging Face id"),
     ],
-    device: Annotated[str, typer.Option(help="kind of card: h100, h200")] = "h200",
+    device: Annotated[
+        str | None, typer.Option(help="kind of card: h100, h200 (by default)")
+    ] = None,
     gpus: Annotated[int | None, typer.Option(help="cards; by default TP x PP")] = None,
     tp: Annotated[int | None, typer.Option(help="tensor parallel ranks")] = None,
     pp: Annotated[int, typer.Option(help="pipeline stages")] = 1,
@@ -57,7 +59,10 @@ def predict(
     arch = catalog.load(model)
     settings = _settings(gpus, tp, pp, ep, format_, routing, graphs)
     works = [Workload(size, tokens_in, tokens_out) for size in sizes]
-    known = shipped.read(calibration) if calibration else shipped.load(device.lower())
+    asked = device and device.lower()
+    known = shipped.read(calibration) if calibration else shipped.load(asked or "h200")
+    if asked not in (None, known.device_kind):
+        raise ValueError(f"--device: given {device!r}; {calibration} is of {known.device_kind}")
     device = known.device_kind
     told = [what_if.predict(arch, settings, work, device, known) for work in works]
     if as_json:

@@ -110,8 +110,16 @@ def _is_left(path: Path) -> bool:
     try:
         if rest.rpartition("-")[0] != socket.gethostname()[:40]:
             return time.time() - path.stat().st_mtime > A_DAY_S
-        return owner.isdecimal() and not Path(f"/proc/{owner}").exists()
+        return owner.isdecimal() and not is_alive(owner)
     except OSError:
+        return False
+
+
+def is_alive(pid: str) -> bool:
+    """False also of a process that has ended and whose parent has not asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
         return False
 
 

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from moebook import devices, engine
+from moebook.measure import scratch
 from moebook.measure.executors import Job, Local, Measured
 from moebook.measure.files import write_atomic
 from moebook.measure.folder_lock import Held, locked
@@ -56,6 +57,7 @@ def measure(
     if unknown := ", ".join(sorted(retry - set(STATUSES))):
         raise ValueError(f"no status {unknown} to retry; statuses: {', '.join(STATUSES)}")
     store = Store(output_root, plan)
+    scratch.clean()
     owned = executor is None
     executor = executor or Local(store.folder / "worker.log", worker)
     source = executor.source(plan.device)

@@ -7,7 +7,10 @@ what its processes have mapped is noted in the folder while they live."""
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
+
+from moebook.measure import files
 
 PREFIX = "moebook-worker-"
 NOTED = "shared-memory"
@@ -15,6 +18,7 @@ SHORT = Path("/tmp")
 # A socket's path has at most 107 characters (unix(7)), and the engine names its own by a UUID.
 LONGEST = 107 - len("/") - 36
 SHARED = Path("/dev/shm")
+LAST_S = 5.0  # killed processes get to end
 
 
 def make() -> Path:
@@ -40,6 +44,16 @@ def note(folder: Path, session: int) -> None:
         pass
 
 
+def wait(session: int) -> None:
+    """Until the killed processes of a session have ended: until then they may write into its
+    folder."""
+    deadline = time.monotonic() + LAST_S
+    while any(files.is_alive(pid) for pid in _of_session(session)):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+
+
 def remove(folder: Path) -> None:
     """The folder, and the shared memory noted in it that nobody has mapped any more."""
     try:
@@ -62,7 +76,7 @@ def clean() -> None:
             own = folder.stat().st_uid == os.getuid()
         except OSError:
             continue
-        if own and owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+        if own and owner.isdecimal() and not files.is_alive(owner):
             remove(folder)
 
 

@@ -208,6 +208,7 @@ class WorkerHandle:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        scratch.wait(process.pid)
         for handle in (self.requests, self.replies):
             if handle >= 0:
                 os.close(handle)

@@ -16,11 +16,25 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Annotated, Literal
 
 import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+)
+from typing_extensions import TypedDict
 
+from moebook.measure import files
+from moebook.measure.records import told
 from moebook.predict.case import PLAIN, Case
-from moebook.predict.step import Rates
+from moebook.predict.step import FACTORS, OF_FORMAT, Rates
 from moebook.problems import choices
 
 FOLDER = "calibrations"
@@ -31,39 +45,120 @@ DRAFTED = "with a draft"
 BATCHES = ((1, "batch 1"), (31, "batch 2 to 31"), (10**9, "batch 32 and more"))
 LEVELS = (80, 95)
 METRICS = ("ttft", "tpot")
+FAR = 1000.0  # times what is known of a factor: no card's
+WIDEST = 10.0  # half width on the logarithm: a prediction that says nothing
+
+
+SIZES = ("batch", "tokens in and out", "hidden size", "layers", "devices")
+OF_EXPERTS = ("experts", "expert width")
 
 
 class NotCalibrated(ValueError):
     """There is no calibration for this device; the message says which there are."""
 
 
+def _all_of(*names: object) -> AfterValidator:
+    """A mapping that has all of some keys."""
+
+    def check(found: dict) -> dict:
+        if lacking := [str(name) for name in names if name not in found]:
+            raise ValueError(f"without {', '.join(lacking)}")
+        return found
+
+    return AfterValidator(check)
+
+
+Count = Annotated[int, Strict(), Field(ge=0)]
+Least = Annotated[float, Strict(), Field(ge=0, le=1e6, allow_inf_nan=False)]
+Share = Annotated[Least, Field(le=FAR)]
+Positive = Annotated[float, Strict(), Field(gt=0, le=1e18, allow_inf_nan=False)]
+Coverage = dict[Literal[80, 95], Annotated[Least, Field(le=1)] | None]
+Width = Annotated[
+    dict[Literal[80, 95, "n", "models", "coverage"], Least | Coverage],
+    _all_of(*LEVELS, "n", "models", "coverage"),
+]
+SCORED = ("n", "models", *(f"{m}_{of}_pct" for m in METRICS for of in ("median", "p90")))
+Score = Annotated[dict[StrictStr, Least], _all_of(*SCORED)]
+Span = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+NUMBERS = TypeAdapter(dict[StrictStr, Positive])
+ONLY = ConfigDict(extra="forbid")
+
+
+class Inputs(TypedDict):
+    __pydantic_config__ = ONLY
+    points: Count
+    profiles: list[StrictStr]
+    digest: StrictStr
+    attention: list[StrictStr]
+    families: list[StrictStr]
+
+
+class OfFormat(TypedDict):
+    __pydantic_config__ = ONLY
+    factors: dict[StrictStr, Positive]
+    points: Count
+    models: list[StrictStr]
+
+
 @dataclass(frozen=True)
 class Calibration:
     """One card's. Intervals: class -> metric -> level -> half width, `n`, `models`, `coverage`."""
 
-    device_kind: str
-    engine: str
-    built: str
-    inputs: dict
-    rates: Rates
-    factors: dict[str, float]
-    formats: dict[str, dict]
-    reserve: dict[str, float]
-    intervals: dict[str, dict]
-    scores: dict[str, dict]
-    range: dict[str, tuple]
+    __pydantic_config__ = ONLY
+    device_kind: StrictStr
+    engine: StrictStr
+    built: StrictStr
+    inputs: Inputs
+    rates: Annotated[Rates, BeforeValidator(NUMBERS.validate_python)]
+    factors: Annotated[dict[StrictStr, Positive], _all_of(*FACTORS)]
+    formats: dict[StrictStr, OfFormat]
+    reserve: Annotated[dict[StrictStr, Share], _all_of("start")]
+    intervals: dict[StrictStr, dict[Literal["ttft", "tpot"], Width]]
+    scores: Annotated[dict[StrictStr, dict[StrictStr, Score | None]], _all_of("left out")]
+    range: Annotated[dict[StrictStr, Span], _all_of(*SIZES, *OF_EXPERTS)]
 
     def to_dict(self) -> dict:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping) -> "Calibration":
-        return cls(**{**data, "rates": Rates(**data["rates"])})
+        """ValueError where it is none; the text says where."""
+        try:
+            return _SCHEMA.validate_python(data)
+        except ValidationError as error:
+            raise ValueError(told(error)) from None
 
     @property
     def efficiencies(self) -> dict[str, dict[str, float]]:
         """Factors of each number format but 16-bit's own."""
         return {kind: own["factors"] for kind, own in self.formats.items() if kind != PLAIN}
+
+
+def _whole(found: Calibration) -> Calibration:
+    _near(found.factors, FACTORS, "factors")
+    for name, own in found.formats.items():
+        if name != PLAIN and set(own["factors"]) != set(OF_FORMAT):
+            raise ValueError(f"formats.{name}: its factors are to be {', '.join(OF_FORMAT)}")
+        _near(own["factors"], OF_FORMAT, f"formats.{name}")
+    for metric in METRICS:
+        if not any(metric in own for own in found.intervals.values()):
+            raise ValueError(f"intervals: none of {metric}")
+    for name, own in ((n, w) for n, of in found.intervals.items() for w in of.values()):
+        if [key for key, value in own.items() if isinstance(value, dict)] != ["coverage"]:
+            raise ValueError(f"intervals.{name}: each is a number, but `coverage`")
+        if not own[80] <= own[95] <= WIDEST:
+            raise ValueError(f"intervals.{name}: half widths {own[80]:g} and {own[95]:g}")
+    return found
+
+
+def _near(factors: Mapping[str, float], starts: Mapping, where: str) -> None:
+    """ValueError for one that no kernel of no card has."""
+    for name, value in factors.items():
+        if name in starts and not 1 / FAR < value / starts[name][0] < FAR:
+            raise ValueError(f"{where}.{name}: {value:g}; about {starts[name][0]:g} is known")
+
+
+_SCHEMA = TypeAdapter(Annotated[Calibration, AfterValidator(_whole)])
 
 
 def class_of(case: Case, host_paced: bool) -> str:
@@ -114,13 +209,13 @@ def load(device_kind: str) -> Calibration:
 def read(file: Path) -> Calibration:
     """One's own, of `moebook calibrate`. ValueError for a file that is none."""
     try:
-        return _parsed(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, TypeError, KeyError, yaml.YAMLError) as error:
+        return _parsed(files.read(file))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         told = str(error).splitlines()[0]
         raise ValueError(
             f"--calibration: {file} is no file of `moebook calibrate` ({told})"
         ) from None
 
 
-def _parsed(text: str) -> Calibration:
+def _parsed(text: str | bytes) -> Calibration:
     return Calibration.from_dict(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))

@@ -40,6 +40,7 @@ def as_models(value: Any) -> Any:
     return (value,) if isinstance(value, str) and fitting.is_word(value) else as_tuple(value)
 
 
+MOST_LISTED = 1000
 MOST = 2**31  # of anything that is counted; engines count in 32 bits
 Count = Annotated[int, Field(strict=True, gt=0, le=MOST)]
 WindowTokens = Annotated[
@@ -116,6 +117,9 @@ def build(
     """Validated parameters, or ParameterError with every problem; `source` names the file or
     notebook in it, `origins` where some of the values came from instead."""
     origins = origins or {}
+    if long := [(key, value) for key, value in data.items() if _is_long(value)]:
+        told = [(str(k), f"{len(v)} values", f"at most {MOST_LISTED} in a list") for k, v in long]
+        raise ParameterError([Problem(_place(w[0], source, origins), *w) for w in told])
     data = {str(key): _as_meant(model, str(key), value) for key, value in data.items()}
     try:
         params = model(**data)
@@ -127,6 +131,10 @@ def build(
         raise ParameterError([Problem(_place(w[0], source, origins), *w) for w in found])
     params._origins.update(origins)
     return params
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > MOST_LISTED
 
 
 def _place(key: str, source: str, origins: dict[str, str]) -> str:

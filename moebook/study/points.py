@@ -1,7 +1,9 @@
 """What sections share on the way from parameters to points: engine settings, edited models, full
 depth or the way round."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -12,7 +14,7 @@ from moebook.models import fitting
 from moebook.models.architecture import Architecture
 from moebook.models.edit import ImpossibleEdit, edit
 from moebook.models.formats import OWN
-from moebook.problems import Wrong
+from moebook.problems import ParameterError, Problem, Wrong
 from moebook.study import model_names, params
 from moebook.study.estimates import check
 from moebook.study.lengths import Length, longest
@@ -23,6 +25,8 @@ Graphs = Literal["light", "pieces", "compiled", "default", "eager"]
 DTYPES = ("bfloat16", "float16", "float32")
 ENERGY = "energy"  # a method, and the sweep of its points
 SAMPLED_OUTPUTS = 128  # tokens out that sampled steps take at most, one a step
+MOST = 50_000  # points of a plan
+_left: ContextVar[list[int] | None] = ContextVar("points that may be made", default=None)
 
 
 class EngineParams(params.NotebookParams):
@@ -128,7 +132,22 @@ def of_work(
     **given,
 ) -> Point:
     """A point of any method."""
+    if (left := _left.get()) is not None:
+        left[0] -= 1
+        if left[0] < 0:
+            fewer = f"at most {MOST} are planned: give fewer values in the lists it is made of"
+            raise ParameterError([Problem(f"plan of {p.notebook}", sweep, "more points", fewer)])
     return Point(p.notebook, arch, engine, work, method, p.repeats, (sweep,), **given)
+
+
+@contextmanager
+def at_most(count: int = MOST) -> Iterator[None]:
+    """ParameterError of what is made beyond so many points: lists are multiplied."""
+    token = _left.set([count])
+    try:
+        yield
+    finally:
+        _left.reset(token)
 
 
 def _has_room(engine: EngineSettings, length: Length) -> bool:

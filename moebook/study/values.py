@@ -26,6 +26,7 @@ _OF_IPYTHON = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
 _INJECTED = "# Parameters"  # papermill's injected cell begins so, our own does not
 _PAPERMILL = re.compile(r"(.*/)?papermill|.*from papermill.*")  # as a program, module, -c
 MOST_VALUES = 100_000
+MOST_DIGITS = 40  # of a number: one of them was a slip
 _NOT_DECIMAL = re.compile(r"[:_xob]|^[-+]?0\d")  # of numbers in YAML 1.1
 _PLAIN = (bool, int, float, str)
 
@@ -53,6 +54,9 @@ def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
     if _NOT_DECIMAL.search(node.value):
         odd = f"{node.value!r} is no number in decimal digits"
         raise yaml.MarkedYAMLError(problem=odd, problem_mark=node.start_mark)
+    if len(node.value) > MOST_DIGITS:
+        long = f"{node.value[:9]}… is a number of {len(node.value)} digits"
+        raise yaml.MarkedYAMLError(problem=long, problem_mark=node.start_mark)
     is_int = node.tag.endswith("int")
     return loader.construct_yaml_int(node) if is_int else loader.construct_yaml_float(node)
 

@@ -4,6 +4,7 @@ never a traceback or a success."""
 import json
 import os
 from itertools import pairwise
+from pathlib import Path
 
 import inputs
 import pytest
@@ -12,6 +13,9 @@ from made_up import write_checkpoint
 
 from moebook import cli, sections
 from moebook.models.architecture import UnknownModel, from_config
+from moebook.problems import ParameterError
+from moebook.sections.hyperparameter_scaling import plan
+from moebook.study import points
 
 FILES = {
     "a list as key": "[1, 2]: 3\n",
@@ -27,6 +31,8 @@ FILES = {
     "an octal number": "repeats: 010\n",
     "a number of base sixty": "point_limit_minutes: 1:30\n",
     "a set": "batches: !!set {1, 2}\n",
+    "a number without end": f"batches: [{'9' * 6000}]\n",
+    "a fraction without end": f"point_limit_minutes: 1.{'9' * 6000}\n",
 }
 PAIRS = [
     ("00", "profile", {"profile": "a" * 300}),
@@ -52,6 +58,7 @@ PAIRS = [
     ("08", "endpoint", {"endpoint": "x" * 500}),
     ("01", "validation_tokens", {"validation_tokens": 4096}),
     ("01", "ffn_dims", {"ffn_dims": [10**30]}),
+    ("01", "batches: given '1001 values'", {"batches": list(range(1, 1002))}),
     ("01", "seed", {"seed": 2**63}),
     ("02", "weights", {"weights": "x" * 5000}),
     ("02", "weights", {"weights": "tiny:cpu/aux-0.01/inter-100-norm"}),
@@ -61,6 +68,7 @@ PAIRS = [
     ("07", "checkpoint_texts", {"checkpoint_texts": ["/no/such"]}),
     ("09", "vlm_image_tokens", {"vlm_image_tokens": 10**6}),
 ]
+H100 = "moebook/predict/calibrations/h100.yaml"
 OPTIONS = [
     (("measure", "params/cpu/00_overview.yaml", "--sweep", ","), "--sweep: given ','"),
     (("measure", "params/cpu/00_overview.yaml", "--retry", "failed, oom"), "'failed, oom'"),
@@ -79,6 +87,34 @@ OPTIONS = [
     (("calibrate", "--outputs", "x" * 300), "--outputs: given"),
     (("calibrate", "--to", "/proc/x"), "--to: given '/proc/x'; /proc is of a file system"),
     (("results", "--output-root", "/proc/moebook"), "keeps no files"),
+    (
+        (*("predict", "Mixtral-8x7B-v0.1", "--device", "h200"), "--calibration", H100),
+        "--device: given 'h200'",
+    ),
+]
+CALIBRATIONS = [
+    (("device_kind",), None),
+    (("device_kind",), []),
+    (("inputs", "attention"), [{}]),
+    (("rates", "bytes_per_s"), 0),
+    (("rates", "flops_per_s"), "x"),
+    (("factors", "layer_s"), float("nan")),
+    (("factors", "blocks"), -1),
+    (("factors", "b_experts"), 1e300),
+    (("factors", "moe_layer_s"), True),
+    (("factors",), {}),
+    (("formats", "FP8 per tensor", "factors"), {}),
+    (("reserve", "start"), float("inf")),
+    (("reserve",), []),
+    (("intervals", "batch 1", "tpot"), {}),
+    (("intervals", "batch 1", "tpot", 95), {}),
+    (("intervals", "batch 1", "ttft", 80), 50.0),
+    (("intervals", "batch 1", "ttft", "coverage", 80), 2.0),
+    (("intervals",), {}),
+    (("scores",), {"left out": {"16-bit": 3}}),
+    (("range", "batch"), [1.0]),
+    (("range",), None),
+    (("more",), 1),
 ]
 CONFIGS = {
     "num_hidden_layers": [0, -1, 1.5, True, "two", 10**9, 3],
@@ -168,6 +204,20 @@ def test_parameters_that_do_not_go_together_are_told(
     assert f"{key}" in said and file.name in said and "hush" not in said
 
 
+def test_a_plan_of_too_many_points_is_refused_before_all_are_made():
+    section = sections.find("01")
+    with points.at_most(5), pytest.raises(ParameterError, match="grid: given 'more points'"):
+        plan.plan(section.params())
+    assert len(section.plan(section.params()).points) > 5
+
+
+def test_a_link_to_nothing_is_no_place_for_results(tmp_path, monkeypatch, capsys):
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for place in ("link", "link/below"):
+        said = refused(monkeypatch, capsys, "results", "--output-root", tmp_path / place)
+        assert "--output-root: given" in said and "is a link to nothing" in said
+
+
 @pytest.mark.parametrize("number", ["02", "03", "09"])
 def test_a_model_of_the_catalog_is_one_in_any_case(number, tmp_path):
     key, section = "llms" if number == "09" else "models", sections.find(number)
@@ -194,6 +244,26 @@ def test_a_config_that_its_weights_do_not_fit_is_told(key, value, tmp_path, monk
 def test_an_option_is_told_with_what_was_given(args, said, monkeypatch, capsys):
     words = refused(monkeypatch, capsys, *args)
     assert said in words and "hush" not in words
+
+
+@pytest.mark.parametrize("at, value", CALIBRATIONS)
+def test_a_calibration_that_no_card_has_is_told(at, value, tmp_path, monkeypatch, capsys):
+    found = inner = yaml.load(Path(H100).read_text(), yaml.CSafeLoader)
+    for key in at[:-1]:
+        inner = inner[key]
+    inner[at[-1]] = value
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(found))
+    said = refused(monkeypatch, capsys, "predict", "OLMoE-1B-7B-0125", "--calibration", file)
+    assert "own.yaml is no file of `moebook calibrate`" in said and str(at[0]) in said
+
+
+def test_a_calibration_that_is_no_file_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "deep").write_text("[" * 3000)
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("deep", "pipe", ""):
+        given = ("predict", "OLMoE-1B-7B-0125", "--calibration", tmp_path / name)
+        assert "--calibration: " in refused(monkeypatch, capsys, *given)
 
 
 @pytest.mark.parametrize("name", ["relative", "/proc/x", "{file}", "{file}/below", "x" * 5000])
