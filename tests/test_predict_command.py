@@ -51,6 +51,8 @@ def test_the_table_says_what_binds_how_sure_it_is_and_what_it_leans_on():
         "2 x h100 (TP 2",
         "reading experts",
         "communication",
+        "other weights",
+        "latency of a pass",
         "how sure: 16-bit on h100",
         "80 and 95 % intervals held",
         "TTFT 8",

@@ -13,6 +13,12 @@ from moebook.cli.common import AsJson
 
 app = typer.Typer()
 WIDTH = "{:>6} {:>22} {:>22} {:>9} {:>24} {:>11}  {:<26} {}"
+TERMS = {
+    "dense": "other weights",
+    "head": "sampling",
+    "latencies": "latencies of layers",
+    "step": "latency of a pass",
+}
 TENSOR_RANKS = (2, 4, 8, 16, 32)
 HEAD = ("batch", "TTFT s [95 %]", "TPOT ms [95 %]", "bound ms", "output tokens/s [95 %]",
         "all tok/s", "what binds", "fits")  # fmt: skip
@@ -227,7 +233,8 @@ def _sums(works, told) -> list[str]:
 def _terms(columns: list[dict]) -> list[str]:
     names = [name for name in columns[0] if name != "host"]
     lines = [
-        f"  {name:<20}" + "".join(f"{1e3 * c[name]:>10.3f}" for c in columns) for name in names
+        f"  {TERMS.get(name, name):<20}" + "".join(f"{1e3 * c[name]:>10.3f}" for c in columns)
+        for name in names
     ]
     sums = [sum(v for k, v in c.items() if k != "host") for c in columns]
     lines.append(f"  {'GPU, sum':<20}" + "".join(f"{1e3 * s:>10.3f}" for s in sums))
