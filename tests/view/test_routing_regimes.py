@@ -68,3 +68,23 @@ def test_figure_holds_every_row_and_without_the_sweep_the_words_say_so():
     _, rows = figures.routing_regimes(made)
     assert set(rows["kind"]) == {"sampled", "published"} and len(rows) == 6 + 2
     assert "Not part of this plan" in commentary.routing_regimes(made.assign(sweeps="grid"))
+
+
+def grid_of(**throughputs: tuple[float, float, float]) -> pd.DataFrame:
+    made = table(**throughputs).assign(expert_ffn_dim=14336, num_experts=8)
+    return made.assign(sweeps=["grid" if r == "model" else f"grid_{r}" for r in made["routing"]])
+
+
+def test_the_gap_of_the_grid_is_fewest_over_most_active_under_each_routing():
+    made = grid_of(model=(1200, 1100, 1000), same=(3000, 2000, 1000))
+    _, rows = figures.gap_by_routing(made)
+    assert rows.set_index("regime")["gap"].to_dict() == {"own routers": 1.2, "same": 3.0}
+    said = commentary.gap_by_routing(made)
+    assert "| own routers | same |" in said and "| +20 % | +200 % |" in said
+
+
+def test_one_value_of_active_experts_has_no_gap():
+    alone = grid_of(model=(1200, 1100, 1000)).query("top_k == 8")
+    assert "No two values" in commentary.gap_by_routing(alone)
+    with pytest.raises(ValueError, match="gap_by_routing"):
+        figures.gap_by_routing(alone)

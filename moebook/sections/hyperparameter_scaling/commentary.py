@@ -29,6 +29,7 @@ from moebook.sections.hyperparameter_scaling.tables import (
     OVER,
     THERE,
     ends,
+    gap_rows,
     nearest,
     regime_rows,
     validation_table,
@@ -138,6 +139,21 @@ def active_scaling(table: pd.DataFrame) -> str:
         f"{len(gap)} cells. They range from {change(gap.min())} to {change(gap.max())}. With few "
         f"experts the batch reads all of them whatever their active number, so the gap is small."
         f"{_by(gap, 'num_experts', 'experts')}{_on_the_sources_cards(table, low, high)}"
+    )
+
+
+@commentary
+def gap_by_routing(table: pd.DataFrame) -> str:
+    """What fewer active experts gain under each routing of the grid, by FFN dimension."""
+    rows = gap_rows(table)
+    if rows.empty:
+        return _no_pair(table)
+    means = rows.pivot_table(index="expert_ffn_dim", columns="regime", values="gap", sort=False)
+    shown = means.map(change).reset_index(names="FFN dim")
+    return (
+        "Where all tokens of a step take the same experts (`same`), it reads K of them, and the "
+        "gap between fewest and most active experts grows with their width. Mean over expert "
+        f"counts:{markdown(shown)}"
     )
 
 

@@ -24,6 +24,7 @@ from moebook.sections.hyperparameter_scaling.tables import (
     IDENTICAL,
     OVER,
     OWN,
+    gap_rows,
     regime_rows,
 )
 
@@ -102,6 +103,28 @@ def _over(table: pd.DataFrame, spec: Spec, width: str) -> Drawing:
     if rows[spec.x].nunique() < 2:
         raise ValueError(f"{spec.name}: {spec.x} has one value in the grid: no line over it")
     return lines(table, spec, width=width)
+
+
+@figure("gap_by_routing")
+def gap_by_routing(table: pd.DataFrame, *, width: str = "page") -> Drawing:
+    """Throughput with the fewest active experts K over that with the most (×), over FFN dimension
+    I: a line per expert count E, a panel per routing of the grid."""
+    rows = with_numbers(gap_rows(table), "gap_by_routing", ["gap"])
+    few, many = (reading(ACTIVE, k) for k in (table[ACTIVE].min(), rows[ACTIVE].max()))
+    spec = Spec(
+        "gap_by_routing",
+        None,
+        "regime",
+        EXPERTS,
+        FFN,
+        metric="gap",
+        y_label=f"throughput, {few} over {many} (×)",
+        log_y=False,
+        level=1,
+        level_label="no difference",
+    )
+    fig, _ = lines(rows, spec, width=width)
+    return fig, plotted(rows, [T], ["regime", FFN, EXPERTS, "gap"])
 
 
 @figure("routing_regimes")

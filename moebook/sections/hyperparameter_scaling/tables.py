@@ -82,6 +82,21 @@ def _scaled(own: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def gap_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per FFN dimension, expert count and `regime` of the grid: `gap`, throughput with the
+    fewest active experts over that with the most, `method` of the latter."""
+    sweeps = table["sweeps"].str.contains(r"(?:^|,)grid(?:_|,|$)")
+    rows = table[sweeps & (table["status"] == "ok")]
+    rows = rows.assign(regime=[regime(row) for row in rows.itertuples()])
+    cell = ["expert_ffn_dim", "num_experts", "regime"]
+    few, many = (rows[rows["top_k"] == k] for k in (rows["top_k"].min(), rows["top_k"].max()))
+    base = few.set_index(cell)[T].rename("few")
+    if len(few) == len(rows) or not base.index.is_unique:
+        return many.iloc[:0].assign(gap=[])
+    both = many.join(base, on=cell).dropna(subset=["few"])
+    return both.assign(gap=both["few"] / both[T])
+
+
 def ends(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows at the most active experts that were published of a model (else measured)."""
     most = rows[rows["regime"] == AUTHOR].groupby("model")["top_k"].max()
