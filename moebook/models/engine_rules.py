@@ -26,6 +26,7 @@ from moebook.models.sharding import Split, padded_vocabulary
 
 ENGINE = "vLLM 0.32"
 CPU_BLOCK = 128  # tokens that its own attention's cache is handed out in
+CPU_TILE = 32  # channels that its experts' kernel computes at once
 MOST_RANKS = 16  # that a hint names
 ATTENTION = ("full", "window", "chunk")
 
@@ -114,6 +115,11 @@ def _kv_heads(arch: Architecture, split: Split) -> str | None:
         if group.kind in ATTENTION and kv and kv % ranks and ranks % kv:
             return f"its {kv} KV heads neither split over {ranks} ranks nor repeat evenly on them"
     return None
+
+
+def _whole_kv_heads(arch: Architecture, split: Split) -> str | None:
+    """A class that cannot repeat them."""
+    return _uneven(arch.num_kv_heads, "KV heads", split.tensor)
 
 
 def _state_heads(arch: Architecture, split: Split) -> str | None:
@@ -211,6 +217,20 @@ def _chunks(arch: Architecture, dtype: str) -> str | None:
     return wrong and f"its chunks of {wrong} tokens are no whole blocks of {CPU_BLOCK}"
 
 
+def _sparse(arch: Architecture, dtype: str) -> str | None:
+    indexed = any(g.index_bytes for g in arch.attention_groups)
+    return "there is no kernel for its sparse attention" if indexed else None
+
+
+def _experts_in_tiles(arch: Architecture, dtype: str) -> str | None:
+    """The kernel fills up an expert's width, but not with gpt-oss' activation."""
+    sizes = {"hidden size": arch.hidden_size}
+    if arch.family == "gpt_oss":
+        sizes["FFN width of an expert"] = arch.expert_ffn_dim
+    wrong = [f"{what} {size}" for what, size in sizes.items() if size % CPU_TILE]
+    return f"its {wrong[0]} is no multiple of {CPU_TILE}" if arch.is_moe and wrong else None
+
+
 RULES = (
     Rule(_heads, "config/model.py"),
     Rule(_kv_heads, "model_executor/models"),
@@ -226,6 +246,7 @@ RULES = (
     ),
     Rule(_blocks, "model_executor/layers/quantization/utils/fp8_utils.py"),
     Rule(_groups, "model_executor/layers/quantization/compressed_tensors"),
+    Rule(_whole_kv_heads, "model_executor/models", ("gpt_oss", "param2moe")),
     Rule(_only_top(2), "model_executor/models/phimoe.py", ("phimoe",)),
     Rule(_only_top(1), "model_executor/models/llama4.py", ("llama4", "llama4_text")),
     Rule(_needs("rotary_dim"), "model_executor/models/minimax_m2.py", ("minimax_m2",)),
@@ -245,4 +266,6 @@ CPU_RULES = (
         ("nemotron_h",),
     ),
     Rule(_chunks, "v1/attention/backends/utils.py"),
+    Rule(_sparse, "platforms/cpu.py"),
+    Rule(_experts_in_tiles, "model_executor/layers/fused_moe/experts/cpu_moe.py"),
 )

@@ -3,8 +3,36 @@ an engine reads its environment at import."""
 
 import json
 import sys
+import tempfile
+from pathlib import Path
 
+from moebook.engine.vllm import built
 from moebook.engine.vllm.arguments import set_environment
+
+
+def split(config: dict, ranks: int) -> int | str:
+    """Elements of the first of several ranks' weights, by the engine's own classes, or why it does
+    not build them. Ranks that are not there are as many as its group says."""
+    import torch
+    from vllm.config import set_current_vllm_config
+    from vllm.distributed import parallel_state
+    from vllm.model_executor.model_loader.utils import initialize_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config))
+        engine = built.engine_config(folder)
+        engine.parallel_config.tensor_parallel_size = ranks
+        with set_current_vllm_config(engine):
+            built.one_rank()
+            parallel_state._TP.world_size = ranks
+            try:
+                engine.model_config.verify_with_parallel_config(engine.parallel_config)
+                with torch.device("meta"):
+                    return sum(p.numel() for p in initialize_model(engine).parameters())
+            except Exception as error:  # whatever it asserts
+                return f"{type(error).__name__}: {error}"
+            finally:
+                parallel_state._TP.world_size = 1
 
 
 def answers(cases: dict) -> dict:
@@ -26,6 +54,7 @@ def answers(cases: dict) -> dict:
             return str(error)
 
     return {
+        "splits": [split(*case) for case in cases["splits"]],
         "stages": [stages(*case) for case in cases["stages"]],
         "experts": [determine_expert_map(g, 0, e)[0] for e, g in cases["experts"]],
         "rows": [pad_vocab_size(rows) for rows in cases["rows"]],

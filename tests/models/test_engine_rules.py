@@ -46,6 +46,7 @@ REFUSED = [
         "10945 channels of a dense layer",
     ),
     (made("Qwen3-30B-A3B", num_experts=2, num_experts_per_tok=1), Split(4), "its 2 experts"),
+    (made("gpt-oss-20b"), Split(16), "its 8 KV heads do not split evenly over 16 ranks"),
     (made(num_local_experts=2), Split(4, whole_experts=True), "4 ranks are more than its 2"),
     (made(), Split(pipeline=5), "5 stages are more than its 4 layers"),
     (
@@ -126,6 +127,16 @@ def test_what_the_build_for_cpus_lacks_is_known():
     assert "64 tokens are no whole blocks of 128" in refusal_on_cpu(
         from_config(scout, "mine", "a test"), "float32"
     )
+    indexed = replace(load("DeepSeek-V2-Lite").attention_groups[0], index_bytes=132)
+    sparse = replace(load("DeepSeek-V2-Lite"), attention_groups=(indexed,))
+    assert "no kernel for its sparse attention" in refusal_on_cpu(sparse, "bfloat16")
+    narrow = made(hidden_size=8 * 20, head_dim=32)
+    assert refusal_on_cpu(narrow, "float32") is None
+    assert "its hidden size 176 is no multiple of 32" in refusal_on_cpu(
+        made(hidden_size=8 * 22, head_dim=32), "float32"
+    )
+    oss = refusal_on_cpu(made("gpt-oss-20b", intermediate_size=720), "bfloat16")
+    assert "its FFN width of an expert 720 is no multiple of 32" in oss
     for family, told in (("jamba", "Mamba-1 layers"), ("nemotron_h", "experts without a gate")):
         assert told in refusal_on_cpu(replace(load("tiny-mixtral"), family=family), "float32")
 

@@ -31,7 +31,6 @@ def built(config: dict, folder: Path) -> dict:
     """Of one config; folder: an empty one, for its config.json."""
     import torch
     from vllm.config import set_current_vllm_config
-    from vllm.engine.arg_utils import EngineArgs
     from vllm.model_executor.layers.attention_layer_base import AttentionLayerBase
     from vllm.model_executor.model_loader.utils import initialize_model
     from vllm.model_executor.models import registry
@@ -41,16 +40,9 @@ def built(config: dict, folder: Path) -> dict:
     for of_class in set(config["architectures"]) & set(registry.ModelRegistry.models):
         registry.ModelRegistry.models[of_class].load_model_cls()  # its own error, if any
     (folder / "config.json").write_text(json.dumps(config))
-    engine = EngineArgs(
-        model=str(folder),
-        skip_tokenizer_init=True,
-        load_format="dummy",
-        enforce_eager=True,
-        enable_prefix_caching=False,  # a CPU has none beside MLA
-        dtype="bfloat16",
-    ).create_engine_config()
+    engine = engine_config(str(folder))
     with set_current_vllm_config(engine):
-        _one_rank()
+        one_rank()
         with torch.device("meta"):
             model = initialize_model(engine)
         layers = engine.compilation_config.static_forward_context
@@ -64,6 +56,20 @@ def built(config: dict, folder: Path) -> dict:
     }
 
 
+def engine_config(folder: str):
+    """vLLM's, for the model of a folder with a config.json alone."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    return EngineArgs(
+        model=folder,
+        skip_tokenizer_init=True,
+        load_format="dummy",
+        enforce_eager=True,
+        enable_prefix_caching=False,  # a CPU has none beside MLA
+        dtype="bfloat16",
+    ).create_engine_config()
+
+
 def _register(config: dict) -> None:
     """A plain class for a type that only code of a checkpoint's own reads: keys as they stand."""
     from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -74,7 +80,7 @@ def _register(config: dict) -> None:
         AutoConfig.register(kind, type("Plain", (PreTrainedConfig,), {"model_type": kind}))
 
 
-def _one_rank() -> None:
+def one_rank() -> None:
     from vllm import distributed
     from vllm.distributed import parallel_state
 
