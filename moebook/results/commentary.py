@@ -73,7 +73,7 @@ def change(ratio: float, digits: int = 0) -> str:
 
 
 def ends_of(
-    rows: pd.DataFrame, column: str, head: str, value: str = "{:+.0f} %", name: str = "series"
+    rows: pd.DataFrame, column: str, head: str, value: str = "{:+z.0f} %", name: str = "series"
 ) -> str:
     """`<head> -5 % (a) to +30 % (b). `: the least and the greatest of a column, each with the name
     of its row; empty where there is none."""

@@ -14,6 +14,7 @@ import section_tables as t
 from moebook.results.commentary import (
     NOTHING,
     change,
+    ends_of,
     in_order,
     measured,
     missing,
@@ -473,6 +474,11 @@ def test_the_finding_of_section_6_says_what_the_others_lose():
 )
 def test_a_ratio_as_a_change(ratio, text):
     assert change(ratio) == text
+
+
+def test_ends_have_no_negative_zero():
+    rows = pd.DataFrame({"series": ["a", "b"], "gain_pct": [-0.2, 5.0]})
+    assert ends_of(rows, "gain_pct", "Gain:") == "Gain: +0 % (a) to +5 % (b). "
 
 
 def test_what_is_missing_is_told_once_per_series_and_only_where_no_point_was_measured():
