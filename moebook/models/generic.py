@@ -109,8 +109,9 @@ def _check_read(text: dict, shape: dict) -> None:
     """CannotBuild where transformers built something else than the config says: a key that its
     class does not read."""
     built = {"layers": "num_layers", "experts": "num_experts", "top_k": "top_k"}
-    for what, of in built.items():
-        said = {path: value(text, path) for path in present(text, what)}
+    for what, of in {**built, "ffn": "expert_ffn_dim"}.items():
+        paths = [p for p in present(text, what) if p != "intermediate_size"]  # or a dense layer's
+        said = {path: value(text, path) for path in paths}
         numbers = [n for v in said.values() for n in (v if isinstance(v, list) else [v])]
         if numbers and shape[of] and max(numbers) > 1 and shape[of] not in numbers:
             told = ", ".join(f"{path} {number}" for path, number in said.items())

@@ -60,6 +60,9 @@ def _parsed(config: dict, remote: str | None = None):
     given = _floats(config)
     for key in ("auto_map", "quantization_config"):
         given.pop(key, None)
+    for key in ("torch_dtype", "dtype"):  # str(torch.bfloat16), as some tools write it
+        if isinstance(given.get(key), str):
+            given[key] = given[key].removeprefix("torch.")
     if "thinker_config" in given:  # Qwen-Omni: its talker is no part of the text
         given["enable_audio_output"] = False
     try:

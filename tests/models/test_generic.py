@@ -118,6 +118,19 @@ def test_a_size_that_the_class_does_not_read_is_told():
         from_config(wrong, "wrong", "a test")
 
 
+def test_a_width_of_experts_that_the_class_does_not_read_is_told():
+    """Aria's first config has both widths; its class takes the dense one's key for the experts'."""
+    config = TABLE["Aria"]["config"]
+    first = {"intermediate_size": 13568, "moe_intermediate_size": 1664}
+    with pytest.raises(UnknownModel, match="moe_intermediate_size 1664, and .* builds 13568"):
+        from_config({**config, "text_config": {**config["text_config"], **first}}, "x", "a test")
+
+
+def test_a_dtype_may_be_written_as_torch_prints_it():
+    config = TABLE["Nemotron-3-Nano-30B-A3B"]["config"]
+    assert from_config({**config, "torch_dtype": "torch.float16"}, "x", "a test").dtype == "float16"
+
+
 @pytest.mark.parametrize("name", [name for name in GENERIC if name not in NO_EXPERT_CLASS])
 def test_the_experts_are_those_of_the_classes_that_hold_experts(name, meta_model):
     arch = load(name)
