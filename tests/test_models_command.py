@@ -21,7 +21,8 @@ def called(*arguments: str) -> str:
 
 
 def test_the_list_has_every_model_of_the_catalog():
-    rows = called().splitlines()[2:]
+    *rows, _, hint = called().splitlines()[2:]
+    assert hint.startswith("moebook models NAME shows one; any other: by its folder")
     assert [row.split()[0] for row in rows] == catalog.names()
     kimi = next(row for row in rows if row.startswith("Kimi-K2"))
     assert kimi.split()[1:3] == ["1026.41", "32.86"] and "FP8 blocks 128x128" in kimi
@@ -51,9 +52,12 @@ def test_one_in_words():
         "24,576 bytes per token and 39,518,208 per sequence",
         "experts                77,309,411,328      1,509,949,440",
         "TP 8 refused: ",
+        "-: too little memory",
+        "models: [qwen3-next-80b-a3b-instruct-fp8], or any",
+        "moebook predict qwen3-next-80b-a3b-instruct-fp8 --device h200",
     ):
         assert words in text
-    assert "dense" in called("Qwen3-8B") and "36 mla" not in text
+    assert "dense" in called("Qwen3-8B") and "36 mla" not in text and "engine  " not in text
 
 
 def test_a_folder_and_its_config_are_the_same_model(tmp_path):
@@ -62,6 +66,13 @@ def test_a_folder_and_its_config_are_the_same_model(tmp_path):
     of_folder = json.loads(called(str(tmp_path), "--json"))
     assert of_folder == json.loads(called(str(tmp_path / "config.json"), "--json"))
     assert of_folder["attention"] == [{"kind": "mla", "layers": 4, "kv_heads": 4, "window": None}]
+
+
+def test_what_the_engine_does_not_read_with_dummy_weights_is_said(tmp_path):
+    own = {"model_type": "own_moe", "auto_map": {"AutoConfig": "own.OwnConfig"}}
+    config = {**catalog.load("Qwen3-30B-A3B").hf_config(), **own}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "does not come with dummy weights: give the checkpoint" in called(str(tmp_path))
 
 
 def test_what_fits_is_the_most_that_the_sharding_rule_lets_in():

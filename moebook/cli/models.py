@@ -172,18 +172,20 @@ def models(
 ) -> None:
     """List the models that ship, or show one: parameters by role, number format, cache, and what it
     fits on."""
-    from moebook.models import catalog, fitting
+    from moebook.models import catalog, engine_rules, fitting
 
     if name is None:
         every = [fitting.facts(catalog.load(each)) for each in catalog.names()]
         typer.echo(json.dumps(every, indent=1) if as_json else _list(every))
         return
     arch = catalog.load(name, trust_remote_code or None)
-    known, rows = fitting.facts(arch), list(fitting.fits(arch))
+    known = {**fitting.facts(arch), "unread": engine_rules.unread(arch, trained=False)}
+    rows = list(fitting.fits(arch))
     if as_json:
         typer.echo(json.dumps({**known, "fits": rows}, indent=1))
     else:
-        typer.echo("\n".join([*_one(known), "", *_fits(rows, fitting.SEQUENCE)]))
+        lines = [*_one(known), "", *_fits(rows, fitting.SEQUENCE), "", *_next(name)]
+        typer.echo("\n".join(lines))
 
 
 def _list(every: list[dict]) -> str:
@@ -202,7 +204,16 @@ def _list(every: list[dict]) -> str:
                 f"{m['state_bytes_per_sequence'] / 1e6:.1f}",
             )
         )
+    rows += ["", "moebook models NAME shows one; any other: by its folder, config.json or Hub id"]
     return "\n".join(row.rstrip() for row in rows)
+
+
+def _next(name: str) -> list[str]:
+    """What to do with a model, by the name that was given."""
+    return [
+        f"  in a plan       models: [{name}], or any parameter that takes a model",
+        f"  how fast        moebook predict {name} --device h200",
+    ]
 
 
 def _one(m: dict) -> list[str]:
@@ -216,13 +227,14 @@ def _one(m: dict) -> list[str]:
         f"{m['name']} ({m['family']})",
         f"  source          {m['source']}",
         f"  parameters      {m['total_parameters'] / 1e9:.3f} billion, "
-        f"{m['active_parameters'] / 1e9:.3f} per token",
+        f"{m['active_parameters'] / 1e9:.3f} per token, with embedding and head",
         f"  layers          {m['num_layers']} of width {m['hidden_size']}, {experts}",
         f"  attention       {', '.join(map(_attention, m['attention']))}",
         f"  number format   {m['number_format']}, weights {m['weight_bytes'] / 1e9:.1f} GB",
         f"  cache           {m['kv_bytes_per_token']:,} bytes per token and "
         f"{m['state_bytes_per_sequence']:,} per sequence, in bf16",
         f"  positions       {m['max_positions']:,}",
+        *([f"  engine          {m['unread']}"] if m["unread"] else []),
         "",
         f"  {'role':<18} {'parameters':>18} {'per token':>18}",
     ]
@@ -243,6 +255,7 @@ def _fits(rows: list[dict], tokens: int) -> list[str]:
     heads = "".join(f"{f'TP {n}':>10}" for n in ranks)
     lines = [
         f"  sequences of {tokens:,} tokens that a device holds beside its share of the weights",
+        "  (TP: tensor parallel over so many devices; -: too little memory)",
         f"  {'device':<14}{heads}",
     ]
     for kind in dict.fromkeys(row["device"] for row in rows):

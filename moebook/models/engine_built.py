@@ -30,8 +30,9 @@ PROGRAM = "moebook.engine.vllm.built"
 REGISTRY = "model_executor/models/registry.py"
 LONGEST_S = 600
 REASONS = (
+    (re.compile(r"^ValidationError: .*?Value error, (.*?) \[type=.*"), r"\1"),
     (
-        re.compile(r"^AttributeError: '\w+' object has no attribute ('\w+').*"),
+        re.compile(r"^AttributeError: '(?:Plain|\w*Config)' object has no attribute ('\w+').*"),
         r"it reads \1, which the config does not have",
     ),
     (
