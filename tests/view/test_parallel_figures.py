@@ -164,6 +164,7 @@ def test_what_was_composed_is_not_told_of_a_model_that_was_run():
     """Of OLMoE on four cards PP+EP failed, and its composed row is no best and no worst."""
     found = shipped.results("4xh200", "05_parallelism").shown
     assert "(composed)" not in r.headline(found) and "PP+EP" not in r.numbers(found)[2].label
+    assert "on 4 devices over one (run): 0.97× (PP) to 1.68× (TP)" in r.over_devices(found)
     alone = found[(found["series"] == "TP") | (found["series"] == "one device")]
     assert r.headline(alone).count("times one device") == 2 == len(r.numbers(alone))
 

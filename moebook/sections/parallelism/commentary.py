@@ -87,12 +87,11 @@ def over_devices(table: pd.DataFrame) -> str:
     wide = cells.unstack(sort=False).rename(columns="{} devices".format).reset_index()
     shown = markdown(wide)
     text = f"Throughput in units of one device's, batch {rows['batch'].iloc[0]}:{shown}"
-    most = rows[rows["devices"] == rows["devices"].max()]
     ends = "".join(
-        ends_of(
-            own, "times", f"**{model}** on {own['devices'].iloc[0]} devices over one:", "{:.2f}×"
+        ends_of(own, "times", f"**{model}** on {devices} devices over one ({how}):", "{:.2f}×")
+        for (model, devices, how), own in _ends_of_models(table).groupby(
+            ["model", "devices", "how"], sort=False
         )
-        for model, own in most.groupby("model", sort=False)
     )
     return text + (ends + (_base(table) + _gone(table)).strip()).strip()
 
