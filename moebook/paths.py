@@ -89,11 +89,18 @@ def output_root_problem(text: str, profile: str = "") -> str | None:
         return f"{error}; give the path of a folder"
     except OSError as error:  # a name longer than any file's
         return f"{error.strerror}; give the path of a folder"
-    if any(one.is_relative_to(reference().resolve()) for one in (folder, folder / profile)):
-        return "holds the results that ship with moebook, which nothing writes; give another folder"
+    if shipped := shipped_problem(folder) or shipped_problem(folder / profile):
+        return f"{shipped}; give another folder"
     if folder == root() or any(folder.is_relative_to(root() / name) for name in _OWN):
         return f"is a folder of moebook's own files; give {OUTPUTS!r} or a folder elsewhere"
     return wrong and f"{wrong}; give the path of a folder"
+
+
+def shipped_problem(folder: Path) -> str | None:
+    """Why nothing is written there, of a folder of the reference; or None."""
+    if folder.resolve().is_relative_to(reference().resolve()):
+        return "holds the results that ship with moebook, which nothing writes"
+    return None
 
 
 def place_problem(folder: Path) -> str | None:

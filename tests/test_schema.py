@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
@@ -204,3 +205,44 @@ def test_points_of_other_engine_room_are_other_cells_that_may_be_compared():
     rows = [{**point, **number}, {**point, **number, "kv_cache_gib": 7, "key": "other"}]
     cells = Cells.of(pd.DataFrame(rows), "s")
     assert len(cells.ok) == 2 and series_keys(cells.ok, ()).nunique() == 1
+
+
+def damaged(shipped: pa.Table) -> dict[str, pa.Table]:
+    """By what is wrong with it."""
+    known = shipped.schema.metadata
+    told = json.loads(known[b"moebook"])
+    texts = {
+        "no JSON": "{",
+        "a list": "[]",
+        "null": "null",
+        "without a version": "{}",
+        "a version in words": json.dumps({**told, "schema_version": "4"}),
+        "other ceilings": json.dumps({**told, "ceilings": {"x": 1}}),
+        "negative ceilings": json.dumps(
+            {**told, "ceilings": {**told["ceilings"], "copy_bytes_per_s": -1.0}}
+        ),
+    }
+    found = {
+        why: shipped.replace_schema_metadata({**known, b"moebook": text.encode()})
+        for why, text in texts.items()
+    }
+    batch, rows = shipped.schema.get_field_index("batch"), len(shipped)
+    return found | {
+        "no metadata": shipped.replace_schema_metadata(None),
+        "without keys": shipped.drop(["key"]),
+        "a column of nulls": shipped.set_column(batch, "batch", pa.nulls(rows, pa.int64())),
+        "words for numbers": shipped.set_column(batch, "batch", pa.array(["x"] * rows)),
+    }
+
+
+def test_a_damaged_table_is_told_with_its_name(tmp_path):
+    shipped = pq.read_table(ROOT / "outputs/reference/2xh100/05_parallelism/results.parquet")
+    file = tmp_path / "results.parquet"
+    for why, table in damaged(shipped).items():
+        pq.write_table(table, file)
+        with pytest.raises(ValueError, match="results.parquet is no results table of moebook"):
+            print(why, results.read(file)[1])
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(ValueError, match="is no results table of moebook .is no file"):
+        results.read(file)

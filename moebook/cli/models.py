@@ -33,7 +33,7 @@ def prune(
         Path | None, typer.Option(help="calibration text of the last two criteria")
     ] = None,
     overwrite: bool = False,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Prune a checkpoint: a folder that vLLM and transformers load unchanged."""
     from moebook.models import pruning

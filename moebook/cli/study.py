@@ -78,7 +78,10 @@ def measure(
         str, typer.Option(help="only this part, for one job of an array: 3/8 is the third of eight")
     ] = "",
     records: Annotated[
-        int, typer.Option(min=1, help="engine starts to measure each point in; further ones go on")
+        int,
+        typer.Option(
+            min=1, max=100, help="engine starts to measure each point in; further ones go on"
+        ),
     ] = 1,
     allow_failed: AllowFailed = False,
 ) -> None:

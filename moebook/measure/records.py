@@ -10,7 +10,7 @@ import json
 import math
 import os
 import statistics
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 
 from pydantic import (
     AfterValidator,
@@ -198,9 +198,19 @@ class Done(TypedDict):
     finished_at: StrictStr
 
 
+class Table(TypedDict, total=False):
+    """What a table says of itself, besides its parameters."""
+
+    __pydantic_config__ = STRICT["__pydantic_config__"]
+    schema_version: Required[int]
+    moebook_version: Required[str]
+    ceilings: Ceilings | None
+
+
 RECORD = TypeAdapter(Annotated[Record, AfterValidator(_required)])
 CEILINGS = TypeAdapter(Ceilings)
 DONE = TypeAdapter(Done)
+TABLE = TypeAdapter(Table)
 
 
 def parse(schema: TypeAdapter, data: bytes) -> dict:
@@ -246,6 +256,14 @@ def unsealed(data: bytes) -> dict:
         if hashlib.sha256(body).hexdigest() != told:
             raise NotValid("changed since it was written")
     return record
+
+
+def of_table(data: bytes) -> dict:
+    """A table's metadata, of any version of its schema. NotValid."""
+    try:
+        return TABLE.validate_json(data)
+    except ValidationError as error:
+        raise NotValid(f"its metadata: {told(error)}") from None
 
 
 def checked(schema: TypeAdapter, found: dict) -> dict:

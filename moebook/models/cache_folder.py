@@ -38,7 +38,7 @@ def problem() -> str | None:
     given = os.environ.get(VARIABLE)
     try:
         folder = _folder()
-        wrong = paths.place_problem(folder)
+        wrong = paths.place_problem(folder) or paths.shipped_problem(folder)
     except (RuntimeError, OSError) as error:  # ~ of a user that is none; a name longer than a path
         wrong = getattr(error, "strerror", None) or str(error)
     if given and not wrong and not folder.is_absolute():  # a kernel runs in a folder of its own

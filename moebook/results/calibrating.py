@@ -36,6 +36,7 @@ def calibrate(
     for option, folder in (("--outputs", root), ("--to", to)):
         try:
             wrong = paths.place_problem(folder.absolute())
+            wrong = wrong or (paths.shipped_problem(folder) if folder is to else None)
         except OSError as error:  # a name longer than any file's
             wrong = error.strerror
         if wrong:

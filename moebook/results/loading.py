@@ -233,6 +233,7 @@ def _from_table(
         f"{whose}, measured on {where}, from {TABLE}: {matching} of {len(plan.points)} points of "
         "this plan are there"
     )
+    meta = {"ceilings": None, **meta}
     return enriched(Results(plan, params, table, table, meta, origin, is_reference, enrich=enrich))
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moebook import __version__
-from moebook.measure.files import write_atomic
+from moebook.measure import files, records
 from moebook.results import schema, starts
 from moebook.study.plan import Plan, Point, describe
 
@@ -32,6 +32,7 @@ REPEAT_TEXTS = schema.names("digest")
 METRICS = schema.names(*schema.SUMMARISED)
 TIMES = ("e2e_s", "layer_s")  # what a point's spread is told of, the first that it has
 DISTURBED = {"held_up", "throttled"}  # marks of a record (measure/records.py) that flag it, too
+NO_TABLE = "{} is no results table of moebook ({}); remove it and run again"
 UNSTABLE_PCT = 5.0  # repeats that spread wider than this flag their point
 
 
@@ -254,7 +255,7 @@ def write(table: pd.DataFrame, path: Path, metadata: dict) -> None:
 
 def write_frame(frame: pd.DataFrame, path: Path, metadata: dict) -> None:
     """`frame_bytes` in a file that appears whole or not at all."""
-    write_atomic(path, frame_bytes(frame, metadata))
+    files.write_atomic(path, frame_bytes(frame, metadata))
 
 
 def frame_bytes(frame: pd.DataFrame, metadata: dict) -> bytes:
@@ -277,25 +278,28 @@ def read(path: Path) -> tuple[pd.DataFrame, dict]:
     """Table and metadata of a results.parquet, in today's schema. ValueError where the file is
     none, or is newer."""
     frame, metadata = read_frame(path)
+    never_null = [name for name in schema.table() if schema.columns()[name].missing == schema.NEVER]
+    for name in never_null:
+        if name not in frame or frame[name].isna().any():
+            raise ValueError(NO_TABLE.format(path, f"a row without {name}"))
     return schema.as_table(frame), metadata
 
 
 def read_frame(path: Path) -> tuple[pd.DataFrame, dict]:
     """Any file of `write_frame`, its columns typed."""
     try:
-        arrow = pq.read_table(path)
-        metadata = json.loads(arrow.schema.metadata[b"moebook"])
-    except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
-        raise ValueError(
-            f"{path} is no results table of moebook ({error}); remove it and run again"
-        ) from None
-    version = metadata.get("schema_version", 1)
-    if version > schema.VERSION:
+        arrow = pq.read_table(pa.BufferReader(files.read(path)))
+        metadata = records.of_table((arrow.schema.metadata or {}).get(b"moebook", b"{}"))
+        version = metadata["schema_version"]
+        found = schema.typed(arrow.to_pandas()) if version <= schema.VERSION else None
+    except (ValueError, TypeError, OSError, pa.ArrowException) as error:
+        raise ValueError(NO_TABLE.format(path, " ".join(str(error).split()))) from None
+    if found is None:
         raise ValueError(
             f"{path} has schema {version}, written by moebook {metadata['moebook_version']}; this "
             f"is moebook {__version__}, which reads up to schema {schema.VERSION}: update it"
         )
-    return schema.typed(arrow.to_pandas()), metadata
+    return found, metadata
 
 
 def metadata(plan: Plan, parameters: dict, ceilings: dict | None) -> dict:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from made_up import write_checkpoint
 
-from moebook import cli, sections
+from moebook import cli, paths, sections
 from moebook.models.architecture import UnknownModel, from_config
 from moebook.problems import ParameterError
 from moebook.sections.hyperparameter_scaling import plan
@@ -75,6 +75,7 @@ OPTIONS = [
     (("measure", "params/cpu/00_overview.yaml", "--shard", "1/100000000"), "'1/100000000'"),
     (("measure", "params/cpu/00_overview.yaml", "--stop-after-minutes", "8m"), "given '8m'"),
     (("quality", "x", "--limit=-1"), "given '-1'"),
+    (("measure", "params/cpu/00_overview.yaml", "--records", "1000000000"), "'1000000000'"),
     (("train", "tiny", "--members", "aux-0.01, draft-small"), "'aux-0.01, draft-small'"),
     (("figures", "--formats", ""), "--formats: given ''"),
     (("results", "--profile", "no-such"), "--profile: given 'no-such'"),
@@ -85,6 +86,12 @@ OPTIONS = [
     (("results", "--output-root", "/dev/null"), "is a file"),
     (("calibrate", "--outputs", "no-such"), "--outputs: given 'no-such'"),
     (("calibrate", "--outputs", "x" * 300), "--outputs: given"),
+    (("calibrate", "--to", "outputs/reference/x"), "which nothing writes"),
+    (("prune", "x", "y", "--seed=-1"), "given '-1'"),
+    (("prune", "x", "outputs/reference/x"), "which nothing writes"),
+    (("prune", "x", "moebook/x"), "moebook's own files"),
+    (("prune", "x", "https://u:hush@h/x"), "is an address"),
+    (("prune", "x", "README.md/x"), "README.md is a file"),
     (("calibrate", "--to", "/proc/x"), "--to: given '/proc/x'; /proc is of a file system"),
     (("results", "--output-root", "/proc/moebook"), "keeps no files"),
     (
@@ -266,10 +273,14 @@ def test_a_calibration_that_is_no_file_is_told(tmp_path, monkeypatch, capsys):
         assert "--calibration: " in refused(monkeypatch, capsys, *given)
 
 
-@pytest.mark.parametrize("name", ["relative", "/proc/x", "{file}", "{file}/below", "x" * 5000])
+@pytest.mark.parametrize(
+    "name", ["relative", "/proc/x", "{file}", "{file}/below", "x" * 5000, "{shipped}/models"]
+)
 def test_a_folder_for_models_that_is_none_is_told(name, tmp_path, monkeypatch, capsys):
     (tmp_path / "text").write_text("words " * 60_000)
-    monkeypatch.setenv("MOEBOOK_CACHE", name.format(file=tmp_path / "text"))
+    monkeypatch.setenv(
+        "MOEBOOK_CACHE", name.format(file=tmp_path / "text", shipped=paths.reference())
+    )
     args = ("train", "tiny", "--members", "draft-small", "--text", tmp_path / "text")
     assert "MOEBOOK_CACHE" in refused(monkeypatch, capsys, *args)
     plan = ("plan", "params/cpu/07_load_balancing.yaml")
