@@ -31,8 +31,6 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
             f"target {target} is the source {source}, or one holds the other; give a folder beside "
             "it"
         )
-    if wrong := paths.output_root_problem(paths.from_here(str(target))):
-        raise CheckpointError(f"target: given {str(target)!r}; {wrong}")
     above = next(folder for folder in (there.parent, *there.parent.parents) if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         kind = "cannot be written to" if above.is_dir() else "is a file"
@@ -40,6 +38,8 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.is_symlink():
         raise CheckpointError(f"target {target} is a link; give the folder's own path")
     if not target.exists():
+        if wrong := paths.output_root_problem(paths.from_here(str(target))):
+            raise CheckpointError(f"target: given {str(target)!r}; {wrong}")
         return
     if not overwrite:
         raise CheckpointError(
