@@ -102,8 +102,9 @@ def _told(config: dict) -> dict:
     text = json.dumps([name(), config], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     file = cache_folder.root() / "counted" / f"{digest}.json"
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads(file.read_text())
+    with contextlib.suppress(OSError, ValueError, TypeError):  # none, or a damaged one
+        if "config" in (kept := json.loads(file.read_text())):
+            return kept
     with _one_at_a_time:
         told = _asked(config)
     if "error" not in told:

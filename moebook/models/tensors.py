@@ -17,7 +17,7 @@ from math import prod
 
 EXPERTS = frozenset({"experts"})
 ROUTERS = frozenset({"router", "gate", "expert_bias", "e_score_correction_bias", "moe_statics"})
-LINEAR = frozenset({"linear_attn", "mamba", "ssm", "A_log", "dt_bias", "slope_rate"})
+LINEAR = frozenset({"linear_attn", "mamba", "ssm", "A_log", "dt_bias", "slope_rate", "g_norm"})
 CONVOLUTIONS = frozenset({"conv", "conv1d"})
 STACKS = frozenset({"layers", "h", "blocks", "block"})
 OTHER_MODALITIES = (

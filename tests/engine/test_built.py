@@ -3,7 +3,7 @@ counts are formulas' or transformers', against what their authors publish, and b
 
 import pytest
 
-from moebook.models import cache_folder, catalog, engine_built, sizes
+from moebook.models import cache_folder, catalog, checks, engine_built, sizes
 from moebook.models.architecture import UnknownModel, from_config
 from moebook.models.edit import edit
 
@@ -152,6 +152,8 @@ def test_what_each_layer_attends_to():
     ring = from_config(PUBLISHED["Ring-2.5-1T"][1], "Ring", "a test")
     kinds = [(g.kind, g.layers, g.kv_values, g.state_values) for g in ring.attention_groups]
     assert kinds == [("linear", 70, 0, 64 * 128 * 128), ("mla", 10, 576, 0)]
+    linear = sizes.matrix_counts(ring)["linear_attention"]
+    assert linear == 70 * 8192 * (3 * 8192 + 2 * 8192)  # queries, keys, values; gate, output
 
 
 @pytest.mark.parametrize(
@@ -177,6 +179,19 @@ def test_what_each_layer_attends_to():
 def test_what_neither_knows_or_can_build_is_told_in_both_their_words(config, words):
     with pytest.raises(UnknownModel, match=words):
         from_config(config, "x", "a test")
+
+
+def test_classes_whose_language_part_is_read_are_the_engine_s():
+    assert {name for name in checks.ENGINE_CLASSES if not engine_built.knows(name)} == set()
+
+
+@pytest.mark.parametrize("content", ["", "7", "{}", '{"tensors": ['])
+def test_a_damaged_answer_is_asked_again(content):
+    whole = from_config(LING_MINI_2, "x", "a test")
+    for file in (cache_folder.root() / "counted").glob("*.json"):
+        file.write_text(content)
+    tensors, _, _ = engine_built.build(LING_MINI_2)
+    assert sum(t.count for t in tensors) == sizes.total_parameters(whole)
 
 
 def test_what_a_program_that_ends_says(monkeypatch):
