@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from moebook.results import starts, table
+from moebook.results import parquet, starts
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "moebook/results/between_starts.yaml"
@@ -30,11 +30,11 @@ def again() -> pd.DataFrame:
     """A row per start of the points measured again: class, key, and the logarithms of its times."""
     found = []
     for file in sorted((ROOT / "outputs/reference").glob("*/*/results.parquet")):
-        rows, _ = table.read(file)
+        rows, _ = parquet.read(file)
         found.append(_several(rows.assign(key=file.parts[-3] + rows["key"])))
     file = ROOT / "outputs/reference/h200/04_speculative_decoding/results.parquet"
     points = json.loads((ROOT / "tests/data/other_host_h200.json").read_text())["points"]
-    rows, _ = table.read(file)
+    rows, _ = parquet.read(file)
     other = pd.DataFrame(points).explode("e2e_s")[["key", "e2e_s"]].astype({"e2e_s": float})
     shape = rows.drop_duplicates("key")[["key", "batch", "graphs", "draft", "device_kind"]]
     other = other.merge(shape, on="key").assign(record=2)

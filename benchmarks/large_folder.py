@@ -23,7 +23,7 @@ from contextlib import nullcontext
 from moebook import devices, sections
 from moebook.measure import records
 from moebook.measure.store import Store
-from moebook.plot import style
+from moebook.plot import figure_files
 from moebook.study import params
 from moebook.study.plan import Plan, describe
 from moebook.workbook import Run
@@ -127,7 +127,7 @@ def draw(run: Run) -> None:
     for figure in run.section.figures.values():
         try:
             with run.figure(figure) as (fig, _):
-                style.render(fig)
+                figure_files.render(fig)
         except ValueError as error:
             print(f"{figure.name} is not drawn: {error}", file=sys.stderr)
 

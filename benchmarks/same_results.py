@@ -37,12 +37,13 @@ def record(folder: Path) -> None:
             run = Run(section, params.model_copy(update={"output_root": empty}))
             _record_notebook(folder / profile / section.stem, run)
         if (paths.reference() / profile).exists():
-            to_json(all_verdicts(profile, empty)[0], folder / profile / "claims.json")
+            claims = to_json(all_verdicts(profile, empty)[0])
+            (folder / profile / "claims.json").write_text(claims + "\n", encoding="utf-8")
         print(profile, flush=True)
 
 
 def _record_notebook(folder: Path, run) -> None:
-    from moebook.workbook import NoResults
+    from moebook.results.loading import NoResults
 
     folder.mkdir(parents=True, exist_ok=True)
     names = ["key", "status", "reason", "sweeps", "series", "method"]

@@ -7,7 +7,7 @@ Metadata stay those of the file, parameters and peaks among them; points are rea
 from pathlib import Path
 
 from moebook import sections
-from moebook.results import table
+from moebook.results import parquet
 from moebook.results.loading import reference_results
 
 ROOT = Path(__file__).parents[1]
@@ -19,8 +19,8 @@ def main() -> None:
         section = sections.find(stem)
         given = sections.parameters_of(section, ROOT / f"params/{profile}/{stem}.yaml")
         made = reference_results(*given, section.enrich).table
-        before, metadata = table.read(path)
-        table.write(made, path, metadata)
+        before, metadata = parquet.read(path)
+        parquet.write(made, path, metadata)
         print(f"{profile}/{stem}: {len(made)} rows, {len(before)} before")
 
 

@@ -16,12 +16,11 @@ from pathlib import Path
 from threading import Event
 
 from moebook import devices, engine, paths
-from moebook.measure import files, run
+from moebook.measure import files, records, run
 from moebook.measure.executors import Local
 from moebook.measure.files import Unwritable
 from moebook.measure.schedule import references
 from moebook.measure.store import Store
-from moebook.measure.store import done as completion
 from moebook.models.tiny import train_family
 from moebook.problems import aligned
 from moebook.section import Section
@@ -277,3 +276,11 @@ def table(outcomes: list[Outcome]) -> str:
         )
         rows.append((o.stem, o.status, ok, failed, skipped, f"{o.minutes:.1f}", o.figures))
     return aligned(rows)
+
+
+def completion(path: Path) -> dict | None:
+    """A completion record; None where there is none, or what is there is none."""
+    try:
+        return records.parse(records.DONE, files.read(path))
+    except (files.NoFile, FileNotFoundError, records.Newer, records.NotValid):
+        return None

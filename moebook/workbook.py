@@ -14,35 +14,29 @@
 
 Only `measure` and `save` write."""
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from inspect import signature
-from pathlib import Path
 
 import pandas as pd
 from IPython.display import display
 
-from moebook import devices, engine, paths
+from moebook import devices, paths
 from moebook.explore import widgets
 from moebook.explore.views import Source
-from moebook.measure import records
 from moebook.measure import run as measuring
 from moebook.measure.executors import cards_for
-from moebook.measure.files import Unwritable, write_atomic
+from moebook.measure.files import Unwritable
 from moebook.measure.progress import Progress
 from moebook.measure.store import Store
 from moebook.problems import Refused
-from moebook.results import cards, loading, report, table, verdicts
+from moebook.results import cards, loading, report, saving, verdicts
 from moebook.results import page as pages
 from moebook.results.commentary import NOT_PLANNED
 from moebook.results.findings import Verdict
-from moebook.results.loading import TABLE, NoResults, Results
-from moebook.study import estimates
-from moebook.study.params import NotebookParams, from_notebook, load
+from moebook.results.loading import Results
+from moebook.study.params import NotebookParams, from_notebook
 from moebook.study.plan import Plan
 
 
@@ -53,7 +47,7 @@ def open_run(section, names: dict) -> "Run":
     if params.profile not in paths.profiles(section.stem):
         file = f"params/{params.profile}/{section.stem}.yaml"
         print(f"There is no {file}: what is not given is of the profile named below.")
-    display(_parameters(params))
+    display(report.parameters_table(params))
     return Run(section, params)
 
 
@@ -61,23 +55,6 @@ def is_headless() -> bool:
     """True under papermill, nbconvert and `moebook run`: nobody can move a slider
     (`widgets.is_live` says how it is known)."""
     return not widgets.is_live()
-
-
-def _parameters(params: NotebookParams) -> pages.Html:
-    """Every parameter, where it came from, and its value."""
-    rows = [
-        {"parameter": key, "from": params.origins.get(key, "default"), "value": _plain(value)}
-        for key, value in params.model_dump().items()
-    ]
-    text = "\n".join("{parameter:>26}  {from:<42}  {value}".format(**row) for row in rows)
-    given = sum(row["from"] == "this notebook" for row in rows)
-    title = f"Profile {params.profile}: {len(rows)} parameters, {given} set in this notebook"
-    return pages.Html(pages.fold(title, pages.table(pd.DataFrame(rows))), text)
-
-
-def _plain(value) -> str:
-    """A value as it stands in a parameter file."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
 
 
 class Run:
@@ -115,7 +92,7 @@ class Run:
     def show_plan(self, limit: int = 12):
         """The plan's totals, printed, and its first rows, those that will not run and one of each
         kind first."""
-        frame, line = plan_frame(self.plan)
+        frame, line = report.plan_frame(self.plan)
         print(line)
         return report.plan_table(frame, limit)
 
@@ -166,11 +143,10 @@ class Run:
         """Load results without measuring: one's own, else the reference's. NoResults where there
         are neither."""
         enrich = self.section.enrich
+        said = "nothing is measured here"
         if self.params.dry_run:
             said = "dry run: the plan stands above, nothing was measured or read"
-            self._results = loading.unmeasured(self.params, self.plan, said, enrich)
-        elif not self.params.measures:
-            said = "nothing is measured here"
+        if self.params.dry_run or not self.params.measures:
             self._results = loading.unmeasured(self.params, self.plan, said, enrich)
         else:
             self._results = loading.load(self.params, self.plan, enrich)
@@ -200,12 +176,12 @@ class Run:
 
     def _picture(self, figure: Callable, width: str = "page") -> bytes:
         """A figure as PNG, kept for `save`; ValueError where its rows are missing."""
-        from moebook.plot import style
+        from moebook.plot import figure_files
 
         with self.figure(figure, width) as (fig, rows):
-            named = style.named(figure.name, width)
-            self.drawn[named] = style.files(fig, rows, named, width=width)
-            return style.render(fig, dpi=style.SCREEN_DPI)
+            named = figure_files.named(figure.name, width)
+            self.drawn[named] = figure_files.made(fig, rows, named, width=width)
+            return figure_files.render(fig, dpi=figure_files.SCREEN_DPI)
 
     def fold(self, *parts: Callable) -> pages.Html:
         """Figures with what is said of them, and commentaries, each folded under a line that has
@@ -281,7 +257,7 @@ class Run:
     def page(self) -> pages.Html:
         """The top of the page: the box; the plan and the whole table folded."""
         res, top = self.results, self.box()
-        frame, line = plan_frame(self.plan)
+        frame, line = report.plan_frame(self.plan)
         rows = report.results_table(res.summary, max(len(res.summary), 1), res.footer)
         folds = pages.fold(f"Plan: {line}", report.plan_table(frame, max(len(frame), 1)).html)
         folds += pages.fold(f"All results: {len(res.summary)} rows", rows.html)
@@ -294,114 +270,11 @@ class Run:
     def explore(self, view: str | None = None, **choice):
         """Widgets over the table in a live kernel; headless one printed sentence and, of a view
         that is asked for, its picture. choice: fields of explore/views.py's Choice."""
-        res = self.results
-        out, others = res.folder / "explorer", others_of(self)
-        source = Source(self.params.profile, self.table, res.source_folder, others, out)
         wish = choice if view is None else {"view": view, **choice}
-        return widgets.explorer(source, self.section.views, wish)
+        return widgets.explorer(Source.of(self), self.section.views, wish)
 
     def save(self) -> str:
         """Write what was made: figures, of one's own results the table, provenance, and the
         completion record. The record, not the kernel's word, says that a run is whole. Where the
         folder cannot be written, this is said and nothing is lost but the files."""
-        res = self.results
-        try:
-            self._write(res)
-        except Unwritable as error:
-            return f"nothing was written: {error}"
-        folder = paths.shown(res.folder / "figures")
-        counts = ", ".join(f"{n} {status}" for status, n in res.counts().items())
-        points = f"points: {counts}; " if counts else ""
-        return f"{points}{len(self.drawn)} figures written to {folder}"
-
-    def _write(self, res: Results) -> None:
-        drawn = (item for files in self.drawn.values() for item in files.items())
-        files = [(res.folder / "figures" / name, data) for name, data in drawn]
-        if not res.is_reference and res.metadata.get("notebook"):
-            table.write(res.table, res.folder / TABLE, res.metadata)
-            own = self.section.enrich.files(res)
-            files += [(res.folder / name, data) for name, data in own.items()]
-        done = records.checked(records.DONE, self._done())
-        for name, data in (("provenance.json", self._provenance()), ("DONE.json", done)):
-            files.append((res.folder / name, json.dumps(data, indent=1).encode()))
-        for path, data in files:
-            write_atomic(path, data)
-
-    def _provenance(self) -> dict:
-        here = devices.detect(self.plan.device) or devices.detect()
-        return {
-            "origin": self.results.origin,
-            "here": engine.provenance(here),
-            "python": sys.version.split()[0],
-            "parameters": self.params.model_dump(mode="json"),
-        }
-
-    def _done(self) -> dict:
-        return {
-            "notebook": self.plan.notebook,
-            "profile": self.plan.profile,
-            "status": "incomplete" if self.unfinished() else "ok",
-            "points": self.results.counts(),
-            "unfinished": self.unfinished(),
-            "reference": self.results.is_reference,
-            "figures": sorted(self.drawn),
-            "finished_at": datetime.now(UTC).isoformat(),
-        }
-
-    def unfinished(self) -> dict[str, int]:
-        """Points of one's own plan that were to be run and have no number, by status; what the plan
-        rules out, or the engine lacks, is not among them."""
-        res = self.results
-        if res.is_reference or self.params.dry_run:
-            return {}
-        ready = {p.key for p in self.plan.points if p.status == "ready"}
-        lacking = ~res.summary["status"].isin(("ok", "infeasible"))
-        rows = res.summary[res.summary["key"].isin(ready) & lacking]
-        return rows["status"].value_counts().to_dict()
-
-
-def others_of(run: Run) -> dict[str, Callable[[], tuple[pd.DataFrame, Path]]]:
-    """What stands beside a run's results: other profiles', one's own where there are any, else the
-    reference's; and beside one's own the reference's. Each is read by a call: (table, folder)."""
-    stem, own = run.section.stem, run.params.profile
-    roots = paths.reference(), paths.output_root(run.params.output_root)
-    ships, mine = (
-        {p for p in paths.profiles(stem) if (root / p / stem / TABLE).exists()} for root in roots
-    )
-    found = {p: partial(_read, run, p, loading.load) for p in sorted((ships | mine) - {own})}
-    if own in ships and not run.results.is_reference:
-        found[f"{own} (reference)"] = partial(_read, run, own, loading.reference_results)
-    return found
-
-
-def _read(run: Run, profile: str, how: Callable[..., Results]) -> tuple[pd.DataFrame, Path]:
-    section = run.section
-    params = load(section.params, paths.params_file(profile, section.stem))
-    params = params.model_copy(update={"output_root": run.params.output_root})
-    res = how(params, section.plan(params), section.enrich)
-    return res.shown, res.source_folder
-
-
-def plan_frame(plan: Plan) -> tuple[pd.DataFrame, str]:
-    """The plan as a table, a line per point, and a line of totals."""
-    device = devices.published_here(plan.device)
-    frame = estimates.to_frame(plan, device)
-    if not plan.points:
-        return frame, "0 points: this notebook measures nothing itself"
-    seconds = estimates.plan_s(plan, device)
-    counts = ", ".join(f"{n} {status}" for status, n in frame["status"].value_counts().items())
-    derived = sum(p.is_derived for p in plan.points)
-    line = (
-        f"{len(frame)} points ({counts}; {derived} of them derived), "
-        f"{plan.num_engines} configurations on {plan.num_builds} engines, about "
-        f"{seconds / 60:.1f} min on {plan.device}"
-    )
-    if plan.device == devices.ANY and devices.detect(devices.ANY) is None:
-        line += (
-            f"; planned for a card of {devices.ANY_BYTES / 2**30:.0f} GiB: no NVIDIA card of "
-            "16 GB or more is here"
-        )
-    return frame, line
-
-
-__all__ = ["NoResults", "Results", "Run", "is_headless", "open_run", "plan_frame"]
+        return saving.save(self)

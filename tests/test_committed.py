@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from moebook.predict.columns import is_under
+from moebook.results import parquet
 from moebook.results import table as results
 from moebook.results.cells import of_sweep
 from moebook.sections.hyperparameter_scaling.tables import validation_table
@@ -18,7 +19,7 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture(scope="module")
 def summary():
-    table, meta = results.read(
+    table, meta = parquet.read(
         ROOT / "outputs/reference/h200/01_hyperparameter_scaling/results.parquet"
     )
     assert meta["profile"] == "h200" and meta["ceilings"]["device"] == "NVIDIA H200"
@@ -67,7 +68,7 @@ def test_switched_top_k_equals_a_fresh_build(summary):
 
 def test_another_host_repeats_section_4_but_for_batch_1_which_the_host_paces():
     points = json.loads((DATA / "other_host_h200.json").read_text())["points"]
-    table, _ = results.read(ROOT / "outputs/reference/h200/04_speculative_decoding/results.parquet")
+    table, _ = parquet.read(ROOT / "outputs/reference/h200/04_speculative_decoding/results.parquet")
     here = table.groupby("key")["e2e_s"].median()
     slower = {
         (p["draft"], p["batch"], p["input_tokens"]): sorted(p["e2e_s"])[1] / here[p["key"]] - 1

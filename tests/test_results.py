@@ -10,6 +10,7 @@ import pytest
 
 from moebook import paths, sections, workbook
 from moebook.measure.store import Store
+from moebook.results import loading, parquet
 from moebook.results import table as results
 from moebook.results.cells import of_sweep
 from moebook.study.params import build, load
@@ -108,8 +109,8 @@ def test_depth_point_of_a_failed_support_says_so(plan):
 def test_file_and_back_with_provenance(plan, tmp_path):
     point = plan.measured[0]
     table = results.assemble(plan, {point.key: record(point)})
-    results.write(table, tmp_path / "r.parquet", {"parameters": {"a": 1}})
-    back, meta = results.read(tmp_path / "r.parquet")
+    parquet.write(table, tmp_path / "r.parquet", {"parameters": {"a": 1}})
+    back, meta = parquet.read(tmp_path / "r.parquet")
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
     assert meta["parameters"] == {"a": 1} and meta["moebook_version"]
 
@@ -117,7 +118,7 @@ def test_file_and_back_with_provenance(plan, tmp_path):
 def test_a_damaged_results_file_is_a_clear_error(tmp_path):
     (tmp_path / "r.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(ValueError, match="no results table"):
-        results.read(tmp_path / "r.parquet")
+        parquet.read(tmp_path / "r.parquet")
 
 
 def test_select_matches_whole_sweep_names(plan):
@@ -158,7 +159,7 @@ def test_the_reference_is_shown_where_nothing_was_measured_and_named_as_such(tmp
     assert not list(tmp_path.iterdir()), "reading writes nothing"
     run.show()
     assert "Read from outputs/reference/h200/01_hyperparameter_scaling." in capsys.readouterr().out
-    with pytest.raises(workbook.NoResults, match="other parameters"):
+    with pytest.raises(loading.NoResults, match="other parameters"):
         workbook.Run(SECTION, params.model_copy(update={"seed": 7})).read()
 
 
@@ -217,7 +218,7 @@ def test_a_table_alone_is_read_where_the_points_are_not_at_hand(tmp_path):
     assert (
         not res.is_reference and "from results.parquet" in res.origin and res.counts()["ok"] > 100
     )
-    with pytest.raises(workbook.NoResults, match="other parameters"):
+    with pytest.raises(loading.NoResults, match="other parameters"):
         workbook.Run(SECTION, params.model_copy(update={"seed": 7})).read()
 
 
@@ -363,8 +364,8 @@ def test_layer_rows_survive_the_file(layers, tmp_path):
     point = of(layers, "expert loop", 4)
     facts = {"moe_config_tuned": None, "graph_reason": "the host reads the routing"}
     table = results.assemble(layers, {point.key: layer_record(point, (1e-4,) * 3, **facts)})
-    results.write(table, tmp_path / "r.parquet", {})
-    back, _ = results.read(tmp_path / "r.parquet")
+    parquet.write(table, tmp_path / "r.parquet", {})
+    back, _ = parquet.read(tmp_path / "r.parquet")
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
     assert back.query("key == @point.key")["graph_reason"].unique().tolist() == [
         "the host reads the routing"

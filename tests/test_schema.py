@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from moebook import sections
-from moebook.results import derived, schema
+from moebook.results import derived, parquet, schema
 from moebook.results import table as results
 from moebook.study.params import load
 from moebook.study.plan import describe
@@ -43,7 +43,7 @@ def test_a_table_made_of_the_shipped_points_is_the_shipped_table(place):
         *parameters_of(section, ROOT / f"params/{place}.yaml"), section.enrich
     ).table
     pd.testing.assert_frame_equal(
-        made, results.read(ROOT / f"outputs/reference/{place}/results.parquet")[0]
+        made, parquet.read(ROOT / f"outputs/reference/{place}/results.parquet")[0]
     )
 
 
@@ -85,17 +85,17 @@ def test_duckdb_reads_them_as_one():
 
 def test_a_table_is_the_same_after_the_file(table, tmp_path):
     table = derived.add_metrics(table)
-    results.write(table, tmp_path / "r.parquet", {"profile": "cpu"})
-    back, told = results.read(tmp_path / "r.parquet")
+    parquet.write(table, tmp_path / "r.parquet", {"profile": "cpu"})
+    back, told = parquet.read(tmp_path / "r.parquet")
     pd.testing.assert_frame_equal(back, schema.as_table(table))
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "r.parquet"), back)
     assert told["profile"] == "cpu" and told["schema_version"] == schema.VERSION
-    results.write(back, tmp_path / "again.parquet", told)
+    parquet.write(back, tmp_path / "again.parquet", told)
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "r.parquet").read_bytes()
 
 
 def test_empty_columns_have_their_type(table, tmp_path):
-    results.write(table, tmp_path / "r.parquet", {})
+    parquet.write(table, tmp_path / "r.parquet", {})
     stored = pq.read_table(tmp_path / "r.parquet")
     empty = [name for name in stored.column_names if stored[name].null_count == len(stored)]
     assert {"device_uuid", "device_cores", "output_digests", "floor_reason", "ttft_s"} <= set(empty)
@@ -104,27 +104,27 @@ def test_empty_columns_have_their_type(table, tmp_path):
 
 def test_a_table_of_the_first_schema_is_read_in_todays(table, tmp_path):
     old = table.drop(columns=["device_uuid", "device_cores"])
-    results.write_frame(old, tmp_path / "r.parquet", {"ceilings": None})
+    (tmp_path / "r.parquet").write_bytes(parquet.frame_bytes(old, {"ceilings": None}))
     assert "device_uuid" not in pq.read_schema(tmp_path / "r.parquet").names
-    pd.testing.assert_frame_equal(results.read(tmp_path / "r.parquet")[0], table)
+    pd.testing.assert_frame_equal(parquet.read(tmp_path / "r.parquet")[0], table)
 
 
 def test_a_newer_schema_is_told_clearly(table, tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "VERSION", 99)
-    results.write(table, tmp_path / "r.parquet", {})
+    parquet.write(table, tmp_path / "r.parquet", {})
     monkeypatch.undo()
     with pytest.raises(
         ValueError,
         match=rf"r\.parquet has schema 99, .* reads up to schema {schema.VERSION}: update",
     ):
-        results.read(tmp_path / "r.parquet")
+        parquet.read(tmp_path / "r.parquet")
 
 
 def test_columns_that_nobody_described_are_refused(table, tmp_path):
     with pytest.raises(ValueError, match="no column speed in result tables"):
-        results.write(table.assign(speed=1.0), tmp_path / "r.parquet", {})
+        parquet.write(table.assign(speed=1.0), tmp_path / "r.parquet", {})
     with pytest.raises(ValueError, match=r"no column speed in moebook/results/columns\.yaml"):
-        results.write_frame(table.assign(speed=1.0), tmp_path / "r.parquet", {})
+        (tmp_path / "r.parquet").write_bytes(parquet.frame_bytes(table.assign(speed=1.0), {}))
     assert not list(tmp_path.iterdir())
 
 
@@ -241,8 +241,8 @@ def test_a_damaged_table_is_told_with_its_name(tmp_path):
     for why, table in damaged(shipped).items():
         pq.write_table(table, file)
         with pytest.raises(ValueError, match="results.parquet is no results table of moebook"):
-            print(why, results.read(file)[1])
+            print(why, parquet.read(file)[1])
     file.unlink()
     file.mkdir()
     with pytest.raises(ValueError, match="is no results table of moebook .is no file"):
-        results.read(file)
+        parquet.read(file)

@@ -22,7 +22,7 @@ from moebook.study.params import build
 
 SECTION = sections.find("10_what_if")
 A, B = Setup(), Setup(number_format="fp8")
-PICKS = int(os.environ.get("MOEBOOK_TEST_PICKS", 60))  # `make campaign`: 200
+PICKS = int(os.environ.get("MOEBOOK_TEST_PICKS", 40))  # `make campaign`: 200
 TABLE = enrich.table_of((A, B))
 
 

@@ -2,6 +2,7 @@
 
 import matplotlib.figure  # noqa: F401
 import pandas  # noqa: F401
+import papermill.cli  # noqa: F401
 
 from moebook import cli, sections, workbook  # noqa: F401
 

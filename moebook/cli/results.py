@@ -1,5 +1,6 @@
 """Commands that read results: figures, report, compare, results, claims."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,8 @@ from moebook.cli.common import (
     opened,
     whole,
 )
-from moebook.measure.store import Store, statuses
+from moebook.measure.records import STATUSES
+from moebook.measure.store import Store
 from moebook.problems import choices
 from moebook.study.plan import Plan
 
@@ -42,12 +44,13 @@ def figures(
 ) -> None:
     """Draw all figures of a profile from its results, one's own or else the reference's, and say
     where they are."""
-    from moebook.plot import style
-    from moebook.workbook import NoResults, Run
+    from moebook.plot import figure_files, style
+    from moebook.results.loading import NoResults
+    from moebook.workbook import Run
 
-    wanted = listed("--formats", formats, style.FORMATS)
+    wanted = listed("--formats", formats, figure_files.FORMATS)
     if not wanted:
-        raise ValueError(f"--formats: given ''; allowed: {', '.join(style.FORMATS)}")
+        raise ValueError(f"--formats: given ''; allowed: {', '.join(figure_files.FORMATS)}")
     style.width_in(width)
     without, drawn = [], 0
     for found in in_profile(profile, section):
@@ -64,8 +67,8 @@ def figures(
         for name, figure in found.figures.items():
             try:
                 with run.figure(figure, width) as (fig, rows):
-                    named = style.named(name, width)
-                    files = style.save(fig, rows, folder, named, formats=wanted, width=width)
+                    named = figure_files.named(name, width)
+                    files = figure_files.save(fig, rows, folder, named, formats=wanted, width=width)
             except ValueError as error:
                 typer.echo(f"  {name}: not drawn: {error}")
                 continue
@@ -205,6 +208,12 @@ def inventory_lines(output_root: str | None, profile: str) -> list[str]:
                 f"{paths.shown(store.folder)}: {statuses(records)} of {device} with {engine}"
             )
     return out
+
+
+def statuses(records: dict[str, dict]) -> str:
+    """`7 ok, 1 failed`"""
+    counts = Counter(r["status"] for r in records.values())
+    return ", ".join(f"{counts[s]} {s}" for s in STATUSES if counts[s])
 
 
 def set_aside(output_root: str | None, profile: str, what: str) -> dict[Path, list[Path]]:

@@ -46,9 +46,9 @@ def plan(
         frame = estimates.to_frame(run.plan, devices.published_here(run.plan.device))
         typer.echo(frame.to_json(orient="records", indent=1))
         return
-    from moebook.results.report import plan_lines
+    from moebook.results.report import plan_frame, plan_lines
 
-    frame, line = workbook.plan_frame(run.plan)
+    frame, line = plan_frame(run.plan)
     typer.echo(line)
     typer.echo("\n".join(plan_lines(frame)))
     typer.echo(run.present())

@@ -72,10 +72,9 @@ class Engine(Protocol):
         (decode steps at the first and the last contexts) or `energy`."""
 
     def read(self, method: str, **request) -> dict:
-        """What trained weights make of a text: `repeats`, and `facts` of all of them. method:
-        perplexity, acceptance, step_experts, routing or
-        ablation; request: workload, text, repeats, and
-        counts_file, where expert choices are counted."""
+        """What trained weights make of a text: `repeats`, and `facts` of all of them. method: one
+        that study/methods.py says reads; request: workload, text, repeats, and counts_file, where
+        expert choices are counted."""
 
     def peak_memory_bytes(self) -> int | None:
         """The most that the engine held since the last call, KV cache included."""

@@ -12,8 +12,9 @@ import pandas as pd
 
 from moebook.explore.arranged import limit_of
 from moebook.explore.hover import records, told
-from moebook.plot import lines, style
-from moebook.plot.lines import FILLED, Spec
+from moebook.plot import lines, markers, panels, style
+from moebook.plot.lines import Spec
+from moebook.plot.markers import FILLED
 from moebook.results.cells import UNEVEN
 from moebook.results.schema import KIND_WORDS
 
@@ -31,8 +32,8 @@ FONT = {"family": "DejaVu Sans, Verdana, sans-serif", "size": 12, "color": "#222
 
 def chart(rows: pd.DataFrame, spec: Spec, layers: tuple[str, ...] = LAYERS) -> dict:
     """{data, layout} of plotly, from what `arranged` gives. layers: which of LAYERS are drawn."""
-    panels = list(dict.fromkeys(rows["panel_label"]))
-    looks = lines.looks_of(list(dict.fromkeys(rows["line_label"])))
+    drawn = list(dict.fromkeys(rows["panel_label"]))
+    looks = markers.looks_of(list(dict.fromkeys(rows["line_label"])))
     ok = rows[rows["status"] == "ok"].sort_values("place")
     texts = dict(zip(ok.index, told(ok, spec), strict=True))
     own: dict[tuple, list[dict]] = {}
@@ -40,7 +41,7 @@ def chart(rows: pd.DataFrame, spec: Spec, layers: tuple[str, ...] = LAYERS) -> d
         row["hover"] = texts[row["row"]]
         own.setdefault((row["panel_label"], row["line_label"]), []).append(row)
     data, named = [], set()
-    for number, panel in enumerate(panels, 1):
+    for number, panel in enumerate(drawn, 1):
         for label, look in looks.items():
             if found := own.get((panel, label)):
                 axes = {
@@ -51,7 +52,7 @@ def chart(rows: pd.DataFrame, spec: Spec, layers: tuple[str, ...] = LAYERS) -> d
                 data += [{**one, **axes} for one in _behind(found, spec, look[0], layers)]
                 data.append({**_points(found, spec, label, look, label not in named), **axes})
                 named.add(label)
-    return {"data": data, "layout": _layout(rows, spec, panels, layers)}
+    return {"data": data, "layout": _layout(rows, spec, drawn, layers)}
 
 
 def _points(own: list[dict], spec: Spec, label: str, look: tuple[str, str], first: bool) -> dict:
@@ -128,8 +129,8 @@ def pale(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.13)"
 
 
-def _layout(rows: pd.DataFrame, spec: Spec, panels: list[str], layers: tuple[str, ...]) -> dict:
-    high, wide = lines.shape_of(len(panels), "page", spec.panels_in_row)
+def _layout(rows: pd.DataFrame, spec: Spec, drawn: list[str], layers: tuple[str, ...]) -> dict:
+    high, wide = panels.shape_of(len(drawn), "page", spec.panels_in_row)
     foot_px = FOOT_PX + (7 * max(map(len, spec.names)) if _is_upright(spec) else 0)
     height = ROW_PX * high + LEGEND_PX + foot_px
     under_buttons = {"y": 1 - BUTTONS_PX / height, "yref": "container", "yanchor": "top"}
@@ -149,12 +150,12 @@ def _layout(rows: pd.DataFrame, spec: Spec, panels: list[str], layers: tuple[str
     layout["annotations"].append(_beside(spec))
     ticks = _x_axis(rows, spec)
     y_axis = _y_axis(rows, spec)
-    for number, panel in enumerate(panels, 1):
+    for number, panel in enumerate(drawn, 1):
         row, column = divmod(number - 1, wide)
         left, top = column * (1 + GAP) / wide, 1 - row * (1 + 2 * GAP) / high
         right, foot = left + (1 - GAP * (wide - 1)) / wide, top - (1 - 2 * GAP * (high - 1)) / high
         x, y = axis("x", number), axis("y", number)
-        is_foot = number + wide > len(panels)
+        is_foot = number + wide > len(drawn)
         layout[f"xaxis{x[1:]}"] = {
             **ticks,
             "domain": [left, min(1, right)],

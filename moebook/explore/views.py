@@ -8,14 +8,19 @@ it out, chart.py and plot/lines.py draw it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from moebook import paths
 from moebook.plot.figure import AXES, METRICS, values_of
 from moebook.plot.length_axis import as_pairs
 from moebook.problems import choices
+from moebook.results import loading
 from moebook.results.cells import of_sweep
+from moebook.results.loading import TABLE, Results
+from moebook.study.params import load
 
 ROLES = ("x", "line", "panel")
 FIRST = ("profile", "model", "series", "device_label", "source_kind", "text", "routing")
@@ -95,6 +100,13 @@ class Source:
     others: Mapping[str, Callable[[], tuple[pd.DataFrame, Path]]] = field(default_factory=dict)
     out: Path | None = None
     read: dict[str, tuple[pd.DataFrame, Path]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run) -> "Source":
+        """A notebook's run, with what others have beside it."""
+        res = run.results
+        out = res.folder / "explorer"
+        return cls(run.params.profile, run.table, res.source_folder, others_of(run), out)
 
     def rows(self, profiles: tuple[str, ...]) -> pd.DataFrame:
         """The rows of these profiles, one below the other. ValueError names those there are."""
@@ -205,3 +217,25 @@ def _kept(rows: pd.DataFrame, only: Pick | None) -> pd.DataFrame:
 
 def words(column: str) -> str:
     return AXES.get(column, (column,))[0].split(" (")[0]
+
+
+def others_of(run) -> dict[str, Callable[[], tuple[pd.DataFrame, Path]]]:
+    """What stands beside a run's results: other profiles', one's own where there are any, else the
+    reference's; and beside one's own the reference's. Each is read by a call: (table, folder)."""
+    stem, own = run.section.stem, run.params.profile
+    roots = paths.reference(), paths.output_root(run.params.output_root)
+    ships, mine = (
+        {p for p in paths.profiles(stem) if (root / p / stem / TABLE).exists()} for root in roots
+    )
+    found = {p: partial(_read, run, p, loading.load) for p in sorted((ships | mine) - {own})}
+    if own in ships and not run.results.is_reference:
+        found[f"{own} (reference)"] = partial(_read, run, own, loading.reference_results)
+    return found
+
+
+def _read(run, profile: str, how: Callable[..., Results]) -> tuple[pd.DataFrame, Path]:
+    section = run.section
+    params = load(section.params, paths.params_file(profile, section.stem))
+    params = params.model_copy(update={"output_root": run.params.output_root})
+    res = how(params, section.plan(params), section.enrich)
+    return res.shown, res.source_folder

@@ -12,7 +12,7 @@ from moebook.explore import arranged, hover
 from moebook.explore import views as choosing
 from moebook.explore.chart import LAYERS, chart
 from moebook.explore.views import ROLES, Choice, Source, View, with_rows
-from moebook.plot import style
+from moebook.plot import figure_files
 from moebook.plot.figure import METRICS
 from moebook.problems import Told
 
@@ -49,7 +49,8 @@ def explorer(
             return None
         from IPython.display import Image
 
-        return Image(style.render(arranged.picture(found[view], choice)[0], dpi=style.SCREEN_DPI))
+        fig = arranged.picture(found[view], choice)[0]
+        return Image(figure_files.render(fig, dpi=figure_files.SCREEN_DPI))
     remarks = [f"View “{name}” is not offered: {reason}." for name, reason in missing.items()]
     return Explorer(source, views, profiles, view, choice, remarks).box
 
@@ -246,7 +247,7 @@ class Explorer:
             stem = f"explorer_{self.view.name}_{self.choice.metric}"
             stem = "".join(c if c.isalnum() or c == "_" else "_" for c in stem)
             formats = () if name == "csv" else (name,)
-            files = style.save(fig, self._named(rows), self.source.out, stem, formats)
+            files = figure_files.save(fig, self._named(rows), self.source.out, stem, formats)
             wanted = next(file for file in files if file.suffix == f".{name}")
             self.told.value = f"written: <code>{html.escape(str(wanted))}</code>"
 

@@ -15,15 +15,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from moebook.html_report import words
-from moebook.plot import style
+from moebook.plot import figure_files
 from moebook.plot.figure import SectionFigure
 from moebook.results import cards, page
 from moebook.results.commentary import NOT_PLANNED
+from moebook.results.loading import NoResults
+from moebook.results.schema import KIND_MEANINGS
 from moebook.sections import profile as whole_profile
-from moebook.workbook import NoResults, Run
+from moebook.workbook import Run
 
 STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+ABOUT = (
+    "What MoE-Inference-Bench claims of the inference of Mixture-of-Experts models, measured again "
+    "with vLLM: a verdict on each claim, then each section's figures with the rows behind them."
+)
+CARDS = (
+    "Each line opens to a section's cards, each card to its cells, checks and rule. On other "
+    "conditions: devices, lengths or models are not the source's."
+)
+LACKING = "Not in this report, as the profile has no results of:"
+KINDS = f"Kinds of number: {', '.join(f'{word} ({of})' for word, of in KIND_MEANINGS.items())}."
 FACTS = ("device", "engine_version", "driver", "method")
 
 
@@ -50,13 +61,13 @@ def build(profile: str, output_root: str | None = None) -> str:
     lacking = "".join(f"<li>{escape(title)}</li>" for title in without)
     body = [
         f"<h1>moebook, profile {escape(profile)}</h1>",
-        f"<p>{escape(words.ABOUT)}</p><h2>What was found</h2><ul>{links}</ul>",
-        f"<p>{words.LACKING}</p><ul>{lacking}</ul>" * bool(lacking),
+        f"<p>{escape(ABOUT)}</p><h2>What was found</h2><ul>{links}</ul>",
+        f"<p>{LACKING}</p><ul>{lacking}</ul>" * bool(lacking),
         "<h2>The source's claims</h2>",
-        f"<p>{cards.counted(verdicts)}. {escape(words.CARDS)}</p>",
+        f"<p>{cards.counted(verdicts)}. {escape(CARDS)}</p>",
         cards.by_section(verdicts).html,
         *(f'<h2 id="{r.section.stem}">{escape(title)}</h2>{_section(r)}' for r, title in parts),
-        f"<h2>Kinds of number</h2><p>{escape(words.KINDS)}</p>",
+        f"<h2>Kinds of number</h2><p>{escape(KINDS)}</p>",
     ]
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -114,7 +125,7 @@ def _figure(run: Run, figure: SectionFigure) -> str:
     except ValueError as error:
         title = f"{figure.title} ({figure.name}): not drawn"
         return page.fold(title, f"<p>{page.inline(f'{error}. {text}')}</p>")
-    files = style.files(fig, rows, figure.name, ("svg",), "page")
+    files = figure_files.made(fig, rows, figure.name, ("svg",), "page")
     caption = page.inline(" ".join((figure.__doc__ or "").split("\n\n")[0].split()))
     devices = rows["device"] if "device" in rows else run.results.table["device"]
     caption += f" {escape(', '.join(devices.dropna().unique()))}."

@@ -128,3 +128,15 @@ def _remove(path: Path) -> None:
         path.unlink()
     except OSError:  # read-only by now: it stays, and no reader looks at it
         pass
+
+
+def listed(folder: str | Path) -> list[str]:
+    """Names of what lies in a folder; none of what is no folder, or may not be read."""
+    try:
+        return os.listdir(folder)
+    except PermissionError:
+        return []
+    except OSError:
+        if os.path.isdir(folder):
+            raise
+        return []

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import statistics
 from typing import Annotated, Any, Literal, Required
 
@@ -24,20 +25,11 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from moebook.devices.nvml import POWER_CAP
+from moebook.study.methods import METHODS
 
 VERSION = 1  # of these files; raise it where an older moebook would misread them
 STATUSES = ("ok", "oom", "failed", "timeout", "infeasible", "not_run")
 IMPOSSIBLE = "impossible measurement"
-COUNTED = ("routing", "ablation")  # methods that leave a file of expert choices
-# What every repeat of a method must have.
-NEEDED = {
-    **dict.fromkeys(("full", "sampled", "endpoint", "energy"), ("ttft_s", "e2e_s")),
-    "acceptance": ("e2e_s",),
-    "step_experts": ("step_tokens", "experts_per_step"),
-    "layer": ("layer_s",),
-    **dict.fromkeys(("perplexity", "ablation", "training"), ("perplexity",)),
-}
-ONE_EACH = "training"  # its one repeat is what the training recorded
 HELD_UP = 3.0  # times the median of its point's repeats
 LOAD = 0.1  # of the host's cores
 MAY_LACK = ("layer_graph_s",)
@@ -57,11 +49,13 @@ def repeat_problems(method: str, repeats: list[dict], planned: int) -> list[str]
     """Why these repeats of a method cannot have been measured, with the values."""
     if not isinstance(repeats, list) or not all(isinstance(row, dict) for row in repeats):
         return [f"repeats are {repeats!r:.60}, no list of rows"]
+    if method not in METHODS:
+        return [f"method {method!r} is none of {', '.join(METHODS)}"]
     if method == "routing":
         return []
-    wanted = 1 if method == ONE_EACH else planned
+    wanted = 1 if method == "training" else planned
     found = [] if len(repeats) == wanted else [f"{len(repeats)} repeats of {wanted} planned"]
-    needed = NEEDED.get(method, ())
+    needed = METHODS[method].has
     for number, row in enumerate(repeats):
         for name in needed:
             if row.get(name) is None:
@@ -280,3 +274,9 @@ def told(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
     return (f"{where}: " if where else "") + first["msg"].removeprefix("Value error, ")[:300]
+
+
+def device_name(name: str) -> str:
+    """The name without the count of cores, which results of the first edition carry: the same CPU
+    all the same."""
+    return re.sub(r" \(\d+ cores\)$", "", name)

@@ -17,9 +17,9 @@ from moebook.measure.executors import Job, Local, Measured
 from moebook.measure.files import write_atomic
 from moebook.measure.folder_lock import Held, locked
 from moebook.measure.progress import Progress
-from moebook.measure.records import STATUSES, NotValid
+from moebook.measure.records import STATUSES, NotValid, device_name
 from moebook.measure.schedule import NO_PEAKS
-from moebook.measure.store import Store, device_name
+from moebook.measure.store import Store
 from moebook.measure.worker_handle import WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.study.estimates import Shard, estimate_s
 from moebook.study.plan import Plan, Point

@@ -16,7 +16,8 @@ from moebook.measure.format_check import other_format
 from moebook.measure.worker_handle import START_LIMIT_S, WorkerDied, WorkerHandle, WorkerTimeout
 from moebook.models import catalog
 from moebook.models.tiny import family
-from moebook.study.plan import TEXT_METHODS, Point, describe
+from moebook.study.methods import METHODS
+from moebook.study.plan import Point, describe
 
 NO_PEAKS = "the device's peaks could not be measured, roofline bounds stay empty: {}"
 LAYER_SHAPE = ("hidden_size", "expert_ffn_dim", "num_experts", "top_k")
@@ -193,17 +194,18 @@ def _draft_config(point: Point) -> dict | None:
 def request(point: Point, counts_file: Path) -> dict:
     """What the worker is asked for one point; counts_file: where expert choices are counted, by
     methods that do."""
-    if point.is_layer:
+    op = METHODS[point.method].op
+    if op == "layer":
         return _layer_request(point)
-    if point.method == "training":
-        return {"op": "training", "reference": point.engine.weights}
-    asked = {"workload": asdict(point.workload), "repeats": point.repeats}
-    if point.method == "endpoint":
-        return {"op": "endpoint", **asked}
+    if op == "training":
+        return {"op": op, "reference": point.engine.weights}
+    asked = {"op": op, "workload": asdict(point.workload), "repeats": point.repeats}
+    if op == "endpoint":
+        return asked
     asked["method"] = point.method
-    if point.method in TEXT_METHODS:
-        return {"op": "read", "text": point.text, "counts_file": str(counts_file), **asked}
-    return {"op": "measure", **asked}
+    if op == "read":
+        asked |= {"text": point.text, "counts_file": str(counts_file)}
+    return asked
 
 
 def _layer_request(point: Point) -> dict:

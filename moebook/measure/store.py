@@ -11,9 +11,7 @@ ceilings.json             the device's measured copy bandwidth and matrix rate
 
 import hashlib
 import json
-import os
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +20,9 @@ from packaging.version import InvalidVersion, Version
 
 from moebook import paths
 from moebook.measure import files, records
-from moebook.measure.records import STATUSES
+from moebook.measure.records import device_name
 from moebook.problems import Told
+from moebook.study.methods import COUNTED
 from moebook.study.plan import Plan, Point, point_id
 
 
@@ -50,11 +49,6 @@ class Store:
         self.records_folder = self.folder / "records"
         self.ceilings_file = self.folder / "ceilings.json"
         self.plan = plan
-
-    @classmethod
-    def reference(cls, plan: Plan) -> "Store":
-        """The shipped results of the plan's profile, which are only read."""
-        return cls(paths.reference(), plan)
 
     def path(self, point: Point, device_name: str, engine_version: str, record: int = 1) -> Path:
         """Where the point's n-th record is written."""
@@ -89,14 +83,16 @@ class Store:
 
     def _first(self) -> Iterator[tuple[str, str]]:
         """File of each first record, and the id of its point."""
-        for name in sorted(_listed(self.points_folder)):
+        for name in sorted(files.listed(self.points_folder)):
             if name.endswith(".json"):
                 yield f"{self.points_folder}/{name}", name[:-5]
 
     def _others(self) -> Iterator[tuple[str, str]]:
         """The same of further records, by point and number."""
-        for point in sorted(_listed(self.records_folder)):
-            for name in sorted(_listed(folder := f"{self.records_folder}/{point}"), key=_number):
+        for point in sorted(files.listed(self.records_folder)):
+            for name in sorted(
+                files.listed(folder := f"{self.records_folder}/{point}"), key=_number
+            ):
                 if name.endswith(".json"):
                     yield f"{folder}/{name}", point
 
@@ -133,7 +129,7 @@ class Store:
 
     def _counts_problem(self, record: dict) -> str | None:
         """What is wrong with the file of expert choices that a record rests on."""
-        if record["method"] not in records.COUNTED or record["status"] != "ok":
+        if record["method"] not in COUNTED or record["status"] != "ok":
             return None
         path = self.counts_file(record["key"])
         try:
@@ -217,7 +213,7 @@ class Store:
         if record["status"] != "ok":
             return record
         wrong = records.impossible(record)
-        if wrong is None and record["method"] in records.COUNTED:
+        if wrong is None and record["method"] in COUNTED:
             try:
                 counts = files.read(self.counts_file(record["key"]))
                 record = {**record, "counts_sha256": hashlib.sha256(counts).hexdigest()}
@@ -276,20 +272,6 @@ class Store:
             files.clean(folder, alone)
 
 
-def done(path: Path) -> dict | None:
-    """A completion record; None where there is none, or what is there is none."""
-    try:
-        return records.parse(records.DONE, files.read(path))
-    except (files.NoFile, FileNotFoundError, records.Newer, records.NotValid):
-        return None
-
-
-def device_name(name: str) -> str:
-    """The name without the count of cores, which results of the first edition carry: the same CPU
-    all the same."""
-    return re.sub(r" \(\d+ cores\)$", "", name)
-
-
 def _source(record: dict) -> tuple[str, str]:
     """Device and engine of a record, by name."""
     provenance = record["provenance"]
@@ -300,28 +282,10 @@ def _say(text: str) -> None:
     print(f"moebook: {text}", flush=True)
 
 
-def _listed(folder: str | Path) -> list[str]:
-    """Names of what lies in a folder; none of what is no folder, or may not be read."""
-    try:
-        return os.listdir(folder)
-    except PermissionError:
-        return []
-    except OSError:
-        if os.path.isdir(folder):
-            raise
-        return []
-
-
 def _number(name: str) -> tuple[int, str]:
     """Order of the further records of a point."""
     stem = name.removesuffix(".json")
     return int(stem) if stem.isdecimal() else 0, name
-
-
-def statuses(records: dict[str, dict]) -> str:
-    """`7 ok, 1 failed`"""
-    counts = Counter(r["status"] for r in records.values())
-    return ", ".join(f"{counts[s]} {s}" for s in STATUSES if counts[s])
 
 
 def _version(engine: str) -> Version:

@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from moebook.results.cells import of_sweep
+from moebook.results.cells import counted, of_sweep
 from moebook.results.gains import METRIC, PLACE, gains
 from moebook.study.lengths import Length
 
@@ -115,7 +115,7 @@ def with_numbers(rows: pd.DataFrame, figure: str, columns: Iterable[str]) -> pd.
     columns = list(columns)
     kept = rows[(rows["status"] == "ok") & rows[columns].notna().all(axis=1)]
     if kept.empty:
-        counts = ", ".join(f"{n} {status}" for status, n in rows["status"].value_counts().items())
+        counts = counted(rows["status"])
         raise ValueError(
             f"{figure}: no row has {' and '.join(columns)} ({len(rows)} rows: {counts})"
         )

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from moebook.plot import lines, style
+from moebook.plot import markers, style
 
 PARTS = "bars: range over parts of the text"
 INCREASES = ("increase_pct", "increase_pct_lo", "increase_pct_hi")
@@ -94,7 +94,7 @@ def draw_points(
         yerr=style.error_bars(rows, y) if y == "increase_pct" else None,
         elinewidth=0.8,
         capsize=1.5,
-        **{"linestyle": "none", **lines.marker_look("full", *look)[0], **more},
+        **{"linestyle": "none", **markers.marker_look("full", *look)[0], **more},
     )
     drawn[0].set(gid="points", label=label)
 
@@ -104,15 +104,15 @@ def note(marker: str, colour: str = style.GREY, **look) -> Line2D:
     return Line2D([], [], linestyle="none", marker=marker, color=colour, **look)
 
 
-def better(marker: str = "$\\searrow$") -> Line2D:
+def better() -> Line2D:
     """The handle of `better`: more speed for less perplexity."""
-    return note(marker, "black", markersize=7)
+    return note("$\\searrow$", "black", markersize=7)
 
 
-def looks_legend(looks: lines.Looks, words: dict | None = None) -> tuple[list, list[str]]:
+def looks_legend(looks: markers.Looks, words: dict | None = None) -> tuple[list, list[str]]:
     """Handles and labels of marks without lines."""
     handles = [
-        Line2D([], [], linestyle="none", **lines.marker_look("full", *look)[0])
+        Line2D([], [], linestyle="none", **markers.marker_look("full", *look)[0])
         for look in looks.values()
     ]
     return handles, [(words or {}).get(name, name) for name in looks]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from moebook.plot import layout, lines, style
+from moebook.plot import layout, markers, style
 from moebook.plot.figure import (
     METRICS,
     Drawing,
@@ -27,7 +27,7 @@ MOST_NAMED = 4  # points of more models that have a name: those furthest off
 ALIKE = style.OKABE_ITO[0]
 MEASURED = "measured end-to-end latency (s)"
 X, Y, NET = "throughput_tok_s", "energy_per_output_token_j", "energy_net_per_output_token_j"
-WITHOUT = {"linestyle": lines.DASHES, "linewidth": 0.8, "marker": ".", "markersize": 3}
+WITHOUT = {"linestyle": markers.DASHES, "linewidth": 0.8, "marker": ".", "markersize": 3}
 
 
 @figure("predicted_vs_measured")
@@ -47,7 +47,7 @@ def predicted_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> Draw
     kinds = ok["method"].map(method_kind)
     models = list(dict.fromkeys(ok["model"]))
     many = len(models) > MOST_MODELS
-    looks = dict.fromkeys(models, (ALIKE, "o")) if many else lines.looks_of(models)
+    looks = dict.fromkeys(models, (ALIKE, "o")) if many else markers.looks_of(models)
     with style.paper_style(width) as inches:
         shape, tall = ((1, 2), 3.1) if width == "page" else ((2, 1), 4.6)
         fig = Figure(figsize=(inches, tall), layout="constrained")
@@ -56,7 +56,7 @@ def predicted_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> Draw
             own = ok["model"] == model
             for ax, column in ((parity, "predicted_e2e_s"), (errors, "error_pct")):
                 places = (ok.loc[own, c].to_numpy(float) for c in ("e2e_s", column))
-                lines.draw_points(ax, *places, kinds[own], colour, marker)
+                markers.draw_points(ax, *places, kinds[own], colour, marker)
         _parity(parity, ok)
         said = error_text(ok[kinds != "depth"], bool(held.any()))
         parity.text(0.03, 0.97, said, transform=parity.transAxes, va="top")
@@ -67,11 +67,11 @@ def predicted_vs_measured(summary: pd.DataFrame, *, width: str = "page") -> Draw
         handles: list = [
             Line2D([], [], linestyle="none", color=c, marker=m) for c, m in looks.values()
         ]
-        more, texts = lines.method_handles(list(kinds))
+        more, texts = markers.method_handles(list(kinds))
         line = Line2D([], [], color=style.GREY, linewidth=0.8)
         notes = ([*more, line], [*texts, "predicted = measured"])
         named = ([], []) if many else (handles, models)
-        layout.settle(fig, named, notes, handler_map=lines.HANDLERS)
+        layout.settle(fig, named, notes, handler_map=markers.HANDLERS)
         if many:
             far = ok.loc[ok["error_pct"].abs().nlargest(MOST_NAMED).index]
             name_points(errors, far[["e2e_s", "error_pct"]], far["model"])
@@ -117,7 +117,7 @@ def energy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     if len(ok) < 2:
         raise ValueError("energy: one point alone is no curve, the text has its numbers")
     ok = ok.assign(line_label=_line_labels(ok)).sort_values("batch", kind="stable")
-    looks = lines.looks_of(list(dict.fromkeys(ok["line_label"])))
+    looks = markers.looks_of(list(dict.fromkeys(ok["line_label"])))
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 2.8), layout="constrained")
         ax = fig.subplots()
@@ -127,7 +127,7 @@ def energy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             ax.plot(own[X], own[Y], color=colour, label=name)
             handles.append(Line2D([], [], color=colour, marker=marker))
             places = own[X].to_numpy(float), own[Y].to_numpy(float)
-            lines.draw_points(ax, *places, ["sampled"] * len(own), colour, marker)
+            markers.draw_points(ax, *places, ["sampled"] * len(own), colour, marker)
             ax.plot(own[X], own[NET], color=colour, **WITHOUT)
         ax.set(xscale="log", yscale="log", xlabel=METRICS[X], ylabel=METRICS[Y])
         for axis in (ax.xaxis, ax.yaxis):
@@ -135,9 +135,9 @@ def energy(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             axis.set_major_formatter(FuncFormatter(style.short_number))
             axis.set_minor_locator(NullLocator())
         net = Line2D([], [], color=style.GREY, **WITHOUT)
-        kinds, words = lines.method_handles(["sampled"])
+        kinds, words = markers.method_handles(["sampled"])
         notes = ([*kinds, net], [*words, "without idle power"])
-        layout.settle(fig, (handles, list(looks)), notes, handler_map=lines.HANDLERS)
+        layout.settle(fig, (handles, list(looks)), notes, handler_map=markers.HANDLERS)
         if ok["batch"].nunique() > 1:
             name_points(ax, ok[[X, Y]], "B " + ok["batch"].astype(str), style.RC["font.size"])
         return fig, plotted(ok, [X, Y, NET, "idle_power_w", "decode_power_w"], ["series"])

@@ -4,8 +4,6 @@ colours with markers.
 A figure has the exact width it is printed at, so that its type keeps its size. Files of one figure
 are the same bytes each time: no dates, a fixed salt for SVG ids, embedded TrueType fonts."""
 
-import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import (
@@ -25,14 +22,10 @@ from matplotlib.ticker import (
     NullFormatter,
     NullLocator,
 )
-from PIL import Image
-
-from moebook.measure.files import write_atomic
 
 COLUMN_WIDTH_IN = 3.33
 PAGE_WIDTH_IN = 7.0
 WIDTHS = {"column": COLUMN_WIDTH_IN, "page": PAGE_WIDTH_IN}
-FORMATS = ("pdf", "svg", "png")
 GREY = "0.45"
 # Okabe-Ito without its yellow, which thin lines on white lose; longer series take petroff10.
 OKABE_ITO = tuple(
@@ -54,13 +47,6 @@ MISSING = {
 }
 STYLE = Path(__file__).with_name("paper.mplstyle")
 RC = mpl.rc_params_from_file(STYLE, fail_on_error=True, use_default_template=False)
-METADATA = {
-    "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
-    "svg": {"Date": None, "Creator": None},
-    "png": {"Software": None},
-}
-PNG_DPI = 200
-SCREEN_DPI = 128  # of a figure on a page: a page's width is 896 pixels
 MARK_STEP = 0.06  # of the axis height, from one row of missing marks to the next
 SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -70,12 +56,6 @@ def width_in(width: str) -> float:
     if width not in WIDTHS:
         raise ValueError(f"unknown width {width!r}; allowed: {', '.join(WIDTHS)}")
     return WIDTHS[width]
-
-
-def named(figure: str, width: str) -> str:
-    """The stem of a figure's files: `fig07_ffn_scaling-column`. The name says the width, so that
-    neither overwrites the other and a paper includes the one it means."""
-    return f"{figure}-{width}"
 
 
 @contextmanager
@@ -110,19 +90,27 @@ def markers(count: int) -> Sequence[str]:
     return [MARKERS[(i + i // every) % every] for i in range(count)]
 
 
-def log2_axis(ax: Axes, values: Iterable[float] | None = None, axis: str = "x") -> None:
-    """Base-2 logarithmic axis with ticks as plain integers, at `values` where given, else at powers
-    of two."""
-    getattr(ax, f"set_{axis}scale")("log", base=2)
-    one = getattr(ax, f"{axis}axis")
+def log2_axis(ax: Axes, values: Iterable[float] | None = None) -> None:
+    """Base-2 logarithmic x axis with ticks as plain integers, at `values` where given, else at
+    powers of two."""
+    ax.set_xscale("log", base=2)
     if values is not None:
         ticks = sorted(set(values))
-        one.set_major_locator(FixedLocator(ticks))
-        getattr(ax, f"set_{axis}lim")(ticks[0] / 1.3, ticks[-1] * 1.3)
-    one.set_minor_locator(NullLocator())
-    one.set_major_formatter(
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
+        ax.set_xlim(ticks[0] / 1.3, ticks[-1] * 1.3)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 1 else f"{value:g}")
     )
+
+
+def apart(values: list[float]) -> list[float]:
+    """Ascending values without those nearer than a sixth of the base-2 axis to one before them."""
+    kept, least = values[:1], np.log2(values[-1] / values[0]) / 6
+    for value in values[1:]:
+        if np.log2(value / kept[-1]) >= least:
+            kept = [*kept, value]
+    return kept
 
 
 def short_number(value: float, _position: object = None) -> str:
@@ -219,88 +207,12 @@ def mark_missing(
     )[0]
 
 
-def error_bars(rows: pd.DataFrame, metric: str, over: pd.Series | None = None) -> np.ndarray | None:
-    """(2, N) distances from the median down to `<metric>_lo` and up to `_hi`, in units of `over`
-    where given; None where the table has no such columns."""
+def error_bars(rows: pd.DataFrame, metric: str) -> np.ndarray | None:
+    """(2, N) distances from the median down to `<metric>_lo` and up to `_hi`; None where the table
+    has no such columns."""
     lo, hi = f"{metric}_lo", f"{metric}_hi"
     if lo not in rows or hi not in rows:
         return None
     middle = rows[metric].to_numpy(float)
     bars = np.stack([middle - rows[lo].to_numpy(float), rows[hi].to_numpy(float) - middle])
-    bars = np.clip(np.nan_to_num(bars), 0, None)
-    return bars if over is None else bars / over.to_numpy(float)
-
-
-def save(
-    fig: Figure,
-    rows: pd.DataFrame,
-    folder: str | Path,
-    stem: str,
-    formats: Iterable[str] = FORMATS,
-    width: str | None = None,
-) -> list[Path]:
-    """Write the `files` of a figure into a folder, each whole or not at all; their paths, CSV
-    last."""
-    made = files(fig, rows, stem, formats, width)
-    for name, data in made.items():
-        write_atomic(Path(folder) / name, data)
-    return [Path(folder) / name for name in made]
-
-
-def files(
-    fig: Figure,
-    rows: pd.DataFrame,
-    stem: str,
-    formats: Iterable[str] = FORMATS,
-    width: str | None = None,
-) -> dict[str, bytes]:
-    """`<stem>.<format>` for each format and the plotted rows as `<stem>.csv`, by name.
-
-    `width` (column, page) checks the figure's width. ValueError for an unknown format or a figure
-    of another width."""
-    formats = tuple(formats)
-    if unknown := sorted(set(formats) - set(FORMATS)):
-        raise ValueError(f"unknown formats {unknown}; allowed: {', '.join(FORMATS)}")
-    if width is not None and abs(fig.get_figwidth() - width_in(width)) > 1e-6:
-        raise ValueError(
-            f"figure {stem} is {fig.get_figwidth():g} in wide, width {width!r} is "
-            f"{width_in(width):g} in; draw it with width={width!r}"
-        )
-    made = {f"{stem}.{name}": render(fig, name) for name in formats}
-    return {
-        **made,
-        f"{stem}.csv": rows.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode(),
-    }
-
-
-def render(fig: Figure, name: str = "png", dpi: int = PNG_DPI) -> bytes:
-    """The figure as the bytes of a pdf, svg or png file; dpi in pixels per inch, of a png alone."""
-    buffer = io.BytesIO()
-    own = {"pil_kwargs": {"compress_level": 0}} if name == "png" else {}  # it is packed below
-    with house_style():
-        fig.savefig(buffer, format=name, metadata=METADATA[name], dpi=dpi, **own)
-    if name == "png":
-        return _few_colours(buffer, dpi)
-    return _short(buffer.getvalue()) if name == "svg" else buffer.getvalue()
-
-
-def _short(svg: bytes) -> bytes:
-    """Coordinates to a hundredth of a point, no indentation, and no style of a tick or marker that
-    its own path states already; text between tags stays."""
-    short = re.sub(rb"<[^!][^>]*>", lambda tag: re.sub(rb"(\d\.\d\d)\d+", rb"\1", tag[0]), svg)
-    short = re.sub(rb">\s+<", rb">\n<", short)
-    styles = dict(re.findall(rb'<path id="([^"]+)" d="[^"]*" style="([^"]*)"/>', short))
-    return re.sub(
-        rb'(<use xlink:href="#([^"]+)"[^>]*?) style="([^"]*)"',
-        lambda use: use[1] if styles.get(use[2]) == use[3] else use[0],
-        short,
-    )
-
-
-def _few_colours(png: io.BytesIO, dpi: int) -> bytes:
-    """The picture in a palette of 256 colours: a third of the bytes, in the file and in every
-    notebook that shows it."""
-    small = io.BytesIO()
-    picture = Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(small, "PNG", optimize=True, dpi=(dpi, dpi))
-    return small.getvalue()
+    return np.clip(np.nan_to_num(bars), 0, None)

@@ -43,7 +43,7 @@ READ = (  # what a prediction needs of a row
     *("tokens_per_step", "device_kind", "point_id"),
 )
 LEFT_OUT, CALIBRATED = "left out", "calibrated"  # what predicted_how says
-METHODS = ("full", "sampled")
+TIMED = ("full", "sampled")
 UNDER_FLOOR = 0.05  # by how much a row under its floor is faster
 SOURCES_CARDS = 4  # what the source's runs of these sections were split over
 
@@ -53,7 +53,7 @@ def usable(rows: pd.DataFrame) -> pd.DataFrame:
     whether it `calibrates`: steps with a draft do not, for more than one model is in them. Left
     out: the workbook's own MoE kernels, steps without graphs, identical sequences, and models
     measured under their floor, whose routing is not known."""
-    rows = rows[(rows["status"] == "ok") & rows["method"].isin(METHODS)]
+    rows = rows[(rows["status"] == "ok") & rows["method"].isin(TIMED)]
     keep = ~of_those_under(rows) & rows["tpot_s"].notna() & rows["ttft_s"].notna()
     keep &= ~rows["asked_moe_backend"].isin(OWN_BACKENDS)
     keep &= (rows["graphs"] != "eager") & ~rows["identical"].fillna(False).astype(bool)

@@ -26,6 +26,7 @@ import pandas as pd
 from moebook.models.architecture import Architecture
 from moebook.models.formats import FORMATS, rate
 from moebook.predict.case import Case, case_of
+from moebook.study.methods import METHODS
 from moebook.study.plan import FORMAT_COLUMNS, SHAPE_COLUMNS, SPLIT_COLUMNS
 from moebook.study.settings import Workload
 
@@ -33,16 +34,7 @@ FLOOR_COLUMNS = ("floor_ttft_s", "floor_tpot_s", "floor_e2e_s", "floor_throughpu
 # dtypes with one matrix rate (NVIDIA H100 datasheet: 989 dense TFLOP/s each)
 SAME_RATE = {"bfloat16", "float16"}
 MAX_CONTEXTS = 33
-TRAINED = (
-    "trained weights read a text: their routing is not near uniform, which floor and prediction "
-    "assume"
-)
-NO_MODEL = {
-    **dict.fromkeys(("layer", "perplexity"), "no run of an engine was timed"),
-    "training": "no engine was run",
-    "endpoint": "another device answered; accelerators.py has its roofline",
-    **dict.fromkeys(("acceptance", "step_experts", "routing", "ablation"), TRAINED),
-}  # method -> why it has no floor
+NO_MODEL = {name: how.no_floor for name, how in METHODS.items() if how.no_floor}
 ArchitectureOf = Callable[[pd.Series], Architecture]
 
 

@@ -18,6 +18,7 @@ from moebook.models.one_rank import RANK
 from moebook.predict.columns import is_under, of_those_under
 from moebook.results import schema
 from moebook.results.intervals import SAME, Change, Values
+from moebook.study.methods import DIRECT_FIRST
 
 NEEDED = (
     "sweeps",
@@ -31,7 +32,6 @@ NEEDED = (
     "input_tokens",
     "output_tokens",
 )
-METHOD_ORDER = ("full", "sampled", "depth", "depth+sampled")
 METRIC = "throughput_tok_s"
 
 
@@ -99,6 +99,11 @@ def check_columns(table: pd.DataFrame, columns: tuple[str, ...], metric: str) ->
         )
 
 
+def counted(values: pd.Series) -> str:
+    """`12 measured, 4 sampled`: how often each value comes, the most frequent first."""
+    return ", ".join(f"{n} {value}" for value, n in values.value_counts().items())
+
+
 def status_counts(points: pd.DataFrame) -> str:
     """`2 ok, 3 oom`"""
     counts = sorted(
@@ -111,8 +116,8 @@ def _one_per_cell(rows: pd.DataFrame) -> pd.DataFrame:
     """Of points equal in all that a cell is known by the one with the plainest method."""
     same = rows["input_tokens"] == rows["output_tokens"]
     points = _share_sweeps(rows.assign(length=rows["input_tokens"].where(same)))
-    order = points["method"].map({m: i for i, m in enumerate(METHOD_ORDER)})
-    failed, order = points["status"] != "ok", order.fillna(len(METHOD_ORDER))
+    order = points["method"].map({m: i for i, m in enumerate(DIRECT_FIRST)})
+    failed, order = points["status"] != "ok", order.fillna(len(DIRECT_FIRST))
     rank = points.assign(_failed=failed, _order=order)
     rank = rank.sort_values(["_failed", "_order"], kind="stable")
     rank = rank.drop_duplicates([c for c in schema.identity() if c in rows])

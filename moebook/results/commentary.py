@@ -10,10 +10,11 @@ what the commentaries of several sections share: words, and whole ones on energy
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from string import Formatter
 
 import pandas as pd
 
-from moebook.predict.columns import CALIBRATED, LEFT_OUT, METHODS
+from moebook.predict.columns import CALIBRATED, LEFT_OUT, TIMED
 from moebook.results.cells import of_sweep
 from moebook.study.lengths import Length
 from moebook.study.points import ENERGY
@@ -48,10 +49,12 @@ def lengths_of(rows: pd.DataFrame) -> list[Length]:
     return [Length(*pair) for pair in zip(*both, strict=True)]
 
 
-def measured(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
-    """Rows of a sweep that have a number."""
+def measured(summary: pd.DataFrame, sweep: str, *columns: str) -> pd.DataFrame:
+    """Rows of a sweep that have a number, and every one of the columns; none where the table lacks
+    one."""
     rows = planned(summary, sweep)
-    return rows[rows["status"] == "ok"]
+    rows = rows[rows["status"] == "ok"]
+    return rows.reindex(columns=rows.columns.union(columns, sort=False)).dropna(subset=columns)
 
 
 def planned(summary: pd.DataFrame, sweep: str) -> pd.DataFrame:
@@ -131,7 +134,7 @@ def predicted_vs_measured(table: pd.DataFrame) -> str:
         why = table.loc[ok, "predicted_reason"].dropna()
         return f"No prediction: {why.iloc[0] if len(why) else 'nothing was measured'}."
     told = [_prediction_score(measured, how, words) for how, words in HOW_PREDICTED.items()]
-    none = table.loc[ok & table["method"].isin(METHODS) & table["predicted_e2e_s"].isna()]
+    none = table.loc[ok & table["method"].isin(TIMED) & table["predicted_e2e_s"].isna()]
     whose = none.groupby("predicted_reason")["model"].agg(lambda m: ", ".join(sorted(set(m))))
     told += [f"No prediction of {models}: {reason}." for reason, models in whose.items()]
     return " ".join(filter(None, told))
@@ -259,13 +262,25 @@ def markdown(rows: pd.DataFrame, cells: Mapping[str, str] | None = None) -> str:
     are no rows. (pandas' own `to_markdown` needs a package that is not installed.)"""
     if rows.empty:
         return ""
+    heads, side = list(rows if cells is None else cells), "---" if cells is None else "---:"
+    if cells is not None:  # of the columns that are read alone: a summary has hundreds
+        named = {part[1] for form in cells.values() for part in Formatter().parse(form)}
+        rows = rows[[column for column in rows if column in named]]
     known = rows.astype(object).where(rows.notna(), _Missing()).to_dict("records")
-    heads, side, lines = list(rows), "---", [row.values() for row in known]
+    lines = [list(row.values()) for row in known]
     if cells is not None:
-        heads, side = list(cells), "---:"
         lines = [[form.format(**row) for form in cells.values()] for row in known]
     lines = [heads, ["---"] + [side] * (len(heads) - 1), *lines]
     return "\n\n" + "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines) + "\n"
+
+
+def listed(
+    table: pd.DataFrame, sweep: str, head: str, rows: pd.DataFrame, cells: dict, more: str = ""
+) -> str:
+    """A head, a line per row, more words, and what of the sweep could not be measured."""
+    if rows.empty:
+        return nothing(table, sweep)
+    return head + markdown(rows, cells) + more + missing(table, sweep)
 
 
 def first_and_last(rows: pd.DataFrame, line: str, by: str) -> pd.DataFrame:

@@ -1,9 +1,6 @@
-"""Which cells a claim compares: narrowed to its conditions, paired along one axis, each pair with
-its own interval.
+"""Cells of a claim (conditions.py), paired along one axis, each pair with its own interval.
 
-Figures, commentary and verdicts take the same `Comparison`. Where the plan holds the source's
-values of an axis they are used, and missing cells make a claim untested; a plan at another scale is
-read over its own range, and `differs` says so."""
+Figures, commentary and verdicts take the same `Comparison`."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,22 +11,9 @@ import pandas as pd
 
 from moebook.results import starts
 from moebook.results.cells import Cells, Untested, series_keys, status_counts
+from moebook.results.conditions import NAMES, other, plain, span
 from moebook.results.intervals import EXACT, Estimates, estimate, log_ratio
 
-NAMES = {
-    "expert_ffn_dim": "expert FFN dim",
-    "num_experts": "experts",
-    "top_k": "active experts",
-    "batch": "batch",
-    "length": "input = output tokens",
-    "model": "model",
-    "series": "series",
-    "draft_tokens": "draft tokens",
-    "skew": "Zipf exponent",
-    "input_tokens": "input tokens",
-    "output_tokens": "output tokens",
-    "text": "text",
-}
 WORDS = ("model", "series", "text")  # of NAMES: told first, without their name
 SHAPE = ("expert_ffn_dim", "num_experts", "top_k")
 LENGTH = ("input_tokens", "output_tokens")
@@ -186,55 +170,6 @@ def _once(differs: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(differs))
 
 
-def plain(values) -> str:
-    return ", ".join(f"{v:g}" if isinstance(v, (int, float, np.number)) else str(v) for v in values)
-
-
-def narrow(
-    cells: Cells, where: dict | None, model: str | None = None, like: str | None = None
-) -> tuple[Cells, tuple[str, ...]]:
-    """The cells that the claim speaks of, and how they differ from the source's."""
-    differs: tuple[str, ...] = ()
-    if model is not None:
-        cells, differs = of_model(cells, model, like)
-    for axis, spec in (where or {}).items():
-        planned = sorted(cells.planned[axis].dropna().unique())
-        values = [v for v in spec["values"] if v in planned]
-        if not values:
-            if len(planned) < 2:
-                raise Untested(
-                    f"{NAMES[axis]} has "
-                    f"{f'one value ({plain(planned)})' if planned else 'no value'}; the claim "
-                    f"speaks of {plain(spec['values'])}"
-                )
-            half = len(planned) // 2
-            values = planned[:half] if spec["side"] == "smallest" else planned[-half:]
-        if set(values) != set(spec["values"]):
-            differs += (f"{NAMES[axis]} {plain(values)} (source {plain(spec['values'])})",)
-        cells = _keep(cells, axis, values)
-    return cells, differs
-
-
-def _keep(cells: Cells, axis: str, values: list) -> Cells:
-    kept = cells.select(cells.ok[axis].isin(values), cells.planned[axis].isin(values))
-    if kept.ok.empty:
-        raise Untested(
-            f"no measured cell with {NAMES[axis]} {plain(values)} ({status_counts(kept.planned)})"
-        )
-    return kept
-
-
-def of_model(cells: Cells, model: str, like: str | None) -> tuple[Cells, tuple[str, ...]]:
-    """Cells of the named model, or of the one stand-in whose name holds `like`."""
-    names = sorted(cells.planned["model"].astype(str).unique())
-    same = [n for n in names if n.startswith(model)]
-    near = [n for n in names if like and like in n.lower()]
-    if not same and not near:
-        raise Untested(f"no points of {model}; the table has {', '.join(names)}")
-    chosen = (same or near)[0]
-    return _keep(cells, "model", [chosen]), () if same else (f"model {chosen} (source {model})",)
-
-
 def pair(
     cells: Cells, axis: str, low, high, *, ends: str = "exact", own_range: bool = True
 ) -> Comparison:
@@ -251,7 +186,7 @@ def pair(
                 f"{NAMES[axis]} {low:g} and {high:g} are needed; the plan has "
                 f"{plain(sorted(planned))}"
             )
-        differs = (f"{NAMES[axis]} {own[0]:g} to {own[-1]:g} (source {low:g} to {high:g})",)
+        differs = other(axis, span(own[0], own[-1]), span(low, high))
         low, high = own[0], own[-1]
     lows, highs, reached = [], [], set()  # row numbers; (x low, x high)
     for rows in series(cells, (axis,), axis):

@@ -18,20 +18,18 @@ import pandas as pd
 
 from moebook.results.cells import Cells, Untested, series_keys
 from moebook.results.comparison import (
-    NAMES,
     Comparison,
     Effect,
     Item,
     breakdown,
     items_of,
     labels_of,
-    narrow,
     pair,
-    plain,
     series,
     slopes_of,
     times,
 )
+from moebook.results.conditions import NAMES, narrow, other, plain, span
 from moebook.results.intervals import estimate
 
 
@@ -115,11 +113,9 @@ def first_step_worst(cells: Cells, axis: str, low, high) -> Effect:
     """Loss of the first step less the largest loss of the later ones, percentage points of loss per
     doubling, of each series."""
     planned = sorted(cells.planned[axis].dropna().unique())
-    differs = (
-        ()
-        if {low, high} <= set(planned)
-        else (f"{NAMES[axis]} {planned[0]:g} to {planned[-1]:g} (source {low:g} to {high:g})",)
-    )
+    differs = ()
+    if not {low, high} <= set(planned):
+        differs = other(axis, span(planned[0], planned[-1]), span(low, high))
     x_of = cells.ok[axis].to_numpy(float)
     groups = [
         rows
@@ -155,7 +151,7 @@ def worst_level(cells: Cells, axis: str, low, high, across: str, level) -> Effec
     at = cells.ok[across].to_numpy()[pairs.low]
     differs = pairs.differs
     if level not in set(cells.planned[across]):
-        differs += (f"{NAMES[across]} {max(at):g} (source {level:g})",)
+        differs += other(across, f"{max(at):g}", f"{level:g}")
         level = max(at)
     keys = series_keys(cells.ok.iloc[pairs.low], (axis, across)).to_numpy()
     groups = []
@@ -186,11 +182,9 @@ def gap_shift(
     at = cells.ok.iloc[pairs.low].reset_index(drop=True)
     differs = pairs.differs
     if not {across_low, across_high} <= set(cells.planned[across]):
-        differs += (
-            f"{NAMES[across]} {at[across].min():g} to {at[across].max():g} (source {across_low:g} "
-            f"to {across_high:g})",
-        )
-        across_low, across_high = at[across].min(), at[across].max()
+        own = at[across].min(), at[across].max()
+        differs += other(across, span(*own), span(across_low, across_high))
+        across_low, across_high = own
     keys = series_keys(at, (axis, across)).to_numpy()
     first, second = (
         {k: i for i, k in enumerate(keys) if at[across][i] == v} for v in (across_low, across_high)
@@ -284,25 +278,19 @@ def steps(cells: Cells, axis: str, levels: list) -> Effect:
     """Change of throughput at each single step along the axis, %; `levels` are the source's
     values."""
     planned = sorted(cells.planned[axis].dropna().unique())
-    differs = (
-        ()
-        if set(levels) <= set(planned)
-        else (f"{NAMES[axis]} {plain(planned)} (source {plain(levels)})",)
-    )
+    differs = ()
+    if not set(levels) <= set(planned):
+        differs = other(axis, plain(planned), plain(levels))
     lows, highs = [], []
     for rows in series(cells, (axis,), axis):
         lows += list(rows[:-1])
         highs += list(rows[1:])
     if not lows:
         raise Untested(f"no two measured cells that differ only in {NAMES[axis]}")
-    found = pair_of(cells, lows, highs).effect(over=False)
+    pairs = Comparison(cells, np.array(lows), np.array(highs), differs, "")
+    found = pairs.effect(over=False)
     rises = [f"{item.label}: {item.value:+.1f} %" for item in found.items if item.value >= 0]
     text = f"{len(lows) - len(rises)} of {len(lows)} steps fall" + (
         "; not: " + ", ".join(rises[:6]) if rises else ""
     )
-    return replace(found, differs=differs, text=text)
-
-
-def pair_of(cells: Cells, low, high) -> Comparison:
-    """A Comparison of these cells."""
-    return Comparison(cells, np.asarray(low), np.asarray(high), (), "")
+    return replace(found, text=text)

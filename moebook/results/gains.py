@@ -17,24 +17,23 @@ Of effects `series` and `over` are names of the column `series`, or lists of nam
 them was measured, a stand-in of `instead` is taken and `differs` says so. Where planned workloads
 are not measured the effect is not `whole`, and the verdict holds in part."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from moebook.results.cells import METHOD_ORDER, Cells, Untested, of_sweep, places_of_series
+from moebook.results.cells import Cells, Untested, of_sweep, places_of_series
 from moebook.results.comparison import (
-    NAMES,
     Comparison,
     Effect,
     breakdown,
     labels_of,
-    narrow,
-    plain,
 )
+from moebook.results.conditions import NAMES, narrow, plain
 from moebook.results.effects import gain_slope, joined, sets_along, shared
 from moebook.results.intervals import Values, estimate, log_ratio
+from moebook.study.methods import DIRECT_FIRST
 
 PLACE = ("model", "top_k", "batch", "input_tokens", "output_tokens")
 METRIC = "throughput_tok_s"
@@ -108,15 +107,13 @@ def _as_sure_as_both(out: pd.DataFrame, both: pd.DataFrame) -> pd.DataFrame:
 
 
 def _indirect(methods: pd.Series) -> pd.Series:
-    return methods.map({name: i for i, name in enumerate(METHOD_ORDER)}).fillna(-1)
+    return methods.map({name: i for i, name in enumerate(DIRECT_FIRST)}).fillna(-1)
 
 
-def gains(
-    summary: pd.DataFrame, sweeps: str | Iterable[str], over: str, metric: str = METRIC
-) -> pd.DataFrame:
-    """`ratios` with `gain_pct` (and _lo, _hi): by how many percent the metric exceeds that of
+def gains(summary: pd.DataFrame, sweeps: str | Iterable[str], over: str) -> pd.DataFrame:
+    """`ratios` of throughput with `gain_pct` (and _lo, _hi): by how many percent it exceeds that of
     series `over`."""
-    rows = ratios(summary, sweeps, over, metric)
+    rows = ratios(summary, sweeps, over)
     ends = [c for c in ("ratio", "ratio_lo", "ratio_hi") if c in rows]
     return rows.assign(**{c.replace("ratio", "gain_pct"): 100 * (rows[c] - 1) for c in ends})
 
@@ -198,7 +195,16 @@ def versus(
     return Comparison(cells, low, high, (*differs, *more), text, len(pairs) >= of)
 
 
-def _series_pairs(cells: Cells, series, over, where, model, like, instead) -> Comparison:
+def series_pairs(
+    cells: Cells,
+    series,
+    over: str,
+    where: dict | None = None,
+    model: str | None = None,
+    like: str | None = None,
+    instead: dict | None = None,
+) -> Comparison:
+    """`versus`, of the cells that the claim speaks of."""
     cells, differs = narrow(cells, where, model, like)
     pairs = versus(cells, series, over, instead)
     return replace(pairs, differs=differs + pairs.differs)
@@ -215,42 +221,26 @@ def series_gain(
     by: str | None = None,
 ) -> Effect:
     """How much faster `series` is than `over` at each workload, %."""
-    pairs = _series_pairs(cells, series, over, where, model, like, instead)
+    pairs = series_pairs(cells, series, over, where, model, like, instead)
     found = pairs.effect()
     text = f"{pairs.text}, from {found.values.min():+.1f} to {found.values.max():+.1f} %"
     told = breakdown(found.values, pairs.cells.ok.iloc[pairs.low], by, "%")
     return replace(found, text=joined(text, told))
 
 
-def series_gain_slope(
-    cells: Cells,
-    series,
-    over: str,
-    along: str,
-    model: str | None = None,
-    like: str | None = None,
-    instead: dict | None = None,
-) -> Effect:
-    """How the gain of `series` over `over` grows with `along`: percentage points per doubling,
-    least squares, of each set of workloads."""
-    return gain_slope(_series_pairs(cells, series, over, None, model, like, instead), along)
+def series_gain_slope(cells: Cells, pairs: Callable[[Cells], Comparison], along: str) -> Effect:
+    """How the gain of one series over another grows with `along`: percentage points per doubling,
+    least squares, of each set of workloads. pairs: `series_pairs` of the two."""
+    return gain_slope(pairs(cells), along)
 
 
-def series_gain_steps(
-    cells: Cells,
-    series,
-    over: str,
-    along: str,
-    model: str | None = None,
-    like: str | None = None,
-    instead: dict | None = None,
-) -> Effect:
-    """By how many percentage points the gain of `series` over `over` grows from one value of
-    `along` to the next."""
-    pairs = _series_pairs(cells, series, over, None, model, like, instead)
+def series_gain_steps(cells: Cells, pairs: Callable[[Cells], Comparison], along: str) -> Effect:
+    """By how many percentage points the gain of one series over another grows from one value of
+    `along` to the next. pairs: `series_pairs` of the two."""
+    found = pairs(cells)
     ends = [
         (rows.index[i : i + 2], rows.iloc[i + 1])
-        for rows in sets_along(pairs, along)
+        for rows in sets_along(found, along)
         for i in range(len(rows) - 1)
     ]
 
@@ -260,9 +250,9 @@ def series_gain_steps(
 
     labels = labels_of(pd.DataFrame([upper for _, upper in ends]))
     items = tuple(
-        shared(pairs, numbers, growth, f"up to {label}")
+        shared(found, numbers, growth, f"up to {label}")
         for (numbers, _), label in zip(ends, labels, strict=True)
     )
     grows = sum(item.value > 0 for item in items)
-    text = f"{pairs.text}: grows at {grows} of {len(items)} steps of {NAMES[along]}"
-    return Effect(items, "points", pairs.used, pairs.differs, text, pairs.whole)
+    text = f"{found.text}: grows at {grows} of {len(items)} steps of {NAMES[along]}"
+    return Effect(items, "points", found.used, found.differs, text, found.whole)

@@ -20,7 +20,7 @@ from moebook.predict import layers
 from moebook.predict.columns import add_predictions
 from moebook.predict.roofline import ArchitectureOf, Ceilings, add_floor
 from moebook.problems import Told
-from moebook.results import balance, cells, derived, schema
+from moebook.results import balance, cells, derived, parquet, schema
 from moebook.results import table as results
 from moebook.study.params import NotebookParams
 from moebook.study.plan import Plan
@@ -69,7 +69,7 @@ class Results:
     @property
     def source_folder(self) -> Path:
         """Where these results lie."""
-        return Store.reference(self.plan).folder if self.is_reference else self.folder
+        return Store(paths.reference(), self.plan).folder if self.is_reference else self.folder
 
     @property
     def roots(self) -> list[Path]:
@@ -160,7 +160,7 @@ def own_results(params: NotebookParams, plan: Plan, enrich: Enrich) -> Results |
 def reference_results(params: NotebookParams, plan: Plan, enrich: Enrich) -> Results:
     """The results that ship with moebook. NoResults where none of the plan's points is among
     them."""
-    store = Store.reference(plan)
+    store = Store(paths.reference(), plan)
     found = store.found()
     if not found.records and not (store.folder / TABLE).exists():
         raise NoResults(
@@ -217,7 +217,7 @@ def _from_table(
 ) -> Results:
     """From the whole table, where the files of its points are not at hand."""
     path = store.folder / TABLE
-    table, meta = results.read(path)
+    table, meta = parquet.read(path)
     known = set(table["key"])
     matching = sum(p.key in known for p in plan.points)
     if not matching:

@@ -1,8 +1,15 @@
-"""Tables to read: results and a plan for a notebook, a plan for a terminal."""
+"""Tables to read: results, a plan and parameters for a notebook, a plan for a terminal."""
+
+import json
 
 import pandas as pd
 
+from moebook import devices
 from moebook.results import page, schema
+from moebook.results.cells import counted
+from moebook.study import estimates
+from moebook.study.params import NotebookParams
+from moebook.study.plan import Plan
 
 # shown column -> (table column, factor, format); those of seconds are shown as ms, latency in s
 QUANTITIES = {
@@ -107,7 +114,7 @@ def _undecided_first(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
 
 
 def _left_out(ordered: pd.DataFrame, limit: int) -> str:
-    counts = ", ".join(f"{n} {status}" for status, n in ordered["status"].value_counts().items())
+    counts = counted(ordered["status"])
     if "decides" in ordered and (
         silent := int((~ordered["decides"] & (ordered["status"] == "ok")).sum())
     ):
@@ -142,6 +149,28 @@ def results_table(summary: pd.DataFrame, limit: int = 30, source: str = "") -> p
     frame, line = results_frame(summary, limit)
     line = f"{source[:1].upper()}{source[1:]}. {line}" if source else line
     return page.Html(page.table(frame, frame["status"] != "ok", line), f"{frame}\n{line}")
+
+
+def plan_frame(plan: Plan) -> tuple[pd.DataFrame, str]:
+    """The plan as a table, a line per point, and a line of totals."""
+    device = devices.published_here(plan.device)
+    frame = estimates.to_frame(plan, device)
+    if not plan.points:
+        return frame, "0 points: this notebook measures nothing itself"
+    seconds = estimates.plan_s(plan, device)
+    counts = counted(frame["status"])
+    derived = sum(p.is_derived for p in plan.points)
+    line = (
+        f"{len(frame)} points ({counts}; {derived} of them derived), "
+        f"{plan.num_engines} configurations on {plan.num_builds} engines, about "
+        f"{seconds / 60:.1f} min on {plan.device}"
+    )
+    if plan.device == devices.ANY and devices.detect(devices.ANY) is None:
+        line += (
+            f"; planned for a card of {devices.ANY_BYTES / 2**30:.0f} GiB: no NVIDIA card of "
+            "16 GB or more is here"
+        )
+    return frame, line
 
 
 def plan_lines(frame: pd.DataFrame) -> list[str]:
@@ -186,3 +215,20 @@ def plan_table(frame: pd.DataFrame, limit: int = 12) -> page.Html:
     table["estimate (s)"] = frame["estimate_s"].map(lambda s: "–" if pd.isna(s) else f"{s:.1f}")
     table["reason"] = frame["reason"].fillna("")
     return page.Html(page.table(table, frame["status"] != "ready"), str(table))
+
+
+def parameters_table(params: NotebookParams) -> page.Html:
+    """Every parameter, where it came from, and its value."""
+    rows = [
+        {"parameter": key, "from": params.origins.get(key, "default"), "value": _plain(value)}
+        for key, value in params.model_dump().items()
+    ]
+    text = "\n".join("{parameter:>26}  {from:<42}  {value}".format(**row) for row in rows)
+    given = sum(row["from"] == "this notebook" for row in rows)
+    title = f"Profile {params.profile}: {len(rows)} parameters, {given} set in this notebook"
+    return page.Html(page.fold(title, page.table(pd.DataFrame(rows))), text)
+
+
+def _plain(value) -> str:
+    """A value as it stands in a parameter file."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)

@@ -19,6 +19,8 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
+from moebook.study.methods import METHODS
+
 # 3: without energy; 2: without room, records, hosts, number formats; 1: empty columns had no type
 VERSION = 4
 NEVER = "never"  # what `missing` says of a column that always has a value
@@ -217,9 +219,8 @@ def _rows(found: list[Column]) -> list[str]:
 def method_kind(method: str) -> str:
     """The kind of a method, a key of KIND_WORDS where it has a word: everything extrapolated over
     depth is `depth`, and energy is of windows of steps."""
-    if method == "energy":
-        return "sampled"
-    return "depth" if str(method).startswith("depth") else str(method)
+    known = METHODS.get(method)
+    return known.kind if known and known.kind else str(method)
 
 
 def kind_word(method: str) -> str:

@@ -26,7 +26,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -75,13 +74,10 @@ def _plain_types(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.astype(kinds).copy()
 
 
-def to_json(verdicts: list[Verdict], path: str | Path | None = None) -> str:
-    """A JSON list of the verdicts with their parts, also written to `path` where one is given."""
+def to_json(verdicts: list[Verdict]) -> str:
+    """A JSON list of the verdicts with their parts."""
     told = [{**asdict(v), "label": v.label, "robust": v.robust} for v in verdicts]
-    text = json.dumps(told, indent=1, allow_nan=False)
-    if path is not None:
-        Path(path).write_text(text + "\n", encoding="utf-8")
-    return text
+    return json.dumps(told, indent=1, allow_nan=False)
 
 
 MOVED = (1, -1)

@@ -11,9 +11,10 @@ from moebook.results import agreement, verdicts
 from moebook.results.claims import Claim
 from moebook.results.findings import Verdict
 from moebook.results.judge import beside
+from moebook.results.loading import NoResults
 from moebook.results.verdicts import check_of
 from moebook.study.params import load
-from moebook.workbook import NoResults, Run
+from moebook.workbook import Run
 
 
 def runs(profile: str, output_root: str | None = None) -> Iterator[Run]:

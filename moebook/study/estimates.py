@@ -8,6 +8,7 @@ from moebook import devices
 from moebook.devices import Published
 from moebook.models import catalog, costs, engine_rules, formats, sharding, sizes
 from moebook.models.sharding import Split
+from moebook.study.methods import METHODS
 from moebook.study.plan import Plan, Point, describe
 
 ENGINE_START_S = {"cpu": 4.5, "gpu": 12.0}  # measured: median of a campaign, LOG.md
@@ -81,13 +82,14 @@ def estimate_s(point: Point, device: Published) -> float:
     middle = work.input_tokens + work.output_tokens // 2
     step = 3e-3 + costs.decode_cost(arch, work.batch, middle, **held).total_bytes / bandwidth
     once = prefill(work.input_tokens)
-    if point.method in ("perplexity", "routing"):
-        return once
     if point.method == "energy":
         return ENERGY_S + 4 * prefill(middle)
     if point.method == "ablation":
         return (1 + arch.num_moe_layers * arch.num_experts) * (once + 3e-3)
-    if point.method in ("full", "acceptance", "step_experts"):
+    how = METHODS[point.method]
+    if how.op == "read" and not how.generates:
+        return once
+    if how.generates:
         return (2 * point.repeats + 1) * once + (point.repeats + 0.2) * work.output_tokens * step
     return (point.repeats + 2) * once + prefill(work.input_tokens + work.output_tokens) + 120 * step
 

@@ -1,28 +1,10 @@
 """A plan: parameters become an ordered list of frozen points, each with an id, an estimate, or a
 reason not to run.
 
-A *point* is one thing to measure: Architecture x EngineSettings x Workload x method x repeats. Its
-`key` hashes all of these; its `id` adds the device name and engine version, so a result can never
-be taken for another machine's.
-
-Methods
-  full           every decode step is run
-  sampled        decode steps are timed at the first and last contexts of the run; their mean is the
-                 run's (a step's cost is linear in context, because the KV cache read is)
-  depth          full depth extrapolated from engines with fewer layers: t(L) = a + b L
-  depth+sampled  both
-  energy         prefill and decode steps over and over, for the driver's energy counter
-  layer          no engine: one MoE layer alone, over `batch` tokens, with the backend of
-                 `engine.moe_backend`
-  perplexity     trained weights only: exp of the mean negative log-likelihood of held-out text
-  acceptance     trained weights only: text is continued, draft tokens accepted are counted
-  routing        expert choices of a text are counted, per layer
-  ablation       perplexity with each expert taken out of its router in turn
-  training       what training a member of the tiny family gave; no engine
-  endpoint       a server elsewhere answers `batch` requests at a time; no engine here
-
-Points with a depth method are derived from the points named in `own` and `anchor`, which are
-measured.
+A *point* is one thing to measure: Architecture x EngineSettings x Workload x method (methods.py) x
+repeats. Its `key` hashes all of these; its `id` adds the device name and engine version, so that no
+result is taken for another machine's. Points with a depth method are derived from the points named
+in `own` and `anchor`, which are measured.
 
 Letters: B batch, S tokens, L layers, H hidden, I expert FFN dim, E experts, K experts per token, G
 GPUs."""
@@ -39,10 +21,9 @@ from moebook.models.architecture import Architecture
 from moebook.models.tiny import family, own_text
 from moebook.study import routing
 from moebook.study.labels import Origin, labelled
+from moebook.study.methods import METHODS
 from moebook.study.settings import EngineSettings, Workload, identity
 
-TEXT_METHODS = ("perplexity", "acceptance", "step_experts", "routing", "ablation")
-WITHOUT_ENGINE = ("layer", "training", "endpoint")
 # The columns that a point is known by beside its model's name: of the architecture, of the engine.
 SHAPE_COLUMNS = ("num_layers", "hidden_size", "expert_ffn_dim", "num_experts", "top_k")
 FORMAT_COLUMNS = ("dtype", "quantization", "kv_cache_dtype")
@@ -144,7 +125,7 @@ class Point:
 
     @property
     def is_derived(self) -> bool:
-        return self.method.startswith("depth")
+        return METHODS[self.method].op is None
 
     @property
     def is_layer(self) -> bool:
@@ -152,7 +133,7 @@ class Point:
 
     @property
     def needs_engine(self) -> bool:
-        return self.method not in WITHOUT_ENGINE
+        return METHODS[self.method].needs_engine
 
     def point_id(self, device_name: str, engine_version: str) -> str:
         return point_id(self.key, device_name, engine_version)

@@ -1,15 +1,24 @@
 """Effects between named series: planted throughputs give their gains, shares and slopes back."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 from analysis_tables import MIXTRAL, QWEN, row
 
 from moebook.results.cells import Cells, Untested
-from moebook.results.gains import series_gain, series_gain_slope, series_gain_steps, versus
+from moebook.results.gains import (
+    series_gain,
+    series_gain_slope,
+    series_gain_steps,
+    series_pairs,
+    versus,
+)
 
 QUANTIZED = {"bf16": None, "fp8": "fp8", "int4 weights": "int4"}
 BATCHES = (1, 2, 4, 8)
+FP8 = partial(series_pairs, series="fp8", over="bf16")
 RUNG = {
     "fused": ("light", None),
     "fused, no graphs": ("eager", None),
@@ -156,9 +165,9 @@ def test_a_slope_is_in_points_per_doubling():
     growing = cells(
         formats(lambda n, b, s, m: 5 + 4 * np.log2(b) + (30 if s == 256 else 0), lengths=(128, 256))
     )
-    found = series_gain_slope(growing, "fp8", "bf16", "batch")
+    found = series_gain_slope(growing, FP8, "batch")
     assert found.values == pytest.approx([4, 4]) and found.unit == "points per doubling of batch"
-    over_length = series_gain_slope(growing, "fp8", "bf16", "length")
+    over_length = series_gain_slope(growing, FP8, "length")
     assert over_length.values == pytest.approx([30] * 4)
 
 
@@ -167,19 +176,16 @@ def test_a_gain_that_rises_and_falls_grows_at_some_of_its_steps():
         lambda n, b, s, m: {1: 30, 2: 60, 4: 55, 8: 50}[b] + (1000 / b if s == 256 else 0),
         lengths=(128, 256),
     )
-    found = series_gain_steps(cells(table.sample(frac=1, random_state=1)), "fp8", "bf16", "batch")
+    found = series_gain_steps(cells(table.sample(frac=1, random_state=1)), FP8, "batch")
     assert (found.values > 0).sum() == 1 and len(found.items) == 6 and found.unit == "points"
     assert found.text.endswith("grows at 1 of 6 steps of batch")
-    assert (
-        series_gain_slope(cells(table.query("input_tokens == 128")), "fp8", "bf16", "batch").values
-        > 0
-    )
+    assert series_gain_slope(cells(table.query("input_tokens == 128")), FP8, "batch").values > 0
 
 
 @pytest.mark.parametrize("function", [series_gain_slope, series_gain_steps])
 def test_growth_needs_two_values_with_all_else_equal(function):
     with pytest.raises(Untested, match="two values of batch"):
-        function(cells(formats(lambda n, b, s, m: 1, batches=(4,))), "fp8", "bf16", "batch")
+        function(cells(formats(lambda n, b, s, m: 1, batches=(4,))), FP8, "batch")
 
 
 def test_a_stand_in_is_taken_where_the_series_is_missing_and_named():
@@ -221,16 +227,15 @@ def test_pruned_shapes_pair_with_the_whole_model_at_equal_top_k():
 
 def test_what_was_not_measured_is_untested_with_the_engines_reason():
     table = cells(formats(lambda n, b, s, m: 1, gone={"fp8": "FP8 is not supported on this CPU"}))
-    for function in (series_gain, series_gain_slope, series_gain_steps):
-        extra = {"along": "batch"} if function in (series_gain_slope, series_gain_steps) else {}
+    for function in (series_gain, series_pairs):
         with pytest.raises(
             Untested, match=r"no measured points of fp8 \(FP8 is not supported on this CPU\)"
         ):
-            function(table, "fp8", "bf16", **extra)
+            function(table, "fp8", "bf16")
         with pytest.raises(
             Untested, match="no measured points of int4 weights; series measured: bf16"
         ):
-            function(table, "int4 weights", "bf16", **extra)
+            function(table, "int4 weights", "bf16")
 
 
 def test_series_without_a_common_workload_are_untested():

@@ -7,7 +7,6 @@ from lab import Notebook
 VISITS = [
     ("00_overview", "h200", 1),
     ("07_load_balancing", "h100", 6),
-    ("09_model_comparison", "h200", 4),
 ]
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from moebook.models import cache_folder
 from moebook.models.tiny import family
-from moebook.results import table
+from moebook.results import parquet
 
 
 @injection(
@@ -115,9 +115,9 @@ def whole_array(s, count, values, points):
     s.rerun(expect=points)
 
 
-def parquet() -> bytes:
+def table() -> bytes:
     frame = pd.DataFrame({"key": ["a"], "e2e_s": [1.0]})
-    return table.frame_bytes(frame, {})
+    return parquet.frame_bytes(frame, {})
 
 
 TABLES = {
@@ -137,9 +137,9 @@ def _plain_parquet() -> bytes:
 @injection("results table damaged", **TABLES)
 def table_damaged(s, change):
     path = s.root / "results.parquet"
-    path.write_bytes(change(parquet()))
+    path.write_bytes(change(table()))
     try:
-        table.read_frame(path)
+        parquet.read_frame(path)
     except ValueError as error:
         if str(path) not in str(error):
             s.seen["unclear"].append(str(error))

@@ -366,7 +366,7 @@ def test_a_live_server_through_the_whole_pipe(at, model, tmp_path, monkeypatch):
         tempfile.mkdtemp(prefix="wave-")
     )  # the engine's sockets have at most 107 characters
     monkeypatch.setenv("TMPDIR", str(scratch))
-    plan = Plan("08_accelerator_comparison", "cpu", "cpu", (point("local vLLM", 64),))
+    plan = Plan("08_accelerator_comparison", "cpu", "cpu", (point("local vLLM", 64, repeats=1),))
     key = "sk-Sesame-7"
     with vllm_serving(model, key, tmp_path / "server.log") as url:
         at(url, key, str(model))
@@ -378,10 +378,10 @@ def test_a_live_server_through_the_whole_pipe(at, model, tmp_path, monkeypatch):
         ]  # the first of a client may be the server's first of a kind, too
         while abs(e2e_s / own[-1] - 1) > 0.7 and len(own) < MOST_TIMINGS:
             own.append(own_timing(url, key))
-    assert record["facts"]["requests_ok"] == 6 and record["facts"]["output_tokens_returned"] == 48
+    assert record["facts"]["requests_ok"] == 4 and record["facts"]["output_tokens_returned"] == 32
     assert record["facts"]["prompt_tokens"] == pytest.approx(64, abs=2)
     table = results.assemble(plan, {record["key"]: record})
-    assert len(table) == 2 and not pd.isna(
+    assert len(table) == 1 and not pd.isna(
         table[["ttft_s", "e2e_s", "step_p50_s", "request_e2e_p99_s"]]
     ).any(axis=None)
     assert (table.ttft_s < table.e2e_s).all() and (table.step_p50_s < table.e2e_s).all()

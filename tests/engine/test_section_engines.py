@@ -27,7 +27,7 @@ def tables(tiny_cache, tmp_path_factory):
         "quantization": quantization.plan(
             quantization.Params(
                 **SMALL,
-                pair=["bf16", "fp16"],
+                pair=["bf16", "fp8"],
                 formats=["bf16", "fp8", "int8 experts", "int4 weights", "bf16 + fp8 KV"],
                 formats_batches=[1, 2],
                 formats_tokens=16,

@@ -52,9 +52,9 @@ def test_own_text_changes_every_point_that_rests_on_it_and_no_other(text, monkey
 
 def test_without_own_text_keys_are_those_of_the_shipped_results(monkeypatch):
     monkeypatch.delenv("MOEBOOK_TEXT", raising=False)
-    from moebook.results import table as results
+    from moebook.results import parquet
 
-    table, _ = results.read(ROOT / "outputs/reference/h100/07_load_balancing/results.parquet")
+    table, _ = parquet.read(ROOT / "outputs/reference/h100/07_load_balancing/results.parquet")
     measured = set(table.loc[table["status"] == "ok", "key"])
     assert measured and measured <= {p.key for p in plan("07", "h100").points}
 

@@ -3,12 +3,12 @@
 import json
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pytest
+import warm
 import yaml
 from click.testing import CliRunner
 from papermill.cli import papermill as papermill_command
@@ -97,22 +97,9 @@ def test_every_section_has_a_notebook_and_parameters_and_they_have_a_section():
 def papermill(
     tmp_path: Path, *args: str, stem: str = "01_hyperparameter_scaling"
 ) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "papermill",
-            f"notebooks/{stem}.ipynb",
-            str(tmp_path / "out.ipynb"),
-            "-k",
-            "python3",
-            "--no-progress-bar",
-            *args,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    notebook, out = f"notebooks/{stem}.ipynb", str(tmp_path / "out.ipynb")
+    command = ["-m", "papermill", notebook, out, "-k", "python3", "--no-progress-bar", *args]
+    return warm.run(command, "warm_cli", timeout=400)
 
 
 def tracked_changes() -> str:

@@ -22,7 +22,7 @@ from moebook.results.cells import UNEVEN
 GRID = View("grid", "grid", "expert_ffn_dim", "top_k", "num_experts")
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 STEMS = [section.stem for section in sections.every() if section.views]
-PICKS = int(os.environ.get("MOEBOOK_TEST_PICKS", 30))  # of each section; `make campaign`: 200
+PICKS = int(os.environ.get("MOEBOOK_TEST_PICKS", 20))  # of each section; `make campaign`: 200
 PAPER_PICKS = 2  # a paper figure takes half a second, one for the browser a twentieth
 
 

@@ -7,7 +7,7 @@ import pytest
 import view_tables as t
 from matplotlib.patches import Rectangle
 
-from moebook.plot import figure, lines, style
+from moebook.plot import figure, panels, style
 from moebook.sections.hyperparameter_scaling import figures as f
 from moebook.sections.model_comparison import breakdown
 
@@ -69,9 +69,9 @@ def test_of_more_panels_than_a_page_holds_twelve_are_drawn_and_the_legend_says_s
     ]
     many = [one.assign(**{column: n}) for n in range(1001, 1036)]
     fig, rows = getattr(f, name)(pd.concat(many, ignore_index=True))
-    panels = [ax.get_title() for ax in fig.axes if ax.get_label() != "<colorbar>"]
-    assert len(panels) == lines.MOST_PANELS == 12
-    assert "1001" in panels[0].replace(",", "") and "1035" in panels[-1].replace(",", "")
+    titles = [ax.get_title() for ax in fig.axes if ax.get_label() != "<colorbar>"]
+    assert len(titles) == panels.MOST_PANELS == 12
+    assert "1001" in titles[0].replace(",", "") and "1035" in titles[-1].replace(",", "")
     assert "12 of 35 panels, from the first to the last" in words(fig)
     assert rows[column].nunique() in (12, 35)  # the heat map's CSV has every cell
 

@@ -10,7 +10,7 @@ import pytest
 from balance_tables import CPU, GPU, TEXTS, VARIANTS, cpu, gpu
 from matplotlib.collections import QuadMesh
 
-from moebook.plot import style
+from moebook.plot import figure_files
 from moebook.plot.figure import of_module
 from moebook.sections.load_balancing import figures as f
 from moebook.sections.load_balancing.choices import importance as rank_of
@@ -268,6 +268,6 @@ def test_ranks_are_predicted_and_labelled_so():
 @pytest.mark.parametrize("name", ["heatmaps", "importance"])
 def test_a_second_drawing_is_the_same_bytes(name):
     first, second = (
-        style.render(getattr(f, name)(cpu(), width="column")[0], "svg") for _ in range(2)
+        figure_files.render(getattr(f, name)(cpu(), width="column")[0], "svg") for _ in range(2)
     )
     assert first == second

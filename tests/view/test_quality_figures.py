@@ -10,7 +10,7 @@ import pytest
 import quality_tables as q
 import section_tables as t
 
-from moebook.plot import quality, style
+from moebook.plot import figure_files, quality, style
 from moebook.sections.pruning import figures as pruning
 from moebook.sections.pruning.figures import CRITERION_LOOKS
 from moebook.sections.quantization import figures
@@ -218,7 +218,7 @@ def test_what_is_missing_is_named(module, table, name):
 def test_a_second_drawing_is_the_same_bytes(tmp_path):
     for folder in ("a", "b"):
         fig, rows = pruning.quality_and_speed(TABLES["two ratios"], width="column")
-        style.save(fig, rows, tmp_path / folder, "x", formats=("svg",), width="column")
+        figure_files.save(fig, rows, tmp_path / folder, "x", formats=("svg",), width="column")
     for suffix in ("svg", "csv"):
         assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (
             tmp_path / "b" / f"x.{suffix}"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import section_tables as t
 
-from moebook.plot import style
+from moebook.plot import figure_files
 from moebook.results import gains as g
 from moebook.sections.fused_moe import figures as fused_moe
 from moebook.sections.pruning import figures as pruning
@@ -116,7 +116,7 @@ def test_missing_sweeps_columns_and_numbers_are_named(module, name):
 def test_a_second_drawing_is_the_same_bytes(module, name, tmp_path):
     for folder in ("a", "b"):
         fig, rows = getattr(MODULES[module], name)(TABLES[module]["gpu"], width="column")
-        style.save(fig, rows, tmp_path / folder, "x", formats=("svg", "pdf"), width="column")
+        figure_files.save(fig, rows, tmp_path / folder, "x", formats=("svg", "pdf"), width="column")
     for suffix in ("svg", "pdf", "csv"):
         assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (
             tmp_path / "b" / f"x.{suffix}"

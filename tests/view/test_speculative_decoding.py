@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from moebook import sections
-from moebook.plot import style
+from moebook.plot import figure_files
 from moebook.predict.work import expected_tokens
 from moebook.sections.speculative_decoding import drafts
 from moebook.sections.speculative_decoding import figures as view
@@ -224,6 +224,7 @@ def test_experts_hit_stand_under_the_formula():
 @pytest.mark.parametrize("name", ["speedup", "experts_hit"])
 def test_a_second_drawing_is_the_same_bytes(name):
     first, second = (
-        style.render(getattr(view, name)(TABLES["gpu"], width="column")[0], "svg") for _ in range(2)
+        figure_files.render(getattr(view, name)(TABLES["gpu"], width="column")[0], "svg")
+        for _ in range(2)
     )
     assert first == second

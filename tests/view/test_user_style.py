@@ -1,11 +1,13 @@
 """A figure is the same bytes whatever the user's matplotlibrc and style sheets say."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 
 HOSTILE = """
@@ -49,34 +51,48 @@ image.cmap: gray
 grid.linestyle: :
 date.autoformatter.day: %d
 """
-DRAW = """
-import hashlib, json, sys
+TESTS = str(Path(__file__).parent)
+OWN_PROCESS = """
+import json, sys
 sys.path.insert(0, {tests!r})
-if {styled}:
-    import matplotlib.pyplot as plt
-    plt.style.use("dark_background")
-    plt.xkcd()
-import view_tables as t
-from moebook.plot import layout, style
-from moebook.sections.hyperparameter_scaling import figures
-from moebook.sections.model_comparison import breakdown
-drawn = {{"lines": figures.ffn_scaling(t.tiny_grid(), width="column"),
-         "heat": figures.grid_heatmap(t.grid()),
-         "bars": breakdown.parameter_breakdown(t.grid())}}
-layout.footer(drawn["lines"][0], "reference results of moebook: NVIDIA H200, vllm 0.26.0")
-print(json.dumps({{f"{{name}}.{{kind}}": hashlib.sha256(style.render(fig, kind)).hexdigest()
-                  for name, (fig, _) in drawn.items() for kind in style.FORMATS}}))
-style.save(*drawn["lines"], sys.argv[1], "lines", width="column")
-"""
+from test_user_style import digests
+print(json.dumps(digests(sys.argv[1])))
+"""  # matplotlib reads a matplotlibrc as it is imported
 
 
-def digests(folder: Path, rc: str = "", styled: bool = False) -> dict[str, str]:
-    """Digest of each figure's bytes, drawn in a process of its own under a matplotlibrc."""
-    folder.mkdir()
-    (folder / "matplotlibrc").write_text(rc)
-    code = DRAW.format(tests=str(Path(__file__).parent), styled=styled)
+def digests(folder: str | Path) -> dict[str, str]:
+    """Digest of each figure's bytes; one of them is saved there."""
+    import view_tables as t
+
+    from moebook.plot import figure_files, layout
+    from moebook.sections.hyperparameter_scaling import figures
+    from moebook.sections.model_comparison import breakdown
+
+    drawn = {
+        "lines": figures.ffn_scaling(t.tiny_grid(), width="column"),
+        "heat": figures.grid_heatmap(t.tiny_grid()),
+        "bars": breakdown.parameter_breakdown(t.grid()),
+    }
+    layout.footer(drawn["lines"][0], "reference results of moebook: NVIDIA H200, vllm 0.26.0")
+    figure_files.save(*drawn["lines"], folder, "lines", formats=("pdf",), width="column")
+    return {
+        f"{name}.{kind}": hashlib.sha256(figure_files.render(fig, kind)).hexdigest()
+        for name, (fig, _) in drawn.items()
+        for kind in figure_files.FORMATS
+    }
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory) -> dict[str, str]:
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        return digests(tmp_path_factory.mktemp("clean"))
+
+
+def under_matplotlibrc(folder: Path) -> dict[str, str]:
+    (folder / "matplotlibrc").write_text(HOSTILE)
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
+        [sys.executable, "-c", OWN_PROCESS.format(tests=TESTS), str(folder)],
         capture_output=True,
         text=True,
         env={**os.environ, "MATPLOTLIBRC": str(folder / "matplotlibrc")},
@@ -85,18 +101,18 @@ def digests(folder: Path, rc: str = "", styled: bool = False) -> dict[str, str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture(scope="module")
-def clean(tmp_path_factory) -> dict[str, str]:
-    return digests(tmp_path_factory.mktemp("clean") / "rc")
+def under_style_sheets(folder: Path) -> dict[str, str]:
+    import matplotlib.pyplot as plt
+
+    with mpl.rc_context():
+        plt.style.use("dark_background")
+        plt.xkcd()
+        return digests(folder)
 
 
-@pytest.mark.parametrize(
-    ("rc", "styled"),
-    [(HOSTILE, False), ("", True)],
-    ids=["matplotlibrc", "style sheets"],
-)
-def test_the_bytes_are_those_without_it(clean, tmp_path, rc, styled):
-    assert len(clean) == 9 and digests(tmp_path / "rc", rc, styled) == clean
-    pdf = (tmp_path / "rc" / "lines.pdf").read_bytes()
+@pytest.mark.parametrize("drawn", [under_matplotlibrc, under_style_sheets])
+def test_the_bytes_are_those_without_it(clean, tmp_path, drawn):
+    assert len(clean) == 9 and drawn(tmp_path) == clean
+    pdf = (tmp_path / "lines.pdf").read_bytes()
     box = pdf[pdf.index(b"/MediaBox") :].split(b"]")[0].split(b"[")[1].split()
     assert round(float(box[2]) / 72, 2) == 3.33

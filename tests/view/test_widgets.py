@@ -15,6 +15,7 @@ from moebook.explore import hover, widgets
 from moebook.explore import views as choosing
 from moebook.explore.views import Source, View, with_rows
 from moebook.explore.widgets import HEADLESS
+from moebook.results import loading
 
 SUMMARY = pd.concat([t.grid(), t.batches()], ignore_index=True)
 GRID = ("expert_ffn_dim", "top_k", "num_experts")
@@ -173,7 +174,7 @@ def test_several_profiles_stand_on_one_chart():
 
 def test_a_profile_that_cannot_be_read_says_why_and_leaves_the_picture():
     def read():
-        raise workbook.NoResults("nothing was measured there")
+        raise loading.NoResults("nothing was measured there")
 
     one = explorer(others={"h100": read})
     before = one.chart.figure
@@ -269,7 +270,7 @@ def test_the_notebooks_call_takes_the_table_of_the_figures_and_other_profiles(
 
 def test_ones_own_results_stand_beside_the_references(tmp_path):
     res = replace(shipped.results("h200", "09_model_comparison"), is_reference=False)
-    others = workbook.others_of(run_of(res, tmp_path))
+    others = choosing.others_of(run_of(res, tmp_path))
     assert list(others) == ["2xh200", "h100", "h200 (reference)"]
     table, folder = others["h200 (reference)"]()
     assert folder == shipped.REFERENCE / "h200/09_model_comparison"

@@ -2,8 +2,7 @@
 come home one by one.
 
 A node shares no folder with the machine that asked: logs and counted expert choices lie in its
-temporary folder, and the counts travel with their record. At the end: Ray itself, which nothing
-here imports before a cluster is asked for, and which of its nodes results can come from.
+temporary folder, and the counts travel with their record.
 
 The worker imports vLLM for as long as engines take to start, so it outlives its task, in the
 process that ran it, for the next task there on the same devices. Its engine does not: another
@@ -14,7 +13,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +30,6 @@ from moebook.study.plan import Point
 FORWARDED = ("MOEBOOK_", engine.VARIABLES, "HF_HUB_OFFLINE")
 # Secrets, and what is true of one machine only; nor any *_KEY.
 KEPT_BACK = ("MOEBOOK_ENDPOINT_", lock.VARIABLE, engine.OF_ONE_HOST)
-PROBE_S = 120.0  # for each node's answer: a process of Ray's starts, and imports moebook
 # Set for this node, so they stand.
 _own = frozenset(name for name in os.environ if name.startswith(engine.VARIABLES))
 _kept: dict[str, WorkerHandle] = {}  # by the devices that its process sees
@@ -209,104 +207,3 @@ def _taken(file: Path) -> bytes | None:
     data = file.read_bytes()
     file.unlink()
     return data
-
-
-# Older Ray hides all GPUs from a task that asks for none. Only there, because such a task gets a
-# process of its own.
-SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
-
-
-def import_ray():
-    """Ray, told to report nothing to its makers."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ValueError(
-            "--executor ray needs Ray, which is not installed: pip install -e '.[cluster]'"
-        ) from None
-    return ray
-
-
-def check_address(address: str | None) -> None:
-    if address and address.startswith("ray://"):
-        raise ValueError(
-            f"the address {address} is of a Ray client's server, through which no records can come "
-            "one by one: give HOST:PORT of the head, on a machine that is in the cluster (`ray "
-            "start --address=HOST:PORT`)"
-        )
-
-
-def connect(ray, address: str | None) -> None:
-    """Join the cluster at that address (see RayCluster), or start one."""
-    try:
-        check_reachable(address)  # Ray itself tries for minutes
-        ray.init(
-            address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-        )
-    except Exception as error:  # Ray raises no narrower one where a node does not start in time
-        raise ValueError(
-            f"no Ray cluster at {address or 'RAY_ADDRESS, and none started here'}: {error}; start "
-            "one with `ray start --head` and give its --address"
-        ) from None
-
-
-def check_joined(ray, address: str | None) -> None:
-    """ValueError where this process is in another cluster than the one at an address."""
-    joined = ray.get_runtime_context().gcs_address
-    if address not in (None, "auto") and _resolved(address) != _resolved(joined):
-        raise ValueError(
-            f"--address: given {address!r}; this process is in the Ray cluster at {joined} already:"
-            " leave it out, or leave that cluster with ray.shutdown()"
-        )
-
-
-def _resolved(address: str) -> tuple[str, str]:
-    """Host, as a number where it has one, and port."""
-    host, _, port = address.rpartition(":")
-    with suppress(OSError):
-        host = socket.gethostbyname(host.strip("[]"))
-    return host, port
-
-
-def check_reachable(address: str | None) -> None:
-    """OSError where nothing listens at HOST:PORT, or [HOST]:PORT."""
-    host, _, port = (address or "").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-def probe(ray, kind: str) -> dict[str, dict]:
-    """Provenance of each living node that has anything to measure on, for plans of this kind, by
-    Ray's id of it."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    remote, asked, found = ray.remote(num_cpus=0)(provenance), {}, {}
-    for one in ray.nodes():
-        if not one["Alive"] or not {"CPU", "GPU"} & set(one["Resources"]):
-            continue
-        options = {"runtime_env": SEES_GPUS} if "GPU" in one["Resources"] else {}
-        there = NodeAffinitySchedulingStrategy(one["NodeID"], soft=False)
-        task = remote.options(scheduling_strategy=there, **options)
-        asked[one["NodeID"]] = task.remote(environment(), kind)
-    for name, reply in asked.items():
-        try:
-            found[name] = ray.get(reply, timeout=PROBE_S)
-        except ray.exceptions.RayTaskError as error:
-            raise ValueError(
-                f"a node of this Ray cluster cannot run moebook ({first_line(error.cause)}): "
-                "install the same moebook on every node"
-            ) from None
-        except ray.exceptions.RayError:
-            continue  # gone since, or does not answer
-    return found
-
-
-def source_of(facts: dict) -> tuple[str, str]:
-    """Device and engine of a node's provenance."""
-    return facts["device"], facts["engine_version"]
-
-
-def first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {lines[0]}"

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from moebook import devices
-from moebook.measure.executors import Job, Measured, gpus, node
-from moebook.measure.executors.node import first_line, source_of
+from moebook.measure.executors import Job, Measured, gpus, node, ray_nodes
+from moebook.measure.executors.ray_nodes import first_line, source_of
 from moebook.measure.schedule import NO_PEAKS
 from moebook.measure.worker_handle import WorkerHandle
 from moebook.study.plan import Point, describe
@@ -61,20 +61,20 @@ class RayCluster:
         start: Callable[[Path, devices.Device], WorkerHandle] = WorkerHandle,
         patience_s: float = 60.0,
     ):
-        self.ray, self.address = node.import_ray(), address
+        self.ray, self.address = ray_nodes.import_ray(), address
         self.start, self.patience_s = start, patience_s
         self.kind, self.folder = "", ""
         self.running: dict[object, Build] = {}
         self.unfit: dict[str, dict] = {}
         self.any_home = False
-        node.check_address(address or os.environ.get("RAY_ADDRESS"))
+        ray_nodes.check_address(address or os.environ.get("RAY_ADDRESS"))
 
     def __enter__(self) -> "RayCluster":
         self.owned = not self.ray.is_initialized()
         if self.owned:
-            node.connect(self.ray, self.address)
+            ray_nodes.connect(self.ray, self.address)
         else:
-            node.check_joined(self.ray, self.address)
+            ray_nodes.check_joined(self.ray, self.address)
         return self
 
     def __exit__(self, *exc) -> None:
@@ -85,7 +85,7 @@ class RayCluster:
     def source(self, kind: str) -> tuple[str, str]:
         """Device and engine of the plan's kind that most nodes have. Nodes that have another stay
         unused."""
-        found, self.kind = node.probe(self.ray, kind), kind
+        found, self.kind = ray_nodes.probe(self.ray, kind), kind
         fit = [
             facts
             for facts in found.values()
@@ -238,7 +238,7 @@ class RayCluster:
         if self._on_gpu:
             asked = {"num_gpus": need, "num_cpus": 0}
             if not need:
-                asked["runtime_env"] = node.SEES_GPUS
+                asked["runtime_env"] = ray_nodes.SEES_GPUS
         else:
             asked = {"num_cpus": min(self._rooms(), default=1)}
         if self.unfit:

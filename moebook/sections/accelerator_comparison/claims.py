@@ -12,7 +12,14 @@ import pandas as pd
 
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most
-from moebook.results.comparison import Comparison, Effect, items_of, plain, series, times
+from moebook.results.comparison import (
+    Comparison,
+    Effect,
+    items_of,
+    series,
+    times,
+)
+from moebook.results.conditions import plain
 from moebook.results.effects import of_each
 from moebook.results.intervals import estimate, log_ratio
 

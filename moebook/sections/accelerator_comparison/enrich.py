@@ -26,8 +26,7 @@ from moebook.models.formats import SERIES
 from moebook.predict.case import Case, case_of
 from moebook.predict.columns import UNDER_FLOOR
 from moebook.predict.roofline import FLOOR_COLUMNS, Ceilings, no_ceiling
-from moebook.results import loading
-from moebook.results import table as results
+from moebook.results import loading, parquet
 from moebook.results.loading import Results
 from moebook.sections.accelerator_comparison import accelerators, knees, section
 from moebook.sections.accelerator_comparison.accelerators import Accelerator
@@ -63,7 +62,7 @@ def files(res: Results) -> dict[str, bytes]:
         return {}
     table = _concat(found)
     about = {"profiles": list(table["profile"].unique()), "notebook": res.plan.notebook}
-    return {FILE: results.frame_bytes(table, about)}
+    return {FILE: parquet.frame_bytes(table, about)}
 
 
 def _others(res: Results) -> list[pd.DataFrame]:
@@ -71,7 +70,7 @@ def _others(res: Results) -> list[pd.DataFrame]:
     day's fit, else the reference's. Beside the reference stands only the reference."""
     file, kept = res.source_folder / FILE, {}
     if file.exists():
-        rows = results.read_frame(file)[0]
+        rows = parquet.read_frame(file)[0]
         rows = rows.drop(columns=[c for c in rows if c.startswith("predicted_")])
         kept = dict(list(rows.groupby("profile", sort=False)))
     found = [_other(res, profile, kept.get(profile)) for profile in res.params.beside]

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moebook.explore.views import View
-from moebook.plot import layout, style
-from moebook.plot import lines as panels
+from moebook.plot import layout, lines, markers, style
 from moebook.plot.figure import Drawing, figure, rows_of, with_numbers
 from moebook.plot.lines import Spec
 from moebook.results.cells import of_sweep
@@ -75,7 +74,7 @@ def _dots(ax: Axes, values: pd.DataFrame, looks) -> None:
     ax.set_ylim(len(values) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     low, high = ax.dataLim.x0, ax.dataLim.x1
-    log = high > panels.LOG_OVER * low
+    log = high > lines.LOG_OVER * low
     style.value_axis([ax], low if log else 0.0, high, axis="x", log=log)
 
 
@@ -91,14 +90,14 @@ def common(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             "alone compare nothing"
         )
     looks = _device_looks(table)
-    return panels.lines(_present(table, "common"), COMMON, width=width, looks=looks)
+    return lines.lines(_present(table, "common"), COMMON, width=width, looks=looks)
 
 
 @figure("reference")
 def reference(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Throughput of another model in 16 bits over length, a line per device, a panel per batch."""
     rows = named(rows_of(_present(table, "reference"), "reference", "reference", LABELS))
-    return panels.lines(rows, REFERENCE, width=width, looks=_line_looks(rows))
+    return lines.lines(rows, REFERENCE, width=width, looks=_line_looks(rows))
 
 
 @figure("fig16_latency")
@@ -106,14 +105,14 @@ def latency(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 16: E2E latency over length at the smallest batch."""
     rows = _fig16(table, LATENCY)
     rows = rows[rows["batch"] == rows["batch"].min()]
-    return panels.lines(rows, LATENCY, width=width, looks=_line_looks(rows))
+    return lines.lines(rows, LATENCY, width=width, looks=_line_looks(rows))
 
 
 @figure("fig16_throughput")
 def throughput(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 16: throughput over length, a panel per batch."""
     rows = _fig16(table, THROUGHPUT)
-    return panels.lines(rows, THROUGHPUT, width=width, looks=_line_looks(rows))
+    return lines.lines(rows, THROUGHPUT, width=width, looks=_line_looks(rows))
 
 
 @figure("against_ceiling")
@@ -127,7 +126,7 @@ def share_of_peaks(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     batch = ", batch " + rows["batch"].astype(str)
     parts = [rows.assign(share_pct=shares(rows, c), panel=PHASES[c] + batch) for c in PHASES]
     both = pd.concat(parts).sort_values("batch", kind="stable")
-    return panels.lines(both, SHARE, width=width, looks=_line_looks(rows))
+    return lines.lines(both, SHARE, width=width, looks=_line_looks(rows))
 
 
 def shares(rows: pd.DataFrame, phase: str) -> pd.Series:
@@ -198,12 +197,12 @@ def _fig16(table: pd.DataFrame, spec: Spec) -> pd.DataFrame:
     return rows[rows["line"].isin(rows.loc[rows["status"] == "ok", "line"])]
 
 
-def _device_looks(rows: pd.DataFrame) -> panels.Looks:
+def _device_looks(rows: pd.DataFrame) -> markers.Looks:
     """A colour and marker per device."""
-    return panels.looks_of([*FIRST, *sorted(set(rows["device_label"].dropna()) - set(FIRST))])
+    return markers.looks_of([*FIRST, *sorted(set(rows["device_label"].dropna()) - set(FIRST))])
 
 
-def _line_looks(rows: pd.DataFrame) -> panels.Looks:
+def _line_looks(rows: pd.DataFrame) -> markers.Looks:
     """Lines in their device's colour, each with a marker of its own: in grey that alone tells
     devices apart."""
     devices = _device_looks(rows)

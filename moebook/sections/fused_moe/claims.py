@@ -3,13 +3,14 @@
 from functools import partial
 
 from moebook.results.claims import Claim, Part, at_least, within
-from moebook.results.gains import series_gain, series_gain_slope, series_gain_steps
+from moebook.results.gains import series_gain, series_gain_slope, series_gain_steps, series_pairs
 
 OVER_LOOP = {
     "series": "fused, no graphs",
     "over": "expert loop",
     "instead": {"fused, no graphs": ["fused"]},
 }
+LOOP_PAIRS = partial(series_pairs, **OVER_LOOP)
 
 
 def _parts(axis: str, lo: float, hi: float, why: str) -> tuple[Part, ...]:
@@ -17,11 +18,13 @@ def _parts(axis: str, lo: float, hi: float, why: str) -> tuple[Part, ...]:
     return (
         Part("over the expert loop", partial(series_gain, **OVER_LOOP, by=axis), within(lo, hi)),
         Part(
-            f"growth with {axis}", partial(series_gain_slope, **OVER_LOOP, along=axis), at_least(0)
+            f"growth with {axis}",
+            partial(series_gain_slope, pairs=LOOP_PAIRS, along=axis),
+            at_least(0),
         ),
         Part(
             "at every step",
-            partial(series_gain_steps, **OVER_LOOP, along=axis),
+            partial(series_gain_steps, pairs=LOOP_PAIRS, along=axis),
             at_least(0),
             contradicted_over=0.5,
         ),

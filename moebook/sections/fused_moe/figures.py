@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from moebook.explore.views import View
-from moebook.plot import layout, style
-from moebook.plot import lines as panels
+from moebook.plot import layout, lines, markers, panels, style
 from moebook.plot.figure import (
     Drawing,
     figure,
@@ -24,7 +23,7 @@ from moebook.plot.figure import (
     values_of,
     with_numbers,
 )
-from moebook.plot.lines import Spec, lines
+from moebook.plot.lines import Spec
 from moebook.results.cells import of_sweep
 from moebook.results.gains import ratios
 
@@ -43,14 +42,14 @@ SAME = 1e-6  # relative difference under which two rates are one peak
 def over_batch(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 14: throughput of whole engines over batch, a line per variant."""
     spec = Spec("over_batch", "ladder_batch", **BY_SERIES, x="batch", shared_floor=BOUND)
-    return lines(table, spec, width=width)
+    return lines.lines(table, spec, width=width)
 
 
 @figure("fig14_length")
 def over_length(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 14: throughput of whole engines over input = output length, a line per variant."""
     spec = Spec("over_length", "ladder_length", **BY_SERIES, x="input_tokens", shared_floor=BOUND)
-    return lines(table, spec, width=width)
+    return lines.lines(table, spec, width=width)
 
 
 @figure("layer_time")
@@ -66,7 +65,7 @@ def layer_time(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         log_y=True,
         shared_floor=BOUND,
     )
-    return lines(_layers(table, "layer_time", "layer"), spec, width=width)
+    return lines.lines(_layers(table, "layer_time", "layer"), spec, width=width)
 
 
 @figure("layer_slowdown")
@@ -92,8 +91,8 @@ def layer_slowdown(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         level_label=over,
         y_label=f"layer time (× that of {over})",
     )
-    looks = panels.looks_of(values_of(rows, "series"))
-    return lines(ratios(rows, "layer", over, TIME), spec, width=width, looks=looks)
+    looks = markers.looks_of(values_of(rows, "series"))
+    return lines.lines(ratios(rows, "layer", over, TIME), spec, width=width, looks=looks)
 
 
 @figure("layer_quantized")
@@ -130,7 +129,7 @@ def layer_quantized(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         if dtype != "float32"
         else "layer time (× fp32)",
     )
-    return lines(found, spec, width=width)
+    return lines.lines(found, spec, width=width)
 
 
 def _layers(table: pd.DataFrame, figure: str, sweep: str) -> pd.DataFrame:
@@ -163,16 +162,16 @@ def roofline(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         roof_tflops=(ok["layer_flops"] / ok["floor_layer_s"]).astype(float) / 1e12,
     )
     slope, peak = roof(ok["intensity"].to_numpy(float), ok["roof_tflops"].to_numpy())
-    models, looks = values_of(ok, "model"), panels.looks_of(values_of(rows, "series"))
+    models, looks = values_of(ok, "model"), markers.looks_of(values_of(rows, "series"))
     looks = {name: look for name, look in looks.items() if (ok["series"] == name).any()}
     spec = Spec("roofline", None, **LAYER, x="intensity", metric="tflops")
     rates = ok[["tflops", "roof_tflops"]].max().max()
     with style.paper_style(width):
-        fig = Figure(figsize=panels.panel_size(len(models), width), layout="constrained")
+        fig = Figure(figsize=panels.size(len(models), width), layout="constrained")
         axes = panels.grid_of_axes(fig, len(models), width, sharex=True, sharey=True)
         for ax, model in zip(axes, models, strict=True):
             own = ok[ok["model"] == model]
-            panels.draw_lines(ax, own, spec, looks)
+            lines.draw_lines(ax, own, spec, looks)
             _note_tokens(ax, own)
             ax.set_title(model)
         style.value_axis(axes, ok["intensity"].min(), ok["intensity"].max(), axis="x", log=True)
@@ -182,12 +181,12 @@ def roofline(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             _roof(ax, slope, peak)
         fig.supxlabel("operations per byte moved (FLOP/byte)")
         fig.supylabel("achieved rate (TFLOP/s)")
-        handles, labels = panels.notes_legend(ok, ok, spec)
+        handles, labels = lines.notes_legend(ok, ok, spec)
         number = {"marker": "$64$", "markersize": 9, "markeredgewidth": 0, "color": style.GREY}
         handles.append(Line2D([], [], color="black", linewidth=1.0))
         handles.append(Line2D([], [], linestyle="none", **number))
         notes = (handles, [*labels, "roof (○ ridge)", "tokens"])
-        layout.settle(fig, panels.series_legend(spec, looks), notes, handler_map=panels.HANDLERS)
+        layout.settle(fig, lines.series_legend(spec, looks), notes, handler_map=markers.HANDLERS)
         more = ["series", "tokens", "intensity", "roof_tflops", "layer_timing"]
         return fig, plotted(ok, ["tflops"], more)
 

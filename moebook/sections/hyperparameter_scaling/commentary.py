@@ -5,6 +5,7 @@ import pandas as pd
 from moebook.plot.figure import AXES
 from moebook.predict import columns
 from moebook.predict.columns import under_the_floor
+from moebook.results.cells import counted
 from moebook.results.commentary import (
     NOTHING,
     T,
@@ -23,19 +24,10 @@ from moebook.results.commentary import (
 from moebook.results.page import Number
 from moebook.results.schema import kind_word
 from moebook.sections.hyperparameter_scaling.heatmaps import CELL
-from moebook.sections.hyperparameter_scaling.tables import (
-    AUTHOR,
-    FROM_K,
-    OVER,
-    THERE,
-    ends,
-    gap_rows,
-    nearest,
-    regime_rows,
-    validation_table,
-)
+from moebook.sections.hyperparameter_scaling.routing_commentary import routing_regimes
+from moebook.sections.hyperparameter_scaling.tables import gap_rows, validation_table
 
-__all__ = ["energy", "predicted_vs_measured", "price"]
+__all__ = ["energy", "predicted_vs_measured", "price", "routing_regimes"]
 
 ONE_VALUE = "No two values of this size were measured on cells that are alike otherwise."
 MISS_PCT = 3  # an error over this is called a miss
@@ -72,8 +64,8 @@ def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
         if len(ratio):
             of = f"throughput, {name} {low} to {high}, mean (n = {len(ratio)})"
             found.append(Number(change(ratio.mean()), of))
-    cells = measured(table, "grid")
-    if "floor_tpot_s" in cells and cells["floor_tpot_s"].notna().any():
+    cells = measured(table, "grid", "floor_tpot_s")
+    if len(cells):
         over = (cells["tpot_s"] / cells["floor_tpot_s"]).astype(float).median()
         found.append(Number(f"{over:.2f}×", "a decode step over its physical limit, median"))
     return tuple(found)
@@ -176,13 +168,10 @@ def grid_heatmap(table: pd.DataFrame) -> str:
     if rows.empty:
         return nothing(table, "grid")
     ok = rows[rows["status"] == "ok"]
-    counts = rows["status"].drop(ok.index).replace("oom", "out of memory").value_counts()
-    gone = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none missing"
+    gone = counted(rows["status"].drop(ok.index).replace("oom", "out of memory")) or "none missing"
     if ok.empty:
         return f"{len(rows)} cells, none measured ({gone})."
-    methods = ", ".join(
-        f"{n} {method}" for method, n in ok["method"].map(kind_word).value_counts().items()
-    )
+    methods = counted(ok["method"].map(kind_word))
     return (
         f"{len(rows)} cells: {len(ok)} with a number ({methods}); {gone}. Throughput runs from "
         f"{ok[T].min():,.0f} to {ok[T].max():,.0f} tokens/s. Repeats of a start spread over "
@@ -193,56 +182,13 @@ def grid_heatmap(table: pd.DataFrame) -> str:
 @commentary
 def grid_over_floor(table: pd.DataFrame) -> str:
     """The cells nearest to and farthest from the physical limit."""
-    rows = measured(table, "grid")
-    if rows.empty or "floor_e2e_s" not in rows or rows["floor_e2e_s"].isna().all():
+    rows = measured(table, "grid", "floor_e2e_s")
+    if rows.empty:
         return nothing(table, "grid", "Without measured peaks there is no physical limit.")
     cells = rows[list(CELL)].astype(str).agg(", ".join, axis=1)
     over = rows.assign(over=rows["e2e_s"] / rows["floor_e2e_s"], cell=cells)
     named = ", ".join(AXES[column][0].partition(" (")[0] for column in CELL)
     return ends_of(over, "over", f"E2E over its limit, by {named}:", "{:.2f}×", "cell").strip()
-
-
-@commentary
-def routing_regimes(table: pd.DataFrame) -> str:
-    """What more active experts cost under each routing, and which of them the source follows."""
-    rows = regime_rows(table)
-    if rows.empty:
-        return nothing(table, "routing", NOTHING)
-    last = ends(rows)
-    said = last[OVER].map(lambda value: f"{100 * (value - 1):+.0f} %")
-    if f"{OVER}_lo" in last:
-        sides = last[[f"{OVER}_lo", f"{OVER}_hi"]].sub(1).mul(100)
-        said += [f" [{a:+.0f}, {b:+.0f}]" if a == a else "" for a, b in sides.to_numpy()]
-    wide = last.assign(said=said).pivot(index="place", columns="regime", values="said")
-    shown = wide[list(dict.fromkeys(last["regime"]))].reset_index()
-    follows = "".join(_follows(model, own) for model, own in last.groupby("model", sort=False))
-    return (
-        f"{follows}With `same`, as in a batch of identical sequences, a step reads K experts of a "
-        f"layer; with `uniform` nearly all. What both come to {THERE} is predicted from the "
-        f"measured rows, with 95 % intervals. Throughput from {FROM_K} active experts to the most "
-        f"that were published, else measured:{markdown(shown)}"
-    )
-
-
-def _follows(model: str, own: pd.DataFrame) -> str:
-    """Which routing a model's published fall is nearest to, by how much it misses it, and whether
-    intervals tell both routings apart."""
-    found = nearest(own)
-    if found is None:
-        return ""
-    theirs = own.loc[own["regime"] == AUTHOR, OVER].iloc[0]
-    apart = 100 * (theirs - found[OVER])
-    text = f"On {model} the published runs are nearest to `{found['regime']}`"
-    text += f" ({abs(apart):.0f} points {'above' if apart > 0 else 'below'} it)"
-    there = own[own["kind"] == "predicted"]
-    if there.empty:
-        return text + ". "
-    inside = there.loc[there[f"{OVER}_lo"].le(theirs) & there[f"{OVER}_hi"].ge(theirs), "regime"]
-    told = {
-        0: ", but outside both intervals. ",
-        1: f", inside the interval of `{inside.max()}` alone. ",
-    }
-    return text + told.get(len(inside), ", but inside both intervals: they do not tell. ")
 
 
 @commentary
@@ -254,20 +200,12 @@ def over_floor(table: pd.DataFrame) -> str:
     cells = measured(table, "grid")
     if cells.empty:
         return nothing(table, "grid") + _under_bound(table)
-    ratios = pd.DataFrame(
-        {
-            "a decode step": cells["tpot_s"] / cells["floor_tpot_s"],
-            "the first token": cells["ttft_s"] / cells["floor_ttft_s"],
-        }
-    )
-    found = ratios.agg(["median", "min", "max"]).T
-    told = "; ".join(
-        f"{name} {r.median:.2f} ({r.min:.2f} to {r.max:.2f})"
-        for name, r in zip(found.index, found.itertuples(), strict=True)
-    )
-    return (
-        f"In multiples of the physical limit, median over the grid: {told}. {_under_bound(table)}"
-    )
+    told = []
+    for name, time in (("a decode step", "tpot_s"), ("the first token", "ttft_s")):
+        over = cells[time] / cells[f"floor_{time}"]
+        told.append(f"{name} {over.median():.2f} ({over.min():.2f} to {over.max():.2f})")
+    said = f"In multiples of the physical limit, median over the grid: {'; '.join(told)}. "
+    return said + _under_bound(table)
 
 
 def _under_bound(table: pd.DataFrame) -> str:

@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 
 from moebook.results.cells import Cells, Untested, of_sweep, series_keys
-from moebook.results.comparison import Comparison, Effect, breakdown, of_model
+from moebook.results.comparison import (
+    Comparison,
+    Effect,
+    breakdown,
+)
+from moebook.results.conditions import of_model
 from moebook.results.effects import joined
 
 

@@ -1,6 +1,9 @@
 """Section 1 as figures: throughput over one hyperparameter at a time (Figs 5 to 9), and checks."""
 
+from collections.abc import Iterable
+
 import pandas as pd
+from matplotlib.figure import Figure
 
 from moebook.explore.views import View
 from moebook.plot import length_axis
@@ -13,7 +16,7 @@ from moebook.plot.figure import (
     rows_of,
     with_numbers,
 )
-from moebook.plot.lines import Spec, grey_out, lines
+from moebook.plot.lines import Spec, lines
 from moebook.plot.shared import energy, predicted_vs_measured
 from moebook.predict.columns import under_the_floor
 from moebook.results.commentary import T
@@ -29,6 +32,7 @@ from moebook.sections.hyperparameter_scaling.tables import (
 )
 
 FFN, EXPERTS, ACTIVE = "expert_ffn_dim", "num_experts", "top_k"
+FADED = 0.3  # opacity of what is drawn and not to be read
 __all__ = ["energy", "grid_heatmap", "grid_over_floor", "predicted_vs_measured"]
 
 
@@ -72,8 +76,19 @@ def _over_first(table: pd.DataFrame, sweep: str, line: str, first: str, width: s
         y_label=f"throughput (× {named})",
     )
     fig, _ = lines(rows, spec, width=width)
-    grey_out(fig, under_the_floor(table), "under its physical limit:\nnot near-uniform routing")
+    _grey_out(fig, under_the_floor(table), "under its physical limit:\nnot near-uniform routing")
     return fig, plotted(rows, [T], ["over_first"])
+
+
+def _grey_out(fig: Figure, models: Iterable[str], why: str) -> None:
+    """Fade the panels whose titles start with one of `models`, and write `why` in them."""
+    for ax in fig.axes:
+        if any(ax.get_title().startswith(name) for name in models):
+            for artist in [*ax.lines, *ax.collections]:
+                artist.set_alpha(FADED)
+            where = {"transform": ax.transAxes, "ha": "center", "va": "center", "gid": "invalid"}
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+            ax.text(0.5, 0.5, why, fontsize=7, color="0.2", bbox=box, zorder=5, **where)
 
 
 @figure("fig07_ffn_scaling")

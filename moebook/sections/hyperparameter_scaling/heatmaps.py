@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from moebook.plot import layout, lines, style
+from moebook.plot import layout, panels, style
 from moebook.plot.figure import (
     AXES,
     IDENTITY,
@@ -78,18 +78,18 @@ def _cells(table: pd.DataFrame, name: str, *metrics: str) -> pd.DataFrame:
 def _heat_maps(rows: pd.DataFrame, values: pd.Series, label: str, width: str) -> Figure:
     """Axes of its own: `lines` draws no heat maps, and their colour bar is one for all panels."""
     every, on_page = values_of(rows, "expert_ffn_dim"), width == "page"
-    ffns = lines.panels_shown(every)
+    ffns = panels.shown(every)
     values = values.where(rows["status"] == "ok").astype(float)
     norm = _norm(values)
     figures = 3 if on_page or values.max() < 1000 else 2
     stars = rows["method"].map(method_kind).map({"depth": "*"}).fillna("")
     texts = values.map(lambda value: style.cell_number(value, figures), na_action="ignore") + stars
     rows = rows.assign(value=values, text=texts)
-    deep, _ = lines.shape_of(len(ffns), width)
+    deep, _ = panels.shape_of(len(ffns), width)
     tall = deep * (0.27 * rows["top_k"].nunique() + 0.3) + (0.4 if on_page else 0.95)
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, max(tall, LEAST_HEIGHT_IN)), layout="constrained")
-        axes = lines.grid_of_axes(fig, len(ffns), width)
+        axes = panels.grid_of_axes(fig, len(ffns), width)
         for ax, ffn in zip(axes, ffns, strict=True):
             _panel(ax, rows, ffn, norm)
         fig.supxlabel(AXES["num_experts"][0])
@@ -107,7 +107,7 @@ def _heat_maps(rows: pd.DataFrame, values: pd.Series, label: str, width: str) ->
             bar.long_axis.set_major_locator(LogLocator(subs=subs))
             bar.long_axis.set_minor_formatter(NullFormatter())
         bar.long_axis.set_major_formatter(FuncFormatter(style.short_number))
-        note = lines.panels_note(ffns, every)
+        note = panels.note(ffns, every)
         return layout.settle(fig, tuple(map(add, _legend(rows), note)))
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from moebook.predict.columns import SOURCES_CARDS, faster
 from moebook.results.commentary import T, measured
+from moebook.study.methods import DIRECT_FIRST
 from moebook.study.routing import MODEL, SAME, UNIFORM
 
 OWN, IDENTICAL = "own routers", "own routers, identical prompts"
@@ -25,7 +26,6 @@ FROM_K = 2  # the fewest active experts that were published
 OVER = "over_fewest"  # throughput over that at FROM_K
 SHAPE = ["model", "num_layers", "expert_ffn_dim", "num_experts", "top_k"]
 POINT = [*SHAPE, "routing", "batch", "input_tokens", "output_tokens"]
-BETTER = {"full": 0, "sampled": 1, "depth": 2, "depth+sampled": 3}
 
 
 @cache
@@ -122,7 +122,7 @@ def validation_table(table: pd.DataFrame) -> pd.DataFrame:
     best method measured: full, else sampled. Empty where nothing was measured twice."""
     rows = table[table["sweeps"].str.contains("validation") & (table["status"] == "ok")]
     rows = rows.assign(
-        point=rows.groupby(POINT, sort=False).ngroup(), rank=rows["method"].map(BETTER)
+        point=rows.groupby(POINT, sort=False).ngroup(), rank=rows["method"].map(DIRECT_FIRST.index)
     ).sort_values(["point", "rank"])
     best = rows.groupby("point")[["method", "e2e_s"]].transform("first")
     ffn, experts, active = (rows[c].astype(str) for c in SHAPE[2:])

@@ -92,10 +92,10 @@ def removed(row: pd.Series) -> pd.DataFrame:
     return cells.assign(model=row.get("model"), series=row["series"])
 
 
-def importance(row: pd.Series, resamples: int = 1000, seed: int = 0) -> Correlation:
+def importance(row: pd.Series) -> Correlation:
     """Rank correlation of how often experts are chosen with what perplexity rises by without them,
     of a row of the sweep `importance`."""
-    return rank_correlation(array(row["expert_counts"]), increase_pct(row), resamples, seed)
+    return rank_correlation(array(row["expert_counts"]), increase_pct(row))
 
 
 def load_course(row: pd.Series) -> pd.DataFrame:

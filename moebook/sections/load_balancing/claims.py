@@ -14,7 +14,13 @@ import numpy as np
 
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most, within
-from moebook.results.comparison import Comparison, Effect, Item, plain, times
+from moebook.results.comparison import (
+    Comparison,
+    Effect,
+    Item,
+    times,
+)
+from moebook.results.conditions import plain
 from moebook.sections.load_balancing.choices import BASE, importance
 
 AUX = "aux-"

@@ -1,6 +1,5 @@
 """Section 7 in words: training, balance and quality, single experts, and what skew costs."""
 
-from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
@@ -8,29 +7,27 @@ import pandas as pd
 
 from moebook.results.balance import EP_DEGREES, overall, sampling_floor, statistics
 from moebook.results.commentary import commentary, ends_of, markdown, measured, missing, nothing
-from moebook.results.gains import METRIC
 from moebook.results.page import Number
-from moebook.sections.load_balancing import choices, expert_maps, skew
+from moebook.sections.load_balancing import choices, expert_maps
 from moebook.sections.load_balancing.choices import BASE
 from moebook.sections.load_balancing.plan import ALIKE
+from moebook.sections.load_balancing.skew_commentary import skew_engine, skew_ep, skew_layer
+
+__all__ = ["skew_engine", "skew_ep", "skew_layer"]
 
 VARIANT = {"variant": "{variant}"}
 ABLATED = ("perplexity", "ablation_perplexity", "expert_counts")
 TIMES = "{:.2f}×"
-LIMIT = 0.02  # change of time or throughput under which there is said to be none
 
 
 @commentary
 def headline(summary: pd.DataFrame) -> str:
     """The finding in a few sentences."""
-    numbers = ["balance_cv", "balance_max_over_mean"]
-    rows = _known(summary, "balance", *numbers)
-    means = rows.groupby("series", sort=False)[numbers].mean()
-    others = means.drop(index=[BASE, choices.TRAINED], errors="ignore")
-    if BASE not in means.index or others.empty:
+    ends = _ends(summary)
+    if ends is None:
         said = "The balance of trained models is not measured." + missing(summary, "balance")
         return nothing(summary, "balance", said)
-    most, least = means.loc[BASE], others.loc[others["balance_cv"].idxmin()]
+    most, least = ends
     found = (
         f"**Finding.** Trained without balancing, the most chosen expert takes "
         f"{most['balance_max_over_mean']:.1f} times the uniform share; the load varies by "
@@ -38,7 +35,7 @@ def headline(summary: pd.DataFrame) -> str:
         f"{least.name} these are {least['balance_max_over_mean']:.1f} times and "
         f"{least['balance_cv']:.2f}."
     )
-    ablated = _known(summary, "importance", *ABLATED)
+    ablated = measured(summary, "importance", *ABLATED)
     rho = [f"{r['series']} {choices.importance(r).value:+.2f}" for _, r in ablated.iterrows()]
     if rho:
         found += (
@@ -50,26 +47,32 @@ def headline(summary: pd.DataFrame) -> str:
 
 def numbers(summary: pd.DataFrame) -> tuple[Number, ...]:
     """The unbalanced variant and the most even one, mean over texts and layers."""
-    columns = ["balance_max_over_mean", "balance_cv"]
-    means = _known(summary, "balance", *columns).groupby("series", sort=False)[columns].mean()
-    others = means.drop(index=[BASE, choices.TRAINED], errors="ignore")
-    if BASE not in means.index or others.empty:
-        return ()
-    both = means.loc[BASE], others.loc[others["balance_cv"].idxmin()]
     return tuple(
         number
-        for one in both
+        for one in _ends(summary) or ()
         for number in (
-            Number(f"{one[columns[0]]:.1f}×", f"busiest expert over the mean, {one.name}"),
-            Number(f"{one[columns[1]]:.2f}", f"coefficient of variation, {one.name}"),
+            Number(
+                f"{one['balance_max_over_mean']:.1f}×", f"busiest expert over the mean, {one.name}"
+            ),
+            Number(f"{one['balance_cv']:.2f}", f"coefficient of variation, {one.name}"),
         )
     )
+
+
+def _ends(summary: pd.DataFrame) -> tuple[pd.Series, pd.Series] | None:
+    """Means over texts of the variant without balancing and of the most even other one."""
+    columns = ["balance_cv", "balance_max_over_mean"]
+    means = measured(summary, "balance", *columns).groupby("series", sort=False)[columns].mean()
+    others = means.drop(index=[BASE, choices.TRAINED], errors="ignore")
+    if BASE not in means.index or others.empty:
+        return None
+    return means.loc[BASE], others.loc[others["balance_cv"].idxmin()]
 
 
 @commentary
 def training(summary: pd.DataFrame) -> str:
     """What was trained, how long, and what it learned."""
-    rows = _known(summary, "training", "perplexity")
+    rows = measured(summary, "training", "perplexity")
     if rows.empty:
         return nothing(summary, "training")
     millions = rows[["parameters", "train_tokens"]] / 1e6
@@ -94,7 +97,7 @@ def training(summary: pd.DataFrame) -> str:
 @commentary
 def heatmaps(summary: pd.DataFrame) -> str:
     """Fig 15: how uneven each variant is, all texts together, against chance."""
-    rows = choices.with_variant(_known(summary, "balance", "expert_counts"))
+    rows = choices.with_variant(measured(summary, "balance", "expert_counts"))
     if rows.empty:
         return nothing(summary, "balance")
     counts = rows.groupby("variant", sort=False).apply(choices.counts_of, include_groups=False)
@@ -129,7 +132,7 @@ def _statistics(counts: np.ndarray) -> dict:
 @commentary
 def domains(summary: pd.DataFrame) -> str:
     """How far the choices of one text are from those of the others."""
-    rows = choices.with_variant(_known(summary, "balance", "expert_counts", "balance_cv"))
+    rows = choices.with_variant(measured(summary, "balance", "expert_counts", "balance_cv"))
     found = []
     for variant, own in rows.groupby("variant", sort=False):
         share = [choices.over_uniform(choices.array(text)) for text in own["expert_counts"]]
@@ -155,7 +158,7 @@ def domains(summary: pd.DataFrame) -> str:
 @commentary
 def ways(summary: pd.DataFrame) -> str:
     """Whether both ways of counting choices agree."""
-    rows = _known(summary, "capture_check", "expert_counts")
+    rows = measured(summary, "capture_check", "expert_counts")
     if len(rows) < 2:
         return "Expert choices were counted in one way only, so there is nothing to compare."
     a, b = map(choices.array, rows["expert_counts"].iloc[:2])
@@ -169,7 +172,7 @@ def ways(summary: pd.DataFrame) -> str:
 @commentary
 def over_training(summary: pd.DataFrame) -> str:
     """When imbalance comes, on the fixed batch."""
-    rows = _known(summary, "training", "load_counts", "load_steps")
+    rows = measured(summary, "training", "load_counts", "load_steps")
     if rows.empty:
         return nothing(summary, "training")
     loads = pd.concat([choices.load_course(row) for _, row in rows.iterrows()], ignore_index=True)
@@ -190,8 +193,8 @@ def over_training(summary: pd.DataFrame) -> str:
 @commentary
 def balance_and_quality(summary: pd.DataFrame) -> str:
     """What balance costs in perplexity."""
-    trained = _known(summary, "training", "perplexity").set_index("series")[["perplexity"]]
-    cv = _known(summary, "balance", "balance_cv").groupby("series")["balance_cv"].mean()
+    trained = measured(summary, "training", "perplexity").set_index("series")[["perplexity"]]
+    cv = measured(summary, "balance", "balance_cv").groupby("series")["balance_cv"].mean()
     found = trained.astype(float).join(cv, how="inner")
     if found.empty:
         return nothing(summary, "training")
@@ -212,7 +215,7 @@ def balance_and_quality(summary: pd.DataFrame) -> str:
 def ep_balance(summary: pd.DataFrame) -> str:
     """What each variant would cost on ranks."""
     columns = {degree: f"balance_ep{degree}_max_over_mean" for degree in EP_DEGREES}
-    rows = choices.with_variant(_known(summary, "balance", columns[2]))
+    rows = choices.with_variant(measured(summary, "balance", columns[2]))
     if rows.empty:
         return nothing(summary, "balance")
     means = rows.astype(dict.fromkeys(columns.values(), float)).groupby("variant", sort=False)
@@ -230,7 +233,7 @@ def ep_balance(summary: pd.DataFrame) -> str:
 @commentary
 def importance(summary: pd.DataFrame) -> str:
     """Whether the most chosen experts are those whose loss hurts."""
-    rows, found = _known(summary, "importance", *ABLATED), []
+    rows, found = measured(summary, "importance", *ABLATED), []
     if rows.empty:
         return nothing(summary, "importance")
     for _, row in rows.iterrows():
@@ -258,7 +261,7 @@ def importance(summary: pd.DataFrame) -> str:
 def real_batches(summary: pd.DataFrame) -> str:
     """How far the experts of real batches lie from either end."""
     found = expert_maps.places_of_steps(
-        _known(summary, expert_maps.REAL_BATCHES, expert_maps.STEP_EXPERTS)
+        measured(summary, expert_maps.REAL_BATCHES, expert_maps.STEP_EXPERTS)
     )
     if found.empty:
         return nothing(summary, expert_maps.REAL_BATCHES)
@@ -273,99 +276,3 @@ def real_batches(summary: pd.DataFrame) -> str:
         "Small models that continue greedily repeat themselves, which brings sequences together."
         f"{missing(summary, expert_maps.REAL_BATCHES)}{markdown(wide.reset_index(), heads)}"
     )
-
-
-@commentary
-def skew_layer(summary: pd.DataFrame) -> str:
-    """One device: skew lowers the experts read, and time where reading binds."""
-    rows = _ratios(skew.layer_ratios, summary, "ratio")
-    if rows.empty:
-        return nothing(summary, "skew_layer")
-    rows = rows.assign(change_pct=100 * (rows["ratio"] - 1))
-    models = rows[rows["skew"] == rows.groupby("model")["skew"].transform("max")]
-    models = models.groupby("model", sort=False)
-    last = rows.loc[models["tokens"].idxmax(), ["model", "tokens", "change_pct"]]
-    uniform = rows.loc[rows["skew"] == 0, ["model", "tokens", "experts_hit"]]
-    found = rows.loc[models["ratio"].idxmin()].merge(last, on="model", suffixes=("", "_last"))
-    found = found.merge(uniform, "left", on=["model", "tokens"], suffixes=("", "_uniform"))
-    heads = {
-        "model": "{model}",
-        "routing": "zipf {skew:g}",
-        "fastest call": "{tokens:,} tokens: {change_pct:+.0f} % time",
-        "its experts hit": "{experts_hit:.0f} in place of {experts_hit_uniform:.0f}",
-        "largest call": "{tokens_last:,} tokens: {change_pct_last:+.0f} % time",
-    }
-    skewed = rows[rows["skew"] > 0]
-    said = (
-        f"{(skewed['ratio'] > 1 + LIMIT).sum()} of {len(skewed)} skewed layers are slower than "
-        f"uniform ones by over {100 * LIMIT:.0f} %. On one device skew lowers the experts read and "
-        "leaves the products as they are; only how a kernel shares its work can make it slower."
-    )
-    if len(skewed):
-        off_pct = 100 * (skewed["predicted_ratio"] / skewed["ratio"] - 1).abs()
-        said += (
-            f" The prediction from the experts read is off by {off_pct.median():.0f} % in the "
-            f"median, {off_pct.max():.0f} % at most."
-        )
-    return said + missing(summary, "skew_layer") + markdown(found, heads)
-
-
-@commentary
-def skew_engine(summary: pd.DataFrame) -> str:
-    """Whole engines: what the most skewed routing changes, by batch."""
-    rows = _ratios(skew.engine_ratios, summary, "over_uniform")
-    skewed = rows[rows["skew"] > 0]
-    if skewed.empty:
-        return nothing(summary, "skew_engine")
-    most = skewed.loc[skewed.groupby("batch")["skew"].idxmax()]
-    most = most.assign(change_pct=100 * (most["over_uniform"] - 1))
-    heads = {
-        "batch": "{batch}",
-        "routing": "zipf {skew:g}",
-        "tokens/s": f"{{{METRIC}:,.0f}}",
-        "uniform, tokens/s": "{uniform_tok_s:,.0f}",
-        "change": "{change_pct:+.0f} %",
-    }
-    ratio = skewed["over_uniform"]
-    return (
-        f"{rows['model'].iloc[0]}, against uniform routing. Of {len(skewed)} skewed points "
-        f"{(ratio > 1 + LIMIT).sum()} are faster by over {100 * LIMIT:.0f} %, "
-        f"{(ratio < 1 - LIMIT).sum()} slower. On one device skew reduces the distinct experts that "
-        "a step reads; a single sequence reads its own K experts whatever the skew."
-        f"{missing(summary, 'skew_engine')}{markdown(most, heads)}"
-    )
-
-
-@commentary
-def skew_ep(summary: pd.DataFrame) -> str:
-    """What ranks are predicted to pay, and what one device does."""
-    if _ratios(skew.layer_ratios, summary, "ratio").empty:
-        return nothing(summary, "skew_layer")
-    rows = skew.ep_times(summary, "skew_ep")
-    most = rows[rows["skew"] == rows["skew"].max()]
-    found = most.set_index(["panel", "ranks"])[skew.TIMES].unstack(sort=False).add_prefix("ranks_")
-    names = {1: "one device, measured"} | {d: f"{d} ranks, PREDICTED" for d in EP_DEGREES}
-    known = {d: name for d, name in names.items() if f"ranks_{d}" in found}
-    heads = {"call": "{panel}"} | {name: f"{{ranks_{d}:.2f}}" for d, name in known.items()}
-    return (
-        f"Time of a layer of {rows['model'].iloc[0]} under zipf {rows['skew'].max():g}, × uniform. "
-        "PREDICTED: experts placed at random, the fullest rank. Expert parallelism is where "
-        "imbalance costs: all ranks wait for the fullest. Communication, and moving or copying hot "
-        f"experts, are not in this.{markdown(found.reset_index(), heads)}"
-    )
-
-
-def _known(summary: pd.DataFrame, sweep: str, *columns: str) -> pd.DataFrame:
-    """Measured rows of a sweep that have every one of the columns; none where the table lacks
-    one."""
-    rows = measured(summary, sweep)
-    return rows.reindex(columns=rows.columns.union(columns, sort=False)).dropna(subset=columns)
-
-
-def _ratios(of: Callable, summary: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Rows that have the ratio; none where the sweep, or its uniform routing, is not measured."""
-    try:
-        rows = of(summary, "commentary")
-    except ValueError:
-        return pd.DataFrame(columns=["skew", column])
-    return rows[(rows["status"] == "ok") & rows[column].notna()]

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from moebook.models.costs import distinct_experts
-from moebook.plot import layout, lines, style
+from moebook.plot import layout, lines, markers, panels, style
 from moebook.plot.figure import Drawing, figure, one_per_place, rows_of, with_numbers
 from moebook.plot.lines import Spec
 from moebook.sections.load_balancing import choices
@@ -44,8 +44,8 @@ def heatmaps(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     cells, names = choices.shares(ok), list(dict.fromkeys(rows["variant"]))
     norm, maps = _norm(cells), dict(list(cells.groupby("variant", sort=False)))
     with style.paper_style(width):
-        fig = _map_figure(cells, lines.shape_of(len(names), width)[0], 1.6, width)
-        axes = lines.grid_of_axes(fig, len(names), width)
+        fig = _map_figure(cells, panels.shape_of(len(names), width)[0], 1.6, width)
+        axes = panels.grid_of_axes(fig, len(names), width)
         for ax, name in zip(axes, names, strict=True):
             if name in maps:
                 _draw_map(ax, maps[name], norm)
@@ -158,10 +158,10 @@ def importance(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     map_ = ScalarMappable(Normalize(1, max(points["layer"].max(), 2)), "viridis")
     on_page = width == "page"
     with style.paper_style(width):
-        inches, tall = lines.panel_size(len(ok), width)
-        more = (0.2 if on_page else 0.4) * lines.shape_of(len(ok), width)[0] + 0.3
+        inches, tall = panels.size(len(ok), width)
+        more = (0.2 if on_page else 0.4) * panels.shape_of(len(ok), width)[0] + 0.3
         fig = Figure(figsize=(inches, tall + more), layout="constrained")
-        axes = lines.grid_of_axes(fig, len(ok), width, sharey=True)
+        axes = panels.grid_of_axes(fig, len(ok), width, sharey=True)
         for ax, (_, row) in zip(axes, ok.iterrows(), strict=True):
             found = choices.importance(row)
             _draw_cloud(ax, points[points["series"] == row["series"]], map_)
@@ -179,7 +179,7 @@ def _draw_cloud(ax: Axes, points: pd.DataFrame, map_: ScalarMappable) -> None:
     """The experts of one variant, coloured by layer."""
     over, colours = points["over_uniform"], map_.to_rgba(points["layer"])
     ax.scatter(over, points["increase_pct"], c=colours, s=7, linewidths=0, alpha=0.8, gid="experts")
-    dashed = {"color": "black", "linewidth": 0.8, "linestyle": lines.DASHES, "zorder": 1.5}
+    dashed = {"color": "black", "linewidth": 0.8, "linestyle": markers.DASHES, "zorder": 1.5}
     ax.axvline(1, gid="uniform", **dashed)
     ax.axhline(0, color=style.GREY, linewidth=0.6, zorder=1.4)
     low, high = over.min(), max(over.max(), 1.0)

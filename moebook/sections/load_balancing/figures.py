@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from moebook.explore.views import View
-from moebook.plot import layout, lines, style
+from moebook.plot import layout, lines, markers, panels, style
 from moebook.plot.figure import (
     Drawing,
     figure,
@@ -50,7 +50,7 @@ def over_training(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     one_per_place(ok, "over_training", ("series",))
     loads = pd.concat([choices.load_course(row) for _, row in ok.iterrows()], ignore_index=True)
     losses = pd.concat([_loss(row) for _, row in ok.iterrows()], ignore_index=True)
-    looks = lines.looks_of(values_of(rows, "series"))
+    looks = markers.looks_of(values_of(rows, "series"))
     chance = {"level": loads["cv_by_chance"].max(), "level_label": "an even router, by chance"}
     place = {"panel": "series", "line": "series", "x": "step", "kind": "kind"}
     cv = Spec("over_training", None, **place, metric="cv", marker_scale=0.7, **chance)
@@ -95,13 +95,13 @@ def balance_and_quality(summary: pd.DataFrame, *, width: str = "page") -> Drawin
 
     Own axes: each panel has a perplexity scale of its own, and bars lie along x."""
     rows = choices.with_perplexity(summary, "balance_and_quality")
-    texts, looks = list(dict.fromkeys(rows["text"])), lines.looks_of(values_of(rows, "series"))
+    texts, looks = list(dict.fromkeys(rows["text"])), markers.looks_of(values_of(rows, "series"))
     ends = rows.filter(regex="^balance_cv(_lo|_hi)?$")
     low, high = ends[ends > 0].min(axis=None), ends.max(axis=None)
     log = high > lines.LOG_OVER * low
     with style.paper_style(width):
-        fig = Figure(figsize=lines.panel_size(len(texts), width), layout="constrained")
-        axes = lines.grid_of_axes(fig, len(texts), width, sharex=True)
+        fig = Figure(figsize=panels.size(len(texts), width), layout="constrained")
+        axes = panels.grid_of_axes(fig, len(texts), width, sharex=True)
         for ax, text in zip(axes, texts, strict=True):
             _quality_panel(ax, rows[rows["text"] == text], looks)
             ax.set_title(text)
@@ -115,7 +115,7 @@ def balance_and_quality(summary: pd.DataFrame, *, width: str = "page") -> Drawin
         return fig, plotted(rows, ["balance_cv", "text_perplexity"], ["series", "text"])
 
 
-def _quality_panel(ax: Axes, rows: pd.DataFrame, looks: lines.Looks) -> None:
+def _quality_panel(ax: Axes, rows: pd.DataFrame, looks: markers.Looks) -> None:
     for name, (colour, marker) in looks.items():
         own = rows[rows["series"] == name]
         bars = {"xerr": style.error_bars(own, "balance_cv"), "elinewidth": 0.8, "capsize": 1.5}
@@ -152,7 +152,7 @@ def ep_balance(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     words = {"x_label": "expert-parallel ranks (count)", "y_label": "fullest rank over mean (×)"}
     level = {"level": 1, "level_label": "even ranks"}
     spec = Spec("ep_balance", None, **axes, **words, **level, log_y=False)
-    looks = lines.looks_of(list(dict.fromkeys(rows["variant"])))
+    looks = markers.looks_of(list(dict.fromkeys(rows["variant"])))
     fig, _ = lines.lines(found, spec, width=width, looks=looks)
     return fig, plotted(found, ["ep"], ["series", "text", "degree"])
 
@@ -181,7 +181,7 @@ def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     Own axes: two metrics of one sweep."""
     rows = skew.engine_ratios(summary, "skew_engine")
     ok = rows[(rows["status"] == "ok") & rows[METRIC].notna()]
-    looks = lines.looks_of(values_of(rows, "batch"))
+    looks = markers.looks_of(values_of(rows, "batch"))
     spec = Spec("skew_engine", None, "model", "batch", "skew", log_x=False)
     over = Spec("skew_engine", None, "model", "batch", "skew", "over_uniform", **UNIFORM_ROUTING)
     with style.paper_style(width):
@@ -199,7 +199,7 @@ def skew_engine(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
             ax.set_title(", ".join(dict.fromkeys(rows["model"])))
         fig.supxlabel(SKEW_LABEL)
         legends = lines.series_legend(over, looks), lines.notes_legend(rows, ok, over)
-        layout.settle(fig, *legends, handler_map=lines.HANDLERS)
+        layout.settle(fig, *legends, handler_map=markers.HANDLERS)
         _mark_widest(axes[1], ok)
         return fig, plotted(rows, [METRIC, "over_uniform"], ["series", "skew"])
 
@@ -231,8 +231,8 @@ def skew_ep(summary: pd.DataFrame, *, width: str = "page") -> Drawing:
     looks = {
         d: {"color": colour, "marker": marker, "linestyle": "-"}
         if d == 1
-        else {"color": colour, "marker": marker, "linestyle": lines.DASHES, **OPEN}
-        for d, (colour, marker) in lines.looks_of(ranks).items()
+        else {"color": colour, "marker": marker, "linestyle": markers.DASHES, **OPEN}
+        for d, (colour, marker) in markers.looks_of(ranks).items()
     }
     with style.paper_style(width):
         fig, axes = two_panels(width, sharex=True, sharey=True)

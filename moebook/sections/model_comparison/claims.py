@@ -13,7 +13,14 @@ import numpy as np
 from moebook.models import catalog, sizes
 from moebook.results.cells import METRIC, Cells, Untested
 from moebook.results.claims import INF, Claim, Part, at_least, at_most, within
-from moebook.results.comparison import Comparison, Effect, Item, items_of, percent, plain
+from moebook.results.comparison import (
+    Comparison,
+    Effect,
+    Item,
+    items_of,
+    percent,
+)
+from moebook.results.conditions import plain
 from moebook.results.effects import of_series
 from moebook.results.findings import routing_of
 from moebook.sections.model_comparison.enrich import common_format

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from moebook.explore.views import View
-from moebook.plot import layout, lines, style
+from moebook.plot import layout, lines, markers, style
 from moebook.plot.figure import (
     METRICS,
     Drawing,
@@ -39,6 +39,7 @@ SPEEDS = {
     "e2e_s": "end-to-end latency (s)",
 }
 BAR_IN, GAP = 0.13, 0.7  # height of one bar in inches; bars of room between two models
+MOST_LETTERS = 34  # of a title that stands in one line
 IMPOSED = "////"
 # prefix of a latency's column -> (what the mark on its bar means, its look)
 MARKS = {
@@ -93,7 +94,7 @@ def _latencies(table: pd.DataFrame, sweep: str, width: str) -> Drawing:
     ok = with_numbers(rows, sweep, LATENCIES)
     one_per_place(rows, sweep, ("model", "series"))
     models, series = list(dict.fromkeys(rows["model"])), values_of(rows, "series")
-    looks, on_page = lines.looks_of(series), width == "page"
+    looks, on_page = markers.looks_of(series), width == "page"
     strengths = _strengths(len(series))
     formats_of = rows["series"].map(series.index).groupby(rows["model"])
     offset = formats_of.rank() - 1 - (formats_of.transform("size") - 1) / 2
@@ -112,7 +113,7 @@ def _latencies(table: pd.DataFrame, sweep: str, width: str) -> Drawing:
         axes[0].set_ylim(len(models) - 0.5, -0.5)
         colours = zip(looks.values(), strengths, strict=True)
         formats = [Patch(facecolor=colour, alpha=alpha) for (colour, _), alpha in colours]
-        layout.settle(fig, (formats, series), _notes(rows, ok, sweep), handler_map=lines.HANDLERS)
+        layout.settle(fig, (formats, series), _notes(rows, ok, sweep), handler_map=markers.HANDLERS)
         marked = [f"{mark}_{metric}" for metric in LATENCIES for mark in MARKS]
         return fig, plotted(rows, LATENCIES, ["series", "skew", "throughput_tok_s", *marked])
 
@@ -136,7 +137,7 @@ def _bars(ax: Axes, rows: pd.DataFrame, metric: str, colour: str, marker: str, *
         thin = {"ecolor": colour, "elinewidth": 0.8, "capsize": 1.5}
         ax.errorbar(values, places, xerr=spread, fmt="none", **thin)
     kinds = [method_kind(method) for method in ok["method"]]
-    lines.draw_points(ax, values, places, kinds, colour, marker, 0.8)
+    markers.draw_points(ax, values, places, kinds, colour, marker, 0.8)
     for mark, (_, shape) in MARKS.items():
         if f"{mark}_{metric}" in ok:
             at = ok[f"{mark}_{metric}"].to_numpy(float)
@@ -185,7 +186,7 @@ def _against_accuracy(table: pd.DataFrame, name: str, kind: str, width: str) -> 
             f"and format; published ones are of the study's models, and `accuracy_file` adds "
             f"measured ones"
         )
-    looks = lines.looks_of(list(dict.fromkeys(rows["model"])))
+    looks = markers.looks_of(list(dict.fromkeys(rows["model"])))
     suites, on_page = list(rows.groupby("suite", sort=False)), width == "page"
     metrics = list(SPEEDS)[: 1 if not on_page and len(suites) > 1 else 2]
     shape = (len(metrics), len(suites)) if on_page else (len(metrics) * len(suites), 1)
@@ -205,17 +206,17 @@ def _against_accuracy(table: pd.DataFrame, name: str, kind: str, width: str) -> 
             for ax in axes if not on_page else axes[:1]:
                 ax.set_ylabel(SPEEDS[metric])
         fig.supxlabel("accuracy, mean over the tasks named (%)")
-        notes, words = lines.method_handles([method_kind(m) for m in rows["method"]])
-        dashes = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, linewidth=0.8)
+        notes, words = markers.method_handles([method_kind(m) for m in rows["method"]])
+        dashes = Line2D([], [], color=style.GREY, linestyle=markers.DASHES, linewidth=0.8)
         fronts = [*notes, dashes], [*words, "Pareto front"]
-        layout.settle(fig, fronts, handler_map=lines.HANDLERS)
+        layout.settle(fig, fronts, handler_map=markers.HANDLERS)
         for ax, own, metric in drawn:
             name_points(ax, own[["accuracy_pct", metric]], own["model"].map(_short), 6)
     more = ["suite", "kind", "series", "tasks", "accuracy_pct", "evidence", "alike", "skew"]
     return fig, plotted(rows, metrics, more)
 
 
-def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None:
+def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: markers.Looks) -> None:
     """A marker per model, and the front; models under their physical limit are named so."""
     lines.draw_lines(ax, rows, spec, {model: looks[model] for model in rows["model"]})
     for _, row in rows[rows["under_floor"]].iterrows():
@@ -224,7 +225,7 @@ def _suite(ax: Axes, rows: pd.DataFrame, spec: Spec, looks: lines.Looks) -> None
         ax.annotate("under its limit", place, fontsize=6.5, color=style.GREY, **where)
     best = rows[on_front(rows, spec.metric, spec.metric == "throughput_tok_s")]
     best = best.sort_values("accuracy_pct")
-    dashed = {"linestyle": lines.DASHES, "linewidth": 0.8, "zorder": 1.5, "gid": "front"}
+    dashed = {"linestyle": markers.DASHES, "linewidth": 0.8, "zorder": 1.5, "gid": "front"}
     values = best[spec.metric].to_numpy(float)
     ax.plot(best["accuracy_pct"], values, color=style.GREY, **dashed)
     ax.margins(x=0.2)
@@ -239,8 +240,8 @@ def _short(model: str) -> str:
     return re.sub(r"-(v0\.1|instruct|textonly|0125|1B-7B|A2\.7B)", "", model)
 
 
-def _two_lines(tasks: str, most: int = 34) -> str:
-    cut = tasks.rfind(", ", 0, most) if len(tasks) > most else -1
+def _two_lines(tasks: str) -> str:
+    cut = tasks.rfind(", ", 0, MOST_LETTERS) if len(tasks) > MOST_LETTERS else -1
     return tasks if cut < 0 else f"{tasks[: cut + 1]}\n{tasks[cut + 2 :]}"
 
 

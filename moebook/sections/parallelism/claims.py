@@ -14,7 +14,12 @@ import pandas as pd
 from moebook.models.one_rank import ONE
 from moebook.results.cells import Cells, Untested
 from moebook.results.claims import Claim, Part, at_least, at_most
-from moebook.results.comparison import Comparison, Effect, breakdown, narrow, plain
+from moebook.results.comparison import (
+    Comparison,
+    Effect,
+    breakdown,
+)
+from moebook.results.conditions import narrow, plain
 from moebook.sections.parallelism.enrich import shares_cores, with_devices
 
 SOURCE = {

@@ -17,14 +17,14 @@ from matplotlib.patches import Patch
 
 from moebook.explore.views import View
 from moebook.models.one_rank import MODES, ONE
-from moebook.plot import layout, lines, style
+from moebook.plot import layout, lines, markers, panels, style
 from moebook.plot.figure import METRICS, Drawing, figure, plotted, rows_of, with_numbers
 from moebook.results.cells import COMPOSED
 from moebook.results.schema import method_kind
 from moebook.sections.parallelism import enrich
 
 NEEDED = (*enrich.SPLIT, "method", "batch", "throughput_tok_s")
-LOOKS = lines.looks_of(list(MODES))
+LOOKS = markers.looks_of(list(MODES))
 THROUGHPUT = lines.Spec("fig13_parallelism", "modes", "model", "series", "devices")
 PART_LOOKS = {
     "compute": {"facecolor": style.OKABE_ITO[0]},
@@ -48,8 +48,8 @@ def over_devices(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     models = list(table["model"].unique())
     modes = [mode for mode in MODES if (rows["series"] == mode).any()]
     with style.paper_style(width):
-        fig = Figure(figsize=lines.panel_size(len(models), width), layout="constrained")
-        axes = lines.grid_of_axes(fig, len(models), width, sharex=True)
+        fig = Figure(figsize=panels.size(len(models), width), layout="constrained")
+        axes = panels.grid_of_axes(fig, len(models), width, sharex=True)
         for ax, model in zip(axes, models, strict=True):
             own = rows[rows["model"] == model]
             _ideal(ax, own, spec.metric)
@@ -59,7 +59,7 @@ def over_devices(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             style.log2_axis(ax, own["devices"])
             ax.tick_params(labelleft=True)
             title = f"{model}, batch {rows['batch'].iloc[0]:g}"
-            ax.set_title(lines.panel_title(title, len(models), width))
+            ax.set_title(panels.title(title, len(models), width))
         gone = rows["status"].isin(style.MISSING)
         marks = max(1, len(modes) * (rows["series"] != ONE)[gone].any()) * gone.any()
         for ax in axes:
@@ -68,7 +68,7 @@ def over_devices(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         fig.supylabel(METRICS[spec.metric])
         handles = [Line2D([], [], color=LOOKS[m][0], marker=LOOKS[m][1]) for m in modes]
         notes = _notes(rows, ok, spec)
-        layout.settle(fig, (handles, modes), notes, handler_map=lines.HANDLERS)
+        layout.settle(fig, (handles, modes), notes, handler_map=markers.HANDLERS)
         return fig, plotted(rows, [spec.metric], ["series", "devices", "comm_from", "rounding"])
 
 
@@ -85,7 +85,7 @@ def _mode(ax: Axes, rows: pd.DataFrame, mode: str, metric: str) -> None:
     if len(made):
         line = pd.concat([one, made])
         points = {"marker": marker, "markerfacecolor": "white", "markevery": (len(one), 1)}
-        look = {"color": colour, "linestyle": lines.DASHES, "gid": COMPOSED}
+        look = {"color": colour, "linestyle": markers.DASHES, "gid": COMPOSED}
         ax.plot(line["x"], line[metric], **look, **points)
         if mode == "PP":  # that of PP+EP is the same
             ends = line[f"{metric}_lo"], line[f"{metric}_hi"]
@@ -95,7 +95,7 @@ def _mode(ax: Axes, rows: pd.DataFrame, mode: str, metric: str) -> None:
         ax.plot(line["x"], line[metric], color=colour, gid="run")
         x, y, bars = run["x"].to_numpy(), run[metric].to_numpy(), style.error_bars(run, metric)
         ax.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-        lines.draw_points(ax, x, y, run["method"].map(method_kind), colour, marker)
+        markers.draw_points(ax, x, y, run["method"].map(method_kind), colour, marker)
 
 
 def _ideal(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
@@ -108,7 +108,7 @@ def _ideal(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     ideal = value * added["added"]
     ax.plot(added["devices"], ideal, color="0.6", linewidth=0.9, zorder=1, gid="ideal")
     kinds = one["method"].map(method_kind)
-    lines.draw_points(ax, np.ones(1), value, kinds, style.GREY, "o")
+    markers.draw_points(ax, np.ones(1), value, kinds, style.GREY, "o")
 
 
 def _missing(ax: Axes, rows: pd.DataFrame, modes: list[str]) -> None:
@@ -128,7 +128,7 @@ def _notes(rows: pd.DataFrame, ok: pd.DataFrame, spec: lines.Spec) -> tuple[list
     more = {f"ideal: {ideal}": Line2D([], [], color="0.6", linewidth=0.9)}
     if len(composed):
         points = {"marker": "o", "markersize": 3.5, "markerfacecolor": "white"}
-        line = Line2D([], [], color=style.GREY, linestyle=lines.DASHES, **points)
+        line = Line2D([], [], color=style.GREY, linestyle=markers.DASHES, **points)
         more = {"composed from one rank": line, **more}
     if (composed["series"] == "PP").any():
         more["pipeline: serial to filled"] = Patch(color=style.GREY, alpha=0.25)
@@ -207,7 +207,7 @@ def composed_vs_measured(table: pd.DataFrame, *, width: str = "page") -> Drawing
         fig = Figure(figsize=(inches, 0.2 * len(rows) + 0.6), layout="constrained")
         ax = fig.subplots()
         ax.axvline(0, color="black", linewidth=0.8)
-        looks = lines.looks_of(["TTFT", "step", "E2E"])
+        looks = markers.looks_of(["TTFT", "step", "E2E"])
         for (label, (colour, marker)), name in zip(looks.items(), enrich.TIMES, strict=True):
             error = 100 * (rows[f"composed_{name}"] / rows[name] - 1)
             look = {"linestyle": "none", "marker": marker, "color": colour}

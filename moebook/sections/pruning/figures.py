@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moebook.explore.views import View
-from moebook.plot import layout, style
-from moebook.plot import lines as panels
+from moebook.plot import layout, markers, panels, style
 from moebook.plot.figure import (
     NEEDED,
     Drawing,
@@ -29,7 +28,8 @@ from moebook.plot.figure import (
     values_of,
     with_numbers,
 )
-from moebook.plot.lines import Looks, Spec, lines
+from moebook.plot.lines import Spec, lines
+from moebook.plot.markers import Looks
 from moebook.plot.quality import (
     PARTS,
     better,
@@ -144,10 +144,10 @@ def quality(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     place = dict(zip(looks, DODGE * (np.arange(len(looks)) - (len(looks) - 1) / 2), strict=True))
     rows = rows.assign(_x=rows["ratio_pct"].map(ratios.index) + rows["criterion"].map(place))
     with style.paper_style(width):
-        fig = Figure(figsize=panels.panel_size(max(2, len(kinds)), width), layout="constrained")
+        fig = Figure(figsize=panels.size(max(2, len(kinds)), width), layout="constrained")
         axes = panels.grid_of_axes(fig, len(kinds), width, sharex=True, sharey=True)
         for ax, kind in zip(axes, kinds, strict=True):
-            level = ax.axhline(0, linestyle=panels.DASHES, **LEVEL)
+            level = ax.axhline(0, linestyle=markers.DASHES, **LEVEL)
             own = rows[rows["kind"] == kind].sort_values("ratio_pct")
             for criterion, look in looks.items():
                 _increases(ax, own[own["criterion"] == criterion], "_x", look, CRITERIA[criterion])
@@ -179,14 +179,14 @@ def quality_and_speed(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     kinds, models = values_of(known, "kind"), values_of(known, "speed_model")
     places = [(kind, model) for kind in kinds for model in models]
     with style.paper_style(width):
-        fig = Figure(figsize=panels.panel_size(len(places), width, 2), layout="constrained")
+        fig = Figure(figsize=panels.size(len(places), width, 2), layout="constrained")
         axes = panels.grid_of_axes(fig, len(places), width, 2, sharex=True, sharey=True)
         for ax, (kind, model) in zip(axes, places, strict=True):
             own = known[(known["kind"] == kind) & (known["speed_model"] == model)]
             for criterion, path in own.groupby("criterion", sort=False):
                 _path(ax, path.sort_values("ratio_pct"), looks[criterion], _sizes(rows))
             ax.plot([0], [0], color="black", marker="o", markersize=4, gid="whole", zorder=4)
-            ax.set_title(panels.panel_title(f"{KINDS[kind]}, {model}", len(places), width, 2))
+            ax.set_title(panels.title(f"{KINDS[kind]}, {model}", len(places), width, 2))
         gain_axis(axes[0], known)
         fig.supxlabel("throughput gain (%)")
         increase_axis(axes, rows, ["increase_pct"])
@@ -196,7 +196,7 @@ def quality_and_speed(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         return fig, plotted(rows, shown, [*ROW, "speed_model", "n_places"])
 
 
-def _pruned_rows(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, panels.Looks]:
+def _pruned_rows(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, markers.Looks]:
     """The pruned rows, and a look per criterion in them."""
     rows_of(table, name, QUALITY, ("series", "weights", "method", "perplexity"))
     rows = perplexities(table).dropna(subset=["kind", "criterion"])
@@ -227,7 +227,7 @@ def _path(ax: Axes, rows: pd.DataFrame, look: tuple[str, str], sizes: dict) -> N
     x, y = (np.array([0.0, *ok[c].astype(float)]) for c in ("gain_pct", "increase_pct"))
     ax.plot(x, y, color=look[0], linewidth=0.6, gid="path")
     for row in ok.itertuples():
-        mark = panels.marker_look("full", *look)[0]
+        mark = markers.marker_look("full", *look)[0]
         mark["markersize"] *= sizes[row.ratio_pct]
         line = ax.plot(row.gain_pct, row.increase_pct, linestyle="none", zorder=3, **mark)[0]
         line.set(gid=f"points-{row.kind}", label=f"{row.series}, {row.criterion}")

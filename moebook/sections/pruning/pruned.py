@@ -6,8 +6,8 @@ weights   `tiny:gpu/aux-0.01/inter-12.5-norm` -> criterion "norm"; null of what 
 
 import pandas as pd
 
-from moebook.results.cells import METHOD_ORDER
 from moebook.results.gains import increases
+from moebook.study.methods import DIRECT_FIRST
 
 SWEEP = "pruning"
 BASELINE = "baseline"
@@ -46,7 +46,7 @@ def by_ratio(gains: pd.DataFrame) -> pd.DataFrame:
     least direct place; without any number, of the first."""
     rows = with_ratio(gains).dropna(subset=["kind"])
     ok = (rows["status"] == "ok") & rows["gain_pct"].notna()
-    indirect = pd.Series(pd.Categorical(rows["method"], METHOD_ORDER).codes, rows.index)
+    indirect = pd.Series(pd.Categorical(rows["method"], DIRECT_FIRST).codes, rows.index)
     rows = rows.assign(gain_pct=rows["gain_pct"].where(ok), _indirect=indirect.where(ok, -2))
     places = rows.reset_index(drop=True).groupby(["model", "kind", "ratio_pct"], sort=False)
     found = places["gain_pct"].agg(["mean", "min", "max", "count"])

@@ -3,7 +3,7 @@
 from functools import partial
 
 from moebook.results.claims import Claim, Part, at_least, within
-from moebook.results.gains import series_gain, series_gain_slope, series_gain_steps
+from moebook.results.gains import series_gain, series_gain_slope, series_gain_steps, series_pairs
 
 SOURCE = {
     "model": ["Mixtral-8x7B"],
@@ -12,6 +12,7 @@ SOURCE = {
     "device": "H100",
 }
 PAIR = {"series": "fp8", "over": "bf16", "model": "Mixtral-8x7B", "like": "mixtral"}
+FP8_PAIRS = partial(series_pairs, **PAIR)
 LARGEST_BATCH = {"batch": {"values": [64], "side": "largest"}}
 LONGEST = {"length": {"values": [2048], "side": "largest"}}
 
@@ -63,10 +64,10 @@ CLAIMS = (
         sweep="quant_batch|formats",
         source=SOURCE,
         parts=(
-            Part("slope", partial(series_gain_slope, **PAIR, along="batch"), at_least(0)),
+            Part("slope", partial(series_gain_slope, pairs=FP8_PAIRS, along="batch"), at_least(0)),
             Part(
                 "every step",
-                partial(series_gain_steps, **PAIR, along="batch"),
+                partial(series_gain_steps, pairs=FP8_PAIRS, along="batch"),
                 at_least(0),
                 contradicted_over=0.5,
             ),

@@ -12,8 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from moebook.explore.views import View
-from moebook.plot import layout, length_axis, style
-from moebook.plot import lines as panels
+from moebook.plot import layout, length_axis, lines, markers, style
 from moebook.plot.figure import (
     AXES,
     METRICS,
@@ -30,7 +29,7 @@ from moebook.plot.figure import (
     values_of,
     with_numbers,
 )
-from moebook.plot.lines import Spec, lines
+from moebook.plot.lines import Spec
 from moebook.plot.quality import side_by_side
 from moebook.plot.shared import energy, predicted_vs_measured
 from moebook.results.schema import method_kind
@@ -56,7 +55,7 @@ NUMBER_IN = 0.36  # room for a number at the end of its bar
 def over_batch(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 10: throughput (tokens/s) over batch, a line per format, a panel per model."""
     spec = Spec("over_batch", "quant_batch", "model", "series", "batch", log_y=False)
-    return lines(table, spec, width=width)
+    return lines.lines(table, spec, width=width)
 
 
 @figure("fig10_length")
@@ -64,7 +63,7 @@ def over_length(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 10: throughput (tokens/s) over input = output length at the largest batch, a line per
     format, a panel per model."""
     spec = Spec("over_length", "quant_length", "model", "series", "input_tokens", log_y=False)
-    return lines(table, spec, width=width)
+    return lines.lines(table, spec, width=width)
 
 
 @figure("gain")
@@ -79,29 +78,29 @@ def gain(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     both = pd.concat([rows for rows, _ in sides], ignore_index=True)
     ok, looks = (
         with_numbers(both, "gain", ["gain_pct"]),
-        panels.looks_of(values_of(both[both["gain_pct"].notna()], "model")),
+        markers.looks_of(values_of(both[both["gain_pct"].notna()], "model")),
     )
     with style.paper_style(width) as inches:
         fig = Figure(figsize=(inches, 2.6), layout="constrained")
         axes = list(fig.subplots(1, len(sides), sharey=True, squeeze=False).flat)
         for ax, (rows, spec) in zip(axes, sides, strict=True):
-            panels.draw_lines(ax, rows, spec, looks)
-            panels.x_scale([ax], rows, spec, width)
+            lines.draw_lines(ax, rows, spec, looks)
+            lines.x_scale([ax], rows, spec, width)
             label = AXES[spec.x][0]
             ax.set_xlabel(label.replace(" (", "\n(") if width == "column" else label)
             ax.set_title(rows["panel"].iloc[0])
         spec = sides[0][1]
-        handles, labels = panels.notes_legend(both, ok, spec)
+        handles, labels = lines.notes_legend(both, ok, spec)
         held = ok
         if [base, other] == SOURCE_PAIR:
             _shade(axes, sides)
             handles, labels = [*handles, Patch(color=SHADE)], [*labels, "the source's range"]
             ranges = [percent for *_, percents in SIDES.values() for percent in percents]
             held = pd.concat([ok, pd.DataFrame({"gain_pct": ranges})])
-        panels.y_scale(axes, both, held, spec, False, None)
+        lines.y_scale(axes, both, held, spec, False, None)
         fig.supylabel(gain_label(base, other))
-        legends = panels.series_legend(spec, looks), (handles, labels)
-        layout.settle(fig, *legends, handler_map=panels.HANDLERS)
+        legends = lines.series_legend(spec, looks), (handles, labels)
+        layout.settle(fig, *legends, handler_map=markers.HANDLERS)
         return fig, plotted(both, ["gain_pct"], ["sweeps", "series", "over"])
 
 
@@ -146,8 +145,8 @@ def formats(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             _bars(ax, rows[rows["batch"] == batch], series, "throughput_tok_s")
             ax.set_title(reading("batch", batch))
         fig.supxlabel(METRICS["throughput_tok_s"])
-        handles = panels.method_handles([method_kind(m) for m in ok["method"]])
-        layout.settle(fig, handles, handler_map=panels.HANDLERS)
+        handles = markers.method_handles([method_kind(m) for m in ok["method"]])
+        layout.settle(fig, handles, handler_map=markers.HANDLERS)
         return fig, plotted(rows, ["throughput_tok_s"], ["series"])
 
 
@@ -205,7 +204,7 @@ def _bars(ax: Axes, rows: pd.DataFrame, series: list[str], metric: str) -> None:
     if bars is not None:
         ax.errorbar(values, y, xerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
         kinds = [method_kind(method) for method in ok["method"]]
-        panels.draw_points(ax, values, y, kinds, colour, "o")
+        markers.draw_points(ax, values, y, kinds, colour, "o")
     grey = {"color": style.GREY, "transform": ax.get_yaxis_transform()}
     for row in rows.drop(ok.index).itertuples():
         status = "failed" if row.status == "ok" else row.status

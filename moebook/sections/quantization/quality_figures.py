@@ -3,7 +3,7 @@ speed. Axes of its own: a named mark per format, and a scale of perplexity."""
 
 import pandas as pd
 
-from moebook.plot import layout, lines, style
+from moebook.plot import layout, markers, style
 from moebook.plot.figure import (
     Drawing,
     figure,
@@ -53,12 +53,12 @@ def quality_and_speed(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     rows = without_increase_failed(rows)
     ok = with_numbers(rows, name, ["increase_pct", "gain_pct"])
     one_per_place(rows, name, ("series",))
-    looks = lines.looks_of(values_of(rows[rows["status"] == "ok"], "series"))
+    looks = markers.looks_of(values_of(rows[rows["status"] == "ok"], "series"))
     gone = rows.drop(ok.index)
     with style.paper_style(width):
         fig, (ax,) = side_by_side(1, width, 2.5)
         for span in (ax.axhline, ax.axvline):
-            span(0, color="black", linewidth=0.6, linestyle=lines.DASHES, zorder=1.5, gid="level")
+            span(0, color="black", linewidth=0.6, linestyle=markers.DASHES, zorder=1.5, gid="level")
         for series, own in ok.groupby("series", sort=False):
             draw_points(ax, own, "gain_pct", "increase_pct", looks[series], series)
         for status, own in gone[gone["gain_pct"].notna()].groupby("status"):

@@ -5,7 +5,7 @@ sweep or columns are missing."""
 
 import pandas as pd
 
-from moebook.plot import lines, style
+from moebook.plot import lines, markers, style
 from moebook.plot.figure import (
     Drawing,
     figure,
@@ -28,7 +28,7 @@ APART = 0.14  # from one series to the next over the name of a text
 LINES = {"line": "series", "kind": "kind", "log_y": False, "floors": False}
 
 
-def looks_of(series: list[str]) -> lines.Looks:
+def looks_of(series: list[str]) -> markers.Looks:
     """No speculation black, lookup grey, drafts in colours and markers of their own in the order of
     the table."""
     drafts = [name for name in series if name not in (PLAIN, NGRAM)]

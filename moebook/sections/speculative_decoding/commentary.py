@@ -13,6 +13,7 @@ from moebook.results.commentary import (
     energy,
     first_and_last,
     length_of,
+    listed,
     markdown,
     measured,
     missing,
@@ -25,9 +26,21 @@ from moebook.results.commentary import (
 from moebook.results.gains import gains
 from moebook.results.page import Number
 from moebook.sections.speculative_decoding import drafts
+from moebook.sections.speculative_decoding.acceptance_commentary import (
+    acceptance,
+    by_position,
+    experts_hit,
+)
 from moebook.sections.speculative_decoding.plan import PLAIN
 
-__all__ = ["energy", "predicted_vs_measured", "price"]
+__all__ = [
+    "acceptance",
+    "by_position",
+    "energy",
+    "experts_hit",
+    "predicted_vs_measured",
+    "price",
+]
 
 COMPARED_AT = 0.7  # acceptance at which drafts are compared where none was set
 WINNER, SMALLEST = "1.7B", "0.6B"  # drafts of the source
@@ -39,15 +52,6 @@ def _gain(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
     if not {PLAIN} < set(rows["series"]):
         return rows.head(0).assign(gain_pct=0.0)
     return with_gain(gains(rows, sweep, over=PLAIN))
-
-
-def _listed(
-    table: pd.DataFrame, sweep: str, head: str, rows: pd.DataFrame, cells: dict, more: str = ""
-) -> str:
-    """A head, a line per row, more words, and what of the sweep could not be measured."""
-    if rows.empty:
-        return nothing(table, sweep)
-    return head + markdown(rows, cells) + more + missing(table, sweep)
 
 
 def numbers(table: pd.DataFrame) -> tuple[Number, ...]:
@@ -110,7 +114,7 @@ def over_length(table: pd.DataFrame) -> str:
     )
     head = "How throughput changes from the shortest to the longest input:"
     cells = {"": "{series}", "from": "{length}", "to": "{length_last}", "change": "{change:+.0f} %"}
-    return _listed(table, "spec_length", head, rows, cells, wins)
+    return listed(table, "spec_length", head, rows, cells, wins)
 
 
 @commentary
@@ -130,7 +134,7 @@ def over_draft_tokens(table: pd.DataFrame) -> str:
     rows = best.merge(most, on="series", suffixes=("_of_best", ""))
     head = "The best number of draft tokens, by the gain over no speculation:"
     gain = ends_of(rows, "gain_pct_last_of_best", "At its best a draft changes throughput by")
-    return _listed(table, "spec_tokens", head, rows, cells, gain + falls * bool(len(steps)))
+    return listed(table, "spec_tokens", head, rows, cells, gain + falls * bool(len(steps)))
 
 
 @commentary
@@ -146,56 +150,7 @@ def over_batch(table: pd.DataFrame) -> str:
         ends_of(rows, f"gain_pct{end}", f"At the {word} batch a draft changes throughput by")
         for end, word in (("", "smallest"), ("_last", "largest"))
     )
-    return _listed(table, "spec_batch", "Throughput over no speculation:", rows, cells, more)
-
-
-@commentary
-def acceptance(table: pd.DataFrame) -> str:
-    """Tokens per step of each trained draft, and how temperature changes them."""
-    rows = drafts.trained(table)
-    rows = rows[(rows["draft_tokens"] > 0) & rows["tokens_per_step"].notna()]
-    cold = drafts.coldest(rows)
-    means = cold.groupby("series")[["tokens_per_step", "acceptance"]].mean().reset_index()
-    cells = {
-        "": "{series}",
-        "tokens per step": "{tokens_per_step_mean:.2f}",
-        "acceptance": "{acceptance_mean:.2f}",
-        "least": "{tokens_per_step:.2f} on {text}",
-        "most": "{tokens_per_step_last:.2f} on {text_last}",
-    }
-    head = (
-        f"Tokens per target step with {rows['draft_tokens'].max()} draft tokens at temperature "
-        f"{rows['temperature'].min():g}, mean over texts:"
-    )
-    heats = rows.groupby("temperature")["tokens_per_step"].mean()
-    each = ", ".join(f"{value:.2f} at temperature {heat:g}" for heat, value in heats.items())
-    rows = first_and_last(cold, "series", "tokens_per_step").merge(
-        means, on="series", suffixes=("", "_mean")
-    )
-    ends = ends_of(means, "tokens_per_step", "Tokens per step, coldest:", "{:.2f}")
-    more = f"{ends}Mean over drafts and texts: {each}."
-    return _listed(table, "acceptance", head, rows, cells, more)
-
-
-@commentary
-def by_position(table: pd.DataFrame) -> str:
-    """Acceptance of a token given those before it, at the first and the last position."""
-    rows = drafts.trained(table)
-    rows = drafts.coldest(rows[rows["draft_tokens"] > 1])
-    shares = rows.set_index("series").filter(regex=r"^accepted_pos\d+$").astype(float)
-    shares = shares.groupby(level=0, sort=False).mean().dropna(axis=1, how="all").dropna()
-    rates = [drafts.conditional_rates(row) for row in shares.to_numpy()]
-    last = [own[~np.isnan(own)] for own in rates]
-    rows = pd.DataFrame(
-        [(own[0], own[-1], len(own)) for own in last], shares.index, ["first", "last", "at"]
-    )
-    cells = {"": "{series}", "position 1": "{first:.2f}", "last": "{last:.2f} (position {at})"}
-    head = "Acceptance of a draft token given that those before it were accepted, mean over texts:"
-    alike = (
-        ends_of(rows.reset_index(), "first", "Of first tokens are accepted", "{:.2f}")
-        + "One acceptance for all positions describes a draft as well as these two agree."
-    )
-    return _listed(table, "acceptance", head, rows.reset_index(), cells, alike)
+    return listed(table, "spec_batch", "Throughput over no speculation:", rows, cells, more)
 
 
 @commentary
@@ -223,7 +178,7 @@ def speedup(table: pd.DataFrame) -> str:
         more += "What beats no speculation at the acceptance that trained drafts reached:"
         reached = {"trained": "{series}", "acceptance": "{acceptance:.2f}", "faster": "{wins}"}
         more += markdown(found.assign(wins=wins), reached)
-    return _listed(table, "spec_tokens", head, rows, cells, more)
+    return listed(table, "spec_tokens", head, rows, cells, more)
 
 
 @commentary
@@ -237,25 +192,6 @@ def break_even(table: pd.DataFrame) -> str:
     return "".join(dict.fromkeys([*found[:1], *found[-1:]])) or nothing(
         table, "spec_batch", NOTHING
     )
-
-
-@commentary
-def experts_hit(table: pd.DataFrame) -> str:
-    """Distinct experts per step against the formula and against plain decoding."""
-    numbers = ["experts_per_step", "num_experts", "step_tokens", "over_formula", "over_plain"]
-    rows = drafts.experts(table).astype(dict.fromkeys(numbers, float))
-    means = rows.groupby("series", sort=False)[numbers].mean().reset_index()
-    cells = {
-        "": "{series}",
-        "tokens": "{step_tokens:.0f}",
-        "experts": "{experts_per_step:.1f} of {num_experts:.0f}",
-        "over formula": "{over_formula:.2f}",
-        "over plain decoding": "{over_plain:.2f}",
-    }
-    head = "Distinct experts of a layer per target step, mean over texts and temperatures:"
-    more = ends_of(means, "over_plain", "Experts hit, × plain decoding:", "{:.2f}")
-    more += "What a step reads grows with these: it is what verifying k + 1 tokens costs."
-    return _listed(table, "acceptance", head, means, cells, more)
 
 
 @commentary

@@ -15,14 +15,13 @@ from moebook.predict.columns import is_under
 from moebook.results import effects, schema
 from moebook.results.cells import Cells, Untested, series_keys
 from moebook.results.comparison import (
-    NAMES,
     Comparison,
     Effect,
     labels_of,
     percent,
-    plain,
     series,
 )
+from moebook.results.conditions import NAMES, plain
 from moebook.results.effects import of_series
 from moebook.results.gains import measured_series, series_gain
 from moebook.sections.speculative_decoding.drafts import matching
@@ -116,8 +115,10 @@ def draft_change(
     return _finished(replace(found, differs=differs + found.differs, text=text), cells, lost)
 
 
-def draft_steps(cells: Cells, axis: str = "draft_tokens") -> Effect:
-    """Change of throughput at each single step along the axis, %; series with a draft only."""
+def draft_steps(cells: Cells) -> Effect:
+    """Change of throughput at each single step to more draft tokens, %; series with a draft
+    only."""
+    axis = "draft_tokens"
     cells, lost = _drafts(cells)
     rows = [own for own in series(cells, (axis,), axis) if len(own) > 1]
     if not rows:

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moebook.explore.views import View
-from moebook.plot import layout, style
-from moebook.plot import lines as panels
+from moebook.plot import layout, lines, markers, panels, style
 from moebook.plot.figure import (
     AXES,
     Drawing,
@@ -28,7 +27,7 @@ from moebook.plot.figure import (
     values_of,
     with_numbers,
 )
-from moebook.plot.lines import Spec, lines
+from moebook.plot.lines import Spec
 from moebook.plot.shared import energy, predicted_vs_measured
 from moebook.results.gains import PLACE
 from moebook.sections.speculative_decoding import drafts
@@ -49,7 +48,7 @@ FOOT = {"linestyle": "none", "color": style.GREY, "markersize": 4.5}
 BAND = 0.18  # height of the band under zero, as a share of the panel above it
 NEVER = "pays at no acceptance"
 NEVER_AT = 1.06  # height at which drafts that never pay are marked
-ACROSS = {"color": "black", "linewidth": 0.8, "linestyle": panels.DASHES}
+ACROSS = {"color": "black", "linewidth": 0.8, "linestyle": markers.DASHES}
 EVEN = Spec("break_even", None, **BY_SERIES, x="draft_tokens", metric="break_even")
 
 
@@ -57,7 +56,7 @@ EVEN = Spec("break_even", None, **BY_SERIES, x="draft_tokens", metric="break_eve
 def over_length(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     """Fig 12: throughput over input = output length, a line per draft and one without."""
     spec = Spec("over_length", "spec_length", **BY_SERIES, x="input_tokens", log_y=False)
-    return lines(table, spec, width=width, looks=_looks_of(table, spec))
+    return lines.lines(table, spec, width=width, looks=_looks_of(table, spec))
 
 
 @figure("over_batch")
@@ -75,7 +74,7 @@ def over_batch(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         y_label=f"throughput (× {PLAIN})",
     )
     rows = gain_rows(table, spec.name, "spec_batch", PLAIN)
-    fig, _ = lines(rows, spec, width=width, looks=looks_of(values_of(rows, "series")))
+    fig, _ = lines.lines(rows, spec, width=width, looks=looks_of(values_of(rows, "series")))
     return fig, plotted(rows, ["throughput_tok_s", "ratio"], ["series", "draft_tokens"])
 
 
@@ -90,14 +89,14 @@ def over_draft_tokens(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     level = rows.loc[is_plain, spec.metric].dropna()
     if len(level):
         spec = replace(spec, level=float(level.iloc[0]), level_label=PLAIN)
-    fig, shown = lines(rows[~is_plain], spec, width=width, looks=_looks_of(table, spec))
+    fig, shown = lines.lines(rows[~is_plain], spec, width=width, looks=_looks_of(table, spec))
     for ax in fig.axes:
         ax.set_ylim(bottom=0)
     plain = plotted(rows[is_plain], [spec.metric], ["series", "draft_tokens"])
     return fig, pd.concat([plain, shown], ignore_index=True)
 
 
-def _looks_of(table: pd.DataFrame, spec: Spec) -> panels.Looks:
+def _looks_of(table: pd.DataFrame, spec: Spec) -> markers.Looks:
     rows = rows_of(table, spec.name, spec.sweep, ("series", "draft_tokens"))
     return looks_of(values_of(rows, "series"))
 
@@ -127,7 +126,7 @@ def speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
     marks = drafts.reached(table)
     shapes = dict(zip(marks.index, style.MARKERS[5:] + style.MARKERS[:5], strict=False))
     with style.paper_style(width):
-        fig = Figure(figsize=panels.panel_size(len(counts), width), layout="constrained")
+        fig = Figure(figsize=panels.size(len(counts), width), layout="constrained")
         axes = panels.grid_of_axes(fig, len(counts), width, sharex=True, sharey=True)
         for ax, k in zip(axes, counts, strict=True):
             ax.axhline(1, gid="level", **ACROSS)
@@ -154,13 +153,13 @@ def speedup(table: pd.DataFrame, *, width: str = "page") -> Drawing:
             _reached(ax, marks, shapes)
         fig.supxlabel("acceptance of a draft token (share)")
         fig.supylabel("speed-up of decoding (×)")
-        handles, labels = panels.series_legend(EVEN, looks)
+        handles, labels = lines.series_legend(EVEN, looks)
         found = [Line2D([], [], marker=shapes[name], **FOOT) for name in marks.index]
         words = [
             f"{name.removeprefix('draft ')} reached {value:.2f}" for name, value in marks.items()
         ]
         known = ([*handles, Line2D([], [], **ACROSS)], [*labels, PLAIN])
-        layout.settle(fig, known, (found, words), handler_map=panels.HANDLERS)
+        layout.settle(fig, known, (found, words), handler_map=markers.HANDLERS)
     columns = ["series", "draft", "draft_tokens", *PLACE, "acceptance"]
     return fig, curves[[*columns, *curves.filter(like="speedup"), "cost_ratio"]]
 
@@ -197,24 +196,24 @@ def break_even(table: pd.DataFrame, *, width: str = "page") -> Drawing:
         axes = list(fig.subplots(1, len(sides), sharey=True, squeeze=False).flat)
         for ax, (sweep, x) in zip(axes, sides.items(), strict=True):
             own = drawn[drawn["sweep"] == sweep]
-            panels.draw_lines(ax, own, replace(spec, x=x), looks)
-            panels.x_scale([ax], own, replace(spec, x=x), width)
+            lines.draw_lines(ax, own, replace(spec, x=x), looks)
+            lines.x_scale([ax], own, replace(spec, x=x), width)
             for row in own[own["never"]].itertuples():
                 ax.plot(getattr(row, x), NEVER_AT, color=looks[row.series][0], **star)
             ax.set_xlabel(AXES[x][0].replace(" (", "\n(" if width == "column" else " ("))
             held = "batch" if x == "draft_tokens" else "draft_tokens"
             ax.set_title(", ".join(reading(held, v) for v in values_of(own, held)))
         marks = max(
-            panels.rows_of_marks(drawn, replace(spec, panel="sweep", x=x)) for x in sides.values()
+            lines.rows_of_marks(drawn, replace(spec, panel="sweep", x=x)) for x in sides.values()
         )
         style.value_axis(axes, 0, NEVER_AT, marks=marks)
         fig.supylabel("break-even acceptance (share)")
-        handles, labels = panels.notes_legend(rows, rows[rows["break_even"].notna()], spec, None)
+        handles, labels = lines.notes_legend(rows, rows[rows["break_even"].notna()], spec, None)
         if rows["never"].any():
             handles.append(Line2D([], [], color=style.GREY, **star))
             labels.append(NEVER)
-        legend = panels.series_legend(spec, looks)
-        layout.settle(fig, legend, (handles, labels), handler_map=panels.HANDLERS)
+        legend = lines.series_legend(spec, looks)
+        layout.settle(fig, legend, (handles, labels), handler_map=markers.HANDLERS)
     more = ["sweep", "series", "draft_tokens", "never", "set_acceptance"]
     return fig, plotted(rows, ["cost_ratio", "break_even"], more)
 

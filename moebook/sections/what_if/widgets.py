@@ -11,7 +11,7 @@ from moebook.explore.widgets import HEADLESS, is_live
 from moebook.models import catalog
 from moebook.models.edit import edit
 from moebook.models.formats import SERIES
-from moebook.plot import style
+from moebook.plot import figure_files
 from moebook.predict import shipped
 from moebook.results import page
 from moebook.sections.what_if import commentary, enrich, figures
@@ -143,7 +143,7 @@ class WhatIf:
             for one in (figures.curves, figures.step_parts, figures.memory):
                 fig, rows = one(self.table)
                 formats = () if name == "csv" else (name,)
-                written += style.save(fig, rows, self.out, f"moved_{one.name}", formats)
+                written += figure_files.save(fig, rows, self.out, f"moved_{one.name}", formats)
             files = (str(path) for path in written if path.suffix == f".{name}")
             self.saved.value = f"written: <code>{html.escape(', '.join(files))}</code>"
 
