@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+LONGEST = 400  # of a value that is told
 Wrong = tuple[str, Any, str]  # key, value, what is allowed: a Problem whose place is not known yet
 
 
@@ -18,7 +19,17 @@ class Problem:
     allowed: str
 
     def __str__(self) -> str:
-        return without_secrets(f"{self.source}: {self.key}: given {self.value!r}; {self.allowed}")
+        given = _shown(self.value)
+        return without_secrets(f"{self.source}: {self.key}: given {given}; {self.allowed}")
+
+
+def _shown(value: Any) -> str:
+    """A value as it is written, where it can be, and is no page long."""
+    try:
+        text = repr(value)
+    except Exception:  # of a user's own object, or too deep, or of too many digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def without_secrets(text: str) -> str:

@@ -1,6 +1,7 @@
 """Wrong parameters: all problems at once, each with file, key, value, what is allowed, the nearest
 name."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -310,6 +311,11 @@ def test_a_checkpoint_has_a_perplexity_planned_in_every_format(checkpoint, tmp_p
     assert not {p.key for p in points} & {p.key for p in section.plan(other).points}
 
 
+class Unreadable(int):
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
 def from_cell(**names):
     return params.from_notebook(SECTION.params, names, "nb", headless=True)
 
@@ -335,12 +341,24 @@ def test_names_decide_and_values_of_any_kind_are_read(given, kept):
         ({1, 2}, "a set has no order"),
         (lambda: 1, "a function is no value"),
         ((k for k in "ab"), "a generator"),
+        (memoryview(b"1"), "a memoryview"),
+        (range(10**30), "at most 1000 in a list"),
+        (np.zeros(10**6, int), "at most 1000 in a list"),
+        (functools.reduce(lambda inner, _: [inner], range(5000), 1), "nested too deeply"),
+        (10**50, "at most 40 digits"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(given, text):
     with pytest.raises(ParameterError, match=text) as caught:
         from_cell(active_experts=given)
     assert [p.key for p in caught.value.problems] == ["active_experts"]
+
+
+def test_what_has_no_words_is_told_by_its_kind():
+    with pytest.raises(ParameterError, match="seed: given a int; a number has at most 40 digits"):
+        from_cell(seed=10**5000)
+    with pytest.raises(ParameterError, match="seed: given a Unreadable; a Unreadable is no value"):
+        from_cell(seed=Unreadable(3))
 
 
 def test_one_edit_takes_all_of_another_profile():

@@ -40,7 +40,6 @@ def as_models(value: Any) -> Any:
     return (value,) if isinstance(value, str) and fitting.is_word(value) else as_tuple(value)
 
 
-MOST_LISTED = 1000
 MOST = 2**31  # of anything that is counted; engines count in 32 bits
 Count = Annotated[int, Field(strict=True, gt=0, le=MOST)]
 WindowTokens = Annotated[
@@ -118,7 +117,8 @@ def build(
     notebook in it, `origins` where some of the values came from instead."""
     origins = origins or {}
     if long := [(key, value) for key, value in data.items() if _is_long(value)]:
-        told = [(str(k), f"{len(v)} values", f"at most {MOST_LISTED} in a list") for k, v in long]
+        most = f"at most {values.MOST_LISTED} in a list"
+        told = [(str(k), f"{len(v)} values", most) for k, v in long]
         raise ParameterError([Problem(_place(w[0], source, origins), *w) for w in told])
     data = {str(key): _as_meant(model, str(key), value) for key, value in data.items()}
     try:
@@ -134,7 +134,7 @@ def build(
 
 
 def _is_long(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) > MOST_LISTED
+    return isinstance(value, (list, tuple)) and len(value) > values.MOST_LISTED
 
 
 def _place(key: str, source: str, origins: dict[str, str]) -> str:

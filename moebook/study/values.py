@@ -13,7 +13,7 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
@@ -26,6 +26,7 @@ _OF_IPYTHON = frozenset({"In", "Out", "exit", "quit", "open", "get_ipython"})
 _INJECTED = "# Parameters"  # papermill's injected cell begins so, our own does not
 _PAPERMILL = re.compile(r"(.*/)?papermill|.*from papermill.*")  # as a program, module, -c
 MOST_VALUES = 100_000
+MOST_LISTED = 1000
 MOST_DIGITS = 40  # of a number: one of them was a slip
 _NOT_DECIMAL = re.compile(r"[:_xob]|^[-+]?0\d")  # of numbers in YAML 1.1
 _PLAIN = (bool, int, float, str)
@@ -156,8 +157,10 @@ def of_notebook(names: dict, fields: Iterable[str], source: str, headless: bool)
             continue
         try:
             given[name] = plain(value)
-        except TypeError as error:
-            problems.append(Problem(source, name, value, str(error)))
+        except (TypeError, RecursionError) as error:
+            deep = "nested too deeply: give a number, text or a list"
+            why = deep if isinstance(error, RecursionError) else str(error)
+            problems.append(Problem(source, name, value, why))
     if problems:
         raise ParameterError(problems)
     return given
@@ -166,11 +169,15 @@ def of_notebook(names: dict, fields: Iterable[str], source: str, headless: bool)
 def plain(value: Any) -> Any:
     """Numbers, text, and lists of them, from whatever holds such. TypeError says what to give
     instead."""
+    if type(value) is int and abs(value) > 10**MOST_DIGITS:
+        raise TypeError(f"a number has at most {MOST_DIGITS} digits")
     if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, PurePath):
         return str(value)
-    if hasattr(value, "tolist"):  # numpy's arrays and numbers, pandas' series
+    if isinstance(value, Sized) and _is_long(value):
+        raise TypeError(f"at most {MOST_LISTED} in a list")
+    if hasattr(value, "tolist") and not isinstance(value, memoryview):  # numpy's and pandas'
         return plain(value.tolist())
     if isinstance(value, (list, tuple, range)):
         return [plain(item) for item in value]
@@ -180,6 +187,15 @@ def plain(value: Any) -> Any:
         raise TypeError("a set has no order: give a list")
     kind = type(value).__name__
     raise TypeError(f"a {kind} is no value of a parameter: give a number, text or a list")
+
+
+def _is_long(value: Sized) -> bool:
+    try:
+        return len(value) > MOST_LISTED
+    except OverflowError:  # range(10**30)
+        return True
+    except TypeError:  # a number of numpy's
+        return False
 
 
 def _is_unknown(name: str, value: Any, fields: list[str], headless: bool) -> bool:
