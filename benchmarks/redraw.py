@@ -3,8 +3,9 @@ changed; nothing is measured.
 
     python benchmarks/redraw.py [PROFILE]
 
-Each shipped folder is copied below outputs/, as if it had been measured here, its notebook run
-there, and what was drawn is copied back. A folder of that name that is there already stops it."""
+All that ships is copied below outputs/, as if it had been measured here, for a claim is judged
+beside other profiles; notebooks run there, and what was drawn is copied back. A folder of such a
+name that is there already stops it."""
 
 import shutil
 import subprocess
@@ -18,15 +19,10 @@ DRAWN = ("notebook.ipynb", "provenance.json", "DONE.json", "results.parquet")
 
 def redraw(profile: str) -> None:
     """All notebooks of a profile; the overview, which reads the others, first of all in name."""
-    old = shutil.ignore_patterns("figures")  # of which some may not be drawn any more
-    shutil.copytree(REFERENCE / profile, OUTPUTS / profile, ignore=old)
-    try:
-        for folder in sorted((REFERENCE / profile).iterdir()):
-            command = [sys.executable, "-m", "moebook", "run", folder.name, "--profile", profile]
-            subprocess.run([*command, "--allow-failed"], check=True, cwd=ROOT)
-            bring_back(OUTPUTS / profile / folder.name, folder)
-    finally:
-        shutil.rmtree(OUTPUTS / profile)
+    for folder in sorted((REFERENCE / profile).iterdir()):
+        command = [sys.executable, "-m", "moebook", "run", folder.name, "--profile", profile]
+        subprocess.run([*command, "--allow-failed"], check=True, cwd=ROOT)
+        bring_back(OUTPUTS / profile / folder.name, folder)
 
 
 def bring_back(drawn: Path, shipped: Path) -> None:
@@ -38,8 +34,18 @@ def bring_back(drawn: Path, shipped: Path) -> None:
 
 
 def main() -> None:
-    for profile in sys.argv[1:] or sorted(p.name for p in REFERENCE.iterdir() if p.is_dir()):
-        redraw(profile)
+    profiles = sorted(path.name for path in REFERENCE.iterdir() if path.is_dir())
+    old = shutil.ignore_patterns("figures")  # of which some may not be drawn any more
+    copied = []
+    try:
+        for profile in profiles:
+            shutil.copytree(REFERENCE / profile, OUTPUTS / profile, ignore=old)
+            copied.append(OUTPUTS / profile)
+        for profile in sys.argv[1:] or profiles:
+            redraw(profile)
+    finally:
+        for folder in copied:
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
