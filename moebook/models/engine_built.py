@@ -1,5 +1,5 @@
 """Models that transformers does not know and the installed engine does: the engine's own class is
-built, without memory, by a program of its own (engine/vllm/built.py), because building sets up
+built, without memory, by a program of its own (engine/vllm/patches_built.py), because building sets up
 state of a whole process and this room lies below the engine's. It takes some 15 s; what it says is
 kept in the cache folder.
 
@@ -26,7 +26,7 @@ from moebook.models.attention import AttentionGroup, joined
 from moebook.models.keys import find
 from moebook.models.tensors import Tensor, place, serves_text
 
-PROGRAM = "moebook.engine.vllm.built"
+PROGRAM = "moebook.engine.vllm.patches_built"
 REGISTRY = "model_executor/models/registry.py"
 LONGEST_S = 600
 REASONS = (

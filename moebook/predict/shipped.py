@@ -74,11 +74,11 @@ Share = Annotated[Least, Field(le=FAR)]
 Positive = Annotated[float, Strict(), Field(gt=0, le=1e18, allow_inf_nan=False)]
 Coverage = dict[Literal[80, 95], Annotated[Least, Field(le=1)] | None]
 Width = Annotated[
-    dict[Literal[80, 95, "n", "models", "coverage"], Least | Coverage],
+    dict[Literal[80, 95, "n", "models", "coverage"], Count | Least | Coverage],
     _all_of(*LEVELS, "n", "models", "coverage"),
 ]
 SCORED = ("n", "models", *(f"{m}_{of}_pct" for m in METRICS for of in ("median", "p90")))
-Score = Annotated[dict[StrictStr, Least], _all_of(*SCORED)]
+Score = Annotated[dict[StrictStr, Count | Least], _all_of(*SCORED)]
 Span = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 NUMBERS = TypeAdapter(dict[StrictStr, Positive])
 ONLY = ConfigDict(extra="forbid")

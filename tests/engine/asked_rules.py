@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from moebook.engine.vllm import built
+from moebook.engine.vllm import patches_built as built
 from moebook.engine.vllm.arguments import set_environment
 
 

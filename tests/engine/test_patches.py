@@ -14,7 +14,7 @@ import pytest
 from moebook import devices, engine
 from moebook.engine.vllm import patches
 
-MODULES = ("patches", "patches_routers", "patches_variants", "patches_layer")
+MODULES = ("patches", "patches_built", "patches_routers", "patches_variants", "patches_layer")
 PACKAGE = Path(patches.__file__).parents[2]
 ROOM = PACKAGE / "engine" / "vllm"
 # Attributes of vLLM's objects that its documented LLM class does not have.
