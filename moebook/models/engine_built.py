@@ -1,7 +1,7 @@
 """Models that transformers does not know and the installed engine does: the engine's own class is
-built, without memory, by a program of its own (engine/vllm/patches_built.py), because building sets up
-state of a whole process and this room lies below the engine's. It takes some 15 s; what it says is
-kept in the cache folder.
+built, without memory, by a program of its own (engine/vllm/patches_built.py), because building sets
+up state of a whole process and this room lies below the engine's. It takes some 15 s; what it says
+is kept in the cache folder.
 
 Which classes the engine has is read in the text of its registry: importing it takes seconds."""
 

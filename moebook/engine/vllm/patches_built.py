@@ -1,7 +1,8 @@
 """Sizes of models by vLLM's own classes, for those that transformers does not know: built on
 torch's meta device, without memory. A program, because building sets up state of a whole process:
 
-    echo '{"architectures": ["DeepseekForCausalLM"], ...}' | python -m moebook.engine.vllm.patches_built
+    echo '{"architectures": ["DeepseekForCausalLM"], ...}' |
+        python -m moebook.engine.vllm.patches_built
 
 It prints a line for each config that it reads: `tensors` (name, shape), `kept` (by layer, what its
 attention keeps, as vLLM's cache manager is told it) and `config` (of the language model, as vLLM
