@@ -122,7 +122,8 @@ def _same(given, loaded) -> bool:
     """Whether a value was taken as it was given: `none` is null, a pair of one length a number, a
     section is called by its number too."""
     null = loaded is None and str(given).lower() == "none"
-    return null or loaded in (given, [given]) or given == [loaded, loaded]
+    called = any(str(given) == str(s.number) and loaded == s.stem for s in sections.every())
+    return null or called or loaded in (given, [given]) or given == [loaded, loaded]
 
 
 def _finite(text: str) -> bool:
