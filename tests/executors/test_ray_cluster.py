@@ -296,7 +296,7 @@ def test_ctrl_c_ends_the_tasks_and_the_same_command_resumes(executor, plan, tmp_
 def test_a_node_lost_in_mid_sweep(executor, cluster, plan, tmp_path, capsys):
     lost = patiently(lambda: cluster.add_node(**NODE))
     cluster.wait_for_nodes()
-    told(tmp_path, slow=0.5)
+    told(tmp_path, slow=1)
     store = Store(tmp_path, plan)
 
     def lose() -> None:
