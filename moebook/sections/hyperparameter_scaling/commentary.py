@@ -143,9 +143,9 @@ def gap_by_routing(table: pd.DataFrame) -> str:
     means = rows.pivot_table(index="expert_ffn_dim", columns="regime", values="gap", sort=False)
     shown = means.map(change).reset_index(names="FFN dim")
     return (
-        "Where all tokens of a step take the same experts (`same`), it reads K of them, and the "
-        "gap between fewest and most active experts grows with their width. Mean over expert "
-        f"counts:{markdown(shown)}"
+        f"Fewest over most active experts: {change(rows['gap'].min())} to "
+        f"{change(rows['gap'].max())}. With `same` all tokens of a step take the same K experts. "
+        f"Mean over the expert counts measured at each width:{markdown(shown)}"
     )
 
 
